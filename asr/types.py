@@ -1,0 +1,101 @@
+"""Records that cross package borders.
+
+Shape legend: B batch, N samples, T frames, D model width, U tokens. Layout is batch first.
+Lengths cross package borders, masks do not; where a mask exists it is a ``padding_mask``
+(True = padding). Integers are int64, signals float32 in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class InputError(ValueError):
+    """Input a user can mend: a file, a key, an option.
+
+    The message is one line and says what is wrong, where, and what is allowed. Commands print it
+    and exit with code 2.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """One channel of audio: ``samples`` float32 (N,), at ``sample_rate_hz``."""
+
+    samples: NDArray[np.float32]
+    sample_rate_hz: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Padded utterances with their transcripts.
+
+    ``waveforms_BN`` float32 and ``waveform_lengths_B`` in samples; ``token_ids_BU`` and
+    ``token_lengths_B`` in tokens. Padding is zero in both.
+    """
+
+    utterance_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    waveforms_BN: Tensor
+    waveform_lengths_B: Tensor
+    token_ids_BU: Tensor
+    token_lengths_B: Tensor
+
+    def __len__(self) -> int:
+        return len(self.utterance_ids)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on ``device``."""
+        return replace(
+            self,
+            waveforms_BN=self.waveforms_BN.to(device, non_blocking=True),
+            waveform_lengths_B=self.waveform_lengths_B.to(device, non_blocking=True),
+            token_ids_BU=self.token_ids_BU.to(device, non_blocking=True),
+            token_lengths_B=self.token_lengths_B.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOutput:
+    """``frames_BTD`` with ``lengths_B`` valid frames each; frames behind a length are undefined.
+
+    ``intermediate`` holds the output (B, T, D) of each layer that was asked for, in order.
+    """
+
+    frames_BTD: Tensor
+    lengths_B: Tensor
+    intermediate: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What a decoder read from one utterance.
+
+    ``token_frames`` is the encoder frame at which each token was emitted, ``score`` the log
+    probability of the path.
+    """
+
+    token_ids: tuple[int, ...]
+    token_frames: tuple[int, ...]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceResult:
+    """One decoded utterance; ``ref`` is None where no transcript is known."""
+
+    utterance_id: str
+    hyp: str
+    duration_s: float
+    ref: str | None = None
+    audio_path: str | None = None
