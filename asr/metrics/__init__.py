@@ -1,0 +1,1 @@
+"""What is measured: word errors, their uncertainty, latency, memory and cost."""
