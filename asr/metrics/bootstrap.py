@@ -61,9 +61,7 @@ def paired_difference(
     return difference, low, high
 
 
-def _resampled_sums(
-    counts_CU: NDArray[np.int64], num_samples: int, seed: int
-) -> NDArray[np.int64]:
+def _resampled_sums(counts_CU: NDArray[np.int64], num_samples: int, seed: int) -> NDArray[np.int64]:
     """Sums (S, C) of ``counts_CU`` over ``num_samples`` resamples of its utterances."""
     assert num_samples > 0, num_samples
     num_counts, num_utterances = counts_CU.shape

@@ -87,7 +87,7 @@ def _attention_flops(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
 ) -> int:
     """The fused kernel for CPUs; a causal mask does not lower the count, as on CUDA."""
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 def _matrix_vector_flops(matrix: Sequence[int], vector: Sequence[int], **_: object) -> int:

@@ -1,0 +1,207 @@
+"""The record of one run: everything a report is made from, as one JSON file.
+
+Schedules, costs and timings are plain values here, so that a record outlives the code that made
+it. Lengths are seconds of audio; as keys they are written by :func:`length_key` ("15", "2.5").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from asr.metrics.bootstrap import wer_interval
+from asr.metrics.latency import Timing, ratio
+from asr.metrics.wer import WordErrors
+from asr.report.atomic import write_text
+from asr.report.hardware import Hardware
+from asr.report.plain import from_plain, to_plain
+from asr.report.provenance import Revision
+from asr.types import InputError
+
+SCHEMA_VERSION = 1
+FILE_NAME = "record.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledLayer:
+    """One row of the resolved schedule; ``role`` is alone, lead or follow."""
+
+    layer: int
+    role: str
+    leader: int | None = None
+    heads_reused: int = 0
+    parameters_saved: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitCounts:
+    """What a split held: skipped utterances were unreadable, left out ones unfit for the loss."""
+
+    num_utterances: int
+    hours: float
+    num_words: int
+    num_skipped: int = 0
+    num_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCost:
+    """What training took; ``data_wait_share`` (0 to 1) is the part of ``train_s`` without data."""
+
+    train_s: float
+    cpu_s: float
+    num_steps: int
+    num_epochs: float
+    data_wait_share: float
+    interrupted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitWer:
+    """Word error rate of a split in percent, its interval at ``level``, and the counts."""
+
+    wer: float
+    low: float
+    high: float
+    sub: int
+    del_: int
+    ins: int
+    words: int
+    level: float = 0.95
+
+    @classmethod
+    def from_errors(
+        cls,
+        per_utterance: Sequence[WordErrors],
+        *,
+        num_samples: int = 1000,
+        seed: int = 0,
+        level: float = 0.95,
+    ) -> SplitWer:
+        """Corpus rate over ``per_utterance`` with its bootstrap interval."""
+        total = WordErrors.total(per_utterance)
+        low, high = wer_interval(per_utterance, num_samples=num_samples, seed=seed, level=level)
+        return cls(
+            wer=total.wer,
+            low=low,
+            high=high,
+            sub=total.sub,
+            del_=total.del_,
+            ins=total.ins,
+            words=total.words,
+            level=level,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineTiming:
+    """A baseline timed in alternation; ``speedup`` is its time over that of the run's encoder."""
+
+    median_ms: float
+    p90_ms: float
+    speedup: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyPoint:
+    """Encoder latency at one length and batch size.
+
+    ``baselines`` holds the encoder without reuse by its attention kernel, "fused" and "explicit".
+    ``peak_memory_mib`` is None where it cannot be measured.
+    """
+
+    length_s: float
+    batch_size: int
+    median_ms: float
+    p90_ms: float
+    baselines: dict[str, BaselineTiming] = field(default_factory=dict)
+    peak_memory_mib: float | None = None
+
+    @classmethod
+    def from_timings(
+        cls,
+        timing: Timing,
+        *,
+        length_s: float,
+        batch_size: int,
+        baselines: Mapping[str, Timing],
+        peak_memory_mib: float | None = None,
+    ) -> LatencyPoint:
+        """From timings of one alternating :func:`asr.metrics.latency.measure`."""
+        return cls(
+            length_s=length_s,
+            batch_size=batch_size,
+            median_ms=timing.median_ms,
+            p90_ms=timing.p90_ms,
+            baselines={
+                name: BaselineTiming(
+                    median_ms=baseline.median_ms,
+                    p90_ms=baseline.p90_ms,
+                    speedup=ratio(baseline, timing),
+                )
+                for name, baseline in baselines.items()
+            },
+            peak_memory_mib=peak_memory_mib,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run. ``parameters`` by part; ``macs`` (multiply-adds) by length key, then by part.
+
+    ``training`` is None for a run that only measured. Records are values: extend one with
+    ``dataclasses.replace``.
+    """
+
+    run: str
+    reuse: str
+    command: str
+    config: dict[str, Any]
+    schedule: tuple[ScheduledLayer, ...]
+    hardware: Hardware
+    versions: dict[str, str]
+    revision: Revision | None
+    parameters: dict[str, int]
+    macs: dict[str, dict[str, int]] = field(default_factory=dict)
+    data: dict[str, SplitCounts] = field(default_factory=dict)
+    training: TrainingCost | None = None
+    wer: dict[str, SplitWer] = field(default_factory=dict)
+    latency: tuple[LatencyPoint, ...] = ()
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    schema_version: int = SCHEMA_VERSION
+
+    def save(self, path: Path | str) -> None:
+        """Write the record to the file ``path`` in one step."""
+        text = json.dumps(to_plain(self), indent=2, ensure_ascii=False, allow_nan=False)
+        write_text(path, text + "\n")
+
+    @classmethod
+    def load(cls, path: Path | str) -> RunRecord:
+        """Read the record at ``path``, a file or a run folder that holds ``record.json``.
+
+        Raises InputError when it is missing, damaged or of a later schema than this one.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / FILE_NAME
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: no run record can be read: {error.strerror}") from error
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise InputError(f"{path}: not a run record, damaged JSON: {error}") from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"{path}: run record of schema version {version!r}; {SCHEMA_VERSION} is expected"
+            )
+        return from_plain(cls, content, str(path))
+
+
+def length_key(length_s: float) -> str:
+    """Seconds of audio as a key: 15.0 is "15", 2.5 is "2.5"."""
+    return f"{length_s:g}"

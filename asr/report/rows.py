@@ -1,0 +1,90 @@
+"""The rows that every command with numbers writes for ``--json``: one per run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.report.atomic import write_text
+from asr.report.plain import to_plain
+from asr.report.record import LatencyPoint, RunRecord, length_key
+from asr.report.schedule import schedule_text
+
+BASELINES = ("fused", "explicit")
+
+
+def to_row(record: RunRecord) -> dict[str, Any]:
+    """A run as plain JSON values: rates in percent, lengths in seconds of audio as keys.
+
+    Latency, speed-up and memory are those of the smallest batch size timed. ``pays_from_s`` is
+    the shortest length from which the run is faster than the baseline at every longer one too,
+    None where there is none.
+    """
+    points = latency_points(record)
+    row = {
+        "run": record.run,
+        "reuse": record.reuse,
+        "schedule": schedule_text(record.schedule),
+        "num_params": sum(record.parameters.values()),
+        "macs": {length: sum(parts.values()) for length, parts in record.macs.items()},
+        "wer": {
+            split: {
+                "wer": result.wer,
+                "low": result.low,
+                "high": result.high,
+                "sub": result.sub,
+                "del": result.del_,
+                "ins": result.ins,
+                "words": result.words,
+            }
+            for split, result in record.wer.items()
+        },
+        "latency_ms": {
+            length: {"median": point.median_ms, "p90": point.p90_ms}
+            for length, point in points.items()
+        },
+        "speedup_vs_none": {
+            baseline: {
+                length: point.baselines[baseline].speedup
+                for length, point in points.items()
+                if baseline in point.baselines
+            }
+            for baseline in BASELINES
+        },
+        "pays_from_s": {baseline: pays_from_s(record, baseline) for baseline in BASELINES},
+        "peak_memory_mib": {length: point.peak_memory_mib for length, point in points.items()},
+        "train_s": record.training.train_s if record.training else None,
+        "hardware": str(record.hardware),
+    }
+    plain: dict[str, Any] = to_plain(row)
+    return plain
+
+
+def write_rows(records: Sequence[RunRecord], path: Path | str) -> None:
+    """Write the rows of ``records`` as a JSON list to ``path``, or to stdout when it is "-"."""
+    rows = [to_row(record) for record in records]
+    text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        write_text(path, text)
+
+
+def latency_points(record: RunRecord) -> dict[str, LatencyPoint]:
+    """The points of the smallest batch size by length key, shortest first."""
+    smallest = min((point.batch_size for point in record.latency), default=0)
+    points = sorted(record.latency, key=lambda point: point.length_s)
+    return {length_key(p.length_s): p for p in points if p.batch_size == smallest}
+
+
+def pays_from_s(record: RunRecord, baseline: str) -> float | None:
+    """Shortest length from which ``record`` beats ``baseline`` at all lengths; None if never."""
+    found: float | None = None
+    for point in reversed(latency_points(record).values()):
+        if baseline not in point.baselines or point.baselines[baseline].speedup <= 1.0:
+            break
+        found = point.length_s
+    return found
