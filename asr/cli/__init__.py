@@ -1,0 +1,1 @@
+"""The `asr` command: one module per verb, behind a frame that loads only the one asked for."""

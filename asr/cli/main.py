@@ -1,0 +1,114 @@
+"""The `asr` command.
+
+A verb is a module ``asr.cli.<verb>`` with ``add_arguments(parser)`` and ``run(args) -> int``. Only
+the module of the verb that was asked for is imported, so `asr --help` answers at once and
+`asr transcribe` never waits for the training code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import asr
+from asr.cli.parser import Parser
+from asr.cli.suggest import did_you_mean
+
+VERBS = {
+    "prepare": "make manifests of a corpus: your own audio, or a synthetic one",
+    "train": "train a recogniser from a recipe",
+    "transcribe": "print what is said in audio files",
+    "evaluate": "measure word error rate beside encoder latency",
+    "compare": "train reuse schedules side by side and print one table",
+    "bench": "measure encoder latency without training",
+}
+
+_EXIT_INPUT = 2
+_EXIT_INTERRUPT = 130  # 128 + SIGINT, what a shell reports
+_EXIT_PIPE = 141  # 128 + SIGPIPE
+_NO_ROOM = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code: 0, 2 for input a user can mend, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0].startswith("-"):
+        _frame().parse_args(words)
+        _frame().print_help()
+        return 0
+    verb = words[0]
+    if verb not in VERBS:
+        hint = did_you_mean(verb, VERBS) or f"; choose one of {', '.join(VERBS)}"
+        print(f"asr: error: unknown command {verb}{hint}", file=sys.stderr)
+        return _EXIT_INPUT
+    try:
+        return _run(verb, words[1:])
+    except KeyboardInterrupt:
+        print(f"asr {verb}: interrupted", file=sys.stderr)
+        return _EXIT_INTERRUPT
+    except BrokenPipeError:
+        # The reader has left (`asr … | head`): keep the interpreter from flushing into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_PIPE
+
+
+def build_parser(verb: str) -> Parser:
+    """The parser of one verb, without running anything."""
+    return _parser(verb, _load(verb))
+
+
+def _run(verb: str, words: Sequence[str]) -> int:
+    module = _load(verb)
+    args = _parser(verb, module).parse_args(words)
+
+    from asr.types import InputError  # brings torch, which help and usage errors do without
+
+    try:
+        code = int(module.run(args))
+        sys.stdout.flush()
+    except InputError as error:
+        return _fail(verb, str(error))
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        return _fail(verb, f"{error.filename or 'output'}: {error.strerror}")
+    return code
+
+
+def _load(verb: str) -> ModuleType:
+    return importlib.import_module(f"asr.cli.{verb}")
+
+
+def _parser(verb: str, module: ModuleType) -> Parser:
+    summary = VERBS[verb]
+    parser = Parser(prog=f"asr {verb}", description=f"{summary[0].upper()}{summary[1:]}.")
+    module.add_arguments(parser)
+    return parser
+
+
+def _fail(verb: str, message: str) -> int:
+    print(f"asr {verb}: error: {' '.join(message.split())}", file=sys.stderr)
+    return _EXIT_INPUT
+
+
+def _frame() -> Parser:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items())
+    parser = Parser(
+        prog="asr",
+        usage="asr [-h] [--version] COMMAND …",
+        description="Encore: speech recognition that computes attention once and plays it again.",
+        epilog=f"commands:\n{verbs}\n\n`asr COMMAND --help` tells more about one of them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"asr {asr.__version__}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
