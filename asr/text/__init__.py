@@ -1,0 +1,1 @@
+"""Transcripts: one spelling, and token ids; the only user of sentencepiece."""

@@ -1,0 +1,140 @@
+"""Log-mel filter bank energies.
+
+Shape legend: B batch, N samples, T frames, W samples of a window, S samples of a window filled up
+with zeros to a power of two, K frequencies, F mel bins.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchaudio.functional import melscale_fbanks
+
+from asr.types import InputError
+
+_PREEMPHASIS = 0.97
+_FLOOR = 1e-10  # energy; below the rounding noise of 16 bit audio
+
+
+class LogMel(nn.Module):
+    """Waveforms to log-mel features, the way Kaldi computes them (Povey et al. 2011).
+
+    Every frame loses its mean, is pre-emphasised, weighted by a Hann window and brought to a power
+    spectrum, which triangular filters on the mel scale sum up. There is no padding at the edges:
+    a frame depends on the samples of its own window and nothing else, so an utterance has the
+    same features alone and in a padded batch. Always float32, under autocast too. ``dither`` is
+    the standard deviation of noise added in training mode.
+    """
+
+    window_S: Tensor
+    filters_KF: Tensor
+
+    def __init__(
+        self,
+        *,
+        sample_rate_hz: int = 16000,
+        num_mel_bins: int = 80,
+        window_ms: float = 25.0,
+        shift_ms: float = 10.0,
+        dither: float = 0.0,
+        low_hz: float = 20.0,
+        high_hz: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.sample_rate_hz = sample_rate_hz
+        self.num_mel_bins = num_mel_bins
+        self.frame_shift_ms = shift_ms
+        self.dither = dither
+        self.window_size = round(window_ms * sample_rate_hz / 1000)
+        self.shift_size = round(shift_ms * sample_rate_hz / 1000)
+        if self.window_size < 2:
+            raise InputError(f"features.fbank.window_ms: {window_ms:g} is shorter than two samples")
+        if self.shift_size < 1:
+            raise InputError(f"features.fbank.shift_ms: {shift_ms:g} is shorter than one sample")
+        window_W = torch.hann_window(self.window_size, periodic=False)
+        spectrum_size = 1 << (self.window_size - 1).bit_length()
+        window_S = functional.pad(window_W, (0, spectrum_size - self.window_size))
+        filters_KF = _mel_filters(
+            num_frequencies=spectrum_size // 2 + 1,
+            num_mel_bins=num_mel_bins,
+            sample_rate_hz=sample_rate_hz,
+            low_hz=low_hz,
+            high_hz=sample_rate_hz / 2 if high_hz is None else high_hz,
+        )
+        self.register_buffer("window_S", window_S, persistent=False)
+        self.register_buffer("filters_KF", filters_KF, persistent=False)
+
+    def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F) and frames of each utterance (B,); frames of padding are zero.
+
+        ``lengths_B`` counts samples, what lies behind them must be zero. ``N`` samples give
+        ``1 + (N - window) // shift`` frames; audio shorter than one window is filled up with
+        zeros to one frame.
+        """
+        with torch.autocast(waveforms_BN.device.type, enabled=False):
+            features_BTF = self._log_mel(waveforms_BN.float())
+        lengths_B = self.num_frames(lengths_B)
+        frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
+        padding_mask_BT = frames_T >= lengths_B[:, None]
+        return features_BTF.masked_fill_(padding_mask_BT[:, :, None], 0.0), lengths_B
+
+    def num_frames(self, num_samples_B: Tensor) -> Tensor:
+        """Frames that so many samples give, at least one."""
+        whole_shifts_B = (num_samples_B - self.window_size).clamp_min(0) // self.shift_size
+        return 1 + whole_shifts_B
+
+    def _log_mel(self, waveforms_BN: Tensor) -> Tensor:
+        window_size, spectrum_size = self.window_size, self.window_S.numel()
+        if self.training and self.dither:
+            waveforms_BN = waveforms_BN + self.dither * torch.randn_like(waveforms_BN)
+        num_samples = max(waveforms_BN.shape[1], window_size)
+        waveforms_BN = functional.pad(
+            waveforms_BN, (0, num_samples - waveforms_BN.shape[1] + spectrum_size - window_size)
+        )
+        # Pre-emphasis once for all frames: it reaches back one sample, yet the first sample of a
+        # window has weight zero. The mean of a frame passes through it as (1 - 0.97) times itself.
+        emphasised_BN = waveforms_BN.clone()
+        emphasised_BN[:, 1:] -= _PREEMPHASIS * waveforms_BN[:, :-1]
+        means_BT1 = (
+            waveforms_BN[:, :num_samples]
+            .unfold(1, window_size, self.shift_size)
+            .mean(dim=-1, keepdim=True)
+        )
+        frames_BTS = emphasised_BN.unfold(1, spectrum_size, self.shift_size)
+        frames_BTS = (frames_BTS - (1 - _PREEMPHASIS) * means_BT1) * self.window_S
+        spectrum_BTK = torch.fft.rfft(frames_BTS)
+        real_BTK, imag_BTK = spectrum_BTK.real, spectrum_BTK.imag
+        power_BTK = torch.addcmul(real_BTK * real_BTK, imag_BTK, imag_BTK)
+        return (power_BTK @ self.filters_KF).clamp_min_(_FLOOR).log_()
+
+
+def _mel_filters(
+    *,
+    num_frequencies: int,
+    num_mel_bins: int,
+    sample_rate_hz: int,
+    low_hz: float,
+    high_hz: float,
+) -> Tensor:
+    """Triangles (K, F) with peaks of one, equally far apart on the mel scale of HTK."""
+    if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
+        raise InputError(
+            f"features.fbank.low_hz, high_hz: {low_hz:g}, {high_hz:g} must rise and stay within "
+            f"0 and half the sample rate, {sample_rate_hz / 2:g}"
+        )
+    if num_mel_bins < 1:
+        raise InputError(f"features.fbank.num_mel_bins: {num_mel_bins} must be 1 or more")
+    with warnings.catch_warnings(action="ignore"):
+        filters_KF: Tensor = melscale_fbanks(
+            num_frequencies, low_hz, high_hz, num_mel_bins, sample_rate_hz
+        )
+    num_empty = int((filters_KF.amax(dim=0) == 0).sum())
+    if num_empty:
+        raise InputError(
+            f"features.fbank.num_mel_bins: {num_mel_bins} leaves {num_empty} filters between two "
+            f"frequencies of the spectrum; use fewer, or a longer features.fbank.window_ms"
+        )
+    return filters_KF

@@ -1,0 +1,40 @@
+"""From waveforms to what the encoder sees.
+
+Shape legend: B batch, N samples, T frames, F mel bins.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from asr.features.fbank import LogMel
+from asr.features.normalize import UtteranceNorm
+from asr.features.specaugment import SpecAugment
+
+
+class Frontend(nn.Module):
+    """Log-mel features, then normalisation, then in training SpecAugment."""
+
+    def __init__(
+        self,
+        *,
+        fbank: LogMel,
+        normalize: UtteranceNorm | None = None,
+        specaugment: SpecAugment | None = None,
+    ) -> None:
+        super().__init__()
+        self.fbank = fbank
+        self.normalize = normalize
+        self.specaugment = specaugment
+        self.sample_rate_hz = fbank.sample_rate_hz
+        self.num_mel_bins = fbank.num_mel_bins
+        self.frame_shift_ms = fbank.frame_shift_ms
+
+    def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F) float32 and frames of each utterance; padding is zero."""
+        features_BTF, lengths_B = self.fbank(waveforms_BN, lengths_B)
+        if self.normalize is not None:
+            features_BTF = self.normalize(features_BTF, lengths_B)
+        if self.specaugment is not None:
+            features_BTF = self.specaugment(features_BTF, lengths_B)
+        return features_BTF, lengths_B

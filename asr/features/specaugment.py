@@ -1,0 +1,80 @@
+"""SpecAugment: masks over frequency and time.
+
+Park et al. 2019; time masks that grow with the utterance: Park et al. 2020.
+Shape legend: B batch, T frames, F mel bins, M masks, X positions of either axis.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from asr.types import InputError
+
+
+class SpecAugment(nn.Module):
+    """Sets random stripes of the features to 0, their mean after normalisation; training only.
+
+    Each of ``num_freq_masks`` is 0 to ``max_freq_width`` bins wide, each of ``num_time_masks``
+    0 to ``max_time_width`` frames, and no wider than ``max_time_fraction`` of its utterance.
+    Stripes lie within valid frames. Draws from the generator of the features' device.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_freq_masks: int,
+        max_freq_width: int,
+        num_time_masks: int,
+        max_time_width: int,
+        max_time_fraction: float,
+    ) -> None:
+        super().__init__()
+        for key, value in (
+            ("num_freq_masks", num_freq_masks),
+            ("max_freq_width", max_freq_width),
+            ("num_time_masks", num_time_masks),
+            ("max_time_width", max_time_width),
+        ):
+            if value < 0:
+                raise InputError(f"features.specaugment.{key}: {value} must be 0 or more")
+        if not 0 <= max_time_fraction <= 1:
+            raise InputError(
+                f"features.specaugment.max_time_fraction: {max_time_fraction:g} "
+                "must be between 0 and 1"
+            )
+        self.num_freq_masks = num_freq_masks
+        self.max_freq_width = max_freq_width
+        self.num_time_masks = num_time_masks
+        self.max_time_width = max_time_width
+        self.max_time_fraction = max_time_fraction
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+        """The features (B, T, F) with stripes in training mode, else as they are."""
+        if not self.training:
+            return features_BTF
+        _, num_frames, num_bins = features_BTF.shape
+        bins_B = torch.full_like(lengths_B, num_bins)
+        freq_width_B = bins_B.clamp_max(self.max_freq_width)
+        time_width_B = (lengths_B * self.max_time_fraction).long().clamp_max(self.max_time_width)
+        freq_BF = _stripes(bins_B, freq_width_B, self.num_freq_masks, num_bins)
+        time_BT = _stripes(lengths_B, time_width_B, self.num_time_masks, num_frames)
+        valid_BT = torch.arange(num_frames, device=lengths_B.device) < lengths_B[:, None]
+        masked_BTF = (freq_BF[:, None, :] & valid_BT[:, :, None]) | time_BT[:, :, None]
+        return features_BTF.masked_fill(masked_BTF, 0.0)
+
+
+def _stripes(lengths_B: Tensor, max_widths_B: Tensor, num_masks: int, size: int) -> Tensor:
+    """(B, X), True inside ``num_masks`` stripes of uniform width and uniform place per row."""
+    widths_BM = _randint(max_widths_B[:, None].expand(-1, num_masks))
+    starts_BM = _randint(lengths_B[:, None] - widths_BM)
+    ends_BM = starts_BM + widths_BM
+    places_X = torch.arange(size, device=lengths_B.device)
+    inside_BMX = (places_X >= starts_BM[:, :, None]) & (places_X < ends_BM[:, :, None])
+    return inside_BMX.any(dim=1)
+
+
+def _randint(highest: Tensor) -> Tensor:
+    """A uniform integer from 0 to ``highest``, both included, for each element."""
+    draws = torch.rand(highest.shape, device=highest.device) * (highest + 1)
+    return torch.minimum(draws.long(), highest)  # the product can round up to highest + 1

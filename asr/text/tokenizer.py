@@ -1,0 +1,190 @@
+"""Text to token ids and back: characters or subwords, in a sentencepiece model.
+
+Byte pair encoding: Sennrich et al. 2016. Unigram: Kudo 2018. SentencePiece: Kudo and
+Richardson 2018.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import sentencepiece
+
+from asr.types import InputError
+
+Kind = Literal["char", "bpe", "unigram"]
+
+BLANK_PIECE = "<blank>"
+_UNKNOWN_PIECE = "<unk>"
+_WORD_MARK = "\u2581"  # how sentencepiece writes a space
+_LOG_NOTHING_BELOW_ERROR = 2
+_MAX_TEXT_NUM_BYTES = 1 << 20  # sentencepiece leaves out longer lines, 4192 unless told
+
+_log = logging.getLogger(__name__)
+
+
+class Tokenizer:
+    """Piece 0 is the CTC blank and never comes from text; piece 1 stands for unknown characters.
+
+    ``decode(encode(text)) == text`` for text with single spaces whose characters are all known.
+    """
+
+    blank_id = 0
+    unk_id = 1
+
+    def __init__(self, model: bytes) -> None:
+        """From the bytes of a sentencepiece model; ``InputError`` where they are not ours."""
+        self._processor = _processor(model)
+        self.vocab_size: int = self._processor.vocab_size()
+        self.characters = _characters(self._processor)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], *, kind: Kind, vocab_size: int) -> Tokenizer:
+        """Learn pieces from normalised transcripts, which are read once; no file is written.
+
+        The same texts give the same bytes. Where the text has too little to fill ``vocab_size``
+        pieces, the tokenizer gets the largest vocabulary there is. Raises ``InputError`` where
+        ``vocab_size`` does not hold every character, or there is no text.
+        """
+        if kind not in get_args(Kind):
+            raise InputError(
+                f"text.tokenizer.kind: {kind!r} is not one of {', '.join(get_args(Kind))}"
+            )
+        lines = list(_lines(texts))
+        characters = set().union(*lines) - {" "}
+        if not characters:
+            raise InputError("text.tokenizer: no text to train on; every transcript is empty")
+        min_vocab_size = len(characters) + 3  # blank, unknown, word mark
+        if vocab_size < min_vocab_size:
+            raise InputError(
+                f"text.tokenizer.vocab_size: {vocab_size} is too small for the "
+                f"{len(characters)} characters of the transcripts; use {min_vocab_size} or more"
+            )
+        tokenizer = cls(_train(lines, kind, vocab_size))
+        if tokenizer.vocab_size < vocab_size and kind != "char":
+            _log.warning(
+                "text.tokenizer.vocab_size: the transcripts give %d pieces at most, not %d",
+                tokenizer.vocab_size,
+                vocab_size,
+            )
+        return tokenizer
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Read a file that :meth:`save` wrote; ``InputError`` names the file."""
+        try:
+            return cls(Path(path).read_bytes())
+        except OSError as error:
+            raise InputError(f"{path}: no tokenizer here ({error.strerror})") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the sentencepiece model."""
+        Path(path).write_bytes(self.to_bytes())
+
+    @classmethod
+    def from_bytes(cls, model: bytes) -> Tokenizer:
+        """The inverse of :meth:`to_bytes`."""
+        return cls(model)
+
+    def to_bytes(self) -> bytes:
+        """The sentencepiece model; equal bytes are equal tokenizers."""
+        model: bytes = self._processor.serialized_model_proto()
+        return model
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of normalised text; characters that are not known become ``unk_id``."""
+        token_ids: list[int] = self._processor.encode(text)
+        return token_ids
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text; blanks vanish, an unknown character reads ``⁇``."""
+        text: str = self._processor.decode(list(token_ids))
+        return text
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """The piece of each token, with ``▁`` where a word begins."""
+        return [self._processor.id_to_piece(token_id) for token_id in token_ids]
+
+    def unknown_characters(self, text: str) -> str:
+        """The characters of ``text`` that no piece spells, sorted; empty where all are known."""
+        return "".join(sorted(set(text).difference(self.characters)))
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(vocab_size={self.vocab_size}, characters={self.characters!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerSpec:
+    """Which tokenizer a run has: one trained on its transcripts, or the file ``model``."""
+
+    kind: Kind
+    vocab_size: int
+    model: str | None = None
+
+    def train(self, texts: Iterable[str]) -> Tokenizer:
+        """The tokenizer; ``texts`` are not read where ``model`` is given."""
+        if self.model is not None:
+            return Tokenizer.load(self.model)
+        return Tokenizer.train(texts, kind=self.kind, vocab_size=self.vocab_size)
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """Texts on one line each, empty ones left out."""
+    for text in texts:
+        if line := " ".join(text.replace(_WORD_MARK, " ").split()):
+            yield line
+
+
+def _train(lines: Sequence[str], kind: Kind, vocab_size: int) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        model_type=kind,
+        vocab_size=vocab_size,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        max_sentence_length=_MAX_TEXT_NUM_BYTES,
+        num_threads=1,
+        pad_id=Tokenizer.blank_id,
+        pad_piece=BLANK_PIECE,
+        unk_id=Tokenizer.unk_id,
+        unk_piece=_UNKNOWN_PIECE,
+        unk_surface="\u2047",
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=_LOG_NOTHING_BELOW_ERROR,
+    )
+    return model.getvalue()
+
+
+def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
+    if not model:  # sentencepiece would take it for a model without pieces
+        raise InputError("not a tokenizer: empty")
+    try:
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        raise InputError("not a tokenizer: sentencepiece cannot read it") from error
+    if processor.id_to_piece(0) != BLANK_PIECE or processor.unk_id() != Tokenizer.unk_id:
+        raise InputError(
+            f"not a tokenizer of this toolkit: piece 0 must be {BLANK_PIECE} and piece 1 "
+            f"{_UNKNOWN_PIECE}, here they are {processor.id_to_piece(0)} and "
+            f"{processor.id_to_piece(1)}"
+        )
+    return processor
+
+
+def _characters(processor: sentencepiece.SentencePieceProcessor) -> str:
+    """Every character the pieces can spell, sorted; the space is among them."""
+    pieces = (processor.id_to_piece(index) for index in range(2, processor.vocab_size()))
+    single = {piece for piece in pieces if len(piece) == 1}
+    return "".join(sorted(single - {_WORD_MARK} | {" "}))
