@@ -1,0 +1,67 @@
+"""What will be said by whom: every utterance of the corpus, before a sound is made."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from asr.data.synthetic.grammar import make_phrase, make_sentence
+from asr.data.synthetic.voices import Voice, draw_voice
+
+PHRASE_SHARE = 0.25  # of the training utterances; held-out splits are full sentences
+SHARD_SIZE = 150  # utterances one worker process speaks in its life
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One utterance to be spoken. ``seed`` moves the voice's jitter and the recording's noise."""
+
+    utterance_id: str
+    text: str
+    voice: Voice
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Lines of one split that one fresh worker process speaks in order.
+
+    The synthesiser carries state from one utterance to the next, so the shard, not the number of
+    jobs, decides how an utterance sounds.
+    """
+
+    split: str
+    name: str
+    lines: tuple[Line, ...]
+
+
+def make_plan(counts: Mapping[str, int], seed: int) -> list[Shard]:
+    """Shards of all splits of ``counts`` (split -> number of utterances).
+
+    Held-out sentences are drawn first and distinct; a training sentence equal to one of them is
+    drawn again. Training phrases (one to five words) may repeat, and are never a held-out sentence.
+    """
+    held_out: set[str] = set()
+    lines: dict[str, tuple[Line, ...]] = {}
+    for split in sorted(counts, key=lambda name: name == "train"):  # train last
+        rng = random.Random(f"{seed}/{split}")
+        lines[split] = tuple(
+            _draw_line(split, index, held_out, rng) for index in range(counts[split])
+        )
+    return [
+        Shard(split, f"{start // SHARD_SIZE:03d}", lines[split][start : start + SHARD_SIZE])
+        for split in counts
+        for start in range(0, counts[split], SHARD_SIZE)
+    ]
+
+
+def _draw_line(split: str, index: int, held_out: set[str], rng: random.Random) -> Line:
+    voice = draw_voice(split, rng)
+    make_text = make_phrase if split == "train" and rng.random() < PHRASE_SHARE else make_sentence
+    text = make_text(rng)
+    while text in held_out:
+        text = make_text(rng)
+    if split != "train":
+        held_out.add(text)
+    return Line(f"{split}-{index:05d}", text, voice, seed=rng.getrandbits(31))

@@ -1,0 +1,188 @@
+"""Make the synthetic corpus: plan, speak in shards, write FLAC and manifests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from asr.audio.write import write_audio
+from asr.data.atomic import write_atomically
+from asr.data.progress import print_progress
+from asr.data.summary import (
+    FILE_NAME,
+    PrepareSummary,
+    describe_split,
+    read_summary,
+    write_summary,
+)
+from asr.data.synthetic.plan import Shard, make_plan
+from asr.data.synthetic.recording import SAMPLE_RATE_HZ, record
+from asr.data.synthetic.speaker import Speaker, require_synthesizer
+from asr.types import InputError
+
+CORPUS_VERSION = 1  # raise it when the grammar, the voices or the recording change
+_LENGTHS = "num_samples.json"  # in a shard's folder: utterance -> length, the shard's last file
+_SETTINGS = "settings.json"
+
+
+def prepare_synthetic(
+    out: str | Path,
+    *,
+    num_train: int = 3600,
+    num_dev: int = 300,
+    num_test: int = 300,
+    seed: int = 2024,
+    num_jobs: int = 2,
+    report: Callable[[str], None] = print_progress,
+) -> PrepareSummary:
+    """Speak ``train``, ``dev``, ``test`` and ``test-accents`` (``num_test`` each of the last two).
+
+    ``dev`` has the voices of ``train``; ``test`` has voices, ``test-accents`` also accents, that
+    are not in ``train``; no sentence of a held-out split is in another split. Transcripts are upper
+    case. The same counts and seed give the same bytes, whatever ``num_jobs``. A complete folder
+    is verified and left as it is; an incomplete one is completed shard by shard.
+
+    Raises ``InputError`` when the synthesiser is not installed, a number is out of range, or
+    ``out`` holds something else.
+    """
+    out = Path(out)
+    counts = {"train": num_train, "dev": num_dev, "test": num_test, "test-accents": num_test}
+    _check_numbers(counts, num_jobs)
+    settings: dict[str, Any] = {
+        "corpus": "synthetic",
+        "version": CORPUS_VERSION,
+        "seed": seed,
+        "num_utterances": counts,
+    }
+    _check_folder(out, settings)
+    plan = make_plan(counts, seed)
+    missing = [shard for shard in plan if _read_lengths(out, shard) is None]
+    summary = read_summary(out)
+    if summary is not None and not missing:
+        report(f"{out} is complete")
+        return summary
+    if missing:
+        require_synthesizer()
+        (out / FILE_NAME).unlink(missing_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / _SETTINGS, json.dumps(settings, indent=2).encode() + b"\n")
+        _speak_all(missing, out, num_jobs, report)
+    summary = _write_manifests(plan, out, settings)
+    for line in summary.lines():
+        report(line)
+    return summary
+
+
+def _check_numbers(counts: dict[str, int], num_jobs: int) -> None:
+    for split, count in counts.items():
+        if not 1 <= count <= 100_000:
+            key = "num_" + split.split("-")[0]
+            raise InputError(f"{key} is {count}; allowed are 1 to 100,000 utterances")
+    if num_jobs < 1:
+        raise InputError(f"num_jobs is {num_jobs}; at least 1 is needed")
+
+
+def _check_folder(out: Path, settings: dict[str, Any]) -> None:
+    """Never mix corpora, never touch a folder that is not ours."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder for the corpus")
+    try:
+        found = json.loads((out / _SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if found != settings and (found is not None or any(out.iterdir())):
+        what = "another synthetic corpus" if found is not None else "other files"
+        raise InputError(f"{out} holds {what}; name another folder or delete it first")
+
+
+def _speak_all(
+    shards: list[Shard], out: Path, num_jobs: int, report: Callable[[str], None]
+) -> None:
+    total, done = sum(len(shard.lines) for shard in shards), 0
+    report(f"speaking {total:,} utterances")
+    with ThreadPoolExecutor(num_jobs) as pool:
+        futures = {pool.submit(_speak_shard, shard, out): shard for shard in shards}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done += len(futures[future].lines)
+                report(f"spoken {done:,} of {total:,} utterances")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _speak_shard(shard: Shard, out: Path) -> None:
+    """One worker process speaks the shard; its folder appears when the last file is written."""
+    folder = _folder(out, shard)
+    partial = folder.with_name(f".{folder.name}.partial")
+    for left_over in (folder, partial):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir(parents=True)
+    lengths = {}
+    with Speaker() as speaker:
+        for line in shard.lines:
+            recording = record(speaker.speak(line), seed=line.seed)
+            write_audio(partial / f"{line.utterance_id}.flac", recording)
+            lengths[line.utterance_id] = len(recording.samples)
+    (partial / _LENGTHS).write_text(json.dumps(lengths, indent=0) + "\n")
+    partial.rename(folder)
+
+
+def _read_lengths(out: Path, shard: Shard) -> dict[str, int] | None:
+    """Samples of each utterance of a complete shard, else None."""
+    folder = _folder(out, shard)
+    try:
+        lengths: dict[str, int] = json.loads((folder / _LENGTHS).read_text())
+        sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+    except (OSError, ValueError):
+        return None
+    names = {line.utterance_id: f"{line.utterance_id}.flac" for line in shard.lines}
+    complete = lengths.keys() == names.keys() and all(sizes.get(n) for n in names.values())
+    return lengths if complete else None
+
+
+def _folder(out: Path, shard: Shard) -> Path:
+    return out / "audio" / shard.split / shard.name
+
+
+def _write_manifests(plan: Iterable[Shard], out: Path, settings: dict[str, Any]) -> PrepareSummary:
+    from asr.data.manifest import Utterance, write_manifest  # lhotse: three seconds
+
+    utterances: dict[str, list[Utterance]] = defaultdict(list)
+    for shard in plan:
+        lengths = _read_lengths(out, shard)
+        assert lengths is not None, f"shard {shard.split}/{shard.name} is incomplete"
+        utterances[shard.split] += [
+            Utterance(
+                utterance_id=line.utterance_id,
+                audio_path=_folder(out, shard) / f"{line.utterance_id}.flac",
+                start_s=0.0,
+                duration_s=lengths[line.utterance_id] / SAMPLE_RATE_HZ,
+                sample_rate_hz=SAMPLE_RATE_HZ,
+                num_channels=1,
+                text=line.text.upper(),
+                speaker=line.voice.name,
+            )
+            for line in shard.lines
+        ]
+    splits = {}
+    for split, rows in utterances.items():
+        manifest = out / f"{split}.jsonl.gz"
+        write_manifest(rows, manifest)
+        splits[split] = describe_split(
+            manifest,
+            [row.text for row in rows],
+            [str(row.speaker) for row in rows],
+            [row.duration_s for row in rows],
+        )
+    summary = PrepareSummary(out, splits, (), settings)
+    write_summary(summary)
+    return summary
