@@ -1,0 +1,1 @@
+"""Features to encoder frames: a stack of layers with a reuse schedule."""

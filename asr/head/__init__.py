@@ -1,0 +1,1 @@
+"""Encoder frames to token probabilities."""

@@ -1,0 +1,1 @@
+"""Waveform to token probabilities: the whole model, how it is built, saved and loaded."""

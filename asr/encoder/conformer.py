@@ -1,0 +1,61 @@
+"""Conformer encoder (Gulati et al. 2020) with a reuse schedule."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from asr.encoder.conformer_layer import ConformerLayer
+from asr.encoder.stack import Encoder
+from asr.nn.positions import PositionKind
+from asr.nn.subsampling import SubsamplingKind
+from asr.reuse.base import ReuseMethod
+from asr.types import InputError
+
+
+class Conformer(Encoder):
+    """Conformer blocks over convolutional subsampling.
+
+    Raises:
+        InputError: dimensions that do not fit, or a schedule that does not fit the depth.
+    """
+
+    def __init__(
+        self,
+        *,
+        reuse: ReuseMethod,
+        num_mel_bins: int,
+        num_layers: int,
+        d_model: int,
+        num_heads: int,
+        ffn_dim: int,
+        conv_kernel_size: int,
+        positions: PositionKind,
+        subsampling: SubsamplingKind,
+        subsampling_channels: int,
+        dropout: float,
+    ) -> None:
+        if conv_kernel_size % 2 == 0:
+            raise InputError(f"encoder.conv_kernel_size={conv_kernel_size}: allowed: odd numbers")
+
+        def make_layer(attention: nn.Module) -> nn.Module:
+            return ConformerLayer(
+                attention,
+                d_model=d_model,
+                ffn_dim=ffn_dim,
+                conv_kernel_size=conv_kernel_size,
+                dropout=dropout,
+            )
+
+        super().__init__(
+            reuse=reuse,
+            make_layer=make_layer,
+            num_mel_bins=num_mel_bins,
+            num_layers=num_layers,
+            d_model=d_model,
+            num_heads=num_heads,
+            positions=positions,
+            subsampling=subsampling,
+            subsampling_channels=subsampling_channels,
+            dropout=dropout,
+            final_norm=False,
+        )

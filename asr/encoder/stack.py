@@ -1,0 +1,170 @@
+"""The loop over layers, shared by every encoder: it threads the carry and nothing else.
+
+Shape legend: B batch, T frames, F mel bins, D model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from asr.nn.attention import AttentionScores, ValueMix
+from asr.nn.frames import Frames
+from asr.nn.masking import padding_mask
+from asr.nn.positions import PositionKind, Positions
+from asr.nn.relative import RelativePositions
+from asr.nn.rotary import RotaryPositions
+from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
+from asr.reuse.base import AttentionCarry, AttentionParts, ReuseMethod
+from asr.reuse.schedule import Role
+from asr.types import EncoderOutput, InputError
+
+
+class ScheduleRow(NamedTuple):
+    """One line of the resolved schedule, as printed and stored in the run record."""
+
+    layer: int
+    role: str
+    leader: int | None
+    heads_reused: int
+    parameters_saved: int
+
+
+class Encoder(nn.Module):
+    """Subsampling and a stack of layers, each with the attention its role in the schedule needs.
+
+    ``make_layer`` builds one layer around a ready attention module.
+    """
+
+    def __init__(
+        self,
+        *,
+        reuse: ReuseMethod,
+        make_layer: Callable[[nn.Module], nn.Module],
+        num_mel_bins: int,
+        num_layers: int,
+        d_model: int,
+        num_heads: int,
+        positions: PositionKind,
+        subsampling: SubsamplingKind,
+        subsampling_channels: int,
+        dropout: float,
+        final_norm: bool,
+    ) -> None:
+        super().__init__()
+        check_dimensions(d_model=d_model, num_heads=num_heads, num_layers=num_layers)
+        self.d_model = d_model
+        self.num_heads = num_heads
+        self.num_layers = num_layers
+        self.num_mel_bins = num_mel_bins
+        self.reuse = reuse
+        self.schedule = reuse.schedule(num_layers)
+        self.subsampling = ConvSubsampling(
+            kind=subsampling,
+            num_mel_bins=num_mel_bins,
+            channels=subsampling_channels,
+            d_model=d_model,
+        )
+        self.subsampling_factor = self.subsampling.factor
+        self.positions = position_class(positions)
+        self.dropout = nn.Dropout(dropout)
+        self.parts = AttentionParts(
+            scores=lambda: AttentionScores(
+                d_model=d_model,
+                num_heads=num_heads,
+                positions=make_positions(positions, d_model=d_model, num_heads=num_heads),
+            ),
+            mix=lambda: ValueMix(d_model=d_model, num_heads=num_heads, dropout=dropout),
+            num_heads=num_heads,
+        )
+        self.layers = nn.ModuleList(
+            make_layer(reuse.attention(layer.role, self.parts)) for layer in self.schedule
+        )
+        self.norm = nn.LayerNorm(d_model) if final_norm else nn.Identity()
+
+    def forward(
+        self,
+        features_BTF: Tensor,
+        lengths_B: Tensor,
+        intermediate_layers: Collection[int] = (),
+    ) -> EncoderOutput:
+        """Features and their lengths to frames at 1 / ``subsampling_factor`` of the rate.
+
+        ``intermediate_layers`` names the layers (counted from 0) whose output is also returned.
+        """
+        x_BTD, lengths_B = self.subsampling(features_BTF, lengths_B)
+        x_BTD = self.dropout(x_BTD)
+        num_frames = x_BTD.shape[1]
+        frames = Frames(
+            padding_mask=padding_mask(lengths_B, num_frames),
+            position_table=self.positions.table(num_frames, self.d_model, self.num_heads, x_BTD),
+        )
+        carry: AttentionCarry | None = None
+        intermediate: list[Tensor] = []
+        for index, layer in enumerate(self.layers):
+            x_BTD, carry = layer(x_BTD, frames, carry)
+            if index in intermediate_layers:
+                intermediate.append(self.norm(x_BTD))
+        return EncoderOutput(self.norm(x_BTD), lengths_B, tuple(intermediate))
+
+    def schedule_rows(self) -> list[ScheduleRow]:
+        """The resolved schedule with what each layer saves against computing its attention."""
+        with torch.device("meta"):
+            full = num_parameters(self.parts.scores()) + num_parameters(self.parts.mix())
+        return [
+            ScheduleRow(
+                layer=role.layer,
+                role=role.role.value,
+                leader=role.leader,
+                heads_reused=self.reuse.heads_reused(role.role, self.num_heads),
+                parameters_saved=full - num_parameters(layer.get_submodule("attention")),
+            )
+            for role, layer in zip(self.schedule, self.layers, strict=True)
+        ]
+
+    def schedule_text(self) -> str:
+        """The schedule as one word with a letter per layer: A alone, L lead, F follow."""
+        letters = {Role.ALONE: "A", Role.LEAD: "L", Role.FOLLOW: "F"}
+        return "".join(letters[role.role] for role in self.schedule)
+
+
+def check_dimensions(*, d_model: int, num_heads: int, num_layers: int) -> None:
+    """Raise InputError for widths and depths no encoder can have."""
+    if num_layers < 1:
+        raise InputError(f"encoder.num_layers={num_layers}: allowed: 1 or more")
+    if num_heads < 1 or d_model % num_heads or (d_model // num_heads) % 2:
+        raise InputError(
+            f"encoder.num_heads={num_heads} must divide encoder.d_model={d_model} "
+            "into heads of even width"
+        )
+
+
+def position_class(kind: PositionKind) -> type[Positions]:
+    """The class of a position encoding, by its name in the config.
+
+    Raises:
+        InputError: no such encoding.
+    """
+    classes: dict[str, type[Positions]] = {
+        "relative": RelativePositions,
+        "rotary": RotaryPositions,
+        "none": Positions,
+    }
+    if kind not in classes:
+        raise InputError(f"encoder.positions={kind!r}: allowed: {', '.join(classes)}")
+    return classes[kind]
+
+
+def make_positions(kind: PositionKind, *, d_model: int, num_heads: int) -> Positions:
+    """The position encoding of one layer."""
+    if kind == "relative":
+        return RelativePositions(d_model=d_model, num_heads=num_heads)
+    return position_class(kind)()
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Number of parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,50 @@
+"""Transformer encoder (Vaswani et al. 2017, pre-norm) with a reuse schedule."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from asr.encoder.stack import Encoder
+from asr.encoder.transformer_layer import TransformerLayer
+from asr.nn.positions import PositionKind
+from asr.nn.subsampling import SubsamplingKind
+from asr.reuse.base import ReuseMethod
+
+
+class Transformer(Encoder):
+    """Pre-norm Transformer layers over convolutional subsampling, LayerNorm at the end.
+
+    Raises:
+        InputError: dimensions that do not fit, or a schedule that does not fit the depth.
+    """
+
+    def __init__(
+        self,
+        *,
+        reuse: ReuseMethod,
+        num_mel_bins: int,
+        num_layers: int,
+        d_model: int,
+        num_heads: int,
+        ffn_dim: int,
+        positions: PositionKind,
+        subsampling: SubsamplingKind,
+        subsampling_channels: int,
+        dropout: float,
+    ) -> None:
+        def make_layer(attention: nn.Module) -> nn.Module:
+            return TransformerLayer(attention, d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
+
+        super().__init__(
+            reuse=reuse,
+            make_layer=make_layer,
+            num_mel_bins=num_mel_bins,
+            num_layers=num_layers,
+            d_model=d_model,
+            num_heads=num_heads,
+            positions=positions,
+            subsampling=subsampling,
+            subsampling_channels=subsampling_channels,
+            dropout=dropout,
+            final_norm=True,
+        )

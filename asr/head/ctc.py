@@ -1,0 +1,119 @@
+"""CTC head (Graves et al. 2006), with intermediate CTC (Lee and Watanabe 2021).
+
+Shape legend: B batch, T frames, D model width, V vocabulary, U tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.types import EncoderOutput, InputError
+
+BLANK_ID = 0
+
+
+class CtcLoss(NamedTuple):
+    """Mean loss of the utterances that fit (fp32 scalar), and how many were left out."""
+
+    loss: Tensor
+    num_left_out: int
+
+
+class CtcHead(nn.Module):
+    """One projection to the vocabulary, blank at id 0.
+
+    In training the outputs of ``intermediate_layers`` (counted from 0) go through the same
+    projection and their loss enters with ``intermediate_weight``.
+
+    Raises:
+        InputError: a weight outside [0, 1), or one without layers.
+    """
+
+    def __init__(
+        self,
+        *,
+        d_model: int,
+        vocab_size: int,
+        dropout: float = 0.0,
+        intermediate_layers: Sequence[int] = (),
+        intermediate_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= intermediate_weight < 1.0:
+            raise InputError(
+                f"head.intermediate_weight={intermediate_weight}: allowed: 0 to below 1"
+            )
+        if bool(intermediate_layers) != bool(intermediate_weight):
+            raise InputError(
+                f"head.intermediate_layers={list(intermediate_layers)} and "
+                f"head.intermediate_weight={intermediate_weight}: give both or neither"
+            )
+        self.intermediate_layers = tuple(intermediate_layers)
+        self.intermediate_weight = intermediate_weight
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(d_model, vocab_size)
+
+    def forward(self, frames_BTD: Tensor) -> Tensor:
+        """Log probabilities (B, T, V), float32 whatever the precision of the encoder."""
+        logits_BTV: Tensor = self.project(self.dropout(frames_BTD))
+        return logits_BTV.float().log_softmax(-1)
+
+    def loss(
+        self, encoded: EncoderOutput, token_ids_BU: Tensor, token_lengths_B: Tensor
+    ) -> CtcLoss:
+        """Negative log likelihood per utterance, averaged over the utterances that fit.
+
+        An utterance with fewer frames than its tokens need (one each, and a blank between equal
+        neighbours) has no alignment; it is left out and counted.
+        """
+        fits_B = encoded.lengths_B >= frames_needed(token_ids_BU, token_lengths_B)
+        kept = int(fits_B.sum())
+        num_left_out = len(fits_B) - kept
+        if not kept:
+            return CtcLoss(encoded.frames_BTD.float().sum() * 0.0, num_left_out)
+        loss = self._mean_loss(
+            encoded.frames_BTD, encoded.lengths_B, token_ids_BU, token_lengths_B, fits_B
+        )
+        if encoded.intermediate:
+            inner = torch.stack(
+                [
+                    self._mean_loss(
+                        frames, encoded.lengths_B, token_ids_BU, token_lengths_B, fits_B
+                    )
+                    for frames in encoded.intermediate
+                ]
+            ).mean()
+            loss = (1 - self.intermediate_weight) * loss + self.intermediate_weight * inner
+        return CtcLoss(loss, num_left_out)
+
+    def _mean_loss(
+        self,
+        frames_BTD: Tensor,
+        lengths_B: Tensor,
+        token_ids_BU: Tensor,
+        token_lengths_B: Tensor,
+        fits_B: Tensor,
+    ) -> Tensor:
+        losses_B = functional.ctc_loss(
+            self(frames_BTD).transpose(0, 1),
+            token_ids_BU,
+            lengths_B,
+            token_lengths_B,
+            blank=BLANK_ID,
+            reduction="none",
+            zero_infinity=True,  # keeps the gradient of the utterances left out at zero
+        )
+        return losses_B[fits_B].mean()
+
+
+def frames_needed(token_ids_BU: Tensor, token_lengths_B: Tensor) -> Tensor:
+    """(B,) least number of frames CTC needs: tokens plus pairs of equal neighbours."""
+    position_U = torch.arange(1, token_ids_BU.shape[1], device=token_ids_BU.device)
+    repeated_BU = token_ids_BU[:, 1:] == token_ids_BU[:, :-1]
+    inside_BU = position_U < token_lengths_B.unsqueeze(1)
+    return token_lengths_B + (repeated_BU & inside_BU).sum(1)

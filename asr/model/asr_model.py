@@ -1,0 +1,49 @@
+"""The acoustic model: features, encoder and head as one module.
+
+Shape legend: B batch, N samples, T frames, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from asr.encoder.stack import Encoder
+from asr.features.frontend import Frontend
+from asr.head.ctc import CtcHead, CtcLoss
+from asr.types import Batch, InputError
+
+
+class AsrModel(nn.Module):
+    """Waveform in, log probabilities out. Knows neither data nor search.
+
+    Raises:
+        InputError: the head asks for an intermediate layer the encoder has not.
+    """
+
+    def __init__(self, *, frontend: Frontend, encoder: Encoder, head: CtcHead) -> None:
+        super().__init__()
+        for layer in head.intermediate_layers:
+            if not 0 <= layer < encoder.num_layers - 1:
+                raise InputError(
+                    f"head.intermediate_layers={list(head.intermediate_layers)}: "
+                    f"allowed: 0 to {encoder.num_layers - 2} (layers below the last, from 0)"
+                )
+        self.frontend = frontend
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probabilities (B, T, V) in float32 and the number of valid frames (B,)."""
+        encoded = self.encoder(*self.frontend(waveforms_BN, lengths_B))
+        return self.head(encoded.frames_BTD), encoded.lengths_B
+
+    def loss(self, batch: Batch) -> CtcLoss:
+        """Training loss of a batch, with the number of utterances too short to be aligned."""
+        features_BTF, lengths_B = self.frontend(batch.waveforms_BN, batch.waveform_lengths_B)
+        encoded = self.encoder(features_BTF, lengths_B, self.head.intermediate_layers)
+        return self.head.loss(encoded, batch.token_ids_BU, batch.token_lengths_B)
+
+    @property
+    def frame_shift_s(self) -> float:
+        """Seconds of audio per output frame."""
+        return self.frontend.frame_shift_ms / 1000 * self.encoder.subsampling_factor

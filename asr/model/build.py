@@ -1,0 +1,101 @@
+"""From plain config dictionaries to objects; ``_target_`` names a class inside ``asr``.
+
+A config is data: only classes of this package are ever built from one, so a model folder from a
+stranger can run no code of theirs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from asr.encoder.stack import Encoder
+from asr.features.frontend import Frontend
+from asr.head.ctc import CtcHead
+from asr.model.asr_model import AsrModel
+from asr.types import InputError
+
+TARGET = "_target_"
+
+
+def build(config: Mapping[str, Any], key: str, **injected: object) -> Any:
+    """The object ``config[_target_]`` names, from the other keys and what the code injects.
+
+    ``key`` is where the config stands (``encoder``, ``train.optim``) and is named in errors.
+
+    Raises:
+        InputError: no target, a target outside ``asr``, an unknown key (with the nearest known
+            one), or a missing one.
+    """
+    target = target_class(config, key)
+    known = [name for name in inspect.signature(target).parameters if name not in injected]
+    arguments = {name: value for name, value in config.items() if name != TARGET}
+    for name in arguments:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {key}.{near[0]}? " if near else ""
+            raise InputError(f"unknown key {key}.{name}: {hint}allowed: {', '.join(known)}")
+    missing = [
+        name
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.default is parameter.empty and name not in {*arguments, *injected}
+    ]
+    if missing:
+        raise InputError(f"missing key {key}.{missing[0]}: {target.__name__} needs it")
+    return target(**arguments, **injected)
+
+
+def target_class(config: Mapping[str, Any], key: str) -> type:
+    """The class that ``config[_target_]`` names.
+
+    Raises:
+        InputError: missing, outside ``asr``, or not a class.
+    """
+    path = config.get(TARGET) if isinstance(config, Mapping) else None
+    if not isinstance(path, str):
+        raise InputError(f"config {key} has no {TARGET}; it names a class, as in configs/{key}/")
+    module_name, _, class_name = path.rpartition(".")
+    if not module_name.startswith("asr."):
+        raise InputError(f"{key}.{TARGET}={path}: only classes inside asr are built")
+    try:
+        target = getattr(import_module(module_name), class_name)
+    except (ImportError, AttributeError):
+        raise InputError(f"{key}.{TARGET}={path}: there is no such class") from None
+    if not (inspect.isclass(target) and target.__module__.startswith("asr.")):
+        raise InputError(f"{key}.{TARGET}={path}: not a class of asr")
+    return target
+
+
+def build_model(config: Mapping[str, Any], vocab_size: int) -> AsrModel:
+    """The model of a run config with the groups ``features``, ``encoder``, ``reuse`` and ``head``.
+
+    Raises:
+        InputError: see `build`.
+    """
+    frontend = build_frontend(config)
+    encoder = build_encoder(config, frontend.num_mel_bins)
+    head: CtcHead = build(config["head"], "head", d_model=encoder.d_model, vocab_size=vocab_size)
+    return AsrModel(frontend=frontend, encoder=encoder, head=head)
+
+
+def build_frontend(config: Mapping[str, Any]) -> Frontend:
+    """Feature extraction from the group ``features``."""
+    parts = {
+        name: build(part, f"features.{name}") for name, part in config["features"].items() if part
+    }
+    unknown = set(parts) - set(inspect.signature(Frontend).parameters)
+    if unknown or "fbank" not in parts:
+        raise InputError(
+            f"features: {', '.join(parts)}; allowed: fbank (needed), normalize, specaugment"
+        )
+    return Frontend(**parts)
+
+
+def build_encoder(config: Mapping[str, Any], num_mel_bins: int = 80) -> Encoder:
+    """Encoder from the groups ``encoder`` and ``reuse``."""
+    reuse = build(config["reuse"], "reuse")
+    encoder: Encoder = build(config["encoder"], "encoder", reuse=reuse, num_mel_bins=num_mel_bins)
+    return encoder

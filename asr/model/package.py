@@ -1,0 +1,131 @@
+"""The model package: the folder training leaves and every other command loads.
+
+    model.safetensors   weights
+    config.json         how the model is built (plain data)
+    tokenizer.model     sentencepiece
+    README.md           model card
+
+Loading runs no code from the folder: no pickle, and only classes inside ``asr`` are built.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from asr.model.asr_model import AsrModel
+from asr.model.build import build, build_model
+from asr.text.normalize import TranscriptNormalizer
+from asr.text.tokenizer import Tokenizer
+from asr.types import InputError
+
+WEIGHTS, CONFIG, TOKENIZER, CARD = (
+    "model.safetensors",
+    "config.json",
+    "tokenizer.model",
+    "README.md",
+)
+FILES = (WEIGHTS, CONFIG, TOKENIZER)
+GROUPS = ("features", "text", "reuse", "encoder", "head", "decode")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A loaded package; ``model`` is in inference mode."""
+
+    folder: Path
+    config: dict[str, Any]
+    model: AsrModel
+    tokenizer: Tokenizer
+    normalizer: TranscriptNormalizer
+
+
+def save_package(
+    folder: Path, *, model: AsrModel, tokenizer: Tokenizer, config: Mapping[str, Any], card: str
+) -> None:
+    """Write the package; ``config`` may be a whole run config, its model groups are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    save_file(weights, folder / WEIGHTS)
+    kept = {group: config[group] for group in GROUPS}
+    (folder / CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    tokenizer.save(folder / TOKENIZER)
+    (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def load_package(folder: Path, device: torch.device | str = "cpu") -> ModelPackage:
+    """Load a package for inference.
+
+    Raises:
+        InputError: no such folder, a file missing or damaged, weights that do not fit the config.
+    """
+    check_files(folder)
+    config = read_config(folder / CONFIG)
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    model = build_model(config, vocab_size=tokenizer.vocab_size)
+    load_weights(model, folder / WEIGHTS)
+    return ModelPackage(
+        folder=folder,
+        config=config,
+        model=model.to(device).eval(),
+        tokenizer=tokenizer,
+        normalizer=build(config["text"]["normalize"], "text.normalize"),
+    )
+
+
+def check_files(folder: Path) -> None:
+    """Raise InputError unless ``folder`` holds every file a package needs."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such model folder; it must hold {', '.join(FILES)}")
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder}: {', '.join(missing)} missing; a model folder holds {', '.join(FILES)}"
+        )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The package's config, with every group present.
+
+    Raises:
+        InputError: not JSON, or a group is missing.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not a JSON config ({error})") from None
+    missing = [group for group in GROUPS if not isinstance(config, dict) or group not in config]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; needed: {', '.join(GROUPS)}")
+    return dict(config)
+
+
+def load_weights(model: AsrModel, path: Path) -> None:
+    """Load safetensors weights into ``model``; every name and shape must fit.
+
+    Raises:
+        InputError: damaged file, or weights of another model.
+    """
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file ({error})") from None
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if expected != found:
+        odd = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
+        raise InputError(
+            f"{path}: weights do not fit {CONFIG}: {len(odd)} tensors differ, first {odd[0]}"
+        )
+    model.load_state_dict(weights)

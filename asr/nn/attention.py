@@ -1,0 +1,89 @@
+"""Self-attention as three steps that can be shared one by one: project, score, mix.
+
+`AttentionScores` owns the parameters that decide *where* to look (query, key, positions),
+`ValueMix` those that decide *what* is carried over (value, output). A layer that is handed a map
+has a `ValueMix` and nothing else.
+
+Shape legend: B batch, T frames, D model width, H heads, K head width (D = H * K).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from asr.nn.frames import Frames
+from asr.nn.positions import Positions
+
+
+class AttentionScores(nn.Module):
+    """Queries, keys and positions of one layer (Vaswani et al. 2017, eq. 1)."""
+
+    def __init__(self, *, d_model: int, num_heads: int, positions: Positions) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(d_model, d_model)
+        self.key = nn.Linear(d_model, d_model)
+        self.positions = positions
+
+    def forward(self, x_BTD: Tensor, frames: Frames) -> Tensor:
+        """Attention map (B, H, T, T): rows sum to one, columns of padding are zero."""
+        q_BHTK, k_BHTK = self.project(x_BTD)
+        scores_BHTT = self.positions.scores(q_BHTK, k_BHTK, frames.position_table)
+        return softmax_over_keys(scores_BHTT, frames.padding_mask)
+
+    def project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys, (B, H, T, K) each."""
+        return (
+            split_heads(self.query(x_BTD), self.num_heads),
+            split_heads(self.key(x_BTD), self.num_heads),
+        )
+
+
+class ValueMix(nn.Module):
+    """Values and output projection of one layer; mixes values by an attention map."""
+
+    def __init__(self, *, d_model: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.value = nn.Linear(d_model, d_model)
+        self.output = nn.Linear(d_model, d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor, probs_BHTT: Tensor) -> Tensor:
+        """Output (B, T, D). Dropout falls on the map here, so each user of a map has its own.
+
+        Raises:
+            ValueError: the map covers another number of frames than ``x_BTD`` has.
+        """
+        if probs_BHTT.shape[-1] != x_BTD.shape[1]:
+            raise ValueError(
+                f"an attention map over {probs_BHTT.shape[-1]} frames cannot serve a layer with "
+                f"{x_BTD.shape[1]} frames: reuse must not cross a change of frame rate"
+            )
+        return self.merge(self.dropout(probs_BHTT) @ self.project(x_BTD))
+
+    def project(self, x_BTD: Tensor) -> Tensor:
+        """Values (B, H, T, K)."""
+        return split_heads(self.value(x_BTD), self.num_heads)
+
+    def merge(self, context_BHTK: Tensor) -> Tensor:
+        """Context of all heads through the output projection, (B, T, D)."""
+        output: Tensor = self.output(context_BHTK.transpose(1, 2).flatten(2))
+        return output
+
+
+def split_heads(x_BTD: Tensor, num_heads: int) -> Tensor:
+    """(B, T, D) seen as (B, H, T, K); no copy."""
+    return x_BTD.view(*x_BTD.shape[:2], num_heads, -1).transpose(1, 2)
+
+
+def softmax_over_keys(scores_BHTT: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """Probabilities over the keys that are not padding; in place where no gradient is taken."""
+    if torch.is_grad_enabled():
+        if padding_mask is not None:
+            scores_BHTT = scores_BHTT.masked_fill(padding_mask[:, None, None, :], float("-inf"))
+        return scores_BHTT.softmax(-1)
+    if padding_mask is not None:
+        scores_BHTT.masked_fill_(padding_mask[:, None, None, :], float("-inf"))
+    return torch.softmax(scores_BHTT, -1, out=scores_BHTT)

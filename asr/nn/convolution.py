@@ -1,0 +1,62 @@
+"""Conformer convolution module, channels last throughout.
+
+Shape legend: B batch, T frames, D model width, C kernel size.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.nn.masking import zero_padding
+from asr.nn.valid_batch_norm import ValidBatchNorm
+
+
+class ConvolutionModule(nn.Module):
+    """Pointwise + GLU, depthwise, BatchNorm, Swish, pointwise (Gulati et al. 2020, figure 2).
+
+    Padding is zeroed before the depthwise convolution, so an utterance in a batch and alone see
+    the same neighbours. In inference the normalisation is folded into the depthwise kernel.
+    """
+
+    def __init__(self, *, d_model: int, kernel_size: int, dropout: float) -> None:
+        super().__init__()
+        assert kernel_size % 2 == 1, "an even kernel has no centre frame"
+        self.norm = nn.LayerNorm(d_model)
+        self.expand = nn.Linear(d_model, 2 * d_model)
+        self.depthwise = nn.Conv1d(d_model, d_model, kernel_size, groups=d_model, bias=False)
+        self.batch_norm = ValidBatchNorm(d_model)
+        self.project = nn.Linear(d_model, d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """(B, T, D) to (B, T, D); the residual is the caller's."""
+        hidden = functional.glu(self.expand(self.norm(x_BTD)), -1)
+        hidden = zero_padding(hidden, padding_mask)
+        if self.training:
+            hidden = depthwise_over_time(hidden, self.depthwise.weight)
+            hidden = self.batch_norm(hidden, padding_mask)
+        else:
+            scale_D, shift_D = self.batch_norm.as_affine()
+            kernel = self.depthwise.weight * scale_D[:, None, None]
+            hidden = depthwise_over_time(hidden, kernel, shift_D)
+        hidden = functional.silu(hidden, inplace=not hidden.requires_grad)
+        output: Tensor = self.dropout(self.project(hidden))
+        return output
+
+
+def depthwise_over_time(x_BTD: Tensor, kernel_D1C: Tensor, bias_D: Tensor | None = None) -> Tensor:
+    """Same-length depthwise convolution of (B, T, D) over T.
+
+    Frames lie channels last in memory; seen as a one-row image in that layout they go through the
+    two-dimensional kernel, which vectorises over channels (several times the speed of conv1d).
+    """
+    image_BD1T = x_BTD.transpose(1, 2).unsqueeze(2)
+    image_BD1T = functional.conv2d(
+        image_BD1T,
+        kernel_D1C.unsqueeze(2),
+        bias_D,
+        padding=(0, kernel_D1C.shape[-1] // 2),
+        groups=kernel_D1C.shape[0],
+    )
+    return image_BD1T.squeeze(2).transpose(1, 2)

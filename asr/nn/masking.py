@@ -1,0 +1,23 @@
+"""Lengths to padding masks: the only place that builds masks.
+
+Shape legend: B batch, T frames, D channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def padding_mask(lengths_B: Tensor, num_frames: int) -> Tensor | None:
+    """(B, T) bool, True = padding; None when no frame is padding."""
+    if bool((lengths_B >= num_frames).all()):
+        return None
+    return torch.arange(num_frames, device=lengths_B.device) >= lengths_B.unsqueeze(1)
+
+
+def zero_padding(x_BTD: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """The same frames with zeros where ``padding_mask`` (B, T) is True."""
+    if padding_mask is None:
+        return x_BTD
+    return x_BTD.masked_fill(padding_mask.unsqueeze(-1), 0.0)

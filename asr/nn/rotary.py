@@ -1,0 +1,57 @@
+"""Rotary position encoding (Su et al. 2021, RoFormer, eq. 34): queries and keys turn with time.
+
+Shape legend: B batch, H heads, T frames, K head width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from asr.nn.positions import Positions
+
+WAVELENGTH_BASE = 10_000.0
+
+
+class RotaryPositions(Positions):
+    """Rotates channel pairs (i, i + K/2) of queries and keys by an angle linear in time.
+
+    The product of a query and a key then depends on their distance only, and the fused kernel
+    stays in use. No parameters.
+    """
+
+    @staticmethod
+    def table(num_frames: int, d_model: int, num_heads: int, like: Tensor) -> Tensor | None:
+        """(2, T, K) cosines and signed sines."""
+        head_dim = d_model // num_heads
+        pair = torch.arange(0, head_dim, 2, device=like.device, dtype=torch.float32)
+        time = torch.arange(num_frames, device=like.device, dtype=torch.float32)
+        angle = torch.outer(time, WAVELENGTH_BASE ** (-pair / head_dim))
+        cos, sin = angle.cos(), angle.sin()
+        table = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
+        return table.to(like.dtype)
+
+    def scores(self, q_BHTK: Tensor, k_BHTK: Tensor, table: Tensor | None) -> Tensor:
+        """Scaled scores (B, H, T, T) of the rotated queries and keys."""
+        assert table is not None
+        return super().scores(rotate(q_BHTK, table), rotate(k_BHTK, table), None)
+
+    def attend(
+        self,
+        q_BHTK: Tensor,
+        k_BHTK: Tensor,
+        v_BHTK: Tensor,
+        table: Tensor | None,
+        padding_mask: Tensor | None,
+        dropout: float,
+    ) -> Tensor:
+        """Fused attention over the rotated queries and keys."""
+        assert table is not None
+        q_BHTK, k_BHTK = rotate(q_BHTK, table), rotate(k_BHTK, table)
+        return super().attend(q_BHTK, k_BHTK, v_BHTK, None, padding_mask, dropout)
+
+
+def rotate(x_BHTK: Tensor, table: Tensor) -> Tensor:
+    """Each pair (x_i, x_{i+K/2}) turned by its angle; ``table`` as `RotaryPositions.table`."""
+    cos, sin = table[0], table[1]
+    return x_BHTK * cos + x_BHTK.roll(x_BHTK.shape[-1] // 2, -1) * sin

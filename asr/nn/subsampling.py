@@ -1,0 +1,66 @@
+"""Convolutional subsampling in time: features at 100 Hz to encoder frames at 25 or 12.5 Hz.
+
+Every stage halves time and frequency, rounding up, and zeroes the frames behind each utterance's
+end, so that a padded utterance sees the zeros it would see alone.
+
+Shape legend: B batch, T frames, F frequency bins, C channels, D model width.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from asr.nn.masking import padding_mask
+
+SubsamplingKind = Literal["conv4", "separable8"]
+
+
+class ConvSubsampling(nn.Module):
+    """Strided 3x3 convolutions, then a projection of (frequency x channels) to the model width.
+
+    ``conv4``: two plain convolutions, factor 4 (Gulati et al. 2020, section 2). ``separable8``:
+    one plain and two depthwise-separable convolutions, factor 8 (Rekesh et al. 2023,
+    FastConformer). Images are channels last in memory, so the projection reads them as they lie.
+    """
+
+    def __init__(
+        self, *, kind: SubsamplingKind, num_mel_bins: int, channels: int, d_model: int
+    ) -> None:
+        super().__init__()
+        stages: list[nn.Module] = [strided(1, channels)]
+        if kind == "conv4":
+            stages += [strided(channels, channels)]
+        else:
+            stages += [separable(channels), separable(channels)]
+        self.stages = nn.ModuleList(stages)
+        self.factor = 2 ** len(stages)
+        self.project = nn.Linear(channels * -(-num_mel_bins // self.factor), d_model)
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, F) to (B, ceil(T / factor), D), and the new lengths."""
+        image_BCTF = features_BTF.unsqueeze(1).to(memory_format=torch.channels_last)
+        mask = padding_mask(lengths_B, image_BCTF.shape[2])
+        for stage in self.stages:
+            if mask is not None:
+                image_BCTF = image_BCTF.masked_fill(mask[:, None, :, None], 0.0)
+                mask = mask[:, ::2]
+            image_BCTF = stage(image_BCTF)
+            lengths_B = (lengths_B + 1) // 2
+        frames = image_BCTF.permute(0, 2, 3, 1).flatten(2)
+        return self.project(frames), lengths_B
+
+
+def strided(in_channels: int, out_channels: int) -> nn.Module:
+    """3x3 convolution that halves time and frequency, ReLU."""
+    conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+    return nn.Sequential(conv, nn.ReLU(inplace=True))
+
+
+def separable(channels: int) -> nn.Module:
+    """Depthwise 3x3 that halves time and frequency, pointwise, ReLU."""
+    depthwise = nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels)
+    pointwise = nn.Conv2d(channels, channels, 1)
+    return nn.Sequential(depthwise, pointwise, nn.ReLU(inplace=True))

@@ -1,0 +1,31 @@
+"""Batch normalisation that sees no padding.
+
+Shape legend: B batch, T frames, D channels, S = B * T valid frames.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class ValidBatchNorm(nn.BatchNorm1d):
+    """BatchNorm over the channels of (B, T, D), with statistics of valid frames only.
+
+    Padding frames pass through a plain BatchNorm as zeros and pull its mean and variance towards
+    zero by an amount that depends on the batch; here they take no part.
+    """
+
+    def forward(self, x_BTD: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Normalised frames (B, T, D); padding comes out as zero."""
+        if padding_mask is None:
+            return super().forward(x_BTD.flatten(0, 1)).view_as(x_BTD)
+        valid = ~padding_mask
+        normalised_SD = super().forward(x_BTD[valid])
+        return x_BTD.new_zeros(x_BTD.shape).masked_scatter(valid.unsqueeze(-1), normalised_SD)
+
+    def as_affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift (D,) that equal this module in inference."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        scale_D = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale_D, self.bias - self.running_mean * scale_D

@@ -1,0 +1,62 @@
+"""No reuse: every layer computes its own attention. The baseline, and the ALONE role everywhere.
+
+Shape legend: B batch, T frames, D model width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from asr.nn.attention import AttentionScores, ValueMix
+from asr.nn.frames import Frames
+from asr.reuse.base import AttentionCarry, AttentionParts
+from asr.reuse.schedule import LayerRole, Role, Schedule
+
+
+class AloneAttention(nn.Module):
+    """Plain multi-head self-attention; fused unless asked to build the map."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix, *, fused: bool) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.fused = fused
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D); the carry passes by untouched."""
+        if not self.fused:
+            return self.mix(x_BTD, self.scores(x_BTD, frames)), carry
+        q_BHTK, k_BHTK = self.scores.project(x_BTD)
+        context_BHTK = self.scores.positions.attend(
+            q_BHTK,
+            k_BHTK,
+            self.mix.project(x_BTD),
+            frames.position_table,
+            frames.padding_mask,
+            self.mix.dropout.p if self.training else 0.0,
+        )
+        return self.mix.merge(context_BHTK), carry
+
+
+class NoReuse:
+    """Every layer ALONE. ``fused=False`` builds the attention map, as a reuse leader must."""
+
+    name = "none"
+
+    def __init__(self, *, fused: bool = True) -> None:
+        self.fused = fused
+
+    def schedule(self, num_layers: int) -> Schedule:
+        """ALONE for every layer."""
+        return tuple(LayerRole(layer, Role.ALONE) for layer in range(num_layers))
+
+    def heads_reused(self, role: Role, num_heads: int) -> int:
+        """None."""
+        return 0
+
+    def attention(self, role: Role, parts: AttentionParts) -> nn.Module:
+        """Self-attention with all its parameters."""
+        assert role is Role.ALONE
+        return AloneAttention(parts.scores(), parts.mix(), fused=self.fused)
