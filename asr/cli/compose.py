@@ -8,7 +8,8 @@ several lines, or accept in silence, is said here in one line: file or key, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,19 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from asr.cli.keys import check_keys
 from asr.cli.locate import locate_configs
 from asr.cli.override import parse_overrides
-from asr.cli.recipe import Recipe, check_body, dotted_keys, read_recipe, yaml_message
+from asr.cli.recipe import RECIPE_KEYS, Recipe, read_recipe, yaml_message
 from asr.cli.suggest import did_you_mean
 from asr.cli.sweep import expand_sweep
 from asr.types import InputError
 
 __all__ = ["compose_recipe", "expand_sweep", "locate_configs"]
 
-_DEFAULTS_ONLY = "__defaults_only__"
+_PICKS_ONLY = "__picks_only__"
 
 
 class ProjectConfigs(SearchPathPlugin):
@@ -47,13 +49,15 @@ class ProjectConfigs(SearchPathPlugin):
 def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The config of ``recipe`` with ``overrides``: nested plain dicts, interpolations resolved.
 
+    Every key that the recipe or an override sets must exist in what the recipe picks from the
+    config groups, apart from ``RECIPE_KEYS``.
+
     Raises:
         InputError: the recipe or an override is not usable; the message is one line.
     """
-    read = read_recipe(Path(recipe))
+    read = read_recipe(recipe)
     parsed = parse_overrides(overrides)
     choices = [override for override in parsed if _is_choice(override, read)]
-    settings = [override for override in parsed if override not in choices]
     for override in parsed:
         _check_single(override)
     for choice in choices:
@@ -61,28 +65,29 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
 
     Plugins.instance().register(ProjectConfigs)
     with (
-        _one_line(read.path),
+        _one_line(read),
         initialize_config_dir(str(read.path.parent), job_name="asr", version_base="1.3"),
     ):
         picked = [_line(choice) for choice in choices]
-        check_body(read, _plain(_compose_defaults(read, picked)))
+        free = dict.fromkeys(RECIPE_KEYS)
+        check_keys(read.body, {**_plain(_compose_picks(read, picked)), **free}, where=str(recipe))
         known = _plain(compose(read.path.stem, overrides=picked))
-        for setting in settings:
-            _check_setting(setting, known)
+        for override in parsed:
+            if override not in choices:
+                check_keys(_nested(override), known)
         config = compose(read.path.stem, overrides=list(overrides))
-        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+        return _plain(config, resolve=True)
 
 
-def _compose_defaults(recipe: Recipe, choices: list[str]) -> DictConfig:
+def _compose_picks(recipe: Recipe, choices: list[str]) -> DictConfig:
     """The config that the ``defaults`` list alone gives: what a recipe's body may change."""
-    ConfigStore.instance().store(_DEFAULTS_ONLY, {"defaults": [*recipe.defaults, "_self_"]})
-    return compose(_DEFAULTS_ONLY, overrides=choices)
+    defaults = [{group: names} for group, names in recipe.picks.items()]
+    ConfigStore.instance().store(_PICKS_ONLY, {"defaults": [*defaults, "_self_"]})
+    return compose(_PICKS_ONLY, overrides=choices)
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=False)
+def _plain(config: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
@@ -92,11 +97,19 @@ def _line(override: Override) -> str:
     return override.input_line
 
 
+def _nested(override: Override) -> dict[str, Any]:
+    """``a.b=1`` as ``{"a": {"b": 1}}``."""
+    nested: Any = override.value()
+    for part in reversed(override.key_or_group.split(".")):
+        nested = {part: nested}
+    assert isinstance(nested, dict)
+    return nested
+
+
 def _is_choice(override: Override, recipe: Recipe) -> bool:
     """Does ``override`` pick from a config group, as ``encoder=conformer_m`` does?"""
     group = override.key_or_group
-    folders = (recipe.path.parent, locate_configs())
-    named = group in recipe.groups or any((folder / group).is_dir() for folder in folders)
+    named = group in recipe.picks or any((root / group).is_dir() for root in _roots(recipe))
     return named and not isinstance(override.value(), dict)
 
 
@@ -109,50 +122,54 @@ def _check_single(override: Override) -> None:
 
 
 def _check_choice(choice: Override, recipe: Recipe) -> None:
-    group = choice.key_or_group
-    if group not in recipe.groups:
-        hint = did_you_mean(group, recipe.groups)
-        picked = ", ".join(recipe.groups)
-        raise InputError(f"{recipe.path.name} picks no {group}{hint} (it picks {picked})")
-    if not isinstance(choice.value(), str | list):
-        raise InputError(f"{_line(choice)}: {group} takes the name of a config, {_options(group)}")
+    group, value = choice.key_or_group, choice.value()
+    if group not in recipe.picks:
+        raise InputError(
+            f"{_line(choice)}: the recipe picks no {group}, only {', '.join(recipe.picks)}"
+        )
+    options = _options(group, recipe)
+    for name in value if isinstance(value, list) else [value]:
+        if not isinstance(name, str) or name not in options:
+            raise InputError(_unknown_choice(group, str(name), options))
 
 
-def _check_setting(setting: Override, known: Mapping[str, Any]) -> None:
-    """The key must exist, and a section may not become a single value."""
-    key = setting.key_or_group
-    node: Any = known
-    for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            raise InputError(f"unknown key {key}{did_you_mean(key, dotted_keys(known))}")
-        node = node[part]
-    if isinstance(node, Mapping) and node and not isinstance(setting.value(), dict | None):
-        keys = ", ".join(f"{key}.{part}" for part in node if part != "_target_")
-        raise InputError(f"{_line(setting)}: {key} is a section; set one of {keys}")
+def _unknown_choice(group: str, name: str, options: Sequence[str]) -> str:
+    if not options:
+        groups = sorted(folder.name for folder in locate_configs().iterdir() if folder.is_dir())
+        return f"there is no config group {group}; groups are {', '.join(groups)}"
+    hint = did_you_mean(name, options)
+    return f"no {group} config is called '{name}'{hint} ({group} is one of {', '.join(options)})"
 
 
-def _options(group: str) -> str:
-    names = sorted(path.stem for path in (locate_configs() / group).glob("*.yaml"))
-    return f"one of {', '.join(names)}"
+def _roots(recipe: Recipe) -> tuple[Path, Path]:
+    return recipe.path.parent, locate_configs()
+
+
+def _options(group: str, recipe: Recipe) -> list[str]:
+    return sorted({file.stem for root in _roots(recipe) for file in (root / group).glob("*.yaml")})
 
 
 @contextmanager
-def _one_line(recipe: Path) -> Iterator[None]:
+def _one_line(recipe: Recipe) -> Iterator[None]:
     """Turns what Hydra and OmegaConf raise into an InputError of one line."""
+    name = recipe.path.name
     try:
         yield
     except MissingConfigException as error:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        options = error.options or []
-        hint = did_you_mean(name, options)
-        allowed = f"one of {', '.join(options)}" if options else "there are none"
-        raise InputError(
-            f"{recipe.name}: no {group} config is called {name}{hint} ({allowed})"
-        ) from error
+        group, _, missing = (error.missing_cfg_file or "").rpartition("/")
+        choice = _unknown_choice(group, missing, _options(group, recipe))
+        raise InputError(f"{name}: {choice}") from error
     except yaml.YAMLError as error:
         raise InputError(yaml_message(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__ or error
-        key = getattr(cause, "full_key", None)
-        first_line = str(cause).strip().partition("\n")[0]
-        raise InputError(f"{recipe.name}: {f'{key}: ' if key else ''}{first_line}") from error
+        raise InputError(f"{name}: {_reason(error.__cause__ or error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    key = getattr(error, "full_key", None) or "a value"
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key} must be set"
+    variable = re.search(r"Environment variable '(\w+)' not found", str(error))
+    if variable:
+        return f"{key} needs the environment variable {variable[1]}, which is not set"
+    return f"{key}: {str(error).strip().partition(chr(10))[0]}"

@@ -23,15 +23,18 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 def _parse(line: str) -> Override:
     if line.startswith("+"):
         raise InputError(
-            f"{line}: keys cannot be added, only changed (every key that is read exists already): "
+            f"{line}: keys cannot be added, only changed (every key that is read exists already); "
             f"write {line.lstrip('+')}"
         )
     if line.startswith("~"):
         raise InputError(f"{line}: keys cannot be removed; write {line[1:].partition('=')[0]}=null")
     try:
-        return OverridesParser.create().parse_override(line)
-    except HydraException as error:
+        override = OverridesParser.create().parse_override(line)
+    except HydraException:
+        override = None
+    if override is None or not override.key_or_group or override.package is not None:
         raise InputError(
-            f"{line!r} is not an override: write key=value, such as encoder=conformer_m or "
+            f"{line!r} is not an override; write key=value, such as encoder=conformer_m or "
             "train.trainer.max_steps=10 (values with spaces or commas in quotes)"
-        ) from error
+        )
+    return override

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from asr.cli.suggest import did_you_mean
+from asr.cli.suggest import nearest
 from asr.types import InputError
 
 RECIPE_KEYS = ("name", "seed", "splits")
@@ -20,24 +19,18 @@ RECIPE_KEYS = ("name", "seed", "splits")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe file: the ``defaults`` it picks (without ``_self_``) and the keys it sets."""
+    """A recipe file: what it ``picks`` from each config group, and the keys it sets itself."""
 
     path: Path
-    defaults: tuple[Any, ...]
-    body: dict[str, Any]
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The config groups that the recipe picks from, in its order."""
-        entries = (entry for entry in self.defaults if isinstance(entry, dict))
-        return tuple(str(group) for entry in entries for group in entry)
+    picks: Mapping[str, str | list[str]]
+    body: Mapping[str, Any]
 
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe at ``path``.
 
     Raises:
-        InputError: no such file, not YAML, or no ``defaults`` list in it.
+        InputError: no such file, not YAML, or a ``defaults`` list that is missing or malformed.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a recipe; {_recipes_in(path)}")
@@ -51,32 +44,11 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(yaml_message(error, path)) from error
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path} is not a recipe: it is not a readable text file") from error
-    defaults = content.pop("defaults", None) if isinstance(content, dict) else None
+    defaults = content.get("defaults") if isinstance(content, dict) else None
     if not isinstance(content, dict) or not isinstance(defaults, list):
         raise InputError(f"{path} is not a recipe: it needs a `defaults` list of config groups")
-    body = {str(key): value for key, value in content.items()}
-    return Recipe(path.resolve(), tuple(d for d in defaults if d != "_self_"), body)
-
-
-def check_body(recipe: Recipe, groups: Mapping[str, Any]) -> None:
-    """Every key that ``recipe`` sets must exist in ``groups``, the config of its ``defaults``.
-
-    Raises:
-        InputError: the first key that does not, with the nearest that do.
-    """
-    schema = {**dict.fromkeys(RECIPE_KEYS), **groups}
-    for key in _unknown_keys(recipe.body, schema):
-        hint = did_you_mean(key, dotted_keys(schema))
-        allowed = f" (a recipe sets {', '.join(schema)})" if "." not in key else ""
-        raise InputError(f"{recipe.path.name}: unknown key {key}{hint}{allowed}")
-
-
-def dotted_keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every key of a nested mapping, sections included: ``train``, ``train.optim``, …."""
-    for key, value in config.items():
-        yield prefix + str(key)
-        if isinstance(value, Mapping):
-            yield from dotted_keys(value, f"{prefix}{key}.")
+    body = {str(key): value for key, value in content.items() if key != "defaults"}
+    return Recipe(path.resolve(), _picks(defaults, path), body)
 
 
 def yaml_message(error: yaml.YAMLError, path: Path | None = None) -> str:
@@ -87,25 +59,40 @@ def yaml_message(error: yaml.YAMLError, path: Path | None = None) -> str:
     return f"{file}:{mark.line + 1}: {problem}" if mark else f"{file}: {problem}"
 
 
-def _unknown_keys(
-    body: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = ""
-) -> Iterator[str]:
-    for key, value in body.items():
-        if key not in schema:
-            yield f"{prefix}{key}"
-        elif isinstance(value, Mapping) and isinstance(schema[key], Mapping) and schema[key]:
-            yield from _unknown_keys(value, schema[key], f"{prefix}{key}.")
+def _picks(defaults: list[Any], path: Path) -> dict[str, str | list[str]]:
+    """The entries of a ``defaults`` list, one for each group."""
+    if not defaults or defaults[-1] != "_self_":
+        raise InputError(f"{path}: the last entry of `defaults` must be `_self_` (the file itself)")
+    picks: dict[str, str | list[str]] = {}
+    for entry in defaults[:-1]:
+        if not _is_pick(entry):
+            raise InputError(f"{path}: {entry!r} in `defaults` must read `group: name`")
+        ((group, names),) = entry.items()
+        if group in picks:
+            raise InputError(f"{path}: `defaults` picks {group} twice")
+        picks[group] = names
+    if not picks:
+        raise InputError(f"{path}: `defaults` picks nothing, such as `encoder: conformer_s`")
+    return picks
+
+
+def _is_pick(entry: Any) -> bool:
+    if not isinstance(entry, dict) or len(entry) != 1:
+        return False
+    ((group, names),) = entry.items()
+    listed = names if isinstance(names, list) else [names]
+    plain = isinstance(group, str) and " " not in group and "@" not in group
+    return plain and all(isinstance(name, str) for name in listed)
 
 
 def _near(path: Path) -> str:
     """What to say about the surroundings of a recipe that is not there."""
-    if not path.parent.is_dir():
-        return f": there is no folder {path.parent}"
-    names = [entry.name for entry in path.parent.glob("*.yaml")]
-    near = difflib.get_close_matches(path.with_suffix(".yaml").name, names, n=3, cutoff=0.6)
-    if near:
-        return f"; did you mean {' or '.join(str(path.parent / name) for name in near)}?"
-    return f"; {_recipes_in(path.parent)}"
+    folder = path.parent
+    if not folder.is_dir():
+        return f": there is no folder {folder}"
+    files = {file.stem: str(file) for file in sorted(folder.glob("*.yaml"))}
+    near = [files[stem] for stem in nearest(path.stem, files)]
+    return f"; did you mean {' or '.join(near)}?" if near else f"; {_recipes_in(folder)}"
 
 
 def _recipes_in(folder: Path) -> str:
