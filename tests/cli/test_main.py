@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import argparse
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+import asr
+from asr.cli import main as frame
+from asr.cli.parser import Parser
+from asr.types import InputError
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    """Makes every verb one that takes a recipe, overrides and --resume, and calls ``run``."""
+
+    def add_arguments(parser: Parser) -> None:
+        parser.add_argument("recipe")
+        parser.add_argument("overrides", nargs="*")
+        parser.add_argument("--resume", action="store_true")
+
+    module = ModuleType("verb")
+    module.__dict__.update(add_arguments=add_arguments, run=run)
+    monkeypatch.setattr(frame, "_load", lambda verb: module)
+
+
+def raising(error: BaseException) -> Run:
+    def run(args: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert frame.main([]) == 0
+    shown = capsys.readouterr().out
+    for verb, summary in frame.VERBS.items():
+        assert f"  {verb}" in shown
+        assert summary in shown
+    assert list(frame.VERBS) == ["prepare", "train", "transcribe", "evaluate", "compare", "bench"]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        frame.main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"asr {asr.__version__}\n"
+
+
+def test_python_m_asr_is_the_command() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "asr", "--version"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == f"asr {asr.__version__}\n"
+
+
+def test_an_unknown_verb_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert frame.main(["trian"]) == 2
+    assert capsys.readouterr().err == "asr: error: unknown command trian; did you mean train?\n"
+    assert frame.main(["xyz"]) == 2
+    assert "choose one of prepare, train" in capsys.readouterr().err
+
+
+def test_overrides_may_stand_on_both_sides_of_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[argparse.Namespace] = []
+
+    def run(args: argparse.Namespace) -> int:
+        seen.append(args)
+        return 5
+
+    stand_in(monkeypatch, run)
+    assert frame.main(["train", "a.yaml", "x=1", "--resume", "y=2"]) == 5
+    assert seen == [argparse.Namespace(recipe="a.yaml", overrides=["x=1", "y=2"], resume=True)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a.yaml", "--resum"], "unknown argument --resum; did you mean --resume?"),
+        (["a.yaml", "--x=1"], "unknown argument --x (see `asr train --help`)"),
+        ([], "the following arguments are required: recipe"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_2(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(monkeypatch, raising(AssertionError("must not run")))
+    with pytest.raises(SystemExit) as exit_:
+        frame.main(["train", *words])
+    assert exit_.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("asr train: error: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("a.wav: empty"), 2, "asr train: error: a.wav: empty\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs"),
+            2,
+            "asr train: error: runs: No space left on device\n",
+        ),
+        (KeyboardInterrupt(), 130, "asr train: interrupted\n"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(
+    error: BaseException,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stand_in(monkeypatch, raising(error))
+    assert frame.main(["train", "a.yaml"]) == code
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("bug", [ValueError("bug"), FileNotFoundError("bug"), RuntimeError("bug")])
+def test_a_bug_keeps_its_traceback(bug: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, raising(bug))
+    with pytest.raises(type(bug), match="bug"):
+        frame.main(["train", "a.yaml"])
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    script = (
+        "import sys, types\n"
+        "from asr.cli import main as frame\n"
+        "verb = types.ModuleType('verb')\n"
+        "verb.add_arguments = lambda parser: None\n"
+        "verb.run = lambda args: [print('line ' * 100) for _ in range(10_000)] and 0\n"
+        "frame._load = lambda name: verb\n"
+        "sys.exit(frame.main(['bench']))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _same_every_time() -> None:
+    """Seeds and one torch thread: a test gives the same numbers alone and among others."""
+    random.seed(0)
+    np.random.seed(0)  # libraries draw from the global generator
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def speech_dir() -> Path:
+    """The folder of real speech that ``ASR_SPEECH_DIR`` names; without one the test is skipped."""
+    folder = os.environ.get("ASR_SPEECH_DIR", "")
+    if not folder:
+        pytest.skip("needs real speech: set ASR_SPEECH_DIR")
+    path = Path(folder).resolve()
+    assert path.is_dir(), f"ASR_SPEECH_DIR={folder} is not a folder"
+    return path
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
