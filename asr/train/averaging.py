@@ -1,0 +1,231 @@
+"""Averaged weights: a moving average, or the mean of the last part of training.
+
+Polyak and Juditsky 1992 average the path of the weights; the growing decay of the moving average
+is that of TensorFlow's ``ExponentialMovingAverage``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from lightning import LightningModule, Trainer
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from asr.types import InputError
+
+KINDS = ("none", "ema", "last")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragingSpec:
+    """Which average of the weights a run validates and leaves behind.
+
+    Args:
+        kind: ``none``; ``ema``, a moving average over all steps; ``last``, the plain mean over
+            the last steps.
+        decay: of ``ema``. Average number n takes min(decay, (1 + n) / (10 + n)), so that early
+            weights are soon forgotten.
+        last_fraction: part of ``trainer.max_steps`` that ``last`` averages over.
+        every_steps: steps between two weights that enter the average.
+
+    Raises:
+        InputError: a value outside its range, naming the key ``averaging.*``.
+    """
+
+    kind: str = "none"
+    decay: float = 0.999
+    last_fraction: float = 0.2
+    every_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"averaging.kind={self.kind!r}: allowed: {', '.join(KINDS)}")
+        if not 0 < self.decay < 1:
+            raise InputError(f"averaging.decay={self.decay}: allowed: between 0 and 1")
+        if not 0 < self.last_fraction <= 1:
+            raise InputError(
+                f"averaging.last_fraction={self.last_fraction}: allowed: above 0, to 1"
+            )
+        if self.every_steps < 1:
+            raise InputError(f"averaging.every_steps={self.every_steps}: allowed: 1 or above")
+
+    def build(self, total_steps: int | None) -> AveragedWeights | None:
+        """The callback that averages, None for ``kind: none``."""
+        if self.kind == "none":
+            return None
+        if self.kind == "ema":
+            return AveragedWeights(decay=self.decay, every_steps=self.every_steps)
+        if total_steps is None:
+            raise InputError("averaging.kind='last' averages the last steps: set trainer.max_steps")
+        first_step = total_steps - max(1, round(self.last_fraction * total_steps))
+        return AveragedWeights(decay=None, every_steps=self.every_steps, first_step=first_step)
+
+
+class _Holder(nn.Module):
+    """Gives ``model`` the parameter names it has inside the Lightning module."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
+class AveragedWeights(WeightAveraging):
+    """Lightning's weight averaging over parameters and stored buffers.
+
+    What differs from Lightning's own: only the model is copied, tensors are averaged in one call
+    per kind instead of one by one, buffers that are not stored stay out (they may change their
+    shape), integer buffers are copied, and before the first average the current weights stand in.
+    Running statistics of batch normalisation are averaged with the weights they belong to.
+
+    Args:
+        decay: upper bound of a moving average's decay; None takes the plain mean.
+        every_steps: steps between two averages.
+        first_step: optimiser step, counted from 0, whose weights are the first to enter.
+    """
+
+    def __init__(self, *, decay: float | None, every_steps: int = 1, first_step: int = 0) -> None:
+        super().__init__()
+        self._decay = decay
+        self._every_steps = every_steps
+        self._first_step = first_step
+        self.num_averaged = 0
+        self._pairs: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copy the model."""
+        if stage == "fit":
+            assert isinstance(pl_module.model, nn.Module)
+            self._average_model = AveragedModel(_Holder(pl_module.model), device=pl_module.device)
+            self._average_model.requires_grad_(False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Pair the tensors of both models, once they are on their device."""
+        self._pairs = self._pair(pl_module)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Whether the weights after step ``step_idx`` (from 0) enter the average."""
+        if step_idx is None or step_idx < self._first_step:
+            return False
+        return (step_idx - self._first_step) % self._every_steps == 0
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Average after an optimiser step."""
+        step = trainer.global_step
+        if step <= self._latest_update_step or not self.should_update(step_idx=step - 1):
+            return
+        assert self._average_model is not None
+        assert self._pairs is not None
+        averages, currents, other_averages, others = self._pairs
+        if self.num_averaged:
+            torch._foreach_lerp_(averages, currents, self._weight())
+            if others:
+                torch._foreach_copy_(other_averages, others)
+        else:
+            self._copy_current_to_average(pl_module)
+        self.num_averaged += 1
+        self._average_model.n_averaged.add_(1)
+        self._latest_update_step = step
+
+    @property
+    def weights(self) -> dict[str, Tensor] | None:
+        """Averaged state dict of the model; None before the first average."""
+        if not self.num_averaged:
+            return None
+        assert self._average_model is not None
+        assert isinstance(self._average_model.module, _Holder)
+        return self._average_model.module.model.state_dict()
+
+    def _weight(self) -> float:
+        """How much the current weights count in the next average."""
+        n = self.num_averaged
+        if self._decay is None:
+            return 1 / (n + 1)
+        return 1 - min(self._decay, (1 + n) / (10 + n))
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate with the average."""
+        if self.num_averaged:
+            self._swap_models(pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on with the current weights."""
+        if self.num_averaged:
+            self._swap_models(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the average in the model."""
+        if self.num_averaged:
+            self._copy_average_to_current(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters; the average itself is the checkpoint's ``state_dict``."""
+        return {**super().state_dict(), "num_averaged": self.num_averaged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        super().load_state_dict(state_dict)
+        self.num_averaged = int(state_dict["num_averaged"])
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store the average as ``state_dict``, the rest as ``current_model_state``."""
+        if not self.num_averaged:
+            self._copy_current_to_average(pl_module)
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    @torch.no_grad()
+    def _swap_models(self, pl_module: LightningModule) -> None:
+        averages, currents, other_averages, others = self._pair(pl_module)
+        for average, current in zip(
+            itertools.chain(averages, other_averages),
+            itertools.chain(currents, others),
+            strict=True,
+        ):
+            kept = average.clone()
+            average.copy_(current)
+            current.copy_(kept)
+
+    @torch.no_grad()
+    def _copy_average_to_current(self, pl_module: LightningModule) -> None:
+        averages, currents, other_averages, others = self._pair(pl_module)
+        torch._foreach_copy_(currents + others, averages + other_averages)
+
+    @torch.no_grad()
+    def _copy_current_to_average(self, pl_module: LightningModule) -> None:
+        averages, currents, other_averages, others = self._pair(pl_module)
+        torch._foreach_copy_(averages + other_averages, currents + others)
+
+    def _pair(
+        self, pl_module: LightningModule
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Floating tensors of the average and of the module, then the others; each tensor once."""
+        assert self._average_model is not None
+        averages = self._average_model.module.state_dict(keep_vars=True)
+        currents = pl_module.state_dict(keep_vars=True)
+        assert averages.keys() == currents.keys()
+        unique = {
+            id(current): (averages[name].detach(), current.detach())
+            for name, current in currents.items()
+        }
+        floats = [pair for pair in unique.values() if pair[1].is_floating_point()]
+        others = [pair for pair in unique.values() if not pair[1].is_floating_point()]
+        return (
+            [average for average, _ in floats],
+            [current for _, current in floats],
+            [average for average, _ in others],
+            [current for _, current in others],
+        )

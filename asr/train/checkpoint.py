@@ -1,0 +1,156 @@
+"""Checkpoints of a run: ``last.ckpt`` to go on from, ``best.ckpt`` by WER.
+
+Both hold plain dicts and tensors only, so that loading them runs no code.
+
+- ``last.ckpt`` is Lightning's (``state_dict`` of the averaged weights where averaging is on, with
+  ``current_model_state`` beside it, ``optimizer_states``, ``lr_schedulers``, ``loops``) and, under
+  ``run``, :class:`asr.train.state.RunState` and, under ``random``, the random states.
+- ``best.ckpt`` is ``{"model": state_dict of the model, "step", "dev_wer"}``, the weights as
+  validated.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from asr.train.averaging import AveragedWeights
+from asr.train.random_state import random_state, set_random_state
+from asr.train.state import RunState
+from asr.types import InputError
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write ``path`` completely or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The dict in ``path``, on the CPU.
+
+    Raises:
+        InputError: no checkpoint, or a damaged one.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint") from None
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: not a checkpoint of this toolkit, or damaged ({error})"
+        ) from None
+    if not isinstance(checkpoint, dict):
+        raise InputError(f"{path}: not a checkpoint of this toolkit")
+    return checkpoint
+
+
+class PlainCheckpointIO(CheckpointIO):
+    """Lightning's door to :func:`write_checkpoint` and :func:`read_checkpoint`."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write atomically."""
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read plain values and tensors."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete, if it is there."""
+        Path(path).unlink(missing_ok=True)
+
+
+class Checkpoints(Callback):
+    """Writes ``last.ckpt`` and ``best.ckpt`` in ``folder``.
+
+    Saves after every validation, and whenever :meth:`save` is called. ``best.ckpt`` is written
+    from the weights that were validated, where ``state.last_wer`` falls below ``state.best_wer``.
+    With ``resumed_random`` the random states of a checkpoint are put back once the first batches
+    are loaded.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        state: RunState,
+        *,
+        tick: Callable[[], None],
+        averaging: AveragedWeights | None = None,
+        resumed_random: dict[str, Any] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._state = state
+        self._tick = tick
+        self._averaging = averaging
+        self._resumed_random = resumed_random
+
+    @property
+    def last_path(self) -> Path:
+        """Path of ``last.ckpt``."""
+        return self._folder / "last.ckpt"
+
+    @property
+    def best_path(self) -> Path:
+        """Path of ``best.ckpt``."""
+        return self._folder / "best.ckpt"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on with the random states of the checkpoint."""
+        if self._resumed_random is not None:
+            set_random_state(self._resumed_random)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write ``last.ckpt``."""
+        self._tick()
+        trainer.save_checkpoint(self.last_path)
+
+    def _save_best(self, trainer: Trainer, model: nn.Module) -> None:
+        state = self._state
+        wer = state.last_wer
+        if wer is None or (state.best_wer is not None and wer >= state.best_wer):
+            return
+        state.best_wer, state.best_step = wer, state.num_steps
+        if trainer.is_global_zero:
+            weights = self._averaging.weights if self._averaging is not None else None
+            best = {
+                "model": model.state_dict() if weights is None else weights,
+                "step": state.num_steps,
+                "dev_wer": wer,
+            }
+            write_checkpoint(best, self.best_path)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save both; the module has its current weights back by now."""
+        assert isinstance(pl_module.model, nn.Module)
+        self._save_best(trainer, pl_module.model)
+        self.save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the state of the run and the random states."""
+        checkpoint["run"] = self._state.to_dict()
+        checkpoint["random"] = random_state()

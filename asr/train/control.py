@@ -1,0 +1,96 @@
+"""When a run validates, saves and ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from asr.train.checkpoint import Checkpoints
+from asr.train.interrupt import Interrupt
+from asr.train.limits import Limits
+from asr.train.state import RunClock, RunState
+from asr.train.stream import StreamItem
+
+# Devices ask each other whether one was interrupted only every so many steps.
+_ASK_EVERY_STEPS = 10
+_NEVER = sys.maxsize
+
+
+class RunControl(Callback):
+    """Keeps ``state`` up to date and decides after every optimiser step what comes next.
+
+    Validation comes every ``limits.validate_every_steps`` steps or ``validate_every_epochs`` epochs
+    and once at the end; an interrupted run ends without one, but saves.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        *,
+        limits: Limits,
+        clock: RunClock,
+        checkpoints: Checkpoints,
+        interrupt: Interrupt,
+    ) -> None:
+        self._state = state
+        self._limits = limits
+        self._clock = clock
+        self._checkpoints = checkpoints
+        self._interrupt = interrupt
+        self._num_epochs_validated = state.num_epochs
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Catch signals from here on: Lightning set its own handlers just before."""
+        trainer.val_check_batch = _NEVER
+        self._interrupt.install()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: StreamItem,
+        batch_idx: int,
+    ) -> None:
+        """Count the batch; behind the last batch of a step, decide."""
+        state = self._state
+        state.wait_s += batch.wait_s
+        state.audio_s += batch.audio_s
+        if trainer.global_step == state.num_steps:
+            return  # in the middle of an accumulation
+        state.num_steps = trainer.global_step
+        state.position = batch.position
+        state.num_epochs = batch.epoch + int(batch.ends_epoch)
+        self._clock.tick()
+        if self._is_interrupted(trainer):
+            state.interrupted = True
+            trainer.limit_val_batches = 0
+            trainer.should_stop = True
+        elif self._limits.are_reached(state):
+            trainer.should_stop = True
+        # Lightning reads this right after the hook; `should_stop` alone asks for validation too.
+        trainer.val_check_batch = 1 if self._is_validation_due() else _NEVER
+        if trainer.should_stop and not trainer.enable_validation:
+            self._checkpoints.save(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """No second validation for the same epochs."""
+        self._num_epochs_validated = self._state.num_epochs
+
+    def _is_validation_due(self) -> bool:
+        state, limits = self._state, self._limits
+        if limits.validate_every_steps and state.num_steps % limits.validate_every_steps == 0:
+            return True
+        passed = state.num_epochs // (limits.validate_every_epochs or _NEVER)
+        return passed > self._num_epochs_validated // (limits.validate_every_epochs or _NEVER)
+
+    def _is_interrupted(self, trainer: Trainer) -> bool:
+        requested = self._interrupt.requested
+        if trainer.world_size == 1:
+            return requested
+        if self._state.num_steps % _ASK_EVERY_STEPS:
+            return False
+        return bool(trainer.strategy.reduce_boolean_decision(requested, all=False))

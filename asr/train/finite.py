@@ -1,0 +1,105 @@
+"""A step whose loss or gradient is not finite changes nothing, and is named."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor, nn
+
+from asr.train.state import RunState
+
+_log = logging.getLogger(__name__)
+_NUM_NAMED = 8
+
+
+class NonFiniteError(RuntimeError):
+    """Too many steps in a row without a finite loss and gradient."""
+
+
+class FiniteGuard:
+    """Watches the steps of ``model`` and counts the bad ones in ``state.num_skipped``.
+
+    The verdict stays on the device; the host reads it every ``read_every`` steps, so that a GPU
+    never waits for it. A bad step also passed through batch normalisation, whose running statistics
+    go back to what they were before it.
+
+    Args:
+        scaled: gradients are scaled (fp16), where an overflow now and then is normal: it is counted
+            but not named.
+        max_in_row: bad steps in a row after which training stops.
+        read_every: steps between two reads on an accelerator; a CPU reads every step.
+
+    Raises:
+        NonFiniteError: from :meth:`read`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        state: RunState,
+        *,
+        scaled: bool = False,
+        max_in_row: int = 20,
+        read_every: int = 20,
+    ) -> None:
+        self._state = state
+        self._scaled = scaled
+        self._max_in_row = max_in_row
+        self._read_every = read_every
+        self._running = [
+            buffer
+            for name, buffer in model.named_buffers()
+            if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")
+        ]
+        self._kept = [buffer.clone() for buffer in self._running]
+        self._losses: list[Tensor] = []
+        self._ids: list[str] = []
+        self._unread: list[tuple[int, list[str], Tensor, Tensor]] = []
+        self._num_in_row = 0
+
+    def add_batch(self, loss: Tensor, utterance_ids: tuple[str, ...]) -> None:
+        """Note one batch of the step under way."""
+        self._losses.append(loss.detach())
+        self._ids.extend(utterance_ids)
+
+    @torch.no_grad()
+    def close_step(self, step: int, grad_norm: Tensor) -> Tensor:
+        """End step ``step``; returns 1.0 (on the device) where it must be left out, else 0.0."""
+        bad_loss = ~torch.isfinite(torch.stack(self._losses)).all()
+        bad = bad_loss | ~torch.isfinite(grad_norm)
+        if self._running:
+            for buffer, kept in zip(self._running, self._kept, strict=True):
+                torch.where(bad, kept, buffer, out=buffer)
+            torch._foreach_copy_(self._kept, self._running)
+        self._unread.append((step, self._ids, bad, bad_loss))
+        self._losses, self._ids = [], []
+        if not bad.is_cuda or len(self._unread) >= self._read_every:
+            self.read()
+        return bad.float()
+
+    def read(self) -> None:
+        """Fetch the verdicts not yet read; name the utterances of bad steps in the log."""
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        flags = torch.stack([torch.stack([bad, bad_loss]) for _, _, bad, bad_loss in unread])
+        for (step, ids, _, _), (bad, bad_loss) in zip(unread, flags.tolist(), strict=True):
+            self._num_in_row = self._num_in_row + 1 if bad else 0
+            if not bad:
+                continue
+            self._state.num_skipped += 1
+            what = "loss" if bad_loss else "gradient"
+            if bad_loss or not self._scaled:
+                _log.warning("step %d left out: %s not finite, in %s", step, what, _named(ids))
+            if self._num_in_row >= self._max_in_row:
+                raise NonFiniteError(
+                    f"step {step}: {what} not finite {self._num_in_row} steps in a row, last in "
+                    f"{_named(ids)}; lower optim.peak_lr, raise optim.warmup_steps or set "
+                    "trainer.gradient_clip"
+                )
+
+
+def _named(ids: list[str]) -> str:
+    more = f" and {len(ids) - _NUM_NAMED} more" if len(ids) > _NUM_NAMED else ""
+    return ", ".join(ids[:_NUM_NAMED]) + more

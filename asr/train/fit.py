@@ -1,0 +1,228 @@
+"""Train a model: the one entry of this package."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+
+from asr.train.averaging import AveragingSpec
+from asr.train.checkpoint import Checkpoints, read_checkpoint
+from asr.train.control import RunControl
+from asr.train.interrupt import Interrupt
+from asr.train.logs import LogMetrics, make_loggers
+from asr.train.module import AsrModule, FrameDecoder, TextDecoder
+from asr.train.optim import AdamWSpec
+from asr.train.progress import make_progress
+from asr.train.quiet import quiet_lightning
+from asr.train.random_state import seed_all
+from asr.train.state import RunClock, RunState
+from asr.train.stream import DevData, TrainLoader, TrainStream
+from asr.train.trainer import TrainerSpec
+from asr.types import Batch, InputError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a run came to, all its resumptions together.
+
+    ``train_s`` wall and ``cpu_s`` processor seconds (of this process, not of loader workers);
+    ``best_wer`` the lowest and ``last_wer`` the last dev WER in percent, None without validation;
+    ``num_left_out`` utterances without an alignment, counted every time they came up;
+    ``num_skipped`` steps left out for a loss or gradient that was not finite; ``data_wait_share``
+    0 to 1. ``weights`` says what the model holds now: the ``averaged`` weights, those of the
+    ``best`` dev WER, or the ``last`` ones.
+    """
+
+    train_s: float
+    cpu_s: float
+    num_steps: int
+    num_epochs: int
+    audio_s: float
+    best_wer: float | None
+    best_step: int | None
+    last_wer: float | None
+    interrupted: bool
+    num_left_out: int
+    num_skipped: int
+    data_wait_share: float
+    weights: Literal["averaged", "best", "last"]
+
+
+def fit(
+    model: nn.Module,
+    *,
+    tokenizer: TextDecoder,
+    train_loader: TrainLoader,
+    dev_loader: Iterable[Batch | None] | None,
+    optim: AdamWSpec,
+    trainer: TrainerSpec,
+    averaging: AveragingSpec,
+    run_dir: Path,
+    resume: bool,
+    seed: int,
+    decoder: FrameDecoder,
+) -> FitResult:
+    """Train ``model`` in place and leave its final weights in it, on the CPU and in eval mode.
+
+    The final weights are the averaged ones where averaging is on, for then they are what every
+    validation measured; without averaging those of the best dev WER, and the last ones where
+    nothing was validated. ``run_dir`` receives ``checkpoints/last.ckpt``, ``checkpoints/best.ckpt``
+    and ``logs/`` (TensorBoard events and ``metrics.csv``).
+
+    With ``resume`` the run goes on from ``last.ckpt`` if there is one, at the batch behind it; on a
+    CPU its losses equal those of a run that was never interrupted. A finished run is not trained
+    further. Ctrl-C or SIGTERM ends the run after the step under way with ``interrupted=True`` and
+    everything saved; a second one aborts.
+
+    Raises:
+        InputError: a run in ``run_dir`` and ``resume`` not set; a checkpoint of another model; no
+            training data; a device that is not there.
+        NonFiniteError: too many steps in a row whose loss or gradient is not finite.
+    """
+    run_dir = Path(run_dir)
+    folder = run_dir / "checkpoints"
+    checkpoint = _checkpoint_to_resume(folder / "last.ckpt", model, resume=resume)
+    state = RunState() if checkpoint is None else RunState.from_dict(checkpoint["run"])
+    total_steps = trainer.total_steps(train_loader)
+    if checkpoint is not None and trainer.limits.are_reached(state):
+        _log.warning("run %s is finished at step %d: nothing to resume", run_dir, state.num_steps)
+        model.load_state_dict(_model_part(checkpoint["state_dict"]))
+        is_averaged = averaging.kind != "none" and "current_model_state" in checkpoint
+        return _result(model, state, folder / "best.ckpt", is_averaged=is_averaged)
+
+    seed_all(seed)
+    clock = RunClock(state)
+    averaged = averaging.build(total_steps)
+    checkpoints = Checkpoints(
+        folder,
+        state,
+        tick=clock.tick,
+        averaging=averaged,
+        resumed_random=None if checkpoint is None else checkpoint["random"],
+    )
+    interrupt = Interrupt()
+    control = RunControl(
+        state,
+        limits=trainer.limits,
+        clock=clock,
+        checkpoints=checkpoints,
+        interrupt=interrupt,
+    )
+    callbacks: list[Callback] = [
+        *([averaged] if averaged is not None else []),
+        control,
+        LogMetrics(state, every_steps=trainer.log_every_steps),
+        make_progress(
+            state, trainer.limits, accumulate=trainer.accumulate, every_s=trainer.print_every_s
+        ),
+        checkpoints,
+    ]
+    module = AsrModule(
+        model,
+        tokenizer=tokenizer,
+        decoder=decoder,
+        optim=optim,
+        state=state,
+        total_steps=total_steps,
+        gradient_clip=trainer.gradient_clip,
+    )
+    stream = TrainStream(
+        train_loader,
+        sample_rate_hz=_sample_rate_hz(model),
+        position=state.position if checkpoint is not None else None,
+    )
+    if checkpoint is not None:
+        _log.info("resuming %s at step %d", run_dir, state.num_steps)
+    try:
+        with quiet_lightning():
+            lightning = trainer.build(
+                callbacks=callbacks,
+                loggers=make_loggers(run_dir, resumed_step=state.num_steps),
+                run_dir=run_dir,
+            )
+            lightning.fit(
+                module,
+                train_dataloaders=stream,
+                val_dataloaders=None if dev_loader is None else DevData(dev_loader),
+                ckpt_path=None if checkpoint is None else checkpoints.last_path,
+                weights_only=True,
+            )
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"out of memory behind step {state.num_steps}: lower data.batching.max_duration_s and "
+            "raise trainer.accumulate instead"
+        ) from error
+    finally:
+        interrupt.restore()
+        clock.tick()
+    is_averaged = averaged is not None and averaged.num_averaged > 0
+    return _result(model, state, checkpoints.best_path, is_averaged=is_averaged)
+
+
+def _result(model: nn.Module, state: RunState, best_path: Path, *, is_averaged: bool) -> FitResult:
+    weights: Literal["averaged", "best", "last"] = "averaged" if is_averaged else "last"
+    if not is_averaged and state.best_wer is not None and best_path.is_file():
+        model.load_state_dict(read_checkpoint(best_path)["model"])
+        weights = "best"
+    model.eval()
+    return FitResult(
+        train_s=state.train_s,
+        cpu_s=state.cpu_s,
+        num_steps=state.num_steps,
+        num_epochs=state.num_epochs,
+        audio_s=state.audio_s,
+        best_wer=state.best_wer,
+        best_step=state.best_step,
+        last_wer=state.last_wer,
+        interrupted=state.interrupted,
+        num_left_out=state.num_left_out,
+        num_skipped=state.num_skipped,
+        data_wait_share=state.data_wait_share,
+        weights=weights,
+    )
+
+
+def _checkpoint_to_resume(path: Path, model: nn.Module, *, resume: bool) -> dict[str, Any] | None:
+    if not path.is_file():
+        if resume:
+            _log.warning("%s: no such checkpoint, starting from the beginning", path)
+        return None
+    if not resume:
+        raise InputError(f"{path}: a run is there already; resume it, or choose another run folder")
+    checkpoint = read_checkpoint(path)
+    if not {"run", "random", "state_dict"} <= checkpoint.keys():
+        raise InputError(f"{path}: not a checkpoint of a training run")
+    stored, own = _model_part(checkpoint["state_dict"]), model.state_dict()
+    for name in sorted(stored.keys() ^ own.keys()):
+        side = "not in the model" if name in stored else "missing"
+        raise InputError(f"{path}: of another model: {name} is {side}")
+    for name, tensor in own.items():
+        if stored[name].shape != tensor.shape:
+            raise InputError(
+                f"{path}: of another model: {name} is {tuple(stored[name].shape)}, "
+                f"should be {tuple(tensor.shape)}"
+            )
+    return checkpoint
+
+
+def _model_part(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = "model."
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(prefix)
+    }
+
+
+def _sample_rate_hz(model: nn.Module) -> int:
+    frontend = getattr(model, "frontend", None)
+    return int(getattr(frontend, "sample_rate_hz", 16_000))

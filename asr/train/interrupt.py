@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM as a wish to stop, not as an exception."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+
+class Interrupt:
+    """Catches SIGINT and SIGTERM between :meth:`install` and :meth:`restore`.
+
+    The first sets ``requested``; the second goes to the handlers that were there before, which
+    normally abort. In a thread other than the main one nothing is caught.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+        self._first: dict[int, Any] = {
+            number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def install(self) -> None:
+        """Start catching."""
+        if threading.current_thread() is threading.main_thread() and not self._before:
+            for number in self._first:
+                self._before[number] = signal.signal(number, self._handle)
+
+    def restore(self) -> None:
+        """Give the signals back as they were when this object was made."""
+        if self._before:
+            for number, handler in self._first.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            self._before = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+        if not self.requested:
+            self.requested = True
+            print(f"\n{name}: stopping after this step (again: abort)", file=sys.stderr, flush=True)
+            return
+        self.restore()
+        signal.raise_signal(number)

@@ -1,0 +1,26 @@
+"""How long a run lasts and how often it is validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asr.train.state import RunState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The end of a run, whichever comes first, and the rhythm of validation; None is no limit."""
+
+    max_steps: int | None = None
+    max_epochs: int | None = None
+    max_minutes: float | None = None
+    validate_every_steps: int | None = None
+    validate_every_epochs: int | None = None
+
+    def are_reached(self, state: RunState) -> bool:
+        """Whether a run that stands at ``state`` is finished."""
+        return (
+            (self.max_steps is not None and state.num_steps >= self.max_steps)
+            or (self.max_epochs is not None and state.num_epochs >= self.max_epochs)
+            or (self.max_minutes is not None and state.train_s >= 60 * self.max_minutes)
+        )

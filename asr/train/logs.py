@@ -1,0 +1,133 @@
+"""TensorBoard and CSV logs of a run."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from asr.train.meter import Meter
+from asr.train.module import AsrModule
+from asr.train.state import RunState
+
+COLUMNS = (
+    "step",
+    "epoch",
+    "train_loss",
+    "lr",
+    "grad_norm",
+    "dev_wer",
+    "dev_loss",
+    "data_wait_share",
+    "audio_s_per_s",
+    "train_s",
+)
+
+
+class CsvLog(Logger):
+    """``metrics.csv``: a row every time something is logged, columns :data:`COLUMNS`.
+
+    A run that is resumed at ``resumed_step`` keeps the rows up to there and drops what it will do
+    again.
+    """
+
+    def __init__(self, folder: Path, *, resumed_step: int = 0) -> None:
+        super().__init__()
+        self._path = folder / "metrics.csv"
+        self._resumed_step = resumed_step
+        self._is_open = False
+
+    @property
+    def name(self) -> str:
+        """Lightning's name for it."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """None needed."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run folder holds the configuration."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append a row; full float precision."""
+        if not self._is_open:
+            self._open()
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS).writerow({"step": step, **metrics})
+
+    def _open(self) -> None:
+        self._is_open = True
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        kept = []
+        if self._resumed_step and self._path.is_file():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                kept = [
+                    row for row in csv.DictReader(file) if int(row["step"]) <= self._resumed_step
+                ]
+        with self._path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(kept)
+
+
+def make_loggers(run_dir: Path, *, resumed_step: int = 0) -> list[Logger]:
+    """CSV and TensorBoard, both in ``run_dir/logs``."""
+    tensorboard = TensorBoardLogger(
+        run_dir, name="logs", version="", purge_step=resumed_step + 1 if resumed_step else None
+    )
+    return [CsvLog(run_dir / "logs", resumed_step=resumed_step), tensorboard]
+
+
+class LogMetrics(Callback):
+    """Hands means over ``every_steps`` steps, and every validation, to the loggers."""
+
+    def __init__(self, state: RunState, *, every_steps: int) -> None:
+        self._state = state
+        self._every_steps = every_steps
+        self._meter = Meter()
+        self._logged_step = state.num_steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start counting."""
+        assert isinstance(pl_module, AsrModule)
+        self._meter = Meter()
+        pl_module.meters.append(self._meter)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Log behind every so many optimiser steps."""
+        step = self._state.num_steps
+        if step == self._logged_step or step % self._every_steps:
+            return
+        self._logged_step = step
+        assert isinstance(pl_module, AsrModule)
+        assert pl_module.grad_norm is not None
+        metrics = self._meter.read()
+        metrics |= {"lr": pl_module.lr, "grad_norm": float(pl_module.grad_norm)}
+        self._log(trainer, metrics)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the result of a validation."""
+        assert isinstance(pl_module, AsrModule)
+        self._log(trainer, pl_module.dev_metrics)
+
+    def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        state = self._state
+        row = {**metrics, "epoch": float(state.num_epochs), "train_s": round(state.train_s, 3)}
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=state.num_steps)

@@ -1,0 +1,203 @@
+"""Training and validation steps of a recogniser.
+
+Shape legend: B batch, N samples, T frames, U tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from lightning import LightningModule
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.head.ctc import BLANK_ID
+from asr.metrics.wer import WordErrors, corpus_wer
+from asr.train.finite import FiniteGuard
+from asr.train.meter import Meter
+from asr.train.optim import AdamWSpec
+from asr.train.state import RunState
+from asr.train.stream import StreamItem
+from asr.types import Batch, Hypothesis, UtteranceResult
+
+
+class TextDecoder(Protocol):
+    """Token ids to text; a :class:`asr.text.tokenizer.Tokenizer` is one."""
+
+    def decode(self, token_ids: Sequence[int], /) -> str:
+        """The text that ``token_ids`` spell."""
+
+
+class FrameDecoder(Protocol):
+    """Log probabilities to hypotheses; :class:`asr.decode.greedy.GreedyDecoder` is one."""
+
+    def __call__(self, log_probs_BTV: Tensor, lengths_B: Tensor, /) -> list[Hypothesis]:
+        """One hypothesis for each utterance."""
+
+
+class AsrModule(LightningModule):
+    """``model`` with its optimiser, as Lightning drives them.
+
+    The model gives ``loss(batch)`` with ``.loss`` and ``.num_left_out``, and
+    ``forward(waveforms_BN, lengths_B)`` with log probabilities (B, T, V) and lengths. Nothing is
+    logged from here: ``meters`` are fed every batch and whoever put one there reads it.
+
+    ``grad_norm`` (scalar on the device, before clipping) and ``lr`` are those of the last step;
+    ``dev_metrics`` holds ``dev_wer`` (percent) and ``dev_loss`` of the last validation.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        tokenizer: TextDecoder,
+        decoder: FrameDecoder,
+        optim: AdamWSpec,
+        state: RunState,
+        total_steps: int | None,
+        gradient_clip: float | None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.meters: list[Meter] = []
+        self.grad_norm: Tensor | None = None
+        self.lr = 0.0
+        self.dev_metrics: dict[str, float] = {}
+        self._tokenizer = tokenizer
+        self._decoder = decoder
+        self._optim = optim
+        self._state = state
+        self._total_steps = total_steps
+        self._gradient_clip = gradient_clip
+        self._guard: FiniteGuard | None = None
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW and its schedule, stepped with every optimiser step."""
+        optimizer, schedule = self._optim.build(
+            self.model, total_steps=self._total_steps, fused=not self._is_scaled and self._can_fuse
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def _is_scaled(self) -> bool:
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
+
+    @property
+    def _can_fuse(self) -> bool:
+        return self.device.type in ("cpu", "cuda")
+
+    def on_train_start(self) -> None:
+        """Remember the running statistics as they are before the first step."""
+        self._guard = FiniteGuard(self.model, self._state, scaled=self._is_scaled)
+
+    def on_train_end(self) -> None:
+        """Read what the guard still holds."""
+        assert self._guard is not None
+        self._guard.read()
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """``batch`` on ``device``."""
+        return batch if device.type == "cpu" else batch.to(device)
+
+    def training_step(self, item: StreamItem, batch_idx: int) -> Tensor:
+        """Loss of one batch; exactly zero where no utterance of it is kept."""
+        batch = item.batch
+        result = self.model.loss(batch)  # type: ignore[operator]
+        loss: Tensor = result.loss
+        self._state.num_left_out += result.num_left_out
+        is_empty = result.num_left_out >= len(batch)
+        if is_empty:
+            loss = self._zero_loss()
+        assert self._guard is not None
+        self._guard.add_batch(loss, batch.utterance_ids)
+        kept = None if is_empty else loss.detach()
+        for meter in self.meters:
+            meter.add(wait_s=item.wait_s, audio_s=item.audio_s, loss=kept)
+        return loss
+
+    def _zero_loss(self) -> Tensor:
+        sums = [p.sum() for p in self.model.parameters() if p.requires_grad]
+        return torch.stack(sums).sum() * 0.0
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip to the norm asked for, and leave the step out if anything is not finite."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        limit = float("inf") if self._gradient_clip is None else self._gradient_clip
+        self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        self.lr = optimizer.param_groups[0]["lr"]
+        assert self._guard is not None
+        bad = self._guard.close_step(self.trainer.global_step + 1, self.grad_norm)
+        if optimizer.defaults.get("fused"):
+            optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused kernel reads it
+        elif bad.item():
+            optimizer.zero_grad(set_to_none=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        for meter in self.meters:
+            meter.pause()
+        self._errors = WordErrors()
+        self._dev_loss_sum = 0.0
+        self._num_dev_losses = 0
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Decode ``batch`` and count its word errors; one forward pass gives the loss too."""
+        log_probs_BTV, lengths_B = self.model(batch.waveforms_BN, batch.waveform_lengths_B)
+        hypotheses = self._decoder(log_probs_BTV, lengths_B)
+        self._errors += corpus_wer(
+            [
+                UtteranceResult(
+                    utterance_id=utterance_id,
+                    hyp=self._tokenizer.decode(hypothesis.token_ids),
+                    duration_s=0.0,
+                    ref=text,
+                )
+                for utterance_id, text, hypothesis in zip(
+                    batch.utterance_ids, batch.texts, hypotheses, strict=True
+                )
+            ]
+        )
+        losses_B = functional.ctc_loss(
+            log_probs_BTV.transpose(0, 1),
+            batch.token_ids_BU,
+            lengths_B,
+            batch.token_lengths_B,
+            blank=BLANK_ID,
+            reduction="none",
+        )
+        kept_B = losses_B[torch.isfinite(losses_B)]
+        self._dev_loss_sum += float(kept_B.sum())
+        self._num_dev_losses += len(kept_B)
+
+    def on_validation_epoch_end(self) -> None:
+        """Sum over all devices and note the result, the best WER among them."""
+        counts = torch.tensor(
+            [
+                self._errors.errors,
+                self._errors.words,
+                self._dev_loss_sum,
+                self._num_dev_losses,
+            ],
+            dtype=torch.float32 if self.device.type == "mps" else torch.float64,
+            device=self.device,
+        )
+        if self.trainer.world_size > 1:
+            counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        errors, words, loss_sum, num_losses = counts.tolist()
+        wer = 100.0 * errors / words if words else float("nan")
+        self.dev_metrics = {"dev_wer": wer}
+        if num_losses:
+            self.dev_metrics["dev_loss"] = loss_sum / num_losses
+        self._state.last_wer = wer if words else None
+        for meter in self.meters:
+            meter.resume()

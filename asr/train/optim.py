@@ -1,0 +1,156 @@
+"""AdamW with a warm-up schedule.
+
+AdamW is Loshchilov and Hutter 2019; ``noam`` is the schedule of Vaswani et al. 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from asr.types import InputError
+
+DECAYS = ("cosine", "linear", "noam", "constant")
+_NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamWSpec:
+    """AdamW whose rate rises linearly to ``peak_lr`` and then decays, step by step.
+
+    Args:
+        peak_lr: the highest learning rate, used by step ``warmup_steps``.
+        betas: decay of the two moments.
+        weight_decay: applied to weights, not to biases, gains of norms and other vectors.
+        warmup_steps: steps up to the peak; or
+        warmup_fraction: the same as a part of all steps. Give one of the two.
+        decay: what follows, see :meth:`lr`.
+        final_lr_fraction: part of ``peak_lr`` that the decay ends at (a floor with ``noam``).
+
+    Raises:
+        InputError: a value outside its range, naming the key ``optim.*``.
+    """
+
+    peak_lr: float
+    betas: Sequence[float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    warmup_steps: int | None = None
+    warmup_fraction: float | None = None
+    decay: str = "cosine"
+    final_lr_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.peak_lr <= 0:
+            raise InputError(f"optim.peak_lr={self.peak_lr}: allowed: above 0")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(
+                f"optim.betas={list(self.betas)}: allowed: two numbers from 0 to below 1"
+            )
+        if self.weight_decay < 0:
+            raise InputError(f"optim.weight_decay={self.weight_decay}: allowed: 0 or above")
+        if (self.warmup_steps is None) == (self.warmup_fraction is None):
+            raise InputError(
+                f"optim.warmup_steps={self.warmup_steps}, "
+                f"optim.warmup_fraction={self.warmup_fraction}: give one, null for the other"
+            )
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise InputError(f"optim.warmup_steps={self.warmup_steps}: allowed: 0 or above")
+        if self.warmup_fraction is not None and not 0 <= self.warmup_fraction < 1:
+            raise InputError(f"optim.warmup_fraction={self.warmup_fraction}: allowed: 0 to below 1")
+        if self.decay not in DECAYS:
+            raise InputError(f"optim.decay={self.decay!r}: allowed: {', '.join(DECAYS)}")
+        if not 0 <= self.final_lr_fraction <= 1:
+            raise InputError(f"optim.final_lr_fraction={self.final_lr_fraction}: allowed: 0 to 1")
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether the schedule depends on the number of all steps."""
+        return self.decay in ("cosine", "linear") or self.warmup_fraction is not None
+
+    def num_warmup_steps(self, total_steps: int | None) -> int:
+        """Steps up to the peak, of ``total_steps``."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        assert self.warmup_fraction is not None
+        assert total_steps is not None
+        return round(self.warmup_fraction * total_steps)
+
+    def lr(self, step: int, total_steps: int | None) -> float:
+        """The rate of optimiser step ``step``, counted from 0.
+
+        With w warm-up steps, peak p, final fraction f and n = step + 1 the rate is p * n / w while
+        n <= w; behind it, with r = (n - w) / (total - w) held at 1,
+
+        - cosine: p * (f + (1 - f) * (1 + cos(pi * r)) / 2)
+        - linear: p * (1 - (1 - f) * r)
+        - noam: p * max(f, sqrt(max(w, 1) / n))
+        - constant: p
+        """
+        warmup, fraction, n = self.num_warmup_steps(total_steps), self.final_lr_fraction, step + 1
+        if n <= warmup:
+            return self.peak_lr * n / warmup
+        if self.decay == "constant":
+            return self.peak_lr
+        if self.decay == "noam":
+            return self.peak_lr * max(fraction, math.sqrt(max(warmup, 1) / n))
+        assert total_steps is not None
+        done = min(1.0, (n - warmup) / max(1, total_steps - warmup))
+        if self.decay == "cosine":
+            return self.peak_lr * (fraction + (1 - fraction) * (1 + math.cos(math.pi * done)) / 2)
+        return self.peak_lr * (1 - (1 - fraction) * done)
+
+    def build(
+        self, model: nn.Module, *, total_steps: int | None, fused: bool
+    ) -> tuple[AdamW, LambdaLR]:
+        """The optimiser of ``model`` and its schedule, to be stepped after every step.
+
+        ``fused`` asks for the kernel that can leave out a step on the device (its ``found_inf``).
+        """
+        if total_steps is None and self.needs_total:
+            raise InputError(
+                f"optim.decay={self.decay!r} (warmup_fraction={self.warmup_fraction}) depends on "
+                "the number of steps: set trainer.max_steps"
+            )
+        optimizer = AdamW(
+            parameter_groups(model, self.weight_decay),
+            lr=self.peak_lr,
+            betas=(self.betas[0], self.betas[1]),
+            fused=fused,
+        )
+        factor: Callable[[int], Any] = lambda step: self.lr(step, total_steps) / self.peak_lr  # noqa: E731
+        return optimizer, LambdaLR(optimizer, factor)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: what ``weight_decay`` applies to, and norms, biases and other vectors without.
+
+    A parameter counts as a bias when its own name says so (``bias``, ``pos_bias_u``). Parameters
+    that take no gradient are in neither.
+    """
+    decayed: list[torch.nn.Parameter] = []
+    free: list[torch.nn.Parameter] = []
+    seen: set[int] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            is_free = parameter.ndim < 2 or "bias" in name or isinstance(module, _NORMS)
+            (free if is_free else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,67 @@
+"""Where a training run stands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+# What a running process finds out anew, and a checkpoint therefore does not keep.
+_TRANSIENT = ("interrupted",)
+
+
+@dataclass(slots=True)
+class RunState:
+    """Progress of a run across all its resumptions.
+
+    ``position`` is the loader's own state behind the last batch of the last step; ``train_s`` and
+    ``cpu_s`` count wall and processor seconds in :func:`asr.train.fit.fit`, ``wait_s`` the part of
+    ``train_s`` spent waiting for data, ``audio_s`` seconds of audio trained on. ``num_left_out``
+    counts utterances without a CTC alignment, ``num_skipped`` steps with a loss or gradient that
+    was not finite. WERs are percent, None before the first validation.
+    """
+
+    num_steps: int = 0
+    num_epochs: int = 0
+    position: dict[str, Any] = field(default_factory=dict)
+    train_s: float = 0.0
+    cpu_s: float = 0.0
+    wait_s: float = 0.0
+    audio_s: float = 0.0
+    num_left_out: int = 0
+    num_skipped: int = 0
+    best_wer: float | None = None
+    best_step: int | None = None
+    last_wer: float | None = None
+    interrupted: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TRANSIENT}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunState:
+        """The state that :meth:`to_dict` wrote; names unknown to this version are ignored."""
+        known = {f.name for f in fields(cls)} - set(_TRANSIENT)
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    @property
+    def data_wait_share(self) -> float:
+        """Part of the training time spent waiting for data, 0 to 1."""
+        return self.wait_s / self.train_s if self.train_s else 0.0
+
+
+class RunClock:
+    """Keeps ``state.train_s`` and ``state.cpu_s`` going from where an earlier run left them."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._wall_s = time.perf_counter()
+        self._cpu_s = time.process_time()
+
+    def tick(self) -> None:
+        """Add the time since the last tick."""
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        self._state.train_s += wall_s - self._wall_s
+        self._state.cpu_s += cpu_s - self._cpu_s
+        self._wall_s, self._cpu_s = wall_s, cpu_s

@@ -1,0 +1,127 @@
+"""The training data as one endless stream of batches.
+
+Lightning sees a single epoch that never ends, so that steps, accumulation and validation do not
+depend on where an epoch ends, and a resumed run is always resumed in the middle of its epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from asr.types import Batch, InputError
+
+
+class TrainLoader(Protocol):
+    """What training asks of a loader.
+
+    ``state_dict()`` holds ``epoch`` and ``batch``: behind how many batches of which epoch the
+    loader stands. Iterating after ``load_state_dict`` gives the rest of that epoch.
+    """
+
+    def __iter__(self) -> Iterator[Batch | None]: ...
+
+    def set_epoch(self, epoch: int, /) -> None:
+        """Stand at the beginning of ``epoch``."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Where the loader stands, as plain values."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Stand there again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamItem:
+    """A batch and its place: ``position`` is the loader's state behind it.
+
+    ``wait_s`` is the time the loader took for it, ``audio_s`` its seconds of audio.
+    """
+
+    batch: Batch
+    epoch: int
+    ends_epoch: bool
+    position: dict[str, Any]
+    wait_s: float
+    audio_s: float
+
+    def to(self, device: torch.device | str) -> StreamItem:
+        """The same item with its batch on ``device``."""
+        return replace(self, batch=self.batch.to(device))
+
+
+class TrainStream(Iterable[StreamItem]):
+    """Every epoch of ``loader``, one after the other, from ``position`` on.
+
+    The stream reads one batch ahead, to know which batch is the last of its epoch.
+
+    Raises:
+        InputError: an epoch without a batch.
+    """
+
+    def __init__(
+        self,
+        loader: TrainLoader,
+        *,
+        sample_rate_hz: int,
+        position: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._loader = loader
+        self._sample_rate_hz = sample_rate_hz
+        self._position = dict(position) if position else None
+
+    def __iter__(self) -> Iterator[StreamItem]:
+        epoch = 0
+        if self._position:
+            self._loader.load_state_dict(self._position)
+            epoch = int(self._position["epoch"])
+        else:
+            self._loader.set_epoch(0)
+        resumed = self._position is not None
+        while True:
+            held: StreamItem | None = None
+            for item in self._epoch(epoch):
+                if held is not None:
+                    yield held
+                held = item
+            if held is None and not resumed:
+                raise InputError("training data: no batch in a whole epoch, nothing to train on")
+            resumed = False
+            epoch += 1
+            self._loader.set_epoch(epoch)
+            if held is not None:
+                position = dict(self._loader.state_dict())
+                yield replace(held, ends_epoch=True, position=position)
+
+    def _epoch(self, epoch: int) -> Iterator[StreamItem]:
+        start = time.perf_counter()
+        for batch in self._loader:
+            if batch is None:
+                continue
+            num_samples = int(batch.waveform_lengths_B.sum())
+            yield StreamItem(
+                batch=batch,
+                epoch=epoch,
+                ends_epoch=False,
+                position=dict(self._loader.state_dict()),
+                wait_s=time.perf_counter() - start,
+                audio_s=num_samples / self._sample_rate_hz,
+            )
+            start = time.perf_counter()
+
+
+class DevData(Iterable[Batch]):
+    """The development set, whole and in the same order every time it is read."""
+
+    def __init__(self, loader: Iterable[Batch | None]) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        set_epoch = getattr(self._loader, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(0)
+        return (batch for batch in self._loader if batch is not None)

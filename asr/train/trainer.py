@@ -1,0 +1,184 @@
+"""Device, precision and length of a training run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from lightning import Trainer
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from asr.train.checkpoint import PlainCheckpointIO
+from asr.train.limits import Limits
+from asr.types import InputError
+
+_log = logging.getLogger(__name__)
+_PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+}
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSpec:
+    """How a run is carried out; :class:`asr.train.optim.AdamWSpec` says how weights change.
+
+    Args:
+        max_steps: optimiser steps, max_epochs: passes over the training data, max_minutes: wall
+            time of all resumptions together; the first one reached ends the run.
+        precision: ``fp32``; ``bf16`` or ``fp16`` for autocast with fp32 weights.
+        accelerator: ``auto``, ``cpu``, ``gpu`` or ``mps``.
+        devices: number of devices on each of ``num_nodes`` machines.
+        strategy: of Lightning: ``auto``, ``ddp``.
+        gradient_clip: largest norm of the gradient; None does not clip.
+        accumulate: batches in one step.
+        validate_every_steps: steps between validations, or
+        validate_every_epochs: epochs; there is one at the end in any case.
+        num_threads: CPU threads of PyTorch; None keeps them.
+        log_every_steps: steps between two rows in ``logs/``.
+        print_every_s: seconds between two lines where standard error is no terminal.
+
+    Raises:
+        InputError: a value outside its range, naming the key ``trainer.*``.
+    """
+
+    max_steps: int | None = None
+    max_epochs: int | None = None
+    max_minutes: float | None = None
+    precision: str = "fp32"
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    gradient_clip: float | None = 5.0
+    accumulate: int = 1
+    validate_every_steps: int | None = None
+    validate_every_epochs: int | None = None
+    num_threads: int | None = None
+    log_every_steps: int = 20
+    print_every_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.max_steps is None and self.max_epochs is None and self.max_minutes is None:
+            raise InputError("trainer.max_steps: set it, trainer.max_epochs or trainer.max_minutes")
+        for name, minimum in (
+            ("devices", 1),
+            ("num_nodes", 1),
+            ("accumulate", 1),
+            ("log_every_steps", 1),
+        ):
+            if getattr(self, name) < minimum:
+                raise InputError(
+                    f"trainer.{name}={getattr(self, name)}: allowed: {minimum} or above"
+                )
+        for name in (
+            "max_steps",
+            "max_epochs",
+            "max_minutes",
+            "gradient_clip",
+            "validate_every_steps",
+            "validate_every_epochs",
+            "num_threads",
+            "print_every_s",
+        ):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"trainer.{name}={value}: allowed: above 0, or null")
+        if self.precision not in _PRECISIONS:
+            raise InputError(
+                f"trainer.precision={self.precision!r}: allowed: {', '.join(_PRECISIONS)}"
+            )
+        if self.accelerator not in ACCELERATORS:
+            raise InputError(
+                f"trainer.accelerator={self.accelerator!r}: allowed: {', '.join(ACCELERATORS)}"
+            )
+
+    @property
+    def limits(self) -> Limits:
+        """The end of the run and the rhythm of its validation."""
+        return Limits(
+            max_steps=self.max_steps,
+            max_epochs=self.max_epochs,
+            max_minutes=self.max_minutes,
+            validate_every_steps=self.validate_every_steps,
+            validate_every_epochs=self.validate_every_epochs,
+        )
+
+    def total_steps(self, loader: object) -> int | None:
+        """Optimiser steps of the whole run, None if only ``loader`` will tell."""
+        if self.max_steps is not None or self.max_epochs is None:
+            return self.max_steps
+        try:
+            num_batches = len(loader)  # type: ignore[arg-type]
+        except TypeError:
+            return None
+        return max(1, self.max_epochs * num_batches // self.accumulate)
+
+    def resolve_accelerator(self) -> str:
+        """``cpu``, ``gpu`` or ``mps``: what this machine runs the training on.
+
+        Raises:
+            InputError: a device that is not there, or a precision that it does not have.
+        """
+        found = {
+            "gpu": torch.cuda.is_available(),
+            "mps": torch.backends.mps.is_available(),
+            "cpu": True,
+        }
+        chosen = self.accelerator
+        if chosen == "auto":
+            chosen = next(name for name, is_there in found.items() if is_there)
+        if not found[chosen]:
+            raise InputError(f"trainer.accelerator={chosen}: none found; allowed here: auto, cpu")
+        if chosen == "gpu" and self.devices > torch.cuda.device_count():
+            raise InputError(
+                f"trainer.devices={self.devices}: allowed here: 1 to {torch.cuda.device_count()}"
+            )
+        if chosen != "gpu" and self.precision == "fp16":
+            raise InputError(f"trainer.precision='fp16': not on {chosen}; allowed here: fp32, bf16")
+        if chosen == "cpu" and self.precision == "bf16":
+            _log.warning(
+                "trainer.precision=bf16 on a CPU: usually slower than fp32, and less exact"
+            )
+        return chosen
+
+    def build(
+        self, *, callbacks: Sequence[Callback], loggers: Sequence[Logger], run_dir: Path
+    ) -> Trainer:
+        """A Lightning trainer without an end of its own.
+
+        :class:`asr.train.control.RunControl`, among ``callbacks``, validates and stops.
+        """
+        accelerator = self.resolve_accelerator()
+        if self.num_threads is not None:
+            torch.set_num_threads(self.num_threads)
+        if accelerator == "gpu" and self.precision != "fp32":
+            torch.set_float32_matmul_precision("high")
+        return Trainer(
+            accelerator=accelerator,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            strategy=cast(Any, self.strategy),
+            precision=_PRECISIONS[self.precision],
+            accumulate_grad_batches=self.accumulate,
+            max_epochs=-1,
+            max_steps=-1,
+            check_val_every_n_epoch=None,
+            val_check_interval=sys.maxsize,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            callbacks=list(callbacks),
+            logger=list(loggers),
+            plugins=[PlainCheckpointIO()],
+            default_root_dir=run_dir,
+        )
