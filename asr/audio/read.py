@@ -20,11 +20,13 @@ from asr.types import InputError, Waveform
 
 _FORMATS = "wav, flac, ogg, opus, mp3 or aiff"
 _BLOCK_SAMPLES = 1 << 19  # samples over all channels that are held before they become one channel
-_SHORTFALL_S = 0.1  # headers of lossy formats promise up to this much more than there is
+_SHORTFALL_S = 0.1  # the header of a sound mp3 may promise this much more than there is
 _MIN_SAMPLE_RATE_HZ = 1000
 _UNKNOWN_NUM_SAMPLES = 1 << 62  # libsndfile reports 2**63 - 1 where a streamed FLAC says nothing
 _STREAMED_NUM_BYTES = (1 << 31) - (1 << 16)  # writers to a pipe put a size near 2**31 or 2**32
-_WAV_CUT_SHORT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_CUT_SHORT = re.compile(  # the chunk of samples in the log of a wav, aiff or au file
+    r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ def read_audio(
 
     Channels are averaged to one. A stretch that reaches behind the end stops at the end. Raises
     ``InputError`` like :func:`probe_audio`, and where the audio is damaged or cut short, has NaN
-    or infinite samples, or where the stretch holds no sample.
+    or infinite samples, or where the stretch holds no sample. Ogg and Opus files promise no
+    length: cut short, they are read as far as they go.
     """
     path = Path(path)
     with _opened(path) as audio:
@@ -93,7 +96,11 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         reason = " ".join(error.error_string.split()).removeprefix("Error : ").rstrip(".")
         if path.stat().st_size == 0:
             reason = "the file is empty"
-        raise InputError(f"{path}: not readable as audio ({reason}); give {_FORMATS}") from error
+        raise InputError(
+            f"{path}: not readable as audio ({reason}); give an intact {_FORMATS}"
+        ) from error
+    except MemoryError as error:
+        raise InputError(f"{path}: the length in its header is more than memory holds") from error
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such audio file") from error
     except IsADirectoryError as error:
@@ -115,8 +122,8 @@ def _check_header(path: Path, audio: soundfile.SoundFile) -> None:
             f"{path}: sample rate of {audio.samplerate} Hz; "
             f"it must be {_MIN_SAMPLE_RATE_HZ} Hz or more"
         )
-    # libsndfile shortens a cut WAV to what is there and mentions it in its log alone
-    if cut := _WAV_CUT_SHORT.search(audio.extra_info):
+    # libsndfile shortens such a file to what is there and mentions it in its log alone
+    if cut := _CUT_SHORT.search(audio.extra_info):
         promised, present = (int(size) for size in cut.groups())
         missing = audio.frames * (promised / max(present, 1) - 1)
         if promised < _STREAMED_NUM_BYTES and missing > _SHORTFALL_S * audio.samplerate:

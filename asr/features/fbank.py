@@ -29,8 +29,8 @@ class LogMel(nn.Module):
     the standard deviation of noise added in training mode.
     """
 
-    window_S: Tensor
-    filters_KF: Tensor
+    window: Tensor
+    mel_filters: Tensor
 
     def __init__(
         self,
@@ -64,8 +64,8 @@ class LogMel(nn.Module):
             low_hz=low_hz,
             high_hz=sample_rate_hz / 2 if high_hz is None else high_hz,
         )
-        self.register_buffer("window_S", window_S, persistent=False)
-        self.register_buffer("filters_KF", filters_KF, persistent=False)
+        self.register_buffer("window", window_S, persistent=False)
+        self.register_buffer("mel_filters", filters_KF, persistent=False)
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) and frames of each utterance (B,); frames of padding are zero.
@@ -79,7 +79,7 @@ class LogMel(nn.Module):
         lengths_B = self.num_frames(lengths_B)
         frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
         padding_mask_BT = frames_T >= lengths_B[:, None]
-        return features_BTF.masked_fill_(padding_mask_BT[:, :, None], 0.0), lengths_B
+        return features_BTF.masked_fill(padding_mask_BT[:, :, None], 0.0), lengths_B
 
     def num_frames(self, num_samples_B: Tensor) -> Tensor:
         """Frames that so many samples give, at least one."""
@@ -87,7 +87,7 @@ class LogMel(nn.Module):
         return 1 + whole_shifts_B
 
     def _log_mel(self, waveforms_BN: Tensor) -> Tensor:
-        window_size, spectrum_size = self.window_size, self.window_S.numel()
+        window_size, spectrum_size = self.window_size, self.window.numel()
         if self.training and self.dither:
             waveforms_BN = waveforms_BN + self.dither * torch.randn_like(waveforms_BN)
         num_samples = max(waveforms_BN.shape[1], window_size)
@@ -104,11 +104,11 @@ class LogMel(nn.Module):
             .mean(dim=-1, keepdim=True)
         )
         frames_BTS = emphasised_BN.unfold(1, spectrum_size, self.shift_size)
-        frames_BTS = (frames_BTS - (1 - _PREEMPHASIS) * means_BT1) * self.window_S
+        frames_BTS = (frames_BTS - (1 - _PREEMPHASIS) * means_BT1) * self.window
         spectrum_BTK = torch.fft.rfft(frames_BTS)
         real_BTK, imag_BTK = spectrum_BTK.real, spectrum_BTK.imag
         power_BTK = torch.addcmul(real_BTK * real_BTK, imag_BTK, imag_BTK)
-        return (power_BTK @ self.filters_KF).clamp_min_(_FLOOR).log_()
+        return (power_BTK @ self.mel_filters).clamp_min(_FLOOR).log()
 
 
 def _mel_filters(

@@ -52,11 +52,12 @@ class TranscriptNormalizer:
 
 def _without_punctuation(text: str) -> str:
     text = text.translate(_APOSTROPHES)
-    kept = []
-    for index, character in enumerate(text):
-        if character == "'":
-            inside = text[index - 1 : index].isalnum() and text[index + 1 : index + 2].isalnum()
-            kept.append(character if inside else " ")
-        else:
-            kept.append(" " if unicodedata.category(character)[0] in "PS" else character)
-    return "".join(kept)
+    kinds = [unicodedata.category(character)[0] for character in text]
+    in_word = [kind in "LMN" for kind in kinds]  # letters, marks and numbers
+    in_word.append(False)  # what follows the last character, and at index -1 precedes the first
+    return "".join(
+        " "
+        if kind in "PS" and not (character == "'" and in_word[index - 1] and in_word[index + 1])
+        else character
+        for index, (character, kind) in enumerate(zip(text, kinds, strict=True))
+    )

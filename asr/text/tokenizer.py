@@ -23,6 +23,7 @@ Kind = Literal["char", "bpe", "unigram"]
 BLANK_PIECE = "<blank>"
 _UNKNOWN_PIECE = "<unk>"
 _WORD_MARK = "\u2581"  # how sentencepiece writes a space
+_RESERVED = dict.fromkeys(map(ord, "\u2581\u2585"), " ")  # sentencepiece skips lines with them
 _LOG_NOTHING_BELOW_ERROR = 2
 _MAX_TEXT_NUM_BYTES = 1 << 20  # sentencepiece leaves out longer lines, 4192 unless told
 
@@ -139,7 +140,7 @@ class TokenizerSpec:
 def _lines(texts: Iterable[str]) -> Iterator[str]:
     """Texts on one line each, empty ones left out."""
     for text in texts:
-        if line := " ".join(text.replace(_WORD_MARK, " ").split()):
+        if line := " ".join(text.translate(_RESERVED).split()):
             yield line
 
 
