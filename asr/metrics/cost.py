@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -68,7 +69,7 @@ def multiply_adds_by_part(module: nn.Module, *args: Any, depth: int = 1) -> dict
             hooks.append(submodule.register_forward_pre_hook(partial(enter, _part(name, depth))))
             hooks.append(submodule.register_forward_hook(leave))
         counter = FlopCounterMode(display=False, custom_mapping=_MISSING_FORMULAS)
-        with torch.no_grad(), counter:
+        with torch.no_grad(), _no_fused_layers(), counter:
             module.eval()(*args)
     finally:
         for hook in hooks:
@@ -76,6 +77,17 @@ def multiply_adds_by_part(module: nn.Module, *args: Any, depth: int = 1) -> dict
         for submodule, training in modes.items():
             submodule.training = training
     return {part: num_flops // 2 for part, num_flops in counts.items()}
+
+
+@contextmanager
+def _no_fused_layers() -> Iterator[None]:
+    """Keep torch's own attention layers from running as one operation that hides its products."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _part(name: str, depth: int) -> str:

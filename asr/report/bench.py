@@ -1,0 +1,183 @@
+"""Encoder latency and cost of several schedules, measured side by side in one process.
+
+Every schedule is timed in alternation with its own dimensions without reuse, twice: with the fused
+attention kernel, and explicit, building the attention map as a reuse leader must. A schedule that
+only beats the explicit one beats a slow program; the table shows both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asr.encoder.stack import Encoder
+from asr.metrics.cost import count_parameters, multiply_adds_by_part
+from asr.metrics.latency import LatencySpec, Timing, measure
+from asr.metrics.memory import peak_memory_mib
+from asr.model.build import build_encoder, build_frontend
+from asr.report.record import LatencyPoint, ScheduledLayer, length_key
+from asr.types import EncoderOutput
+
+Config = Mapping[str, Any]
+
+BASELINES: dict[str, dict[str, Any]] = {
+    "fused": {"_target_": "asr.reuse.none.NoReuse", "fused": True},
+    "explicit": {"_target_": "asr.reuse.none.NoReuse", "fused": False},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderCost:
+    """What one encoder costs; fields as in the run record."""
+
+    schedule: tuple[ScheduledLayer, ...]
+    parameters: dict[str, int]
+    macs: dict[str, dict[str, int]]
+    latency: tuple[LatencyPoint, ...]
+
+
+def measure_encoders(
+    configs: Mapping[str, Config],
+    spec: LatencySpec,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = lambda _: None,
+) -> dict[str, EncoderCost]:
+    """Time the encoders of run configs (groups ``features``, ``encoder``, ``reuse``) together.
+
+    Weights are random: latency does not depend on them. ``report`` receives a line per point.
+    """
+    encoders = distinct_encoders(configs, device)
+    points: dict[str, list[LatencyPoint]] = {name: [] for name in configs}
+    macs: dict[str, dict[str, dict[str, int]]] = {name: {} for name in configs}
+    for length_s in spec.lengths_s:
+        for batch_size in spec.batch_sizes:
+            report(f"timing {len(encoders)} encoders at {length_s:g} s, batch {batch_size}")
+            forwards = {
+                key: forward_pass(encoder, length_s, batch_size, frame_shift_ms(config), device)
+                for key, (encoder, config) in encoders.items()
+            }
+            timings = measure(
+                forwards,
+                repeats=spec.repeats,
+                warmup=spec.warmup,
+                device=device,
+                num_threads=spec.num_threads,
+            )
+            memory = {key: peak_memory_mib(run, device) for key, run in forwards.items()}
+            for name, config in configs.items():
+                points[name].append(
+                    latency_point(config, timings, memory, length_s=length_s, batch_size=batch_size)
+                )
+        for name, config in configs.items():
+            macs[name][length_key(length_s)] = macs_by_part(config, length_s)
+    return {
+        name: EncoderCost(
+            schedule=scheduled_layers(encoders[encoder_key(config)][0]),
+            parameters=count_parameters(encoders[encoder_key(config)][0]),
+            macs=macs[name],
+            latency=tuple(points[name]),
+        )
+        for name, config in configs.items()
+    }
+
+
+def distinct_encoders(
+    configs: Mapping[str, Config], device: torch.device | str
+) -> dict[str, tuple[Encoder, Config]]:
+    """Each different encoder once, with its two baselines, by `encoder_key`."""
+    encoders: dict[str, tuple[Encoder, Config]] = {}
+    for config in configs.values():
+        for variant in (config, *(with_reuse(config, reuse) for reuse in BASELINES.values())):
+            key = encoder_key(variant)
+            if key not in encoders:
+                encoder = build_encoder(variant, build_frontend(variant).num_mel_bins)
+                encoders[key] = (encoder.to(device).eval(), variant)
+    return encoders
+
+
+def latency_point(
+    config: Config,
+    timings: Mapping[str, Timing],
+    memory: Mapping[str, float | None],
+    *,
+    length_s: float,
+    batch_size: int,
+) -> LatencyPoint:
+    """The point of one run, with its baselines picked from the timings of all."""
+    key = encoder_key(config)
+    return LatencyPoint.from_timings(
+        timings[key],
+        length_s=length_s,
+        batch_size=batch_size,
+        baselines={
+            name: timings[encoder_key(with_reuse(config, reuse))]
+            for name, reuse in BASELINES.items()
+        },
+        peak_memory_mib=memory[key],
+    )
+
+
+def forward_pass(
+    encoder: Encoder,
+    length_s: float,
+    batch_size: int,
+    shift_ms: float,
+    device: torch.device | str,
+) -> Callable[[], EncoderOutput]:
+    """A call of the encoder on random features of ``length_s`` seconds."""
+    features_BTF, lengths_B = random_features(
+        encoder.num_mel_bins, length_s, batch_size, shift_ms, device
+    )
+    return partial(torch.inference_mode()(encoder.__call__), features_BTF, lengths_B)
+
+
+def random_features(
+    num_mel_bins: int,
+    length_s: float,
+    batch_size: int,
+    shift_ms: float,
+    device: torch.device | str,
+) -> tuple[Tensor, Tensor]:
+    """Normal features (B, T, F) without padding, the same on every call, and their lengths."""
+    num_frames = max(1, round(length_s * 1000 / shift_ms))
+    generator = torch.Generator().manual_seed(0)
+    features_BTF = torch.randn(batch_size, num_frames, num_mel_bins, generator=generator)
+    return features_BTF.to(device), torch.full((batch_size,), num_frames, device=device)
+
+
+def macs_by_part(config: Config, length_s: float) -> dict[str, int]:
+    """Multiply-adds of the encoder for one utterance; counted without computing anything."""
+    frontend = build_frontend(config)
+    with torch.device("meta"):
+        encoder = build_encoder(config, frontend.num_mel_bins)
+    features_BTF, lengths_B = random_features(
+        frontend.num_mel_bins, length_s, 1, frontend.frame_shift_ms, "cpu"
+    )
+    return multiply_adds_by_part(encoder, features_BTF.to("meta"), lengths_B, depth=2)
+
+
+def scheduled_layers(encoder: Encoder) -> tuple[ScheduledLayer, ...]:
+    """The encoder's schedule as the run record stores it."""
+    return tuple(ScheduledLayer(**row._asdict()) for row in encoder.schedule_rows())
+
+
+def with_reuse(config: Config, reuse: Config) -> dict[str, Any]:
+    """The same encoder under another reuse method."""
+    return {**config, "reuse": reuse}
+
+
+def encoder_key(config: Config) -> str:
+    """Equal for configs of equal encoders."""
+    return json.dumps([config["encoder"], config["reuse"], config["features"]], sort_keys=True)
+
+
+def frame_shift_ms(config: Config) -> float:
+    """Milliseconds from one feature frame to the next."""
+    return build_frontend(config).frame_shift_ms

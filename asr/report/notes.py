@@ -1,0 +1,63 @@
+"""The sentences below a table of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from asr.report.record import RunRecord
+from asr.report.rows import BASELINES, latency_points, pays_from_s
+
+
+def measurement_notes(records: Sequence[RunRecord]) -> Iterator[str]:
+    """What the figures of ``records`` are, and by what hardware, code and command they came."""
+    levels = {f"{result.level:.0%}" for record in records for result in record.wer.values()}
+    if levels:
+        yield f"WER with its {' or '.join(sorted(levels))} bootstrap interval over utterances."
+    batch_sizes = {
+        min(p.batch_size for p in record.latency) for record in records if record.latency
+    }
+    if batch_sizes:
+        sizes = " or ".join(map(str, sorted(batch_sizes)))
+        yield (
+            f"Encoder latency in ms at batch size {sizes}: median (90th percentile); "
+            "vs fused, vs explicit: speed-up over the encoder without reuse by its attention "
+            "kernel, timed in alternation."
+        )
+    for record in records:
+        if record.reuse != "none":
+            yield from _pays_notes(record)
+    yield from _grouped("Hardware", records, lambda record: str(record.hardware))
+    yield from _grouped("Versions", records, _versions_text)
+    yield from _grouped(
+        "Commit", records, lambda record: str(record.revision or "not in a checkout")
+    )
+    yield from _grouped("Command", records, lambda record: f"`{record.command}`")
+
+
+def _pays_notes(record: RunRecord) -> Iterator[str]:
+    points = latency_points(record)
+    for baseline in BASELINES:
+        timed = [length for length, point in points.items() if baseline in point.baselines]
+        if not timed:
+            continue
+        start_s = pays_from_s(record, baseline)
+        if start_s is None:
+            verdict = f"not faster than none {baseline} at {timed[-1]} s, the longest measured"
+        else:
+            verdict = f"faster than none {baseline} from {start_s:g} s on, up to {timed[-1]} s"
+        yield f"{record.run} is {verdict}."
+
+
+def _grouped(
+    title: str, records: Sequence[RunRecord], describe: Callable[[RunRecord], str]
+) -> Iterator[str]:
+    """One note when all runs agree, otherwise one for each value with the runs it holds for."""
+    runs: dict[str, list[str]] = {}
+    for record in records:
+        runs.setdefault(describe(record), []).append(record.run)
+    for text, names in runs.items():
+        yield f"{title}: {text}" if len(runs) == 1 else f"{title} ({', '.join(names)}): {text}"
+
+
+def _versions_text(record: RunRecord) -> str:
+    return ", ".join(f"{name} {version}" for name, version in record.versions.items())

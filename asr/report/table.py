@@ -1,0 +1,105 @@
+"""A table of texts and the values behind them, as Markdown, CSV or aligned lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: a cell's text for each row, and the plain values of its CSV columns.
+
+    ``values`` has CSV headers, with units, as keys; None is an empty cell.
+    """
+
+    header: str
+    texts: tuple[str, ...]
+    values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    align_right: bool = True
+
+    def lines(self) -> list[str]:
+        """Header and cells, padded to one width."""
+        width = max(len(text) for text in (self.header, *self.texts))
+        cells = (self.header, *self.texts)
+        return [cell.rjust(width) if self.align_right else cell.ljust(width) for cell in cells]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns of equal length, sentences to stand below them, and values for the CSV alone."""
+
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...] = ()
+    csv_only: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.columns
+        assert len({len(column.texts) for column in self.columns}) == 1
+
+    def markdown(self) -> str:
+        """A Markdown table with its notes as a list."""
+        header = [column.header for column in self.columns]
+        rule = ["---:" if column.align_right else ":---" for column in self.columns]
+        rows = zip(*(column.texts for column in self.columns), strict=True)
+        lines = [f"| {' | '.join(_escape(c) for c in row)} |" for row in (header, rule, *rows)]
+        notes = [f"- {_one_line(note)}" for note in self.notes]
+        return "\n".join([*lines, "", *notes]).rstrip() + "\n"
+
+    def csv(self) -> str:
+        """Full precision, units in the header, no notes (CSV has no comments)."""
+        values = {key: cells for column in self.columns for key, cells in column.values.items()}
+        values |= self.csv_only
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(values)
+        writer.writerows(zip(*values.values(), strict=True))
+        return file.getvalue()
+
+    def text(self, width: int = 100) -> str:
+        """Aligned columns for a terminal of ``width`` characters.
+
+        Columns that do not fit continue in a block below, behind the first column again.
+        """
+        blocks = ["\n".join(_join(block)) for block in self._blocks(width)]
+        notes = "\n".join(_wrap(note, width) for note in self.notes)
+        return "\n\n".join([*blocks, notes]).rstrip() + "\n"
+
+    def _blocks(self, width: int) -> list[list[Column]]:
+        first, *others = self.columns
+        blocks = [[first]]
+        for column in others:
+            if len(blocks[-1]) > 1 and len(_join([*blocks[-1], column])[0]) > width:
+                blocks.append([first])
+            blocks[-1].append(column)
+        return blocks
+
+
+def _join(columns: Sequence[Column]) -> list[str]:
+    """Lines of a block; the rule below the header is as wide as it."""
+    rows = [_GAP.join(cells) for cells in zip(*(c.lines() for c in columns), strict=True)]
+    return [rows[0], "-" * len(rows[0]), *(row.rstrip() for row in rows[1:])]
+
+
+def _wrap(note: str, width: int) -> str:
+    return textwrap.fill(
+        _one_line(note),
+        width,
+        subsequent_indent=_GAP,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _escape(cell: str) -> str:
+    return _one_line(cell).replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

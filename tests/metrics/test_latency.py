@@ -1,0 +1,154 @@
+import gc
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asr.metrics.latency import LatencySpec, Timing, measure, ratio
+from asr.types import InputError
+
+
+class Busy:
+    """Spins for a while and notes how long it really took: the machine may be shared."""
+
+    def __init__(self, milliseconds: float) -> None:
+        self.milliseconds = milliseconds
+        self.taken_ms: list[float] = []
+
+    def __call__(self) -> None:
+        start_ns = time.perf_counter_ns()
+        while time.perf_counter_ns() < start_ns + self.milliseconds * 1e6:
+            pass
+        self.taken_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
+
+
+def test_a_known_wait_is_measured() -> None:
+    wait = Busy(5.0)
+    timing = measure({"wait": wait}, repeats=9, warmup=1)["wait"]
+    assert min(timing.samples_ms) >= 5.0
+    assert timing.median_ms == pytest.approx(np.median(wait.taken_ms[1:]), abs=0.5)
+
+
+def test_sleep_counts_although_the_processor_rests() -> None:
+    timing = measure({"sleep": lambda: time.sleep(0.005)}, repeats=5, warmup=0)["sleep"]
+    assert min(timing.samples_ms) >= 5.0
+
+
+def test_ratio_of_two_waits() -> None:
+    long, short = Busy(6.0), Busy(2.0)
+    timings = measure({"long": long, "short": short}, repeats=9, warmup=0)
+    expected = np.median(np.divide(long.taken_ms, short.taken_ms))
+    assert ratio(timings["long"], timings["short"]) == pytest.approx(expected, rel=0.1)
+
+
+def test_callables_alternate_and_warm_up() -> None:
+    calls: list[str] = []
+    timings = measure(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3, warmup=2
+    )
+    assert "".join(calls) == "ababababab"
+    assert len(timings["a"].samples_ms) == len(timings["b"].samples_ms) == 3
+
+
+def test_warm_up_is_not_timed() -> None:
+    waits = iter([0.05, 0.0, 0.0])
+    timing = measure({"x": lambda: time.sleep(next(waits))}, repeats=2, warmup=1)["x"]
+    assert max(timing.samples_ms) < 50.0
+
+
+def test_median_and_p90_of_known_samples() -> None:
+    timing = Timing.from_samples([float(x) for x in range(11)])
+    assert (timing.median_ms, timing.p90_ms) == (5.0, 9.0)
+
+
+def test_ratio_is_the_median_over_rounds() -> None:
+    """A drift that hits both callables of a round alike leaves the ratio as it is."""
+    a = Timing.from_samples([2.0, 20.0, 8.0])
+    b = Timing.from_samples([1.0, 10.0, 2.0])
+    assert ratio(a, b) == 2.0
+
+
+def test_ratio_refuses_unequal_rounds() -> None:
+    with pytest.raises(ValueError, match="3 and 1 rounds"):
+        ratio(Timing.from_samples([1.0, 1.0, 1.0]), Timing.from_samples([1.0]))
+
+
+def test_garbage_collector_rests_and_returns() -> None:
+    states: list[bool] = []
+    measure({"x": lambda: states.append(gc.isenabled())}, repeats=2, warmup=0)
+    assert states == [False, False]
+    assert gc.isenabled()
+
+
+def test_threads_are_set_and_restored_even_after_an_error() -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+
+    def fail() -> None:
+        seen.append(torch.get_num_threads())
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        measure({"x": fail}, repeats=1, warmup=0, num_threads=before + 1)
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
+    assert gc.isenabled()
+
+
+def test_no_repeats_are_refused() -> None:
+    with pytest.raises(InputError, match="repeats is 0; 1 or more allowed"):
+        measure({}, repeats=0, warmup=0)
+
+
+def test_only_this_module_reads_the_clock_for_latency() -> None:
+    root = Path(__file__).parents[2] / "asr"
+    readers = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if "perf_counter" in path.read_text() and path.parts[-2] in {"metrics", "report"}
+    }
+    assert readers == {"metrics/latency.py"}
+
+
+def test_spec_keeps_plain_numbers() -> None:
+    spec = LatencySpec(lengths_s=[5, 15], batch_sizes=[1, 8], repeats=2, warmup=0)
+    assert spec.lengths_s == (5.0, 15.0)
+    assert spec.batch_sizes == (1, 8)
+    assert spec.num_threads is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lengths_s": []}, r"metrics.latency.lengths_s is \[\]"),
+        ({"lengths_s": [5, -1]}, r"lengths_s is \[5.0, -1.0\]; one or more numbers above 0"),
+        ({"lengths_s": [5], "batch_sizes": [0]}, "metrics.latency.batch_sizes"),
+        ({"lengths_s": [5], "repeats": 0}, "metrics.latency.repeats is 0; 1 or more"),
+        ({"lengths_s": [5], "warmup": -1}, "metrics.latency.warmup is -1; 0 or more"),
+        ({"lengths_s": [5], "num_threads": 0}, "metrics.latency.num_threads is 0; 1 or more"),
+    ],
+)
+def test_spec_names_the_key(values: dict[str, list[int]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LatencySpec(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_work_is_waited_for() -> None:
+    x = torch.randn(4096, 4096, device="cuda")
+
+    def multiply() -> None:
+        y = x
+        for _ in range(20):
+            y = y @ x
+
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    timing = measure({"x": multiply}, repeats=5, warmup=3, device="cuda")["x"]
+    start.record()
+    multiply()
+    end.record()
+    torch.cuda.synchronize()
+    assert timing.median_ms == pytest.approx(start.elapsed_time(end), rel=0.5)

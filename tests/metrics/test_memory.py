@@ -1,0 +1,75 @@
+import sys
+
+import pytest
+import torch
+
+from asr.metrics.memory import peak_memory_mib
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def _allocate(mebibytes: int, device: str = "cpu") -> None:
+    torch.ones(mebibytes * 2**18, device=device)  # float32
+
+
+@on_linux
+def test_allocation_inside_the_call_is_seen() -> None:
+    assert peak_memory_mib(lambda: _allocate(50)) == pytest.approx(50.0, rel=0.1)
+
+
+@on_linux
+def test_peak_is_the_highest_point_not_the_sum() -> None:
+    def three_in_turn() -> None:
+        for _ in range(3):
+            _allocate(30)
+
+    assert peak_memory_mib(three_in_turn) == pytest.approx(30.0, rel=0.1)
+
+
+@on_linux
+def test_memory_of_before_is_neither_charged_nor_credited() -> None:
+    held = torch.ones(40 * 2**18)
+    freed = torch.ones(100 * 2**18)
+    del freed
+    assert peak_memory_mib(lambda: _allocate(20)) == pytest.approx(20.0, rel=0.1)
+    assert held.sum() == len(held)
+
+
+@on_linux
+def test_small_blocks_freed_before_are_charged_when_used_again() -> None:
+    def small_blocks() -> None:
+        assert len([torch.ones(2**12) for _ in range(1280)]) == 1280  # 20 MiB in 16 KiB blocks
+
+    assert peak_memory_mib(small_blocks) == pytest.approx(20.0, rel=0.25)
+
+
+@on_linux
+def test_a_first_call_warms_up() -> None:
+    kept: list[torch.Tensor] = []
+
+    def keep_once() -> None:
+        if not kept:
+            kept.append(torch.ones(30 * 2**18))
+
+    warm = peak_memory_mib(keep_once)
+    assert warm is not None
+    assert warm < 2.0
+
+
+def test_unknown_device_says_nothing() -> None:
+    assert peak_memory_mib(lambda: None, "meta") is None
+
+
+def test_kernel_without_the_counter_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def write_text(self, text: str) -> None:
+            raise PermissionError
+
+    monkeypatch.setattr("asr.metrics.memory._CLEAR_REFS", Refusing())
+    assert peak_memory_mib(lambda: None) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_allocation_is_seen() -> None:
+    assert peak_memory_mib(lambda: _allocate(50, "cuda"), "cuda") == pytest.approx(50.0, rel=0.1)

@@ -1,0 +1,83 @@
+"""Made-up run records for the tests of this folder."""
+
+from dataclasses import replace
+from typing import Any
+
+from asr.metrics.latency import Timing
+from asr.metrics.wer import WordErrors
+from asr.report.hardware import Hardware
+from asr.report.provenance import Revision
+from asr.report.record import (
+    LatencyPoint,
+    RunRecord,
+    ScheduledLayer,
+    SplitCounts,
+    SplitWer,
+    TrainingCost,
+)
+
+HARDWARE = Hardware(
+    cpu_model="Example CPU", num_cores=2, num_threads=1, gpu_model=None, dtype="float32"
+)
+TRAINING = TrainingCost(
+    train_s=314.0,
+    cpu_s=300.0,
+    num_steps=500,
+    num_epochs=8,
+    data_wait_share=0.02,
+    interrupted=False,
+)
+
+
+def none_record(**changes: Any) -> RunRecord:
+    """A finished run without reuse, timed at 15 s and 60 s."""
+    record = RunRecord(
+        run="none",
+        reuse="none",
+        command="asr train recipe.yaml reuse=none",
+        config={"encoder": {"num_layers": 4, "dropout": 0.1}, "seed": 7, "note": None},
+        schedule=tuple(ScheduledLayer(layer=i, role="alone") for i in range(4)),
+        hardware=HARDWARE,
+        versions={"python": "3.11.9", "torch": "2.11.0"},
+        revision=Revision(commit="0123456789abcdef", dirty=True),
+        parameters={"encoder": 1_200_000, "head": 50_000},
+        macs={"15": {"encoder": 12_000_000_000, "head": 345_000_000}},
+        data={
+            "train": SplitCounts(num_utterances=100, hours=0.25, num_words=900, num_left_out=1),
+            "test": SplitCounts(num_utterances=2, hours=0.01, num_words=20),
+        },
+        training=TRAINING,
+        wer={"test": SplitWer.from_errors([WordErrors(1, 0, 0, 10), WordErrors(1, 1, 1, 10)])},
+        latency=(_point(15.0, 40.0, 100.0), _point(60.0, 200.0, 250.0)),
+        created_at="2025-01-02T03:04:05+00:00",
+    )
+    return replace(record, **changes)
+
+
+def probs_record(**changes: Any) -> RunRecord:
+    """The same run with the map of layer 0 reused by the others."""
+    leader = ScheduledLayer(layer=0, role="lead")
+    followers = tuple(
+        ScheduledLayer(layer=i, role="follow", leader=0, heads_reused=4, parameters_saved=1000)
+        for i in (1, 2, 3)
+    )
+    changes = {
+        "run": "probs",
+        "reuse": "probs",
+        "command": "asr train recipe.yaml reuse=probs",
+        "schedule": (leader, *followers),
+        "parameters": {"encoder": 1_197_000, "head": 50_000},
+    } | changes
+    return none_record(**changes)
+
+
+def _point(length_s: float, own_ms: float, fused_ms: float) -> LatencyPoint:
+    own = Timing.from_samples([own_ms, own_ms, own_ms * 1.5])
+    fused = Timing.from_samples([fused_ms * 0.5, fused_ms, fused_ms])
+    return LatencyPoint.from_timings(
+        own,
+        length_s=length_s,
+        batch_size=1,
+        baselines={"fused": fused, "explicit": Timing.from_samples([own_ms * 0.9] * 3)},
+        peak_memory_mib=length_s * 2,
+    )

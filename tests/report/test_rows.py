@@ -1,0 +1,98 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from asr.metrics.wer import WordErrors
+from asr.report.record import SplitWer
+from asr.report.rows import latency_points, pays_from_s, to_row, write_rows
+from tests.report.records import none_record, probs_record
+
+RECORD = probs_record()
+
+
+def test_row_is_the_documented_one() -> None:
+    assert to_row(RECORD) == {
+        "run": "probs",
+        "reuse": "probs",
+        "schedule": "LFFF",
+        "num_params": 1_247_000,
+        "macs": {"15": 12_345_000_000},
+        "wer": {
+            "test": {
+                "wer": 20.0,
+                "low": 10.0,
+                "high": 30.0,
+                "sub": 2,
+                "del": 1,
+                "ins": 1,
+                "words": 20,
+            }
+        },
+        "latency_ms": {
+            "15": {"median": 40.0, "p90": 56.0},
+            "60": {"median": 200.0, "p90": 280.0},
+        },
+        "speedup_vs_none": {
+            "fused": {"15": pytest.approx(5 / 3), "60": pytest.approx(5 / 6)},
+            "explicit": {"15": pytest.approx(0.9), "60": pytest.approx(0.9)},
+        },
+        "pays_from_s": {"fused": None, "explicit": None},
+        "peak_memory_mib": {"15": 30.0, "60": 120.0},
+        "train_s": 314.0,
+        "hardware": "Example CPU, 1 thread of 2 cores, float32",
+    }
+
+
+def test_bare_record_has_every_key() -> None:
+    bare = replace(RECORD, macs={}, wer={}, latency=(), training=None, data={})
+    row = to_row(bare)
+    assert row.keys() == to_row(RECORD).keys()
+    assert row["speedup_vs_none"] == {"fused": {}, "explicit": {}}
+    assert row["latency_ms"] == row["wer"] == row["macs"] == row["peak_memory_mib"] == {}
+    assert row["train_s"] is None
+
+
+def test_undefined_rate_is_null() -> None:
+    wer = {"test": SplitWer.from_errors([WordErrors()])}
+    assert to_row(replace(RECORD, wer=wer))["wer"]["test"]["wer"] is None
+
+
+def test_smallest_batch_size_is_shown_shortest_length_first() -> None:
+    short, long = RECORD.latency
+    crowd = replace(short, batch_size=8, median_ms=1000.0)
+    shuffled = replace(RECORD, latency=(long, crowd, short))
+    assert list(latency_points(shuffled)) == ["15", "60"]
+    assert to_row(shuffled)["latency_ms"]["15"]["median"] == 40.0
+
+
+@pytest.mark.parametrize(
+    ("speedups", "expected"),
+    [
+        ([0.9, 1.1, 1.2], 15.0),
+        ([1.1, 0.9, 1.2], 60.0),  # a lucky short length does not count
+        ([1.1, 1.2, 0.9], None),
+        ([1.0, 1.0, 1.0], None),
+        ([2.0, 2.0, 2.0], 5.0),
+    ],
+)
+def test_length_from_which_reuse_pays(speedups: list[float], expected: float | None) -> None:
+    point = RECORD.latency[0]
+    fused = point.baselines["fused"]
+    curve = tuple(
+        replace(point, length_s=length_s, baselines={"fused": replace(fused, speedup=speedup)})
+        for length_s, speedup in zip([5.0, 15.0, 60.0], speedups, strict=True)
+    )
+    record = replace(RECORD, latency=curve)
+    assert pays_from_s(record, "fused") == expected
+    assert pays_from_s(record, "explicit") is None
+
+
+def test_rows_to_a_file_and_to_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [none_record(), RECORD]
+    write_rows(records, tmp_path / "new" / "rows.json")
+    write_rows(records, "-")
+    rows = json.loads((tmp_path / "new" / "rows.json").read_text())
+    assert [row["run"] for row in rows] == ["none", "probs"]
+    assert json.loads(capsys.readouterr().out) == rows
