@@ -44,6 +44,8 @@ class LogMel(nn.Module):
         high_hz: float | None = None,
     ) -> None:
         super().__init__()
+        if sample_rate_hz <= 0:
+            raise InputError(f"features.fbank.sample_rate_hz: {sample_rate_hz} must be above 0")
         self.sample_rate_hz = sample_rate_hz
         self.num_mel_bins = num_mel_bins
         self.frame_shift_ms = shift_ms

@@ -104,4 +104,6 @@ def test_real_speech(suffix: str) -> None:
         assert len(waveform.samples) == info.num_samples
         assert 0.001 < np.sqrt(np.mean(waveform.samples**2)) < 0.5
         middle = read_audio(path, start_s=info.duration_s / 2).samples
-        np.testing.assert_allclose(middle, waveform.samples[-len(middle) :], atol=5e-3)  # Opus starts afresh
+        np.testing.assert_allclose(
+            middle, waveform.samples[-len(middle) :], atol=5e-3
+        )  # Opus starts afresh

@@ -1,0 +1,66 @@
+import torch
+
+from asr.features.fbank import LogMel
+from asr.features.frontend import Frontend
+from asr.features.normalize import UtteranceNorm
+from asr.features.specaugment import SpecAugment
+
+WAVEFORMS_BN = 0.1 * torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
+WAVEFORMS_BN[1, 7000:] = 0
+LENGTHS_B = torch.tensor([16000, 7000])
+
+
+def make_frontend() -> Frontend:
+    return Frontend(
+        fbank=LogMel(num_mel_bins=40, shift_ms=12.5),
+        normalize=UtteranceNorm(variance=True),
+        specaugment=SpecAugment(
+            num_freq_masks=2,
+            max_freq_width=10,
+            num_time_masks=2,
+            max_time_width=20,
+            max_time_fraction=0.5,
+        ),
+    )
+
+
+def test_attributes_are_those_of_the_filter_bank() -> None:
+    frontend = make_frontend()
+    assert frontend.sample_rate_hz == 16000
+    assert frontend.num_mel_bins == 40
+    assert frontend.frame_shift_ms == 12.5
+
+
+def test_is_the_composition_of_its_parts() -> None:
+    frontend = make_frontend().eval()
+    assert frontend.normalize is not None
+    features_BTF, lengths_B = frontend(WAVEFORMS_BN, LENGTHS_B)
+    logmel_BTF, frames_B = frontend.fbank(WAVEFORMS_BN, LENGTHS_B)
+    assert torch.equal(features_BTF, frontend.normalize(logmel_BTF, frames_B))
+    assert lengths_B.tolist() == frames_B.tolist() == [79, 34]
+    assert features_BTF.shape == (2, 79, 40)
+    assert not features_BTF[1, 34:].any()
+
+
+def test_stripes_in_training_only() -> None:
+    frontend = make_frontend()
+    plain_BTF, _ = frontend.eval()(WAVEFORMS_BN, LENGTHS_B)
+    torch.manual_seed(3)
+    striped_BTF, _ = frontend.train()(WAVEFORMS_BN, LENGTHS_B)
+    assert not torch.equal(striped_BTF, plain_BTF)
+    kept = striped_BTF != 0
+    assert torch.equal(striped_BTF[kept], plain_BTF[kept])
+    assert torch.equal(frontend.eval()(WAVEFORMS_BN, LENGTHS_B)[0], plain_BTF)
+
+
+def test_parts_can_be_left_out() -> None:
+    fbank = LogMel()
+    features_BTF, _ = Frontend(fbank=fbank)(WAVEFORMS_BN, LENGTHS_B)
+    assert torch.equal(features_BTF, fbank(WAVEFORMS_BN, LENGTHS_B)[0])
+
+
+def test_an_utterance_is_the_same_alone_and_padded() -> None:
+    frontend = make_frontend().eval()
+    features_BTF, lengths_B = frontend(WAVEFORMS_BN, LENGTHS_B)
+    alone_BTF, _ = frontend(WAVEFORMS_BN[1:, :7000], LENGTHS_B[1:])
+    torch.testing.assert_close(features_BTF[1, : lengths_B[1]], alone_BTF[0], atol=1e-5, rtol=1e-5)
