@@ -1,0 +1,108 @@
+"""Every YAML under configs and recipes composes, names classes of asr, and builds."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from asr.cli.compose import compose_recipe
+from asr.model.build import build_encoder, build_model, target_class
+
+from .tree import PARTS, config_files, recipe_files, relative
+
+DUE_RECIPES = {"quickstart.yaml", "digits.yaml", "librispeech_tiny.yaml"}
+NUM_DUE_CONFIGS = 14
+
+
+def targets(config: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every section that names a class, with its dotted key."""
+    if "_target_" in config:
+        yield key, config
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from targets(value, f"{key}.{name}" if key else name)
+
+
+def check_targets(config: Mapping[str, Any]) -> int:
+    """Asserts that every ``_target_`` takes the keys beside it; returns how many there are."""
+    found = list(targets(config))
+    for key, section in found:
+        arguments = inspect.signature(target_class(section, key)).parameters
+        unknown = set(section) - {"_target_"} - set(arguments)
+        assert not unknown, f"{key}: {section['_target_']} takes no {', '.join(sorted(unknown))}"
+    return len(found)
+
+
+def recipe_of(tmp_path: Path, **picks: str) -> Path:
+    """A recipe that makes ``picks`` and sets nothing."""
+    lines = [f"  - {group}: {name}" for group, name in picks.items()]
+    path = tmp_path / "recipe.yaml"
+    path.write_text("\n".join(["defaults:", *lines, "  - _self_", ""]))
+    return path
+
+
+def names_of(group: str) -> list[str]:
+    return [path.stem for path in config_files() if path.parent.name == group]
+
+
+def encoder_size(recipe: Path, override: str) -> int:
+    with torch.device("meta"):  # shapes only
+        return num_parameters(build_encoder(compose_recipe(recipe, [override])))
+
+
+def num_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.fixture
+def _corpora(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Composing needs the name of the folder of real speech, not the folder."""
+    monkeypatch.setenv("ASR_SPEECH_DIR", str(tmp_path))
+
+
+def test_nothing_that_is_due_is_missing() -> None:
+    assert len(config_files()) >= NUM_DUE_CONFIGS
+    assert {path.name for path in recipe_files()} >= DUE_RECIPES
+
+
+@pytest.mark.parametrize("path", config_files(), ids=relative)
+def test_a_config_composes_alone_and_fits_its_class(path: Path, tmp_path: Path) -> None:
+    group = path.parent.name
+    config = compose_recipe(recipe_of(tmp_path, **{group: path.stem}))
+    assert list(config) == [group]
+    assert check_targets(config) >= 1
+    assert ("_target_" in config[group]) != (group in PARTS)
+
+
+@pytest.mark.usefixtures("_corpora")
+@pytest.mark.parametrize("path", recipe_files(), ids=relative)
+def test_a_recipe_composes_and_its_model_builds(path: Path) -> None:
+    config = compose_recipe(path)
+    assert check_targets(config) >= 4
+    # A recipe that only times encoders has no head.
+    trains = "head" in config
+    assert trains or path.name not in DUE_RECIPES
+    model = build_model(config, vocab_size=30) if trains else build_encoder(config)
+    assert num_parameters(model) > 10_000
+
+
+@pytest.mark.usefixtures("_corpora")
+@pytest.mark.parametrize("path", recipe_files(), ids=relative)
+def test_a_recipe_takes_every_reuse_method(path: Path) -> None:
+    sizes = {method: encoder_size(path, f"reuse={method}") for method in names_of("reuse")}
+    assert {"none", "probs"} <= set(sizes)
+    assert sizes["probs"] < sizes["none"]
+    assert max(sizes.values()) == sizes["none"]
+
+
+@pytest.mark.parametrize("encoder", names_of("encoder"))
+def test_an_encoder_builds_with_every_reuse_method(encoder: str, tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, encoder=encoder, reuse="none")
+    sizes = {method: encoder_size(recipe, f"reuse={method}") for method in names_of("reuse")}
+    assert sizes["probs"] < sizes["none"]
