@@ -8,7 +8,7 @@ ignored normalises reference and hypothesis first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -84,22 +84,22 @@ def corpus_wer(results: Sequence[UtteranceResult]) -> WordErrors:
 
     Raises InputError when an utterance has no reference.
     """
-    return WordErrors.total(align_words(*texts)[0] for texts in _references(results))
+    return WordErrors.total(align_words(reference_of(one), one.hyp)[0] for one in results)
 
 
 def corpus_cer(results: Sequence[UtteranceResult]) -> WordErrors:
     """Character errors summed over ``results``; raises as :func:`corpus_wer` does."""
-    return WordErrors.total(align_chars(*texts)[0] for texts in _references(results))
+    return WordErrors.total(align_chars(reference_of(one), one.hyp)[0] for one in results)
 
 
-def _references(results: Sequence[UtteranceResult]) -> Iterator[tuple[str, str]]:
-    for result in results:
-        if result.ref is None:
-            raise InputError(
-                f"utterance {result.utterance_id!r} has no reference transcript; "
-                "an error rate needs one for every utterance"
-            )
-        yield result.ref, result.hyp
+def reference_of(result: UtteranceResult) -> str:
+    """Its reference transcript; raises InputError when there is none."""
+    if result.ref is None:
+        raise InputError(
+            f"utterance {result.utterance_id!r} has no reference transcript; "
+            "an error rate needs one for every utterance"
+        )
+    return result.ref
 
 
 def _errors_and_alignment(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.metrics.wer import WordErrors, align_words
+from asr.metrics.wer import WordErrors, align_words, reference_of
 from asr.report.atomic import write_text
 from asr.report.plain import from_plain, to_plain
 from asr.types import InputError, UtteranceResult
@@ -49,17 +49,13 @@ class ScoredUtterance:
 
 def score(result: UtteranceResult) -> ScoredUtterance:
     """Align one decoded utterance; raises InputError when it has no reference."""
-    if result.ref is None:
-        raise InputError(
-            f"utterance {result.utterance_id!r} has no reference transcript; "
-            "an error rate needs one for every utterance"
-        )
-    errors, alignment = align_words(result.ref, result.hyp)
+    ref = reference_of(result)
+    errors, alignment = align_words(ref, result.hyp)
     return ScoredUtterance(
         utterance_id=result.utterance_id,
         audio_path=result.audio_path,
         duration_s=result.duration_s,
-        ref=result.ref,
+        ref=ref,
         hyp=result.hyp,
         sub=errors.sub,
         del_=errors.del_,

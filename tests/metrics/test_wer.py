@@ -3,7 +3,7 @@ from itertools import product
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.metrics.wer import WordErrors, align_chars, align_words, corpus_cer, corpus_wer
@@ -96,6 +96,7 @@ def test_total_of_nothing_is_zero() -> None:
     assert WordErrors.total([]) == WordErrors(0, 0, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(sentences, sentences), max_size=6))
 def test_corpus_errors_equal_brute_force(pairs: list[tuple[str, str]]) -> None:
     total = corpus_wer([_result(ref, hyp) for ref, hyp in pairs])
@@ -103,6 +104,7 @@ def test_corpus_errors_equal_brute_force(pairs: list[tuple[str, str]]) -> None:
     assert total.words == sum(len(ref.split()) for ref, _ in pairs)
 
 
+@settings(deadline=None)
 @given(sentences, sentences)
 def test_alignment_spells_both_texts_and_holds_the_counts(ref: str, hyp: str) -> None:
     errors, alignment = align_words(ref, hyp)
@@ -118,6 +120,7 @@ def test_alignment_spells_both_texts_and_holds_the_counts(ref: str, hyp: str) ->
         assert (step["ref"] == step["hyp"]) == (step["op"] == "equal")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(sentences, sentences), max_size=6), st.randoms())
 def test_order_of_utterances_does_not_matter(pairs: list[tuple[str, str]], random: Random) -> None:
     results = [_result(ref, hyp) for ref, hyp in pairs]

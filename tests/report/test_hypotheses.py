@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.metrics.wer import WordErrors, corpus_wer
@@ -43,6 +43,7 @@ def test_a_line_is_the_documented_one(tmp_path: Path) -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(texts, texts), max_size=5))
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.metrics.latency import Timing
@@ -178,6 +178,7 @@ def test_latency_point_pairs_rounds() -> None:
     assert point.baselines["fused"].median_ms == 3.0
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 3600).map(lambda x: round(x, 1)))
 def test_length_keys_read_back(length_s: float) -> None:
     assert float(length_key(length_s)) == length_s

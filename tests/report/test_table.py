@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.metrics.wer import WordErrors
@@ -235,6 +235,7 @@ def test_counts(count: float, text: str) -> None:
     assert count_text(count) == text
 
 
+@settings(deadline=None)
 @given(st.floats(1, 9e14))
 def test_counts_keep_three_digits(count: float) -> None:
     number, _, prefix = count_text(count).partition(" ")
