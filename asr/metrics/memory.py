@@ -22,8 +22,9 @@ def peak_memory_mib(
 
     CUDA: what torch's allocator handed out on ``device``. CPU: the resident size of the whole
     process as the Linux kernel keeps it, so other threads should rest. What the heap wastes
-    counts, memory that is reserved but never touched does not. None where the kernel does not tell. ``warmup`` calls come
-    first, so that libraries loaded and workspaces kept by a first call are not charged.
+    counts, memory that is reserved but never touched does not. None where the kernel does not
+    tell. ``warmup`` calls come first, so that libraries loaded and workspaces kept by a first call
+    are not charged.
     """
     for _ in range(warmup):
         function()
