@@ -33,6 +33,6 @@ if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
   "$python" -m venv --clear "$venv"
 fi
 echo "Installing Encore with [$extras] into $venv (a few minutes the first time: torch is large)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+"$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check \
   --constraint constraints.txt --editable ".[$extras]"
 echo "$wanted" > "$stamp"
