@@ -16,7 +16,7 @@ from asr.cli.main import VERBS, build_parser
 from .tree import REPO, recipe_files, relative
 
 README = REPO / "README.md"
-PLACEHOLDER = re.compile(r"…|\.\.\.|^[A-Z_]{2,}(\.[a-z]+)?$|^<.*>$|^\[")
+PLACEHOLDER = re.compile(r"^[A-Z_]{2,}\.yaml$|(^|/)my[_-]")  # RECIPE.yaml, my_recipe.yaml
 OVERRIDE = re.compile(r"^[\w./]+=")
 ASSIGNMENT = re.compile(r"^[A-Z_]+=")
 
@@ -69,8 +69,6 @@ def check_command(words: list[str]) -> None:
     if "--help" not in rest and "-h" not in rest:
         parser.parse_args(rest)
     recipes = [REPO / w for w in rest if w.endswith(".yaml") and not PLACEHOLDER.search(w)]
-    if any("mine" in recipe.name or "my" in recipe.name for recipe in recipes):
-        return
     overrides = [w for w in rest if OVERRIDE.match(w) and not w.startswith("-")]
     for recipe in recipes:
         assert recipe.is_file(), f"no recipe {recipe}"
