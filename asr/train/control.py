@@ -59,6 +59,7 @@ class RunControl(Callback):
         state = self._state
         state.wait_s += batch.wait_s
         state.audio_s += batch.audio_s
+        state.epoch = batch.epoch
         if trainer.global_step == state.num_steps:
             return  # in the middle of an accumulation
         state.num_steps = trainer.global_step

@@ -79,9 +79,16 @@ class CsvLog(Logger):
             writer.writerows(kept)
 
 
+class TensorBoardLog(TensorBoardLogger):
+    """Lightning's, without its file of hyperparameters."""
+
+    def save(self) -> None:
+        """Nothing but events, and those are flushed as they come."""
+
+
 def make_loggers(run_dir: Path, *, resumed_step: int = 0) -> list[Logger]:
     """CSV and TensorBoard, both in ``run_dir/logs``."""
-    tensorboard = TensorBoardLogger(
+    tensorboard = TensorBoardLog(
         run_dir, name="logs", version="", purge_step=resumed_step + 1 if resumed_step else None
     )
     return [CsvLog(run_dir / "logs", resumed_step=resumed_step), tensorboard]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from lightning import LightningModule
 import torch
+from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
@@ -138,8 +138,10 @@ class AsrModule(LightningModule):
         assert self._guard is not None
         bad = self._guard.close_step(self.trainer.global_step + 1, self.grad_norm)
         if optimizer.defaults.get("fused"):
-            optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused kernel reads it
-        elif bad.item():
+            # The fused kernel reads this and leaves the step out on the device itself.
+            is_needed = bad.is_cuda or bool(bad)
+            optimizer.found_inf = bad if is_needed else None  # type: ignore[attr-defined]
+        elif bool(bad):
             optimizer.zero_grad(set_to_none=True)
 
     def on_validation_epoch_start(self) -> None:

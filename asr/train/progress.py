@@ -121,7 +121,7 @@ class ProgressBar(TQDMProgressBar):
         self._shown_s = now_s
         bar = self.train_progress_bar
         bar.n = batch_idx + 1
-        bar.set_description(f"epoch {self._state.num_epochs + 1}", refresh=False)
+        bar.set_description(f"epoch {self._state.epoch + 1}", refresh=False)
         bar.set_postfix(self._reading.read(pl_module), refresh=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -178,7 +178,7 @@ class ProgressLines(Callback):
         shown = ", ".join(
             f"{name} {value}" for name, value in self._reading.read(pl_module).items()
         )
-        self._write(f"step {steps}, epoch {state.num_epochs + 1}, {state.train_s:.0f} s: {shown}")
+        self._write(f"step {steps}, epoch {state.epoch + 1}, {state.train_s:.0f} s: {shown}")
 
 
 def _write_line(line: str) -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 # What a running process finds out anew, and a checkpoint therefore does not keep.
-_TRANSIENT = ("interrupted",)
+_TRANSIENT = ("epoch", "interrupted")
 
 
 @dataclass(slots=True)
 class RunState:
     """Progress of a run across all its resumptions.
 
+    ``num_epochs`` counts whole epochs, ``epoch`` (from 0) is the one of the last batch.
     ``position`` is the loader's own state behind the last batch of the last step; ``train_s`` and
     ``cpu_s`` count wall and processor seconds in :func:`asr.train.fit.fit`, ``wait_s`` the part of
     ``train_s`` spent waiting for data, ``audio_s`` seconds of audio trained on. ``num_left_out``
@@ -23,6 +24,7 @@ class RunState:
 
     num_steps: int = 0
     num_epochs: int = 0
+    epoch: int = 0
     position: dict[str, Any] = field(default_factory=dict)
     train_s: float = 0.0
     cpu_s: float = 0.0

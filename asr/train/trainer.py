@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from lightning import Trainer
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from asr.train.checkpoint import PlainCheckpointIO
@@ -177,6 +177,7 @@ class TrainerSpec:
             use_distributed_sampler=False,
             enable_checkpointing=False,
             enable_model_summary=False,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             callbacks=list(callbacks),
             logger=list(loggers),
             plugins=[PlainCheckpointIO()],
