@@ -11,7 +11,10 @@ import pytest
 
 from .tree import REPO
 
-LINT = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True, no_logo=True))"
+LINT = (
+    "from importlinter.cli import lint_imports\n"
+    "raise SystemExit(lint_imports(no_cache=True, no_logo=True))"
+)
 
 
 def contracts() -> list[dict[str, Any]]:
