@@ -1,0 +1,1 @@
+"""Two ways to the same numbers: every reuse method and kernel against each other."""

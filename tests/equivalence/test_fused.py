@@ -1,0 +1,87 @@
+"""Fused attention computes what explicit attention computes, forward and backward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from asr.encoder.stack import Encoder
+from asr.nn import relative
+from asr.nn.positions import PositionKind
+from asr.reuse.none import NoReuse
+from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
+
+each_encoder = pytest.mark.parametrize("kind", KINDS)
+each_position = pytest.mark.parametrize("positions", POSITIONS)
+each_batch = pytest.mark.parametrize("lengths", [[19], [30, 30], [30, 3, 12]], ids=str)
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relative, "TILE_ROWS", 3)
+
+
+def pair(kind: EncoderKind, positions: PositionKind) -> tuple[Encoder, Encoder]:
+    fused = tiny_encoder(kind, reuse=NoReuse(fused=True), positions=positions)
+    explicit = tiny_encoder(kind, reuse=NoReuse(fused=False), positions=positions)
+    assert fused.state_dict().keys() == explicit.state_dict().keys()
+    return fused, explicit
+
+
+@each_encoder
+@each_position
+@each_batch
+@pytest.mark.parametrize("grad", [True, False])
+def test_outputs(
+    kind: EncoderKind, positions: PositionKind, lengths: list[int], grad: bool
+) -> None:
+    fused, explicit = pair(kind, positions)
+    features_BTF, lengths_B = random_features(lengths)
+
+    with torch.set_grad_enabled(grad):
+        found, expected = (module(features_BTF, lengths_B) for module in (fused, explicit))
+
+    for row, length in enumerate(found.lengths_B):
+        torch.testing.assert_close(
+            found.frames_BTD[row, :length],
+            expected.frames_BTD[row, :length],
+            atol=1e-5,
+            rtol=1e-5,
+        )
+
+
+@each_encoder
+@each_position
+def test_gradients(kind: EncoderKind, positions: PositionKind) -> None:
+    gradients = []
+    features_BTF, lengths_B = random_features([30, 3, 12])
+    for module in pair(kind, positions):
+        output = module.train()(features_BTF, lengths_B)
+        loss = sum(
+            output.frames_BTD[row, :length].square().sum()
+            for row, length in enumerate(output.lengths_B)
+        )
+        assert isinstance(loss, torch.Tensor)
+        gradients.append(torch.autograd.grad(loss, list(module.parameters())))
+
+    names = [name for name, _ in pair(kind, positions)[0].named_parameters()]
+    for name, found, expected in zip(names, *gradients, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3, msg=name)
+
+
+@each_encoder
+@each_position
+def test_under_autocast(kind: EncoderKind, positions: PositionKind) -> None:
+    """bfloat16 agrees with float32 as far as its eight bits go, in both kernels and both modes."""
+    features_BTF, lengths_B = random_features([30, 3, 12])
+    modules = pair(kind, positions)
+    with torch.no_grad():
+        exact = modules[0](features_BTF, lengths_B).frames_BTD
+
+    for module in modules:
+        for training in (True, False):
+            with torch.set_grad_enabled(training), torch.autocast("cpu", torch.bfloat16):
+                output = module(features_BTF, lengths_B)
+            for row, length in enumerate(output.lengths_B):
+                difference = output.frames_BTD[row, :length].float() - exact[row, :length]
+                assert difference.square().mean().sqrt() < 0.1 * exact.std()

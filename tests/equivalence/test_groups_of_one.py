@@ -1,0 +1,39 @@
+"""A schedule in which nobody follows is the baseline, to the last parameter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from asr.nn.positions import PositionKind
+from asr.reuse.none import NoReuse
+from asr.reuse.probs import ReuseProbs
+from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
+
+ONES = {
+    "groups": ReuseProbs(groups=[1, 1, 1, 1]),
+    "group_size": ReuseProbs(group_size=1),
+    "pattern": ReuseProbs(pattern="A"),
+    "leads nobody follows": ReuseProbs(pattern="L"),
+    "leaders": ReuseProbs(leaders=[0, 1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reuse", ONES.values(), ids=ONES)
+def test_groups_of_one_equal_no_reuse_bit_by_bit(
+    kind: EncoderKind, positions: PositionKind, reuse: ReuseProbs
+) -> None:
+    ones = tiny_encoder(kind, reuse=reuse, positions=positions, seed=1)
+    none = tiny_encoder(kind, reuse=NoReuse(), positions=positions, seed=2)
+    ones.load_state_dict(none.state_dict())
+    features_BTF, lengths_B = random_features([19, 3, 12])
+
+    with torch.no_grad():
+        expected, found = none(features_BTF, lengths_B), ones(features_BTF, lengths_B)
+
+    assert torch.equal(found.frames_BTD, expected.frames_BTD)
+    assert torch.equal(found.lengths_B, expected.lengths_B)
+    assert [row.parameters_saved for row in ones.schedule_rows()] == [0] * 4
+    assert [row.role for row in ones.schedule_rows()] == ["alone"] * 4

@@ -1,0 +1,77 @@
+"""An utterance comes out the same alone and in a padded batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from asr.nn.positions import PositionKind
+from asr.nn.subsampling import SubsamplingKind
+from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
+from tests.equivalence.cases import Case, each_case
+
+LENGTHS = [61, 1, 33, 8, 60]
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("kind", KINDS)
+@each_case
+def test_padded_equals_alone(kind: EncoderKind, positions: PositionKind, case: Case) -> None:
+    assert_padded_equals_alone(kind, positions, case, "conv4")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@each_case
+def test_padded_equals_alone_at_factor_8(kind: EncoderKind, case: Case) -> None:
+    assert_padded_equals_alone(kind, "relative", case, "separable8")
+
+
+def assert_padded_equals_alone(
+    kind: EncoderKind, positions: PositionKind, case: Case, subsampling: SubsamplingKind
+) -> None:
+    encoder = tiny_encoder(kind, reuse=case.make(), positions=positions, subsampling=subsampling)
+    features_BTF, lengths_B = random_features(LENGTHS)
+
+    with torch.no_grad():
+        batch = encoder(features_BTF, lengths_B, intermediate_layers=(1,))
+        for row, length in enumerate(LENGTHS):
+            alone = encoder(features_BTF[row : row + 1, :length], torch.tensor([length]), (1,))
+            (num_frames,) = alone.lengths_B.tolist()
+            assert batch.lengths_B[row] == num_frames == alone.frames_BTD.shape[1]
+            for found_BTD, expected_BTD in (
+                (batch.frames_BTD, alone.frames_BTD),
+                (batch.intermediate[0], alone.intermediate[0]),
+            ):
+                torch.testing.assert_close(
+                    found_BTD[row, :num_frames], expected_BTD[0], atol=1e-5, rtol=1e-5
+                )
+
+
+@each_case
+def test_what_lies_in_the_padding_changes_nothing(case: Case) -> None:
+    encoder = tiny_encoder(reuse=case.make())
+    features_BTF, lengths_B = random_features([30, 13])
+    other_BTF = features_BTF.clone()
+    other_BTF[1, 13:] = float("nan")
+
+    with torch.no_grad():
+        once, again = encoder(features_BTF, lengths_B), encoder(other_BTF, lengths_B)
+
+    for row, length in enumerate(once.lengths_B):
+        assert torch.equal(once.frames_BTD[row, :length], again.frames_BTD[row, :length])
+
+
+@each_case
+def test_training_statistics_do_not_depend_on_padding(case: Case) -> None:
+    """The same two utterances padded by the batch, and padded much further."""
+    features_BTF, lengths_B = random_features([30, 13])
+    wider_BTF = torch.cat([features_BTF, torch.randn(2, 50, features_BTF.shape[2])], 1)
+    states = []
+    for batch_BTF in (features_BTF, wider_BTF):
+        encoder = tiny_encoder(reuse=case.make()).train()
+        encoder(batch_BTF, lengths_B)
+        states.append(encoder.state_dict())
+
+    for name in states[0]:
+        if "running" in name:
+            torch.testing.assert_close(states[0][name], states[1][name], atol=1e-5, rtol=1e-5)

@@ -1,0 +1,1 @@
+"""Runs whose numbers are kept in files."""

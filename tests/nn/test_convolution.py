@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.nn.convolution import ConvolutionModule, depthwise_over_time
+from asr.nn.masking import padding_mask
+from tests.encoder.tiny import randomise
+
+D = 6
+
+
+def make(kernel_size: int = 5) -> ConvolutionModule:
+    module = ConvolutionModule(d_model=D, kernel_size=kernel_size, dropout=0.0)
+    randomise(module)
+    return module.eval()
+
+
+def step_by_step(module: ConvolutionModule, x_TD: Tensor) -> Tensor:
+    """Figure 2 of Gulati et al. over one utterance, every step a plain library call."""
+    hidden_TD = module.norm(x_TD)
+    value_TD, gate_TD = module.expand(hidden_TD).chunk(2, -1)
+    hidden_DT = (value_TD * gate_TD.sigmoid()).T
+    kernel = module.depthwise.weight
+    hidden_DT = functional.conv1d(hidden_DT, kernel, padding=kernel.shape[-1] // 2, groups=D)
+    norm = module.batch_norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    hidden_TD = (hidden_DT.T - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    hidden_TD = hidden_TD * norm.weight + norm.bias
+    output_TD: Tensor = module.project(hidden_TD * hidden_TD.sigmoid())
+    return output_TD
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 31])
+@pytest.mark.parametrize("num_frames", [1, 2, 9])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_depthwise_over_time_is_conv1d(kernel_size: int, num_frames: int, with_bias: bool) -> None:
+    x_BTD = torch.randn(2, num_frames, D)
+    kernel_D1C = torch.randn(D, 1, kernel_size)
+    bias_D = torch.randn(D) if with_bias else None
+
+    expected_BDT = functional.conv1d(
+        x_BTD.transpose(1, 2), kernel_D1C, bias_D, padding=kernel_size // 2, groups=D
+    )
+
+    torch.testing.assert_close(
+        depthwise_over_time(x_BTD, kernel_D1C, bias_D), expected_BDT.transpose(1, 2)
+    )
+
+
+@pytest.mark.parametrize("kernel_size", [1, 5, 31])
+@pytest.mark.parametrize("grad", [True, False])
+def test_inference_equals_the_steps_one_by_one(kernel_size: int, grad: bool) -> None:
+    module, x_BTD = make(kernel_size), torch.randn(2, 7, D)
+
+    with torch.set_grad_enabled(grad):
+        output_BTD = module(x_BTD, None)
+
+    for row in range(2):
+        torch.testing.assert_close(
+            output_BTD[row], step_by_step(module, x_BTD[row]), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_padded_equals_alone() -> None:
+    module, x_BTD = make(), torch.randn(3, 9, D)
+    lengths = [9, 1, 5]
+
+    output_BTD = module(x_BTD, padding_mask(torch.tensor(lengths), 9))
+
+    for row, length in enumerate(lengths):
+        torch.testing.assert_close(
+            output_BTD[row, :length],
+            step_by_step(module, x_BTD[row, :length]),
+            atol=1e-5,
+            rtol=1e-5,
+        )
+
+
+def test_training_computation_with_running_statistics_equals_inference() -> None:
+    module, x_BTD = make(), torch.randn(2, 7, D)
+    mask = padding_mask(torch.tensor([7, 4]), 7)
+    assert mask is not None
+    inference_BTD = module(x_BTD, mask)
+
+    module.train()
+    module.batch_norm.eval()
+
+    torch.testing.assert_close(module(x_BTD, mask)[~mask], inference_BTD[~mask])
+
+
+def test_training_statistics_are_those_of_the_valid_frames_after_the_convolution() -> None:
+    module, lengths = make().train(), [7, 3]
+    x_BTD = torch.randn(2, 7, D)
+    alone = []
+    for row, length in enumerate(lengths):
+        hidden = functional.glu(module.expand(module.norm(x_BTD[row : row + 1, :length])), -1)
+        alone.append(depthwise_over_time(hidden, module.depthwise.weight)[0])
+    expected = nn.BatchNorm1d(D)
+    expected.load_state_dict(module.batch_norm.state_dict())
+    expected(torch.cat(alone))
+
+    module(x_BTD, padding_mask(torch.tensor(lengths), 7))
+
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(module.batch_norm.state_dict()[name], tensor)
+
+
+def test_inference_leaves_its_parameters_and_input_alone() -> None:
+    module, x_BTD = make(), torch.randn(2, 7, D)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    input_BTD = x_BTD.clone()
+
+    with torch.no_grad():
+        once_BTD = module(x_BTD, None)
+        again_BTD = module(x_BTD, None)
+
+    assert torch.equal(once_BTD, again_BTD)
+    assert torch.equal(x_BTD, input_BTD)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_an_even_kernel_is_a_mistake() -> None:
+    with pytest.raises(AssertionError, match="centre"):
+        ConvolutionModule(d_model=D, kernel_size=4, dropout=0.0)

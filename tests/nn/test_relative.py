@@ -1,0 +1,155 @@
+"""Relative positions against the formula of Transformer-XL as a double loop over frames."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from asr.nn import relative
+from asr.nn.relative import WAVELENGTH_BASE, RelativePositions, shift_rows, tiles
+from tests.encoder.tiny import randomise
+
+B, H, K = 2, 2, 4
+D = H * K
+
+
+def make() -> RelativePositions:
+    module = RelativePositions(d_model=D, num_heads=H)
+    randomise(module)
+    return module
+
+
+def table(num_frames: int) -> Tensor:
+    made = RelativePositions.table(num_frames, D, H, torch.zeros(1))
+    assert made is not None
+    return made
+
+
+def queries_and_keys(num_frames: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    q_BHTK, k_BHTK = torch.randn(2, B, H, num_frames, K, generator=generator)
+    return q_BHTK, k_BHTK
+
+
+def sinusoid(distance: int) -> Tensor:
+    """Encoding of one distance (D,), written from its definition."""
+    values = []
+    for channel in range(0, D, 2):
+        angle = distance / WAVELENGTH_BASE ** (channel / D)
+        values += [math.sin(angle), math.cos(angle)]
+    return torch.tensor(values)
+
+
+def double_loop(module: RelativePositions, q_BHTK: Tensor, k_BHTK: Tensor) -> Tensor:
+    num_frames = q_BHTK.shape[2]
+    scores_BHTT = torch.empty(B, H, num_frames, num_frames)
+    for head in range(H):
+        u_K, v_K = module.content_bias_HK[head], module.position_bias_HK[head]
+        for i in range(num_frames):
+            for j in range(num_frames):
+                r_K = module.position(sinusoid(i - j))[head * K : (head + 1) * K]
+                content_B = ((q_BHTK[:, head, i] + u_K) * k_BHTK[:, head, j]).sum(-1)
+                position_B = (q_BHTK[:, head, i] + v_K) @ r_K
+                scores_BHTT[:, head, i, j] = (content_B + position_B) / K**0.5
+    return scores_BHTT
+
+
+def test_table_holds_the_distances_from_far_future_to_far_past() -> None:
+    table_PD = table(5)
+
+    assert table_PD.shape == (9, D)
+    for row, distance in enumerate(range(4, -5, -1)):
+        torch.testing.assert_close(table_PD[row], sinusoid(distance), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tile_rows", [1, 3, 128])
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 7])
+@pytest.mark.parametrize("grad", [True, False])
+def test_scores_equal_the_double_loop(
+    monkeypatch: pytest.MonkeyPatch, tile_rows: int, num_frames: int, grad: bool
+) -> None:
+    monkeypatch.setattr(relative, "TILE_ROWS", tile_rows)
+    module, (q_BHTK, k_BHTK) = make(), queries_and_keys(num_frames)
+
+    with torch.set_grad_enabled(grad):
+        scores_BHTT = module.scores(q_BHTK, k_BHTK, table(num_frames))
+
+    torch.testing.assert_close(
+        scores_BHTT, double_loop(module, q_BHTK, k_BHTK), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("num_frames", [127, 128, 129, 300])
+def test_tiled_scores_equal_untiled(num_frames: int) -> None:
+    module, (q_BHTK, k_BHTK) = make(), queries_and_keys(num_frames)
+    untiled_BHTT = module.scores(q_BHTK, k_BHTK, table(num_frames))
+
+    with torch.no_grad():
+        tiled_BHTT = module.scores(q_BHTK, k_BHTK, table(num_frames))
+
+    torch.testing.assert_close(tiled_BHTT, untiled_BHTT, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 7, 9])
+def test_tiled_attention_equals_untiled(monkeypatch: pytest.MonkeyPatch, num_frames: int) -> None:
+    module, (q_BHTK, k_BHTK) = make(), queries_and_keys(num_frames)
+    v_BHTK = torch.randn(B, H, num_frames, K)
+    arguments = (q_BHTK, k_BHTK, v_BHTK, table(num_frames), None, 0.0)
+    untiled_BHTK = module.attend(*arguments)
+
+    monkeypatch.setattr(relative, "TILE_ROWS", 3)
+
+    torch.testing.assert_close(module.attend(*arguments), untiled_BHTK)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 7])
+def test_tiles_cover_every_row_once_and_every_distance_they_see(
+    monkeypatch: pytest.MonkeyPatch, num_frames: int
+) -> None:
+    monkeypatch.setattr(relative, "TILE_ROWS", 3)
+    distances = list(range(num_frames - 1, -num_frames, -1))
+
+    rows = []
+    for start, stop, seen in tiles(num_frames):
+        rows += list(range(start, stop))
+        assert distances[seen] == list(range(stop - 1, start - num_frames, -1))
+
+    assert rows == list(range(num_frames))
+
+
+def test_shift_rows_is_a_view_in_which_each_row_starts_one_earlier() -> None:
+    product = torch.arange(2.0 * 3 * 7).view(1, 2, 3, 7)
+
+    shifted = shift_rows(product, 5)
+
+    assert shifted.data_ptr() == product[0, 0, 0, 2:].data_ptr()
+    for row in range(3):
+        assert torch.equal(shifted[:, :, row], product[:, :, row, 2 - row : 7 - row])
+
+
+def test_shift_rows_of_a_slice() -> None:
+    """Tiles are cut from larger tensors: the view must not assume that storage starts at zero."""
+    product = torch.arange(2.0 * 4 * 7).view(1, 2, 4, 7)[:, :, 1:]
+
+    assert torch.equal(shift_rows(product, 5), shift_rows(product.clone(), 5))
+
+
+def test_gradients_equal_those_of_the_double_loop() -> None:
+    module, (q_BHTK, k_BHTK) = make(), queries_and_keys(4)
+    weight_BHTT = torch.randn(B, H, 4, 4)
+    names = ["q", "k", *(name for name, _ in module.named_parameters())]
+    gradients = []
+    for way in ("tiled", "loop"):
+        q_leaf, k_leaf = q_BHTK.clone().requires_grad_(), k_BHTK.clone().requires_grad_()
+        if way == "tiled":
+            scores_BHTT = module.scores(q_leaf, k_leaf, table(4))
+        else:
+            scores_BHTT = double_loop(module, q_leaf, k_leaf)
+        loss = (scores_BHTT * weight_BHTT).sum()
+        gradients.append(torch.autograd.grad(loss, [q_leaf, k_leaf, *module.parameters()]))
+
+    for name, ours, theirs in zip(names, *gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5, msg=name)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from asr.nn.masking import padding_mask
+from asr.nn.valid_batch_norm import ValidBatchNorm
+from tests.encoder.tiny import randomise
+
+LENGTHS = [5, 2, 4]
+
+
+def pair() -> tuple[ValidBatchNorm, nn.BatchNorm1d]:
+    ours, theirs = ValidBatchNorm(3), nn.BatchNorm1d(3)
+    randomise(ours)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_equals_batch_norm_over_the_valid_frames(training: bool) -> None:
+    ours, theirs = (module.train(training) for module in pair())
+    x_BTD = torch.randn(3, 5, 3) * 2 + 1
+    mask = padding_mask(torch.tensor(LENGTHS), 5)
+
+    normalised_BTD = ours(x_BTD, mask)
+    expected_SD = theirs(torch.cat([x_BTD[row, :n] for row, n in enumerate(LENGTHS)]))
+
+    assert mask is not None
+    torch.testing.assert_close(normalised_BTD[~mask], expected_SD)
+    assert (normalised_BTD[mask] == 0).all()
+    for name, tensor in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], tensor)
+
+
+def test_without_padding_equals_batch_norm() -> None:
+    ours, theirs = pair()
+    x_BTD = torch.randn(2, 4, 3)
+
+    torch.testing.assert_close(ours(x_BTD), theirs(x_BTD.transpose(1, 2)).transpose(1, 2))
+
+
+def test_what_lies_in_the_padding_changes_nothing() -> None:
+    ours, _ = pair()
+    mask = padding_mask(torch.tensor(LENGTHS), 5)
+    assert mask is not None
+    x_BTD = torch.randn(3, 5, 3)
+    once_BTD = ours(x_BTD, mask)
+
+    again_BTD = ours(x_BTD.masked_fill(mask.unsqueeze(-1), 1e6), mask)
+
+    assert torch.equal(once_BTD, again_BTD)
+
+
+def test_gradient_equals_that_of_batch_norm() -> None:
+    ours, theirs = pair()
+    x_BTD = torch.randn(3, 5, 3)
+    mask = padding_mask(torch.tensor(LENGTHS), 5)
+    assert mask is not None
+    ours_in, theirs_in = x_BTD.clone().requires_grad_(), x_BTD.clone().requires_grad_()
+    weight_BTD = torch.randn(3, 5, 3)
+
+    (ours(ours_in, mask) * weight_BTD).sum().backward()
+    (theirs(theirs_in[~mask]) * weight_BTD[~mask]).sum().backward()
+
+    torch.testing.assert_close(ours_in.grad, theirs_in.grad)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
+
+
+def test_as_affine_equals_inference() -> None:
+    ours, _ = pair()
+    x_BTD = torch.randn(2, 4, 3)
+
+    scale_D, shift_D = ours.as_affine()
+
+    torch.testing.assert_close(x_BTD * scale_D + shift_D, ours.eval()(x_BTD))
+
+
+def test_a_single_valid_frame_trains() -> None:
+    """A batch that boils down to a single valid frame must not end a training run."""
+    ours, _ = pair()
+
+    normalised_BTD = ours.train()(torch.randn(1, 1, 3))
+
+    assert normalised_BTD.isfinite().all()

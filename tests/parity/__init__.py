@@ -1,0 +1,1 @@
+"""Our modules against those of other libraries, with the same weights."""
