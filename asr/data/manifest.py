@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
@@ -21,6 +22,9 @@ from lhotse.serialization import deserialize_item
 
 from asr.data.atomic import write_atomically
 from asr.types import InputError
+
+Cuts: TypeAlias = CutSet
+"""The utterances of a split."""
 
 
 @dataclass(frozen=True, slots=True)

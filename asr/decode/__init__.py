@@ -1,0 +1,1 @@
+"""Token probabilities to text."""

@@ -19,7 +19,6 @@ from asr.nn.relative import RelativePositions
 from asr.nn.rotary import RotaryPositions
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.reuse.base import AttentionCarry, AttentionParts, ReuseMethod
-from asr.reuse.schedule import Role
 from asr.types import EncoderOutput, InputError
 
 
@@ -124,11 +123,6 @@ class Encoder(nn.Module):
             )
             for role, layer in zip(self.schedule, self.layers, strict=True)
         ]
-
-    def schedule_text(self) -> str:
-        """The schedule as one word with a letter per layer: A alone, L lead, F follow."""
-        letters = {Role.ALONE: "A", Role.LEAD: "L", Role.FOLLOW: "F"}
-        return "".join(letters[role.role] for role in self.schedule)
 
 
 def check_dimensions(*, d_model: int, num_heads: int, num_layers: int) -> None:

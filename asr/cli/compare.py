@@ -1,0 +1,129 @@
+"""`asr compare`: one table of several schedules, WER beside latency."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.cli.bench import latency_spec
+from asr.cli.compose import compose_recipe, expand_sweep
+from asr.cli.fan_out import train_all
+from asr.cli.output import add_table_arguments, print_table
+from asr.cli.run_folder import RunFolder, default_run_folder
+from asr.cli.training_run import save_record, say
+from asr.cli.variants import variant_names
+from asr.data.splits import Splits
+from asr.report.bench import measure_encoders
+from asr.report.difference import WerDifference, wer_difference
+from asr.report.hardware import describe_hardware
+from asr.report.hypotheses import read_hypotheses
+from asr.report.record import RunRecord
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Recipe, variants, and where the table goes."""
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="Hydra overrides; commas list variants: reuse=none,probs seeds=3",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs trained side by side (default: CPU cores, or 1 where there is a GPU)",
+    )
+    add_table_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train what is not trained yet, time all encoders in one process, print one table."""
+    variants = expand_sweep(args.overrides)
+    names = variant_names(variants)
+    overrides = dict(zip(names, variants, strict=True))
+    configs = {name: compose_recipe(args.recipe, overrides[name]) for name in names}
+    folders = {name: run_folder(config, args.recipe) for name, config in configs.items()}
+    pending = [name for name in names if folders[name].finished_record() is None]
+    for name in names:
+        state = "to train" if name in pending else "trained already"
+        say(f"{name}: {folders[name].path}, {state}")
+    if pending:
+        train_all(
+            args.recipe,
+            {name: overrides[name] for name in pending},
+            {name: folders[name].path for name in pending},
+            num_jobs=args.jobs or default_jobs(len(pending)),
+        )
+    records = with_latency(configs, folders, shlex.join(["asr", "compare", *compare_words(args)]))
+    print_table(records, args, paired_differences(records, folders))
+    return 0
+
+
+def run_folder(config: Mapping[str, Any], recipe: Path) -> RunFolder:
+    """The folder of a variant."""
+    return default_run_folder(config, recipe, Splits(**config["splits"]))
+
+
+def default_jobs(num_pending: int) -> int:
+    """As many runs at once as there are CPU cores, or one on a GPU."""
+    return 1 if torch.cuda.is_available() else min(num_pending, os.cpu_count() or 1)
+
+
+def with_latency(
+    configs: Mapping[str, Mapping[str, Any]], folders: Mapping[str, RunFolder], command: str
+) -> list[RunRecord]:
+    """The records of trained runs, with latencies measured together; stored in their folders."""
+    spec = latency_spec(configs)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    costs = measure_encoders(configs, spec, device=device, report=say)
+    records = []
+    for name, folder in folders.items():
+        trained = folder.finished_record()
+        assert trained is not None, "every pending run was trained"
+        record = replace(
+            trained,
+            run=name,
+            command=command,
+            schedule=costs[name].schedule,
+            macs=costs[name].macs,
+            latency=costs[name].latency,
+            hardware=describe_hardware(device, num_threads=spec.num_threads),
+        )
+        save_record(folder, record)
+        records.append(record)
+    return records
+
+
+def paired_differences(
+    records: Sequence[RunRecord], folders: Mapping[str, RunFolder]
+) -> list[WerDifference]:
+    """Each run against the first one without reuse, on every test split they share."""
+    baseline = next((record for record in records if record.reuse == "none"), None)
+    if baseline is None:
+        return []
+    return [
+        wer_difference(
+            read_hypotheses(folders[record.run].hypotheses(split)),
+            read_hypotheses(folders[baseline.run].hypotheses(split)),
+            split=split,
+            run_name=record.run,
+            baseline_name=baseline.run,
+        )
+        for record in records
+        if record.run != baseline.run
+        for split in baseline.wer
+        if split in record.wer
+    ]
+
+
+def compare_words(args: argparse.Namespace) -> list[str]:
+    """Recipe and overrides as typed."""
+    return [str(args.recipe), *args.overrides]

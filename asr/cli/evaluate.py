@@ -1,0 +1,114 @@
+"""`asr evaluate`: word error rate beside encoder latency."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from asr.cli.output import add_table_arguments, print_table
+from asr.data.characters import check_characters
+from asr.data.manifest import read_manifest
+from asr.metrics.cost import count_parameters
+from asr.metrics.latency import LatencySpec
+from asr.model.build import build
+from asr.model.package import ModelPackage, load_package
+from asr.report.bench import measure_encoders
+from asr.report.evaluation import SplitEvaluation, evaluate
+from asr.report.hardware import describe_hardware
+from asr.report.hypotheses import write_hypotheses
+from asr.report.provenance import installed_versions, source_revision
+from asr.report.record import RunRecord
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, manifests, and what to measure."""
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="MANIFEST",
+        help="what `asr prepare` wrote: <split>.jsonl.gz",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=float,
+        nargs="*",
+        default=[5, 15, 30, 60],
+        metavar="S",
+        help="seconds of audio at which the encoder is timed; none: no latency",
+    )
+    parser.add_argument("--repeats", type=int, default=10, help="timed rounds (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--allow-unknown",
+        action="store_true",
+        help="score transcripts with characters the model cannot write; they count as errors",
+    )
+    add_table_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score every manifest, time the encoder, print one table; alignments go to ``--out``."""
+    package = load_package(args.model, args.device)
+    decoder = build(package.config["decode"], "decode")
+    manifests = {split_name(path): read_manifest(path) for path in args.data}
+    if not args.allow_unknown:
+        for cuts in manifests.values():
+            check_characters(cuts, tokenizer=package.tokenizer, normalizer=package.normalizer)
+    splits = {split: evaluate(package, cuts, decoder) for split, cuts in manifests.items()}
+    record = evaluation_record(args, package, splits)
+    print_table([record], args)
+    for split, evaluation in splits.items():
+        print(wer_line(split, evaluation), file=sys.stderr)
+        if args.out:
+            write_hypotheses(evaluation.scored, args.out / f"{split}.jsonl")
+    return 0
+
+
+def evaluation_record(
+    args: argparse.Namespace, package: ModelPackage, splits: dict[str, SplitEvaluation]
+) -> RunRecord:
+    """A record of this evaluation; encoder latency at ``--lengths``."""
+    name = args.model.resolve().name
+    if name == "model":  # the package inside a run folder
+        name = args.model.resolve().parent.name
+    spec = LatencySpec(lengths_s=args.lengths or [1], repeats=args.repeats)
+    config = package.config
+    cost = measure_encoders({name: config}, spec, device=args.device)[name]
+    return RunRecord(
+        run=name,
+        reuse=build(config["reuse"], "reuse").name,
+        command=shlex.join(["asr", "evaluate", "--model", str(args.model), "--data"])
+        + " "
+        + shlex.join(map(str, args.data)),
+        config=config,
+        schedule=cost.schedule,
+        hardware=describe_hardware(args.device),
+        versions=installed_versions(),
+        revision=source_revision(),
+        parameters=count_parameters(package.model),
+        macs=cost.macs,
+        data={split: evaluation.counts for split, evaluation in splits.items()},
+        wer={split: evaluation.wer for split, evaluation in splits.items()},
+        latency=cost.latency if args.lengths else (),
+    )
+
+
+def split_name(path: Path) -> str:
+    """``data/digits/test.jsonl.gz`` is the split ``test``."""
+    return path.name.partition(".")[0]
+
+
+def wer_line(split: str, evaluation: SplitEvaluation) -> str:
+    """WER with its interval and the counts behind it, for people."""
+    wer, counts = evaluation.wer, evaluation.counts
+    skipped = f", {counts.num_skipped} skipped" if counts.num_skipped else ""
+    return (
+        f"{split}: WER {wer.wer:.2f} % [{wer.low:.2f}, {wer.high:.2f}], {wer.sub} substitutions, "
+        f"{wer.del_} deletions, {wer.ins} insertions in {wer.words:,} words of "
+        f"{counts.num_utterances:,} utterances{skipped}"
+    )

@@ -1,0 +1,49 @@
+"""Where a command's table goes: the terminal, and files on request."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from asr.report.comparison import compare
+from asr.report.difference import WerDifference
+from asr.report.record import RunRecord
+from asr.report.rows import write_rows
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--json``, ``--out`` and ``--allow-unlike``."""
+    parser.add_argument("--json", metavar="FILE", help="write one row per run as JSON (- : stdout)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write table.md, table.csv and rows.json here"
+    )
+    parser.add_argument(
+        "--allow-unlike",
+        action="store_true",
+        help="print a table of runs with unlike hardware, splits or budgets, with a warning",
+    )
+
+
+def print_table(
+    records: Sequence[RunRecord],
+    args: argparse.Namespace,
+    differences: Sequence[WerDifference] = (),
+) -> None:
+    """Print the table of ``records`` and write the files asked for.
+
+    With ``--json -`` rows go to stdout and the table to stderr.
+    """
+    table = compare(records, allow_unlike=args.allow_unlike, differences=differences)
+    stream = sys.stderr if args.json == "-" else sys.stdout
+    print(table.text(width=shutil.get_terminal_size((120, 24)).columns), file=stream)
+    if args.json:
+        write_rows(records, args.json)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "table.md").write_text(table.markdown(), encoding="utf-8")
+        (args.out / "table.csv").write_text(table.csv(), encoding="utf-8")
+        write_rows(records, args.out / "rows.json")
+        print(f"table.md, table.csv and rows.json are in {args.out}", file=sys.stderr)

@@ -1,0 +1,71 @@
+"""`asr prepare`: manifests of a corpus."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-command per kind of corpus."""
+    corpora = parser.add_subparsers(dest="corpus", metavar="CORPUS", required=True)
+
+    folder = corpora.add_parser(
+        "folder",
+        help="your own audio with transcripts",
+        description="Manifests of a folder in LibriSpeech layout, or of any audio files with a "
+        "TSV or JSONL of transcripts. Bad files are named, counted and skipped.",
+    )
+    folder.add_argument("source", type=Path, metavar="FOLDER")
+    folder.add_argument(
+        "--transcripts",
+        type=Path,
+        metavar="FILE",
+        help="TSV or JSONL with the columns audio, text and perhaps id, speaker, split",
+    )
+    folder.add_argument("--split", action="append", dest="splits", help="keep this split only")
+    folder.add_argument(
+        "--strict", action="store_true", help="a bad file is an error, and nothing is written"
+    )
+    folder.add_argument("--out", type=Path, metavar="DIR", help="default: data/<name of FOLDER>")
+    folder.add_argument("--jobs", type=int, default=2, help="files read at once (%(default)s)")
+
+    synthetic = corpora.add_parser(
+        "synthetic",
+        help="an embedded corpus, spoken offline by espeak-ng",
+        description="Speaks sentences of a small grammar; voices and sentences are disjoint "
+        "between splits. Needs `pip install 'encore-asr[synthetic]'`.",
+    )
+    synthetic.add_argument("--out", type=Path, default=Path("data/synthetic"), metavar="DIR")
+    synthetic.add_argument("--num-train", type=int, default=3600, metavar="N")
+    synthetic.add_argument("--num-dev", type=int, default=300, metavar="N")
+    synthetic.add_argument("--num-test", type=int, default=300, metavar="N")
+    synthetic.add_argument("--seed", type=int, default=2024)
+    synthetic.add_argument("--jobs", type=int, default=2, help="processes (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare the corpus that was asked for; the summary is reported as it goes."""
+    if args.corpus == "folder":
+        from asr.data.folder import prepare_folder
+
+        prepare_folder(
+            args.source,
+            args.out or Path("data") / args.source.resolve().name,
+            transcripts=args.transcripts,
+            splits=args.splits,
+            strict=args.strict,
+            num_jobs=args.jobs,
+        )
+        return 0
+    from asr.data.synthetic.prepare import prepare_synthetic
+
+    prepare_synthetic(
+        args.out,
+        num_train=args.num_train,
+        num_dev=args.num_dev,
+        num_test=args.num_test,
+        seed=args.seed,
+        num_jobs=args.jobs,
+    )
+    return 0

@@ -1,0 +1,130 @@
+"""Where a run lives, and what is in it.
+
+    config.yaml     the resolved config
+    checkpoints/    last.ckpt and best.ckpt, for --resume
+    logs/           TensorBoard events and metrics.csv
+    model/          the model package
+    hypotheses/     one <split>.jsonl with alignments per test split
+    record.json     the run record, written last: a folder that has it is complete
+    report.md       WER beside latency
+
+The default folder is ``runs/<recipe>/<reuse>-<signature>``: the same settings on the same data find
+the same folder, so `asr compare` trains nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from asr.cli.keys import dotted_keys
+from asr.data.splits import Splits
+from asr.report.record import FILE_NAME, RunRecord
+from asr.types import InputError
+
+EXECUTION_ONLY = (
+    "metrics",
+    "data.loader.num_workers",
+    "data.dataset.cache_audio",
+    "train.trainer.num_threads",
+    "train.trainer.log_every_steps",
+    "train.trainer.print_every_s",
+)
+"""Keys that say how a run is carried out or measured, not what comes out of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run in tables."""
+        return self.path.name
+
+    @property
+    def model(self) -> Path:
+        """The model package."""
+        return self.path / "model"
+
+    @property
+    def record(self) -> Path:
+        """The run record."""
+        return self.path / FILE_NAME
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    def hypotheses(self, split: str) -> Path:
+        """Scored hypotheses of a split."""
+        return self.path / "hypotheses" / f"{split}.jsonl"
+
+    def finished_record(self) -> RunRecord | None:
+        """The record of a run that trained to its end, None if it has not."""
+        if not self.record.is_file():
+            return None
+        record = RunRecord.load(self.record)
+        return None if record.training is None or record.training.interrupted else record
+
+    def save_config(self, config: Mapping[str, Any]) -> None:
+        """Write the resolved config."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))), encoding="utf-8")
+
+    def check_same_config(self, config: Mapping[str, Any]) -> None:
+        """Raise InputError when the folder was begun with settings that change the outcome."""
+        if not self.config.is_file():
+            return
+        begun = essential(OmegaConf.to_container(OmegaConf.load(self.config)))
+        now = essential(config)
+        differing = [
+            key
+            for key in dict.fromkeys([*dotted_keys(begun), *dotted_keys(now)])
+            if lookup(begun, key) != lookup(now, key) and not isinstance(lookup(now, key), Mapping)
+        ]
+        if differing:
+            key = differing[0]
+            raise InputError(
+                f"{self.path} was begun with {key}={lookup(begun, key)}, now {lookup(now, key)}"
+                f"{f' ({len(differing)} keys differ)' if len(differing) > 1 else ''}; "
+                "resume with the same settings, or choose another --run-dir"
+            )
+
+
+def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) -> RunFolder:
+    """The folder that belongs to these settings and these manifests."""
+    digest = hashlib.sha256(json.dumps(essential(config), sort_keys=True).encode())
+    for split in splits.names:
+        digest.update(splits.manifest(split).read_bytes())
+    reuse = config["reuse"]["_target_"].split(".")[-2]
+    return RunFolder(Path("runs") / recipe.stem / f"{reuse}-{digest.hexdigest()[:8]}")
+
+
+def essential(config: Any) -> dict[str, Any]:
+    """The config without the keys of `EXECUTION_ONLY`."""
+    kept: dict[str, Any] = json.loads(json.dumps(config))
+    for key in EXECUTION_ONLY:
+        *sections, leaf = key.split(".")
+        section: Any = kept
+        for name in sections:
+            section = section.get(name, {})
+        section.pop(leaf, None)
+    return kept
+
+
+def lookup(config: Mapping[str, Any], dotted: str) -> Any:
+    """The value at ``a.b.c``, None where there is none."""
+    value: Any = config
+    for name in dotted.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,62 @@
+"""`asr train`: from a recipe to a run folder with model, record and report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from asr.cli.compose import compose_recipe
+from asr.cli.output import add_table_arguments, print_table
+from asr.cli.run_folder import RunFolder, default_run_folder
+from asr.cli.training_run import say, train_run
+from asr.data.splits import Splits
+from asr.types import InputError
+
+EXIT_INTERRUPT = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Recipe, overrides and where the run lives."""
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    parser.add_argument(
+        "overrides", nargs="*", help="Hydra overrides: reuse=probs train.trainer.max_steps=100"
+    )
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="default: runs/<recipe>/<reuse>-<signature>"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--no-latency", action="store_true", help="leave the encoder's latency unmeasured"
+    )
+    add_table_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, evaluate, print WER beside latency."""
+    config = compose_recipe(args.recipe, args.overrides)
+    folder = (
+        RunFolder(args.run_dir)
+        if args.run_dir
+        else default_run_folder(config, args.recipe, Splits(**config["splits"]))
+    )
+    record = folder.finished_record()
+    if record is not None and not args.resume:
+        raise InputError(
+            f"{folder.path} holds a finished run; --resume shows its result, "
+            "another --run-dir trains again"
+        )
+    if record is None:
+        if args.resume:
+            folder.check_same_config(config)
+        command = shlex.join(["asr", "train", str(args.recipe), *args.overrides])
+        record = train_run(
+            config, folder, command=command, resume=args.resume, with_latency=not args.no_latency
+        )
+    if record.training is not None and record.training.interrupted:
+        say(f"interrupted; the model so far is in {folder.model}, --resume goes on")
+        return EXIT_INTERRUPT
+    print_table([record], args)
+    print(f"model: {folder.model}", file=sys.stderr)
+    return 0

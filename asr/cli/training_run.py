@@ -1,0 +1,275 @@
+"""From a composed config to a finished run folder."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from asr.cli.run_folder import RunFolder
+from asr.data.alignable import count_unalignable
+from asr.data.characters import check_characters
+from asr.data.loader import ResumableLoader
+from asr.data.manifest import Cuts, read_manifest, transcript
+from asr.data.splits import Splits
+from asr.decode.greedy import GreedyDecoder
+from asr.metrics.cost import count_parameters
+from asr.metrics.latency import LatencySpec
+from asr.model.asr_model import AsrModel
+from asr.model.build import build, build_model
+from asr.model.package import CARD, load_package, save_package
+from asr.report.bench import measure_encoders, scheduled_layers
+from asr.report.card import model_card
+from asr.report.evaluation import SplitEvaluation, evaluate
+from asr.report.hardware import describe_hardware
+from asr.report.hypotheses import write_hypotheses
+from asr.report.provenance import installed_versions, source_revision
+from asr.report.record import RunRecord, SplitCounts, TrainingCost
+from asr.text.normalize import TranscriptNormalizer
+from asr.text.tokenizer import Tokenizer
+from asr.train.fit import FitResult, fit
+from asr.train.random_state import seed_all
+
+PROVISIONAL_CARD = "# Not evaluated yet\n"
+
+
+@dataclass(frozen=True, slots=True)
+class TextSetup:
+    """How transcripts are spelled and cut into tokens."""
+
+    normalizer: TranscriptNormalizer
+    tokenizer: Tokenizer
+
+
+def train_run(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    *,
+    command: str,
+    resume: bool,
+    with_latency: bool,
+) -> RunRecord:
+    """Train, package, evaluate and record one run; returns its record.
+
+    An interrupted run leaves checkpoints, a usable model package and a record that says so.
+
+    Raises:
+        InputError: settings or data that cannot work, before anything is trained.
+    """
+    splits = Splits(**config["splits"])
+    cuts = {split: read_manifest(splits.manifest(split)) for split in splits.names}
+    text = prepare_text(config, cuts, splits)
+    seed_all(config["seed"])
+    model = build_model(config, vocab_size=text.tokenizer.vocab_size)
+    num_unalignable = count_unalignable(
+        cuts[splits.train],
+        tokenizer=text.tokenizer,
+        normalizer=text.normalizer,
+        num_frames=partial(num_encoder_frames, model),
+    )
+    say(describe_run(config, model, text.tokenizer, cuts, folder, num_unalignable))
+    folder.save_config(config)
+
+    decoder: GreedyDecoder = build(config["decode"], "decode")
+    result = fit(
+        model,
+        tokenizer=text.tokenizer,
+        train_loader=make_loader(config, cuts[splits.train], text, model, training=True),
+        dev_loader=(
+            make_loader(config, cuts[splits.dev], text, model, training=False)
+            if splits.dev
+            else None
+        ),
+        optim=build(config["train"]["optim"], "train.optim"),
+        trainer=build(config["train"]["trainer"], "train.trainer"),
+        averaging=build(config["train"]["averaging"], "train.averaging"),
+        run_dir=folder.path,
+        resume=resume,
+        seed=config["seed"],
+        decoder=decoder,
+    )
+    save_package(
+        folder.model, model=model, tokenizer=text.tokenizer, config=config, card=PROVISIONAL_CARD
+    )
+    evaluations = {} if result.interrupted else evaluate_splits(folder, splits, cuts, decoder)
+    record = make_record(
+        config,
+        folder,
+        command=command,
+        model=model,
+        result=result,
+        data=data_counts(cuts, evaluations, splits, text, num_unalignable),
+        evaluations=evaluations,
+        with_latency=with_latency and not result.interrupted,
+    )
+    save_record(folder, record)
+    return record
+
+
+def prepare_text(config: Mapping[str, Any], cuts: Mapping[str, Cuts], splits: Splits) -> TextSetup:
+    """The tokenizer, trained on the training transcripts; every split must be spelt with it."""
+    normalizer: TranscriptNormalizer = build(config["text"]["normalize"], "text.normalize")
+    spec = build(config["text"]["tokenizer"], "text.tokenizer")
+    tokenizer: Tokenizer = spec.train(normalizer(transcript(cut)) for cut in cuts[splits.train])
+    for split in splits.names:
+        check_characters(cuts[split], tokenizer=tokenizer, normalizer=normalizer)
+    return TextSetup(normalizer, tokenizer)
+
+
+def make_loader(
+    config: Mapping[str, Any], cuts: Cuts, text: TextSetup, model: AsrModel, *, training: bool
+) -> ResumableLoader:
+    """Batches of ``cuts`` as the config wants them."""
+    data = config["data"]
+    dataset = build(
+        data["dataset"],
+        "data.dataset",
+        tokenizer=text.tokenizer,
+        normalizer=text.normalizer,
+        sample_rate_hz=model.frontend.sample_rate_hz,
+    )
+    batching = build(data["batching"], "data.batching", seed=config["seed"])
+    loader: ResumableLoader = build(
+        data["loader"],
+        "data.loader",
+        cuts=cuts,
+        dataset=dataset,
+        batching=batching,
+        training=training,
+    )
+    return loader
+
+
+def num_encoder_frames(model: AsrModel, duration_s: float) -> int:
+    """Encoder frames of an utterance of ``duration_s`` seconds."""
+    num_samples = round(duration_s * model.frontend.sample_rate_hz)
+    num_features = int(model.frontend.fbank.num_frames(torch.tensor(num_samples)))
+    return math.ceil(num_features / model.encoder.subsampling_factor)
+
+
+def evaluate_splits(
+    folder: RunFolder, splits: Splits, cuts: Mapping[str, Cuts], decoder: GreedyDecoder
+) -> dict[str, SplitEvaluation]:
+    """Score the test splits with the package as it was saved, and write the hypotheses."""
+    package = load_package(folder.model, "cuda" if torch.cuda.is_available() else "cpu")
+    evaluations = {}
+    for split in splits.test:
+        say(f"scoring {split}")
+        evaluations[split] = evaluate(package, cuts[split], decoder)
+        path = folder.hypotheses(split)
+        path.parent.mkdir(exist_ok=True)
+        write_hypotheses(evaluations[split].scored, path)
+    return evaluations
+
+
+def make_record(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    *,
+    command: str,
+    model: AsrModel,
+    result: FitResult,
+    data: dict[str, SplitCounts],
+    evaluations: Mapping[str, SplitEvaluation],
+    with_latency: bool,
+) -> RunRecord:
+    """Everything known about the run, encoder latency measured here if wanted."""
+    spec: LatencySpec = build(config["metrics"]["latency"], "metrics.latency")
+    cost = (
+        measure_encoders({folder.name: config}, spec, report=say)[folder.name]
+        if with_latency
+        else None
+    )
+    return RunRecord(
+        run=folder.name,
+        reuse=model.encoder.reuse.name,
+        command=command,
+        config=dict(config),
+        schedule=cost.schedule if cost else scheduled_layers(model.encoder),
+        hardware=describe_hardware(num_threads=spec.num_threads),
+        versions=installed_versions(),
+        revision=source_revision(),
+        parameters=count_parameters(model),
+        macs=cost.macs if cost else {},
+        data=data,
+        training=TrainingCost(
+            train_s=result.train_s,
+            cpu_s=result.cpu_s,
+            num_steps=result.num_steps,
+            num_epochs=result.num_epochs,
+            data_wait_share=result.data_wait_share,
+            interrupted=result.interrupted,
+        ),
+        wer={split: evaluation.wer for split, evaluation in evaluations.items()},
+        latency=cost.latency if cost else (),
+    )
+
+
+def data_counts(
+    cuts: Mapping[str, Cuts],
+    evaluations: Mapping[str, SplitEvaluation],
+    splits: Splits,
+    text: TextSetup,
+    num_unalignable: int,
+) -> dict[str, SplitCounts]:
+    """What every split holds, and what could not be read or aligned."""
+    return {
+        split: SplitCounts(
+            num_utterances=len(cuts[split]),
+            hours=sum(cut.duration for cut in cuts[split]) / 3600,
+            num_words=sum(len(text.normalizer(transcript(cut)).split()) for cut in cuts[split]),
+            num_skipped=(evaluations[split].counts.num_skipped if split in evaluations else 0),
+            num_left_out=num_unalignable if split == splits.train else 0,
+        )
+        for split in splits.names
+    }
+
+
+def save_record(folder: RunFolder, record: RunRecord) -> None:
+    """Write the record, and the model card and report that are made from it."""
+    record.save(folder.record)
+    card = model_card(record)
+    (folder.model / CARD).write_text(card, encoding="utf-8")
+    (folder.path / "report.md").write_text(card, encoding="utf-8")
+
+
+def describe_run(
+    config: Mapping[str, Any],
+    model: AsrModel,
+    tokenizer: Tokenizer,
+    cuts: Mapping[str, Cuts],
+    folder: RunFolder,
+    num_unalignable: int,
+) -> str:
+    """What a user should see before training starts, the schedule above all."""
+    num_params = sum(parameter.numel() for parameter in model.parameters())
+    hours = ", ".join(
+        f"{split} {len(each):,} utterances {sum(cut.duration for cut in each) / 3600:.2f} h"
+        for split, each in cuts.items()
+    )
+    lines = [
+        f"run folder {folder.path}",
+        f"data: {hours}",
+        f"model: {num_params:,} parameters, {tokenizer.vocab_size} tokens",
+        "layer  role    leader  heads reused  parameters saved",
+        *(
+            f"{row.layer:5}  {row.role:6}  {'-' if row.leader is None else row.leader:>6}  "
+            f"{row.heads_reused:12}  {row.parameters_saved:16,}"
+            for row in model.encoder.schedule_rows()
+        ),
+    ]
+    if num_unalignable:
+        lines.append(
+            f"left out: {num_unalignable:,} training utterances have fewer frames than tokens"
+        )
+    return "\n".join(lines)
+
+
+def say(line: str) -> None:
+    """Progress goes to standard error; standard output is for results."""
+    print(line, file=sys.stderr, flush=True)

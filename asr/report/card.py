@@ -1,0 +1,45 @@
+"""The model card that stands in a model package."""
+
+from __future__ import annotations
+
+from asr.report.comparison import compare
+from asr.report.record import RunRecord
+
+
+def model_card(record: RunRecord) -> str:
+    """README of the package: what it is, how it was made, WER beside latency, how to use it."""
+    title = f"# {record.config.get('name', record.run)}: {record.run}"
+    data = [
+        f"- {split}: {counts.num_utterances:,} utterances, {counts.hours:.2f} h, "
+        f"{counts.num_words:,} words"
+        for split, counts in record.data.items()
+    ]
+    cost = record.training
+    training = (
+        f"{cost.num_steps:,} steps, {cost.num_epochs} epochs, {cost.train_s:.0f} s"
+        f"{', interrupted' if cost.interrupted else ''}."
+        if cost
+        else "Not trained."
+    )
+    return "\n".join(
+        [
+            title,
+            "",
+            f"Speech recogniser of {sum(record.parameters.values()):,} parameters, "
+            f"reuse method `{record.reuse}`.",
+            "",
+            "    asr transcribe FILE --model THIS_FOLDER",
+            "",
+            "## Data",
+            "",
+            *data,
+            "",
+            "## Training",
+            "",
+            training,
+            "",
+            "## Result",
+            "",
+            compare([record]).markdown(),
+        ]
+    )
