@@ -111,7 +111,7 @@ class Batching:
             duration_bins=bounds_s[:-1],
             shuffle=True,
             buffer_size=_BUFFER_SIZE,
-            sync_buckets=True,  # the other way loses utterances at the end of an epoch (lhotse 1.33)
+            sync_buckets=True,  # False loses utterances at the end of an epoch (lhotse 1.33)
             seed=self.seed,
         )
         sampler.set_epoch(epoch)

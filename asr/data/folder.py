@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from asr.audio.read import probe_audio, read_audio
+from asr.data.holdout import hold_out
 from asr.data.manifest import Utterance, write_manifest
 from asr.data.progress import print_progress
-from asr.data.split import assign_splits
 from asr.data.summary import PrepareSummary, Skipped, describe_split, write_summary
 from asr.data.transcripts import AUDIO_SUFFIXES, Row, list_files, read_librispeech, read_table
 from asr.types import InputError
@@ -91,10 +91,10 @@ def _collect(
         )
     every = [item for item in items if isinstance(item, Row)]
     skipped = [item for item in items if isinstance(item, Skipped)]
+    named = {row.audio_path.resolve() for row in every if row.audio_path}
     if any(row.split for row in every):
         skipped += [Skipped(row.where, "names no split") for row in every if not row.split]
         every = [row for row in every if row.split]
-    named = {row.audio_path.resolve() for row in every if row.audio_path}
     rows = _keep_splits(every, splits, source)
     kept: dict[str, Row] = {}
     for row in rows:
@@ -182,7 +182,7 @@ def _split(
     usable: dict[Row, Utterance], report: Callable[[str], None]
 ) -> dict[str, list[Utterance]]:
     if not any(row.split for row in usable):
-        by_split, how = assign_splits(list(usable.values()))
+        by_split, how = hold_out(list(usable.values()))
         report(how)
         return by_split
     named: dict[str, list[Utterance]] = defaultdict(list)

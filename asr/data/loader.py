@@ -36,7 +36,7 @@ class ResumableLoader(Sized):
         num_workers: int = 0,
     ) -> None:
         if num_workers < 0:
-            raise InputError(f"data.num_workers is {num_workers}; 0 or more are allowed")
+            raise InputError(f"data.loader.num_workers is {num_workers}; 0 or more are allowed")
         self._dataset = dataset
         self._batching = batching
         self._training = training

@@ -11,7 +11,7 @@ from asr.data.manifest import Utterance
 HELD_OUT_SHARE = 0.05  # of the audio, for dev and for test each
 
 
-def assign_splits(utterances: Sequence[Utterance]) -> tuple[dict[str, list[Utterance]], str]:
+def hold_out(utterances: Sequence[Utterance]) -> tuple[dict[str, list[Utterance]], str]:
     """Utterances of ``train``, ``dev`` and ``test``, and a sentence that says how they were cut.
 
     No speaker is in two splits where all speakers are known and none is too large to hold out;

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from asr.data.synthetic.plan import SHARD_SIZE, Shard, make_plan
+from asr.data.synthetic.voices import HEARD_VARIANTS, UNHEARD_VARIANTS
+
+COUNTS = {"train": 1200, "dev": 200, "test": 200, "test-accents": 200}
+
+
+def by_split(plan: list[Shard]) -> dict[str, list[Shard]]:
+    return {split: [shard for shard in plan if shard.split == split] for split in COUNTS}
+
+
+def test_sentences_of_held_out_splits_are_nowhere_else() -> None:
+    texts = {
+        split: [line.text for shard in shards for line in shard.lines]
+        for split, shards in by_split(make_plan(COUNTS, 1)).items()
+    }
+    assert {split: len(rows) for split, rows in texts.items()} == COUNTS
+    held_out = texts["dev"] + texts["test"] + texts["test-accents"]
+    assert len(set(held_out)) == len(held_out)
+    assert not set(held_out) & set(texts["train"])
+
+
+def test_voices_of_test_are_not_heard_in_training() -> None:
+    voices = {
+        split: {line.voice.name for shard in shards for line in shard.lines}
+        for split, shards in by_split(make_plan(COUNTS, 1)).items()
+    }
+    assert not voices["train"] & voices["test"]
+    assert not voices["train"] & voices["test-accents"]
+    variants = {split: {name.split("+")[1] for name in names} for split, names in voices.items()}
+    accents = {split: {name.split("+")[0] for name in names} for split, names in voices.items()}
+    assert not variants["train"] & variants["test"]
+    assert accents["test"] == accents["train"]
+    assert not accents["test-accents"] & accents["train"]
+    assert not set(HEARD_VARIANTS) & set(UNHEARD_VARIANTS)
+
+
+def test_the_seed_decides() -> None:
+    assert make_plan(COUNTS, 1) == make_plan(COUNTS, 1)
+    assert make_plan(COUNTS, 1) != make_plan(COUNTS, 2)
+
+
+def test_shards_are_of_one_split_and_bounded() -> None:
+    plan = make_plan(COUNTS, 1)
+    assert all(1 <= len(shard.lines) <= SHARD_SIZE for shard in plan)
+    names = [line.utterance_id for shard in plan for line in shard.lines]
+    assert len(set(names)) == len(names)
+    assert all(
+        line.utterance_id.startswith(f"{shard.split}-") for shard in plan for line in shard.lines
+    )
+
+
+def test_training_has_short_phrases() -> None:
+    texts = [line.text for shard in make_plan(COUNTS, 1) for line in shard.lines]
+    train = texts[: COUNTS["train"]]
+    short = sum(len(text.split()) <= 4 for text in train) / len(train)
+    assert 0.15 < short < 0.3
+    assert all(len(text.split()) >= 5 for text in texts[COUNTS["train"] :])

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from lhotse import CutSet
+
+from asr.data.batching import Batching
+from asr.data.dataset import SpeechDataset
+from asr.data.loader import ResumableLoader
+from asr.data.manifest import audio_path, read_manifest
+from asr.text.tokenizer import Tokenizer
+from asr.types import Batch, InputError
+
+DURATIONS_S = [0.1 + 0.01 * index for index in range(40)]
+
+
+@pytest.fixture
+def cuts(make_manifest: Callable[..., Path]) -> CutSet:
+    return read_manifest(make_manifest(DURATIONS_S))
+
+
+@pytest.fixture
+def make_loader(cuts: CutSet, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
+    def make(*, training: bool = True, num_workers: int = 0) -> ResumableLoader:
+        dataset = SpeechDataset(tokenizer=tokenizer, normalizer=str, sample_rate_hz=16_000)
+        return ResumableLoader(
+            cuts,
+            dataset=dataset,
+            batching=Batching(max_duration_s=1.5, num_buckets=5, sort_first_epoch=True),
+            training=training,
+            num_workers=num_workers,
+        )
+
+    return make
+
+
+def names(batches: Iterable[Batch]) -> list[tuple[str, ...]]:
+    return [batch.utterance_ids for batch in batches]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_epoch_is_every_utterance_once(
+    make_loader: Callable[..., ResumableLoader], num_workers: int
+) -> None:
+    loader = make_loader(num_workers=num_workers)
+    epochs = []
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        num_batches = len(loader)
+        epochs.append(names(loader))
+        assert len(epochs[-1]) == num_batches
+    everyone = [f"u{index:04d}" for index in range(len(DURATIONS_S))]
+    assert all(sorted(sum(epoch, ())) == everyone for epoch in epochs)
+    assert sum(epochs[0], ()) == tuple(everyone), "the first epoch is sorted by duration"
+    assert epochs[1] != epochs[2]
+
+
+def test_workers_change_nothing(make_loader: Callable[..., ResumableLoader]) -> None:
+    alone, helped = make_loader(), make_loader(num_workers=2)
+    for loader in (alone, helped):
+        loader.set_epoch(1)
+    for first, second in zip(alone, helped, strict=True):
+        assert first.utterance_ids == second.utterance_ids
+        assert torch.equal(first.waveforms_BN, second.waveforms_BN)
+        assert torch.equal(first.token_ids_BU, second.token_ids_BU)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("epoch", "num_seen"), [(0, 3), (2, 5), (1, 0)])
+def test_resuming_gives_the_rest(
+    make_loader: Callable[..., ResumableLoader], num_workers: int, epoch: int, num_seen: int
+) -> None:
+    whole = make_loader()
+    whole.set_epoch(epoch)
+    expected = names(whole)
+    interrupted = make_loader(num_workers=num_workers)
+    interrupted.set_epoch(epoch)
+    seen = names(islice(interrupted, num_seen))
+    state = json.loads(json.dumps(interrupted.state_dict()))
+    assert state == {"epoch": epoch, "batch": num_seen}
+    resumed = make_loader(num_workers=num_workers)
+    resumed.load_state_dict(state)
+    assert len(resumed) == len(expected)
+    assert seen + names(resumed) == expected
+    assert resumed.state_dict() == {"epoch": epoch + 1, "batch": 0}
+
+
+def test_resuming_reads_no_audio_that_was_seen(
+    make_loader: Callable[..., ResumableLoader], cuts: CutSet
+) -> None:
+    for cut in list(cuts)[:20]:  # the shortest: the sorted epoch begins with them
+        audio_path(cut).unlink()
+    loader = make_loader()
+    num_seen = next(
+        index for index in range(len(loader)) if sum(map(len, loader._batches()[:index])) >= 20
+    )
+    loader.load_state_dict({"epoch": 0, "batch": num_seen})
+    assert len(names(loader)) == len(loader._batching.train_batches(list(cuts), 0)) - num_seen
+    assert loader.num_skipped == 0
+
+
+def test_a_loader_goes_on_where_it_stands(make_loader: Callable[..., ResumableLoader]) -> None:
+    loader, whole = make_loader(), make_loader()
+    assert names(islice(loader, 4)) + names(loader) == names(whole)
+    assert names(loader) == names(whole), "the second epoch follows the first"
+
+
+def test_loading_draws_nothing_from_the_global_generator(
+    make_loader: Callable[..., ResumableLoader],
+) -> None:
+    before = torch.get_rng_state()
+    names(make_loader())
+    names(make_loader(num_workers=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_evaluation_is_whole_and_the_same_every_time(
+    make_loader: Callable[..., ResumableLoader],
+) -> None:
+    loader = make_loader(training=False)
+    names(islice(loader, 2))
+    first = names(loader)
+    assert first == names(loader)
+    assert len(sum(first, ())) == len(DURATIONS_S)
+    assert len(loader) == len(first)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_unreadable_audio_is_counted_in_this_process(
+    make_loader: Callable[..., ResumableLoader],
+    cuts: CutSet,
+    caplog: pytest.LogCaptureFixture,
+    num_workers: int,
+) -> None:
+    (lost,) = (cut for cut in cuts if cut.id == "u0007")
+    audio_path(lost).write_text("not audio")
+    loader = make_loader(num_workers=num_workers)
+    with caplog.at_level(logging.WARNING):
+        for epoch in range(2):
+            loader.set_epoch(epoch)
+            assert len(sum(names(loader), ())) == len(DURATIONS_S) - 1
+    assert loader.num_skipped == 1
+    assert len([message for message in caplog.messages if "u0007" in message]) == 1
+
+
+def test_a_batch_nobody_can_read_is_passed_over(
+    make_loader: Callable[..., ResumableLoader], cuts: CutSet
+) -> None:
+    for cut in cuts:
+        audio_path(cut).unlink()
+    loader = make_loader()
+    assert names(loader) == []
+    assert loader.num_skipped == len(DURATIONS_S)
+
+
+def test_a_negative_number_of_workers_is_named(
+    make_loader: Callable[..., ResumableLoader],
+) -> None:
+    with pytest.raises(InputError, match=r"data\.loader\.num_workers is -1"):
+        make_loader(num_workers=-1)

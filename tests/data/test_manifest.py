@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asr.data.manifest import Utterance, audio_path, read_manifest, transcript, write_manifest
+from asr.types import InputError
+
+
+def utterance(path: Path, name: str = "u1") -> Utterance:
+    return Utterance(name, path, 1.25, 2.5, 44_100, 2, "DON'T STOP", "anna")
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    manifest = tmp_path / "train.jsonl.gz"
+    assert write_manifest([utterance(tmp_path / "a.flac")], manifest) == 1
+    (cut,) = read_manifest(manifest)
+    assert (cut.id, cut.start, cut.duration, cut.sampling_rate) == ("u1", 1.25, 2.5, 44_100)
+    assert transcript(cut) == "DON'T STOP"
+    assert cut.supervisions[0].speaker == "anna"
+    assert audio_path(cut) == tmp_path / "a.flac"
+
+
+def test_bytes_depend_on_the_utterances_alone(tmp_path: Path) -> None:
+    manifests = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        write_manifest([utterance(folder / "audio" / "a.flac")], folder / f"{name}.jsonl.gz")
+        manifests.append((folder / f"{name}.jsonl.gz").read_bytes())
+    assert manifests[0] == manifests[1]
+
+
+def test_a_corpus_can_be_moved(tmp_path: Path) -> None:
+    write_manifest([utterance(tmp_path / "old" / "a.flac")], tmp_path / "old" / "m.jsonl")
+    shutil.move(tmp_path / "old", tmp_path / "new")
+    (cut,) = read_manifest(tmp_path / "new" / "m.jsonl")
+    assert audio_path(cut) == tmp_path / "new" / "a.flac"
+
+
+def test_audio_elsewhere_keeps_its_path(tmp_path: Path) -> None:
+    write_manifest([utterance(tmp_path / "a.flac")], tmp_path / "out" / "m.jsonl")
+    (cut,) = read_manifest(tmp_path / "out" / "m.jsonl")
+    assert audio_path(cut) == tmp_path / "a.flac"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no manifest at"),
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"RIFF....WAVE", "line 1: not a lhotse cut"),
+        (b'{"id": 1}\n', "line 1: not a lhotse cut"),
+        (b"\xff\xfe\x00", "is not a manifest"),
+        (gzip.compress(b"x" * 10_000)[:-12], "cut short"),
+    ],
+)
+def test_bad_manifests_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "dev.jsonl.gz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_manifest(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_answered_with_a_manifest_in_it(make_manifest: Callable[..., Path]) -> None:
+    manifest = make_manifest([0.5], audio=False)
+    with pytest.raises(InputError, match=r"is a folder; .*train\.jsonl\.gz"):
+        read_manifest(manifest.parent)
+
+
+def test_a_cut_without_transcript_is_named(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    write_manifest([utterance(tmp_path / "a.flac")], manifest)
+    record = json.loads(manifest.read_text())
+    del record["supervisions"]
+    manifest.write_text(json.dumps(record) + "\n")
+    with pytest.raises(InputError, match="'u1' must have one supervision"):
+        read_manifest(manifest)
+
+
+def test_an_interruption_leaves_the_old_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tmp_path / "m.jsonl"
+    write_manifest([utterance(tmp_path / "a.flac")], manifest)
+    before = manifest.read_bytes()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asr.data.atomic.os.replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_manifest([utterance(tmp_path / "b.flac", "u2")], manifest)
+    assert manifest.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["m.jsonl"]
