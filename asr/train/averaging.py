@@ -30,11 +30,11 @@ class AveragingSpec:
             the last steps.
         decay: of ``ema``. Average number n takes min(decay, (1 + n) / (10 + n)), so that early
             weights are soon forgotten.
-        last_fraction: part of ``trainer.max_steps`` that ``last`` averages over.
+        last_fraction: part of ``train.trainer.max_steps`` that ``last`` averages over.
         every_steps: steps between two weights that enter the average.
 
     Raises:
-        InputError: a value outside its range, naming the key ``averaging.*``.
+        InputError: a value outside its range, naming the key ``train.averaging.*``.
     """
 
     kind: str = "none"
@@ -44,15 +44,15 @@ class AveragingSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"averaging.kind={self.kind!r}: allowed: {', '.join(KINDS)}")
+            raise InputError(f"train.averaging.kind={self.kind!r}: allowed: {', '.join(KINDS)}")
         if not 0 < self.decay < 1:
-            raise InputError(f"averaging.decay={self.decay}: allowed: between 0 and 1")
+            raise InputError(f"train.averaging.decay={self.decay}: allowed: between 0 and 1")
         if not 0 < self.last_fraction <= 1:
             raise InputError(
-                f"averaging.last_fraction={self.last_fraction}: allowed: above 0, to 1"
+                f"train.averaging.last_fraction={self.last_fraction}: allowed: above 0, to 1"
             )
         if self.every_steps < 1:
-            raise InputError(f"averaging.every_steps={self.every_steps}: allowed: 1 or above")
+            raise InputError(f"train.averaging.every_steps={self.every_steps}: allowed: 1 or above")
 
     def build(self, total_steps: int | None) -> AveragedWeights | None:
         """The callback that averages, None for ``kind: none``."""
@@ -61,7 +61,9 @@ class AveragingSpec:
         if self.kind == "ema":
             return AveragedWeights(decay=self.decay, every_steps=self.every_steps)
         if total_steps is None:
-            raise InputError("averaging.kind='last' averages the last steps: set trainer.max_steps")
+            raise InputError(
+                "train.averaging.kind='last' counts from the end: set train.trainer.max_steps"
+            )
         first_step = total_steps - max(1, round(self.last_fraction * total_steps))
         return AveragedWeights(decay=None, every_steps=self.every_steps, first_step=first_step)
 

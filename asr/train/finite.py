@@ -95,8 +95,8 @@ class FiniteGuard:
             if self._num_in_row >= self._max_in_row:
                 raise NonFiniteError(
                     f"step {step}: {what} not finite {self._num_in_row} steps in a row, last in "
-                    f"{_named(ids)}; lower optim.peak_lr, raise optim.warmup_steps or set "
-                    "trainer.gradient_clip"
+                    f"{_named(ids)}; lower train.optim.peak_lr, raise train.optim.warmup_steps "
+                    "or set train.trainer.gradient_clip"
                 )
 
 

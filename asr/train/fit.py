@@ -81,7 +81,7 @@ def fit(
     With ``resume`` the run goes on from ``last.ckpt`` if there is one, at the batch behind it; on a
     CPU its losses equal those of a run that was never interrupted. A finished run is not trained
     further. Ctrl-C or SIGTERM ends the run after the step under way with ``interrupted=True`` and
-    everything saved; a second one aborts.
+    everything saved; a second one aborts with KeyboardInterrupt.
 
     Raises:
         InputError: a run in ``run_dir`` and ``resume`` not set; a checkpoint of another model; no
@@ -93,10 +93,15 @@ def fit(
     checkpoint = _checkpoint_to_resume(folder / "last.ckpt", model, resume=resume)
     state = RunState() if checkpoint is None else RunState.from_dict(checkpoint["run"])
     total_steps = trainer.total_steps(train_loader)
+    if checkpoint is not None and ("averaging_state" in checkpoint) != (averaging.kind != "none"):
+        raise InputError(
+            f"train.averaging.kind={averaging.kind!r}: {folder / 'last.ckpt'} was written "
+            f"{'with' if 'averaging_state' in checkpoint else 'without'} averaging; keep it so"
+        )
     if checkpoint is not None and trainer.limits.are_reached(state):
         _log.warning("run %s is finished at step %d: nothing to resume", run_dir, state.num_steps)
         model.load_state_dict(_model_part(checkpoint["state_dict"]))
-        is_averaged = averaging.kind != "none" and "current_model_state" in checkpoint
+        is_averaged = bool(checkpoint.get("averaging_state", {}).get("n_averaged", 0))
         return _result(model, state, folder / "best.ckpt", is_averaged=is_averaged)
 
     seed_all(seed)
@@ -156,10 +161,14 @@ def fit(
                 ckpt_path=None if checkpoint is None else checkpoints.last_path,
                 weights_only=True,
             )
+    except SystemExit as error:  # Lightning's answer to an aborting Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
     except torch.OutOfMemoryError as error:
         raise RuntimeError(
             f"out of memory behind step {state.num_steps}: lower data.batching.max_duration_s and "
-            "raise trainer.accumulate instead"
+            "raise train.trainer.accumulate instead"
         ) from error
     finally:
         interrupt.restore()

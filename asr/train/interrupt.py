@@ -18,23 +18,21 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
-        self._before: dict[int, Any] = {}
-        self._first: dict[int, Any] = {
+        self._before: dict[int, Any] = {
             number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
         }
 
     def install(self) -> None:
         """Start catching."""
-        if threading.current_thread() is threading.main_thread() and not self._before:
-            for number in self._first:
-                self._before[number] = signal.signal(number, self._handle)
+        if _is_main_thread():
+            for number in self._before:
+                signal.signal(number, self._handle)
 
     def restore(self) -> None:
         """Give the signals back as they were when this object was made."""
-        if self._before:
-            for number, handler in self._first.items():
+        if _is_main_thread():
+            for number, handler in self._before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-            self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
@@ -44,3 +42,7 @@ class Interrupt:
             return
         self.restore()
         signal.raise_signal(number)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -40,7 +40,7 @@ class AdamWSpec:
         final_lr_fraction: part of ``peak_lr`` that the decay ends at (a floor with ``noam``).
 
     Raises:
-        InputError: a value outside its range, naming the key ``optim.*``.
+        InputError: a value outside its range, naming the key ``train.optim.*``.
     """
 
     peak_lr: float
@@ -53,26 +53,30 @@ class AdamWSpec:
 
     def __post_init__(self) -> None:
         if self.peak_lr <= 0:
-            raise InputError(f"optim.peak_lr={self.peak_lr}: allowed: above 0")
+            raise InputError(f"train.optim.peak_lr={self.peak_lr}: allowed: above 0")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(
-                f"optim.betas={list(self.betas)}: allowed: two numbers from 0 to below 1"
+                f"train.optim.betas={list(self.betas)}: allowed: two numbers from 0 to below 1"
             )
         if self.weight_decay < 0:
-            raise InputError(f"optim.weight_decay={self.weight_decay}: allowed: 0 or above")
+            raise InputError(f"train.optim.weight_decay={self.weight_decay}: allowed: 0 or above")
         if (self.warmup_steps is None) == (self.warmup_fraction is None):
             raise InputError(
-                f"optim.warmup_steps={self.warmup_steps}, "
-                f"optim.warmup_fraction={self.warmup_fraction}: give one, null for the other"
+                f"train.optim.warmup_steps={self.warmup_steps}, "
+                f"train.optim.warmup_fraction={self.warmup_fraction}: give one, null for the other"
             )
         if self.warmup_steps is not None and self.warmup_steps < 0:
-            raise InputError(f"optim.warmup_steps={self.warmup_steps}: allowed: 0 or above")
+            raise InputError(f"train.optim.warmup_steps={self.warmup_steps}: allowed: 0 or above")
         if self.warmup_fraction is not None and not 0 <= self.warmup_fraction < 1:
-            raise InputError(f"optim.warmup_fraction={self.warmup_fraction}: allowed: 0 to below 1")
+            raise InputError(
+                f"train.optim.warmup_fraction={self.warmup_fraction}: allowed: 0 to below 1"
+            )
         if self.decay not in DECAYS:
-            raise InputError(f"optim.decay={self.decay!r}: allowed: {', '.join(DECAYS)}")
+            raise InputError(f"train.optim.decay={self.decay!r}: allowed: {', '.join(DECAYS)}")
         if not 0 <= self.final_lr_fraction <= 1:
-            raise InputError(f"optim.final_lr_fraction={self.final_lr_fraction}: allowed: 0 to 1")
+            raise InputError(
+                f"train.optim.final_lr_fraction={self.final_lr_fraction}: allowed: 0 to 1"
+            )
 
     @property
     def needs_total(self) -> bool:
@@ -120,8 +124,8 @@ class AdamWSpec:
         """
         if total_steps is None and self.needs_total:
             raise InputError(
-                f"optim.decay={self.decay!r} (warmup_fraction={self.warmup_fraction}) depends on "
-                "the number of steps: set trainer.max_steps"
+                f"train.optim.decay={self.decay!r} (warmup_fraction={self.warmup_fraction}) depends "
+                "on the number of steps: set train.trainer.max_steps"
             )
         optimizer = AdamW(
             parameter_groups(model, self.weight_decay),

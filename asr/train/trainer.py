@@ -47,7 +47,7 @@ class TrainerSpec:
         print_every_s: seconds between two lines where standard error is no terminal.
 
     Raises:
-        InputError: a value outside its range, naming the key ``trainer.*``.
+        InputError: a value outside its range, naming the key ``train.trainer.*``.
     """
 
     max_steps: int | None = None
@@ -68,7 +68,7 @@ class TrainerSpec:
 
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_epochs is None and self.max_minutes is None:
-            raise InputError("trainer.max_steps: set it, trainer.max_epochs or trainer.max_minutes")
+            raise InputError("train.trainer: set max_steps, max_epochs or max_minutes")
         for name, minimum in (
             ("devices", 1),
             ("num_nodes", 1),
@@ -77,7 +77,7 @@ class TrainerSpec:
         ):
             if getattr(self, name) < minimum:
                 raise InputError(
-                    f"trainer.{name}={getattr(self, name)}: allowed: {minimum} or above"
+                    f"train.trainer.{name}={getattr(self, name)}: allowed: {minimum} or above"
                 )
         for name in (
             "max_steps",
@@ -91,14 +91,15 @@ class TrainerSpec:
         ):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise InputError(f"trainer.{name}={value}: allowed: above 0, or null")
+                raise InputError(f"train.trainer.{name}={value}: allowed: above 0, or null")
         if self.precision not in _PRECISIONS:
             raise InputError(
-                f"trainer.precision={self.precision!r}: allowed: {', '.join(_PRECISIONS)}"
+                f"train.trainer.precision={self.precision!r}: allowed: {', '.join(_PRECISIONS)}"
             )
         if self.accelerator not in ACCELERATORS:
             raise InputError(
-                f"trainer.accelerator={self.accelerator!r}: allowed: {', '.join(ACCELERATORS)}"
+                f"train.trainer.accelerator={self.accelerator!r}: "
+                f"allowed: {', '.join(ACCELERATORS)}"
             )
 
     @property
@@ -137,16 +138,21 @@ class TrainerSpec:
         if chosen == "auto":
             chosen = next(name for name, is_there in found.items() if is_there)
         if not found[chosen]:
-            raise InputError(f"trainer.accelerator={chosen}: none found; allowed here: auto, cpu")
+            raise InputError(
+                f"train.trainer.accelerator={chosen}: none found; allowed here: auto, cpu"
+            )
         if chosen == "gpu" and self.devices > torch.cuda.device_count():
             raise InputError(
-                f"trainer.devices={self.devices}: allowed here: 1 to {torch.cuda.device_count()}"
+                f"train.trainer.devices={self.devices}: "
+                f"allowed here: 1 to {torch.cuda.device_count()}"
             )
         if chosen != "gpu" and self.precision == "fp16":
-            raise InputError(f"trainer.precision='fp16': not on {chosen}; allowed here: fp32, bf16")
+            raise InputError(
+                f"train.trainer.precision='fp16': not on {chosen}; allowed here: fp32, bf16"
+            )
         if chosen == "cpu" and self.precision == "bf16":
             _log.warning(
-                "trainer.precision=bf16 on a CPU: usually slower than fp32, and less exact"
+                "train.trainer.precision=bf16 on a CPU: usually slower than fp32, and less exact"
             )
         return chosen
 

@@ -97,5 +97,5 @@ def test_bad_settings_name_their_key() -> None:
         AveragingSpec(kind="swa")
     with pytest.raises(InputError, match=r"averaging\.decay=1"):
         AveragingSpec(decay=1)
-    with pytest.raises(InputError, match=r"set trainer\.max_steps"):
+    with pytest.raises(InputError, match=r"set train\.trainer\.max_steps"):
         AveragingSpec(kind="last").build(None)

@@ -97,5 +97,5 @@ def test_bad_settings_name_their_key(settings: dict[str, object], words: str) ->
 
 def test_a_schedule_that_needs_the_total_says_so() -> None:
     spec = AdamWSpec(peak_lr=1e-3, warmup_steps=5, decay="cosine")
-    with pytest.raises(InputError, match=r"set trainer\.max_steps"):
+    with pytest.raises(InputError, match=r"set train\.trainer\.max_steps"):
         spec.build(nn.Linear(1, 1), total_steps=None, fused=False)

@@ -19,7 +19,7 @@ def test_lines_where_there_is_no_terminal(
     assert out == ""
     assert len(lines) == 2, err
     assert lines[1].startswith("step 6/6, epoch 2, ")
-    for word in ("loss ", "lr 1.0e-02", "dev WER 1", "data wait ", "s/s"):
+    for word in ("loss ", "lr 1.0e-02", "dev WER ", "data wait ", "s/s"):
         assert word in lines[1]
 
 

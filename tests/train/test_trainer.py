@@ -12,7 +12,7 @@ from asr.types import InputError
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"max_steps": None}, r"set it, trainer\.max_epochs or trainer\.max_minutes"),
+        ({"max_steps": None}, r"train\.trainer: set max_steps, max_epochs or max_minutes"),
         ({"max_steps": 0}, r"trainer\.max_steps=0"),
         ({"precision": "half"}, r"trainer\.precision='half': allowed: fp32, bf16, fp16"),
         ({"accelerator": "tpu"}, r"trainer\.accelerator='tpu': allowed: auto, cpu, gpu, mps"),

@@ -1,0 +1,140 @@
+"""The model, the loader and the decoder of the toolkit, trained together."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asr.audio.write import write_audio
+from asr.data.batching import Batching
+from asr.data.dataset import SpeechDataset
+from asr.data.loader import ResumableLoader
+from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.decode.greedy import GreedyDecoder
+from asr.model.asr_model import AsrModel
+from asr.model.build import build_model
+from asr.text.normalize import TranscriptNormalizer
+from asr.text.tokenizer import Tokenizer
+from asr.train.averaging import AveragingSpec
+from asr.train.fit import FitResult, fit
+from asr.train.optim import AdamWSpec
+from asr.train.trainer import TrainerSpec
+from asr.types import Batch, Waveform
+from tests.train.standin import logged
+
+WORDS = ("one", "two", "three", "four")
+CONFIG: dict[str, Any] = {
+    "features": {
+        "fbank": {"_target_": "asr.features.fbank.LogMel", "sample_rate_hz": 8000, "dither": 1e-4},
+        "normalize": {"_target_": "asr.features.normalize.UtteranceNorm", "variance": True},
+        "specaugment": {
+            "_target_": "asr.features.specaugment.SpecAugment",
+            "num_freq_masks": 1,
+            "max_freq_width": 10,
+            "num_time_masks": 1,
+            "max_time_width": 10,
+            "max_time_fraction": 0.1,
+        },
+    },
+    "encoder": {
+        "_target_": "asr.encoder.conformer.Conformer",
+        "num_layers": 2,
+        "d_model": 16,
+        "num_heads": 2,
+        "ffn_dim": 32,
+        "conv_kernel_size": 5,
+        "positions": "relative",
+        "subsampling": "conv4",
+        "subsampling_channels": 8,
+        "dropout": 0.1,
+    },
+    "reuse": {"_target_": "asr.reuse.none.NoReuse"},
+    "head": {"_target_": "asr.head.ctc.CtcHead"},
+}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve utterances of half a second, one of them gone by the time it is read."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    utterances = []
+    for i in range(12):
+        path = folder / f"{i}.wav"
+        samples = rng.normal(0, 0.1, 4000 + 100 * i).astype(np.float32)
+        write_audio(path, Waveform(samples, 8000))
+        utterances.append(
+            Utterance(f"u{i}", path, 0.0, len(samples) / 8000, 8000, 1, WORDS[i % 4], None)
+        )
+    write_manifest(utterances, folder / "train.jsonl.gz")
+    (folder / "3.wav").unlink()
+    return folder / "train.jsonl.gz"
+
+
+def run(manifest: Path, run_dir: Path, model: AsrModel, *, resume: bool = False) -> FitResult:
+    normalizer = TranscriptNormalizer(case="upper", punctuation="drop")
+    tokenizer = Tokenizer.train([normalizer(word) for word in WORDS], kind="char", vocab_size=20)
+
+    def make(training: bool) -> ResumableLoader:
+        return ResumableLoader(
+            read_manifest(manifest),
+            dataset=SpeechDataset(tokenizer=tokenizer, normalizer=normalizer, sample_rate_hz=8000),
+            batching=Batching(max_duration_s=1.5, num_buckets=2, seed=3),
+            training=training,
+        )
+
+    return fit(
+        model,
+        tokenizer=tokenizer,
+        train_loader=make(True),
+        dev_loader=make(False),
+        optim=AdamWSpec(peak_lr=2e-3, warmup_fraction=0.1, decay="cosine"),
+        trainer=TrainerSpec(
+            max_steps=16, accelerator="cpu", validate_every_epochs=1, log_every_steps=1
+        ),
+        averaging=AveragingSpec(kind="ema", decay=0.9),
+        run_dir=run_dir,
+        resume=resume,
+        seed=4,
+        decoder=GreedyDecoder(),
+    )
+
+
+def make_model() -> AsrModel:
+    torch.manual_seed(0)
+    return build_model(CONFIG, vocab_size=20)
+
+
+class StopsAt(AsrModel):
+    """Asks for the end of the run at its tenth batch."""
+
+    num_batches = 0
+
+    def loss(self, batch: Batch) -> Any:
+        self.num_batches += 1
+        if self.num_batches == 10:
+            signal.raise_signal(signal.SIGINT)
+        return super().loss(batch)
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(manifest: Path, tmp_path: Path) -> None:
+    whole = make_model()
+    result = run(manifest, tmp_path / "whole", whole)
+    assert (result.num_steps, result.num_skipped, result.weights) == (16, 0, "averaged")
+    assert result.num_epochs >= 2
+    parts = make_model()
+    cut = StopsAt(frontend=parts.frontend, encoder=parts.encoder, head=parts.head)
+    assert run(manifest, tmp_path / "cut", cut).interrupted
+    resumed = make_model()
+    assert run(manifest, tmp_path / "cut", resumed, resume=True).num_steps == 16
+    for column in ("train_loss", "dev_loss", "dev_wer"):
+        losses = logged(tmp_path / "whole", column)
+        assert all(np.isfinite(list(losses.values())))
+        assert losses == logged(tmp_path / "cut", column)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
