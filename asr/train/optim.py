@@ -124,8 +124,8 @@ class AdamWSpec:
         """
         if total_steps is None and self.needs_total:
             raise InputError(
-                f"train.optim.decay={self.decay!r} (warmup_fraction={self.warmup_fraction}) depends "
-                "on the number of steps: set train.trainer.max_steps"
+                f"train.optim.decay={self.decay!r} (warmup_fraction={self.warmup_fraction}) goes "
+                "by the number of steps: set train.trainer.max_steps"
             )
         optimizer = AdamW(
             parameter_groups(model, self.weight_decay),
