@@ -4,7 +4,7 @@
 
 Both stand behind the same convolutional subsampling, in fp32 on one CPU thread, batch 1.
 torchaudio's Conformer has no position encoding; ours is timed with none, rotary and relative
-positions. A ratio below 1 means ours is faster; it is the median over rounds of (ours / torchaudio).
+positions. A ratio below 1 means ours is faster: the median over rounds of ours / torchaudio.
 """
 
 from __future__ import annotations

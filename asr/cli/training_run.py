@@ -149,7 +149,7 @@ def num_encoder_frames(model: AsrModel, duration_s: float) -> int:
     """Encoder frames of an utterance of ``duration_s`` seconds."""
     num_samples = round(duration_s * model.frontend.sample_rate_hz)
     num_features = int(model.frontend.fbank.num_frames(torch.tensor(num_samples)))
-    return math.ceil(num_features / model.encoder.subsampling_factor)
+    return math.ceil(num_features / int(model.encoder.subsampling_factor))
 
 
 def evaluate_splits(

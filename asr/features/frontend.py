@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from asr.features.fbank import LogMel
 from asr.features.normalize import UtteranceNorm
 from asr.features.specaugment import SpecAugment
+from asr.features.speed import SpeedPerturb
 
 
 class Frontend(nn.Module):
-    """Log-mel features, then normalisation, then in training SpecAugment."""
+    """Log-mel features, then normalisation; in training between speed change and SpecAugment."""
 
     def __init__(
         self,
@@ -21,8 +22,10 @@ class Frontend(nn.Module):
         fbank: LogMel,
         normalize: UtteranceNorm | None = None,
         specaugment: SpecAugment | None = None,
+        speed: SpeedPerturb | None = None,
     ) -> None:
         super().__init__()
+        self.speed = speed
         self.fbank = fbank
         self.normalize = normalize
         self.specaugment = specaugment
@@ -32,6 +35,8 @@ class Frontend(nn.Module):
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) float32 and frames of each utterance; padding is zero."""
+        if self.speed is not None:
+            waveforms_BN, lengths_B = self.speed(waveforms_BN, lengths_B)
         features_BTF, lengths_B = self.fbank(waveforms_BN, lengths_B)
         if self.normalize is not None:
             features_BTF = self.normalize(features_BTF, lengths_B)

@@ -46,5 +46,4 @@ class AsrModel(nn.Module):
     @property
     def frame_shift_s(self) -> float:
         """Seconds of audio per output frame."""
-        shift_s: float = self.frontend.frame_shift_ms / 1000
-        return shift_s * self.encoder.subsampling_factor
+        return float(self.frontend.frame_shift_ms / 1000 * self.encoder.subsampling_factor)

@@ -89,7 +89,7 @@ def build_frontend(config: Mapping[str, Any]) -> Frontend:
     unknown = set(parts) - set(inspect.signature(Frontend).parameters)
     if unknown or "fbank" not in parts:
         raise InputError(
-            f"features: {', '.join(parts)}; allowed: fbank (needed), normalize, specaugment"
+            f"features: {', '.join(parts)}; allowed: fbank (needed), normalize, specaugment, speed"
         )
     return Frontend(**parts)
 
