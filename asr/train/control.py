@@ -14,7 +14,7 @@ from asr.train.limits import Limits
 from asr.train.state import RunClock, RunState
 from asr.train.stream import StreamItem
 
-# Devices ask each other whether one was interrupted only every so many steps.
+# Devices ask each other whether one has to stop only every so many steps.
 _ASK_EVERY_STEPS = 10
 _NEVER = sys.maxsize
 
@@ -66,11 +66,13 @@ class RunControl(Callback):
         state.position = batch.position
         state.num_epochs = batch.epoch + int(batch.ends_epoch)
         self._clock.tick()
-        if self._is_interrupted(trainer):
+        if self._on_any_device(trainer, self._interrupt.requested):
             state.interrupted = True
             trainer.limit_val_batches = 0
             trainer.should_stop = True
-        elif self._limits.are_reached(state):
+        elif self._limits.are_passed(state) or self._on_any_device(
+            trainer, self._limits.is_time_over(state)
+        ):
             trainer.should_stop = True
         # Lightning reads this right after the hook; `should_stop` alone asks for validation too.
         trainer.val_check_batch = 1 if self._is_validation_due() else _NEVER
@@ -88,10 +90,10 @@ class RunControl(Callback):
         passed = state.num_epochs // (limits.validate_every_epochs or _NEVER)
         return passed > self._num_epochs_validated // (limits.validate_every_epochs or _NEVER)
 
-    def _is_interrupted(self, trainer: Trainer) -> bool:
-        requested = self._interrupt.requested
+    def _on_any_device(self, trainer: Trainer, is_here: bool) -> bool:
+        """Whether it is so on one of the devices; all must end at the same step."""
         if trainer.world_size == 1:
-            return requested
+            return is_here
         if self._state.num_steps % _ASK_EVERY_STEPS:
             return False
-        return bool(trainer.strategy.reduce_boolean_decision(requested, all=False))
+        return bool(trainer.strategy.reduce_boolean_decision(is_here, all=False))

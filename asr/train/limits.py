@@ -19,8 +19,14 @@ class Limits:
 
     def are_reached(self, state: RunState) -> bool:
         """Whether a run that stands at ``state`` is finished."""
-        return (
-            (self.max_steps is not None and state.num_steps >= self.max_steps)
-            or (self.max_epochs is not None and state.num_epochs >= self.max_epochs)
-            or (self.max_minutes is not None and state.train_s >= 60 * self.max_minutes)
+        return self.are_passed(state) or self.is_time_over(state)
+
+    def are_passed(self, state: RunState) -> bool:
+        """Whether the steps or the epochs are done: the same on every device."""
+        return (self.max_steps is not None and state.num_steps >= self.max_steps) or (
+            self.max_epochs is not None and state.num_epochs >= self.max_epochs
         )
+
+    def is_time_over(self, state: RunState) -> bool:
+        """Whether the minutes have passed, by the clock of this process."""
+        return self.max_minutes is not None and state.train_s >= 60 * self.max_minutes
