@@ -42,7 +42,7 @@ def folder(saved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
-def refused(folder: Path, name: str, message: str = "") -> None:
+def refused(folder: Path, name: str, message: str | None = None) -> None:
     with pytest.raises(InputError, match=message) as caught:
         load_package(folder)
     assert name in str(caught.value)
