@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from asr.cli.suggest import nearest
 from asr.types import InputError
 
-RECIPE_KEYS = ("name", "seed", "splits")
+RECIPE_KEYS = ("name", "seed", "splits", "init")
 """Keys a recipe may set beside the config groups; what lies below them is free."""
 
 

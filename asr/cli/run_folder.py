@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 
 from asr.cli.keys import dotted_keys
 from asr.data.splits import Splits
+from asr.model.package import WEIGHTS, check_files
 from asr.report.record import FILE_NAME, RunRecord
 from asr.types import InputError
 
@@ -102,10 +103,13 @@ class RunFolder:
 
 
 def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) -> RunFolder:
-    """The folder that belongs to these settings and these manifests."""
+    """The folder that belongs to these settings, manifests and initial weights."""
     digest = hashlib.sha256(json.dumps(essential(config), sort_keys=True).encode())
     for split in splits.names:
         digest.update(splits.manifest(split).read_bytes())
+    if config.get("init"):
+        check_files(Path(config["init"]))
+        digest.update((Path(config["init"]) / WEIGHTS).read_bytes())
     reuse = config["reuse"]["_target_"].split(".")[-2]
     return RunFolder(Path("runs") / recipe.stem / f"{reuse}-{digest.hexdigest()[:8]}")
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from asr.metrics.cost import count_parameters
 from asr.metrics.latency import LatencySpec
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model
-from asr.model.package import CARD, load_package, save_package
+from asr.model.initialise import Initialised, initialise
+from asr.model.package import CARD, ModelPackage, load_package, save_package
 from asr.report.bench import measure_encoders, scheduled_layers
 from asr.report.card import model_card
 from asr.report.evaluation import SplitEvaluation, evaluate
@@ -63,9 +65,12 @@ def train_run(
     """
     splits = Splits(**config["splits"])
     cuts = {split: read_manifest(splits.manifest(split)) for split in splits.names}
-    text = prepare_text(config, cuts, splits)
+    parent = load_package(Path(config["init"])) if config.get("init") else None
+    text = prepare_text(config, cuts, splits, parent)
     seed_all(config["seed"])
     model = build_model(config, vocab_size=text.tokenizer.vocab_size)
+    if parent is not None:
+        say(describe_start(parent, initialise(model, parent.model.state_dict())))
     num_unalignable = count_unalignable(
         cuts[splits.train],
         tokenizer=text.tokenizer,
@@ -111,11 +116,23 @@ def train_run(
     return record
 
 
-def prepare_text(config: Mapping[str, Any], cuts: Mapping[str, Cuts], splits: Splits) -> TextSetup:
-    """The tokenizer, trained on the training transcripts; every split must be spelt with it."""
+def prepare_text(
+    config: Mapping[str, Any],
+    cuts: Mapping[str, Cuts],
+    splits: Splits,
+    parent: ModelPackage | None,
+) -> TextSetup:
+    """The tokenizer of the parent model, or one trained on the training transcripts.
+
+    Every transcript of every split must be spelt with it.
+    """
     normalizer: TranscriptNormalizer = build(config["text"]["normalize"], "text.normalize")
     spec = build(config["text"]["tokenizer"], "text.tokenizer")
-    tokenizer: Tokenizer = spec.train(normalizer(transcript(cut)) for cut in cuts[splits.train])
+    tokenizer: Tokenizer = (
+        spec.train(normalizer(transcript(cut)) for cut in cuts[splits.train])
+        if parent is None
+        else parent.tokenizer
+    )
     for split in splits.names:
         check_characters(cuts[split], tokenizer=tokenizer, normalizer=normalizer)
     return TextSetup(normalizer, tokenizer)
@@ -236,6 +253,15 @@ def save_record(folder: RunFolder, record: RunRecord) -> None:
     card = model_card(record)
     (folder.model / CARD).write_text(card, encoding="utf-8")
     (folder.path / "report.md").write_text(card, encoding="utf-8")
+
+
+def describe_start(parent: ModelPackage, started: Initialised) -> str:
+    """What the initial weights gave, and what of the model starts anew."""
+    fresh = f"; new: {', '.join(started.fresh)}" if started.fresh else ""
+    return (
+        f"init: {len(started.copied)} tensors from {parent.folder}, "
+        f"{len(started.unused)} not used{fresh}"
+    )
 
 
 def describe_run(

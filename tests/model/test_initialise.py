@@ -1,0 +1,27 @@
+"""Starting from other weights: what fits is copied, what does not is named."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from asr.model.initialise import initialise
+from asr.types import InputError
+
+
+def test_copies_what_fits_and_names_the_rest() -> None:
+    model = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 3)})
+    other = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(4, 3), "c": nn.Linear(1, 1)})
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    result = initialise(model, other.state_dict())
+    assert torch.equal(model.state_dict()["a.weight"], other.state_dict()["a.weight"])
+    assert torch.equal(model.state_dict()["b.weight"], before["b.weight"])
+    assert result.copied == ("a.weight", "a.bias", "b.bias")
+    assert result.fresh == ("b.weight",)
+    assert result.unused == ("b.weight", "c.weight", "c.bias")
+
+
+def test_weights_of_another_kind_are_refused() -> None:
+    with pytest.raises(InputError, match="no tensor of that model fits"):
+        initialise(nn.Linear(2, 2), nn.Linear(3, 3).state_dict())
