@@ -17,7 +17,8 @@ from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.fan_out import train_all
 from asr.cli.output import add_table_arguments, print_table
 from asr.cli.run_folder import RunFolder, default_run_folder
-from asr.cli.training_run import save_record, say
+from asr.cli.run_summary import say
+from asr.cli.training_run import save_record
 from asr.cli.variants import variant_names
 from asr.data.splits import Splits
 from asr.report.bench import measure_encoders

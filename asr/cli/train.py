@@ -10,7 +10,8 @@ from pathlib import Path
 from asr.cli.compose import compose_recipe
 from asr.cli.output import add_table_arguments, print_table
 from asr.cli.run_folder import RunFolder, default_run_folder
-from asr.cli.training_run import say, train_run
+from asr.cli.run_summary import say
+from asr.cli.training_run import train_run
 from asr.data.splits import Splits
 from asr.types import InputError
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from asr.cli.run_data import data_counts, make_loader, num_encoder_frames, prepare_text
 from asr.cli.run_folder import RunFolder
+from asr.cli.run_summary import describe_run, describe_start, say
 from asr.data.alignable import count_unalignable
-from asr.data.characters import check_characters
-from asr.data.loader import ResumableLoader
-from asr.data.manifest import Cuts, read_manifest, transcript
+from asr.data.manifest import Cuts, read_manifest
 from asr.data.splits import Splits
 from asr.decode.greedy import GreedyDecoder
 from asr.metrics.cost import count_parameters
 from asr.metrics.latency import LatencySpec
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model
-from asr.model.initialise import Initialised, initialise
-from asr.model.package import CARD, ModelPackage, load_package, save_package
+from asr.model.initialise import initialise
+from asr.model.package import CARD, load_package, save_package
 from asr.report.bench import measure_encoders, scheduled_layers
 from asr.report.card import model_card
 from asr.report.evaluation import SplitEvaluation, evaluate
@@ -32,20 +29,10 @@ from asr.report.hardware import describe_hardware
 from asr.report.hypotheses import write_hypotheses
 from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord, SplitCounts, TrainingCost
-from asr.text.normalize import TranscriptNormalizer
-from asr.text.tokenizer import Tokenizer
 from asr.train.fit import FitResult, fit
 from asr.train.random_state import seed_all
 
 PROVISIONAL_CARD = "# Not evaluated yet\n"
-
-
-@dataclass(frozen=True, slots=True)
-class TextSetup:
-    """How transcripts are spelled and cut into tokens."""
-
-    normalizer: TranscriptNormalizer
-    tokenizer: Tokenizer
 
 
 def train_run(
@@ -77,7 +64,7 @@ def train_run(
         normalizer=text.normalizer,
         num_frames=partial(num_encoder_frames, model),
     )
-    say(describe_run(config, model, text.tokenizer, cuts, folder, num_unalignable))
+    say(describe_run(model, text.tokenizer, cuts, folder, num_unalignable))
     folder.save_config(config)
 
     decoder: GreedyDecoder = build(config["decode"], "decode")
@@ -114,59 +101,6 @@ def train_run(
     )
     save_record(folder, record)
     return record
-
-
-def prepare_text(
-    config: Mapping[str, Any],
-    cuts: Mapping[str, Cuts],
-    splits: Splits,
-    parent: ModelPackage | None,
-) -> TextSetup:
-    """The tokenizer of the parent model, or one trained on the training transcripts.
-
-    Every transcript of every split must be spelt with it.
-    """
-    normalizer: TranscriptNormalizer = build(config["text"]["normalize"], "text.normalize")
-    spec = build(config["text"]["tokenizer"], "text.tokenizer")
-    tokenizer: Tokenizer = (
-        spec.train(normalizer(transcript(cut)) for cut in cuts[splits.train])
-        if parent is None
-        else parent.tokenizer
-    )
-    for split in splits.names:
-        check_characters(cuts[split], tokenizer=tokenizer, normalizer=normalizer)
-    return TextSetup(normalizer, tokenizer)
-
-
-def make_loader(
-    config: Mapping[str, Any], cuts: Cuts, text: TextSetup, model: AsrModel, *, training: bool
-) -> ResumableLoader:
-    """Batches of ``cuts`` as the config wants them."""
-    data = config["data"]
-    dataset = build(
-        data["dataset"],
-        "data.dataset",
-        tokenizer=text.tokenizer,
-        normalizer=text.normalizer,
-        sample_rate_hz=model.frontend.sample_rate_hz,
-    )
-    batching = build(data["batching"], "data.batching", seed=config["seed"])
-    loader: ResumableLoader = build(
-        data["loader"],
-        "data.loader",
-        cuts=cuts,
-        dataset=dataset,
-        batching=batching,
-        training=training,
-    )
-    return loader
-
-
-def num_encoder_frames(model: AsrModel, duration_s: float) -> int:
-    """Encoder frames of an utterance of ``duration_s`` seconds."""
-    num_samples = round(duration_s * model.frontend.sample_rate_hz)
-    num_features = int(model.frontend.fbank.num_frames(torch.tensor(num_samples)))
-    return math.ceil(num_features / int(model.encoder.subsampling_factor))
 
 
 def evaluate_splits(
@@ -227,75 +161,9 @@ def make_record(
     )
 
 
-def data_counts(
-    cuts: Mapping[str, Cuts],
-    evaluations: Mapping[str, SplitEvaluation],
-    splits: Splits,
-    text: TextSetup,
-    num_unalignable: int,
-) -> dict[str, SplitCounts]:
-    """What every split holds, and what could not be read or aligned."""
-    return {
-        split: SplitCounts(
-            num_utterances=len(cuts[split]),
-            hours=sum(cut.duration for cut in cuts[split]) / 3600,
-            num_words=sum(len(text.normalizer(transcript(cut)).split()) for cut in cuts[split]),
-            num_skipped=(evaluations[split].counts.num_skipped if split in evaluations else 0),
-            num_left_out=num_unalignable if split == splits.train else 0,
-        )
-        for split in splits.names
-    }
-
-
 def save_record(folder: RunFolder, record: RunRecord) -> None:
     """Write the record, and the model card and report that are made from it."""
     record.save(folder.record)
     card = model_card(record)
     (folder.model / CARD).write_text(card, encoding="utf-8")
     (folder.path / "report.md").write_text(card, encoding="utf-8")
-
-
-def describe_start(parent: ModelPackage, started: Initialised) -> str:
-    """What the initial weights gave, and what of the model starts anew."""
-    fresh = f"; new: {', '.join(started.fresh)}" if started.fresh else ""
-    return (
-        f"init: {len(started.copied)} tensors from {parent.folder}, "
-        f"{len(started.unused)} not used{fresh}"
-    )
-
-
-def describe_run(
-    config: Mapping[str, Any],
-    model: AsrModel,
-    tokenizer: Tokenizer,
-    cuts: Mapping[str, Cuts],
-    folder: RunFolder,
-    num_unalignable: int,
-) -> str:
-    """What a user should see before training starts, the schedule above all."""
-    num_params = sum(parameter.numel() for parameter in model.parameters())
-    hours = ", ".join(
-        f"{split} {len(each):,} utterances {sum(cut.duration for cut in each) / 3600:.2f} h"
-        for split, each in cuts.items()
-    )
-    lines = [
-        f"run folder {folder.path}",
-        f"data: {hours}",
-        f"model: {num_params:,} parameters, {tokenizer.vocab_size} tokens",
-        "layer  role    leader  heads reused  parameters saved",
-        *(
-            f"{row.layer:5}  {row.role:6}  {'-' if row.leader is None else row.leader:>6}  "
-            f"{row.heads_reused:12}  {row.parameters_saved:16,}"
-            for row in model.encoder.schedule_rows()
-        ),
-    ]
-    if num_unalignable:
-        lines.append(
-            f"left out: {num_unalignable:,} training utterances have fewer frames than tokens"
-        )
-    return "\n".join(lines)
-
-
-def say(line: str) -> None:
-    """Progress goes to standard error; standard output is for results."""
-    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,58 @@
+"""What a user sees of a run before training starts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from asr.cli.run_folder import RunFolder
+from asr.data.manifest import Cuts
+from asr.model.asr_model import AsrModel
+from asr.model.initialise import Initialised
+from asr.model.package import ModelPackage
+from asr.text.tokenizer import Tokenizer
+
+
+def describe_start(parent: ModelPackage, started: Initialised) -> str:
+    """What the initial weights gave, and what of the model starts anew."""
+    fresh = f"; new: {', '.join(started.fresh)}" if started.fresh else ""
+    return (
+        f"init: {len(started.copied)} tensors from {parent.folder}, "
+        f"{len(started.unused)} not used{fresh}"
+    )
+
+
+def describe_run(
+    model: AsrModel,
+    tokenizer: Tokenizer,
+    cuts: Mapping[str, Cuts],
+    folder: RunFolder,
+    num_unalignable: int,
+) -> str:
+    """What a user should see before training starts, the schedule above all."""
+    num_params = sum(parameter.numel() for parameter in model.parameters())
+    hours = ", ".join(
+        f"{split} {len(each):,} utterances {sum(cut.duration for cut in each) / 3600:.2f} h"
+        for split, each in cuts.items()
+    )
+    lines = [
+        f"run folder {folder.path}",
+        f"data: {hours}",
+        f"model: {num_params:,} parameters, {tokenizer.vocab_size} tokens",
+        "layer  role    leader  heads reused  parameters saved",
+        *(
+            f"{row.layer:5}  {row.role:6}  {'-' if row.leader is None else row.leader:>6}  "
+            f"{row.heads_reused:12}  {row.parameters_saved:16,}"
+            for row in model.encoder.schedule_rows()
+        ),
+    ]
+    if num_unalignable:
+        lines.append(
+            f"left out: {num_unalignable:,} training utterances have fewer frames than tokens"
+        )
+    return "\n".join(lines)
+
+
+def say(line: str) -> None:
+    """Progress goes to standard error; standard output is for results."""
+    print(line, file=sys.stderr, flush=True)
