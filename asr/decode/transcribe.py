@@ -5,6 +5,7 @@ Shape legend: B batch, N samples, T frames, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Transcriber:
     Audio longer than ``chunk_s`` is encoded in chunks that share ``overlap_s`` seconds.
 
     Raises:
-        InputError: the overlap is not shorter than the chunk.
+        InputError: the chunk has no length, or the overlap is not shorter than the chunk.
     """
 
     def __init__(
@@ -47,15 +48,19 @@ class Transcriber:
         chunk_s: float = 30.0,
         overlap_s: float = 4.0,
     ) -> None:
+        if not 0 < chunk_s < math.inf:
+            raise InputError(f"chunk of {chunk_s:g} s; allowed: above 0 s")
         if not 0 <= overlap_s < chunk_s:
             raise InputError(
-                f"overlap of {overlap_s} s; allowed: 0 to below the chunk, {chunk_s} s"
+                f"overlap of {overlap_s:g} s; allowed: 0 to below the chunk, {chunk_s:g} s"
             )
         self.package = package
         self.decoder = decoder
-        self.sample_rate_hz = package.model.frontend.sample_rate_hz
-        self.frame_shift_s = package.model.frame_shift_s
-        self.samples_per_frame = round(self.frame_shift_s * self.sample_rate_hz)
+        fbank = package.model.frontend.fbank
+        self.sample_rate_hz = fbank.sample_rate_hz
+        self.samples_per_frame = fbank.shift_size * int(package.model.encoder.subsampling_factor)
+        self.lookahead_samples = max(0, fbank.window_size - fbank.shift_size)
+        self.frame_shift_s = self.samples_per_frame / self.sample_rate_hz
         self.chunk_frames = max(1, round(chunk_s / self.frame_shift_s))
         self.overlap_frames = min(round(overlap_s / self.frame_shift_s), self.chunk_frames - 1)
 
@@ -75,7 +80,11 @@ class Transcriber:
             audio_path=str(path),
             duration_s=round(waveform.duration_s, 3),
             text=tokenizer.decode(hypothesis.token_ids),
-            words=tuple(timed_words(pieces, hypothesis.token_frames, self.frame_shift_s)),
+            words=tuple(
+                timed_words(
+                    pieces, hypothesis.token_frames, self.frame_shift_s, waveform.duration_s
+                )
+            ),
         )
 
     def log_probs(self, waveform: Waveform) -> Tensor:
@@ -84,14 +93,21 @@ class Transcriber:
         device = next(self.package.model.parameters()).device
         kept = []
         for chunk in chunks(
-            len(samples_N),
+            self.num_frames(len(samples_N)),
             chunk_frames=self.chunk_frames,
             overlap_frames=self.overlap_frames,
-            samples_per_frame=self.samples_per_frame,
         ):
-            waveforms_BN = samples_N[None, chunk.start : chunk.stop].to(device)
+            start = chunk.start * self.samples_per_frame
+            stop = chunk.stop * self.samples_per_frame + self.lookahead_samples
+            waveforms_BN = samples_N[None, start:stop].to(device)
             lengths_B = torch.tensor([waveforms_BN.shape[1]], device=device)
             with torch.inference_mode():
                 log_probs_BTV, _ = self.package.model(waveforms_BN, lengths_B)
-            kept.append(log_probs_BTV[0, chunk.keep_from : chunk.keep_to].cpu())
+            keep = slice(chunk.keep_from - chunk.start, chunk.keep_to - chunk.start)
+            kept.append(log_probs_BTV[0, keep].cpu())
         return torch.cat(kept)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Encoder frames of a waveform of ``num_samples``."""
+        num_features = int(self.package.model.frontend.fbank.num_frames(torch.tensor(num_samples)))
+        return -(-num_features // int(self.package.model.encoder.subsampling_factor))

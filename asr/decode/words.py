@@ -21,12 +21,16 @@ class TimedWord:
 
 
 def timed_words(
-    pieces: Sequence[str], frames: Sequence[int], frame_shift_s: float
+    pieces: Sequence[str], frames: Sequence[int], frame_shift_s: float, duration_s: float
 ) -> list[TimedWord]:
-    """Group pieces into words; a word lasts from its first to its last emitted frame."""
+    """Group pieces into words; a word lasts from its first to its last emitted frame.
+
+    The last frame may reach behind the audio; no word does.
+    """
     words: list[TimedWord] = []
     for piece, frame in zip(pieces, frames, strict=True):
-        start_s, end_s = round(frame * frame_shift_s, 3), round((frame + 1) * frame_shift_s, 3)
+        start_s = round(frame * frame_shift_s, 3)
+        end_s = round(min((frame + 1) * frame_shift_s, duration_s), 3)
         text = piece.removeprefix(WORD_START)
         if words and not piece.startswith(WORD_START):
             latest = words.pop()

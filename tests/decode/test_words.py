@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.decode.words import TimedWord, timed_words
+from asr.text.tokenizer import Tokenizer
+
+TEXTS = ["SEVEN EIGHT NINE", "A NINE", "IT'S EIGHT"]
+
+
+def words(pieces: list[str], frames: list[int], duration_s: float = 100.0) -> list[TimedWord]:
+    return timed_words(pieces, frames, 0.04, duration_s)
+
+
+def test_a_word_lasts_from_its_first_to_its_last_frame() -> None:
+    assert words(["▁SE", "VEN", "▁", "A", "B"], [2, 5, 9, 11, 12]) == [
+        TimedWord("SEVEN", 0.08, 0.24),
+        TimedWord("AB", 0.36, 0.52),
+    ]
+
+
+def test_the_first_piece_begins_a_word_in_any_case() -> None:
+    assert words(["VEN"], [0]) == [TimedWord("VEN", 0.0, 0.04)]
+
+
+def test_a_word_without_letters_is_none() -> None:
+    assert words(["▁", "▁A", "▁"], [0, 1, 2]) == [TimedWord("A", 0.04, 0.08)]
+    assert words([], []) == []
+
+
+def test_no_word_ends_behind_the_audio() -> None:
+    assert words(["▁A", "▁B"], [0, 3], duration_s=0.13) == [
+        TimedWord("A", 0.0, 0.04),
+        TimedWord("B", 0.12, 0.13),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["char", "bpe", "unigram"])
+@given(data=st.data())
+def test_the_words_are_those_of_the_text_and_in_order(kind: str, data: st.DataObject) -> None:
+    tokenizer = tokenizer_of(kind)
+    ids = data.draw(st.lists(st.integers(2, tokenizer.vocab_size - 1), max_size=20))
+    frames = sorted(data.draw(st.sets(st.integers(0, 50), min_size=len(ids), max_size=len(ids))))
+    found = words(tokenizer.pieces(ids), frames, duration_s=51 * 0.04)
+    assert [word.word for word in found] == tokenizer.decode(ids).split()
+    bounds_s = [bound for word in found for bound in (word.start_s, word.end_s)]
+    assert bounds_s == sorted(bounds_s)
+    assert all(word.start_s < word.end_s for word in found)
+    assert all(0 <= bound <= 51 * 0.04 for bound in bounds_s)
+
+
+def tokenizer_of(kind: str) -> Tokenizer:
+    assert kind in ("char", "bpe", "unigram")
+    if kind not in _TOKENIZERS:
+        _TOKENIZERS[kind] = Tokenizer.train(TEXTS, kind=kind, vocab_size=20)  # type: ignore[arg-type]
+    return _TOKENIZERS[kind]
+
+
+_TOKENIZERS: dict[str, Tokenizer] = {}
