@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -162,6 +163,18 @@ def test_training_draws_dropout_and_inference_does_not(kind: EncoderKind) -> Non
     assert torch.equal(*twice())
     encoder.train()
     assert not torch.equal(*twice())
+
+
+@each_kind
+def test_a_copy_is_independent_and_equal(kind: EncoderKind) -> None:
+    """Weight averaging keeps a deep copy of the model beside the one that learns."""
+    encoder = tiny_encoder(kind, reuse=ReuseProbs(pattern="LF"))
+    twin = copy.deepcopy(encoder)
+    features = random_features([33, 8])
+
+    assert torch.equal(twin(*features).frames_BTD, encoder(*features).frames_BTD)
+    assert twin.schedule_rows() == encoder.schedule_rows()
+    assert not {id(p) for p in twin.parameters()} & {id(p) for p in encoder.parameters()}
 
 
 @each_kind

@@ -85,3 +85,41 @@ def test_under_autocast(kind: EncoderKind, positions: PositionKind) -> None:
             for row, length in enumerate(output.lengths_B):
                 difference = output.frames_BTD[row, :length].float() - exact[row, :length]
                 assert difference.square().mean().sqrt() < 0.1 * exact.std()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each_encoder
+@each_position
+@pytest.mark.parametrize("num_frames", [1, 4, 29, 516, 1030])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_on_cuda(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: EncoderKind,
+    positions: PositionKind,
+    num_frames: int,
+    dtype: torch.dtype,
+) -> None:
+    """Fused CUDA kernels choose themselves by shape, stride and type of the bias: none may differ.
+
+    The float32 path on the CPU is the reference; both modes, padded and not.
+    """
+    monkeypatch.setattr(relative, "TILE_ROWS", 128)
+    lengths = [num_frames, max(1, num_frames // 3)]
+    features_BTF, lengths_B = random_features(lengths)
+    with torch.no_grad():
+        exact = tiny_encoder(kind, positions=positions)(features_BTF, lengths_B).frames_BTD
+    features_BTF, lengths_B = features_BTF.cuda(), lengths_B.cuda()
+    tolerance = 1e-3 if dtype == torch.float32 else 0.1
+
+    for module in pair(kind, positions):
+        module.cuda()
+        for grad in (True, False):
+            with (
+                torch.set_grad_enabled(grad),
+                torch.autocast("cuda", dtype, enabled=dtype != torch.float32),
+            ):
+                output = module(features_BTF, lengths_B)
+            for row, length in enumerate(output.lengths_B.tolist()):
+                difference = output.frames_BTD[row, :length].float().cpu() - exact[row, :length]
+                assert difference.square().mean().sqrt() < tolerance * exact.std()
