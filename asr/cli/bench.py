@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.compose import compose_recipe, expand_sweep
-from asr.cli.output import add_table_arguments, print_table
+from asr.cli.device import add_device_argument, check_device
+from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.run_check import TO_TIME, check_keys_for
 from asr.cli.variants import variant_names
 from asr.metrics.latency import LatencySpec
 from asr.model.build import build
@@ -25,17 +27,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", help="Hydra overrides; commas list variants: reuse=none,probs"
     )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    add_device_argument(parser)
     add_table_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure every variant in one alternating process and print one table."""
+    check_device(args.device)
+    check_outputs(args)
     variants = expand_sweep(args.overrides)
     configs = {
         name: compose_recipe(args.recipe, overrides)
         for name, overrides in zip(variant_names(variants), variants, strict=True)
     }
+    for config in configs.values():
+        check_keys_for("time", TO_TIME, config, args.recipe)
     spec = latency_spec(configs)
     costs = measure_encoders(
         configs, spec, device=args.device, report=lambda line: print(line, file=sys.stderr)

@@ -15,17 +15,19 @@ import torch
 from asr.cli.bench import latency_spec
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.fan_out import train_all
-from asr.cli.output import add_table_arguments, print_table
+from asr.cli.numbers import count
+from asr.cli.output import add_table_arguments, check_folder, check_outputs, print_table
+from asr.cli.run_check import check_run
 from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_summary import say
 from asr.cli.training_run import save_record
 from asr.cli.variants import variant_names
-from asr.data.splits import Splits
 from asr.report.bench import measure_encoders
 from asr.report.difference import WerDifference, wer_difference
 from asr.report.hardware import describe_hardware
 from asr.report.hypotheses import read_hypotheses
 from asr.report.record import RunRecord
+from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=count,
         metavar="N",
         help="runs trained side by side (default: CPU cores, or 1 where there is a GPU)",
     )
@@ -47,11 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train what is not trained yet, time all encoders in one process, print one table."""
+    check_outputs(args)
     variants = expand_sweep(args.overrides)
     names = variant_names(variants)
     overrides = dict(zip(names, variants, strict=True))
     configs = {name: compose_recipe(args.recipe, overrides[name]) for name in names}
     folders = {name: run_folder(config, args.recipe) for name, config in configs.items()}
+    check_distinct(folders)
     pending = [name for name in names if folders[name].finished_record() is None]
     for name in names:
         state = "to train" if name in pending else "trained already"
@@ -69,8 +73,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_folder(config: Mapping[str, Any], recipe: Path) -> RunFolder:
-    """The folder of a variant."""
-    return default_run_folder(config, recipe, Splits(**config["splits"]))
+    """The folder of a variant.
+
+    Raises:
+        InputError: settings that cannot be trained.
+    """
+    folder = default_run_folder(config, recipe, check_run(config, recipe))
+    check_folder(folder.path)
+    return folder
+
+
+def check_distinct(folders: Mapping[str, RunFolder]) -> None:
+    """Raise InputError where two variants are the same run."""
+    names: dict[Path, str] = {}
+    for name, folder in folders.items():
+        if folder.path in names:
+            raise InputError(
+                f"{names[folder.path]} and {name} are one and the same run; "
+                "name variants that train differently"
+            )
+        names[folder.path] = name
 
 
 def default_jobs(num_pending: int) -> int:

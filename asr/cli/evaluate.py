@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from asr.cli.output import add_table_arguments, print_table
+from asr.cli.device import add_device_argument, check_device
+from asr.cli.numbers import count, seconds
+from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.data.characters import check_characters
 from asr.data.manifest import read_manifest
 from asr.metrics.cost import count_parameters
@@ -20,6 +23,7 @@ from asr.report.hardware import describe_hardware
 from asr.report.hypotheses import write_hypotheses
 from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord
+from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,14 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lengths",
-        type=float,
+        type=seconds,
         nargs="*",
         default=[5, 15, 30, 60],
         metavar="S",
         help="seconds of audio at which the encoder is timed; none: no latency",
     )
-    parser.add_argument("--repeats", type=int, default=10, help="timed rounds (%(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--repeats", type=count, default=10, help="timed rounds (%(default)s)")
+    add_device_argument(parser)
     parser.add_argument(
         "--allow-unknown",
         action="store_true",
@@ -53,9 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score every manifest, time the encoder, print one table; alignments go to ``--out``."""
+    check_device(args.device)
+    check_outputs(args)
     package = load_package(args.model, args.device)
     decoder = build(package.config["decode"], "decode")
-    manifests = {split_name(path): read_manifest(path) for path in args.data}
+    manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
     if not args.allow_unknown:
         for cuts in manifests.values():
             check_characters(cuts, tokenizer=package.tokenizer, normalizer=package.normalizer)
@@ -96,6 +102,24 @@ def evaluation_record(
         wer={split: evaluation.wer for split, evaluation in splits.items()},
         latency=cost.latency if args.lengths else (),
     )
+
+
+def by_split(paths: Sequence[Path]) -> dict[str, Path]:
+    """Manifests by the name of their split.
+
+    Raises:
+        InputError: two manifests of one name.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        split = split_name(path)
+        if split in found:
+            raise InputError(
+                f"--data: {found[split]} and {path} are both called {split}; "
+                "evaluate them one after the other, or rename one"
+            )
+        found[split] = path
+    return found
 
 
 def split_name(path: Path) -> str:

@@ -23,6 +23,8 @@ def train_all(
     CPU threads are shared out evenly. Progress lines appear on standard error behind the
     variant's name, and in ``train.log`` of its folder. A folder with a partial run is resumed.
 
+    Ctrl-C waits for the runs under way, which stop after their step, and starts no other.
+
     Raises:
         InputError: a run failed; the others are finished first.
     """
@@ -35,9 +37,13 @@ def train_all(
             ): name
             for name in overrides
         }
-        for job in as_completed(jobs):
-            if job.result() != 0:
-                failed.append(jobs[job])
+        try:
+            for job in as_completed(jobs):
+                if job.result() != 0:
+                    failed.append(jobs[job])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if failed:
         logs = ", ".join(str(folders[name] / LOG) for name in failed)
         raise InputError(f"training of {', '.join(failed)} did not finish; see {logs}")

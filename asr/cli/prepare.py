@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from asr.cli.numbers import count
+from asr.cli.output import check_folder
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command per kind of corpus."""
@@ -28,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="a bad file is an error, and nothing is written"
     )
     folder.add_argument("--out", type=Path, metavar="DIR", help="default: data/<name of FOLDER>")
-    folder.add_argument("--jobs", type=int, default=2, help="files read at once (%(default)s)")
+    folder.add_argument("--jobs", type=count, default=2, help="files read at once (%(default)s)")
 
     synthetic = corpora.add_parser(
         "synthetic",
@@ -41,23 +44,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synthetic.add_argument("--num-dev", type=int, default=300, metavar="N")
     synthetic.add_argument("--num-test", type=int, default=300, metavar="N")
     synthetic.add_argument("--seed", type=int, default=2024)
-    synthetic.add_argument("--jobs", type=int, default=2, help="processes (%(default)s)")
+    synthetic.add_argument("--jobs", type=count, default=2, help="processes (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the corpus that was asked for; the summary is reported as it goes."""
     if args.corpus == "folder":
+        out = args.out or Path("data") / args.source.resolve().name
+        check_folder(out)
         from asr.data.folder import prepare_folder
 
         prepare_folder(
             args.source,
-            args.out or Path("data") / args.source.resolve().name,
+            out,
             transcripts=args.transcripts,
             splits=args.splits,
             strict=args.strict,
             num_jobs=args.jobs,
         )
         return 0
+    check_folder(args.out)
     from asr.data.synthetic.prepare import prepare_synthetic
 
     prepare_synthetic(

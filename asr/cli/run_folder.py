@@ -77,6 +77,10 @@ class RunFolder:
         record = RunRecord.load(self.record)
         return None if record.training is None or record.training.interrupted else record
 
+    def is_begun(self) -> bool:
+        """Is there a checkpoint to resume?"""
+        return (self.path / "checkpoints" / "last.ckpt").is_file()
+
     def save_config(self, config: Mapping[str, Any]) -> None:
         """Write the resolved config."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from asr.cli.compose import compose_recipe
-from asr.cli.output import add_table_arguments, print_table
+from asr.cli.output import add_table_arguments, check_folder, check_outputs, print_table
+from asr.cli.run_check import check_run
 from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_summary import say
 from asr.cli.training_run import train_run
-from asr.data.splits import Splits
 from asr.types import InputError
 
 EXIT_INTERRUPT = 130
@@ -36,21 +36,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, print WER beside latency."""
+    check_outputs(args)
     config = compose_recipe(args.recipe, args.overrides)
+    splits = check_run(config, args.recipe)
     folder = (
-        RunFolder(args.run_dir)
-        if args.run_dir
-        else default_run_folder(config, args.recipe, Splits(**config["splits"]))
+        RunFolder(args.run_dir) if args.run_dir else default_run_folder(config, args.recipe, splits)
     )
+    check_folder(folder.path)
     record = folder.finished_record()
-    if record is not None and not args.resume:
+    if args.resume:
+        folder.check_same_config(config)
+    elif record is not None:
         raise InputError(
             f"{folder.path} holds a finished run; --resume shows its result, "
             "another --run-dir trains again"
         )
+    elif folder.is_begun():
+        raise InputError(
+            f"{folder.path} holds a run that has begun; --resume goes on, "
+            "another --run-dir trains again"
+        )
     if record is None:
-        if args.resume:
-            folder.check_same_config(config)
         command = shlex.join(["asr", "train", str(args.recipe), *args.overrides])
         record = train_run(
             config, folder, command=command, resume=args.resume, with_latency=not args.no_latency

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from asr.cli.run_check import read_splits
 from asr.cli.run_data import data_counts, make_loader, num_encoder_frames, prepare_text
 from asr.cli.run_folder import RunFolder
 from asr.cli.run_summary import describe_run, describe_start, say
@@ -50,7 +51,7 @@ def train_run(
     Raises:
         InputError: settings or data that cannot work, before anything is trained.
     """
-    splits = Splits(**config["splits"])
+    splits = read_splits(config)
     cuts = {split: read_manifest(splits.manifest(split)) for split in splits.names}
     parent = load_package(Path(config["init"])) if config.get("init") else None
     text = prepare_text(config, cuts, splits, parent)
@@ -64,14 +65,14 @@ def train_run(
         normalizer=text.normalizer,
         num_frames=partial(num_encoder_frames, model),
     )
+    decoder: GreedyDecoder = build(config["decode"], "decode")
+    train_loader = make_loader(config, cuts[splits.train], text, model, training=True)
     say(describe_run(model, text.tokenizer, cuts, folder, num_unalignable))
     folder.save_config(config)
-
-    decoder: GreedyDecoder = build(config["decode"], "decode")
     result = fit(
         model,
         tokenizer=text.tokenizer,
-        train_loader=make_loader(config, cuts[splits.train], text, model, training=True),
+        train_loader=train_loader,
         dev_loader=(
             make_loader(config, cuts[splits.dev], text, model, training=False)
             if splits.dev

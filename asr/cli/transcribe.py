@@ -8,6 +8,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from asr.cli.device import add_device_argument, check_device
+from asr.cli.numbers import seconds, seconds_or_none
 from asr.decode.transcribe import Transcriber, Transcript
 from asr.model.build import build
 from asr.model.package import load_package
@@ -24,17 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="text",
         help="text, or one JSON object per line with word times (default: %(default)s)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    add_device_argument(parser)
     parser.add_argument(
-        "--chunk", type=float, default=30.0, metavar="S", help="longest piece encoded at once"
+        "--chunk", type=seconds, default=30.0, metavar="S", help="longest piece encoded at once"
     )
     parser.add_argument(
-        "--overlap", type=float, default=4.0, metavar="S", help="shared by neighbouring pieces"
+        "--overlap",
+        type=seconds_or_none,
+        default=4.0,
+        metavar="S",
+        help="shared by neighbouring pieces",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print each transcript as soon as it is there; a bad file does not stop the others."""
+    check_device(args.device)
     package = load_package(args.model, args.device)
     decoder = build(package.config["decode"], "decode")
     transcriber = Transcriber(package, decoder, chunk_s=args.chunk, overlap_s=args.overlap)

@@ -1,0 +1,76 @@
+"""Is a config one that can be trained or timed? Asked before anything is read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.cli.run_folder import lookup
+from asr.data.splits import Splits
+from asr.model.asr_model import AsrModel
+from asr.model.build import TARGET, build, build_encoder, build_frontend
+from asr.types import InputError
+
+TO_TIME = ("features.fbank", "encoder", "reuse", "metrics.latency")
+TO_TRAIN = (
+    *TO_TIME,
+    *("text.normalize", "text.tokenizer", "data.dataset", "data.batching", "data.loader"),
+    *("head", "decode", "train.optim", "train.trainer", "train.averaging", "seed", "splits"),
+)
+
+
+def check_keys_for(what: str, keys: Sequence[str], config: Mapping[str, Any], recipe: Path) -> None:
+    """Raise InputError unless every one of ``keys`` is set."""
+    missing = [key for key in keys if lookup(config, key) is None]
+    if missing:
+        raise InputError(
+            f"{recipe}: no {missing[0]}; a recipe to {what} sets or picks {', '.join(keys)}"
+        )
+
+
+def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
+    """Raise InputError for settings that cannot be trained; otherwise what to train on."""
+    check_keys_for("train", TO_TRAIN, config, recipe)
+    if type(config["seed"]) is not int or not 0 <= config["seed"] < 2**32:
+        raise InputError(f"seed={config['seed']}: allowed: a whole number from 0 to 2**32 - 1")
+    splits = read_splits(config)
+    check_model(config)
+    for key in ("text.normalize", "text.tokenizer", "decode", "metrics.latency"):
+        build(lookup(config, key), key)
+    for key in ("train.optim", "train.trainer", "train.averaging"):
+        build(lookup(config, key), key)
+    build(config["data"]["batching"], "data.batching", seed=config["seed"])
+    return splits
+
+
+def check_model(config: Mapping[str, Any]) -> None:
+    """Raise InputError where the model cannot be built; no weights are made."""
+    frontend = build_frontend(config)
+    with torch.device("meta"):
+        encoder = build_encoder(config, frontend.num_mel_bins)
+        head = build(config["head"], "head", d_model=encoder.d_model, vocab_size=2)
+    AsrModel(frontend=frontend, encoder=encoder, head=head)
+
+
+def read_splits(config: Mapping[str, Any]) -> Splits:
+    """The splits of a config; a single test split may be named without brackets.
+
+    Raises:
+        InputError: an unknown or missing key, or a split without a manifest.
+    """
+    given = config["splits"]
+    if not isinstance(given, Mapping):
+        raise InputError(f"splits={given}: allowed: a section with folder, train, dev and test")
+    test = given.get("test") or []
+    splits: Splits = build(
+        {
+            TARGET: "asr.data.splits.Splits",
+            **given,
+            "test": [test] if isinstance(test, str) else test,
+        },
+        "splits",
+    )
+    return splits
