@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from asr.encoder.conformer import Conformer
 from asr.encoder.stack import ScheduleRow
@@ -163,6 +164,20 @@ def test_training_draws_dropout_and_inference_does_not(kind: EncoderKind) -> Non
     assert torch.equal(*twice())
     encoder.train()
     assert not torch.equal(*twice())
+
+
+@each_kind
+def test_every_dropout_is_in_use(kind: EncoderKind) -> None:
+    encoder = tiny_encoder(kind, reuse=ReuseProbs(pattern="LFA"), num_layers=3).train()
+    features_BTF, lengths_B = random_features([33, 8])
+    dropouts = {n: m for n, m in encoder.named_modules() if isinstance(m, nn.Dropout)}
+
+    for name, module in dropouts.items():
+        module.p = 0.5
+        once, again = (encoder(features_BTF, lengths_B).frames_BTD for _ in range(2))
+        module.p = 0.0
+        assert not torch.equal(once, again), name
+    assert "dropout" in dropouts, "the one behind the subsampling"
 
 
 @each_kind
