@@ -79,7 +79,7 @@ class Transcriber:
         return Transcript(
             audio_path=str(path),
             duration_s=round(waveform.duration_s, 3),
-            text=tokenizer.decode(hypothesis.token_ids),
+            text=" ".join(tokenizer.decode(hypothesis.token_ids).split()),
             words=tuple(
                 timed_words(
                     pieces, hypothesis.token_frames, self.frame_shift_s, waveform.duration_s

@@ -1,0 +1,40 @@
+"""A model folder with a tiny random model, and audio to read with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr.audio.write import write_audio
+from asr.model.package import save_package
+from asr.text.tokenizer import Tokenizer
+from asr.types import Waveform
+from tests.model.configs import CONFIG, SAMPLE_RATE_HZ, tiny_model
+
+TEXTS = ("the cat sat on the mat", "a dog ran", "it's a cat")
+
+
+def save_tiny_package(folder: Path, config: dict[str, Any] | None = None) -> Path:
+    """A package in ``folder`` that writes lower-case letters of ``TEXTS``, at 8 kHz."""
+    config = CONFIG if config is None else config
+    tokenizer = Tokenizer.train(TEXTS, kind="char", vocab_size=30)
+    model = tiny_model(config, vocab_size=tokenizer.vocab_size)
+    save_package(folder, model=model, tokenizer=tokenizer, config=config, card="# Random\n")
+    return folder
+
+
+def noise(duration_s: float, sample_rate_hz: int = SAMPLE_RATE_HZ, *, seed: int = 0) -> Waveform:
+    """Noise that rises and falls three times a second."""
+    num_samples = round(duration_s * sample_rate_hz)
+    loudness = 0.1 + 0.1 * np.sin(2 * np.pi * 3 * np.arange(num_samples) / sample_rate_hz)
+    samples = loudness * np.random.default_rng(seed).normal(size=num_samples)
+    return Waveform(samples.clip(-1, 1).astype(np.float32), sample_rate_hz)
+
+
+def write_noise(path: Path, duration_s: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Path:
+    """A file of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_audio(path, noise(duration_s, sample_rate_hz, seed=sum(path.stem.encode())))
+    return path
