@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +43,7 @@ def test_both_sides_of_a_cut_have_half_the_overlap_as_context(
 ) -> None:
     _, _, overlap_frames = setting
     found = cover(*setting)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert before.stop - after.start == overlap_frames
         assert after.keep_from - after.start == overlap_frames // 2
         assert before.stop - before.keep_to == overlap_frames - overlap_frames // 2

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from .runs import Command, write_recipe
+
+KEYS = {
+    "run", "reuse", "schedule", "num_params", "macs", "wer", "latency_ms", "speedup_vs_none",
+    "pays_from_s", "peak_memory_mib", "train_s", "hardware",
+}  # fmt: skip
+
+
+@pytest.fixture
+def asr(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe without a corpus: nothing is read."""
+    return write_recipe(tmp_path / "tones.yaml", tmp_path / "nowhere")
+
+
+def test_every_variant_is_a_row_of_the_design(asr: Command, recipe: Path) -> None:
+    done = asr("bench", recipe, "reuse=none,probs", "reuse.group_size=2", "--json", "-")
+    assert done.code == 2  # `none` has no group size
+    done = asr("bench", recipe, "reuse=none,probs", "encoder.num_layers=4", "--json", "-")
+    assert done.code == 0
+    none, probs = json.loads(done.out)
+    assert none.keys() == probs.keys() == KEYS
+    assert (none["run"], none["reuse"], none["schedule"]) == ("none", "none", "A x4")
+    assert (probs["run"], probs["reuse"], probs["schedule"]) == ("probs", "probs", "LFFF")
+    for row in (none, probs):
+        assert row["macs"].keys() == row["latency_ms"].keys() == {"0.5", "1"}
+        assert row["latency_ms"]["1"]["p90"] >= row["latency_ms"]["1"]["median"] > 0
+        assert row["speedup_vs_none"].keys() == {"fused", "explicit"}
+        assert row["speedup_vs_none"]["explicit"].keys() == {"0.5", "1"}
+        assert row["wer"] == {}
+        assert row["train_s"] is None
+    assert none["speedup_vs_none"]["fused"] == {"0.5": 1.0, "1": 1.0}
+    assert probs["num_params"] < none["num_params"]
+    assert probs["macs"]["1"] < none["macs"]["1"]
+    assert "probs" in done.err  # the table, for people
+
+
+def test_the_table_and_its_files(asr: Command, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder"
+    done = asr("bench", recipe, "encoder.num_layers=2,4", "--out", out, "--json", tmp_path / "j")
+    assert done.code == 0
+    assert "num_layers2" in done.out
+    assert "num_layers4" in done.out
+    assert {path.name for path in out.iterdir()} == {"table.md", "table.csv", "rows.json"}
+    rows = json.loads((out / "rows.json").read_text())
+    assert rows == json.loads((tmp_path / "j").read_text())
+    with (out / "table.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["run"] for row in table] == [row["run"] for row in rows]
+    assert [int(row["num_params"]) for row in table] == [row["num_params"] for row in rows]
+    assert "asr bench" in (out / "table.md").read_text()
+
+
+def test_nothing_is_trained_or_written(asr: Command, recipe: Path) -> None:
+    before = set(recipe.parent.rglob("*"))
+    assert asr("bench", recipe).code == 0
+    assert set(recipe.parent.rglob("*")) == before

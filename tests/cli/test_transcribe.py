@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.decode.package import save_tiny_package, write_noise
+
+from .runs import Command, asr_process, environment
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_package(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def asr(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+def test_one_file_is_its_text(asr: Command, model: Path, tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "a.wav", 1.0)
+    done = asr("transcribe", path, "--model", model)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("\n") == 1
+    assert set(done.out.strip()) <= set(" 'acdghimnorst")
+    assert done.out.strip()
+
+
+def test_several_files_are_named(asr: Command, model: Path, tmp_path: Path) -> None:
+    paths = [write_noise(tmp_path / name, 1.0) for name in ("b.wav", "a.flac")]
+    alone = [asr("transcribe", path, "--model", model).out for path in paths]
+    done = asr("transcribe", *paths, "--model", model)
+    assert done.code == 0
+    assert done.out == "".join(f"{path}\t{text}" for path, text in zip(paths, alone, strict=True))
+
+
+def test_json_has_the_words_with_their_times(asr: Command, model: Path, tmp_path: Path) -> None:
+    paths = [write_noise(tmp_path / "a.wav", 1.0), write_noise(tmp_path / "b.wav", 2.0, 44_100)]
+    text = asr("transcribe", *paths, "--model", model).out.splitlines()
+    done = asr("transcribe", *paths, "--model", model, "--format", "json")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [row["audio_path"] for row in rows] == [str(path) for path in paths]
+    assert [row["duration_s"] for row in rows] == [1.0, 2.0]
+    assert [f"{row['audio_path']}\t{row['text']}" for row in rows] == text
+    for row in rows:
+        assert row.keys() == {"audio_path", "duration_s", "text", "words"}
+        assert " ".join(word["word"] for word in row["words"]) == row["text"]
+        assert row["words"]
+        for word in row["words"]:
+            assert 0 <= word["start_s"] < word["end_s"] <= row["duration_s"]
+
+
+def test_a_bad_file_does_not_stop_the_others(asr: Command, model: Path, tmp_path: Path) -> None:
+    good = write_noise(tmp_path / "a.wav", 1.0)
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("no sound in here\n" * 10)
+    files = (tmp_path / "none.wav", good, tmp_path / "empty.wav", tmp_path / "text.wav", good)
+    done = asr("transcribe", *files, "--model", model)
+    assert done.code == 2
+    assert [line.partition("\t")[0] for line in done.out.splitlines()] == [str(good)] * 2
+    named = done.err.splitlines()
+    assert len(named) == 3
+    assert all(line.startswith("asr transcribe: error: ") for line in named)
+    for line, name in zip(named, ("none.wav", "empty.wav", "text.wav"), strict=True):
+        assert name in line
+
+
+def test_long_audio_is_cut_as_asked(asr: Command, model: Path, tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "a.wav", 12.0)
+    words = ["transcribe", path, "--model", model, "--format", "json"]
+    whole = json.loads(asr(*words).out)
+    cut = json.loads(asr(*words, "--chunk", "3", "--overlap", "0.5").out)
+    assert whole["duration_s"] == cut["duration_s"] == 12.0
+    assert whole["words"][-1]["end_s"] > 10
+    assert cut["words"][-1]["end_s"] > 10
+
+
+def test_it_runs_from_any_folder_and_needs_no_config(model: Path, tmp_path: Path) -> None:
+    write_noise(tmp_path / "a.wav", 0.5)
+    done = asr_process(["transcribe", "a.wav", "--model", model], tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.strip()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.wav"}
+
+
+def test_it_loads_no_training_code(model: Path, tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "a.wav", 0.5)
+    script = (
+        "import sys\n"
+        "from asr.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "transcribe", path, "--model", model],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    )
+    loaded = set(done.stderr.split())
+    assert {"torch", "soundfile", "sentencepiece", "asr"} <= loaded
+    unwanted = {"lightning", "pytorch_lightning", "lhotse", "hydra", "omegaconf", "tensorboard"}
+    assert not loaded & (unwanted | {"jiwer", "torchaudio"}) - {"torchaudio"}
