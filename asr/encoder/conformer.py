@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from asr.encoder.conformer_layer import ConformerLayer
-from asr.encoder.stack import Encoder
+from asr.encoder.stack import Encoder, check_sizes
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
 from asr.reuse.base import ReuseMethod
@@ -34,6 +34,7 @@ class Conformer(Encoder):
         subsampling_channels: int,
         dropout: float,
     ) -> None:
+        check_sizes(ffn_dim=ffn_dim, conv_kernel_size=conv_kernel_size)
         if conv_kernel_size % 2 == 0:
             raise InputError(f"encoder.conv_kernel_size={conv_kernel_size}: allowed: odd numbers")
 

@@ -54,7 +54,19 @@ class Encoder(nn.Module):
         final_norm: bool,
     ) -> None:
         super().__init__()
-        check_dimensions(d_model=d_model, num_heads=num_heads, num_layers=num_layers)
+        check_sizes(
+            num_layers=num_layers,
+            d_model=d_model,
+            num_heads=num_heads,
+            subsampling_channels=subsampling_channels,
+        )
+        if d_model % num_heads or (d_model // num_heads) % 2:
+            raise InputError(
+                f"encoder.num_heads={num_heads} must divide encoder.d_model={d_model} "
+                "into heads of even width"
+            )
+        if not 0.0 <= dropout <= 1.0:
+            raise InputError(f"encoder.dropout={dropout}: allowed: 0 to 1")
         self.d_model = d_model
         self.num_heads = num_heads
         self.num_layers = num_layers
@@ -95,7 +107,8 @@ class Encoder(nn.Module):
         ``intermediate_layers`` names the layers (counted from 0) whose output is also returned.
         """
         x_BTD, lengths_B = self.subsampling(features_BTF, lengths_B)
-        x_BTD = self.dropout(x_BTD)
+        # Under autocast the residual stream keeps the precision of the features.
+        x_BTD = self.dropout(x_BTD.to(features_BTF.dtype))
         num_frames = x_BTD.shape[1]
         frames = Frames(
             padding_mask=padding_mask(lengths_B, num_frames),
@@ -125,15 +138,11 @@ class Encoder(nn.Module):
         ]
 
 
-def check_dimensions(*, d_model: int, num_heads: int, num_layers: int) -> None:
-    """Raise InputError for widths and depths no encoder can have."""
-    if num_layers < 1:
-        raise InputError(f"encoder.num_layers={num_layers}: allowed: 1 or more")
-    if num_heads < 1 or d_model % num_heads or (d_model // num_heads) % 2:
-        raise InputError(
-            f"encoder.num_heads={num_heads} must divide encoder.d_model={d_model} "
-            "into heads of even width"
-        )
+def check_sizes(**sizes: int) -> None:
+    """Raise InputError for a size below one; each is named as its key of ``encoder``."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(f"encoder.{name}={size}: allowed: 1 or more")
 
 
 def position_class(kind: PositionKind) -> type[Positions]:

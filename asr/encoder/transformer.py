@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from asr.encoder.stack import Encoder
+from asr.encoder.stack import Encoder, check_sizes
 from asr.encoder.transformer_layer import TransformerLayer
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
@@ -32,6 +32,8 @@ class Transformer(Encoder):
         subsampling_channels: int,
         dropout: float,
     ) -> None:
+        check_sizes(ffn_dim=ffn_dim)
+
         def make_layer(attention: nn.Module) -> nn.Module:
             return TransformerLayer(attention, d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
 

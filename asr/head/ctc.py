@@ -44,6 +44,8 @@ class CtcHead(nn.Module):
         intermediate_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0.0 <= dropout <= 1.0:
+            raise InputError(f"head.dropout={dropout}: allowed: 0 to 1")
         if not 0.0 <= intermediate_weight < 1.0:
             raise InputError(
                 f"head.intermediate_weight={intermediate_weight}: allowed: 0 to below 1"
@@ -113,7 +115,7 @@ class CtcHead(nn.Module):
 
 def frames_needed(token_ids_BU: Tensor, token_lengths_B: Tensor) -> Tensor:
     """(B,) least number of frames CTC needs: tokens plus pairs of equal neighbours."""
-    position_U = torch.arange(1, token_ids_BU.shape[1], device=token_ids_BU.device)
+    position_U = torch.arange(token_ids_BU.shape[1], device=token_ids_BU.device)[1:]
     repeated_BU = token_ids_BU[:, 1:] == token_ids_BU[:, :-1]
     inside_BU = position_U < token_lengths_B.unsqueeze(1)
     return token_lengths_B + (repeated_BU & inside_BU).sum(1)

@@ -13,9 +13,11 @@ from importlib import import_module
 from typing import Any
 
 from asr.encoder.stack import Encoder
+from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.head.ctc import CtcHead
 from asr.model.asr_model import AsrModel
+from asr.model.value_types import check_types
 from asr.types import InputError
 
 TARGET = "_target_"
@@ -27,8 +29,8 @@ def build(config: Mapping[str, Any], key: str, **injected: object) -> Any:
     ``key`` is where the config stands (``encoder``, ``train.optim``) and is named in errors.
 
     Raises:
-        InputError: no target, a target outside ``asr``, an unknown key (with the nearest known
-            one), or a missing one.
+        InputError: no target, a target outside the package ``key`` begins with, an unknown key
+            (with the nearest known one), a missing one, or a value of another type.
     """
     target = target_class(config, key)
     known = [name for name in inspect.signature(target).parameters if name not in injected]
@@ -45,6 +47,7 @@ def build(config: Mapping[str, Any], key: str, **injected: object) -> Any:
     ]
     if missing:
         raise InputError(f"missing key {key}.{missing[0]}: {target.__name__} needs it")
+    check_types(target, arguments, key)
     return target(**arguments, **injected)
 
 
@@ -58,14 +61,15 @@ def target_class(config: Mapping[str, Any], key: str) -> type:
     if not isinstance(path, str):
         raise InputError(f"config {key} has no {TARGET}; it names a class, as in configs/{key}/")
     module_name, _, class_name = path.rpartition(".")
-    if not module_name.startswith("asr."):
-        raise InputError(f"{key}.{TARGET}={path}: only classes inside asr are built")
+    package = f"asr.{key.partition('.')[0]}"
+    if not module_name.startswith(f"{package}."):
+        raise InputError(f"{key}.{TARGET}={path}: only classes inside {package} are built")
     try:
         target = getattr(import_module(module_name), class_name)
     except (ImportError, AttributeError):
         raise InputError(f"{key}.{TARGET}={path}: there is no such class") from None
-    if not (inspect.isclass(target) and target.__module__.startswith("asr.")):
-        raise InputError(f"{key}.{TARGET}={path}: not a class of asr")
+    if not (inspect.isclass(target) and target.__module__.startswith(f"{package}.")):
+        raise InputError(f"{key}.{TARGET}={path}: not a class of {package}")
     return target
 
 
@@ -75,10 +79,18 @@ def build_model(config: Mapping[str, Any], vocab_size: int) -> AsrModel:
     Raises:
         InputError: see `build`.
     """
+    check_groups(config, "features", "encoder", "reuse", "head")
     frontend = build_frontend(config)
     encoder = build_encoder(config, frontend.num_mel_bins)
     head: CtcHead = build(config["head"], "head", d_model=encoder.d_model, vocab_size=vocab_size)
     return AsrModel(frontend=frontend, encoder=encoder, head=head)
+
+
+def check_groups(config: Mapping[str, Any], *groups: str) -> None:
+    """Raise InputError for a group that is missing or holds no keys."""
+    for group in groups:
+        if not isinstance(config.get(group), Mapping):
+            raise InputError(f"config {group}: missing, or not a group of keys")
 
 
 def build_frontend(config: Mapping[str, Any]) -> Frontend:
@@ -87,7 +99,7 @@ def build_frontend(config: Mapping[str, Any]) -> Frontend:
         name: build(part, f"features.{name}") for name, part in config["features"].items() if part
     }
     unknown = set(parts) - set(inspect.signature(Frontend).parameters)
-    if unknown or "fbank" not in parts:
+    if unknown or not isinstance(parts.get("fbank"), LogMel):
         raise InputError(
             f"features: {', '.join(parts)}; allowed: fbank (needed), normalize, specaugment, speed"
         )
@@ -96,6 +108,7 @@ def build_frontend(config: Mapping[str, Any]) -> Frontend:
 
 def build_encoder(config: Mapping[str, Any], num_mel_bins: int = 80) -> Encoder:
     """Encoder from the groups ``encoder`` and ``reuse``."""
+    check_groups(config, "encoder", "reuse")
     reuse = build(config["reuse"], "reuse")
     encoder: Encoder = build(config["encoder"], "encoder", reuse=reuse, num_mel_bins=num_mel_bins)
     return encoder

@@ -32,7 +32,7 @@ def initialise(model: nn.Module, weights: Mapping[str, Tensor]) -> Initialised:
         for name, tensor in weights.items()
         if name in own and own[name].shape == tensor.shape
     }
-    if not copied:
+    if not any(tensor.dim() > 1 for tensor in copied.values()):  # counters fit in any model
         raise InputError(
             "init: no tensor of that model fits; encoder and head must have the same dimensions"
         )

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from asr.model.asr_model import AsrModel
-from asr.model.build import build, build_model
+from asr.model.build import build, build_model, check_groups
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 from asr.types import InputError
@@ -70,6 +70,7 @@ def load_package(folder: Path, device: torch.device | str = "cpu") -> ModelPacka
     """
     check_files(folder)
     config = read_config(folder / CONFIG)
+    check_groups(config, "text")
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     model = build_model(config, vocab_size=tokenizer.vocab_size)
     load_weights(model, folder / WEIGHTS)
@@ -78,7 +79,7 @@ def load_package(folder: Path, device: torch.device | str = "cpu") -> ModelPacka
         config=config,
         model=model.to(device).eval(),
         tokenizer=tokenizer,
-        normalizer=build(config["text"]["normalize"], "text.normalize"),
+        normalizer=build(config["text"].get("normalize"), "text.normalize"),
     )
 
 
@@ -101,7 +102,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON config ({error})") from None
     missing = [group for group in GROUPS if not isinstance(config, dict) or group not in config]
     if missing:

@@ -8,12 +8,13 @@ Shape legend: B batch, T frames, F frequency bins, C channels, D model width.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from asr.nn.masking import padding_mask
+from asr.types import InputError
 
 SubsamplingKind = Literal["conv4", "separable8"]
 
@@ -30,6 +31,10 @@ class ConvSubsampling(nn.Module):
         self, *, kind: SubsamplingKind, num_mel_bins: int, channels: int, d_model: int
     ) -> None:
         super().__init__()
+        if kind not in get_args(SubsamplingKind):
+            raise InputError(
+                f"encoder.subsampling={kind!r}: allowed: {', '.join(get_args(SubsamplingKind))}"
+            )
         stages: list[nn.Module] = [strided(1, channels)]
         if kind == "conv4":
             stages += [strided(channels, channels)]

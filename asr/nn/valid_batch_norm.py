@@ -18,10 +18,17 @@ class ValidBatchNorm(nn.BatchNorm1d):
     def forward(self, x_BTD: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Normalised frames (B, T, D); padding comes out as zero."""
         if padding_mask is None:
-            return super().forward(x_BTD.flatten(0, 1)).view_as(x_BTD)
+            return self._normalise(x_BTD.flatten(0, 1)).view_as(x_BTD)
         valid = ~padding_mask
-        normalised_SD = super().forward(x_BTD[valid])
+        normalised_SD = self._normalise(x_BTD[valid])
         return x_BTD.new_zeros(x_BTD.shape).masked_scatter(valid.unsqueeze(-1), normalised_SD)
+
+    def _normalise(self, frames_SD: Tensor) -> Tensor:
+        """BatchNorm; a single frame has no variance and is normalised by the running statistics."""
+        if self.training and len(frames_SD) == 1:
+            scale_D, shift_D = self.as_affine()
+            return frames_SD * scale_D + shift_D
+        return super().forward(frames_SD)
 
     def as_affine(self) -> tuple[Tensor, Tensor]:
         """Scale and shift (D,) that equal this module in inference."""
