@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from asr.cli.run_folder import lookup
+from asr.cli.suggest import did_you_mean
 from asr.data.splits import Splits
 from asr.model.asr_model import AsrModel
-from asr.model.build import TARGET, build, build_encoder, build_frontend
+from asr.model.build import build, build_encoder, build_frontend
 from asr.types import InputError
 
 TO_TIME = ("features.fbank", "encoder", "reuse", "metrics.latency")
@@ -20,6 +22,7 @@ TO_TRAIN = (
     *("text.normalize", "text.tokenizer", "data.dataset", "data.batching", "data.loader"),
     *("head", "decode", "train.optim", "train.trainer", "train.averaging", "seed", "splits"),
 )
+PLACES = {"folder": "folder of manifests", "train": "split"}
 
 
 def check_keys_for(what: str, keys: Sequence[str], config: Mapping[str, Any], recipe: Path) -> None:
@@ -62,15 +65,20 @@ def read_splits(config: Mapping[str, Any]) -> Splits:
         InputError: an unknown or missing key, or a split without a manifest.
     """
     given = config["splits"]
+    keys = [field.name for field in fields(Splits)]
     if not isinstance(given, Mapping):
-        raise InputError(f"splits={given}: allowed: a section with folder, train, dev and test")
-    test = given.get("test") or []
-    splits: Splits = build(
-        {
-            TARGET: "asr.data.splits.Splits",
-            **given,
-            "test": [test] if isinstance(test, str) else test,
-        },
-        "splits",
+        raise InputError(f"splits={given}: allowed: a section with {', '.join(keys)}")
+    for key in given:
+        if key not in keys:
+            hint = did_you_mean(key, keys) or f"; allowed: {', '.join(keys)}"
+            raise InputError(f"unknown key splits.{key}{hint}")
+    for key in ("folder", "train"):
+        if not isinstance(given.get(key), str):
+            raise InputError(f"splits.{key} must be set to the name of a {PLACES[key]}")
+    test = given.get("test") or ()
+    return Splits(
+        folder=given["folder"],
+        train=given["train"],
+        dev=given.get("dev"),
+        test=(test,) if isinstance(test, str) else tuple(map(str, test)),
     )
-    return splits

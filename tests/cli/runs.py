@@ -37,6 +37,7 @@ defaults:
 
 name: tones
 seed: 0
+init: null
 
 splits:
   folder: {folder}
