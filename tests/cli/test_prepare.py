@@ -85,18 +85,8 @@ def test_a_table_with_audio_of_any_format(asr: Command, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("espeakng_loader") is None, reason="needs the synthetic extra")
 def test_a_small_synthetic_corpus(tmp_path: Path) -> None:
-    words = [
-        "prepare",
-        "synthetic",
-        "--num-train",
-        "6",
-        "--num-dev",
-        "2",
-        "--num-test",
-        "2",
-        "--jobs",
-        "1",
-    ]
+    counts = ("--num-train", "6", "--num-dev", "2", "--num-test", "2")
+    words = ["prepare", "synthetic", *counts, "--jobs", "1"]
     done = asr_process(words, tmp_path)
     assert (done.code, done.out) == (0, "")
     folder = tmp_path / "data" / "synthetic"
