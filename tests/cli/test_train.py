@@ -168,11 +168,8 @@ def test_an_interrupted_run_is_usable_and_goes_on(asr: Command, folder: Path) ->
 
     config = folder / "cut" / "config.yaml"  # a nearer end, as if it had been so from the start
     begun = config.read_text()
-    assert "max_steps: 100000
-" in begun
-    config.write_text(begun.replace("max_steps: 100000
-", f"max_steps: {num_steps + 5}
-"))
+    assert "max_steps: 100000\n" in begun
+    config.write_text(begun.replace("max_steps: 100000\n", f"max_steps: {num_steps + 5}\n"))
     words[2] = f"train.trainer.max_steps={num_steps + 5}"
     done = asr(*words, "--resume")
     assert done.code == 0, done.err
@@ -183,7 +180,8 @@ def test_an_interrupted_run_is_usable_and_goes_on(asr: Command, folder: Path) ->
 
 
 def test_an_interruption_before_training_is_quiet(folder: Path) -> None:
-    code, err = interrupt(["train", "tones.yaml", "--run-dir", "early"], folder, after="run folder ")
+    words = ["train", "tones.yaml", "--run-dir", "early"]
+    code, err = interrupt(words, folder, after="run folder ")
     assert code == 130
     assert "Traceback" not in err
 

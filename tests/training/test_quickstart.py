@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from asr.report.hypotheses import read_hypotheses
-from tests.cli.runs import REPO, Outcome, asr_process
+from tests.cli.runs import REPO, asr_process
 
 WER_BOUND = 40.0
 NUM_STEPS = 300
@@ -35,27 +35,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def compare(folder: Path, *overrides: str) -> Outcome:
-    return asr_process(
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> dict[str, dict[str, Any]]:
+    """The rows of both schedules, trained one after the other."""
+    done = asr_process(
         [
-            *("compare", RECIPE, "reuse=none,probs"),
-            "splits.test=[train]",
+            *("compare", RECIPE, "reuse=none,probs", "splits.test=[train]"),
+            *(f"train.trainer.max_steps={NUM_STEPS}", "train.trainer.num_threads=1"),
             *("metrics.latency.lengths_s=[1]", "metrics.latency.repeats=1"),
-            *("train.trainer.num_threads=1", *overrides, "--jobs", "1", "--json", "rows.json"),
+            *("--jobs", "1", "--json", "-"),
         ],
         folder,
     )
-
-
-def rows(folder: Path) -> dict[str, dict[str, Any]]:
-    return {row["run"]: row for row in json.loads((folder / "rows.json").read_text())}
-
-
-@pytest.fixture(scope="module")
-def trained(folder: Path) -> dict[str, dict[str, Any]]:
-    done = compare(folder, f"train.trainer.max_steps={NUM_STEPS}")
     assert done.code == 0, done.err
-    return rows(folder)
+    return {row["run"]: row for row in json.loads(done.out)}
 
 
 @pytest.mark.parametrize("reuse", ["none", "probs"])
