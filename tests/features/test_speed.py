@@ -52,6 +52,10 @@ def test_a_seed_fixes_the_factors() -> None:
     assert set(lengths()) == {11000, 9900, 9000}
 
 
+def test_leaves_nothing_in_a_saved_model() -> None:
+    assert not SpeedPerturb(factors=[0.9, 1.1]).state_dict()
+
+
 @pytest.mark.parametrize("factors", [[], [0.0], [1.0, -1.1]])
 def test_factors_that_cannot_be_are_refused(factors: list[float]) -> None:
     with pytest.raises(InputError, match=r"features\.speed\.factors"):
