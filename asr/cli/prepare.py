@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "between splits. Needs `pip install 'encore-asr[synthetic]'`.",
     )
     synthetic.add_argument("--out", type=Path, default=Path("data/synthetic"), metavar="DIR")
+    synthetic.add_argument(
+        "--sentences", type=Path, metavar="FILE", help="speak these, one a line, in every split"
+    )
     synthetic.add_argument("--num-train", type=int, default=3600, metavar="N")
     synthetic.add_argument("--num-dev", type=int, default=300, metavar="N")
     synthetic.add_argument("--num-test", type=int, default=300, metavar="N")
@@ -73,5 +76,6 @@ def run(args: argparse.Namespace) -> int:
         num_test=args.num_test,
         seed=args.seed,
         num_jobs=args.jobs,
+        sentences=args.sentences,
     )
     return 0

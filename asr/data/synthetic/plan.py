@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from asr.data.synthetic.grammar import make_phrase, make_sentence
@@ -36,18 +36,23 @@ class Shard:
     lines: tuple[Line, ...]
 
 
-def make_plan(counts: Mapping[str, int], seed: int) -> list[Shard]:
+def make_plan(
+    counts: Mapping[str, int], seed: int, sentences: Sequence[str] | None = None
+) -> list[Shard]:
     """Shards of all splits of ``counts`` (split -> number of utterances).
 
-    Held-out sentences are drawn first and distinct; a training sentence equal to one of them is
+    With ``sentences`` every split draws from them, evenly and in random order, and only the voices
+    are disjoint. Without, the grammar speaks: held-out sentences are drawn first and distinct; a training sentence equal to one of them is
     drawn again. Training phrases (one to five words) may repeat, and are never a held-out sentence.
     """
     held_out: set[str] = set()
     lines: dict[str, tuple[Line, ...]] = {}
     for split in sorted(counts, key=lambda name: name == "train"):  # train last
         rng = random.Random(f"{seed}/{split}")
+        dealt = None if sentences is None else _deal(sentences, counts[split], seed, split)
         lines[split] = tuple(
-            _draw_line(split, index, held_out, rng) for index in range(counts[split])
+            _draw_line(split, index, held_out, rng, None if dealt is None else dealt[index])
+            for index in range(counts[split])
         )
     return [
         Shard(split, f"{start // SHARD_SIZE:03d}", lines[split][start : start + SHARD_SIZE])
@@ -56,12 +61,27 @@ def make_plan(counts: Mapping[str, int], seed: int) -> list[Shard]:
     ]
 
 
-def _draw_line(split: str, index: int, held_out: set[str], rng: random.Random) -> Line:
+def _draw_line(
+    split: str, index: int, held_out: set[str], rng: random.Random, text: str | None
+) -> Line:
     voice = draw_voice(split, rng)
+    if text is None:
+        text = _draw_text(split, held_out, rng)
+    return Line(f"{split}-{index:05d}", text, voice, seed=rng.getrandbits(31))
+
+
+def _draw_text(split: str, held_out: set[str], rng: random.Random) -> str:
     make_text = make_phrase if split == "train" and rng.random() < PHRASE_SHARE else make_sentence
     text = make_text(rng)
     while text in held_out:
         text = make_text(rng)
     if split != "train":
         held_out.add(text)
-    return Line(f"{split}-{index:05d}", text, voice, seed=rng.getrandbits(31))
+    return text
+
+
+def _deal(sentences: Sequence[str], count: int, seed: int, split: str) -> list[str]:
+    """Every sentence as often as any other, in random order."""
+    dealt = [sentences[index % len(sentences)] for index in range(count)]
+    random.Random(f"{seed}/{split}/order").shuffle(dealt)
+    return dealt

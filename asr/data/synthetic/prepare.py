@@ -38,17 +38,19 @@ def prepare_synthetic(
     num_test: int = 300,
     seed: int = 2024,
     num_jobs: int = 2,
+    sentences: str | Path | None = None,
     report: Callable[[str], None] = print_progress,
 ) -> PrepareSummary:
     """Speak ``train``, ``dev``, ``test`` and ``test-accents`` (``num_test`` each of the last two).
 
     ``dev`` has the voices of ``train``; ``test`` has voices, ``test-accents`` also accents, that
-    are not in ``train``; no sentence of a held-out split is in another split. Transcripts are upper
-    case. The same counts and seed give the same bytes, whatever ``num_jobs``. A complete folder
+    are not in ``train``; no sentence of a held-out split is in another split. ``sentences`` names a
+    text file, one sentence a line, to be spoken instead, the same in every split. Transcripts are
+    upper case. The same counts and seed give the same bytes, whatever ``num_jobs``. A complete folder
     is verified and left as it is; an incomplete one is completed shard by shard.
 
-    Raises ``InputError`` when the synthesiser is not installed, a number is out of range, or
-    ``out`` holds something else.
+    Raises ``InputError`` when the synthesiser is not installed, a number is out of range, there is
+    no sentence in the file, or ``out`` holds something else.
     """
     out = Path(out)
     counts = {"train": num_train, "dev": num_dev, "test": num_test, "test-accents": num_test}
@@ -59,8 +61,11 @@ def prepare_synthetic(
         "seed": seed,
         "num_utterances": counts,
     }
+    own = None if sentences is None else _read_sentences(Path(sentences))
+    if own is not None:
+        settings["sentences"] = own
     _check_folder(out, settings)
-    plan = make_plan(counts, seed)
+    plan = make_plan(counts, seed, own)
     missing = [shard for shard in plan if _read_lengths(out, shard) is None]
     summary = read_summary(out)
     if summary is not None and not missing:
@@ -85,6 +90,17 @@ def _check_numbers(counts: dict[str, int], num_jobs: int) -> None:
             raise InputError(f"{key} is {count}; allowed are 1 to 100,000 utterances")
     if num_jobs < 1:
         raise InputError(f"num_jobs is {num_jobs}; at least 1 is needed")
+
+
+def _read_sentences(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable text file of sentences") from error
+    sentences = [" ".join(line.split()).lower() for line in lines if line.strip()]
+    if not any(character.isalnum() for sentence in sentences for character in sentence):
+        raise InputError(f"{path}: no sentences; one a line is expected")
+    return sentences
 
 
 def _check_folder(out: Path, settings: dict[str, Any]) -> None:
