@@ -45,7 +45,7 @@ def test_a_relative_folder_starts_where_the_user_is(
 )
 def test_a_split_without_a_manifest_is_named(folder: Path, names: dict[str, str]) -> None:
     with pytest.raises(InputError, match=r"splits: no manifest .*trian\.jsonl\.gz; `asr prepare`"):
-        Splits(folder=str(folder), **names)  # type: ignore[arg-type]  # any of the three
+        Splits(folder=str(folder), **names)
 
 
 def test_a_folder_in_the_place_of_a_manifest_is_none(folder: Path) -> None:

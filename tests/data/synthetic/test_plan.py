@@ -57,3 +57,18 @@ def test_training_has_short_phrases() -> None:
     short = sum(len(text.split()) <= 4 for text in train) / len(train)
     assert 0.15 < short < 0.3
     assert all(len(text.split()) >= 5 for text in texts[COUNTS["train"] :])
+
+
+def test_own_sentences_are_dealt_evenly_to_disjoint_voices() -> None:
+    plan = by_split(make_plan(COUNTS, 1, ["yes", "no", "maybe so"]))
+    for split, shards in plan.items():
+        texts = [line.text for shard in shards for line in shard.lines]
+        counts = {text: texts.count(text) for text in ("yes", "no", "maybe so")}
+        assert sum(counts.values()) == COUNTS[split]
+        assert max(counts.values()) - min(counts.values()) <= 1
+        assert texts[:3] != ["yes", "no", "maybe so"] or texts[3:6] != ["yes", "no", "maybe so"]
+    voices = {
+        split: {line.voice.name for shard in shards for line in shard.lines}
+        for split, shards in plan.items()
+    }
+    assert not voices["train"] & voices["test"]

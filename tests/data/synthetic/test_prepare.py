@@ -168,3 +168,32 @@ def test_a_worker_loads_neither_torch_nor_lhotse() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("content", ["", " \n\n", "?!\n"])
+def test_a_file_without_sentences_is_refused(tmp_path: Path, content: str) -> None:
+    sentences = tmp_path / "mine.txt"
+    sentences.write_text(content)
+    with pytest.raises(InputError, match="mine.txt: no sentences"):
+        prepare_synthetic(tmp_path / "out", sentences=sentences)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_of_sentences_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="mine.txt: not a readable text file"):
+        prepare_synthetic(tmp_path / "out", sentences=tmp_path / "mine.txt")
+
+
+@needs_espeak
+def test_own_sentences_are_spoken(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("hello  there\n\nGood-bye\n")
+    prepare_synthetic(
+        tmp_path / "out",
+        num_train=4,
+        num_dev=2,
+        num_test=2,
+        sentences=tmp_path / "mine.txt",
+        report=lambda _: None,
+    )
+    texts = [transcript(cut) for cut in read_manifest(tmp_path / "out" / "train.jsonl.gz")]
+    assert sorted(texts) == ["GOOD-BYE", "GOOD-BYE", "HELLO THERE", "HELLO THERE"]
