@@ -174,13 +174,13 @@ def test_a_worker_loads_neither_torch_nor_lhotse() -> None:
 def test_a_file_without_sentences_is_refused(tmp_path: Path, content: str) -> None:
     sentences = tmp_path / "mine.txt"
     sentences.write_text(content)
-    with pytest.raises(InputError, match="mine.txt: no sentences"):
+    with pytest.raises(InputError, match=r"mine\.txt: no sentences"):
         prepare_synthetic(tmp_path / "out", sentences=sentences)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_file_of_sentences_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="mine.txt: not a readable text file"):
+    with pytest.raises(InputError, match=r"mine\.txt: not a readable text file"):
         prepare_synthetic(tmp_path / "out", sentences=tmp_path / "mine.txt")
 
 
