@@ -117,7 +117,8 @@ def test_without_lengths_nothing_is_timed(asr: Command, model: Path, data: Path)
 
 
 def test_stdout_of_the_process_is_json_alone(model: Path, data: Path) -> None:
-    words = ["evaluate", "--model", model, "--data", "other.jsonl.gz", "--lengths", "--json", "-"]
+    words: list[str | Path] = ["evaluate", "--model", model, "--data", "other.jsonl.gz"]
+    words += ["--lengths", "--json", "-"]
     done = asr_process(words, data)
     assert done.code == 0, done.err
     assert row_of(done.out)["wer"]["other"]["words"] == 2

@@ -72,7 +72,7 @@ def test_a_bad_file_does_not_stop_the_others(asr: Command, model: Path, tmp_path
 
 def test_long_audio_is_cut_as_asked(asr: Command, model: Path, tmp_path: Path) -> None:
     path = write_noise(tmp_path / "a.wav", 12.0)
-    words = ["transcribe", path, "--model", model, "--format", "json"]
+    words: list[str | Path] = ["transcribe", path, "--model", model, "--format", "json"]
     whole = json.loads(asr(*words).out)
     cut = json.loads(asr(*words, "--chunk", "3", "--overlap", "0.5").out)
     assert whole["duration_s"] == cut["duration_s"] == 12.0
