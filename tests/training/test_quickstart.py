@@ -16,8 +16,8 @@ import pytest
 from asr.report.hypotheses import read_hypotheses
 from tests.cli.runs import REPO, asr_process
 
-WER_BOUND = 40.0
-NUM_STEPS = 300
+WER_BOUND = 20.0
+NUM_STEPS = 400
 RECIPE = REPO / "recipes" / "quickstart.yaml"
 
 pytestmark = [
