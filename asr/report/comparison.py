@@ -42,7 +42,7 @@ def compare(
     if unlike and not allow_unlike:
         raise InputError(
             f"these runs cannot be compared, {' | '.join(unlike)}; "
-            "allow_unlike=true prints the table with a warning"
+            "--allow-unlike prints the table with a warning"
         )
     rows = [to_row(record) for record in records]
     columns = [
