@@ -12,6 +12,7 @@ Shape legend: B batch, T frames, D model width, H heads.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -49,7 +50,7 @@ class AttentionCarry:
     contexts: tuple[Tensor, ...] = ()
 
 
-class LayerAttention(nn.Module):
+class LayerAttention(nn.Module, ABC):
     """Attention of one layer; called with the normalised input of the layer.
 
     ``reads_input`` is False where the role needs no input, and so no normalisation of it.
@@ -57,11 +58,11 @@ class LayerAttention(nn.Module):
 
     reads_input: ClassVar[bool] = True
 
+    @abstractmethod
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and the carry for the next layer."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,8 @@ class LowRankCorrection(nn.Module):
         """The scores plus the low-rank ones of this layer's input."""
         q_BHTR = split_heads(self.narrow_query(x_BTD), self.num_heads) * self.rank**-0.5
         k_BHTR = split_heads(self.narrow_key(x_BTD), self.num_heads)
-        return scores_BHTT + q_BHTR @ k_BHTR.transpose(-1, -2)
+        low_rank_BHTT: Tensor = q_BHTR @ k_BHTR.transpose(-1, -2)
+        return scores_BHTT + low_rank_BHTT
 
 
 class NoCorrection(nn.Module):
@@ -102,7 +103,7 @@ class FollowScores(LayerAttention):
         """Output (B, T, D) and a carry with the corrected scores."""
         assert carry is not None
         assert carry.scores_BHTT is not None
-        scores_BHTT = self.correction(carry.scores_BHTT, x_BTD)
+        scores_BHTT: Tensor = self.correction(carry.scores_BHTT, x_BTD)
         probs_BHTT = softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
         return self.mix(x_BTD, probs_BHTT), AttentionCarry(scores_BHTT=scores_BHTT)
 
@@ -139,7 +140,7 @@ class ReuseScores(Grouping):
             return LeadScores(parts.scores(), parts.mix())
         return FollowScores(self._make_correction(parts), parts.mix())
 
-    def _make_correction(self, parts: AttentionParts) -> LayerAttention:
+    def _make_correction(self, parts: AttentionParts) -> nn.Module:
         if self.correction == "diagonal":
             return DiagonalCorrection(num_heads=parts.num_heads, bandwidth=self.bandwidth)
         if self.correction == "low_rank":
