@@ -8,13 +8,19 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from asr.features.fbank import LogMel
+from asr.features.noise import WhiteNoise
 from asr.features.normalize import UtteranceNorm
+from asr.features.silence import RandomSilence
 from asr.features.specaugment import SpecAugment
 from asr.features.speed import SpeedPerturb
 
 
 class Frontend(nn.Module):
-    """Log-mel features, then normalisation; in training between speed change and SpecAugment."""
+    """Log-mel features, then normalisation.
+
+    In training the waveforms first change speed, get silence and noise, in this order, and
+    SpecAugment comes last.
+    """
 
     def __init__(
         self,
@@ -23,9 +29,13 @@ class Frontend(nn.Module):
         normalize: UtteranceNorm | None = None,
         specaugment: SpecAugment | None = None,
         speed: SpeedPerturb | None = None,
+        silence: RandomSilence | None = None,
+        noise: WhiteNoise | None = None,
     ) -> None:
         super().__init__()
-        self.speed = speed
+        self.augmentations = nn.ModuleList(
+            part for part in (speed, silence, noise) if part is not None
+        )
         self.fbank = fbank
         self.normalize = normalize
         self.specaugment = specaugment
@@ -35,8 +45,8 @@ class Frontend(nn.Module):
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) float32 and frames of each utterance; padding is zero."""
-        if self.speed is not None:
-            waveforms_BN, lengths_B = self.speed(waveforms_BN, lengths_B)
+        for augment in self.augmentations:
+            waveforms_BN, lengths_B = augment(waveforms_BN, lengths_B)
         features_BTF, lengths_B = self.fbank(waveforms_BN, lengths_B)
         if self.normalize is not None:
             features_BTF = self.normalize(features_BTF, lengths_B)

@@ -98,10 +98,11 @@ def build_frontend(config: Mapping[str, Any]) -> Frontend:
     parts = {
         name: build(part, f"features.{name}") for name, part in config["features"].items() if part
     }
-    unknown = set(parts) - set(inspect.signature(Frontend).parameters)
+    known = list(inspect.signature(Frontend).parameters)
+    unknown = set(parts) - set(known)
     if unknown or not isinstance(parts.get("fbank"), LogMel):
         raise InputError(
-            f"features: {', '.join(parts)}; allowed: fbank (needed), normalize, specaugment, speed"
+            f"features: {', '.join(parts)}; allowed: {', '.join(known)}, and fbank is needed"
         )
     return Frontend(**parts)
 

@@ -1,0 +1,45 @@
+"""Random silence around the words: training for recordings that are cut less tightly.
+
+Shape legend: B batch, N samples.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from asr.types import InputError
+
+
+class RandomSilence(nn.Module):
+    """Zeros around every utterance: 0 to ``max_lead_s`` seconds before, 0 to ``max_tail_s`` after.
+
+    Training only. Draws from the generator of the waveforms' device.
+    """
+
+    def __init__(
+        self, *, max_lead_s: float, max_tail_s: float, sample_rate_hz: int = 16000
+    ) -> None:
+        super().__init__()
+        if max_lead_s < 0 or max_tail_s < 0:
+            raise InputError(
+                f"features.silence.max_lead_s, max_tail_s: {max_lead_s:g}, {max_tail_s:g} "
+                "must be 0 or more"
+            )
+        self.max_lead = round(max_lead_s * sample_rate_hz)
+        self.max_tail = round(max_tail_s * sample_rate_hz)
+
+    def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Longer waveforms (B, N') and their lengths in samples; unchanged outside training."""
+        if not self.training:
+            return waveforms_BN, lengths_B
+        batch, num_samples = waveforms_BN.shape
+        lead_B, tail_B = (
+            (torch.rand(batch, device=waveforms_BN.device) * (most + 1)).long().clamp_max(most)
+            for most in (self.max_lead, self.max_tail)
+        )
+        total = num_samples + int((lead_B + tail_B).max())
+        source_BN = torch.arange(total, device=waveforms_BN.device) - lead_B.unsqueeze(1)
+        inside_BN = (source_BN >= 0) & (source_BN < num_samples)
+        moved_BN = waveforms_BN.gather(1, source_BN.clamp(0, num_samples - 1))
+        return moved_BN * inside_BN, lengths_B + lead_B + tail_B

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr.report.record import RunRecord
+
+from .runs import Command, Outcome, asr_process, files_in, write_corpus, write_recipe
+
+WORDS = ("compare", "tones.yaml", "reuse=none,probs", "encoder.num_layers=4")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tones")
+    write_recipe(folder / "tones.yaml", write_corpus(folder / "corpus", num_train=8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compared(folder: Path) -> Outcome:
+    """Two runs trained and compared by the command."""
+    return asr_process([*WORDS, "--jobs", "1", "--out", "first", "--json", "-"], folder)
+
+
+@pytest.fixture
+def asr(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    monkeypatch.chdir(folder)
+    return Command(capsys)
+
+
+def runs(folder: Path) -> dict[str, Path]:
+    """Run folders by their reuse method."""
+    return {path.name.partition("-")[0]: path for path in (folder / "runs" / "tones").iterdir()}
+
+
+def rows(outcome: Outcome) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(outcome.out)
+    return found
+
+
+def test_both_are_trained_each_in_a_process(compared: Outcome, folder: Path) -> None:
+    assert compared.code == 0, compared.err
+    assert re.findall(r"^(\w+): runs\S+, to train$", compared.err, re.MULTILINE) == [
+        *("none", "probs")
+    ]
+    assert runs(folder).keys() == {"none", "probs"}
+    for name, path in runs(folder).items():
+        assert f"[{name}] step " in compared.err
+        assert "step " in (path / "train.log").read_text()
+        record = RunRecord.load(path)
+        assert record.training is not None
+        assert record.training.num_steps == 12
+        assert (record.run, record.reuse) == (name, name)
+        assert record.command == f"asr {' '.join(WORDS)}"
+
+
+def test_a_row_each_with_what_the_design_asks_for(compared: Outcome) -> None:
+    none, probs = rows(compared)
+    assert (none["run"], none["schedule"]) == ("none", "A x4")
+    assert (probs["run"], probs["schedule"]) == ("probs", "LFFF")
+    assert probs["num_params"] < none["num_params"]
+    assert probs["macs"]["1"] < none["macs"]["1"]
+    for row in (none, probs):
+        assert row["wer"]["test"]["words"] == 13
+        assert row["train_s"] > 0
+        for baseline in ("fused", "explicit"):
+            assert row["speedup_vs_none"][baseline].keys() == {"0.5", "1"}
+
+
+def test_the_table_shows_wer_beside_speed_and_the_difference(
+    compared: Outcome, folder: Path
+) -> None:
+    table = (folder / "first" / "table.md").read_text()
+    for column in ("WER % test", "1 s: ms (p90)", "1 s: vs fused", "1 s: vs explicit", "training"):
+        assert column in table
+    assert re.search(r"test: probs minus none is [+-]\d+\.\d\d WER points, 95% interval", table)
+    assert table.splitlines()[2].startswith("| none |")
+    assert table.splitlines()[3].startswith("| probs |")
+
+
+def test_a_second_time_nothing_is_trained(asr: Command, compared: Outcome, folder: Path) -> None:
+    weights = {name: files_in(path / "model") for name, path in runs(folder).items()}
+    done = asr(*WORDS, "metrics.latency.repeats=1", "--json", "-")
+    assert done.code == 0
+    assert done.err.count("trained already") == 2
+    assert "step " not in done.err
+    for before, after in zip(rows(compared), rows(done), strict=True):
+        for key in ("run", "schedule", "num_params", "macs", "wer", "train_s"):
+            assert before[key] == after[key]
+    for name, path in runs(folder).items():
+        after_weights = files_in(path / "model")
+        assert after_weights["model.safetensors"] == weights[name]["model.safetensors"]
+
+
+def test_only_what_is_missing_is_trained(asr: Command, compared: Outcome, folder: Path) -> None:
+    done = asr(*WORDS, "seed=0,1", "--jobs", "2", "--json", "-")
+    assert done.code == 0, done.err
+    assert [row["run"] for row in rows(done)] == [
+        *("none-seed0", "none-seed1", "probs-seed0", "probs-seed1")
+    ]
+    assert done.err.count("trained already") == 2
+    assert done.err.count("to train") == 2
+    assert len(list((folder / "runs" / "tones").iterdir())) == 4
+
+
+def test_a_run_that_fails_is_named_with_its_log(asr: Command, folder: Path) -> None:
+    done = asr("compare", "tones.yaml", "text.tokenizer.vocab_size=3,20", "--jobs", "1")
+    assert done.code == 2
+    assert "text.tokenizer.vocab_size: 3 is too small" in done.err
+    last = done.err.splitlines()[-1]
+    assert last.startswith("asr compare: error: training of vocab_size3 did not finish; see runs/")
+    log = folder / last.rpartition("see ")[2]
+    assert "too small" in log.read_text()

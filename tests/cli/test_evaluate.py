@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr.data.manifest import Utterance, write_manifest
+from asr.report.hypotheses import read_hypotheses
+from tests.decode.package import save_tiny_package, write_noise
+
+from .runs import SAMPLE_RATE_HZ, Command, asr_process
+
+REFS = ("a cat", "the dog sat on the mat", "it's a dog")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_package(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifests test and other; the audio is noise, for the model is random anyway."""
+    folder = tmp_path_factory.mktemp("data")
+    for split, refs in (("test", REFS), ("other", REFS[:1])):
+        utterances = [
+            Utterance(
+                f"{split}-{index}",
+                write_noise(folder / f"{split}-{index}.wav", 0.5 + index),
+                *(0.0, 0.5 + index, SAMPLE_RATE_HZ, 1, ref.upper(), None),
+            )
+            for index, ref in enumerate(refs)
+        ]
+        write_manifest(utterances, folder / f"{split}.jsonl.gz")
+    return folder
+
+
+@pytest.fixture
+def asr(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+def row_of(text: str) -> dict[str, Any]:
+    (row,) = json.loads(text)
+    assert isinstance(row, dict)
+    return row
+
+
+def test_wer_with_its_counts_and_interval(asr: Command, model: Path, data: Path) -> None:
+    done = asr(
+        *("evaluate", "--model", model, "--data", data / "test.jsonl.gz", "--json", "-"),
+        *("--lengths", "0.5", "1", "--repeats", "1"),
+    )
+    assert done.code == 0
+    row = row_of(done.out)  # and nothing else on stdout
+    wer = row["wer"]["test"]
+    assert wer.keys() == {"wer", "low", "high", "sub", "del", "ins", "words"}
+    assert wer["words"] == 11
+    assert wer["wer"] == pytest.approx(100 * (wer["sub"] + wer["del"] + wer["ins"]) / 11)
+    assert wer["low"] <= wer["wer"] <= wer["high"]
+    assert row["latency_ms"].keys() == row["macs"].keys() == {"0.5", "1"}
+    assert row["speedup_vs_none"]["fused"].keys() == {"0.5", "1"}
+    assert row["reuse"] == "probs"
+    assert row["schedule"] == "LF x2"
+    line = (
+        f"test: WER {wer['wer']:.2f} % [{wer['low']:.2f}, {wer['high']:.2f}], "
+        f"{wer['sub']} substitutions, {wer['del']} deletions, {wer['ins']} insertions "
+        "in 11 words of 3 utterances\n"
+    )
+    assert line in done.err
+
+
+def test_alignments_are_kept(asr: Command, model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    paths = [data / "test.jsonl.gz", data / "other.jsonl.gz"]
+    done = asr("evaluate", "--model", model, "--data", *paths, "--lengths", "--out", out)
+    assert done.code == 0
+    assert {path.name for path in out.iterdir()} == {
+        *("test.jsonl", "other.jsonl", "table.md", "table.csv", "rows.json")
+    }
+    wer = row_of((out / "rows.json").read_text())["wer"]
+    assert list(wer) == ["test", "other"]
+    scored = read_hypotheses(out / "test.jsonl")
+    assert [one.ref for one in scored] == list(REFS)
+    for key, sign in (("sub", "sub"), ("del_", "del"), ("ins", "ins")):
+        assert sum(getattr(one, key) for one in scored) == wer["test"][sign]
+        steps = [step for one in scored for step in one.alignment if step.op == sign]
+        assert len(steps) == wer["test"][sign]
+    for one in scored:
+        assert " ".join(step.ref for step in one.alignment if step.ref) == one.ref
+        assert [step.hyp for step in one.alignment if step.hyp] == one.hyp.split()
+
+
+def test_the_hypotheses_are_what_transcribe_prints(
+    asr: Command, model: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ("--lengths", "--out", tmp_path)
+    assert asr("evaluate", "--model", model, "--data", data / "test.jsonl.gz", *words).code == 0
+    scored = read_hypotheses(tmp_path / "test.jsonl")
+    files = [str(one.audio_path) for one in scored]
+    done = asr("transcribe", *files, "--model", model)
+    printed = [line.partition("\t")[2].split() for line in done.out.splitlines()]
+    assert printed == [one.hyp.split() for one in scored]
+
+
+def test_without_lengths_nothing_is_timed(asr: Command, model: Path, data: Path) -> None:
+    done = asr(
+        *("evaluate", "--model", model, "--data", data / "other.jsonl.gz"),
+        *("--json", "-", "--lengths"),
+    )
+    row = row_of(done.out)
+    assert row["latency_ms"] == {}
+    assert row["speedup_vs_none"] == {"fused": {}, "explicit": {}}
+    assert row["wer"]["other"]["words"] == 2
+
+
+def test_stdout_of_the_process_is_json_alone(model: Path, data: Path) -> None:
+    words = ["evaluate", "--model", model, "--data", "other.jsonl.gz", "--lengths", "--json", "-"]
+    done = asr_process(words, data)
+    assert done.code == 0, done.err
+    assert row_of(done.out)["wer"]["other"]["words"] == 2
+    assert "WER % other" in done.err

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from asr.model.package import load_package
+from asr.report.hypotheses import read_hypotheses
+from asr.report.record import RunRecord
+
+from .runs import Command, Outcome, asr_process, environment, files_in, write_corpus, write_recipe
+
+NUM_STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe, its corpus, and a finished run ``run``."""
+    folder = tmp_path_factory.mktemp("tones")
+    write_recipe(folder / "tones.yaml", write_corpus(folder / "corpus"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Outcome:
+    """A whole run in a process of its own."""
+    return asr_process(["train", "tones.yaml", "--run-dir", "run", "--json", "rows.json"], folder)
+
+
+@pytest.fixture
+def asr(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    monkeypatch.chdir(folder)
+    return Command(capsys)
+
+
+def test_a_run_leaves_everything_it_should(trained: Outcome, folder: Path) -> None:
+    assert trained.code == 0, trained.err
+    run = folder / "run"
+    assert {path.name for path in run.iterdir()} == {
+        *("config.yaml", "checkpoints", "logs", "model", "hypotheses", "record.json", "report.md")
+    }
+    assert {path.name for path in (run / "model").iterdir()} == {
+        *("model.safetensors", "config.json", "tokenizer.model", "README.md")
+    }
+    assert {path.name for path in (run / "hypotheses").iterdir()} == {"test.jsonl"}
+    package = load_package(run / "model")
+    assert package.normalizer("low, mid") == "LOW MID"
+    assert package.tokenizer.unknown_characters("LOW MID HIGH") == ""
+
+
+def test_the_record_says_what_was_done(trained: Outcome, folder: Path) -> None:
+    record = RunRecord.load(folder / "run")
+    assert (record.run, record.reuse, record.command) == ("run", "none", "asr train tones.yaml")
+    assert record.training is not None
+    assert record.training.num_steps == NUM_STEPS
+    assert not record.training.interrupted
+    assert 0 < record.training.train_s < 600
+    assert {split: counts.num_utterances for split, counts in record.data.items()} == {
+        "train": 24, "dev": 4, "test": 6
+    }  # fmt: skip
+    assert record.data["train"].num_words == 60
+    assert record.data["train"].hours == pytest.approx(60 * 0.25 / 3600)
+    assert record.config == yaml.safe_load((folder / "run" / "config.yaml").read_text())
+    assert [point.length_s for point in record.latency] == [0.5, 1.0]
+    assert record.wer["test"].words == 13
+    scored = read_hypotheses(folder / "run" / "hypotheses" / "test.jsonl")
+    assert sum(one.errors.sub + one.errors.del_ + one.errors.ins for one in scored) == (
+        record.wer["test"].sub + record.wer["test"].del_ + record.wer["test"].ins
+    )
+    (row,) = json.loads((folder / "rows.json").read_text())
+    assert row["train_s"] == record.training.train_s
+
+
+def test_the_report_is_the_card_of_the_model(trained: Outcome, folder: Path) -> None:
+    report = (folder / "run" / "report.md").read_text()
+    assert report == (folder / "run" / "model" / "README.md").read_text()
+    assert report.startswith("# tones: run\n")
+    assert f"{NUM_STEPS} steps" in report
+    assert "WER % test" in report
+
+
+def test_progress_and_results_do_not_mix(trained: Outcome) -> None:
+    assert "WER % test" in trained.out
+    assert "step " not in trained.out
+    for said in ("run folder run", "24 utterances", "0  alone", "scoring test", "model: run/model"):
+        assert said in trained.err
+
+
+def test_the_model_transcribes_and_evaluates_to_the_same_wer(
+    asr: Command, trained: Outcome, folder: Path
+) -> None:
+    words = ("--data", "corpus/test.jsonl.gz", "--lengths", "--json", "-")
+    done = asr("evaluate", "--model", "run/model", *words)
+    (row,) = json.loads(done.out)
+    assert row["run"] == "run"
+    recorded = RunRecord.load(folder / "run").wer["test"]
+    assert row["wer"]["test"]["wer"] == recorded.wer
+    assert row["wer"]["test"]["low"] == recorded.low
+    done = asr("transcribe", "corpus/audio/test-0.wav", "--model", "run/model")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_finished_run_is_not_trained_over(asr: Command, trained: Outcome, folder: Path) -> None:
+    before = files_in(folder / "run")
+    error = asr("train", "tones.yaml", "--run-dir", "run").error
+    assert "run holds a finished run; --resume shows its result, another --run-dir" in error
+    done = asr("train", "tones.yaml", "--run-dir", "run", "--resume")
+    assert done.code == 0
+    assert done.out.splitlines()[2].split()[:4] == trained.out.splitlines()[2].split()[:4]
+    assert files_in(folder / "run") == before
+
+
+@pytest.mark.parametrize("words", [[], ["--resume"]])
+def test_other_settings_need_another_folder(
+    asr: Command, trained: Outcome, folder: Path, words: list[str]
+) -> None:
+    before = files_in(folder / "run")
+    error = asr("train", "tones.yaml", "encoder.d_model=32", "--run-dir", "run", *words).error
+    assert ("encoder.d_model=16, now 32" in error) == bool(words)
+    assert files_in(folder / "run") == before
+
+
+def test_how_a_run_is_carried_out_may_change(asr: Command, trained: Outcome) -> None:
+    words = ("metrics.latency.repeats=7", "train.trainer.print_every_s=1")
+    assert asr("train", "tones.yaml", *words, "--run-dir", "run", "--resume").code == 0
+
+
+def test_the_default_folder_is_that_of_the_settings(asr: Command, folder: Path) -> None:
+    words = ("train", "tones.yaml", "train.trainer.max_steps=1", "--no-latency")
+    done = asr(*words)
+    assert done.code == 0, done.err
+    (run,) = (folder / "runs" / "tones").iterdir()
+    assert run.name.startswith("none-")
+    assert f"{run.relative_to(folder)} holds a finished run" in asr(*words).error
+    assert asr(*words, "seed=1", "--json", "-").code == 0
+    assert len(list((folder / "runs" / "tones").iterdir())) == 2
+
+
+def test_an_interrupted_run_is_usable_and_goes_on(asr: Command, folder: Path) -> None:
+    many = ["train.trainer.max_steps=100000", "train.optim.warmup_fraction=0.0001"]
+    words = ["train", "tones.yaml", *many, "train.trainer.validate_every_epochs=null"]
+    words += ["train.trainer.validate_every_steps=20", "--run-dir", "cut", "--no-latency"]
+    code, err = interrupt([*words, "train.trainer.print_every_s=0.1"], folder, after="step ")
+    assert code == 130, err
+    assert "interrupted; the model so far is in cut/model, --resume goes on" in err
+    record = RunRecord.load(folder / "cut")
+    assert record.training is not None
+    assert record.training.interrupted
+    num_steps = record.training.num_steps
+    assert 0 < num_steps < 100_000
+    assert "interrupted" in (folder / "cut" / "report.md").read_text()
+    done = asr("transcribe", "corpus/audio/test-0.wav", "--model", "cut/model")
+    assert (done.code, done.err) == (0, "")
+
+    before = files_in(folder / "cut")
+    assert "cut holds a run that has begun; --resume goes on" in asr(*words).error
+    error = asr(*words, "train.optim.peak_lr=0.1", "--resume").error
+    assert "cut was begun with train.optim.peak_lr=0.001, now 0.1" in error
+    assert files_in(folder / "cut") == before
+
+    config = folder / "cut" / "config.yaml"  # a nearer end, as if it had been so from the start
+    begun = config.read_text()
+    assert "max_steps: 100000\n" in begun
+    config.write_text(begun.replace("max_steps: 100000\n", f"max_steps: {num_steps + 5}\n"))
+    words[2] = f"train.trainer.max_steps={num_steps + 5}"
+    done = asr(*words, "--resume")
+    assert done.code == 0, done.err
+    resumed = RunRecord.load(folder / "cut")
+    assert resumed.training is not None
+    assert (resumed.training.num_steps, resumed.training.interrupted) == (num_steps + 5, False)
+    assert resumed.wer["test"].words == 13
+
+
+def test_an_interruption_before_training_is_quiet(folder: Path) -> None:
+    words = ["train", "tones.yaml", "--run-dir", "early"]
+    code, err = interrupt(words, folder, after="run folder ")
+    assert code == 130
+    assert "Traceback" not in err
+
+
+def interrupt(words: list[str], folder: Path, *, after: str) -> tuple[int, str]:
+    """Press Ctrl-C once a line that starts with ``after`` is printed."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "asr", *words],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment() | {"PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stderr is not None
+        seen = ""
+        for line in process.stderr:
+            seen += line
+            if line.startswith(after):
+                break
+        os.kill(process.pid, signal.SIGINT)
+        seen += process.stderr.read()
+    return process.returncode, seen
