@@ -65,6 +65,19 @@ class LayerAttention(nn.Module, ABC):
         """Output (B, T, D) and the carry for the next layer."""
 
 
+def check_frame_rate(num_carried: int, x_BTD: Tensor) -> None:
+    """Refuse to reuse what was computed over another number of frames than ``x_BTD`` has.
+
+    Raises:
+        ValueError: the numbers differ.
+    """
+    if num_carried != x_BTD.shape[1]:
+        raise ValueError(
+            f"attention over {num_carried} frames cannot serve a layer with {x_BTD.shape[1]} "
+            "frames: reuse must not cross a change of frame rate"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionParts:
     """Makes the parts of a layer's attention as the encoder dimensions them."""

@@ -20,7 +20,13 @@ from torch.nn import functional
 
 from asr.nn.attention import AttentionScores, OutputOnly, ValueMix, softmax_over_keys
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry, AttentionParts, Grouping, LayerAttention
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    Grouping,
+    LayerAttention,
+    check_frame_rate,
+)
 from asr.reuse.none import AloneAttention
 from asr.reuse.schedule import LayerRole, Role
 
@@ -81,6 +87,7 @@ class FollowContext(LayerAttention):
         """Output (B, T, D) and the carry for the followers still to come."""
         assert carry is not None
         own, *others = carry.contexts
+        check_frame_rate(own.shape[2], x_BTD)
         return self.mix.merge(own), AttentionCarry(contexts=tuple(others))
 
 

@@ -18,7 +18,13 @@ from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry, AttentionParts, Grouping, LayerAttention
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    Grouping,
+    LayerAttention,
+    check_frame_rate,
+)
 from asr.reuse.none import AloneAttention
 from asr.reuse.probs import FollowProbs
 from asr.reuse.schedule import LayerRole, Role, Schedule, schedule_from_leaders
@@ -59,6 +65,7 @@ class FollowHeads(LayerAttention):
         """Output (B, T, D) and a carry with the first ``num_reused`` of [fresh, reused]."""
         assert carry is not None
         assert carry.probs_BHTT is not None
+        check_frame_rate(carry.probs_BHTT.shape[-1], x_BTD)
         probs_BHTT = torch.cat([self.scores(x_BTD, frames), carry.probs_BHTT], 1)
         return self.mix(x_BTD, probs_BHTT), AttentionCarry(
             probs_BHTT=probs_BHTT[:, : self.num_reused]

@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from asr.nn.attention import AttentionScores, OutputOnly, ValueMix, split_heads
 from asr.nn.frames import Frames
 from asr.nn.positions import Positions
-from asr.reuse.base import AttentionCarry, AttentionParts, Grouping, LayerAttention
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    Grouping,
+    LayerAttention,
+    check_frame_rate,
+)
 from asr.reuse.none import AloneAttention
 from asr.reuse.schedule import LayerRole, Role
 
@@ -73,6 +79,7 @@ class FollowKeysValues(LayerAttention):
         assert carry is not None
         assert carry.keys is not None
         assert carry.v_BHTK is not None
+        check_frame_rate(carry.v_BHTK.shape[2], x_BTD)
         context_BHTK = self.scores.positions.attend(
             self.scores.project(x_BTD),
             carry.keys,

@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from asr.nn.attention import AttentionScores, ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry, AttentionParts, Grouping, LayerAttention
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    Grouping,
+    LayerAttention,
+    check_frame_rate,
+)
 from asr.reuse.none import AloneAttention
 from asr.reuse.schedule import LayerRole, Role
 from asr.types import InputError
@@ -103,6 +109,7 @@ class FollowScores(LayerAttention):
         """Output (B, T, D) and a carry with the corrected scores."""
         assert carry is not None
         assert carry.scores_BHTT is not None
+        check_frame_rate(carry.scores_BHTT.shape[-1], x_BTD)
         scores_BHTT: Tensor = self.correction(carry.scores_BHTT, x_BTD)
         probs_BHTT = softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
         return self.mix(x_BTD, probs_BHTT), AttentionCarry(scores_BHTT=scores_BHTT)
