@@ -12,7 +12,7 @@ Shape legend: B batch, T frames, D model width, H heads, W bandwidth, R rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -135,8 +135,12 @@ class ReuseScores(Grouping):
         """Scores and mix for LEAD and ALONE; correction and mix for FOLLOW.
 
         Raises:
-            InputError: ``bandwidth`` or ``rank`` below 1.
+            InputError: no such ``correction``, or ``bandwidth`` or ``rank`` below 1.
         """
+        if self.correction not in get_args(Correction):
+            raise InputError(
+                f"reuse.correction={self.correction!r}: allowed: {', '.join(get_args(Correction))}"
+            )
         if self.bandwidth < 1 or self.rank < 1:
             raise InputError(
                 f"reuse.bandwidth={self.bandwidth}, reuse.rank={self.rank}: allowed: 1 or more"
