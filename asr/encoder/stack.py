@@ -115,16 +115,22 @@ class Encoder(nn.Module):
         return EncoderOutput(self.norm(x_BTD), lengths_B, tuple(intermediate))
 
     def schedule_rows(self) -> list[ScheduleRow]:
-        """The resolved schedule with what each layer saves against computing its attention."""
+        """The resolved schedule with what each layer saves against computing its attention.
+
+        A leader that holds parameters for its followers saves less than nothing.
+        """
         with torch.device("meta"):
-            full = num_parameters(self.parts.scores()) + num_parameters(self.parts.mix())
+            alone = [self.parts.scores(), self.parts.mix(), nn.LayerNorm(self.d_model)]
+        full = sum(map(num_parameters, alone))
         return [
             ScheduleRow(
                 layer=role.layer,
                 role=role.role.value,
                 leader=role.leader,
                 heads_reused=self.reuse.heads_reused(role.role, self.num_heads),
-                parameters_saved=full - num_parameters(layer.get_submodule("attention")),
+                parameters_saved=full
+                - num_parameters(layer.get_submodule("attention"))
+                - num_parameters(layer.get_submodule("attention_norm")),
             )
             for role, layer in zip(self.schedule, self.layers, strict=True)
         ]
