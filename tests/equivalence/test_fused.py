@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from asr.encoder.stack import Encoder
-from asr.nn import relative
+from asr.nn import positions as tiling
 from asr.nn.positions import PositionKind
 from asr.reuse.none import NoReuse
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
@@ -18,7 +18,7 @@ each_batch = pytest.mark.parametrize("lengths", [[19], [30, 30], [30, 3, 12]], i
 
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relative, "TILE_ROWS", 3)
+    monkeypatch.setattr(tiling, "TILE_ROWS", 3)
 
 
 def pair(kind: EncoderKind, positions: PositionKind) -> tuple[Encoder, Encoder]:
@@ -104,7 +104,7 @@ def test_on_cuda(
 
     The float32 path on the CPU is the reference; both modes, padded and not.
     """
-    monkeypatch.setattr(relative, "TILE_ROWS", 128)
+    monkeypatch.setattr(tiling, "TILE_ROWS", 128)
     lengths = [num_frames, max(1, num_frames // 3)]
     features_BTF, lengths_B = random_features(lengths)
     with torch.no_grad():
