@@ -10,6 +10,7 @@ from asr.nn import positions as tiling
 from asr.nn.positions import PositionKind
 from asr.reuse.none import NoReuse
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
+from tests.equivalence.cases import Case, each_reusing_case
 
 each_encoder = pytest.mark.parametrize("kind", KINDS)
 each_position = pytest.mark.parametrize("positions", POSITIONS)
@@ -85,6 +86,42 @@ def test_under_autocast(kind: EncoderKind, positions: PositionKind) -> None:
             for row, length in enumerate(output.lengths_B):
                 difference = output.frames_BTD[row, :length].float() - exact[row, :length]
                 assert difference.square().mean().sqrt() < 0.1 * exact.std()
+
+
+@each_position
+@each_reusing_case
+@pytest.mark.parametrize("grad", [True, False])
+def test_reuse_in_small_tiles_and_in_one(
+    monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, grad: bool
+) -> None:
+    encoder = case.encoder(positions=positions)
+    features_BTF, lengths_B = random_features([61, 3, 40])
+    outputs = []
+    for tile_rows in (3, 128):
+        monkeypatch.setattr(tiling, "TILE_ROWS", tile_rows)
+        with torch.set_grad_enabled(grad):
+            outputs.append(encoder(features_BTF, lengths_B))
+
+    for row, length in enumerate(outputs[0].lengths_B):
+        tiled, whole = (output.frames_BTD[row, :length] for output in outputs)
+        torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=1e-5)
+
+
+@each_position
+@each_reusing_case
+def test_reuse_under_autocast(case: Case, positions: PositionKind) -> None:
+    features_BTF, lengths_B = random_features([30, 3, 12])
+    encoder = case.encoder(positions=positions)
+    with torch.no_grad():
+        exact = encoder(features_BTF, lengths_B).frames_BTD
+
+    for training in (True, False):
+        with torch.set_grad_enabled(training), torch.autocast("cpu", torch.bfloat16):
+            output = encoder(features_BTF, lengths_B)
+        assert output.frames_BTD.dtype == torch.float32
+        for row, length in enumerate(output.lengths_B):
+            difference = output.frames_BTD[row, :length] - exact[row, :length]
+            assert difference.square().mean().sqrt() < 0.1 * exact.std()
 
 
 @pytest.mark.gpu
