@@ -113,9 +113,7 @@ def test_methods_by_cost(positions: PositionKind) -> None:
     features = random_features([4 * T])
 
     def cost(reuse: ReuseMethod) -> int:
-        return multiply_adds(
-            tiny_encoder(reuse=reuse, positions=positions, num_heads=H), *features
-        )
+        return multiply_adds(tiny_encoder(reuse=reuse, positions=positions, num_heads=H), *features)
 
     costs: dict[str, Any] = {name: cost(reuse) for name, reuse in METHODS.items()}
     none = cost(NoReuse())
