@@ -3,8 +3,8 @@
 The leader multiplies its map with the values of all layers of the group side by side, tile by
 tile of rows, so in inference neither the map nor anything else quadratic is stored. A follower
 receives its own context and only projects it; in training the group shares one draw of dropout on
-the map. A follower's values are computed from the leader's input (the map is
-gone when the follower runs), which is what the method gives up against `asr.reuse.probs`.
+the map. A follower's values are computed from the leader's input (the map is gone when the
+follower runs), which is what the method gives up against `asr.reuse.probs`.
 
 Shape legend: B batch, T frames, D model width, H heads, K head width, G layers of the group,
 R rows of a tile.
