@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -144,8 +145,7 @@ def score(
     if kind == "RelativePositions":  # Dai et al. 2019, section 3.3
         u_K = query_side.get_parameter("content_bias_HK")[head]
         v_K = query_side.get_parameter("position_bias_HK")[head]
-        angles = [(i - j) / BASE ** (channel / d_model) for channel in range(0, d_model, 2)]
-        r_D = torch.tensor([wave(angle) for angle in angles for wave in (math.sin, math.cos)])
+        r_D = sinusoids(i - j, d_model)
         w_KD = key_side.get_parameter("position.weight")[head * width : (head + 1) * width]
         total = (q_K + u_K) @ k_K + (q_K + v_K) @ (w_KD @ r_D)
     elif kind == "RotaryPositions":  # Su et al. 2021, eq. 34, with pairs half a head apart
@@ -154,6 +154,13 @@ def score(
         assert kind == "Positions"
         total = q_K @ k_K
     return float(total) / math.sqrt(width)
+
+
+@cache
+def sinusoids(distance: int, d_model: int) -> Tensor:
+    """Sine and cosine of a distance over each wavelength, in turn, (D,)."""
+    angles = [distance / BASE ** (channel / d_model) for channel in range(0, d_model, 2)]
+    return torch.tensor([wave(angle) for angle in angles for wave in (math.sin, math.cos)])
 
 
 def turn(x_K: Tensor, time: int) -> Tensor:
@@ -223,8 +230,9 @@ def mix(heads: list[Head], v_TD: Tensor, attention: nn.Module) -> Tensor:
     context_TD = torch.zeros_like(v_TD)
     for head, rows in enumerate(heads):
         channels = slice(head * width, (head + 1) * width)
+        v_TK = v_TD[:, channels].unbind()
         for i, row_T in enumerate(rows):
-            for j, weight in enumerate(row_T):
-                context_TD[i, channels] += weight * v_TD[j, channels]
+            for weight, v_K in zip(row_T.tolist(), v_TK, strict=True):
+                context_TD[i, channels] += weight * v_K
     output_TD: Tensor = attention.get_submodule("mix.output")(context_TD)
     return output_TD
