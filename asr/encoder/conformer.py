@@ -8,7 +8,7 @@ from asr.encoder.conformer_layer import ConformerLayer
 from asr.encoder.stack import Encoder, check_sizes
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
-from asr.reuse.base import ReuseMethod
+from asr.reuse.base import LayerAttention, ReuseMethod
 from asr.types import InputError
 
 
@@ -38,7 +38,7 @@ class Conformer(Encoder):
         if conv_kernel_size % 2 == 0:
             raise InputError(f"encoder.conv_kernel_size={conv_kernel_size}: allowed: odd numbers")
 
-        def make_layer(attention: nn.Module) -> nn.Module:
+        def make_layer(attention: LayerAttention) -> nn.Module:
             return ConformerLayer(
                 attention,
                 d_model=d_model,

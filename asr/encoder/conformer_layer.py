@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from asr.nn.convolution import ConvolutionModule
 from asr.nn.feedforward import FeedForward
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry
+from asr.reuse.base import AttentionCarry, LayerAttention
 
 
 class ConformerLayer(nn.Module):
@@ -19,7 +19,7 @@ class ConformerLayer(nn.Module):
 
     def __init__(
         self,
-        attention: nn.Module,
+        attention: LayerAttention,
         *,
         d_model: int,
         ffn_dim: int,
@@ -28,7 +28,7 @@ class ConformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.feedforward_in = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
-        self.attention_norm = nn.LayerNorm(d_model)
+        self.attention_norm = nn.LayerNorm(d_model) if attention.reads_input else nn.Identity()
         self.attention = attention
         self.dropout = nn.Dropout(dropout)
         self.convolution = ConvolutionModule(

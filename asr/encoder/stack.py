@@ -11,14 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
-from asr.nn.positions import PositionKind, Positions
-from asr.nn.relative import RelativePositions
-from asr.nn.rotary import RotaryPositions
+from asr.nn.position_kinds import position_class
+from asr.nn.positions import PositionKind
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
-from asr.reuse.base import AttentionCarry, AttentionParts, ReuseMethod
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
 from asr.types import EncoderOutput, InputError
 
 
@@ -42,7 +40,7 @@ class Encoder(nn.Module):
         self,
         *,
         reuse: ReuseMethod,
-        make_layer: Callable[[nn.Module], nn.Module],
+        make_layer: Callable[[LayerAttention], nn.Module],
         num_mel_bins: int,
         num_layers: int,
         d_model: int,
@@ -83,16 +81,10 @@ class Encoder(nn.Module):
         self.positions = position_class(positions)
         self.dropout = nn.Dropout(dropout)
         self.parts = AttentionParts(
-            scores=lambda: AttentionScores(
-                d_model=d_model,
-                num_heads=num_heads,
-                positions=make_positions(positions, d_model=d_model, num_heads=num_heads),
-            ),
-            mix=lambda: ValueMix(d_model=d_model, num_heads=num_heads, dropout=dropout),
-            num_heads=num_heads,
+            d_model=d_model, num_heads=num_heads, positions=positions, dropout=dropout
         )
         self.layers = nn.ModuleList(
-            make_layer(reuse.attention(layer.role, self.parts)) for layer in self.schedule
+            make_layer(reuse.attention(layer, self.parts)) for layer in self.schedule
         )
         self.norm = nn.LayerNorm(d_model) if final_norm else nn.Identity()
 
@@ -123,16 +115,22 @@ class Encoder(nn.Module):
         return EncoderOutput(self.norm(x_BTD), lengths_B, tuple(intermediate))
 
     def schedule_rows(self) -> list[ScheduleRow]:
-        """The resolved schedule with what each layer saves against computing its attention."""
+        """The resolved schedule with what each layer saves against computing its attention.
+
+        A leader that holds parameters for its followers saves less than nothing.
+        """
         with torch.device("meta"):
-            full = num_parameters(self.parts.scores()) + num_parameters(self.parts.mix())
+            alone = [self.parts.scores(), self.parts.mix(), nn.LayerNorm(self.d_model)]
+        full = sum(map(num_parameters, alone))
         return [
             ScheduleRow(
                 layer=role.layer,
                 role=role.role.value,
                 leader=role.leader,
                 heads_reused=self.reuse.heads_reused(role.role, self.num_heads),
-                parameters_saved=full - num_parameters(layer.get_submodule("attention")),
+                parameters_saved=full
+                - num_parameters(layer.get_submodule("attention"))
+                - num_parameters(layer.get_submodule("attention_norm")),
             )
             for role, layer in zip(self.schedule, self.layers, strict=True)
         ]
@@ -143,29 +141,6 @@ def check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise InputError(f"encoder.{name}={size}: allowed: 1 or more")
-
-
-def position_class(kind: PositionKind) -> type[Positions]:
-    """The class of a position encoding, by its name in the config.
-
-    Raises:
-        InputError: no such encoding.
-    """
-    classes: dict[str, type[Positions]] = {
-        "relative": RelativePositions,
-        "rotary": RotaryPositions,
-        "none": Positions,
-    }
-    if kind not in classes:
-        raise InputError(f"encoder.positions={kind!r}: allowed: {', '.join(classes)}")
-    return classes[kind]
-
-
-def make_positions(kind: PositionKind, *, d_model: int, num_heads: int) -> Positions:
-    """The position encoding of one layer."""
-    if kind == "relative":
-        return RelativePositions(d_model=d_model, num_heads=num_heads)
-    return position_class(kind)()
 
 
 def num_parameters(module: nn.Module) -> int:

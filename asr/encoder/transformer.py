@@ -8,7 +8,7 @@ from asr.encoder.stack import Encoder, check_sizes
 from asr.encoder.transformer_layer import TransformerLayer
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
-from asr.reuse.base import ReuseMethod
+from asr.reuse.base import LayerAttention, ReuseMethod
 
 
 class Transformer(Encoder):
@@ -34,7 +34,7 @@ class Transformer(Encoder):
     ) -> None:
         check_sizes(ffn_dim=ffn_dim)
 
-        def make_layer(attention: nn.Module) -> nn.Module:
+        def make_layer(attention: LayerAttention) -> nn.Module:
             return TransformerLayer(attention, d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
 
         super().__init__(

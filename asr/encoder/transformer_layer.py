@@ -9,15 +9,17 @@ from torch import Tensor, nn
 
 from asr.nn.feedforward import FeedForward
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry
+from asr.reuse.base import AttentionCarry, LayerAttention
 
 
 class TransformerLayer(nn.Module):
     """Attention and a full feed-forward module, each with its residual."""
 
-    def __init__(self, attention: nn.Module, *, d_model: int, ffn_dim: int, dropout: float) -> None:
+    def __init__(
+        self, attention: LayerAttention, *, d_model: int, ffn_dim: int, dropout: float
+    ) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(d_model)
+        self.attention_norm = nn.LayerNorm(d_model) if attention.reads_input else nn.Identity()
         self.attention = attention
         self.dropout = nn.Dropout(dropout)
         self.feedforward = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)

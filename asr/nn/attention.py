@@ -13,31 +13,34 @@ import torch
 from torch import Tensor, nn
 
 from asr.nn.frames import Frames
-from asr.nn.positions import Positions
+from asr.nn.positions import Keys, Positions
 
 
 class AttentionScores(nn.Module):
     """Queries, keys and positions of one layer (Vaswani et al. 2017, eq. 1)."""
 
-    def __init__(self, *, d_model: int, num_heads: int, positions: Positions) -> None:
+    def __init__(
+        self, *, d_model: int, num_heads: int, head_dim: int, positions: Positions
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key = nn.Linear(d_model, d_model)
+        self.query = nn.Linear(d_model, num_heads * head_dim)
+        self.key = nn.Linear(d_model, num_heads * head_dim)
         self.positions = positions
 
     def forward(self, x_BTD: Tensor, frames: Frames) -> Tensor:
         """Attention map (B, H, T, T): rows sum to one, columns of padding are zero."""
-        q_BHTK, k_BHTK = self.project(x_BTD)
-        scores_BHTT = self.positions.scores(q_BHTK, k_BHTK, frames.position_table)
-        return softmax_over_keys(scores_BHTT, frames.padding_mask)
+        return softmax_over_keys(self.scores(x_BTD, frames), frames.padding_mask)
 
-    def project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys, (B, H, T, K) each."""
-        return (
-            split_heads(self.query(x_BTD), self.num_heads),
-            split_heads(self.key(x_BTD), self.num_heads),
-        )
+    def scores(self, x_BTD: Tensor, frames: Frames) -> Tensor:
+        """What the softmax is taken of, (B, H, T, T)."""
+        return self.positions.scores(*self.project(x_BTD, frames))
+
+    def project(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
+        """Queries (B, H, T, K) and keys with their positions."""
+        q_BHTK = split_heads(self.query(x_BTD), self.num_heads)
+        k_BHTK = split_heads(self.key(x_BTD), self.num_heads)
+        return q_BHTK, self.positions.keys(k_BHTK, frames.position_table)
 
 
 class ValueMix(nn.Module):
@@ -69,7 +72,25 @@ class ValueMix(nn.Module):
 
     def merge(self, context_BHTK: Tensor) -> Tensor:
         """Context of all heads through the output projection, (B, T, D)."""
-        output: Tensor = self.output(context_BHTK.transpose(1, 2).flatten(2))
+        output: Tensor = self.output(merge_heads(context_BHTK))
+        return output
+
+    @property
+    def dropout_now(self) -> float:
+        """Dropout on the map: its rate in training, else 0."""
+        return self.dropout.p if self.training else 0.0
+
+
+class OutputOnly(nn.Module):
+    """What is left of `ValueMix` in a layer whose values come from its leader too."""
+
+    def __init__(self, *, d_model: int) -> None:
+        super().__init__()
+        self.output = nn.Linear(d_model, d_model)
+
+    def merge(self, context_BHTK: Tensor) -> Tensor:
+        """Context of all heads through the output projection, (B, T, D)."""
+        output: Tensor = self.output(merge_heads(context_BHTK))
         return output
 
 
@@ -78,12 +99,23 @@ def split_heads(x_BTD: Tensor, num_heads: int) -> Tensor:
     return x_BTD.view(*x_BTD.shape[:2], num_heads, -1).transpose(1, 2)
 
 
-def softmax_over_keys(scores_BHTT: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """Probabilities over the keys that are not padding; in place where no gradient is taken."""
-    if torch.is_grad_enabled():
-        if padding_mask is not None:
-            scores_BHTT = scores_BHTT.masked_fill(padding_mask[:, None, None, :], float("-inf"))
+def merge_heads(x_BHTK: Tensor) -> Tensor:
+    """(B, H, T, K) back to (B, T, D)."""
+    return x_BHTK.transpose(1, 2).flatten(2)
+
+
+def softmax_over_keys(
+    scores_BHTT: Tensor, padding_mask: Tensor | None, *, in_place: bool = True
+) -> Tensor:
+    """Probabilities over the keys that are not padding.
+
+    Where no gradient is taken they take the place of the scores, unless ``in_place`` is False.
+    """
+    hidden = None if padding_mask is None else padding_mask[:, None, None, :]
+    if torch.is_grad_enabled() or not in_place:
+        if hidden is not None:
+            scores_BHTT = scores_BHTT.masked_fill(hidden, float("-inf"))
         return scores_BHTT.softmax(-1)
-    if padding_mask is not None:
-        scores_BHTT.masked_fill_(padding_mask[:, None, None, :], float("-inf"))
+    if hidden is not None:
+        scores_BHTT.masked_fill_(hidden, float("-inf"))
     return torch.softmax(scores_BHTT, -1, out=scores_BHTT)

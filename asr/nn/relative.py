@@ -13,25 +13,91 @@ P = 2T - 1 distances.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.nn.positions import Positions
+from asr.nn import positions
+from asr.nn.positions import Keys, Positions
 
-TILE_ROWS = 128
 WAVELENGTH_BASE = 10_000.0
 
 
-class RelativePositions(Positions):
-    """Content bias u, position bias v and the position projection W of one layer."""
+class RelativeQueries(Positions):
+    """The query side: content bias u and position bias v. The keys bring W r along."""
 
-    def __init__(self, *, d_model: int, num_heads: int) -> None:
+    def __init__(self, *, num_heads: int, head_dim: int) -> None:
         super().__init__()
+        self.content_bias_HK = nn.Parameter(torch.zeros(num_heads, head_dim))
+        self.position_bias_HK = nn.Parameter(torch.zeros(num_heads, head_dim))
+
+    def scores(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
+        """Scaled scores (B, H, T, T); in inference the position term is added tile by tile."""
+        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
+        num_frames = q_BHTK.shape[2]
+        scores_BHTT = content_BHTK @ keys.k_BHTK.transpose(-1, -2)
+        if torch.is_grad_enabled():
+            return scores_BHTT + shift_rows(position_BHTK @ r_HKP, num_frames)
+        for start, stop, distances in tiles(num_frames):
+            product = position_BHTK[:, :, start:stop] @ r_HKP[:, :, distances]
+            scores_BHTT[:, :, start:stop] += shift_rows(product, num_frames)
+        return scores_BHTT
+
+    def score_tiles(self, q_BHTK: Tensor, keys: Keys) -> Iterator[Tensor]:
+        """The same scores, one tile of rows after the other."""
+        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
+        k_BHKT = keys.k_BHTK.transpose(-1, -2)
+        num_frames = q_BHTK.shape[2]
+        for start, stop, distances in tiles(num_frames):
+            product = position_BHTK[:, :, start:stop] @ r_HKP[:, :, distances]
+            yield content_BHTK[:, :, start:stop] @ k_BHKT + shift_rows(product, num_frames)
+
+    def attend(
+        self,
+        q_BHTK: Tensor,
+        keys: Keys,
+        v_BHTK: Tensor,
+        padding_mask: Tensor | None,
+        dropout: float,
+    ) -> Tensor:
+        """Fused attention, one tile of rows at a time, with the position term as its bias."""
+        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
+        num_frames = q_BHTK.shape[2]
+        hidden = None if padding_mask is None else padding_mask[:, None, None, :]
+        contexts_BRHK = []
+        for start, stop, distances in tiles(num_frames):
+            bias = shift_rows(position_BHTK[:, :, start:stop] @ r_HKP[:, :, distances], num_frames)
+            if hidden is not None:
+                bias = bias.masked_fill(hidden, float("-inf"))
+            context_BHRK = functional.scaled_dot_product_attention(
+                content_BHTK[:, :, start:stop],
+                keys.k_BHTK,
+                v_BHTK,
+                attn_mask=bias,
+                dropout_p=dropout,
+                scale=1.0,
+            )
+            contexts_BRHK.append(context_BHRK.transpose(1, 2))
+        return torch.cat(contexts_BRHK, 1).transpose(1, 2)
+
+    def _terms(self, q_BHTK: Tensor, keys: Keys) -> tuple[Tensor, Tensor, Tensor]:
+        """Scaled (q + u), scaled (q + v) and the projected distances (H, K, P)."""
+        assert keys.positions is not None
+        scale = q_BHTK.shape[-1] ** -0.5
+        content_BHTK = (q_BHTK + self.content_bias_HK.unsqueeze(1)) * scale
+        position_BHTK = (q_BHTK + self.position_bias_HK.unsqueeze(1)) * scale
+        return content_BHTK, position_BHTK, keys.positions
+
+
+class RelativePositions(RelativeQueries):
+    """Both sides: the biases u and v, and the position projection W of a layer's own keys."""
+
+    def __init__(self, *, d_model: int, num_heads: int, head_dim: int) -> None:
+        super().__init__(num_heads=num_heads, head_dim=head_dim)
         self.num_heads = num_heads
-        self.position = nn.Linear(d_model, d_model, bias=False)
-        self.content_bias_HK = nn.Parameter(torch.zeros(num_heads, d_model // num_heads))
-        self.position_bias_HK = nn.Parameter(torch.zeros(num_heads, d_model // num_heads))
+        self.position = nn.Linear(d_model, num_heads * head_dim, bias=False)
 
     @staticmethod
     def table(num_frames: int, d_model: int, num_heads: int, like: Tensor) -> Tensor | None:
@@ -43,62 +109,17 @@ class RelativePositions(Positions):
         angle = torch.outer(distance, WAVELENGTH_BASE ** (-channel / d_model))
         return torch.stack([angle.sin(), angle.cos()], -1).flatten(1).to(like.dtype)
 
-    def scores(self, q_BHTK: Tensor, k_BHTK: Tensor, table: Tensor | None) -> Tensor:
-        """Scaled scores (B, H, T, T); in inference filled in place, tile by tile."""
-        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, table)
-        k_BHKT = k_BHTK.transpose(-1, -2)
-        if torch.is_grad_enabled():
-            shifted = shift_rows(position_BHTK @ r_HKP, q_BHTK.shape[2])
-            return content_BHTK @ k_BHKT + shifted
-        scores_BHTT = content_BHTK @ k_BHKT
-        for start, stop, distances in tiles(q_BHTK.shape[2]):
-            shifted = position_BHTK[:, :, start:stop] @ r_HKP[:, :, distances]
-            scores_BHTT[:, :, start:stop] += shift_rows(shifted, q_BHTK.shape[2])
-        return scores_BHTT
-
-    def attend(
-        self,
-        q_BHTK: Tensor,
-        k_BHTK: Tensor,
-        v_BHTK: Tensor,
-        table: Tensor | None,
-        padding_mask: Tensor | None,
-        dropout: float,
-    ) -> Tensor:
-        """Fused attention, one tile of rows at a time, with the position term as its bias."""
-        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, table)
-        num_frames = q_BHTK.shape[2]
-        hidden = None if padding_mask is None else padding_mask[:, None, None, :]
-        contexts_BRHK = []
-        for start, stop, distances in tiles(num_frames):
-            bias = shift_rows(position_BHTK[:, :, start:stop] @ r_HKP[:, :, distances], num_frames)
-            if hidden is not None:
-                bias = bias.masked_fill(hidden, float("-inf"))
-            context_BHRK = functional.scaled_dot_product_attention(
-                content_BHTK[:, :, start:stop],
-                k_BHTK,
-                v_BHTK,
-                attn_mask=bias,
-                dropout_p=dropout,
-                scale=1.0,
-            )
-            contexts_BRHK.append(context_BHRK.transpose(1, 2))
-        return torch.cat(contexts_BRHK, 1).transpose(1, 2)
-
-    def _terms(self, q_BHTK: Tensor, table: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Scaled (q + u), scaled (q + v) and the projected distances (H, K, P)."""
+    def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
+        """Keys with the projected distances (H, K, P)."""
         assert table is not None
-        scale = q_BHTK.shape[-1] ** -0.5
-        content_BHTK = (q_BHTK + self.content_bias_HK.unsqueeze(1)) * scale
-        position_BHTK = (q_BHTK + self.position_bias_HK.unsqueeze(1)) * scale
-        r_HKP = self.position(table).view(len(table), self.num_heads, -1).permute(1, 2, 0)
-        return content_BHTK, position_BHTK, r_HKP
+        r_PHK = self.position(table).view(len(table), self.num_heads, -1)
+        return Keys(k_BHTK, r_PHK.permute(1, 2, 0))
 
 
 def tiles(num_frames: int) -> list[tuple[int, int, slice]]:
     """Row ranges (start, stop) that cover the frames, each with the distances it can see."""
-    starts = range(0, num_frames, TILE_ROWS)
-    stops = [min(start + TILE_ROWS, num_frames) for start in starts]
+    starts = range(0, num_frames, positions.TILE_ROWS)
+    stops = [min(start + positions.TILE_ROWS, num_frames) for start in starts]
     return [
         (start, stop, slice(num_frames - stop, 2 * num_frames - 1 - start))
         for start, stop in zip(starts, stops, strict=True)

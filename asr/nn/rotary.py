@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from asr.nn.positions import Positions
+from asr.nn.positions import Keys, Positions
 
 WAVELENGTH_BASE = 10_000.0
 
@@ -31,24 +31,15 @@ class RotaryPositions(Positions):
         table = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
         return table.to(like.dtype)
 
-    def scores(self, q_BHTK: Tensor, k_BHTK: Tensor, table: Tensor | None) -> Tensor:
-        """Scaled scores (B, H, T, T) of the rotated queries and keys."""
+    def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
+        """Rotated keys; the table travels with them to the queries."""
         assert table is not None
-        return super().scores(rotate(q_BHTK, table), rotate(k_BHTK, table), None)
+        return Keys(rotate(k_BHTK, table), table)
 
-    def attend(
-        self,
-        q_BHTK: Tensor,
-        k_BHTK: Tensor,
-        v_BHTK: Tensor,
-        table: Tensor | None,
-        padding_mask: Tensor | None,
-        dropout: float,
-    ) -> Tensor:
-        """Fused attention over the rotated queries and keys."""
-        assert table is not None
-        q_BHTK, k_BHTK = rotate(q_BHTK, table), rotate(k_BHTK, table)
-        return super().attend(q_BHTK, k_BHTK, v_BHTK, None, padding_mask, dropout)
+    def queries(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
+        """Rotated queries."""
+        assert keys.positions is not None
+        return rotate(q_BHTK, keys.positions)
 
 
 def rotate(x_BHTK: Tensor, table: Tensor) -> Tensor:

@@ -12,15 +12,18 @@ Shape legend: B batch, T frames, D model width, H heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
+from asr.nn.position_kinds import make_positions, make_query_positions
+from asr.nn.positions import Keys, PositionKind, Positions
 from asr.reuse.schedule import (
+    LayerRole,
     Role,
     Schedule,
     schedule_from_group_size,
@@ -35,28 +38,81 @@ from asr.types import InputError
 class AttentionCarry:
     """What the latest leader handed on; each method fills the field it defines.
 
-    ``probs_BHTT``: attention map after the softmax and before dropout.
+    ``probs_BHTT``: attention map after the softmax and before dropout. ``scores_BHTT``: what the
+    softmax is taken of, padding not masked. ``keys`` and ``v_BHTK``: keys with their positions,
+    and values. ``contexts``: the context (B, H, T, K) of every follower still to come, in order.
     """
 
     probs_BHTT: Tensor | None = None
+    scores_BHTT: Tensor | None = None
+    keys: Keys | None = None
+    v_BHTK: Tensor | None = None
+    contexts: tuple[Tensor, ...] = ()
 
 
-class LayerAttention(Protocol):
-    """Attention of one layer. Called with the normalised input of the layer."""
+class LayerAttention(nn.Module, ABC):
+    """Attention of one layer; called with the normalised input of the layer.
 
-    def __call__(
+    ``reads_input`` is False where the role needs no input, and so no normalisation of it.
+    """
+
+    reads_input: ClassVar[bool] = True
+
+    @abstractmethod
+    def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and the carry for the next layer."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionParts:
-    """Makers of the two halves of a layer's attention, as the encoder dimensions them."""
+def check_frame_rate(num_carried: int, x_BTD: Tensor) -> None:
+    """Refuse to reuse what was computed over another number of frames than ``x_BTD`` has.
 
-    scores: Callable[[], AttentionScores]
-    mix: Callable[[], ValueMix]
+    Raises:
+        ValueError: the numbers differ.
+    """
+    if num_carried != x_BTD.shape[1]:
+        raise ValueError(
+            f"attention over {num_carried} frames cannot serve a layer with {x_BTD.shape[1]} "
+            "frames: reuse must not cross a change of frame rate"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionParts:
+    """Makes the parts of a layer's attention as the encoder dimensions them."""
+
+    d_model: int
     num_heads: int
+    positions: PositionKind
+    dropout: float
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.d_model // self.num_heads
+
+    def scores(self, num_heads: int | None = None) -> AttentionScores:
+        """Queries, keys and positions of ``num_heads`` heads (default: all)."""
+        num_heads = self.num_heads if num_heads is None else num_heads
+        return AttentionScores(
+            d_model=self.d_model,
+            num_heads=num_heads,
+            head_dim=self.head_dim,
+            positions=make_positions(
+                self.positions, d_model=self.d_model, num_heads=num_heads, head_dim=self.head_dim
+            ),
+        )
+
+    def query_positions(self) -> Positions:
+        """Positions of a layer whose keys come from another one."""
+        return make_query_positions(
+            self.positions, num_heads=self.num_heads, head_dim=self.head_dim
+        )
+
+    def mix(self) -> ValueMix:
+        """Values and output projection of all heads."""
+        return ValueMix(d_model=self.d_model, num_heads=self.num_heads, dropout=self.dropout)
 
 
 class ReuseMethod(Protocol):
@@ -72,8 +128,8 @@ class ReuseMethod(Protocol):
     def heads_reused(self, role: Role, num_heads: int) -> int:
         """How many of the heads of a layer in this role come from its leader."""
 
-    def attention(self, role: Role, parts: AttentionParts) -> nn.Module:
-        """A `LayerAttention` with exactly the parameters the role needs."""
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """A `LayerAttention` with exactly the parameters the layer's role needs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,15 @@ Shape legend: B batch, T frames, D model width.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry, AttentionParts
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
 from asr.reuse.schedule import LayerRole, Role, Schedule
 
 
-class AloneAttention(nn.Module):
+class AloneAttention(LayerAttention):
     """Plain multi-head self-attention; fused unless asked to build the map."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, fused: bool) -> None:
@@ -28,14 +28,12 @@ class AloneAttention(nn.Module):
         """Output (B, T, D); the carry passes by untouched."""
         if not self.fused:
             return self.mix(x_BTD, self.scores(x_BTD, frames)), carry
-        q_BHTK, k_BHTK = self.scores.project(x_BTD)
+        queries_and_keys = self.scores.project(x_BTD, frames)
         context_BHTK = self.scores.positions.attend(
-            q_BHTK,
-            k_BHTK,
+            *queries_and_keys,
             self.mix.project(x_BTD),
-            frames.position_table,
             frames.padding_mask,
-            self.mix.dropout.p if self.training else 0.0,
+            self.mix.dropout_now,
         )
         return self.mix.merge(context_BHTK), carry
 
@@ -56,7 +54,7 @@ class NoReuse:
         """None."""
         return 0
 
-    def attention(self, role: Role, parts: AttentionParts) -> nn.Module:
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """Self-attention with all its parameters."""
-        assert role is Role.ALONE
+        assert layer.role is Role.ALONE
         return AloneAttention(parts.scores(), parts.mix(), fused=self.fused)

@@ -13,16 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry, AttentionParts, Grouping
+from asr.reuse.base import AttentionCarry, AttentionParts, Grouping, LayerAttention
 from asr.reuse.none import AloneAttention
-from asr.reuse.schedule import Role
+from asr.reuse.schedule import LayerRole, Role
 
 
-class LeadProbs(nn.Module):
+class LeadProbs(LayerAttention):
     """Computes the map, uses it and hands it on."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix) -> None:
@@ -38,7 +38,7 @@ class LeadProbs(nn.Module):
         return self.mix(x_BTD, probs_BHTT), AttentionCarry(probs_BHTT=probs_BHTT)
 
 
-class FollowProbs(nn.Module):
+class FollowProbs(LayerAttention):
     """Mixes its own values by the leader's map."""
 
     def __init__(self, mix: ValueMix) -> None:
@@ -64,10 +64,10 @@ class ReuseProbs(Grouping):
         """All heads of a follower."""
         return num_heads if role is Role.FOLLOW else 0
 
-    def attention(self, role: Role, parts: AttentionParts) -> nn.Module:
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """Scores and mix for LEAD and ALONE, mix only for FOLLOW."""
-        if role is Role.FOLLOW:
+        if layer.role is Role.FOLLOW:
             return FollowProbs(parts.mix())
-        if role is Role.LEAD:
+        if layer.role is Role.LEAD:
             return LeadProbs(parts.scores(), parts.mix())
         return AloneAttention(parts.scores(), parts.mix(), fused=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -19,11 +20,15 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LayerRole:
-    """The role of one layer; ``leader`` is a layer index for FOLLOW, otherwise None."""
+    """The role of one layer.
+
+    ``leader`` is a layer index for FOLLOW, otherwise None; ``num_followers`` is above 0 for LEAD.
+    """
 
     layer: int
     role: Role
     leader: int | None = None
+    num_followers: int = 0
 
 
 Schedule = tuple[LayerRole, ...]
@@ -96,12 +101,13 @@ def schedule_from_leaders(leaders: Sequence[int], num_layers: int) -> Schedule:
             f"reuse.leaders names {len(leaders)} layers, but encoder.num_layers={num_layers}"
         )
     latest: int | None = None
-    followed = {leader for layer, leader in enumerate(leaders) if leader != layer}
+    followed = Counter(leader for layer, leader in enumerate(leaders) if leader != layer)
     roles: list[LayerRole] = []
     for layer, leader in enumerate(leaders):
         if leader == layer:
             latest = layer if layer in followed else latest
-            roles.append(LayerRole(layer, Role.LEAD if layer in followed else Role.ALONE))
+            role = Role.LEAD if layer in followed else Role.ALONE
+            roles.append(LayerRole(layer, role, num_followers=followed[layer]))
             continue
         if not 0 <= leader < layer:
             raise InputError(

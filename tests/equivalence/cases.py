@@ -1,18 +1,25 @@
 """The reuse methods and groupings every equivalence is tested with.
 
-A new method joins by a line in ``CASES``, a new depth by another in ``LEADERS``.
+A new method joins by lines in ``CASES``, a new grouping by one in ``GROUPINGS``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
+from asr.encoder.stack import Encoder
+from asr.nn.positions import PositionKind
+from asr.nn.subsampling import SubsamplingKind
 from asr.reuse.base import ReuseMethod
+from asr.reuse.context import ReuseContext
+from asr.reuse.heads import ReuseHeads
+from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
+from asr.reuse.scores import ReuseScores
+from tests.encoder.tiny import NUM_HEADS, EncoderKind, tiny_encoder
 
 NUM_LAYERS = 4
 
@@ -30,19 +37,71 @@ GROUPINGS: dict[str, tuple[ReuseProbs, list[int]]] = {
 class Case:
     """A reuse method and the leader of each layer that it must come down to."""
 
-    make: Callable[[], ReuseMethod]
+    reuse: ReuseMethod
     leaders: list[int]
+    num_heads: int = NUM_HEADS
+
+    def encoder(
+        self,
+        kind: EncoderKind = "conformer",
+        *,
+        positions: PositionKind = "relative",
+        subsampling: SubsamplingKind = "conv4",
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> Encoder:
+        """A tiny encoder with this method."""
+        return tiny_encoder(
+            kind,
+            reuse=self.reuse,
+            positions=positions,
+            num_layers=NUM_LAYERS,
+            num_heads=self.num_heads,
+            subsampling=subsampling,
+            dropout=dropout,
+            seed=seed,
+        )
 
 
 ALONE = list(range(NUM_LAYERS))
+ALL = [0, 0, 0, 0]
+PAIRS = [0, 0, 2, 2]
+BETWEEN = [0, 1, 0, 0]
 
 CASES: dict[str, Case] = {
-    "none-fused": Case(lambda: NoReuse(fused=True), ALONE),
-    "none-explicit": Case(lambda: NoReuse(fused=False), ALONE),
-    "probs-ones": Case(lambda: ReuseProbs(group_size=1), ALONE),
-} | {
-    f"probs-{name}": Case(lambda method=method: method, leaders)  # type: ignore[misc]
-    for name, (method, leaders) in GROUPINGS.items()
+    "none-fused": Case(NoReuse(fused=True), ALONE),
+    "none-explicit": Case(NoReuse(fused=False), ALONE),
+    "probs-ones": Case(ReuseProbs(group_size=1), ALONE),
+    **{f"probs-{name}": Case(reuse, leaders) for name, (reuse, leaders) in GROUPINGS.items()},
+    "heads-1": Case(ReuseHeads(group_size=4, num_reused=1), ALL, num_heads=4),
+    "heads-2": Case(ReuseHeads(group_size=4, num_reused=2), ALL, num_heads=4),
+    "heads-3": Case(ReuseHeads(group_size=4, num_reused=3), ALL, num_heads=4),
+    "heads-4": Case(ReuseHeads(group_size=4, num_reused=4), ALL, num_heads=4),
+    "heads-pairs": Case(ReuseHeads(group_size=2, num_reused=1), PAIRS),
+    "heads-between": Case(ReuseHeads(leaders=BETWEEN, num_reused=3), BETWEEN, num_heads=4),
+    "heads-low": Case(
+        ReuseHeads(group_size=4, num_reused=2, max_reuse_layer=2), [0, 0, 0, 3], num_heads=4
+    ),
+    "scores-none": Case(ReuseScores(group_size=4, correction="none"), ALL),
+    "scores-diagonal": Case(ReuseScores(group_size=4, correction="diagonal", bandwidth=2), ALL),
+    "scores-low-rank": Case(ReuseScores(group_size=4, correction="low_rank", rank=3), ALL),
+    "scores-pairs": Case(ReuseScores(group_size=2, correction="low_rank", rank=1), PAIRS),
+    "scores-between": Case(
+        ReuseScores(leaders=BETWEEN, correction="diagonal", bandwidth=1), BETWEEN
+    ),
+    "kv-all": Case(ReuseKeysValues(group_size=4), ALL),
+    "kv-pairs": Case(ReuseKeysValues(group_size=2), PAIRS),
+    "kv-between": Case(ReuseKeysValues(leaders=BETWEEN), BETWEEN),
+    "context-all": Case(ReuseContext(group_size=4), ALL),
+    "context-pairs": Case(ReuseContext(group_size=2), PAIRS),
+    "context-between": Case(ReuseContext(leaders=BETWEEN), BETWEEN),
+}
+
+REUSING = {
+    name: case
+    for name, case in CASES.items()
+    if any(leader != layer for layer, leader in enumerate(case.leaders))
 }
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+each_reusing_case = pytest.mark.parametrize("case", REUSING.values(), ids=REUSING)

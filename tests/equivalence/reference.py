@@ -1,13 +1,17 @@
 """Attention with reuse, written again from the papers: per utterance, per head, per row.
 
-Slow and plain on purpose. Only weights are taken from the modules under test; every formula, the
-schedule and the padding are followed here independently. Of the layer around the attention the
-modules themselves are used, called on one unpadded utterance at a time.
+Slow and plain on purpose. Only weights and settings are taken from the modules under test; every
+formula, the schedule and the padding are followed here independently. Of the layer around the
+attention the modules themselves are used, called on one unpadded utterance at a time.
+
+A head is a list of rows, a row a tensor over the frames that can be attended to.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -15,24 +19,37 @@ from torch import Tensor, nn
 from asr.encoder.conformer_layer import ConformerLayer
 from asr.encoder.stack import Encoder
 from asr.encoder.transformer_layer import TransformerLayer
+from asr.reuse.base import ReuseMethod
+from asr.reuse.heads import ReuseHeads
 
 BASE = 10_000.0
+
+Head = list[Tensor]
+
+
+@dataclass
+class Seen:
+    """What the loops remember of a layer: its attention, its input, its scores and its map."""
+
+    attention: nn.Module
+    x_TD: Tensor
+    scores: list[Head] = field(default_factory=list)
+    probs: list[Head] = field(default_factory=list)
 
 
 def encode_alone(encoder: Encoder, features_TF: Tensor, leaders: list[int]) -> Tensor:
     """Encoder output (T', D) of one utterance; ``leaders`` as one index per layer."""
     x_BTD, _ = encoder.subsampling(features_TF[None], torch.tensor([len(features_TF)]))
     x_TD = x_BTD[0]
-    maps: dict[int, list[list[Tensor]]] = {}
+    groups: dict[int, list[Seen]] = {}
     for index, layer in enumerate(encoder.layers):
         if isinstance(layer, ConformerLayer):
             x_TD = x_TD + 0.5 * layer.feedforward_in(x_TD[None])[0]
         else:
             assert isinstance(layer, TransformerLayer)
-        normed_TD = layer.attention_norm(x_TD)
-        if leaders[index] == index:
-            maps[index] = attention_map(encoder, layer.attention, normed_TD)
-        x_TD = x_TD + mix(layer.attention, normed_TD, maps[leaders[index]])
+        group = groups.setdefault(leaders[index], [])
+        group.append(Seen(layer.attention, layer.attention_norm(x_TD)))
+        x_TD = x_TD + attend(encoder, group)
         if isinstance(layer, ConformerLayer):
             x_TD = x_TD + layer.convolution(x_TD[None], None)[0]
             x_TD = layer.norm(x_TD + 0.5 * layer.feedforward_out(x_TD[None])[0])
@@ -42,42 +59,94 @@ def encode_alone(encoder: Encoder, features_TF: Tensor, leaders: list[int]) -> T
     return output_TD
 
 
-def attention_map(encoder: Encoder, attention: nn.Module, x_TD: Tensor) -> list[list[Tensor]]:
-    """For each head and each row i the probabilities (T,) over the frames j."""
-    scores = attention.get_submodule("scores")
-    query, key = scores.get_submodule("query"), scores.get_submodule("key")
-    positions = scores.get_submodule("positions")
-    num_heads = encoder.num_heads
-    width = encoder.d_model // num_heads
-    num_frames = len(x_TD)
+def attend(encoder: Encoder, group: list[Seen]) -> Tensor:
+    """Attention output (T, D) of the latest layer of a group; the first is its leader."""
+    leader, layer = group[0], group[-1]
+    reuse, d_model = encoder.reuse, encoder.d_model
+    if layer is leader:
+        layer.scores = own_scores(layer, encoder.num_heads, d_model)
+        layer.probs = [softmax(head) for head in layer.scores]
+        return mix(layer.probs, values(leader), layer.attention)
+    before = group[-2]
+    if reuse.name == "probs":
+        return mix(leader.probs, values(layer), layer.attention)
+    if reuse.name == "heads":
+        layer.probs = emitted_heads(reuse, layer, before, encoder)
+        return mix(layer.probs, values(layer), layer.attention)
+    if reuse.name == "scores":
+        layer.scores = [
+            [row_T + correction(layer, head, i, encoder.num_heads) for i, row_T in enumerate(rows)]
+            for head, rows in enumerate(before.scores)
+        ]
+        return mix([softmax(head) for head in layer.scores], values(layer), layer.attention)
+    if reuse.name == "kv":
+        scores = foreign_scores(layer, leader, encoder.num_heads, d_model)
+        return mix([softmax(head) for head in scores], values(leader), layer.attention)
+    assert reuse.name == "context"
+    return mix(leader.probs, values_for(leader, len(group) - 1), layer.attention)
+
+
+def emitted_heads(reuse: ReuseMethod, layer: Seen, before: Seen, encoder: Encoder) -> list[Head]:
+    """Fresh heads, then the first of those that the layer before it emitted."""
+    assert isinstance(reuse, ReuseHeads)
+    num_fresh = encoder.num_heads - reuse.num_reused
+    fresh = own_scores(layer, num_fresh, encoder.d_model) if num_fresh else []
+    return [softmax(head) for head in fresh] + before.probs[: reuse.num_reused]
+
+
+def own_scores(layer: Seen, num_heads: int, d_model: int) -> list[Head]:
+    """Scores of queries, keys and positions of one layer."""
+    return foreign_scores(layer, layer, num_heads, d_model)
+
+
+def foreign_scores(asking: Seen, asked: Seen, num_heads: int, d_model: int) -> list[Head]:
+    """Scores of the queries (and u, v) of one layer and the keys (and W) of another."""
+    own, other = (seen.attention.get_submodule("scores") for seen in (asking, asked))
+    q_TD, k_TD = (
+        own.get_submodule("query")(asking.x_TD),
+        other.get_submodule("key")(asked.x_TD),
+    )
+    width = q_TD.shape[1] // num_heads
     heads = []
     for head in range(num_heads):
         channels = slice(head * width, (head + 1) * width)
+        q_TK, k_TK = q_TD[:, channels], k_TD[:, channels]
         rows = []
-        for i in range(num_frames):
-            q_K = query(x_TD[i])[channels]
-            row = []
-            for j in range(num_frames):
-                k_K = key(x_TD[j])[channels]
-                row.append(score(positions, q_K, k_K, i, j, head, encoder.d_model))
-            weights = [math.exp(value - max(row)) for value in row]
-            rows.append(torch.tensor([weight / sum(weights) for weight in weights]))
+        for i in range(len(q_TK)):
+            row = [
+                score(
+                    own.get_submodule("positions"),
+                    other.get_submodule("positions"),
+                    q_TK[i],
+                    k_TK[j],
+                    (i, j),
+                    head,
+                    d_model,
+                )
+                for j in range(len(k_TK))
+            ]
+            rows.append(torch.tensor(row))
         heads.append(rows)
     return heads
 
 
 def score(
-    positions: nn.Module, q_K: Tensor, k_K: Tensor, i: int, j: int, head: int, d_model: int
+    query_side: nn.Module,
+    key_side: nn.Module,
+    q_K: Tensor,
+    k_K: Tensor,
+    at: tuple[int, int],
+    head: int,
+    d_model: int,
 ) -> float:
-    """Scaled score of query frame i and key frame j."""
-    width = len(q_K)
-    kind = type(positions).__name__
+    """Scaled score of a query at frame i and a key at frame j."""
+    width, (i, j) = len(q_K), at
+    kind = type(key_side).__name__
     if kind == "RelativePositions":  # Dai et al. 2019, section 3.3
-        u_K = positions.get_parameter("content_bias_HK")[head]
-        v_K = positions.get_parameter("position_bias_HK")[head]
-        angles = [(i - j) / BASE ** (channel / d_model) for channel in range(0, d_model, 2)]
-        r_D = torch.tensor([wave(angle) for angle in angles for wave in (math.sin, math.cos)])
-        w_KD = positions.get_parameter("position.weight")[head * width : (head + 1) * width]
+        u_K = query_side.get_parameter("content_bias_HK")[head]
+        v_K = query_side.get_parameter("position_bias_HK")[head]
+        r_D = sinusoids(i - j, d_model)
+        w_KD = key_side.get_parameter("position.weight")[head * width : (head + 1) * width]
         total = (q_K + u_K) @ k_K + (q_K + v_K) @ (w_KD @ r_D)
     elif kind == "RotaryPositions":  # Su et al. 2021, eq. 34, with pairs half a head apart
         total = turn(q_K, i) @ turn(k_K, j)
@@ -85,6 +154,13 @@ def score(
         assert kind == "Positions"
         total = q_K @ k_K
     return float(total) / math.sqrt(width)
+
+
+@cache
+def sinusoids(distance: int, d_model: int) -> Tensor:
+    """Sine and cosine of a distance over each wavelength, in turn, (D,)."""
+    angles = [distance / BASE ** (channel / d_model) for channel in range(0, d_model, 2)]
+    return torch.tensor([wave(angle) for angle in angles for wave in (math.sin, math.cos)])
 
 
 def turn(x_K: Tensor, time: int) -> Tensor:
@@ -99,16 +175,64 @@ def turn(x_K: Tensor, time: int) -> Tensor:
     return turned_K
 
 
-def mix(attention: nn.Module, x_TD: Tensor, heads: list[list[Tensor]]) -> Tensor:
-    """Own values weighted by a map, through the own output projection, (T, D)."""
-    own = attention.get_submodule("mix")
-    v_TD = own.get_submodule("value")(x_TD)
+def correction(layer: Seen, head: int, i: int, num_heads: int) -> Tensor:
+    """What a follower adds to row i of the scores it is handed, (T,)."""
+    module = layer.attention.get_submodule("correction")
+    kind, added_T = type(module).__name__, torch.zeros(len(layer.x_TD))
+    if kind == "DiagonalCorrection":  # the middle of the band belongs to the diagonal
+        bias_W = module.get_parameter("bias_HW")[head]
+        bandwidth = len(bias_W) // 2
+        for j in range(max(0, i - bandwidth), min(len(added_T), i + bandwidth + 1)):
+            added_T[j] = bias_W[bandwidth + j - i]
+    elif kind == "LowRankCorrection":
+        query_DR, key_DR = (
+            module.get_parameter(f"narrow_{side}.weight").T for side in ("query", "key")
+        )
+        rank = query_DR.shape[1] // num_heads
+        channels = slice(head * rank, (head + 1) * rank)
+        for j in range(len(added_T)):
+            q_R = (layer.x_TD[i] @ query_DR)[channels]
+            k_R = (layer.x_TD[j] @ key_DR)[channels]
+            added_T[j] = q_R @ k_R / math.sqrt(rank)
+    else:
+        assert kind == "NoCorrection"
+    return added_T
+
+
+def softmax(head: Head) -> Head:
+    """Probabilities of each row of scores."""
+    rows = []
+    for row_T in head:
+        values = row_T.tolist()
+        weights = [math.exp(value - max(values)) for value in values]
+        rows.append(torch.tensor([weight / sum(weights) for weight in weights]))
+    return rows
+
+
+def values(layer: Seen) -> Tensor:
+    """The layer's own values of its own input, (T, D)."""
+    v_TD: Tensor = layer.attention.get_submodule("mix.value")(layer.x_TD)
+    return v_TD
+
+
+def values_for(leader: Seen, follower: int) -> Tensor:
+    """The values that a leader computes for its ``follower``-th follower, counted from 1."""
+    d_model = leader.x_TD.shape[1]
+    rows = slice((follower - 1) * d_model, follower * d_model)
+    weight_DD = leader.attention.get_parameter("followers_value.weight")[rows]
+    bias_D = leader.attention.get_parameter("followers_value.bias")[rows]
+    return leader.x_TD @ weight_DD.T + bias_D
+
+
+def mix(heads: list[Head], v_TD: Tensor, attention: nn.Module) -> Tensor:
+    """Values weighted by a map, through the layer's own output projection, (T, D)."""
     width = v_TD.shape[1] // len(heads)
     context_TD = torch.zeros_like(v_TD)
     for head, rows in enumerate(heads):
         channels = slice(head * width, (head + 1) * width)
+        v_TK = v_TD[:, channels].unbind()
         for i, row_T in enumerate(rows):
-            for j, weight in enumerate(row_T):
-                context_TD[i, channels] += weight * v_TD[j, channels]
-    output_TD: Tensor = own.get_submodule("output")(context_TD)
+            for weight, v_K in zip(row_T.tolist(), v_TK, strict=True):
+                context_TD[i, channels] += weight * v_K
+    output_TD: Tensor = attention.get_submodule("mix.output")(context_TD)
     return output_TD

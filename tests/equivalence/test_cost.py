@@ -17,6 +17,7 @@ from tests.encoder.tiny import (
     random_features,
     tiny_encoder,
 )
+from tests.equivalence.cases import Case, each_case
 
 NUM_FOLLOWERS = 6  # of eight layers in groups of four
 
@@ -38,6 +39,16 @@ def test_parameters_saved(kind: EncoderKind, positions: PositionKind) -> None:
 
     assert saved == NUM_FOLLOWERS * scores_parameters(positions)
     assert saved == sum(row.parameters_saved for row in probs.schedule_rows())
+
+
+@each_position
+@each_case
+def test_rows_add_up_to_all_that_is_saved(positions: PositionKind, case: Case) -> None:
+    none = tiny_encoder("transformer", positions=positions, num_heads=case.num_heads)
+    encoder = case.encoder("transformer", positions=positions)
+    saved = sum(count_parameters(none).values()) - sum(count_parameters(encoder).values())
+
+    assert saved == sum(row.parameters_saved for row in encoder.schedule_rows())
 
 
 @each_kind

@@ -13,8 +13,12 @@ from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
 from asr.nn.positions import PositionKind
 from asr.reuse.base import AttentionCarry
+from asr.reuse.context import ReuseContext
+from asr.reuse.heads import ReuseHeads
+from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
+from asr.reuse.scores import ReuseScores
 from tests.encoder.tiny import (
     D_MODEL,
     KINDS,
@@ -24,7 +28,7 @@ from tests.encoder.tiny import (
     random_features,
     tiny_encoder,
 )
-from tests.equivalence.cases import GROUPINGS
+from tests.equivalence.cases import GROUPINGS, Case, each_case, each_reusing_case
 
 MIX = {"mix.value.weight", "mix.value.bias", "mix.output.weight", "mix.output.bias"}
 SCORES = {
@@ -41,6 +45,13 @@ POSITION: dict[PositionKind, set[str]] = {
         "scores.positions.content_bias_HK",
         "scores.positions.position_bias_HK",
     },
+}
+
+OUTPUT = {"mix.output.weight", "mix.output.bias"}
+CORRECTION = {
+    "none": set(),
+    "diagonal": {"bias_HW"},
+    "low_rank": {"narrow_query.weight", "narrow_key.weight"},
 }
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -64,6 +75,44 @@ def test_state_holds_exactly_the_parameters_of_each_role(
     for layer, leader in enumerate(leaders):
         expected = MIX if leader != layer else MIX | SCORES | POSITION[positions]
         assert set(attention(encoder, layer).state_dict()) == expected
+
+
+def follower_keys(case: Case, positions: PositionKind) -> set[str]:
+    """What a follower has, method by method."""
+    reuse = case.reuse
+    if isinstance(reuse, ReuseHeads):
+        return MIX if reuse.num_reused == case.num_heads else MIX | SCORES | POSITION[positions]
+    if isinstance(reuse, ReuseScores):
+        return MIX | {f"correction.{name}" for name in CORRECTION[reuse.correction]}
+    if isinstance(reuse, ReuseKeysValues):
+        biases = {name for name in POSITION[positions] if name.endswith("bias_HK")}
+        return OUTPUT | {"scores.query.weight", "scores.query.bias"} | biases
+    if isinstance(reuse, ReuseContext):
+        return OUTPUT
+    return MIX
+
+
+@each_kind
+@each_position
+@each_case
+def test_each_role_has_exactly_these_parameters(
+    kind: EncoderKind, positions: PositionKind, case: Case
+) -> None:
+    encoder = case.encoder(kind, positions=positions)
+
+    for layer, leader in enumerate(case.leaders):
+        state = attention(encoder, layer).state_dict()
+        leads = case.leaders.count(layer) > 1
+        if leader != layer:
+            assert set(state) == follower_keys(case, positions)
+        elif leads and isinstance(case.reuse, ReuseContext):
+            values = {"followers_value.weight", "followers_value.bias"}
+            assert set(state) == MIX | SCORES | POSITION[positions] | values
+        else:
+            assert set(state) == MIX | SCORES | POSITION[positions]
+        norm = encoder.layers[layer].get_submodule("attention_norm").state_dict()
+        needs_no_norm = leader != layer and isinstance(case.reuse, ReuseContext)
+        assert set(norm) == (set() if needs_no_norm else {"weight", "bias"})
 
 
 @each_kind
@@ -106,11 +155,11 @@ def valid_sum(output_BTD: Tensor, lengths_B: Tensor) -> Tensor:
 
 @each_kind
 @each_position
-@each_grouping
+@each_case
 def test_every_parameter_gets_a_gradient(
-    kind: EncoderKind, positions: PositionKind, name: str
+    kind: EncoderKind, positions: PositionKind, case: Case
 ) -> None:
-    encoder = tiny_encoder(kind, reuse=GROUPINGS[name][0], positions=positions).train()
+    encoder = case.encoder(kind, positions=positions).train()
 
     output = encoder(*random_features([30, 13]))
     torch.autograd.backward(valid_sum(output.frames_BTD, output.lengths_B))
@@ -175,21 +224,65 @@ def test_dropout_falls_on_the_map_per_layer_while_the_carry_stays_whole() -> Non
     assert torch.equal(carry.probs_BHTT, carried)
 
 
-@pytest.mark.parametrize("grad", [True, False])
-def test_the_carry_survives_its_users(grad: bool) -> None:
-    """Inference works in place in many spots; none of them may be the map that is handed on."""
-    encoder = tiny_encoder(reuse=ReuseProbs(group_size=4))
+def carried_tensors(carry: AttentionCarry) -> list[Tensor]:
+    """Every tensor a carry holds."""
+    keys = () if carry.keys is None else tuple(carry.keys)
+    held = (carry.probs_BHTT, carry.scores_BHTT, *keys, carry.v_BHTK, *carry.contexts)
+    return [tensor for tensor in held if tensor is not None]
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+@each_position
+@each_reusing_case
+def test_the_carry_survives_its_users(case: Case, positions: PositionKind, mode: Any) -> None:
+    """Inference works in place in many spots; none of them may be what is handed on.
+
+    Every follower runs twice on what it was given, and gives the same.
+    """
+    encoder = case.encoder(positions=positions)
     x_BTD = torch.randn(2, 6, D_MODEL)
-    table = encoder.positions.table(6, D_MODEL, NUM_HEADS, x_BTD)
+    table = encoder.positions.table(6, D_MODEL, case.num_heads, x_BTD)
     frames = Frames(padding_mask(torch.tensor([6, 4]), 6), table)
+    carry: AttentionCarry | None = None
+    held: list[Tensor] = []
+    copies: list[Tensor] = []
 
-    with torch.set_grad_enabled(grad):
-        _, carry = attention(encoder, 0)(x_BTD, frames, None)
-        before = carry.probs_BHTT.clone()
-        for layer in range(1, 4):
-            x_BTD, carry = encoder.layers[layer](x_BTD, frames, carry)
+    with mode():
+        for layer, module in enumerate(encoder.layers):
+            again_BTD, _ = module(x_BTD, frames, carry)
+            x_BTD, carry = module(x_BTD, frames, carry)
+            assert torch.equal(x_BTD, again_BTD), layer
+            if carry is not None:
+                held += carried_tensors(carry)
+                copies += [tensor.clone() for tensor in carried_tensors(carry)]
 
-    assert torch.equal(carry.probs_BHTT, before)
+    assert held
+    for tensor, copy in zip(held, copies, strict=True):
+        assert torch.equal(tensor, copy)
+
+
+@each_reusing_case
+def test_what_is_carried_is_used(case: Case) -> None:
+    """A follower's output moves with each tensor it is handed."""
+    encoder = case.encoder("transformer")
+    x_BTD = torch.randn(2, 6, D_MODEL)
+    table = encoder.positions.table(6, D_MODEL, case.num_heads, x_BTD)
+    frames = Frames(padding_mask(torch.tensor([6, 4]), 6), table)
+    follower = next(i for i, leader in enumerate(case.leaders) if leader != i)
+    _, carry = attention(encoder, case.leaders[follower])(x_BTD, frames, None)
+
+    output_BTD, handed_on = attention(encoder, follower)(x_BTD, frames, carry)
+    reached = carried_tensors(carry)
+    gradients = torch.autograd.grad(
+        output_BTD.square().sum(), reached, allow_unused=True, retain_graph=True
+    )
+
+    used = [gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients]
+    if isinstance(case.reuse, ReuseContext):  # its own context; the rest is for those after it
+        assert used == [True] + [False] * (len(reached) - 1)
+        assert handed_on.contexts == carry.contexts[1:]
+    else:
+        assert all(used)
 
 
 def test_the_map_of_the_leader_is_what_a_follower_mixes_with() -> None:

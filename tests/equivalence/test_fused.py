@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from asr.encoder.stack import Encoder
-from asr.nn import relative
+from asr.nn import positions as tiling
 from asr.nn.positions import PositionKind
 from asr.reuse.none import NoReuse
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
+from tests.equivalence.cases import Case, each_reusing_case
 
 each_encoder = pytest.mark.parametrize("kind", KINDS)
 each_position = pytest.mark.parametrize("positions", POSITIONS)
@@ -18,7 +19,7 @@ each_batch = pytest.mark.parametrize("lengths", [[19], [30, 30], [30, 3, 12]], i
 
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relative, "TILE_ROWS", 3)
+    monkeypatch.setattr(tiling, "TILE_ROWS", 3)
 
 
 def pair(kind: EncoderKind, positions: PositionKind) -> tuple[Encoder, Encoder]:
@@ -87,6 +88,42 @@ def test_under_autocast(kind: EncoderKind, positions: PositionKind) -> None:
                 assert difference.square().mean().sqrt() < 0.1 * exact.std()
 
 
+@each_position
+@each_reusing_case
+@pytest.mark.parametrize("grad", [True, False])
+def test_reuse_in_small_tiles_and_in_one(
+    monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, grad: bool
+) -> None:
+    encoder = case.encoder(positions=positions)
+    features_BTF, lengths_B = random_features([61, 3, 40])
+    outputs = []
+    for tile_rows in (3, 128):
+        monkeypatch.setattr(tiling, "TILE_ROWS", tile_rows)
+        with torch.set_grad_enabled(grad):
+            outputs.append(encoder(features_BTF, lengths_B))
+
+    for row, length in enumerate(outputs[0].lengths_B):
+        tiled, whole = (output.frames_BTD[row, :length] for output in outputs)
+        torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=1e-5)
+
+
+@each_position
+@each_reusing_case
+def test_reuse_under_autocast(case: Case, positions: PositionKind) -> None:
+    features_BTF, lengths_B = random_features([30, 3, 12])
+    encoder = case.encoder(positions=positions)
+    with torch.no_grad():
+        exact = encoder(features_BTF, lengths_B).frames_BTD
+
+    for training in (True, False):
+        with torch.set_grad_enabled(training), torch.autocast("cpu", torch.bfloat16):
+            output = encoder(features_BTF, lengths_B)
+        assert output.frames_BTD.dtype == torch.float32
+        for row, length in enumerate(output.lengths_B):
+            difference = output.frames_BTD[row, :length] - exact[row, :length]
+            assert difference.square().mean().sqrt() < 0.1 * exact.std()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @each_encoder
@@ -104,7 +141,7 @@ def test_on_cuda(
 
     The float32 path on the CPU is the reference; both modes, padded and not.
     """
-    monkeypatch.setattr(relative, "TILE_ROWS", 128)
+    monkeypatch.setattr(tiling, "TILE_ROWS", 128)
     lengths = [num_frames, max(1, num_frames // 3)]
     features_BTF, lengths_B = random_features(lengths)
     with torch.no_grad():

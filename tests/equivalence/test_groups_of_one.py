@@ -6,16 +6,26 @@ import pytest
 import torch
 
 from asr.nn.positions import PositionKind
+from asr.reuse.base import ReuseMethod
+from asr.reuse.context import ReuseContext
+from asr.reuse.heads import ReuseHeads
+from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
+from asr.reuse.scores import ReuseScores
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
 
-ONES = {
+ONES: dict[str, ReuseMethod] = {
     "groups": ReuseProbs(groups=[1, 1, 1, 1]),
     "group_size": ReuseProbs(group_size=1),
     "pattern": ReuseProbs(pattern="A"),
     "leads nobody follows": ReuseProbs(pattern="L"),
     "leaders": ReuseProbs(leaders=[0, 1, 2, 3]),
+    "heads": ReuseHeads(group_size=1, num_reused=1),
+    "heads below the first": ReuseHeads(group_size=4, num_reused=1, max_reuse_layer=0),
+    "scores": ReuseScores(group_size=1),
+    "kv": ReuseKeysValues(group_size=1),
+    "context": ReuseContext(group_size=1),
 }
 
 
@@ -23,7 +33,7 @@ ONES = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("reuse", ONES.values(), ids=ONES)
 def test_groups_of_one_equal_no_reuse_bit_by_bit(
-    kind: EncoderKind, positions: PositionKind, reuse: ReuseProbs
+    kind: EncoderKind, positions: PositionKind, reuse: ReuseMethod
 ) -> None:
     ones = tiny_encoder(kind, reuse=reuse, positions=positions, seed=1)
     none = tiny_encoder(kind, reuse=NoReuse(), positions=positions, seed=2)

@@ -7,7 +7,7 @@ import torch
 
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
-from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
+from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features
 from tests.equivalence.cases import Case, each_case
 
 LENGTHS = [61, 1, 33, 8, 60]
@@ -29,7 +29,7 @@ def test_padded_equals_alone_at_factor_8(kind: EncoderKind, case: Case) -> None:
 def assert_padded_equals_alone(
     kind: EncoderKind, positions: PositionKind, case: Case, subsampling: SubsamplingKind
 ) -> None:
-    encoder = tiny_encoder(kind, reuse=case.make(), positions=positions, subsampling=subsampling)
+    encoder = case.encoder(kind, positions=positions, subsampling=subsampling)
     features_BTF, lengths_B = random_features(LENGTHS)
 
     with torch.no_grad():
@@ -49,7 +49,7 @@ def assert_padded_equals_alone(
 
 @each_case
 def test_what_lies_in_the_padding_changes_nothing(case: Case) -> None:
-    encoder = tiny_encoder(reuse=case.make())
+    encoder = case.encoder()
     features_BTF, lengths_B = random_features([30, 13])
     other_BTF = features_BTF.clone()
     other_BTF[1, 13:] = float("nan")
@@ -68,7 +68,7 @@ def test_training_statistics_do_not_depend_on_padding(case: Case) -> None:
     wider_BTF = torch.cat([features_BTF, torch.randn(2, 50, features_BTF.shape[2])], 1)
     states = []
     for batch_BTF in (features_BTF, wider_BTF):
-        encoder = tiny_encoder(reuse=case.make()).train()
+        encoder = case.encoder().train()
         encoder(batch_BTF, lengths_B)
         states.append(encoder.state_dict())
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.nn import relative
+from asr.nn import positions as tiling
 from asr.nn.positions import PositionKind
-from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
+from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features
 from tests.equivalence.cases import Case, each_case
 from tests.equivalence.reference import encode_alone
 
@@ -20,8 +20,8 @@ LENGTHS = [19, 3, 12]  # 5, 1 and 3 encoder frames
 def test_padded_batch_equals_the_loops(
     monkeypatch: pytest.MonkeyPatch, kind: EncoderKind, positions: PositionKind, case: Case
 ) -> None:
-    monkeypatch.setattr(relative, "TILE_ROWS", 2)
-    encoder = tiny_encoder(kind, reuse=case.make(), positions=positions)
+    monkeypatch.setattr(tiling, "TILE_ROWS", 2)
+    encoder = case.encoder(kind, positions=positions)
     features_BTF, lengths_B = random_features(LENGTHS)
 
     with torch.no_grad():

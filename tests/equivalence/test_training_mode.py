@@ -7,7 +7,7 @@ import torch
 
 from asr.nn.positions import PositionKind
 from asr.nn.valid_batch_norm import ValidBatchNorm
-from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
+from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features
 from tests.equivalence.cases import Case, each_case
 
 
@@ -17,7 +17,7 @@ from tests.equivalence.cases import Case, each_case
 def test_training_mode_equals_inference(
     kind: EncoderKind, positions: PositionKind, case: Case
 ) -> None:
-    encoder = tiny_encoder(kind, reuse=case.make(), positions=positions, dropout=0.0)
+    encoder = case.encoder(kind, positions=positions, dropout=0.0)
     features_BTF, lengths_B = random_features([30, 3, 13])
     with torch.no_grad():
         inference = encoder(features_BTF, lengths_B)
@@ -40,7 +40,7 @@ def test_training_mode_equals_inference(
 
 @each_case
 def test_inference_is_repeatable_and_changes_nothing(case: Case) -> None:
-    encoder = tiny_encoder(reuse=case.make(), dropout=0.5)
+    encoder = case.encoder(dropout=0.5)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     features_BTF, lengths_B = random_features([30, 13])
 

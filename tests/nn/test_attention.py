@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.nn.attention import AttentionScores, ValueMix, softmax_over_keys, split_heads
+from asr.nn.attention import (
+    AttentionScores,
+    OutputOnly,
+    ValueMix,
+    softmax_over_keys,
+    split_heads,
+)
 from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
 from asr.nn.positions import Positions
@@ -16,7 +22,7 @@ LENGTHS = torch.tensor([5, 3])
 
 
 def make_scores() -> AttentionScores:
-    module = AttentionScores(d_model=D, num_heads=H, positions=Positions())
+    module = AttentionScores(d_model=D, num_heads=H, head_dim=K, positions=Positions())
     randomise(module)
     return module
 
@@ -87,6 +93,60 @@ def test_scores_project_queries_and_keys_separately() -> None:
         channels = slice(head * K, (head + 1) * K)
         product = q_BTD[..., channels] @ k_BTD[..., channels].transpose(1, 2)
         torch.testing.assert_close(probs_BHTT[:, head], (product / K**0.5).softmax(-1))
+
+
+def test_the_map_is_the_softmax_of_the_scores() -> None:
+    module, x_BTD, mask = make_scores(), torch.randn(B, T, D), padding_mask(LENGTHS, T)
+
+    q_BHTK, keys = module.project(x_BTD, Frames(mask))
+
+    assert torch.equal(module.scores(x_BTD, Frames(mask)), module.positions.scores(q_BHTK, keys))
+    torch.testing.assert_close(
+        module(x_BTD, Frames(mask)),
+        softmax_over_keys(module.scores(x_BTD, Frames(mask)), mask),
+    )
+
+
+@pytest.mark.parametrize("num_heads", [1, 3])
+def test_fewer_heads_than_the_width_holds(num_heads: int) -> None:
+    module = AttentionScores(d_model=D, num_heads=num_heads, head_dim=K, positions=Positions())
+    full = AttentionScores(d_model=D, num_heads=4, head_dim=K, positions=Positions())
+    with torch.no_grad():
+        for part in ("query", "key"):
+            narrow, wide = module.get_submodule(part), full.get_submodule(part)
+            for name, tensor in narrow.named_parameters():
+                tensor.copy_(wide.get_parameter(name)[: num_heads * K])
+    x_BTD = torch.randn(B, T, D)
+
+    probs_BHTT = module(x_BTD, Frames())
+
+    assert module.query.weight.shape == module.key.weight.shape == (num_heads * K, D)
+    assert probs_BHTT.shape == (B, num_heads, T, T)
+    torch.testing.assert_close(probs_BHTT, full(x_BTD, Frames())[:, :num_heads])
+
+
+def test_an_output_projection_alone_is_that_of_a_whole_mix() -> None:
+    whole, rest = make_mix(), OutputOnly(d_model=D)
+    rest.output.load_state_dict(whole.output.state_dict())
+    context_BHTK = torch.randn(B, H, T, K)
+
+    assert torch.equal(rest.merge(context_BHTK), whole.merge(context_BHTK))
+    assert {name for name, _ in rest.named_parameters()} == {"output.weight", "output.bias"}
+
+
+def test_softmax_can_be_told_to_spare_the_scores() -> None:
+    scores_BHTT, mask = torch.randn(B, H, T, T), padding_mask(LENGTHS, T)
+    before_BHTT = scores_BHTT.clone()
+
+    with torch.no_grad():
+        probs_BHTT = softmax_over_keys(scores_BHTT, mask, in_place=False)
+        assert torch.equal(scores_BHTT, before_BHTT)
+        torch.testing.assert_close(probs_BHTT, softmax_over_keys(scores_BHTT, mask))
+
+
+@pytest.mark.parametrize(("training", "rate"), [(True, 0.3), (False, 0.0)])
+def test_dropout_now(training: bool, rate: float) -> None:
+    assert make_mix(0.3).train(training).dropout_now == rate
 
 
 def test_mix_weighs_values_by_the_map() -> None:

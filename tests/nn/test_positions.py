@@ -8,20 +8,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.nn import relative
+from asr.nn import positions as tiling
 from asr.nn.attention import softmax_over_keys
 from asr.nn.masking import padding_mask
-from asr.nn.positions import Positions, key_mask
-from asr.nn.relative import RelativePositions
+from asr.nn.positions import Keys, Positions, key_mask
+from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.nn.rotary import RotaryPositions
 from tests.encoder.tiny import randomise
 
 H, K = 2, 4
 
-MAKERS: dict[str, Callable[[], Positions]] = {
-    "none": Positions,
-    "rotary": RotaryPositions,
-    "relative": lambda: RelativePositions(d_model=H * K, num_heads=H),
+
+def relative() -> Positions:
+    return RelativePositions(d_model=H * K, num_heads=H, head_dim=K)
+
+
+# Who asks, and who made the keys: the same layer, or with "of another" two.
+MAKERS: dict[str, tuple[Callable[[], Positions], Callable[[], Positions] | None]] = {
+    "none": (Positions, None),
+    "rotary": (RotaryPositions, None),
+    "relative": (relative, None),
+    "none of another": (Positions, Positions),
+    "rotary of another": (RotaryPositions, RotaryPositions),
+    "relative of another": (lambda: RelativeQueries(num_heads=H, head_dim=K), relative),
 }
 LENGTHS = [[1], [7], [7, 7], [7, 1, 4], [2, 1]]
 
@@ -31,13 +40,19 @@ each_batch = pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relative, "TILE_ROWS", 3)
+    monkeypatch.setattr(tiling, "TILE_ROWS", 3)
 
 
-def make(name: str) -> Positions:
-    module = MAKERS[name]()
-    randomise(module)
-    return module
+def make(name: str) -> tuple[Positions, Positions]:
+    """The encoding on the side of the queries, and on that of the keys."""
+    make_asking, make_asked = MAKERS[name]
+    asking = make_asking()
+    randomise(asking)
+    if make_asked is None:
+        return asking, asking
+    asked = make_asked()
+    randomise(asked, seed=1)
+    return asking, asked
 
 
 def inputs(lengths: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
@@ -46,10 +61,12 @@ def inputs(lengths: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     return q_BHTK, k_BHTK, v_BHTK, padding_mask(torch.tensor(lengths), max(lengths))
 
 
-def explicit(
-    module: Positions, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, mask: Tensor | None
-) -> Tensor:
-    return softmax_over_keys(module.scores(q, k, table), mask) @ v
+def keys_of(asked: Positions, k_BHTK: Tensor) -> Keys:
+    return asked.keys(k_BHTK, asked.table(k_BHTK.shape[2], H * K, H, k_BHTK))
+
+
+def explicit(asking: Positions, q: Tensor, keys: Keys, v: Tensor, mask: Tensor | None) -> Tensor:
+    return softmax_over_keys(asking.scores(q, keys), mask) @ v
 
 
 @each_encoding
@@ -58,14 +75,49 @@ def explicit(
 def test_attend_is_softmax_of_scores_times_values(
     name: str, lengths: list[int], grad: bool
 ) -> None:
-    module, (q, k, v, mask) = make(name), inputs(lengths)
-    table = module.table(max(lengths), H * K, H, q)
+    (asking, asked), (q, k, v, mask) = make(name), inputs(lengths)
 
     with torch.set_grad_enabled(grad):
-        context_BHTK = module.attend(q, k, v, table, mask, 0.0)
-        expected_BHTK = explicit(module, q, k, v, table, mask)
+        keys = keys_of(asked, k)
+        context_BHTK = asking.attend(q, keys, v, mask, 0.0)
+        expected_BHTK = explicit(asking, q, keys, v, mask)
 
     torch.testing.assert_close(context_BHTK, expected_BHTK, atol=1e-5, rtol=1e-5)
+
+
+@each_encoding
+@each_batch
+@pytest.mark.parametrize("grad", [True, False])
+def test_tiles_of_scores_are_the_scores_cut_into_rows(
+    name: str, lengths: list[int], grad: bool
+) -> None:
+    (asking, asked), (q, k, _, _) = make(name), inputs(lengths)
+
+    with torch.set_grad_enabled(grad):
+        keys = keys_of(asked, k)
+        tiles = list(asking.score_tiles(q, keys))
+        scores_BHTT = asking.scores(q, keys)
+
+    assert [tile.shape[2] for tile in tiles] == [
+        min(3, max(lengths) - start) for start in range(0, max(lengths), 3)
+    ]
+    torch.testing.assert_close(torch.cat(tiles, 2), scores_BHTT, atol=1e-5, rtol=1e-5)
+
+
+@each_encoding
+def test_a_tile_can_be_overwritten_before_the_next(name: str) -> None:
+    (asking, asked), (q, k, _, _) = make(name), inputs([7, 4])
+
+    with torch.no_grad():
+        keys = keys_of(asked, k)
+        expected = [tile.clone() for tile in asking.score_tiles(q, keys)]
+        found = []
+        for tile in asking.score_tiles(q, keys):
+            found.append(tile.clone())
+            tile.fill_(float("nan"))
+
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @each_encoding
@@ -73,19 +125,22 @@ def test_attend_is_softmax_of_scores_times_values(
 def test_gradients_of_attend_equal_those_of_the_explicit_path(
     name: str, lengths: list[int]
 ) -> None:
-    module, (q, k, v, mask) = make(name), inputs(lengths)
-    table = module.table(max(lengths), H * K, H, q)
+    (asking, asked), (q, k, v, mask) = make(name), inputs(lengths)
     weight = torch.randn(q.shape)
-    parameters = list(module.parameters())
+    parameters = list({id(p): p for m in (asking, asked) for p in m.parameters()}.values())
+    if asking is not asked:  # the biases of the keys' own layer take no part
+        own = {id(p) for n, p in asked.named_parameters() if "bias" in n}
+        parameters = [parameter for parameter in parameters if id(parameter) not in own]
 
     gradients = []
     for fused in (True, False):
         leaves = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
         q_leaf, k_leaf, v_leaf = leaves
+        keys = keys_of(asked, k_leaf)
         if fused:
-            context = module.attend(q_leaf, k_leaf, v_leaf, table, mask, 0.0)
+            context = asking.attend(q_leaf, keys, v_leaf, mask, 0.0)
         else:
-            context = explicit(module, q_leaf, k_leaf, v_leaf, table, mask)
+            context = explicit(asking, q_leaf, keys, v_leaf, mask)
         gradients.append(torch.autograd.grad((context * weight).sum(), [*leaves, *parameters]))
 
     for ours, theirs in zip(*gradients, strict=True):
@@ -95,26 +150,28 @@ def test_gradients_of_attend_equal_those_of_the_explicit_path(
 
 @each_encoding
 def test_padding_is_never_attended_to(name: str) -> None:
-    module, (q, k, v, mask) = make(name), inputs([7, 4])
-    table = module.table(7, H * K, H, q)
-    once = module.attend(q, k, v, table, mask, 0.0)
+    (asking, asked), (q, k, v, mask) = make(name), inputs([7, 4])
+    once = asking.attend(q, keys_of(asked, k), v, mask, 0.0)
     k, v = k.clone(), v.clone()
     k[1, :, 4:], v[1, :, 4:] = 1e4, 1e4
 
-    assert torch.equal(module.attend(q, k, v, table, mask, 0.0), once)
+    assert torch.equal(asking.attend(q, keys_of(asked, k), v, mask, 0.0), once)
 
 
 @each_encoding
-def test_queries_and_keys_are_left_as_they_were(name: str) -> None:
-    module, (q, k, v, mask) = make(name), inputs([7, 4])
-    table = module.table(7, H * K, H, q)
-    before = [tensor.clone() for tensor in (q, k, v)]
+def test_queries_keys_and_values_are_left_as_they_were(name: str) -> None:
+    (asking, asked), (q, k, v, mask) = make(name), inputs([7, 4])
 
     with torch.no_grad():
-        module.attend(q, k, v, table, mask, 0.0)
-        softmax_over_keys(module.scores(q, k, table), mask)
+        keys = keys_of(asked, k)
+        kept = [tensor for tensor in (q, k, v, *keys) if tensor is not None]
+        before = [tensor.clone() for tensor in kept]
+        asking.attend(q, keys, v, mask, 0.0)
+        softmax_over_keys(asking.scores(q, keys), mask)
+        for tile in asking.score_tiles(q, keys):
+            softmax_over_keys(tile, mask)
 
-    for tensor, copy in zip((q, k, v), before, strict=True):
+    for tensor, copy in zip(kept, before, strict=True):
         assert torch.equal(tensor, copy)
 
 
@@ -122,12 +179,12 @@ def test_queries_and_keys_are_left_as_they_were(name: str) -> None:
 def test_dropout_falls_on_the_map(name: str) -> None:
     """With values of one, a context is the share of a row that dropout left, scaled back up."""
     torch.manual_seed(0)
-    module, (q, k, v, _) = make(name), inputs([7, 7])
-    table = module.table(7, H * K, H, q)
+    (asking, asked), (q, k, v, _) = make(name), inputs([7, 7])
     v = torch.ones_like(v)
 
     with torch.no_grad():
-        kept = torch.cat([module.attend(q, k, v, table, None, 0.5).flatten() for _ in range(50)])
+        keys = keys_of(asked, k)
+        kept = torch.cat([asking.attend(q, keys, v, None, 0.5).flatten() for _ in range(50)])
 
     assert kept.std() > 0.1
     assert float(kept.mean()) == pytest.approx(1.0, abs=0.1)
@@ -137,7 +194,7 @@ def test_scores_without_positions_are_scaled_products() -> None:
     q, k, _, _ = inputs([5, 5])
 
     torch.testing.assert_close(
-        Positions().scores(q, k, None), torch.einsum("bhik,bhjk->bhij", q, k) / K**0.5
+        Positions().scores(q, Keys(k)), torch.einsum("bhik,bhjk->bhij", q, k) / K**0.5
     )
     assert Positions.table(5, H * K, H, q) is None
 

@@ -8,8 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.nn import relative
-from asr.nn.relative import WAVELENGTH_BASE, RelativePositions, shift_rows, tiles
+from asr.nn import positions as tiling
+from asr.nn.relative import (
+    WAVELENGTH_BASE,
+    RelativePositions,
+    RelativeQueries,
+    shift_rows,
+    tiles,
+)
 from tests.encoder.tiny import randomise
 
 B, H, K = 2, 2, 4
@@ -17,7 +23,7 @@ D = H * K
 
 
 def make() -> RelativePositions:
-    module = RelativePositions(d_model=D, num_heads=H)
+    module = RelativePositions(d_model=D, num_heads=H, head_dim=K)
     randomise(module)
     return module
 
@@ -71,11 +77,11 @@ def test_table_holds_the_distances_from_far_future_to_far_past() -> None:
 def test_scores_equal_the_double_loop(
     monkeypatch: pytest.MonkeyPatch, tile_rows: int, num_frames: int, grad: bool
 ) -> None:
-    monkeypatch.setattr(relative, "TILE_ROWS", tile_rows)
+    monkeypatch.setattr(tiling, "TILE_ROWS", tile_rows)
     module, (q_BHTK, k_BHTK) = make(), queries_and_keys(num_frames)
 
     with torch.set_grad_enabled(grad):
-        scores_BHTT = module.scores(q_BHTK, k_BHTK, table(num_frames))
+        scores_BHTT = module.scores(q_BHTK, module.keys(k_BHTK, table(num_frames)))
 
     torch.testing.assert_close(
         scores_BHTT, double_loop(module, q_BHTK, k_BHTK), atol=1e-5, rtol=1e-5
@@ -85,10 +91,10 @@ def test_scores_equal_the_double_loop(
 @pytest.mark.parametrize("num_frames", [127, 128, 129, 300])
 def test_tiled_scores_equal_untiled(num_frames: int) -> None:
     module, (q_BHTK, k_BHTK) = make(), queries_and_keys(num_frames)
-    untiled_BHTT = module.scores(q_BHTK, k_BHTK, table(num_frames))
+    untiled_BHTT = module.scores(q_BHTK, module.keys(k_BHTK, table(num_frames)))
 
     with torch.no_grad():
-        tiled_BHTT = module.scores(q_BHTK, k_BHTK, table(num_frames))
+        tiled_BHTT = module.scores(q_BHTK, module.keys(k_BHTK, table(num_frames)))
 
     torch.testing.assert_close(tiled_BHTT, untiled_BHTT, atol=1e-4, rtol=1e-4)
 
@@ -97,19 +103,51 @@ def test_tiled_scores_equal_untiled(num_frames: int) -> None:
 def test_tiled_attention_equals_untiled(monkeypatch: pytest.MonkeyPatch, num_frames: int) -> None:
     module, (q_BHTK, k_BHTK) = make(), queries_and_keys(num_frames)
     v_BHTK = torch.randn(B, H, num_frames, K)
-    arguments = (q_BHTK, k_BHTK, v_BHTK, table(num_frames), None, 0.0)
+    arguments = (q_BHTK, module.keys(k_BHTK, table(num_frames)), v_BHTK, None, 0.0)
     untiled_BHTK = module.attend(*arguments)
 
-    monkeypatch.setattr(relative, "TILE_ROWS", 3)
+    monkeypatch.setattr(tiling, "TILE_ROWS", 3)
 
     torch.testing.assert_close(module.attend(*arguments), untiled_BHTK)
+
+
+@pytest.mark.parametrize("num_frames", [1, 7])
+def test_queries_meet_the_keys_of_another_layer(num_frames: int) -> None:
+    """Own biases u and v, the projected distances of whoever made the keys."""
+    asked, asking = make(), RelativeQueries(num_heads=H, head_dim=K)
+    randomise(asking, seed=5)
+    q_BHTK, k_BHTK = queries_and_keys(num_frames)
+    keys = asked.keys(k_BHTK, table(num_frames))
+    both = make()
+    both.load_state_dict(asked.state_dict() | asking.state_dict())
+
+    assert {name for name, _ in asking.named_parameters()} == {
+        "content_bias_HK",
+        "position_bias_HK",
+    }
+    torch.testing.assert_close(
+        asking.scores(q_BHTK, keys), double_loop(both, q_BHTK, k_BHTK), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_keys_carry_the_projected_distances() -> None:
+    module, (_, k_BHTK) = make(), queries_and_keys(5)
+
+    keys = module.keys(k_BHTK, table(5))
+
+    assert keys.k_BHTK is k_BHTK
+    assert keys.positions is not None
+    assert keys.positions.shape == (H, K, 9)
+    for column, distance in enumerate(range(4, -5, -1)):
+        projected_HK = module.position(sinusoid(distance)).view(H, K)
+        torch.testing.assert_close(keys.positions[..., column], projected_HK, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 7])
 def test_tiles_cover_every_row_once_and_every_distance_they_see(
     monkeypatch: pytest.MonkeyPatch, num_frames: int
 ) -> None:
-    monkeypatch.setattr(relative, "TILE_ROWS", 3)
+    monkeypatch.setattr(tiling, "TILE_ROWS", 3)
     distances = list(range(num_frames - 1, -num_frames, -1))
 
     rows = []
@@ -145,7 +183,7 @@ def test_gradients_equal_those_of_the_double_loop() -> None:
     for way in ("tiled", "loop"):
         q_leaf, k_leaf = q_BHTK.clone().requires_grad_(), k_BHTK.clone().requires_grad_()
         if way == "tiled":
-            scores_BHTT = module.scores(q_leaf, k_leaf, table(4))
+            scores_BHTT = module.scores(q_leaf, module.keys(k_leaf, table(4)))
         else:
             scores_BHTT = double_loop(module, q_leaf, k_leaf)
         loss = (scores_BHTT * weight_BHTT).sum()

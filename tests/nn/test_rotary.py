@@ -50,15 +50,23 @@ def test_the_first_frame_stays() -> None:
 def test_scores_depend_on_the_distance_only() -> None:
     q_K, k_K = torch.randn(K), torch.randn(K)
 
-    scores_TT = RotaryPositions().scores(q_K.expand(1, 1, T, K), k_K.expand(1, 1, T, K), table())[
-        0, 0
-    ]
+    module = RotaryPositions()
+    keys = module.keys(k_K.expand(1, 1, T, K), table())
+    scores_TT = module.scores(q_K.expand(1, 1, T, K), keys)[0, 0]
 
     for distance in range(-T + 1, T):
         diagonal = scores_TT.diagonal(distance)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
     assert scores_TT[0, 1] != pytest.approx(float(scores_TT[1, 0])), "forward is not backward"
     assert scores_TT[0, 0] == pytest.approx(float(q_K @ k_K) / K**0.5, rel=1e-5)
+
+
+def test_queries_turn_as_far_as_the_keys_that_another_layer_made() -> None:
+    q_BHTK, k_BHTK = torch.randn(2, 1, 2, T, K)
+    keys = RotaryPositions().keys(k_BHTK, table())
+
+    assert torch.equal(keys.k_BHTK, rotate(k_BHTK, table()))
+    assert torch.equal(RotaryPositions().queries(q_BHTK, keys), rotate(q_BHTK, table()))
 
 
 def test_a_longer_table_begins_with_the_shorter() -> None:

@@ -6,13 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
-from asr.nn.positions import Positions
 from asr.reuse.base import AttentionParts
 from asr.reuse.none import AloneAttention, NoReuse
-from asr.reuse.schedule import Role
+from asr.reuse.schedule import LayerRole, Role
 from tests.encoder.tiny import randomise
 
 D, H = 16, 4
@@ -31,12 +29,8 @@ def copy_attention(ours: AloneAttention, theirs: nn.MultiheadAttention) -> None:
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("lengths", [[7, 7], [7, 2]], ids=str)
 def test_multihead_attention(fused: bool, lengths: list[int]) -> None:
-    parts = AttentionParts(
-        scores=lambda: AttentionScores(d_model=D, num_heads=H, positions=Positions()),
-        mix=lambda: ValueMix(d_model=D, num_heads=H, dropout=0.0),
-        num_heads=H,
-    )
-    ours = NoReuse(fused=fused).attention(Role.ALONE, parts).eval()
+    parts = AttentionParts(d_model=D, num_heads=H, positions="none", dropout=0.0)
+    ours = NoReuse(fused=fused).attention(LayerRole(0, Role.ALONE), parts).eval()
     assert isinstance(ours, AloneAttention)
     randomise(ours)
     theirs = nn.MultiheadAttention(D, H, batch_first=True).eval()

@@ -8,32 +8,54 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.nn.positions import Positions
+from asr.nn.positions import Keys
 from asr.reuse.base import AttentionCarry, AttentionParts, ReuseMethod
+from asr.reuse.context import FollowContext, LeadContext, ReuseContext
+from asr.reuse.heads import FollowHeads, LeadHeads, ReuseHeads
+from asr.reuse.kv import FollowKeysValues, LeadKeysValues, ReuseKeysValues
 from asr.reuse.none import AloneAttention, NoReuse
 from asr.reuse.probs import FollowProbs, LeadProbs, ReuseProbs
-from asr.reuse.schedule import Role
+from asr.reuse.schedule import LayerRole, Role
+from asr.reuse.scores import FollowScores, LeadScores, ReuseScores
 from tests.encoder.tiny import randomise
 
 D, H, T = 8, 2, 6
+K = D // H
+
+LAYERS = {
+    Role.ALONE: LayerRole(0, Role.ALONE),
+    Role.LEAD: LayerRole(0, Role.LEAD, num_followers=1),
+    Role.FOLLOW: LayerRole(1, Role.FOLLOW, leader=0),
+}
+
+NONE = NoReuse()
+PROBS = ReuseProbs(group_size=2)
+HEADS = ReuseHeads(group_size=2, num_reused=1)
+ALL_HEADS = ReuseHeads(group_size=2, num_reused=H)
+SCORES = ReuseScores(group_size=2)
+KV = ReuseKeysValues(group_size=2)
+CONTEXT = ReuseContext(group_size=2)
 
 
 def parts(dropout: float = 0.0) -> AttentionParts:
-    return AttentionParts(
-        scores=lambda: AttentionScores(d_model=D, num_heads=H, positions=Positions()),
-        mix=lambda: ValueMix(d_model=D, num_heads=H, dropout=dropout),
-        num_heads=H,
-    )
+    return AttentionParts(d_model=D, num_heads=H, positions="none", dropout=dropout)
 
 
-def carry() -> AttentionCarry:
-    return AttentionCarry(probs_BHTT=torch.randn(1, H, T, T).softmax(-1))
+def carry(method: ReuseMethod) -> AttentionCarry:
+    """What a leader might hand on, with values of one and all else at random."""
+    if method.name == "scores":
+        return AttentionCarry(scores_BHTT=torch.randn(1, H, T, T))
+    if method.name == "kv":
+        return AttentionCarry(keys=Keys(torch.randn(1, H, T, K)), v_BHTK=torch.ones(1, H, T, K))
+    if method.name == "context":
+        return AttentionCarry(contexts=(torch.ones(1, H, T, K),))
+    num_heads = method.heads_reused(Role.FOLLOW, H) or H
+    return AttentionCarry(probs_BHTT=torch.randn(1, num_heads, T, T).softmax(-1))
 
 
 def make(method: ReuseMethod, role: Role, dropout: float = 0.0) -> Any:
-    module = method.attention(role, parts(dropout))
+    module = method.attention(LAYERS[role], parts(dropout))
     randomise(module)
     return module
 
@@ -41,10 +63,24 @@ def make(method: ReuseMethod, role: Role, dropout: float = 0.0) -> Any:
 @pytest.mark.parametrize(
     ("method", "role", "kind", "heads_reused"),
     [
-        (NoReuse(), Role.ALONE, AloneAttention, 0),
-        (ReuseProbs(group_size=2), Role.ALONE, AloneAttention, 0),
-        (ReuseProbs(group_size=2), Role.LEAD, LeadProbs, 0),
-        (ReuseProbs(group_size=2), Role.FOLLOW, FollowProbs, H),
+        (NONE, Role.ALONE, AloneAttention, 0),
+        (PROBS, Role.ALONE, AloneAttention, 0),
+        (PROBS, Role.LEAD, LeadProbs, 0),
+        (PROBS, Role.FOLLOW, FollowProbs, H),
+        (HEADS, Role.ALONE, AloneAttention, 0),
+        (HEADS, Role.LEAD, LeadHeads, 0),
+        (HEADS, Role.FOLLOW, FollowHeads, 1),
+        (ALL_HEADS, Role.LEAD, LeadHeads, 0),
+        (ALL_HEADS, Role.FOLLOW, FollowProbs, H),
+        (SCORES, Role.ALONE, AloneAttention, 0),
+        (SCORES, Role.LEAD, LeadScores, 0),
+        (SCORES, Role.FOLLOW, FollowScores, H),
+        (KV, Role.ALONE, AloneAttention, 0),
+        (KV, Role.LEAD, LeadKeysValues, 0),
+        (KV, Role.FOLLOW, FollowKeysValues, 0),
+        (CONTEXT, Role.ALONE, AloneAttention, 0),
+        (CONTEXT, Role.LEAD, LeadContext, 0),
+        (CONTEXT, Role.FOLLOW, FollowContext, H),
     ],
 )
 def test_module_of_a_role(
@@ -55,7 +91,21 @@ def test_module_of_a_role(
 
 
 def test_names() -> None:
-    assert (NoReuse().name, ReuseProbs(group_size=2).name) == ("none", "probs")
+    names = [method.name for method in (NONE, PROBS, HEADS, SCORES, KV, CONTEXT)]
+    assert names == ["none", "probs", "heads", "scores", "kv", "context"]
+
+
+@pytest.mark.parametrize("method", [NONE, PROBS, HEADS, SCORES, KV, CONTEXT], ids=lambda m: m.name)
+def test_only_a_follower_of_contexts_needs_no_input(method: ReuseMethod) -> None:
+    roles = [Role.ALONE] if method is NONE else list(Role)
+    without_input = [role for role in roles if not make(method, role).reads_input]
+
+    assert without_input == ([Role.FOLLOW] if method is CONTEXT else [])
+
+
+@pytest.mark.parametrize("method", [PROBS, HEADS, SCORES, KV, CONTEXT], ids=lambda m: m.name)
+def test_an_alone_layer_of_any_method_uses_the_fused_kernel(method: ReuseMethod) -> None:
+    assert make(method, Role.ALONE).fused
 
 
 def test_the_baseline_leaves_every_layer_alone() -> None:
@@ -64,7 +114,7 @@ def test_the_baseline_leaves_every_layer_alone() -> None:
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_an_alone_layer_hands_on_what_it_was_given(fused: bool) -> None:
-    module, given = make(NoReuse(fused=fused), Role.ALONE), carry()
+    module, given = make(NoReuse(fused=fused), Role.ALONE), carry(PROBS)
     x_BTD = torch.randn(1, T, D)
 
     with_carry_BTD, handed_on = module(x_BTD, Frames(), given)
@@ -77,8 +127,9 @@ def test_an_alone_layer_hands_on_what_it_was_given(fused: bool) -> None:
 
 def outputs(module: Any, given: AttentionCarry | None) -> Tensor:
     """Context of values that are all one, many times: the share of a row that dropout left."""
-    nn.init.zeros_(module.mix.value.weight)
-    nn.init.ones_(module.mix.value.bias)
+    if hasattr(module.mix, "value"):
+        nn.init.zeros_(module.mix.value.weight)
+        nn.init.ones_(module.mix.value.bias)
     nn.init.eye_(module.mix.output.weight)
     nn.init.zeros_(module.mix.output.bias)
     x_BTD = torch.randn(1, T, D)
@@ -91,15 +142,23 @@ def outputs(module: Any, given: AttentionCarry | None) -> Tensor:
     [
         (NoReuse(fused=True), Role.ALONE),
         (NoReuse(fused=False), Role.ALONE),
-        (ReuseProbs(group_size=2), Role.LEAD),
-        (ReuseProbs(group_size=2), Role.FOLLOW),
+        (PROBS, Role.LEAD),
+        (PROBS, Role.FOLLOW),
+        (HEADS, Role.LEAD),
+        (HEADS, Role.FOLLOW),
+        (ALL_HEADS, Role.FOLLOW),
+        (SCORES, Role.LEAD),
+        (SCORES, Role.FOLLOW),
+        (KV, Role.LEAD),
+        (KV, Role.FOLLOW),
+        (CONTEXT, Role.LEAD),
     ],
 )
 def test_every_role_drops_parts_of_its_map_in_training_only(
     method: ReuseMethod, role: Role
 ) -> None:
     torch.manual_seed(0)
-    module, given = make(method, role, dropout=0.5), carry()
+    module, given = make(method, role, dropout=0.5), carry(method)
 
     kept = outputs(module.train(), given)
     assert kept.std() > 0.1
@@ -109,6 +168,14 @@ def test_every_role_drops_parts_of_its_map_in_training_only(
     torch.testing.assert_close(whole, torch.ones_like(whole))
 
 
-def test_a_follower_without_a_leader_is_a_mistake_of_the_stack() -> None:
+@pytest.mark.parametrize("method", [PROBS, HEADS, SCORES, KV, CONTEXT], ids=lambda m: m.name)
+def test_a_follower_without_a_leader_is_a_mistake_of_the_stack(method: ReuseMethod) -> None:
     with pytest.raises(AssertionError):
-        make(ReuseProbs(group_size=2), Role.FOLLOW)(torch.randn(1, T, D), Frames(), None)
+        make(method, Role.FOLLOW)(torch.randn(1, T, D), Frames(), None)
+
+
+@pytest.mark.parametrize("num_frames", [1, T - 1, T + 1, 2 * T])
+@pytest.mark.parametrize("method", [PROBS, HEADS, SCORES, KV, CONTEXT], ids=lambda m: m.name)
+def test_no_reuse_across_a_change_of_frame_rate(method: ReuseMethod, num_frames: int) -> None:
+    with pytest.raises(ValueError, match=f"{T} frames .* {num_frames} frames.*frame rate"):
+        make(method, Role.FOLLOW)(torch.randn(1, num_frames, D), Frames(), carry(method))

@@ -1,0 +1,116 @@
+"""The leader attends once for its whole group: context reuse, ours.
+
+The leader multiplies its map with the values of all layers of the group side by side, tile by
+tile of rows, so in inference neither the map nor anything else quadratic is stored. A follower
+receives its own context and only projects it; in training the group shares one draw of dropout on
+the map. A follower's values are computed from the leader's input (the map is gone when the
+follower runs), which is what the method gives up against `asr.reuse.probs`.
+
+Shape legend: B batch, T frames, D model width, H heads, K head width, G layers of the group,
+R rows of a tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.nn.attention import AttentionScores, OutputOnly, ValueMix, softmax_over_keys
+from asr.nn.frames import Frames
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    Grouping,
+    LayerAttention,
+    check_frame_rate,
+)
+from asr.reuse.none import AloneAttention
+from asr.reuse.schedule import LayerRole, Role
+
+
+class LeadContext(LayerAttention):
+    """Attends once with the values of the group; ``followers_value`` holds the followers' V."""
+
+    def __init__(
+        self, scores: AttentionScores, mix: ValueMix, *, d_model: int, num_followers: int
+    ) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.followers_value = nn.Linear(d_model, num_followers * d_model)
+        self.group_size = 1 + num_followers
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D) and a carry with one context (B, H, T, K) for each follower."""
+        wide_BTGD = torch.cat([self.mix.value(x_BTD), self.followers_value(x_BTD)], -1)
+        contexts_BHTGK = self._attend(x_BTD, self._split(wide_BTGD), frames)
+        own, *others = contexts_BHTGK.unbind(3)
+        return self.mix.merge(own), AttentionCarry(contexts=tuple(others))
+
+    def _split(self, wide_BTGD: Tensor) -> Tensor:
+        """(B, T, G * D) to (B, H, T, G * K): the values of a head for all layers side by side."""
+        batch, num_frames, _ = wide_BTGD.shape
+        v_BTGHK = wide_BTGD.view(batch, num_frames, self.group_size, self.mix.num_heads, -1)
+        return v_BTGHK.permute(0, 3, 1, 2, 4).flatten(3)
+
+    def _attend(self, x_BTD: Tensor, v_BHTV: Tensor, frames: Frames) -> Tensor:
+        """Contexts (B, H, T, G, K); the map exists for one tile of rows at a time."""
+        q_BHTK, keys = self.scores.project(x_BTD, frames)
+        tiles = [
+            functional.dropout(
+                softmax_over_keys(scores_BHRT, frames.padding_mask), self.mix.dropout_now
+            )
+            @ v_BHTV
+            for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys)
+        ]
+        wide_BHTV = torch.cat(tiles, 2)
+        return wide_BHTV.view(*wide_BHTV.shape[:3], self.group_size, -1)
+
+
+class FollowContext(LayerAttention):
+    """Projects the context its leader computed for it."""
+
+    reads_input: ClassVar[bool] = False
+
+    def __init__(self, mix: OutputOnly) -> None:
+        super().__init__()
+        self.mix = mix
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D) and the carry for the followers still to come."""
+        assert carry is not None
+        own, *others = carry.contexts
+        check_frame_rate(own.shape[2], x_BTD)
+        return self.mix.merge(own), AttentionCarry(contexts=tuple(others))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReuseContext(Grouping):
+    """Context reuse on the given grouping."""
+
+    name: ClassVar[str] = "context"
+
+    def heads_reused(self, role: Role, num_heads: int) -> int:
+        """All heads of a follower."""
+        return num_heads if role is Role.FOLLOW else 0
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """The group's values live in LEAD; FOLLOW has an output projection only."""
+        if layer.role is Role.ALONE:
+            return AloneAttention(parts.scores(), parts.mix(), fused=True)
+        if layer.role is Role.LEAD:
+            return LeadContext(
+                parts.scores(),
+                parts.mix(),
+                d_model=parts.d_model,
+                num_followers=layer.num_followers,
+            )
+        return FollowContext(OutputOnly(d_model=parts.d_model))

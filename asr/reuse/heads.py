@@ -1,0 +1,119 @@
+"""Followers reuse some heads of the map and compute the others: Reuse Transformer.
+
+Bhojanapalli et al. 2021 (Leveraging redundancy in attention with Reuse Transformers): a follower
+takes K of the H heads that the layer before it emitted and computes H - K of its own, which stand
+first in what it emits, so the next follower prefers them. Values and output projection are
+always its own. K = H is attention map reuse (`asr.reuse.probs`).
+
+Shape legend: B batch, T frames, D model width, H heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from asr.nn.attention import AttentionScores, ValueMix
+from asr.nn.frames import Frames
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    Grouping,
+    LayerAttention,
+    check_frame_rate,
+)
+from asr.reuse.none import AloneAttention
+from asr.reuse.probs import FollowProbs
+from asr.reuse.schedule import LayerRole, Role, Schedule, schedule_from_leaders
+from asr.types import InputError
+
+
+class LeadHeads(LayerAttention):
+    """Computes all heads and hands on the first ``num_reused``."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix, *, num_reused: int) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.num_reused = num_reused
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D) and a carry with the heads a follower will take."""
+        probs_BHTT = self.scores(x_BTD, frames)
+        return self.mix(x_BTD, probs_BHTT), AttentionCarry(
+            probs_BHTT=probs_BHTT[:, : self.num_reused]
+        )
+
+
+class FollowHeads(LayerAttention):
+    """Computes its fresh heads, takes the others from the carry, hands on fresh ones first."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix, *, num_reused: int) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.num_reused = num_reused
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D) and a carry with the first ``num_reused`` of [fresh, reused]."""
+        assert carry is not None
+        assert carry.probs_BHTT is not None
+        check_frame_rate(carry.probs_BHTT.shape[-1], x_BTD)
+        probs_BHTT = torch.cat([self.scores(x_BTD, frames), carry.probs_BHTT], 1)
+        return self.mix(x_BTD, probs_BHTT), AttentionCarry(
+            probs_BHTT=probs_BHTT[:, : self.num_reused]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReuseHeads(Grouping):
+    """Reuse of ``num_reused`` heads per follower; layers above ``max_reuse_layer`` are ALONE.
+
+    ``max_reuse_layer`` is a layer index counted from 0, None for no bound.
+    """
+
+    name: ClassVar[str] = "heads"
+    num_reused: int
+    max_reuse_layer: int | None = None
+
+    def schedule(self, num_layers: int) -> Schedule:
+        """One role per layer; see `Grouping.schedule`."""
+        roles = super().schedule(num_layers)
+        if self.max_reuse_layer is None:
+            return roles
+        leaders = [
+            role.layer if role.leader is None or role.layer > self.max_reuse_layer else role.leader
+            for role in roles
+        ]
+        return schedule_from_leaders(leaders, num_layers)
+
+    def heads_reused(self, role: Role, num_heads: int) -> int:
+        """``num_reused`` of a follower's heads."""
+        return self.num_reused if role is Role.FOLLOW else 0
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """All heads for LEAD and ALONE, the fresh ones for FOLLOW.
+
+        Raises:
+            InputError: ``num_reused`` is not between 1 and the number of heads.
+        """
+        if not 1 <= self.num_reused <= parts.num_heads:
+            raise InputError(
+                f"reuse.num_reused={self.num_reused}: allowed: 1 to encoder.num_heads="
+                f"{parts.num_heads}"
+            )
+        if layer.role is Role.ALONE:
+            return AloneAttention(parts.scores(), parts.mix(), fused=True)
+        if layer.role is Role.LEAD:
+            return LeadHeads(parts.scores(), parts.mix(), num_reused=self.num_reused)
+        num_fresh = parts.num_heads - self.num_reused
+        if num_fresh == 0:
+            return FollowProbs(parts.mix())
+        return FollowHeads(parts.scores(num_fresh), parts.mix(), num_reused=self.num_reused)

@@ -1,0 +1,112 @@
+"""Followers reuse the leader's keys and values: cross-layer attention.
+
+Brandon et al. 2024 (Reducing Transformer key-value cache size with cross-layer attention). A
+follower has its own queries and output projection; it compares its queries with the leader's keys
+where these stand, so with relative positions it keeps the biases u and v but no position
+projection. Every layer has its own map and stays in the fused kernel.
+
+Shape legend: B batch, T frames, D model width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from asr.nn.attention import AttentionScores, OutputOnly, ValueMix, split_heads
+from asr.nn.frames import Frames
+from asr.nn.positions import Positions
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    Grouping,
+    LayerAttention,
+    check_frame_rate,
+)
+from asr.reuse.none import AloneAttention
+from asr.reuse.schedule import LayerRole, Role
+
+
+class LeadKeysValues(LayerAttention):
+    """Self-attention that hands on its keys and values."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D) and a carry with keys and values."""
+        q_BHTK, keys = self.scores.project(x_BTD, frames)
+        v_BHTK = self.mix.project(x_BTD)
+        context_BHTK = self.scores.positions.attend(
+            q_BHTK, keys, v_BHTK, frames.padding_mask, self.mix.dropout_now
+        )
+        return self.mix.merge(context_BHTK), AttentionCarry(keys=keys, v_BHTK=v_BHTK)
+
+
+class OwnQueries(nn.Module):
+    """What is left of `AttentionScores` in a layer whose keys come from its leader."""
+
+    def __init__(self, *, d_model: int, num_heads: int, positions: Positions) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(d_model, d_model)
+        self.positions = positions
+
+    def project(self, x_BTD: Tensor) -> Tensor:
+        """Queries (B, H, T, K)."""
+        return split_heads(self.query(x_BTD), self.num_heads)
+
+
+class FollowKeysValues(LayerAttention):
+    """Attends with its own queries to the leader's keys and values."""
+
+    def __init__(self, scores: OwnQueries, mix: OutputOnly, *, dropout: float) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.dropout = dropout
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D); the carry stays for the next follower."""
+        assert carry is not None
+        assert carry.keys is not None
+        assert carry.v_BHTK is not None
+        check_frame_rate(carry.v_BHTK.shape[2], x_BTD)
+        context_BHTK = self.scores.positions.attend(
+            self.scores.project(x_BTD),
+            carry.keys,
+            carry.v_BHTK,
+            frames.padding_mask,
+            self.dropout if self.training else 0.0,
+        )
+        return self.mix.merge(context_BHTK), carry
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReuseKeysValues(Grouping):
+    """Cross-layer attention on the given grouping."""
+
+    name: ClassVar[str] = "kv"
+
+    def heads_reused(self, role: Role, num_heads: int) -> int:
+        """None: every layer has its own map."""
+        return 0
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """Everything for LEAD and ALONE; queries and output projection for FOLLOW."""
+        if layer.role is Role.ALONE:
+            return AloneAttention(parts.scores(), parts.mix(), fused=True)
+        if layer.role is Role.LEAD:
+            return LeadKeysValues(parts.scores(), parts.mix())
+        queries = OwnQueries(
+            d_model=parts.d_model, num_heads=parts.num_heads, positions=parts.query_positions()
+        )
+        return FollowKeysValues(queries, OutputOnly(d_model=parts.d_model), dropout=parts.dropout)

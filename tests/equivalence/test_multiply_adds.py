@@ -1,0 +1,125 @@
+"""Multiply-adds of one leader and one follower of each method, in closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from asr.metrics.cost import multiply_adds
+from asr.nn.frames import Frames
+from asr.nn.positions import PositionKind
+from asr.reuse.base import ReuseMethod
+from asr.reuse.context import ReuseContext
+from asr.reuse.heads import ReuseHeads
+from asr.reuse.kv import ReuseKeysValues
+from asr.reuse.none import NoReuse
+from asr.reuse.probs import ReuseProbs
+from asr.reuse.scores import ReuseScores
+from tests.encoder.tiny import D_MODEL as D
+from tests.encoder.tiny import POSITIONS, random_features, tiny_encoder
+
+H, T = 4, 40
+GROUP_SIZE = 4
+RANK = 3
+
+PROJECT = T * D * D  # one of Q, K, V and the output projection
+MATRIX = T * T * D  # every score, or every value weighted, of all heads
+
+each_position = pytest.mark.parametrize("positions", POSITIONS)
+
+
+def position_project(positions: PositionKind) -> int:
+    return (2 * T - 1) * D * D if positions == "relative" else 0
+
+
+def position_match(positions: PositionKind) -> int:
+    return T * (2 * T - 1) * D if positions == "relative" else 0
+
+
+def alone(positions: PositionKind) -> int:
+    """Q, K, V and output; scores and mixing; distances projected and matched."""
+    own_positions = position_project(positions) + position_match(positions)
+    return 4 * PROJECT + 2 * MATRIX + own_positions
+
+
+def heads_follower(positions: PositionKind, num_fresh: int) -> int:
+    own_positions = position_project(positions) + position_match(positions)
+    all_heads = 2 * PROJECT + MATRIX + own_positions
+    return num_fresh * all_heads // H + 2 * PROJECT + MATRIX
+
+
+def expected(reuse: ReuseMethod, positions: PositionKind) -> tuple[int, int]:
+    """Of the leader and of one follower."""
+    mix_only = 2 * PROJECT + MATRIX
+    if isinstance(reuse, ReuseHeads):
+        return alone(positions), heads_follower(positions, H - reuse.num_reused)
+    if isinstance(reuse, ReuseScores):
+        narrow = 2 * T * D * H * RANK + T * T * H * RANK
+        return alone(positions), mix_only + (narrow if reuse.correction == "low_rank" else 0)
+    if isinstance(reuse, ReuseKeysValues):
+        return alone(positions), 2 * PROJECT + 2 * MATRIX + position_match(positions)
+    if isinstance(reuse, ReuseContext):
+        return alone(positions) + (GROUP_SIZE - 1) * (PROJECT + MATRIX), PROJECT
+    assert isinstance(reuse, ReuseProbs)
+    return alone(positions), mix_only
+
+
+METHODS: dict[str, ReuseMethod] = {
+    "probs": ReuseProbs(group_size=GROUP_SIZE),
+    "heads-1": ReuseHeads(group_size=GROUP_SIZE, num_reused=1),
+    "heads-3": ReuseHeads(group_size=GROUP_SIZE, num_reused=3),
+    "heads-4": ReuseHeads(group_size=GROUP_SIZE, num_reused=4),
+    "scores-none": ReuseScores(group_size=GROUP_SIZE, correction="none"),
+    "scores-diagonal": ReuseScores(group_size=GROUP_SIZE, correction="diagonal"),
+    "scores-low-rank": ReuseScores(group_size=GROUP_SIZE, correction="low_rank", rank=RANK),
+    "kv": ReuseKeysValues(group_size=GROUP_SIZE),
+    "context": ReuseContext(group_size=GROUP_SIZE),
+}
+
+
+@each_position
+@pytest.mark.parametrize("name", METHODS)
+def test_one_leader_and_one_follower(name: str, positions: PositionKind) -> None:
+    reuse = METHODS[name]
+    encoder = tiny_encoder(reuse=reuse, positions=positions, num_heads=H)
+    leader, follower = (encoder.layers[layer].get_submodule("attention") for layer in (0, 1))
+    x_BTD = torch.randn(1, T, D)
+    frames = Frames(position_table=encoder.positions.table(T, D, H, x_BTD))
+    _, carry = leader(x_BTD, frames, None)
+
+    found = (
+        multiply_adds(leader, x_BTD, frames, None),
+        multiply_adds(follower, x_BTD, frames, carry),
+    )
+
+    assert found == expected(reuse, positions)
+
+
+@each_position
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_layer_that_reuses_nothing(positions: PositionKind, fused: bool) -> None:
+    encoder = tiny_encoder(reuse=NoReuse(fused=fused), positions=positions, num_heads=H)
+    x_BTD = torch.randn(1, T, D)
+    frames = Frames(position_table=encoder.positions.table(T, D, H, x_BTD))
+    attention = encoder.layers[0].get_submodule("attention")
+
+    assert multiply_adds(attention, x_BTD, frames, None) == alone(positions)
+
+
+@each_position
+def test_methods_by_cost(positions: PositionKind) -> None:
+    features = random_features([4 * T])
+
+    def cost(reuse: ReuseMethod) -> int:
+        return multiply_adds(tiny_encoder(reuse=reuse, positions=positions, num_heads=H), *features)
+
+    costs: dict[str, Any] = {name: cost(reuse) for name, reuse in METHODS.items()}
+    none = cost(NoReuse())
+
+    assert max(costs.values()) < none
+    assert costs["probs"] < costs["heads-3"] < costs["heads-1"] < none
+    # The same products, spread differently over the layers of the group.
+    assert costs["context"] == costs["probs"] == costs["heads-4"] == costs["scores-none"]
+    assert costs["scores-diagonal"] == costs["probs"] < costs["scores-low-rank"]

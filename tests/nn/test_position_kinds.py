@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asr.nn.position_kinds import make_positions, make_query_positions, position_class
+from asr.nn.positions import PositionKind, Positions
+from asr.nn.relative import RelativePositions, RelativeQueries
+from asr.nn.rotary import RotaryPositions
+from asr.types import InputError
+
+SIZES: dict[str, Any] = {"num_heads": 3, "head_dim": 4}
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "query_side"),
+    [
+        ("relative", RelativePositions, RelativeQueries),
+        ("rotary", RotaryPositions, RotaryPositions),
+        ("none", Positions, Positions),
+    ],
+)
+def test_a_name_gives_the_encoding_of_both_sides_or_of_the_queries(
+    kind: PositionKind, own: type[Positions], query_side: type[Positions]
+) -> None:
+    assert position_class(kind) is own
+    assert type(make_positions(kind, d_model=16, **SIZES)) is own
+    assert type(make_query_positions(kind, **SIZES)) is query_side
+
+
+def test_sizes_of_the_relative_encoding() -> None:
+    shapes = {
+        name: tuple(parameter.shape)
+        for name, parameter in make_positions("relative", d_model=16, **SIZES).named_parameters()
+    }
+
+    assert shapes == {
+        "content_bias_HK": (3, 4),
+        "position_bias_HK": (3, 4),
+        "position.weight": (12, 16),
+    }
+
+
+def test_an_unknown_name() -> None:
+    kind: Any = "absolute"
+    with pytest.raises(
+        InputError, match=r"^encoder\.positions='absolute': allowed: relative, rotary, none$"
+    ):
+        position_class(kind)

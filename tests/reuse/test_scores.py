@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from asr.encoder.stack import ScheduleRow
+from asr.nn.frames import Frames
+from asr.reuse.base import AttentionCarry, AttentionParts
+from asr.reuse.schedule import LayerRole, Role
+from asr.reuse.scores import (
+    Correction,
+    DiagonalCorrection,
+    FollowScores,
+    LowRankCorrection,
+    NoCorrection,
+    ReuseScores,
+)
+from asr.types import InputError
+from tests.encoder.tiny import D_MODEL, NUM_HEADS, tiny_encoder
+
+H, T = 2, 6
+
+
+@pytest.mark.parametrize(("bandwidth", "rank"), [(0, 8), (8, 0), (-1, -1)])
+@pytest.mark.parametrize("correction", ["none", "diagonal", "low_rank"])
+def test_sizes_below_one(correction: Correction, bandwidth: int, rank: int) -> None:
+    reuse = ReuseScores(group_size=2, correction=correction, bandwidth=bandwidth, rank=rank)
+    message = f"reuse.bandwidth={bandwidth}, reuse.rank={rank}: allowed: 1 or more"
+
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        tiny_encoder(reuse=reuse)
+
+
+def test_a_correction_that_does_not_exist() -> None:
+    correction: Any = "diagnal"
+    message = "reuse.correction='diagnal': allowed: none, diagonal, low_rank"
+
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        tiny_encoder(reuse=ReuseScores(group_size=2, correction=correction))
+
+
+@pytest.mark.parametrize(
+    ("correction", "added"),
+    [
+        ("none", 0),
+        ("diagonal", NUM_HEADS * (2 * 3 + 1)),
+        ("low_rank", 2 * D_MODEL * NUM_HEADS * 5),
+    ],
+)
+def test_schedule_rows(correction: Correction, added: int) -> None:
+    reuse = ReuseScores(pattern="LAF", correction=correction, bandwidth=3, rank=5)
+    saved = 3 * D_MODEL * D_MODEL + 4 * D_MODEL - added
+
+    assert tiny_encoder(reuse=reuse).schedule_rows() == [
+        ScheduleRow(0, "lead", None, 0, 0),
+        ScheduleRow(1, "alone", None, 0, 0),
+        ScheduleRow(2, "follow", 0, NUM_HEADS, saved),
+        ScheduleRow(3, "alone", None, 0, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("correction", "kind"),
+    [("none", NoCorrection), ("diagonal", DiagonalCorrection), ("low_rank", LowRankCorrection)],
+)
+def test_a_new_follower_begins_with_the_scores_of_its_leader(
+    correction: Correction, kind: type[nn.Module]
+) -> None:
+    parts = AttentionParts(d_model=D_MODEL, num_heads=H, positions="none", dropout=0.0)
+    follower = ReuseScores(group_size=2, correction=correction).attention(
+        LayerRole(1, Role.FOLLOW, leader=0), parts
+    )
+    assert isinstance(follower, FollowScores)
+    assert type(follower.correction) is kind
+    scores_BHTT = torch.randn(2, H, T, T)
+
+    _, carry = follower(torch.randn(2, T, D_MODEL), Frames(), AttentionCarry(None, scores_BHTT))
+
+    assert carry is not None
+    assert carry.scores_BHTT is not None
+    assert torch.equal(carry.scores_BHTT, scores_BHTT)
+
+
+@pytest.mark.parametrize("bandwidth", [1, 2, T - 1, T, 50])
+@pytest.mark.parametrize("num_frames", [1, 2, T])
+def test_the_diagonal_is_corrected_by_distance(bandwidth: int, num_frames: int) -> None:
+    """Key minus query from -bandwidth to bandwidth, and nothing beyond."""
+    correction = DiagonalCorrection(num_heads=H, bandwidth=bandwidth)
+    nn.init.normal_(correction.bias_HW)
+    scores_BHTT = torch.randn(2, H, num_frames, num_frames)
+
+    added_BHTT = correction(scores_BHTT, torch.empty(0)) - scores_BHTT
+
+    for i in range(num_frames):
+        for j in range(num_frames):
+            near = abs(j - i) <= bandwidth
+            bias_H = correction.bias_HW[:, bandwidth + j - i] if near else torch.zeros(H)
+            torch.testing.assert_close(added_BHTT[:, :, i, j], bias_H.expand(2, H))
+
+
+def test_the_narrow_scores_have_the_rank_asked_for() -> None:
+    correction = LowRankCorrection(d_model=D_MODEL, num_heads=H, rank=2)
+    nn.init.normal_(correction.narrow_query.weight)
+
+    added_BHTT = correction(torch.zeros(3, H, T, T), torch.randn(3, T, D_MODEL))
+
+    assert (torch.linalg.matrix_rank(added_BHTT.double(), rtol=1e-5) == 2).all()
+
+
+def test_padding_is_masked_by_each_layer_for_itself() -> None:
+    """What is carried is not masked: an infinity would survive any correction as it should not."""
+    encoder = tiny_encoder(reuse=ReuseScores(group_size=4), positions="none")
+    x_BTD, carry = torch.randn(2, T, D_MODEL), None
+    mask = torch.tensor([[False] * T, [False] * 4 + [True] * 2])
+
+    for layer in encoder.layers:
+        x_BTD, carry = layer(x_BTD, Frames(mask), carry)
+        assert carry.scores_BHTT.isfinite().all()
