@@ -31,16 +31,17 @@ def page_title(records: Sequence[RunRecord]) -> str:
 
 def _facts(records: Sequence[RunRecord]) -> Iterator[Markup]:
     for origin in origins(records):
-        title = origin.title + (f" ({', '.join(origin.runs)})" if origin.runs else "")
-        yield element("dt", title)
-        yield element("dd", _text(origin))
+        yield element("dt", origin.title)
+        yield element("dd", *_text(origin))
     times = sorted({record.created_at for record in records})
     yield element("dt", "Recorded")
     yield element("dd", times[0] if len(times) == 1 else f"{times[0]} to {times[-1]}")
 
 
-def _text(origin: Origin) -> Markup:
-    return element("code" if origin.title == "Command" else "span", origin.text)
+def _text(origin: Origin) -> Iterator[Markup]:
+    yield element("code" if origin.title == "Command" else "span", origin.text)
+    if origin.runs:
+        yield element("small", f" in {', '.join(origin.runs)}")
 
 
 def _warnings(records: Sequence[RunRecord]) -> Iterator[Markup]:

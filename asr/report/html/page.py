@@ -14,9 +14,10 @@ from asr.report.html.curves import latency_chart, speedup_chart
 from asr.report.html.figure import grid, legend, section
 from asr.report.html.forest import forest_charts
 from asr.report.html.heading import heading, page_title
-from asr.report.html.markup import Markup, element, joined
+from asr.report.html.markup import Markup, element
 from asr.report.html.multiply_adds import multiply_adds_charts
 from asr.report.html.results import results_table
+from asr.report.html.seeds import seeds_table
 from asr.report.html.series import Series, grouped
 from asr.report.html.strips import schedule_strips
 from asr.report.html.trade_off import trade_off_chart
@@ -59,7 +60,8 @@ def _sections(
     records: Sequence[RunRecord], groups: Sequence[Series], differences: Sequence[WerDifference]
 ) -> Iterator[Markup]:
     notes = element("ul", *(element("li", note) for note in reading_notes(records)), class_="notes")
-    yield section("Results", results_table(records, groups), notes, id_="results")
+    seeds = seeds_table(groups)
+    yield section("Results", results_table(records, groups), notes, seeds or "", id_="results")
     signs = legend((one.sign(), one.name) for one in groups)
     trade_offs = _trade_offs(groups)
     if trade_offs:
@@ -68,9 +70,10 @@ def _sections(
             signs,
             trade_offs,
             reading="Lower left is better. Upright bars are bootstrap intervals of the WER, bars "
-            "to the right reach to the 90th percentile of the latency. The dashed line is the Pareto "
-            "front: no schedule is both faster and more accurate than one on it. With several "
-            "seeds of one schedule, a cross marks their mean and the front runs through it.",
+            "to the right reach to the 90th percentile of the latency. The dashed line is the "
+            "Pareto front: no schedule is both faster and more accurate than one on it. With "
+            "several seeds of one schedule, a cross marks their mean and the front runs through "
+            "it.",
             id_="trade-off",
         )
     forests = list(forest_charts(differences, groups))

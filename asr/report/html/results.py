@@ -36,7 +36,8 @@ def _cells(columns: Sequence[Column], row: int, sign: Markup) -> Iterator[Markup
         if index:
             yield element("td", text, class_=_class(column), data_value=value)
         else:
-            yield element("th", sign, text, scope="row", class_="text", data_value=value)
+            name = element("div", sign, text, class_="run")
+            yield element("th", name, scope="row", class_="text", data_value=value)
 
 
 def _class(column: Column) -> str:

@@ -138,18 +138,19 @@ def _labels(
     y: Scale,
     area: Box,
 ) -> Iterator[Markup]:
-    """Names beside the points, where there is room; the legend has them all."""
-    taken = []
+    """Names beside the points: clear of error bars where there is room; the legend has all."""
+    signs, bars = [], []
     for point in shown:
         middle_x, middle_y = x(point.latency.median_ms), y(point.wer.wer)
-        taken += [
-            Box(middle_x - 7, middle_y - 7, middle_x + 7, middle_y + 7),
+        signs.append(Box(middle_x - 7, middle_y - 7, middle_x + 7, middle_y + 7))
+        bars += [
             Box(middle_x - 4, y(point.wer.high), middle_x + 4, y(point.wer.low)),
             Box(middle_x, middle_y - 1, x(point.latency.p90_ms), middle_y + 1),
         ]
     for series, (time_ms, rate) in zip(groups, means, strict=True):
         text = shortened(series.name, _LABEL_PX)
-        place = place_beside(x(time_ms), y(rate), text, taken, area)
+        where = (x(time_ms), y(rate), text)
+        place = place_beside(*where, [*signs, *bars], area) or place_beside(*where, signs, area)
         if place:
-            taken.append(place[2])
+            signs.append(place[2])
             yield words(text, place[0], place[1], "name")
