@@ -14,7 +14,7 @@ from asr.report.plain import to_plain
 from asr.report.record import RunRecord
 
 NUM_HUES = 8  # colours of style.css; further series repeat them with another marker and dash
-_SEED = re.compile(r"[-_ ]?\bseed[-_=]?\d+\b")
+_SEED = re.compile(r"[-_ ]?(?<![A-Za-z0-9])seed[-_=]?\d+(?![A-Za-z0-9])")
 _OUTLINES = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
     "M-4.5-4.5h9v9h-9z",

@@ -18,7 +18,7 @@ from asr.report.rows import latency_points
 from asr.report.units import number_text, percent_text
 
 _WIDTH, _HEIGHT = 540.0, 390.0
-_LABEL_PX = 190.0
+_LABEL_PX, _SHORT_PX = 190.0, 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ def trade_off_chart(groups: Sequence[Series], split: str, length: str) -> Markup
         vertical_axis(y, area, f"WER, % of words of {split}"),
         _front(best, x, y) if len(best) > 1 else "",
         *(_bars(one, points[one.index], x, y) for one in groups),
-        *(_mean_sign(one, mean, x, y) for one, mean in zip(groups, means, strict=True)
-          if len(points[one.index]) > 1),
+        *(_mean_sign(one, len(points[one.index]), mean, x, y)
+          for one, mean in zip(groups, means, strict=True) if len(points[one.index]) > 1),
         *(one.marker(x(p.latency.median_ms), y(p.wer.wer), str(p))
           for one in groups for p in points[one.index]),
         *_labels(groups, means, shown, x, y, area),
@@ -118,11 +118,13 @@ def _bars(series: Series, points: Sequence[TradeOff], x: Scale, y: Scale) -> Mar
     return element("g", *lines, class_=series.hue)
 
 
-def _mean_sign(series: Series, mean: tuple[float, float], x: Scale, y: Scale) -> Markup:
+def _mean_sign(
+    series: Series, num_seeds: int, mean: tuple[float, float], x: Scale, y: Scale
+) -> Markup:
     middle_x, middle_y = x(mean[0]), y(mean[1])
     cross = joined(
         [
-            element("title", f"{series.name}: mean of {len(series.records)} seeds"),
+            element("title", f"{series.name}: mean of {num_seeds} seeds"),
             line(middle_x - 11, middle_y, middle_x + 11, middle_y, "mean"),
             line(middle_x, middle_y - 11, middle_x, middle_y + 11, "mean"),
         ]
@@ -138,19 +140,20 @@ def _labels(
     y: Scale,
     area: Box,
 ) -> Iterator[Markup]:
-    """Names beside the points: clear of error bars where there is room; the legend has all."""
-    signs, bars = [], []
+    """Names beside the points where there is room, clear of error bars; the legend has all."""
+    taken = []
     for point in shown:
         middle_x, middle_y = x(point.latency.median_ms), y(point.wer.wer)
-        signs.append(Box(middle_x - 7, middle_y - 7, middle_x + 7, middle_y + 7))
-        bars += [
+        taken += [
+            Box(middle_x - 7, middle_y - 7, middle_x + 7, middle_y + 7),
             Box(middle_x - 4, y(point.wer.high), middle_x + 4, y(point.wer.low)),
             Box(middle_x, middle_y - 1, x(point.latency.p90_ms), middle_y + 1),
         ]
     for series, (time_ms, rate) in zip(groups, means, strict=True):
-        text = shortened(series.name, _LABEL_PX)
-        where = (x(time_ms), y(rate), text)
-        place = place_beside(*where, [*signs, *bars], area) or place_beside(*where, signs, area)
-        if place:
-            signs.append(place[2])
-            yield words(text, place[0], place[1], "name")
+        for max_px in (_LABEL_PX, _SHORT_PX):
+            text = shortened(series.name, max_px)
+            place = place_beside(x(time_ms), y(rate), text, taken, area)
+            if place:
+                taken.append(place[2])
+                yield words(text, place[0], place[1], "name")
+                break
