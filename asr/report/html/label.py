@@ -91,7 +91,6 @@ def place_beside(
         (left, y),
     ]
     starts += [(centre, y - 15), (centre, y + 15)]
-    starts += [(side, y + shift) for shift in (-26, 26) for side in (right, left)]
     for start, middle in starts:
         box = Box(start, middle - LINE_PX / 2, start + width, middle + LINE_PX / 2)
         if area.holds(box) and not any(box.meets(other) for other in taken):
