@@ -151,7 +151,7 @@ def test_unlike_runs_are_refused_or_warned_about(changes: dict[str, Any], messag
     with pytest.raises(InputError, match="these runs cannot be compared") as caught:
         compare(records)
     assert message in str(caught.value)
-    assert "allow_unlike" in str(caught.value)
+    assert "--allow-unlike" in str(caught.value)
     assert "\n" not in str(caught.value)
     table = compare(records, allow_unlike=True)
     assert table.notes[0].startswith("Warning, unlike")
