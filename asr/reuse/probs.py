@@ -37,6 +37,11 @@ class LeadProbs(nn.Module):
         probs_BHTT = self.scores(x_BTD, frames)
         return self.mix(x_BTD, probs_BHTT), AttentionCarry(probs_BHTT=probs_BHTT)
 
+    def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
+        """The map (B, H, T, T) that `forward` mixes by."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
+
 
 class FollowProbs(nn.Module):
     """Mixes its own values by the leader's map."""
