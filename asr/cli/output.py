@@ -9,8 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from asr.report.atomic import write_text
 from asr.report.comparison import compare
 from asr.report.difference import WerDifference
+from asr.report.html.page import page
 from asr.report.record import RunRecord
 from asr.report.rows import write_rows
 from asr.types import InputError
@@ -20,7 +22,10 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     """``--json``, ``--out`` and ``--allow-unlike``."""
     parser.add_argument("--json", metavar="FILE", help="write one row per run as JSON (- : stdout)")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write table.md, table.csv and rows.json here"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write report.html, table.md, table.csv and rows.json here",
     )
     parser.add_argument(
         "--allow-unlike",
@@ -67,4 +72,5 @@ def print_table(
         (args.out / "table.md").write_text(table.markdown(), encoding="utf-8")
         (args.out / "table.csv").write_text(table.csv(), encoding="utf-8")
         write_rows(records, args.out / "rows.json")
-        print(f"table.md, table.csv and rows.json are in {args.out}", file=sys.stderr)
+        write_text(args.out / "report.html", page(records, differences))
+        print(f"report.html, table.md, table.csv and rows.json are in {args.out}", file=sys.stderr)

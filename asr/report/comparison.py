@@ -22,7 +22,7 @@ from asr.report.units import (
 from asr.types import InputError
 
 _Row = dict[str, Any]
-_COST_LENGTH = "15"  # seconds of audio at which multiply-adds are shown, where they were counted
+_USUAL_LENGTH = "15"  # seconds of audio for a figure that stands for one length only
 
 
 def compare(
@@ -62,6 +62,11 @@ def compare(
     return Table(columns=tuple(columns), notes=tuple(notes), csv_only=csv_only)
 
 
+def usual_length(lengths: Sequence[str]) -> str:
+    """The length key to show where there is room for one: 15 s, or else the first."""
+    return _USUAL_LENGTH if _USUAL_LENGTH in lengths else lengths[0]
+
+
 def _identity_columns(rows: Sequence[_Row]) -> Iterator[Column]:
     for key in ("run", "reuse", "schedule"):
         texts = tuple(row[key] for row in rows)
@@ -70,7 +75,7 @@ def _identity_columns(rows: Sequence[_Row]) -> Iterator[Column]:
     yield Column("params", tuple(map(count_text, params)), {"num_params": params})
     lengths = _keys(rows, "macs")
     if lengths:
-        length = _COST_LENGTH if _COST_LENGTH in lengths else lengths[0]
+        length = usual_length(lengths)
         macs = tuple(row["macs"].get(length) for row in rows)
         yield Column(f"{length} s: MACs", _texts(macs, count_text), {f"macs_{length}s": macs})
 

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from asr.report.record import RunRecord
 from asr.report.rows import BASELINES, latency_points, pays_from_s
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A fact about where figures come from; ``runs`` are those it holds for, empty for all."""
+
+    title: str
+    text: str
+    runs: tuple[str, ...] = ()
+
+
 def measurement_notes(records: Sequence[RunRecord]) -> Iterator[str]:
     """What the figures of ``records`` are, and by what hardware, code and command they came."""
+    yield from reading_notes(records)
+    for origin in origins(records):
+        names = f" ({', '.join(origin.runs)})" if origin.runs else ""
+        text = f"`{origin.text}`" if origin.title == "Command" else origin.text
+        yield f"{origin.title}{names}: {text}"
+
+
+def reading_notes(records: Sequence[RunRecord]) -> Iterator[str]:
+    """What the figures of ``records`` are, and from what length on reuse pays."""
     levels = {f"{result.level:.0%}" for record in records for result in record.wer.values()}
     if levels:
         yield f"WER with its {' or '.join(sorted(levels))} bootstrap interval over utterances."
@@ -26,12 +45,16 @@ def measurement_notes(records: Sequence[RunRecord]) -> Iterator[str]:
     for record in records:
         if record.reuse != "none":
             yield from _pays_notes(record)
+
+
+def origins(records: Sequence[RunRecord]) -> Iterator[Origin]:
+    """Hardware, versions, commit and command of ``records``."""
     yield from _grouped("Hardware", records, lambda record: str(record.hardware))
     yield from _grouped("Versions", records, _versions_text)
     yield from _grouped(
         "Commit", records, lambda record: str(record.revision or "not in a checkout")
     )
-    yield from _grouped("Command", records, lambda record: f"`{record.command}`")
+    yield from _grouped("Command", records, lambda record: record.command)
 
 
 def _pays_notes(record: RunRecord) -> Iterator[str]:
@@ -50,13 +73,13 @@ def _pays_notes(record: RunRecord) -> Iterator[str]:
 
 def _grouped(
     title: str, records: Sequence[RunRecord], describe: Callable[[RunRecord], str]
-) -> Iterator[str]:
-    """One note when all runs agree, otherwise one for each value with the runs it holds for."""
+) -> Iterator[Origin]:
+    """One origin when all runs agree, otherwise one for each value with the runs it holds for."""
     runs: dict[str, list[str]] = {}
     for record in records:
         runs.setdefault(describe(record), []).append(record.run)
     for text, names in runs.items():
-        yield f"{title}: {text}" if len(runs) == 1 else f"{title} ({', '.join(names)}): {text}"
+        yield Origin(title, text, tuple(names) if len(runs) > 1 else ())
 
 
 def _versions_text(record: RunRecord) -> str:

@@ -1,0 +1,138 @@
+"""The report as one HTML file: no network, no library, and nothing but records behind it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+
+from asr.report.comparison import usual_length
+from asr.report.difference import WerDifference
+from asr.report.html.choice import choice
+from asr.report.html.curves import latency_chart, speedup_chart
+from asr.report.html.figure import grid, legend, section
+from asr.report.html.forest import forest_charts
+from asr.report.html.heading import heading, page_title
+from asr.report.html.markup import Markup, element
+from asr.report.html.multiply_adds import multiply_adds_charts
+from asr.report.html.results import results_table
+from asr.report.html.seeds import seeds_table
+from asr.report.html.series import Series, grouped
+from asr.report.html.strips import schedule_strips
+from asr.report.html.trade_off import trade_off_chart
+from asr.report.html.training import training_chart
+from asr.report.notes import reading_notes
+from asr.report.record import RunRecord
+from asr.report.rows import BASELINES, latency_points
+
+
+def page(records: Sequence[RunRecord], differences: Sequence[WerDifference] = ()) -> str:
+    """The page for ``records``, in their order; parts for which they hold nothing are left out.
+
+    Runs that are unlike are shown under a warning; that they may be compared at all is for
+    :func:`asr.report.comparison.compare` to say. Its security policy lets the browser load
+    nothing and run no other script than its own.
+    """
+    assert records
+    style, script = _asset("style.css"), _asset("sort.js")
+    groups = grouped(records)
+    policy = f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", page_title(records)),
+        element("style", style),
+    )
+    body = element(
+        "body",
+        heading(records),
+        element("main", *_sections(records, groups, differences)),
+        element("script", script),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _sections(
+    records: Sequence[RunRecord], groups: Sequence[Series], differences: Sequence[WerDifference]
+) -> Iterator[Markup]:
+    notes = element("ul", *(element("li", note) for note in reading_notes(records)), class_="notes")
+    seeds = seeds_table(groups)
+    yield section("Results", results_table(records, groups), notes, seeds or "", id_="results")
+    signs = legend((one.sign(), one.name) for one in groups)
+    trade_offs = _trade_offs(groups)
+    if trade_offs:
+        yield section(
+            "WER against latency",
+            signs,
+            trade_offs,
+            reading="Lower left is better. Upright bars are bootstrap intervals of the WER, bars "
+            "to the right reach to the 90th percentile of the latency. The dashed line is the "
+            "Pareto front: no schedule is both faster and more accurate than one on it. With "
+            "several seeds of one schedule, a cross marks their mean and the front runs through "
+            "it.",
+            id_="trade-off",
+        )
+    forests = list(forest_charts(differences, groups))
+    if forests:
+        yield section(
+            "Paired differences",
+            grid(forests),
+            reading="Left of zero the run makes fewer errors than the one without reuse. Intervals "
+            "are paired bootstrap over utterances; training with another seed varies beyond them.",
+            id_="differences",
+        )
+    curves = [latency_chart(groups), *(speedup_chart(groups, name) for name in BASELINES)]
+    if curves[0]:
+        yield section(
+            "Latency over length",
+            signs,
+            grid(curve for curve in curves if curve),
+            reading="Grey lines are the encoder without reuse by its attention kernel, fused and "
+            "explicit, timed in alternation with the runs. Reuse pays where its speed-up lies "
+            "above 1.",
+            id_="latency",
+        )
+    costs = multiply_adds_charts(groups)
+    if costs:
+        yield section(
+            "Multiply-adds by part",
+            costs,
+            reading="Matrix products, convolutions and attention of one utterance. Each length has "
+            "a scale of its own.",
+            id_="multiply-adds",
+        )
+    training = training_chart(groups)
+    if training:
+        yield section("Training cost", training, id_="training")
+    strips = schedule_strips(groups)
+    if strips:
+        yield section("Schedules", strips, id_="schedules")
+
+
+def _trade_offs(groups: Sequence[Series]) -> Markup | None:
+    records = [record for one in groups for record in one.records]
+    splits = dict.fromkeys(split for record in records for split in record.wer)
+    lengths = {length for record in records for length in latency_points(record)}
+    panels: dict[str, Markup] = {}
+    for length in sorted(lengths, key=float):
+        charts = [trade_off_chart(groups, split, length) for split in splits]
+        if any(charts):
+            panels[f"{length} s"] = grid(chart for chart in charts if chart)
+    if not panels:
+        return None
+    chosen = usual_length([label.removesuffix(" s") for label in panels])
+    return choice("length", "Length of the audio", panels, f"{chosen} s")
+
+
+def _asset(name: str) -> Markup:
+    """A file of this package, taken as it is."""
+    return joined([Markup(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))])
+
+
+def _digest(text: str) -> str:
+    """The text's hash in the words of a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
