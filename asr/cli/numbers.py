@@ -33,6 +33,14 @@ def seconds_or_none(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    number = _finite(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
 def _finite(text: str) -> float:
     """The number, NaN where there is none."""
     try:

@@ -78,7 +78,7 @@ def test_more_leaders_never_risk_more() -> None:
 
 
 def test_what_cannot_be_asked() -> None:
-    with pytest.raises(InputError, match="threshold 1.5: allowed: 0 to 1"):
+    with pytest.raises(InputError, match=r"threshold 1\.5: allowed: 0 to 1"):
         greedy_groups(blocks(2), threshold=1.5)
     with pytest.raises(InputError, match="3 groups of 2 layers: allowed: 1 to 2"):
         best_groups(blocks(2), num_groups=3)

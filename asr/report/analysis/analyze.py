@@ -21,6 +21,7 @@ from asr.types import InputError
 
 MAX_UTTERANCE_S = 40.0  # the maps of longer ones, layers x heads x frames^2, would take gigabytes
 NUM_TOKENS = 32  # told apart, the most frequent first
+REPORT_EVERY = 100  # utterances
 TEST_EVERY = 5  # of the utterances, one is kept for testing the probe
 
 
@@ -54,7 +55,8 @@ def analyze(
             attention.add(utterance.probs_LHTT, class_T)
             take(utterance.outputs_LTD, class_T)
             num_aligned += bool((utterance.labels_T != NO_LABEL).all())
-            report(f"analysed {stream.num_utterances} of {len(kept)} utterances")
+            if stream.num_utterances % REPORT_EVERY == 0:
+                report(f"analysed {stream.num_utterances} of {len(kept)} utterances")
     if not stream.num_utterances:
         raise InputError(f"none of {len(kept)} utterances could be read; see the log")
     all_have_maps = len(stream.map_layers) == encoder.num_layers
@@ -76,7 +78,7 @@ def analyze(
         diagonality=attention.diagonality(),
         relationship=attention.relationship(),
         probe=probe.result(),
-        suggested=suggest(attention.jensen_shannon_LL, threshold) if all_have_maps else None,
+        suggested=suggest(attention.similarity_of_layers(), threshold) if all_have_maps else None,
     )
 
 

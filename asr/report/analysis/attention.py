@@ -48,9 +48,8 @@ class AttentionMeasures:
             )
             self._relationship_LHCC.add(sums.total_LHCC, sums.num_frames_CC)
 
-    @property
-    def jensen_shannon_LL(self) -> Tensor:
-        """Similarity of layers, by heads of one index."""
+    def similarity_of_layers(self) -> Tensor:
+        """Jensen-Shannon similarity (L, L), by heads of one index."""
         return self._jensen_shannon_LLH.mean.mean(-1)
 
     def similarity(self) -> Similarity:
@@ -60,7 +59,7 @@ class AttentionMeasures:
             total_variation=rounded(same_head(heads_LHLH).mean(-1)),
             best_match=rounded(best_match(heads_LHLH)),
             total_variation_heads=rounded(heads_LHLH),
-            jensen_shannon=rounded(self.jensen_shannon_LL),
+            jensen_shannon=rounded(self.similarity_of_layers()),
         )
 
     def diagonality(self) -> DiagonalityFound:

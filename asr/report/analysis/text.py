@@ -81,19 +81,18 @@ def suggestion_lines(analysis: Analysis) -> list[str]:
         "least risk for every number of leaders (risk: sum over followers of 1 - JS similarity to "
         "the leader):",
         *(f"  {groups_text(best)}" for best in suggested.best[:-1]),
-        "Similarity is a weak ground to choose by: train the schedules and compare them.",
+        "Similarity is a weak ground to choose by: train schedules and compare them "
+        "(reuse=probs reuse.group_size=null reuse.groups=[...]).",
     ]
 
 
 def groups_text(groups: Groups) -> str:
-    """As it can be typed: "reuse=probs reuse.groups=[2,2]", and the risk."""
+    """As it can be typed, and the risk: "[2,2] risk 0.13"."""
     sizes = ",".join(map(str, groups.groups))
-    return f"reuse=probs reuse.groups=[{sizes}]  risk {groups.risk:.2f}"
+    return f"[{sizes}] risk {groups.risk:.2f}"
 
 
-def number_column(
-    header: str, values: Sequence[float | None], *, digits: int = 2
-) -> Column:
+def number_column(header: str, values: Sequence[float | None], *, digits: int = 2) -> Column:
     """Numbers, and a dash where there is none."""
     texts = [
         MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}" for value in values
