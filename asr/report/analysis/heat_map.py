@@ -31,14 +31,25 @@ def heat_map(
 
     ``numbers`` writes two digits into every cell; the exact value is in its title either way.
     """
-    left = max(map(text_width, rows)) + 12
-    top = 2 * _TITLE_PX
+    left = max(text_width(name) for name in (*rows, row_title)) + 12
+    widest = max(map(text_width, columns))
+    upright = widest > cell_px  # names of columns, read from below
+    top = _TITLE_PX + (widest + 10 if upright else _TITLE_PX)
     width = max(left + cell_px * len(columns) + 2, text_width(column_title) + left)
     height = top + cell_px * len(rows) + 2
     marks = [words(column_title, left, 12, "title"), words(row_title, 2, top - 6, "title")]
     for index, name in enumerate(columns):
         middle = left + (index + 0.5) * cell_px
-        marks.append(words(name, middle, top - 6, "tick", anchor="middle"))
+        marks.append(
+            element(
+                "text",
+                name,
+                class_="tick",
+                transform=f"translate({middle + 4:g} {top - 6:g}) rotate(-90)",
+            )
+            if upright
+            else words(name, middle, top - 6, "tick", anchor="middle")
+        )
     for row, (name, line) in enumerate(zip(rows, values, strict=True)):
         y = top + row * cell_px
         marks.append(words(name, left - 6, y + cell_px / 2 + 4, "tick", anchor="end"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from asr.report.analysis.heat_map import heat_map
 from asr.report.analysis.line_chart import Line, line_chart, line_sign
@@ -58,9 +58,10 @@ def _sections(analysis: Analysis) -> Iterator[Markup]:
             grid(relationship_charts(analysis, analysis.relationship)),
             reading="Attention from the token of the row to that of the column, in multiples of "
             "what uniform attention gives, mean over heads. A frame's own stretch of the same "
-            "token is left out. A dark diagonal is a layer that compares like sounds. Our reading "
-            "of the phoneme attention relationship of Shim et al. 2022, on the model's tokens and "
-            "its own forced alignment.",
+            "token is left out. One scale for all layers, which ends where 2 % of the pairs "
+            "exceed it. A dark diagonal is a layer that compares like sounds. Our reading of the "
+            "phoneme attention relationship of Shim et al. 2022, on the model's tokens and its "
+            "own forced alignment.",
             id_="relationship",
         )
     if analysis.probe is not None:
@@ -168,8 +169,8 @@ def relationship_charts(analysis: Analysis, relationship: Relationship) -> Itera
     )
     signs = legend((sign(line_sign(one)), one.name) for one in (same, other))
     yield element("div", signs, chart)
+    high = percentile_98([value for cube in relationship.layers for row in cube for value in row])
     for layer, values in zip(analysis.map_layers, relationship.layers, strict=True):
-        entries = [value for row in values for value in row if not math.isnan(value)]
         yield heat_map(
             f"Layer {layer}",
             values,
@@ -178,10 +179,16 @@ def relationship_charts(analysis: Analysis, relationship: Relationship) -> Itera
             row_title="from",
             column_title="to",
             low=0.0,
-            high=max(entries, default=1.0),
-            cell_px=18.0,
+            high=high,
+            cell_px=14.5,
             numbers=False,
         )
+
+
+def percentile_98(values: Sequence[float]) -> float:
+    """The value that few exceed, so that a rare pair of tokens does not pale all others."""
+    known = sorted(value for value in values if not math.isnan(value))
+    return known[math.ceil(0.98 * len(known)) - 1] if known else 1.0
 
 
 def probe_chart(analysis: Analysis) -> Markup:
