@@ -53,7 +53,9 @@ def test_the_table_and_its_files(asr: Command, recipe: Path, tmp_path: Path) -> 
     assert done.code == 0
     assert "num_layers2" in done.out
     assert "num_layers4" in done.out
-    assert {path.name for path in out.iterdir()} == {"table.md", "table.csv", "rows.json"}
+    assert {path.name for path in out.iterdir()} == {
+        *("report.html", "table.md", "table.csv", "rows.json")
+    }
     rows = json.loads((out / "rows.json").read_text())
     assert rows == json.loads((tmp_path / "j").read_text())
     with (out / "table.csv").open() as file:
@@ -61,6 +63,9 @@ def test_the_table_and_its_files(asr: Command, recipe: Path, tmp_path: Path) -> 
     assert [row["run"] for row in table] == [row["run"] for row in rows]
     assert [int(row["num_params"]) for row in table] == [row["num_params"] for row in rows]
     assert "asr bench" in (out / "table.md").read_text()
+    report = (out / "report.html").read_text()
+    assert "Latency over length" in report
+    assert "WER against latency" not in report
 
 
 def test_nothing_is_trained_or_written(asr: Command, recipe: Path) -> None:

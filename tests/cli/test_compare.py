@@ -85,6 +85,15 @@ def test_the_table_shows_wer_beside_speed_and_the_difference(
     assert table.splitlines()[3].startswith("| probs |")
 
 
+def test_the_page_shows_a_point_for_each_run_and_the_difference(
+    compared: Outcome, folder: Path
+) -> None:
+    report = (folder / "first" / "report.html").read_text()
+    charts = re.findall(r'<figure class="trade-off">.*?</figure>', report, re.DOTALL)
+    assert [chart.count('class="point ') for chart in charts] == [2, 2]  # at 0.5 s and 1 s
+    assert "test: WER minus that of none" in report
+
+
 def test_a_second_time_nothing_is_trained(asr: Command, compared: Outcome, folder: Path) -> None:
     weights = {name: files_in(path / "model") for name, path in runs(folder).items()}
     done = asr(*WORDS, "metrics.latency.repeats=1", "--json", "-")

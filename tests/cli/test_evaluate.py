@@ -78,7 +78,7 @@ def test_alignments_are_kept(asr: Command, model: Path, data: Path, tmp_path: Pa
     done = asr("evaluate", "--model", model, "--data", *paths, "--lengths", "--out", out)
     assert done.code == 0
     assert {path.name for path in out.iterdir()} == {
-        *("test.jsonl", "other.jsonl", "table.md", "table.csv", "rows.json")
+        *("test.jsonl", "other.jsonl", "report.html", "table.md", "table.csv", "rows.json")
     }
     wer = row_of((out / "rows.json").read_text())["wer"]
     assert list(wer) == ["test", "other"]

@@ -130,7 +130,7 @@ def _trade_offs(groups: Sequence[Series]) -> Markup | None:
 
 def _asset(name: str) -> Markup:
     """A file of this package, taken as it is."""
-    return joined([Markup(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))])
+    return Markup(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
 
 
 def _digest(text: str) -> str:

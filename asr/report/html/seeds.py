@@ -29,9 +29,10 @@ def _rows(series: Series) -> Iterator[Markup]:
         rates = [rate for rate in rates if not math.isnan(rate)]
         if len(rates) > 1:
             numbers = (fmean(rates), stdev(rates), min(rates), max(rates))
+            name = element("div", series.sign(), series.name, class_="run")
             yield element(
                 "tr",
-                element("th", element("div", series.sign(), series.name, class_="run"), scope="row"),
+                element("th", name, scope="row"),
                 element("td", split, class_="text"),
                 *(element("td", text, class_="number")
                   for text in (str(len(rates)), *map(percent_text, numbers))),
