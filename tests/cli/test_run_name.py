@@ -12,4 +12,4 @@ def test_a_model_is_called_like_its_run(tmp_path: Path, monkeypatch: pytest.Monk
     assert run_name(tmp_path / "probs") == "probs"
     (tmp_path / "none" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "none" / "model")
-    assert run_name(Path(".")) == "none"
+    assert run_name(Path()) == "none"
