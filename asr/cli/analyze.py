@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from asr.cli.device import add_device_argument, check_device
-from asr.cli.numbers import count, share
+from asr.cli.numbers import count, milliseconds, seconds, share
 from asr.cli.output import check_outputs
 from asr.cli.run_name import run_name
 from asr.cli.run_summary import say
@@ -18,11 +18,14 @@ from asr.data.manifest import read_manifest
 from asr.data.sample import spread
 from asr.model.package import load_package
 from asr.report.analysis.analyze import analyze
+from asr.report.analysis.latency import measure_layer_costs
 from asr.report.analysis.page import page
+from asr.report.analysis.propose import config_text
 from asr.report.analysis.result import Analysis
 from asr.report.analysis.text import headline, layer_table, suggestion_lines
 from asr.report.atomic import write_text
 from asr.report.plain import to_plain
+from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +51,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="similarity above which layers are grouped, 0 to 1 (default: %(default)s)",
     )
+    parser.add_argument(
+        "--length",
+        type=seconds,
+        metavar="S",
+        help="time the encoder at S seconds of audio and predict the latency of every schedule",
+    )
+    parser.add_argument(
+        "--budget",
+        type=milliseconds,
+        metavar="MS",
+        help="propose the schedule of least risk within MS milliseconds at --length",
+    )
     add_device_argument(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write analysis.json and analysis.html here"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write analysis.json, analysis.html and reuse/suggested.yaml here",
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON (- : stdout)")
 
@@ -59,14 +77,24 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print a line a layer, and write the files asked for."""
     check_device(args.device)
     check_outputs(args)
+    if args.budget and not args.length:
+        raise InputError("--budget needs --length, the seconds of audio that it is for")
     package = load_package(args.model, args.device)
     cuts = read_manifest(args.data)
+    latency = None
+    if args.length:
+        num_layers = package.model.encoder.num_layers
+        latency = measure_layer_costs(
+            package.config, num_layers=num_layers, length_s=args.length, device=args.device
+        )
     analysis = analyze(
         package,
         spread(cuts, args.limit) if args.limit else cuts,
         run=run_name(args.model),
         data=args.data.name,
         threshold=args.threshold,
+        latency=latency,
+        budget_ms=args.budget,
         report=say,
     )
     print_analysis(analysis, sys.stderr if args.json == "-" else sys.stdout)
@@ -79,6 +107,11 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.out / "analysis.json", text)
         write_text(args.out / "analysis.html", page(analysis))
         say(f"analysis.json and analysis.html are in {args.out}")
+        if analysis.suggested:
+            write_text(
+                args.out / "reuse" / "suggested.yaml", config_text(analysis.run, analysis.suggested)
+            )
+            say(f"{args.out}/reuse beside a recipe makes reuse=suggested known to it")
     return 0
 
 

@@ -8,7 +8,7 @@ Shape legend: L layers.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -16,17 +16,38 @@ from torch import Tensor
 from asr.types import InputError
 
 
+class LayerCosts(NamedTuple):
+    """What a layer of each role costs, in any unit; a group of one is alone.
+
+    As they stand, the cost of a schedule is the number of maps it computes.
+    """
+
+    alone: float = 1.0
+    lead: float = 1.0
+    follow: float = 0.0
+
+    def of_group(self, size: int) -> float:
+        """Cost of ``size`` layers that share one map."""
+        return self.alone if size == 1 else self.lead + (size - 1) * self.follow
+
+
+NUM_MAPS = LayerCosts()
+
+
 class Suggestion(NamedTuple):
-    """Sizes of consecutive groups, as ``reuse.groups`` takes them, and what they risk.
+    """Sizes of consecutive groups, as ``reuse.groups`` takes them, what they risk and cost.
 
     ``risk`` adds up, over the followers, how unlike their leader's map theirs is.
     """
 
     groups: tuple[int, ...]
     risk: float
+    cost: float
 
 
-def greedy_groups(similarity_LL: Tensor, *, threshold: float) -> Suggestion:
+def greedy_groups(
+    similarity_LL: Tensor, *, threshold: float, costs: LayerCosts = NUM_MAPS
+) -> Suggestion:
     """From the first layer on, the longest block of layers whose mean similarity is above it.
 
     The policy of Xiao et al. 2019 (Sharing attention weights for fast Transformer): a block counts
@@ -48,50 +69,52 @@ def greedy_groups(similarity_LL: Tensor, *, threshold: float) -> Suggestion:
         ]
         groups.append(max(sizes, default=1))
         start += groups[-1]
-    return Suggestion(tuple(groups), risk(similarity_LL, groups))
+    return priced(similarity_LL, groups, costs)
 
 
-def best_groups(similarity_LL: Tensor, *, num_groups: int) -> Suggestion:
-    """The ``num_groups`` consecutive groups with the least risk, found exactly.
+def frontier(similarity_LL: Tensor, costs: LayerCosts = NUM_MAPS) -> list[Suggestion]:
+    """Every schedule of consecutive groups that none beats in both risk and cost.
 
-    Raises:
-        InputError: ``num_groups`` is not between 1 and the number of layers.
+    The cheapest first, each with less risk than all before it; found exactly, by dynamic
+    programming over the layers from the last one back.
     """
     num_layers = len(similarity_LL)
-    if not 1 <= num_groups <= num_layers:
-        raise InputError(f"{num_groups} groups of {num_layers} layers: allowed: 1 to {num_layers}")
-    block_risk = [
-        [block(similarity_LL, start, size) for size in range(num_layers - start + 1)]
-        for start in range(num_layers)
-    ]
-
-    @cache
-    def best(start: int, left: int) -> tuple[float, tuple[int, ...]]:
-        """Least risk of the layers from ``start`` on in ``left`` groups, and their sizes."""
-        rest = num_layers - start
-        if left == 1:
-            return block_risk[start][rest], (rest,)
-        options = []
-        for size in range(1, rest - left + 2):
-            later_risk, later = best(start + size, left - 1)
-            options.append((block_risk[start][size] + later_risk, (size, *later)))
-        return min(options)
-
-    least, groups = best(0, num_groups)
-    return Suggestion(groups, least)
+    best: list[list[Suggestion]] = [[] for _ in range(num_layers)] + [[Suggestion((), 0.0, 0.0)]]
+    for start in reversed(range(num_layers)):
+        best[start] = _undominated(
+            Suggestion(
+                (size, *later.groups),
+                block_risk(similarity_LL, start, size) + later.risk,
+                costs.of_group(size) + later.cost,
+            )
+            for size in range(1, num_layers - start + 1)
+            for later in best[start + size]
+        )
+    return best[0]
 
 
-def risk(similarity_LL: Tensor, groups: list[int] | tuple[int, ...]) -> float:
-    """How unlike its leader's map each follower's is, added up."""
+def priced(
+    similarity_LL: Tensor, groups: Sequence[int], costs: LayerCosts = NUM_MAPS
+) -> Suggestion:
+    """A schedule with its risk and cost."""
     starts = [sum(groups[:index]) for index in range(len(groups))]
-    return sum(
-        block(similarity_LL, start, size) for start, size in zip(starts, groups, strict=True)
-    )
+    risks = [
+        block_risk(similarity_LL, start, size) for start, size in zip(starts, groups, strict=True)
+    ]
+    return Suggestion(tuple(groups), sum(risks), sum(map(costs.of_group, groups)))
 
 
-def block(similarity_LL: Tensor, start: int, size: int) -> float:
+def block_risk(similarity_LL: Tensor, start: int, size: int) -> float:
     """Risk of one group of ``size`` layers led by layer ``start``."""
     return float((1 - similarity_LL[start, start + 1 : start + size]).sum())
+
+
+def _undominated(suggestions: Iterable[Suggestion]) -> list[Suggestion]:
+    kept: list[Suggestion] = []
+    for one in sorted(suggestions, key=lambda one: (round(one.cost, 9), one.risk)):
+        if not kept or one.risk < kept[-1].risk - 1e-12:
+            kept.append(one)
+    return kept
 
 
 def mean_of_pairs(similarity_LL: Tensor) -> float:

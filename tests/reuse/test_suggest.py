@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from asr.reuse.schedule import schedule_from_groups
-from asr.reuse.suggest import best_groups, greedy_groups, risk
+from asr.reuse.suggest import LayerCosts, frontier, greedy_groups, priced
 from asr.types import InputError
 
 
@@ -32,8 +32,8 @@ def all_groups(num_layers: int, num_groups: int) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("sizes", [(4,), (1, 3), (2, 1, 3), (1, 1, 1)])
 def test_groups_that_are_there_are_found(sizes: tuple[int, ...]) -> None:
     similarity = blocks(*sizes)
-    assert greedy_groups(similarity, threshold=0.9) == (sizes, 0.0)
-    assert best_groups(similarity, num_groups=len(sizes)) == (sizes, 0.0)
+    assert greedy_groups(similarity, threshold=0.9) == (sizes, 0.0, len(sizes))
+    assert frontier(similarity)[-1] == (sizes, 0.0, len(sizes))
 
 
 def test_the_greedy_block_counts_every_pair_in_it() -> None:
@@ -51,34 +51,49 @@ def test_a_longer_block_may_pass_where_a_shorter_one_does_not() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("num_groups", [1, 2, 3, 6])
-def test_no_other_groups_are_better(seed: int, num_groups: int) -> None:
+@pytest.mark.parametrize("costs", [LayerCosts(), LayerCosts(1.0, 1.7, 0.2), LayerCosts(3, 1, -1)])
+def test_no_schedule_beats_the_frontier(seed: int, costs: LayerCosts) -> None:
     similarity = random_similarity(6, seed)
-    found = best_groups(similarity, num_groups=num_groups)
-    risks = {groups: risk(similarity, groups) for groups in all_groups(6, num_groups)}
-    assert found.risk == pytest.approx(min(risks.values()))
-    assert risks[found.groups] == pytest.approx(found.risk)
-
-
-def test_the_risk_of_a_schedule_as_a_loop() -> None:
-    similarity = random_similarity(6)
-    expected = sum(
-        1 - float(similarity[role.leader, role.layer])
-        for role in schedule_from_groups([2, 1, 3], 6)
-        if role.leader is not None
+    schedules = [
+        priced(similarity, groups, costs)
+        for num_groups in range(1, 7)
+        for groups in all_groups(6, num_groups)
+    ]
+    assert len(schedules) == 2**5
+    expected = [
+        (one.cost, one.risk)
+        for one in schedules
+        if not any(
+            other.cost <= one.cost + 1e-9
+            and other.risk <= one.risk + 1e-9
+            and (other.cost < one.cost - 1e-9 or other.risk < one.risk - 1e-9)
+            for other in schedules
+        )
+    ]
+    found = frontier(similarity, costs)
+    assert [one.cost for one in found] == pytest.approx(sorted(cost for cost, _ in expected))
+    assert [one.risk for one in found] == pytest.approx(
+        sorted((risk for _, risk in expected), reverse=True)
     )
-    assert risk(similarity, (2, 1, 3)) == pytest.approx(expected)
+    for one in found:
+        assert one == pytest.approx(priced(similarity, one.groups, costs))
 
 
-def test_more_leaders_never_risk_more() -> None:
-    similarity = random_similarity(8)
-    risks = [best_groups(similarity, num_groups=count).risk for count in range(1, 9)]
-    assert risks == sorted(risks, reverse=True)
-    assert risks[-1] == 0
+def test_a_group_that_costs_more_than_its_layers_alone_is_not_proposed() -> None:
+    costs = LayerCosts(alone=1.0, lead=2.5, follow=0.0)  # pairs do not pay, threes do
+    assert [one.groups for one in frontier(random_similarity(3), costs)] == [(3,), (1, 1, 1)]
 
 
-def test_what_cannot_be_asked() -> None:
+def test_the_risk_and_cost_of_a_schedule_as_a_loop() -> None:
+    similarity, costs = random_similarity(6), LayerCosts(1.0, 1.7, 0.2)
+    roles = schedule_from_groups([2, 1, 3], 6)
+    found = priced(similarity, [2, 1, 3], costs)
+    assert found.risk == pytest.approx(
+        sum(1 - float(similarity[one.leader, one.layer]) for one in roles if one.leader is not None)
+    )
+    assert found.cost == pytest.approx(sum(getattr(costs, one.role.value) for one in roles))
+
+
+def test_a_threshold_that_is_none() -> None:
     with pytest.raises(InputError, match=r"threshold 1\.5: allowed: 0 to 1"):
         greedy_groups(blocks(2), threshold=1.5)
-    with pytest.raises(InputError, match="3 groups of 2 layers: allowed: 1 to 2"):
-        best_groups(blocks(2), num_groups=3)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
-
 from asr.data.manifest import Cuts
 from asr.data.sample import hold_out, no_longer_than
 from asr.decode.align import NO_LABEL
 from asr.model.package import ModelPackage
 from asr.report.analysis.attention import AttentionMeasures
+from asr.report.analysis.latency import EncoderLatency
 from asr.report.analysis.probing import LayerProbe
-from asr.report.analysis.result import Analysis, Counted, Groups, Suggested
+from asr.report.analysis.propose import propose
+from asr.report.analysis.result import Analysis, Counted
 from asr.report.analysis.stream import EncodedStream
 from asr.report.analysis.tokens import frequent_tokens
 from asr.report.record import ScheduledLayer
-from asr.reuse.suggest import Suggestion, best_groups, greedy_groups
 from asr.types import InputError
 
 MAX_UTTERANCE_S = 40.0  # the maps of longer ones, layers x heads x frames^2, would take gigabytes
@@ -32,14 +31,20 @@ def analyze(
     run: str,
     data: str,
     threshold: float,
+    latency: EncoderLatency | None = None,
+    budget_ms: float | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Analysis:
     """Measure ``package`` on ``cuts``; ``run`` and ``data`` are how the result calls them.
 
+    Schedules are proposed by ``threshold`` (see `asr.reuse.suggest`), or with ``latency``, what
+    layers cost, within ``budget_ms``.
+
     Audio that cannot be read is named in the log, counted and left out.
 
     Raises:
-        InputError: no utterance is short enough or can be read, or no layer has an attention map.
+        InputError: no utterance is short enough or can be read, no layer has an attention map, or
+            the budget is too small.
     """
     encoder = package.model.encoder
     kept = no_longer_than(cuts, MAX_UTTERANCE_S)
@@ -78,21 +83,12 @@ def analyze(
         diagonality=attention.diagonality(),
         relationship=attention.relationship(),
         probe=probe.result(),
-        suggested=suggest(attention.similarity_of_layers(), threshold) if all_have_maps else None,
+        suggested=propose(
+            attention.similarity_of_layers(),
+            threshold=threshold,
+            latency=latency,
+            budget_ms=budget_ms,
+        )
+        if all_have_maps
+        else None,
     )
-
-
-def suggest(similarity_LL: Tensor, threshold: float) -> Suggested:
-    """Groups to try, by both ways of `asr.reuse.suggest`."""
-    return Suggested(
-        threshold=threshold,
-        greedy=_groups(greedy_groups(similarity_LL, threshold=threshold)),
-        best=[
-            _groups(best_groups(similarity_LL, num_groups=num_groups))
-            for num_groups in range(1, len(similarity_LL) + 1)
-        ],
-    )
-
-
-def _groups(suggestion: Suggestion) -> Groups:
-    return Groups(groups=list(suggestion.groups), risk=round(suggestion.risk, 4))

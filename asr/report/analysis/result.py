@@ -81,22 +81,30 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """A schedule to try: ``reuse.groups`` and what it risks (see `asr.reuse.suggest`)."""
+    """A schedule to try: ``reuse.groups``, what it risks (see `asr.reuse.suggest`), and the
+    encoder latency predicted for it, None where no encoder was timed.
+    """
 
     groups: list[int]
     risk: float
+    latency_ms: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggested:
-    """By greedy ``threshold``, and the best for every number of leaders.
+    """By greedy ``threshold``, and all that none beats in both risk and cost, cheapest first.
 
-    Both from the Jensen-Shannon similarity of heads of one index.
+    Both from the Jensen-Shannon similarity of heads of one index. The cost is the latency at
+    ``length_s`` seconds of audio, or where that is None the number of maps computed. ``proposed``
+    is the one with the least risk within the budget ``budget_ms``, without one the greedy one.
     """
 
     threshold: float
+    length_s: float | None
+    budget_ms: float | None
     greedy: Groups
     best: list[Groups]
+    proposed: Groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
