@@ -16,11 +16,11 @@ from asr.cli.run_name import run_name
 from asr.cli.run_summary import say
 from asr.data.manifest import read_manifest
 from asr.data.sample import spread
-from asr.model.package import load_package
+from asr.model.package import ModelPackage, load_package
 from asr.report.analysis.analyze import analyze
-from asr.report.analysis.latency import measure_layer_costs
+from asr.report.analysis.latency import EncoderLatency, measure_layer_costs
 from asr.report.analysis.page import page
-from asr.report.analysis.propose import config_text
+from asr.report.analysis.propose import check_budget, config_text
 from asr.report.analysis.result import Analysis
 from asr.report.analysis.text import headline, layer_table, suggestion_lines
 from asr.report.atomic import write_text
@@ -81,12 +81,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--budget needs --length, the seconds of audio that it is for")
     package = load_package(args.model, args.device)
     cuts = read_manifest(args.data)
-    latency = None
-    if args.length:
-        num_layers = package.model.encoder.num_layers
-        latency = measure_layer_costs(
-            package.config, num_layers=num_layers, length_s=args.length, device=args.device
-        )
+    latency = measured_latency(package, args) if args.length else None
     analysis = analyze(
         package,
         spread(cuts, args.limit) if args.limit else cuts,
@@ -113,6 +108,22 @@ def run(args: argparse.Namespace) -> int:
             )
             say(f"{args.out}/reuse beside a recipe makes reuse=suggested known to it")
     return 0
+
+
+def measured_latency(package: ModelPackage, args: argparse.Namespace) -> EncoderLatency:
+    """What layers cost on this machine.
+
+    Raises:
+        InputError: no schedule keeps within ``--budget``.
+    """
+    num_layers = package.model.encoder.num_layers
+    say(f"timing the encoder at {args.length:g} s of audio")
+    latency = measure_layer_costs(
+        package.config, num_layers=num_layers, length_s=args.length, device=args.device
+    )
+    if args.budget:
+        check_budget(latency, args.budget, num_layers=num_layers)
+    return latency
 
 
 def print_analysis(analysis: Analysis, stream: TextIO) -> None:

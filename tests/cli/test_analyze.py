@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from asr.cli.compose import compose_recipe
 from asr.data.manifest import Utterance, write_manifest
+from asr.model.build import build_encoder
 from tests.decode.package import save_tiny_package
 from tests.report.analysis.cases import TEXTS, write_data
 
@@ -43,7 +45,7 @@ def test_a_line_a_layer_and_the_files_asked_for(
     assert f"reuse probs (LF x2), {len(TEXTS)} utterances of test.jsonl.gz" in done.out
     assert "    1  follow      1.00        1.00      1.00" in done.out
     assert "  [2,2] risk 0.00\n" in done.out
-    assert {path.name for path in out.iterdir()} == {"analysis.json", "analysis.html"}
+    assert {path.name for path in out.iterdir()} == {*("analysis.json", "analysis.html", "reuse")}
     assert (out / "analysis.json").read_text() == file.read_text()
     row = row_of(file.read_text())
     assert row["run"] == model.parent.name
@@ -62,6 +64,33 @@ def test_a_few_utterances_and_a_threshold(asr: Command, model: Path, data: Path)
     assert "groups above JS similarity 0, greedily: [4]" in done.err
 
 
+def test_a_budget_gives_a_schedule_that_a_recipe_can_pick(
+    asr: Command, model: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ("--limit", "2", "--length", "1", "--budget", "60000", "--out", tmp_path, "--json", "-")
+    done = asr("analyze", "--model", model, "--data", data, *words)
+    assert done.code == 0, done.err
+    suggested = row_of(done.out)["suggested"]
+    assert (suggested["length_s"], suggested["budget_ms"]) == (1.0, 60000.0)
+    assert suggested["proposed"] == suggested["best"][-1]  # so large a budget asks for least risk
+    assert all(one["latency_ms"] > 0 for one in suggested["best"])
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("defaults:\n  - encoder: conformer_s\n  - reuse: suggested\n  - _self_\n")
+    groups = suggested["proposed"]["groups"]
+    config = compose_recipe(recipe, ["encoder.num_layers=4"])
+    assert config["reuse"]["groups"] == groups
+    assert len(build_encoder(config).schedule) == sum(groups) == 4
+
+
+def test_a_budget_that_no_schedule_keeps_is_said_at_once(
+    asr: Command, model: Path, data: Path
+) -> None:
+    done = asr("analyze", "--model", model, "--data", data, "--length", "1", "--budget", "0.001")
+    assert done.code == 2
+    assert done.out == ""
+    assert "no schedule keeps within 0.001 ms at 1 s of audio; the fastest is groups=" in done.err
+
+
 def test_the_process_prints_json_alone(model: Path, data: Path) -> None:
     words = ["analyze", "--model", str(model), "--data", data.name, "--limit", "2", "--json", "-"]
     done = asr_process(words, data.parent)
@@ -74,6 +103,8 @@ def test_the_process_prints_json_alone(model: Path, data: Path) -> None:
     [
         (("--threshold", "1.5"), "argument --threshold: '1.5' is not a number from 0 to 1"),
         (("--limit", "0"), "argument --limit: '0' is not a whole number of 1 or more"),
+        (("--budget", "5"), "--budget needs --length, the seconds of audio that it is for"),
+        (("--budget", "-1", "--length", "1"), "'-1' is not a number of milliseconds above 0"),
         (("--device", "tpu9"), "--device tpu9: not there on this machine"),
         (("--treshold", "0.5"), "unknown argument --treshold; did you mean --threshold?"),
     ],

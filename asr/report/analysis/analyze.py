@@ -43,8 +43,7 @@ def analyze(
     Audio that cannot be read is named in the log, counted and left out.
 
     Raises:
-        InputError: no utterance is short enough or can be read, no layer has an attention map, or
-            the budget is too small.
+        InputError: no utterance is short enough or can be read, or no layer has an attention map.
     """
     encoder = package.model.encoder
     kept = no_longer_than(cuts, MAX_UTTERANCE_S)

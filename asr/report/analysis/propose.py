@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from asr.report.analysis.latency import EncoderLatency
@@ -19,19 +20,14 @@ def propose(
 ) -> Suggested:
     """Groups by threshold, the frontier of risk against cost, and the proposal.
 
-    Raises:
-        InputError: no schedule is predicted to keep within the budget.
+    A budget must have passed `check_budget`.
     """
     assert budget_ms is None or latency is not None
     costs = NUM_MAPS if latency is None else latency.costs
     greedy = _groups(greedy_groups(similarity_LL, threshold=threshold, costs=costs), latency)
     best = [_groups(one, latency) for one in frontier(similarity_LL, costs)]
-    within = [one for one in best if budget_ms is None or (one.latency_ms or 0.0) <= budget_ms]
-    if not within:
-        raise InputError(
-            f"no schedule keeps within {budget_ms:g} ms; the fastest is predicted to take "
-            f"{best[0].latency_ms:.1f} ms, {best[0].groups}"
-        )
+    within = [one for one in best if budget_ms is None or keeps_within(one, budget_ms)]
+    assert within, "the budget was not checked"
     return Suggested(
         threshold=threshold,
         length_s=None if latency is None else latency.length_s,
@@ -40,6 +36,25 @@ def propose(
         best=best,
         proposed=greedy if budget_ms is None else within[-1],
     )
+
+
+def check_budget(latency: EncoderLatency, budget_ms: float, *, num_layers: int) -> None:
+    """Raise InputError where no schedule at all is predicted to keep within the budget.
+
+    Which one is fastest does not depend on the similarity of layers.
+    """
+    fastest = _groups(frontier(torch.zeros(num_layers, num_layers), latency.costs)[0], latency)
+    if not keeps_within(fastest, budget_ms):
+        raise InputError(
+            f"no schedule keeps within {budget_ms:g} ms at {latency.length_s:g} s of audio; the "
+            f"fastest is groups={fastest.groups}, predicted {fastest.latency_ms:.1f} ms"
+        )
+
+
+def keeps_within(groups: Groups, budget_ms: float) -> bool:
+    """Whether the predicted latency is no more than the budget."""
+    assert groups.latency_ms is not None
+    return groups.latency_ms <= budget_ms
 
 
 def config_text(run: str, suggested: Suggested) -> str:
