@@ -10,32 +10,20 @@ Shape legend: B batch, T frames, F mel bins, D model width, H heads.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from asr.encoder.stack import Encoder
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry
-
-
-@runtime_checkable
-class MapAttention(Protocol):
-    """Attention with a map of its own.
-
-    An attention without this method looks where its leader looks, if it follows one, and has no
-    map otherwise.
-    """
-
-    def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
-        """The map (B, H, T, T); arguments as for the attention itself."""
+from asr.reuse.base import AttentionCarry, LayerAttention
 
 
 class EncoderLayer(Protocol):
     """What every layer of an encoder has around its attention."""
 
-    attention: nn.Module
+    attention: LayerAttention
     attention_norm: nn.Module
 
     def before_attention(self, x_BTD: Tensor) -> Tensor:
@@ -72,11 +60,11 @@ def encode_with_maps(encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor) 
     maps: list[Tensor | None] = []
     for role, module in zip(encoder.schedule, encoder.layers, strict=True):
         layer = cast(EncoderLayer, module)
-        if isinstance(layer.attention, MapAttention):
-            attention_input = layer.attention_norm(layer.before_attention(x_BTD))
-            maps.append(layer.attention.attention_map(attention_input, frames, carry))
-        else:
-            maps.append(None if role.leader is None else maps[role.leader])
+        attention_input = layer.attention_norm(layer.before_attention(x_BTD))
+        own = layer.attention.attention_map(attention_input, frames, carry)
+        if own is None and role.leader is not None:
+            own = maps[role.leader]
+        maps.append(own)
         x_BTD, carry = layer(x_BTD, frames, carry)
         outputs.append(encoder.norm(x_BTD))
     return EncoderMaps(encoder.norm(x_BTD), lengths_B, tuple(outputs), tuple(maps))

@@ -49,6 +49,14 @@ class LayerAttention(Protocol):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and the carry for the next layer."""
 
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """The map (B, H, T, T) by which a call with these arguments mixes, for analysis.
+
+        None where it is the leader's and the carry does not hold it, or where there is no map.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionParts:

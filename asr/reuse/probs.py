@@ -58,6 +58,13 @@ class FollowProbs(nn.Module):
         assert carry.probs_BHTT is not None
         return self.mix(x_BTD, carry.probs_BHTT), carry
 
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """The leader's map."""
+        assert carry is not None
+        return carry.probs_BHTT
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReuseProbs(Grouping):

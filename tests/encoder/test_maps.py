@@ -8,8 +8,8 @@ import torch
 from asr.encoder.maps import encode_with_maps
 from asr.nn.positions import PositionKind
 from asr.reuse.base import ReuseMethod
-from asr.reuse.none import NoReuse
-from asr.reuse.probs import ReuseProbs
+from asr.reuse.none import AloneAttention, NoReuse
+from asr.reuse.probs import FollowProbs, ReuseProbs
 
 from .tiny import KINDS, NUM_HEADS, POSITIONS, EncoderKind, random_features, tiny_encoder
 
@@ -86,6 +86,21 @@ def test_padding_changes_no_map() -> None:
 
 def test_a_follower_shows_the_map_of_its_leader() -> None:
     encoder = tiny_encoder(reuse=ReuseProbs(groups=[1, 3]))
+    alone, leader, *followers = encode_with_maps(encoder, *random_features(LENGTHS)).maps
+    assert alone is not None
+    assert leader is not None
+    assert not torch.allclose(alone, leader)
+    for follower in followers:
+        assert follower is not None
+        assert torch.equal(follower, leader)
+
+
+def test_a_layer_without_a_map_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FollowProbs, "attention_map", lambda *_: None)
+    encoder = tiny_encoder(reuse=ReuseProbs(groups=[2, 2]))
     maps = encode_with_maps(encoder, *random_features(LENGTHS)).maps
-    assert maps[0] is not maps[1]
-    assert maps[1] is maps[2] is maps[3]
+    assert maps[0] is maps[1]  # its leader's
+    assert maps[2] is maps[3]
+    monkeypatch.setattr(AloneAttention, "attention_map", lambda *_: None)
+    maps = encode_with_maps(tiny_encoder(), *random_features(LENGTHS)).maps
+    assert maps == (None, None, None, None)

@@ -148,3 +148,21 @@ def test_audio_that_cannot_be_read(package: ModelPackage, data: Path, tmp_path: 
     assert (found.counted.num_utterances, found.counted.num_skipped) == (1, 1)
     with pytest.raises(InputError, match="none of 1 utterances could be read"):
         analyze(package, type(kept).from_cuts(cuts[:1]), run="x", data="y", threshold=0.8)
+
+
+def test_a_layer_without_a_map_has_no_part_in_what_is_measured_on_maps(
+    package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = package.model.encoder
+    monkeypatch.setattr(encoder.layers[0].attention, "attention_map", lambda *_: None)
+    monkeypatch.setattr(encoder.layers[1].attention, "attention_map", lambda *_: None)
+    found = analyze(package, read_manifest(data), run="x", data="y", threshold=0.8)
+    assert found.map_layers == [2, 3]
+    assert len(found.similarity.total_variation) == len(found.diagonality.area) == 2
+    assert found.suggested is None  # groups would have to name every layer
+    assert found.probe is not None
+    assert len(found.probe.accuracy) == 4
+    for layer in (2, 3):
+        monkeypatch.setattr(encoder.layers[layer].attention, "attention_map", lambda *_: None)
+    with pytest.raises(InputError, match="no layer of this model has an attention map"):
+        analyze(package, read_manifest(data), run="x", data="y", threshold=0.8)
