@@ -11,6 +11,7 @@ from pathlib import Path
 from asr.cli.device import add_device_argument, check_device
 from asr.cli.numbers import count, seconds
 from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.run_name import run_name
 from asr.data.characters import check_characters
 from asr.data.manifest import read_manifest
 from asr.metrics.cost import count_parameters
@@ -79,9 +80,7 @@ def evaluation_record(
     args: argparse.Namespace, package: ModelPackage, splits: dict[str, SplitEvaluation]
 ) -> RunRecord:
     """A record of this evaluation; encoder latency at ``--lengths``."""
-    name = args.model.resolve().name
-    if name == "model":  # the package inside a run folder
-        name = args.model.resolve().parent.name
+    name = run_name(args.model)
     spec = LatencySpec(lengths_s=args.lengths or [1], repeats=args.repeats)
     config = package.config
     cost = measure_encoders({name: config}, spec, device=args.device)[name]

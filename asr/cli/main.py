@@ -26,6 +26,7 @@ VERBS = {
     "evaluate": "measure word error rate beside encoder latency",
     "compare": "train reuse schedules side by side and print one table",
     "bench": "measure encoder latency without training",
+    "analyze": "measure what the attention of a model does, and suggest groups",
 }
 
 _EXIT_INPUT = 2

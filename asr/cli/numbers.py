@@ -33,6 +33,22 @@ def seconds_or_none(text: str) -> float:
     return number
 
 
+def milliseconds(text: str) -> float:
+    """Milliseconds above 0."""
+    number = _finite(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds above 0")
+    return number
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    number = _finite(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
 def _finite(text: str) -> float:
     """The number, NaN where there is none."""
     try:

@@ -41,9 +41,13 @@ class ConformerLayer(nn.Module):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """(B, T, D) to (B, T, D), and the carry for the next layer."""
-        x_BTD = torch.add(x_BTD, self.feedforward_in(x_BTD), alpha=0.5)
+        x_BTD = self.before_attention(x_BTD)
         attended_BTD, carry = self.attention(self.attention_norm(x_BTD), frames, carry)
         x_BTD = x_BTD + self.dropout(attended_BTD)
         x_BTD = x_BTD + self.convolution(x_BTD, frames.padding_mask)
         x_BTD = torch.add(x_BTD, self.feedforward_out(x_BTD), alpha=0.5)
         return self.norm(x_BTD), carry
+
+    def before_attention(self, x_BTD: Tensor) -> Tensor:
+        """The residual stream (B, T, D) where attention reads it, not yet normalised."""
+        return torch.add(x_BTD, self.feedforward_in(x_BTD), alpha=0.5)

@@ -98,6 +98,17 @@ class Encoder(nn.Module):
 
         ``intermediate_layers`` names the layers (counted from 0) whose output is also returned.
         """
+        x_BTD, lengths_B, frames = self.prepare(features_BTF, lengths_B)
+        carry: AttentionCarry | None = None
+        intermediate: list[Tensor] = []
+        for index, layer in enumerate(self.layers):
+            x_BTD, carry = layer(x_BTD, frames, carry)
+            if index in intermediate_layers:
+                intermediate.append(self.norm(x_BTD))
+        return EncoderOutput(self.norm(x_BTD), lengths_B, tuple(intermediate))
+
+    def prepare(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Frames]:
+        """Input (B, T, D) of the first layer, its lengths, and what every layer is told of it."""
         x_BTD, lengths_B = self.subsampling(features_BTF, lengths_B)
         # Under autocast the residual stream keeps the precision of the features.
         x_BTD = self.dropout(x_BTD.to(features_BTF.dtype))
@@ -106,13 +117,7 @@ class Encoder(nn.Module):
             padding_mask=padding_mask(lengths_B, num_frames),
             position_table=self.positions.table(num_frames, self.d_model, self.num_heads, x_BTD),
         )
-        carry: AttentionCarry | None = None
-        intermediate: list[Tensor] = []
-        for index, layer in enumerate(self.layers):
-            x_BTD, carry = layer(x_BTD, frames, carry)
-            if index in intermediate_layers:
-                intermediate.append(self.norm(x_BTD))
-        return EncoderOutput(self.norm(x_BTD), lengths_B, tuple(intermediate))
+        return x_BTD, lengths_B, frames
 
     def schedule_rows(self) -> list[ScheduleRow]:
         """The resolved schedule with what each layer saves against computing its attention.

@@ -31,3 +31,7 @@ class TransformerLayer(nn.Module):
         attended_BTD, carry = self.attention(self.attention_norm(x_BTD), frames, carry)
         x_BTD = x_BTD + self.dropout(attended_BTD)
         return x_BTD + self.feedforward(x_BTD), carry
+
+    def before_attention(self, x_BTD: Tensor) -> Tensor:
+        """The residual stream (B, T, D) where attention reads it, not yet normalised."""
+        return x_BTD

@@ -64,6 +64,14 @@ class LayerAttention(nn.Module, ABC):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and the carry for the next layer."""
 
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """The map (B, H, T, T) by which a call with these arguments mixes, for analysis.
+
+        None where it is the leader's and the carry does not hold it, or where there is no map.
+        """
+
 
 def check_frame_rate(num_carried: int, x_BTD: Tensor) -> None:
     """Refuse to reuse what was computed over another number of frames than ``x_BTD`` has.

@@ -37,6 +37,11 @@ class AloneAttention(LayerAttention):
         )
         return self.mix.merge(context_BHTK), carry
 
+    def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
+        """The map (B, H, T, T) that `forward` mixes by, whichever kernel does it."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
+
 
 class NoReuse:
     """Every layer ALONE. ``fused=False`` builds the attention map, as a reuse leader must."""

@@ -37,6 +37,11 @@ class LeadProbs(LayerAttention):
         probs_BHTT = self.scores(x_BTD, frames)
         return self.mix(x_BTD, probs_BHTT), AttentionCarry(probs_BHTT=probs_BHTT)
 
+    def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
+        """The map (B, H, T, T) that `forward` mixes by."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
+
 
 class FollowProbs(LayerAttention):
     """Mixes its own values by the leader's map."""
@@ -52,6 +57,13 @@ class FollowProbs(LayerAttention):
         assert carry is not None
         assert carry.probs_BHTT is not None
         return self.mix(x_BTD, carry.probs_BHTT), carry
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """The leader's map."""
+        assert carry is not None
+        return carry.probs_BHTT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,9 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     for verb, summary in frame.VERBS.items():
         assert f"  {verb}" in shown
         assert summary in shown
-    assert list(frame.VERBS) == ["prepare", "train", "transcribe", "evaluate", "compare", "bench"]
+    assert list(frame.VERBS) == [
+        *("prepare", "train", "transcribe", "evaluate", "compare", "bench", "analyze")
+    ]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

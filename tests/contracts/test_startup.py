@@ -28,7 +28,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert not imported_by("from asr.cli.main import main; main([])") & {"torch", "numpy", *HEAVY}
 
 
-@pytest.mark.parametrize("verb", ["transcribe", "evaluate"])
+@pytest.mark.parametrize("verb", ["transcribe", "evaluate", "analyze"])
 def test_reading_audio_waits_for_no_training_code(verb: str) -> None:
     if find_spec(f"asr.cli.{verb}") is None:
         pytest.skip(f"no verb {verb} yet")

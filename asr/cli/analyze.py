@@ -1,0 +1,134 @@
+"""`asr analyze`: what the attention of a trained model does, and which layers might share it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from asr.cli.device import add_device_argument, check_device
+from asr.cli.numbers import count, milliseconds, seconds, share
+from asr.cli.output import check_outputs
+from asr.cli.run_name import run_name
+from asr.cli.run_summary import say
+from asr.data.manifest import read_manifest
+from asr.data.sample import spread
+from asr.model.package import ModelPackage, load_package
+from asr.report.analysis.analyze import analyze
+from asr.report.analysis.latency import EncoderLatency, measure_layer_costs
+from asr.report.analysis.page import page
+from asr.report.analysis.propose import check_budget, config_text
+from asr.report.analysis.result import Analysis
+from asr.report.analysis.text import headline, layer_table, suggestion_lines
+from asr.report.atomic import write_text
+from asr.report.plain import to_plain
+from asr.types import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, manifest, and where the findings go."""
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="MANIFEST",
+        help="what `asr prepare` wrote: <split>.jsonl.gz",
+    )
+    parser.add_argument(
+        "--limit",
+        type=count,
+        metavar="N",
+        help="analyse N utterances, evenly spread (default: all)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=share,
+        default=0.8,
+        metavar="S",
+        help="similarity above which layers are grouped, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--length",
+        type=seconds,
+        metavar="S",
+        help="time the encoder at S seconds of audio and predict the latency of every schedule",
+    )
+    parser.add_argument(
+        "--budget",
+        type=milliseconds,
+        metavar="MS",
+        help="propose the schedule of least risk within MS milliseconds at --length",
+    )
+    add_device_argument(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write analysis.json, analysis.html and reuse/suggested.yaml here",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON (- : stdout)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print a line a layer, and write the files asked for."""
+    check_device(args.device)
+    check_outputs(args)
+    if args.budget and not args.length:
+        raise InputError("--budget needs --length, the seconds of audio that it is for")
+    package = load_package(args.model, args.device)
+    cuts = read_manifest(args.data)
+    latency = measured_latency(package, args) if args.length else None
+    analysis = analyze(
+        package,
+        spread(cuts, args.limit) if args.limit else cuts,
+        run=run_name(args.model),
+        data=args.data.name,
+        threshold=args.threshold,
+        latency=latency,
+        budget_ms=args.budget,
+        report=say,
+    )
+    print_analysis(analysis, sys.stderr if args.json == "-" else sys.stdout)
+    text = json.dumps([to_plain(analysis)], ensure_ascii=False, allow_nan=False) + "\n"
+    if args.json == "-":
+        sys.stdout.write(text)
+    elif args.json:
+        write_text(args.json, text)
+    if args.out:
+        write_text(args.out / "analysis.json", text)
+        write_text(args.out / "analysis.html", page(analysis))
+        say(f"analysis.json and analysis.html are in {args.out}")
+        if analysis.suggested:
+            write_text(
+                args.out / "reuse" / "suggested.yaml", config_text(analysis.run, analysis.suggested)
+            )
+            say(f"{args.out}/reuse beside a recipe makes reuse=suggested known to it")
+    return 0
+
+
+def measured_latency(package: ModelPackage, args: argparse.Namespace) -> EncoderLatency:
+    """What layers cost on this machine.
+
+    Raises:
+        InputError: no schedule keeps within ``--budget``.
+    """
+    num_layers = package.model.encoder.num_layers
+    say(f"timing the encoder at {args.length:g} s of audio")
+    latency = measure_layer_costs(
+        package.config, num_layers=num_layers, length_s=args.length, device=args.device
+    )
+    if args.budget:
+        check_budget(latency, args.budget, num_layers=num_layers)
+    return latency
+
+
+def print_analysis(analysis: Analysis, stream: TextIO) -> None:
+    """One line a layer, and the groups to try."""
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(headline(analysis), file=stream)
+    print(layer_table(analysis).text(width=width), file=stream)
+    print(*suggestion_lines(analysis), sep="\n", file=stream)

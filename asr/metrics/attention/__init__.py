@@ -1,0 +1,1 @@
+"""What the attention maps of one utterance say: likeness, locality, and who looks at whom."""

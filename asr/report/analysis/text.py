@@ -1,0 +1,112 @@
+"""An analysis for the terminal: one line a layer, and the groups to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from asr.report.analysis.result import Analysis, Groups
+from asr.report.schedule import schedule_text
+from asr.report.table import Column, Table
+from asr.report.units import MISSING
+
+NOTES = (
+    "below: similarity to the next lower layer, 0 to 1. TV: total variation, heads of one index "
+    "(Bhojanapalli et al. 2021); best: each head with the best match below; JS: Jensen-Shannon "
+    "(Xiao et al. 2019).",
+    "CAD: cumulative attention diagonality, our reading of Shim et al. 2022; 1 on the diagonal, "
+    "0.67 uniform.",
+    "same, other: attention to one's own token elsewhere and to other tokens, 1 where attention is "
+    "uniform; our reading of their phoneme attention relationship, on tokens.",
+    "probe: tokens that a linear classifier reads from a layer, on utterances it did not learn "
+    "from. The alignment is the model's own, which favours its upper layers.",
+)
+
+
+def headline(analysis: Analysis) -> str:
+    """What was analysed, and on how much."""
+    counted = analysis.counted
+    extras = {
+        "not aligned": counted.num_utterances - counted.num_aligned,
+        "unreadable": counted.num_skipped,
+        "too long": counted.num_left_out,
+    }
+    rest = "".join(f", {number} {name}" for name, number in extras.items() if number)
+    return (
+        f"{analysis.run}: {len(analysis.schedule)} layers of {analysis.num_heads} heads, "
+        f"reuse {analysis.reuse} ({schedule_text(analysis.schedule)}), "
+        f"{counted.num_utterances} utterances of {counted.data}{rest}"
+    )
+
+
+def layer_table(analysis: Analysis) -> Table:
+    """One row a layer."""
+    where = {layer: index for index, layer in enumerate(analysis.map_layers)}
+    rows = range(len(analysis.schedule))
+    similarity, relationship = analysis.similarity, analysis.relationship
+
+    def on_maps(values: Sequence[float]) -> list[float | None]:
+        return [values[where[layer]] if layer in where else None for layer in rows]
+
+    def below(matrix: Sequence[Sequence[float]]) -> list[float | None]:
+        return on_maps([math.nan, *(matrix[i][i - 1] for i in range(1, len(matrix)))])
+
+    best = [[mean(heads) for heads in row] for row in similarity.best_match]
+    columns = [
+        Column("layer", tuple(str(layer) for layer in rows)),
+        Column("role", tuple(row.role for row in analysis.schedule), align_right=False),
+        number_column("TV below", below(similarity.total_variation)),
+        number_column("best below", below(best)),
+        number_column("JS below", below(similarity.jensen_shannon)),
+        number_column("CAD", on_maps([mean(heads) for heads in analysis.diagonality.area])),
+    ]
+    if relationship is not None:
+        columns += [
+            number_column("same", on_maps([mean(heads) for heads in relationship.same])),
+            number_column("other", on_maps([mean(heads) for heads in relationship.other])),
+        ]
+    if analysis.probe is not None:
+        columns.append(number_column("probe %", analysis.probe.accuracy, digits=1))
+    return Table(tuple(columns), NOTES)
+
+
+def suggestion_lines(analysis: Analysis) -> list[str]:
+    """Schedules to try; none where a layer has no map."""
+    suggested = analysis.suggested
+    if suggested is None:
+        return []
+    cost = "maps" if suggested.length_s is None else f"latency at {suggested.length_s:g} s of audio"
+    lines = [
+        f"groups above JS similarity {suggested.threshold:g}, greedily: "
+        f"{groups_text(suggested.greedy)}",
+        f"least risk for its {cost} (risk: sum over followers of 1 - JS similarity to the leader):",
+        *(f"  {groups_text(best)}" for best in suggested.best),
+    ]
+    if suggested.budget_ms is not None:
+        chosen = groups_text(suggested.proposed)
+        lines.append(f"within {suggested.budget_ms:g} ms: {chosen}")
+    return [
+        *lines,
+        "Similarity is a weak ground to choose by: train schedules and compare them "
+        "(reuse=probs reuse.group_size=null reuse.groups=[...]).",
+    ]
+
+
+def groups_text(groups: Groups) -> str:
+    """As it can be typed, the risk, and the latency: "[2,2] risk 0.13, 15.2 ms"."""
+    sizes = ",".join(map(str, groups.groups))
+    latency = "" if groups.latency_ms is None else f", {groups.latency_ms:.1f} ms"
+    return f"[{sizes}] risk {groups.risk:.2f}{latency}"
+
+
+def number_column(header: str, values: Sequence[float | None], *, digits: int = 2) -> Column:
+    """Numbers, and a dash where there is none."""
+    texts = [
+        MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}" for value in values
+    ]
+    return Column(header, tuple(texts))
+
+
+def mean(values: Sequence[float]) -> float:
+    """NaN for no values."""
+    return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr.cli.compose import compose_recipe
+from asr.data.manifest import Utterance, write_manifest
+from asr.model.build import build_encoder
+from tests.decode.package import save_tiny_package
+from tests.report.analysis.cases import TEXTS, write_data
+
+from .runs import SAMPLE_RATE_HZ, Command, asr_process
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_package(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("noise"))
+
+
+@pytest.fixture
+def asr(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+def row_of(text: str) -> dict[str, Any]:
+    (row,) = json.loads(text)
+    assert isinstance(row, dict)
+    return row
+
+
+def test_a_line_a_layer_and_the_files_asked_for(
+    asr: Command, model: Path, data: Path, tmp_path: Path
+) -> None:
+    out, file = tmp_path / "new" / "out", tmp_path / "numbers.json"
+    done = asr("analyze", "--model", model, "--data", data, "--out", out, "--json", file)
+    assert done.code == 0, done.err
+    assert f"reuse probs (LF x2), {len(TEXTS)} utterances of test.jsonl.gz" in done.out
+    assert "    1  follow      1.00        1.00      1.00" in done.out
+    assert "  [2,2] risk 0.00\n" in done.out
+    assert {path.name for path in out.iterdir()} == {*("analysis.json", "analysis.html", "reuse")}
+    assert (out / "analysis.json").read_text() == file.read_text()
+    row = row_of(file.read_text())
+    assert row["run"] == model.parent.name
+    assert row["similarity"]["jensen_shannon"][0][1] == pytest.approx(1.0, abs=1e-4)
+    assert row["suggested"]["threshold"] == 0.8
+    assert "<svg" in (out / "analysis.html").read_text()
+
+
+def test_a_few_utterances_and_a_threshold(asr: Command, model: Path, data: Path) -> None:
+    words = ("--limit", "3", "--threshold", "0", "--json", "-")
+    done = asr("analyze", "--model", model, "--data", data, *words)
+    row = row_of(done.out)  # and nothing else on stdout
+    assert row["counted"]["num_utterances"] == 3
+    assert row["suggested"]["greedy"]["groups"] == [4]
+    assert row["probe"] is None
+    assert "groups above JS similarity 0, greedily: [4]" in done.err
+
+
+def test_a_budget_gives_a_schedule_that_a_recipe_can_pick(
+    asr: Command, model: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ("--limit", "2", "--length", "1", "--budget", "60000", "--out", tmp_path, "--json", "-")
+    done = asr("analyze", "--model", model, "--data", data, *words)
+    assert done.code == 0, done.err
+    suggested = row_of(done.out)["suggested"]
+    assert (suggested["length_s"], suggested["budget_ms"]) == (1.0, 60000.0)
+    assert suggested["proposed"] == suggested["best"][-1]  # so large a budget asks for least risk
+    assert all(one["latency_ms"] > 0 for one in suggested["best"])
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("defaults:\n  - encoder: conformer_s\n  - reuse: suggested\n  - _self_\n")
+    groups = suggested["proposed"]["groups"]
+    config = compose_recipe(recipe, ["encoder.num_layers=4"])
+    assert config["reuse"]["groups"] == groups
+    assert len(build_encoder(config).schedule) == sum(groups) == 4
+
+
+def test_a_budget_that_no_schedule_keeps_is_said_at_once(
+    asr: Command, model: Path, data: Path
+) -> None:
+    done = asr("analyze", "--model", model, "--data", data, "--length", "1", "--budget", "0.001")
+    assert done.code == 2
+    assert done.out == ""
+    assert "no schedule keeps within 0.001 ms at 1 s of audio; the fastest is groups=" in done.err
+
+
+def test_the_process_prints_json_alone(model: Path, data: Path) -> None:
+    words = ["analyze", "--model", str(model), "--data", data.name, "--limit", "2", "--json", "-"]
+    done = asr_process(words, data.parent)
+    assert done.code == 0, done.err
+    assert row_of(done.out)["counted"]["data"] == "test.jsonl.gz"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--threshold", "1.5"), "argument --threshold: '1.5' is not a number from 0 to 1"),
+        (("--limit", "0"), "argument --limit: '0' is not a whole number of 1 or more"),
+        (("--budget", "5"), "--budget needs --length, the seconds of audio that it is for"),
+        (("--budget", "-1", "--length", "1"), "'-1' is not a number of milliseconds above 0"),
+        (("--device", "tpu9"), "--device tpu9: not there on this machine"),
+        (("--treshold", "0.5"), "unknown argument --treshold; did you mean --threshold?"),
+    ],
+)
+def test_wrong_options(
+    asr: Command, model: Path, data: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert said in asr("analyze", "--model", model, "--data", data, *words).error
+
+
+def test_wrong_paths(asr: Command, model: Path, data: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    assert "no such model folder" in asr("analyze", "--model", missing, "--data", data).error
+    assert "no manifest at" in asr("analyze", "--model", model, "--data", missing).error
+    folder = asr("analyze", "--model", model, "--data", data.parent)
+    assert "is a folder; name one manifest in it" in folder.error
+    blocked = asr("analyze", "--model", model, "--data", data, "--out", data)
+    assert f"{data} cannot be a folder" in blocked.error
+    into_folder = asr("analyze", "--model", model, "--data", data, "--json", tmp_path)
+    assert "name a file for --json" in into_folder.error
+
+
+def test_utterances_too_long_to_hold_their_maps(
+    asr: Command, model: Path, data: Path, tmp_path: Path
+) -> None:
+    audio = data.parent / "u0.wav"
+    long = Utterance("long", audio, 0.0, 3600.0, SAMPLE_RATE_HZ, 1, "a cat", None)
+    write_manifest([long], tmp_path / "long.jsonl")
+    error = asr("analyze", "--model", model, "--data", tmp_path / "long.jsonl").error
+    assert "all 1 utterances are longer than 40 s" in error

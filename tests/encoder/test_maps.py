@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from asr.encoder.maps import encode_with_maps
+from asr.nn.positions import PositionKind
+from asr.reuse.base import ReuseMethod
+from asr.reuse.none import AloneAttention, NoReuse
+from asr.reuse.probs import FollowProbs, ReuseProbs
+
+from .tiny import KINDS, NUM_HEADS, POSITIONS, EncoderKind, random_features, tiny_encoder
+
+LENGTHS = [60, 33, 47]
+METHODS: list[ReuseMethod] = [
+    NoReuse(fused=True),
+    NoReuse(fused=False),
+    ReuseProbs(group_size=2),
+    ReuseProbs(pattern="LAFF"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("reuse", METHODS, ids=lambda reuse: f"{reuse.name}")
+def test_each_layer_mixes_its_values_by_the_map_shown(
+    kind: EncoderKind, positions: PositionKind, reuse: ReuseMethod
+) -> None:
+    encoder = tiny_encoder(kind, reuse=reuse, positions=positions)
+    features_BTF, lengths_B = random_features(LENGTHS)
+    encoded = encode_with_maps(encoder, features_BTF, lengths_B)
+    with torch.no_grad():
+        x_BTD, _, frames = encoder.prepare(features_BTF, lengths_B)
+        carry: Any = None
+        for index in range(encoder.num_layers):
+            layer: Any = encoder.layers[index]
+            input_BTD = layer.attention_norm(layer.before_attention(x_BTD))
+            attended_BTD, _ = layer.attention(input_BTD, frames, carry)
+            mixed_BTD = layer.attention.mix(input_BTD, encoded.maps[index])
+            assert torch.allclose(mixed_BTD, attended_BTD, atol=1e-5)
+            x_BTD, carry = layer(x_BTD, frames, carry)
+            assert torch.equal(encoded.outputs[index], encoder.norm(x_BTD))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_comes_out_is_what_the_encoder_gives(kind: EncoderKind) -> None:
+    encoder = tiny_encoder(kind, reuse=ReuseProbs(group_size=2))
+    features_BTF, lengths_B = random_features(LENGTHS)
+    encoded = encode_with_maps(encoder, features_BTF, lengths_B)
+    with torch.no_grad():
+        expected = encoder(features_BTF, lengths_B, range(encoder.num_layers))
+    assert torch.equal(encoded.frames_BTD, expected.frames_BTD)
+    assert torch.equal(encoded.lengths_B, expected.lengths_B)
+    for ours, theirs in zip(encoded.outputs, expected.intermediate, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_maps_are_maps() -> None:
+    encoder = tiny_encoder()
+    encoded = encode_with_maps(encoder, *random_features(LENGTHS))
+    num_frames = encoded.frames_BTD.shape[1]
+    for probs_BHTT in encoded.maps:
+        assert probs_BHTT is not None
+        assert probs_BHTT.shape == (3, NUM_HEADS, num_frames, num_frames)
+        assert torch.allclose(probs_BHTT.sum(-1), torch.ones(3, NUM_HEADS, num_frames))
+        for row, length in enumerate(encoded.lengths_B.tolist()):
+            assert not probs_BHTT[row, :, :, length:].any()
+
+
+def test_padding_changes_no_map() -> None:
+    encoder = tiny_encoder()
+    features_BTF, lengths_B = random_features(LENGTHS)
+    together = encode_with_maps(encoder, features_BTF, lengths_B)
+    for row, length in enumerate(LENGTHS):
+        alone = encode_with_maps(
+            encoder, features_BTF[row : row + 1, :length], lengths_B[row : row + 1]
+        )
+        num_frames = int(alone.lengths_B)
+        for ours, theirs in zip(together.maps, alone.maps, strict=True):
+            assert ours is not None
+            assert theirs is not None
+            assert torch.allclose(ours[row, :, :num_frames, :num_frames], theirs[0], atol=1e-5)
+
+
+def test_a_follower_shows_the_map_of_its_leader() -> None:
+    encoder = tiny_encoder(reuse=ReuseProbs(groups=[1, 3]))
+    alone, leader, *followers = encode_with_maps(encoder, *random_features(LENGTHS)).maps
+    assert alone is not None
+    assert leader is not None
+    assert not torch.allclose(alone, leader)
+    for follower in followers:
+        assert follower is not None
+        assert torch.equal(follower, leader)
+
+
+def test_a_layer_without_a_map_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FollowProbs, "attention_map", lambda *_: None)
+    encoder = tiny_encoder(reuse=ReuseProbs(groups=[2, 2]))
+    maps = encode_with_maps(encoder, *random_features(LENGTHS)).maps
+    assert maps[0] is maps[1]  # its leader's
+    assert maps[2] is maps[3]
+    monkeypatch.setattr(AloneAttention, "attention_map", lambda *_: None)
+    maps = encode_with_maps(tiny_encoder(), *random_features(LENGTHS)).maps
+    assert maps == (None, None, None, None)

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asr.data.manifest import read_manifest
+from asr.model.package import ModelPackage, load_package
+from asr.report.analysis.analyze import analyze
+from asr.report.analysis.result import Analysis
+from tests.decode.package import save_tiny_package
+
+from .cases import write_data
+
+
+@pytest.fixture(scope="package")
+def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """Four layers in two groups, random weights."""
+    return load_package(save_tiny_package(tmp_path_factory.mktemp("tiny") / "model"))
+
+
+@pytest.fixture(scope="package")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("noise"))
+
+
+@pytest.fixture(scope="package")
+def analysis(package: ModelPackage, data: Path) -> Analysis:
+    return analyze(package, read_manifest(data), run="tiny", data="test", threshold=0.8)
