@@ -64,6 +64,7 @@ class LayerAttention(nn.Module, ABC):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and the carry for the next layer."""
 
+    @abstractmethod
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:

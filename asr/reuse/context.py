@@ -53,6 +53,13 @@ class LeadContext(LayerAttention):
         own, *others = contexts_BHTGK.unbind(3)
         return self.mix.merge(own), AttentionCarry(contexts=tuple(others))
 
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """This layer's map."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
+
     def _split(self, wide_BTGD: Tensor) -> Tensor:
         """(B, T, G * D) to (B, H, T, G * K): the values of a head for all layers side by side."""
         batch, num_frames, _ = wide_BTGD.shape
@@ -90,6 +97,12 @@ class FollowContext(LayerAttention):
         own, *others = carry.contexts
         check_frame_rate(own.shape[2], x_BTD)
         return self.mix.merge(own), AttentionCarry(contexts=tuple(others))
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """None: the leader's, which the carry does not hold."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

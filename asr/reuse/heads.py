@@ -49,6 +49,13 @@ class LeadHeads(LayerAttention):
             probs_BHTT=probs_BHTT[:, : self.num_reused]
         )
 
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """This layer's map."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
+
 
 class FollowHeads(LayerAttention):
     """Computes its fresh heads, takes the others from the carry, hands on fresh ones first."""
@@ -70,6 +77,14 @@ class FollowHeads(LayerAttention):
         return self.mix(x_BTD, probs_BHTT), AttentionCarry(
             probs_BHTT=probs_BHTT[:, : self.num_reused]
         )
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """Its fresh heads, then those of the carry."""
+        assert carry is not None
+        assert carry.probs_BHTT is not None
+        return torch.cat([self.scores(x_BTD, frames), carry.probs_BHTT], 1)
 
 
 @dataclass(frozen=True, kw_only=True)

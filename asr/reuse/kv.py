@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from asr.nn.attention import AttentionScores, OutputOnly, ValueMix, split_heads
+from asr.nn.attention import AttentionScores, OutputOnly, ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
 from asr.nn.positions import Positions
 from asr.reuse.base import (
@@ -47,6 +47,13 @@ class LeadKeysValues(LayerAttention):
             q_BHTK, keys, v_BHTK, frames.padding_mask, self.mix.dropout_now
         )
         return self.mix.merge(context_BHTK), AttentionCarry(keys=keys, v_BHTK=v_BHTK)
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """This layer's map."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
 
 
 class OwnQueries(nn.Module):
@@ -88,6 +95,15 @@ class FollowKeysValues(LayerAttention):
             self.dropout if self.training else 0.0,
         )
         return self.mix.merge(context_BHTK), carry
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """Its own map, over the leader's keys."""
+        assert carry is not None
+        assert carry.keys is not None
+        scores_BHTT = self.scores.positions.scores(self.scores.project(x_BTD), carry.keys)
+        return softmax_over_keys(scores_BHTT, frames.padding_mask)
 
 
 @dataclass(frozen=True, kw_only=True)

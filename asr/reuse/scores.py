@@ -94,6 +94,13 @@ class LeadScores(LayerAttention):
         probs_BHTT = softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
         return self.mix(x_BTD, probs_BHTT), AttentionCarry(scores_BHTT=scores_BHTT)
 
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """This layer's map."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
+
 
 class FollowScores(LayerAttention):
     """Corrects the scores it is handed, attends with them and hands them on."""
@@ -113,6 +120,15 @@ class FollowScores(LayerAttention):
         scores_BHTT: Tensor = self.correction(carry.scores_BHTT, x_BTD)
         probs_BHTT = softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
         return self.mix(x_BTD, probs_BHTT), AttentionCarry(scores_BHTT=scores_BHTT)
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """The map of the corrected scores."""
+        assert carry is not None
+        assert carry.scores_BHTT is not None
+        scores_BHTT: Tensor = self.correction(carry.scores_BHTT, x_BTD)
+        return softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from asr.encoder.maps import encode_with_maps
 from asr.nn.positions import PositionKind
 from asr.reuse.base import ReuseMethod
+from asr.reuse.context import FollowContext, ReuseContext
+from asr.reuse.heads import ReuseHeads
+from asr.reuse.kv import FollowKeysValues, ReuseKeysValues
 from asr.reuse.none import AloneAttention, NoReuse
 from asr.reuse.probs import FollowProbs, ReuseProbs
+from asr.reuse.scores import ReuseScores
 
 from .tiny import KINDS, NUM_HEADS, POSITIONS, EncoderKind, random_features, tiny_encoder
 
@@ -19,7 +24,23 @@ METHODS: list[ReuseMethod] = [
     NoReuse(fused=False),
     ReuseProbs(group_size=2),
     ReuseProbs(pattern="LAFF"),
+    ReuseHeads(group_size=4, num_reused=1),
+    ReuseHeads(group_size=2, num_reused=2),
+    ReuseScores(group_size=4, correction="low_rank"),
+    ReuseKeysValues(group_size=4),
+    ReuseContext(group_size=4),
 ]
+
+
+def mixed_by(probs_BHTT: Any, attention: Any, input_BTD: Tensor, carry: Any) -> Tensor:
+    """What ``attention`` gives if the map is what it mixes by."""
+    if isinstance(attention, FollowKeysValues):
+        mixed: Tensor = attention.mix.merge(probs_BHTT @ carry.v_BHTK)
+    elif isinstance(attention, FollowContext):
+        mixed = attention.mix.merge(carry.contexts[0])  # its leader's map is in it
+    else:
+        mixed = attention.mix(input_BTD, probs_BHTT)
+    return mixed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -38,7 +59,7 @@ def test_each_layer_mixes_its_values_by_the_map_shown(
             layer: Any = encoder.layers[index]
             input_BTD = layer.attention_norm(layer.before_attention(x_BTD))
             attended_BTD, _ = layer.attention(input_BTD, frames, carry)
-            mixed_BTD = layer.attention.mix(input_BTD, encoded.maps[index])
+            mixed_BTD = mixed_by(encoded.maps[index], layer.attention, input_BTD, carry)
             assert torch.allclose(mixed_BTD, attended_BTD, atol=1e-5)
             x_BTD, carry = layer(x_BTD, frames, carry)
             assert torch.equal(encoded.outputs[index], encoder.norm(x_BTD))
