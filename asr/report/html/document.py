@@ -9,9 +9,12 @@ from importlib import resources
 from asr.report.html.markup import Markup, element
 
 
-def document(title: str, *body: str, style: Markup) -> str:
-    """A page without scripts; its security policy lets the browser load nothing at all."""
+def document(title: str, *body: str, style: Markup, script: Markup | None = None) -> str:
+    """A page; its security policy lets the browser load nothing and run nothing but ``script``."""
     policy = f"default-src 'none'; style-src {digest(style)}"
+    if script is not None:
+        policy += f"; script-src {digest(script)}"
+        body = (*body, element("script", script))
     head = element(
         "head",
         element("meta", charset="utf-8"),

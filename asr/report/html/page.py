@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
-from importlib import resources
 
 from asr.report.comparison import usual_length
 from asr.report.difference import WerDifference
 from asr.report.html.choice import choice
 from asr.report.html.curves import latency_chart, speedup_chart
+from asr.report.html.document import asset, document
 from asr.report.html.figure import grid, legend, section
 from asr.report.html.forest import forest_charts
 from asr.report.html.heading import heading, page_title
@@ -35,25 +33,14 @@ def page(records: Sequence[RunRecord], differences: Sequence[WerDifference] = ()
     nothing and run no other script than its own.
     """
     assert records
-    style, script = _asset("style.css"), _asset("sort.js")
     groups = grouped(records)
-    policy = f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", page_title(records)),
-        element("style", style),
-    )
-    body = element(
-        "body",
+    return document(
+        page_title(records),
         heading(records),
         element("main", *_sections(records, groups, differences)),
-        element("script", script),
+        style=asset(__package__, "style.css"),
+        script=asset(__package__, "sort.js"),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
 def _sections(
@@ -126,13 +113,3 @@ def _trade_offs(groups: Sequence[Series]) -> Markup | None:
         return None
     chosen = usual_length([label.removesuffix(" s") for label in panels])
     return choice("length", "Length of the audio", panels, f"{chosen} s")
-
-
-def _asset(name: str) -> Markup:
-    """A file of this package, taken as it is."""
-    return Markup(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
-
-
-def _digest(text: str) -> str:
-    """The text's hash in the words of a content security policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
