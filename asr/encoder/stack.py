@@ -132,7 +132,7 @@ class Encoder(nn.Module):
                 layer=role.layer,
                 role=role.role.value,
                 leader=role.leader,
-                heads_reused=self.reuse.heads_reused(role.role, self.num_heads),
+                heads_reused=self.reuse.heads_reused(role, self.num_heads),
                 parameters_saved=full
                 - num_parameters(layer.get_submodule("attention"))
                 - num_parameters(layer.get_submodule("attention_norm")),

@@ -56,6 +56,8 @@ class ValueMix(nn.Module):
     def forward(self, x_BTD: Tensor, probs_BHTT: Tensor) -> Tensor:
         """Output (B, T, D). Dropout falls on the map here, so each user of a map has its own.
 
+        The product is taken in the precision of the map.
+
         Raises:
             ValueError: the map covers another number of frames than ``x_BTD`` has.
         """
@@ -64,7 +66,9 @@ class ValueMix(nn.Module):
                 f"an attention map over {probs_BHTT.shape[-1]} frames cannot serve a layer with "
                 f"{x_BTD.shape[1]} frames: reuse must not cross a change of frame rate"
             )
-        return self.merge(self.dropout(probs_BHTT) @ self.project(x_BTD))
+        v_BHTK = self.project(x_BTD)
+        context_BHTK = self.dropout(probs_BHTT) @ v_BHTK.to(probs_BHTT.dtype)
+        return self.merge(context_BHTK.to(v_BHTK.dtype))
 
     def project(self, x_BTD: Tensor) -> Tensor:
         """Values (B, H, T, K)."""

@@ -24,7 +24,6 @@ from asr.nn.position_kinds import make_positions, make_query_positions
 from asr.nn.positions import Keys, PositionKind, Positions
 from asr.reuse.schedule import (
     LayerRole,
-    Role,
     Schedule,
     schedule_from_group_size,
     schedule_from_groups,
@@ -134,8 +133,8 @@ class ReuseMethod(Protocol):
     def schedule(self, num_layers: int) -> Schedule:
         """One role per layer."""
 
-    def heads_reused(self, role: Role, num_heads: int) -> int:
-        """How many of the heads of a layer in this role come from its leader."""
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
+        """How many of the heads of a layer come from its leader."""
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """A `LayerAttention` with exactly the parameters the layer's role needs."""

@@ -111,9 +111,9 @@ class ReuseContext(Grouping):
 
     name: ClassVar[str] = "context"
 
-    def heads_reused(self, role: Role, num_heads: int) -> int:
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
         """All heads of a follower."""
-        return num_heads if role is Role.FOLLOW else 0
+        return num_heads if layer.role is Role.FOLLOW else 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """The group's values live in LEAD; FOLLOW has an output projection only."""

@@ -109,9 +109,9 @@ class ReuseHeads(Grouping):
         ]
         return schedule_from_leaders(leaders, num_layers)
 
-    def heads_reused(self, role: Role, num_heads: int) -> int:
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
         """``num_reused`` of a follower's heads."""
-        return self.num_reused if role is Role.FOLLOW else 0
+        return self.num_reused if layer.role is Role.FOLLOW else 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """All heads for LEAD and ALONE, the fresh ones for FOLLOW.

@@ -112,7 +112,7 @@ class ReuseKeysValues(Grouping):
 
     name: ClassVar[str] = "kv"
 
-    def heads_reused(self, role: Role, num_heads: int) -> int:
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
         """None: every layer has its own map."""
         return 0
 

@@ -55,7 +55,7 @@ class NoReuse:
         """ALONE for every layer."""
         return tuple(LayerRole(layer, Role.ALONE) for layer in range(num_layers))
 
-    def heads_reused(self, role: Role, num_heads: int) -> int:
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
         """None."""
         return 0
 

@@ -3,7 +3,8 @@
 Shim, Choi and Sung 2022 (Understanding the role of self attention for efficient speech
 recognition) and 2023 (Exploring attention map reuse); before them Xiao et al. 2019 in translation
 and LazyFormer (Ying et al. 2021). The map travels after the softmax and before dropout; position
-scores are inside it, so a follower has no query, key or position parameters.
+scores are inside it, so a follower has no query, key or position parameters. What travels may be
+kept in half precision; the followers then multiply in it too.
 
 Shape legend: B batch, T frames, D model width, H heads.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
@@ -20,22 +22,29 @@ from asr.nn.frames import Frames
 from asr.reuse.base import AttentionCarry, AttentionParts, Grouping, LayerAttention
 from asr.reuse.none import AloneAttention
 from asr.reuse.schedule import LayerRole, Role
+from asr.types import InputError
+
+MAP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class LeadProbs(LayerAttention):
-    """Computes the map, uses it and hands it on."""
+    """Computes the map, uses it and hands it on, in ``map_dtype`` where one is given."""
 
-    def __init__(self, scores: AttentionScores, mix: ValueMix) -> None:
+    def __init__(
+        self, scores: AttentionScores, mix: ValueMix, *, map_dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         self.scores = scores
         self.mix = mix
+        self.map_dtype = map_dtype
 
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with this layer's map (B, H, T, T)."""
         probs_BHTT = self.scores(x_BTD, frames)
-        return self.mix(x_BTD, probs_BHTT), AttentionCarry(probs_BHTT=probs_BHTT)
+        carried_BHTT = probs_BHTT if self.map_dtype is None else probs_BHTT.to(self.map_dtype)
+        return self.mix(x_BTD, probs_BHTT), AttentionCarry(probs_BHTT=carried_BHTT)
 
     def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
         """The map (B, H, T, T) that `forward` mixes by."""
@@ -68,18 +77,32 @@ class FollowProbs(LayerAttention):
 
 @dataclass(frozen=True, kw_only=True)
 class ReuseProbs(Grouping):
-    """Attention map reuse on the given grouping; ALONE layers attend in the fused kernel."""
+    """Attention map reuse on the given grouping; ALONE layers attend in the fused kernel.
+
+    ``map_dtype`` is what the map is handed on in, None for the precision it was computed in.
+
+    Raises:
+        InputError: another ``map_dtype`` than None, bfloat16 and float16.
+    """
 
     name: ClassVar[str] = "probs"
+    map_dtype: str | None = None
 
-    def heads_reused(self, role: Role, num_heads: int) -> int:
+    def __post_init__(self) -> None:
+        if self.map_dtype is not None and self.map_dtype not in MAP_DTYPES:
+            raise InputError(
+                f"reuse.map_dtype={self.map_dtype}: allowed: null, {', '.join(MAP_DTYPES)}"
+            )
+
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
         """All heads of a follower."""
-        return num_heads if role is Role.FOLLOW else 0
+        return num_heads if layer.role is Role.FOLLOW else 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """Scores and mix for LEAD and ALONE, mix only for FOLLOW."""
         if layer.role is Role.FOLLOW:
             return FollowProbs(parts.mix())
         if layer.role is Role.LEAD:
-            return LeadProbs(parts.scores(), parts.mix())
+            map_dtype = None if self.map_dtype is None else MAP_DTYPES[self.map_dtype]
+            return LeadProbs(parts.scores(), parts.mix(), map_dtype=map_dtype)
         return AloneAttention(parts.scores(), parts.mix(), fused=True)

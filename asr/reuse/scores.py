@@ -143,9 +143,9 @@ class ReuseScores(Grouping):
     bandwidth: int = 8
     rank: int = 8
 
-    def heads_reused(self, role: Role, num_heads: int) -> int:
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
         """All heads of a follower, corrected."""
-        return num_heads if role is Role.FOLLOW else 0
+        return num_heads if layer.role is Role.FOLLOW else 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """Scores and mix for LEAD and ALONE; correction and mix for FOLLOW.

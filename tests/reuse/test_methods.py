@@ -50,7 +50,7 @@ def carry(method: ReuseMethod) -> AttentionCarry:
         return AttentionCarry(keys=Keys(torch.randn(1, H, T, K)), v_BHTK=torch.ones(1, H, T, K))
     if method.name == "context":
         return AttentionCarry(contexts=(torch.ones(1, H, T, K),))
-    num_heads = method.heads_reused(Role.FOLLOW, H) or H
+    num_heads = method.heads_reused(LAYERS[Role.FOLLOW], H) or H
     return AttentionCarry(probs_BHTT=torch.randn(1, num_heads, T, T).softmax(-1))
 
 
@@ -87,7 +87,7 @@ def test_module_of_a_role(
     method: ReuseMethod, role: Role, kind: type[nn.Module], heads_reused: int
 ) -> None:
     assert type(make(method, role)) is kind
-    assert method.heads_reused(role, H) == heads_reused
+    assert method.heads_reused(LAYERS[role], H) == heads_reused
 
 
 def test_names() -> None:
