@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.nn import subsampling
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.types import InputError
 from tests.encoder.tiny import randomise
@@ -75,6 +76,24 @@ def test_unpadded_batch(kind: SubsamplingKind, length: int) -> None:
         torch.testing.assert_close(
             frames_BTD[row], plain(module, features_BTF[row]), atol=1e-5, rtol=1e-5
         )
+
+
+@each_kind
+@pytest.mark.parametrize("stretch", [8, 16, 24])
+def test_stretches_of_time_join_without_a_seam(
+    kind: SubsamplingKind, stretch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make(kind)
+    features_BTF = torch.randn(3, 50, NUM_MEL_BINS)
+    lengths_B = torch.tensor([50, 31, 16])
+    whole_BTD, _ = module(features_BTF.requires_grad_(), lengths_B)
+    monkeypatch.setattr(subsampling, "STRETCH_FRAMES", stretch)
+
+    with torch.no_grad():
+        joined_BTD, joined_lengths_B = module(features_BTF, lengths_B)
+
+    torch.testing.assert_close(joined_BTD, whole_BTD.detach(), atol=1e-6, rtol=1e-6)
+    assert joined_lengths_B.tolist() == [-(-length // FACTORS[kind]) for length in (50, 31, 16)]
 
 
 @each_kind
