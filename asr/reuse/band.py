@@ -113,9 +113,9 @@ def keys_near(rows: slice, width: int, num_frames: int) -> slice:
 
 
 def band_of(scores_BHRT: Tensor, row: int, width: int, padding_mask: Tensor | None) -> Tensor:
-    """Probabilities (B, H, R, S) over the keys at most ``width`` from each row; ``row`` is the first.
+    """Probabilities (B, H, R, S) over the keys at most ``width`` from each row, from ``row`` on.
 
-    Rows of padding out of reach of any key hold anything, but nothing infinite.
+    Rows of padding that no key is near to hold anything, but nothing infinite.
     """
     num_rows, num_frames = scores_BHRT.shape[2:]
     near = keys_near(slice(row, row + num_rows), width, num_frames)
@@ -130,7 +130,9 @@ def band_of(scores_BHRT: Tensor, row: int, width: int, padding_mask: Tensor | No
 
 @dataclass(frozen=True, kw_only=True)
 class ReuseBand(Grouping):
-    """Reuse of the map near its diagonal on the given grouping; ``width`` in frames to either side.
+    """Reuse of the map near its diagonal on the given grouping.
+
+    ``width`` is how many frames to either side of the diagonal a follower still mixes.
 
     Raises:
         InputError: ``width`` below 1.

@@ -133,9 +133,11 @@ class ReuseHeads(Grouping):
         if layer.role is Role.ALONE:
             return AloneAttention(parts.scores(), parts.mix(), fused=True)
         num_fresh = parts.num_heads - self.num_reused
-        if num_fresh == 0:
-            lead, mix = layer.role is Role.LEAD, parts.mix()
-            return LeadProbs(parts.scores(), mix) if lead else FollowProbs(mix)
         if layer.role is Role.LEAD:
-            return LeadHeads(parts.scores(), parts.mix(), num_reused=self.num_reused)
+            scores, mix = parts.scores(), parts.mix()
+            if num_fresh == 0:
+                return LeadProbs(scores, mix)
+            return LeadHeads(scores, mix, num_reused=self.num_reused)
+        if num_fresh == 0:
+            return FollowProbs(parts.mix())
         return FollowHeads(parts.scores(num_fresh), parts.mix(), num_reused=self.num_reused)

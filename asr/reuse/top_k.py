@@ -107,7 +107,7 @@ class FollowTopK(LayerAttention):
 def largest(
     scores_BHRT: Tensor, num_kept: int, padding_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The ``num_kept`` largest probabilities of each row (B, H, R, N), renormalised, and their keys.
+    """The largest probabilities of each row (B, H, R, N), renormalised, and their keys.
 
     Keys are counted through all utterances and heads: frame t of head h of utterance b is
     ``(b * H + h) * T + t``. With fewer than ``num_kept`` frames all are kept.
