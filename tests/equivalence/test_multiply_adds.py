@@ -26,6 +26,7 @@ from tests.encoder.tiny import POSITIONS, random_features, tiny_encoder
 H, T = 4, 40
 GROUP_SIZE = 4
 RANK = 3
+NUM_KEPT = 5
 
 PROJECT = T * D * D  # one of Q, K, V and the output projection
 MATRIX = T * T * D  # every score, or every value weighted, of all heads
@@ -74,7 +75,7 @@ def expected(reuse: ReuseMethod, positions: PositionKind) -> tuple[int, int]:
 METHODS: dict[str, ReuseMethod] = {
     "probs": ReuseProbs(group_size=GROUP_SIZE),
     "band": ReuseBand(group_size=GROUP_SIZE),
-    "top_k": ReuseTopK(group_size=GROUP_SIZE, num_kept=5),
+    "top_k": ReuseTopK(group_size=GROUP_SIZE, num_kept=NUM_KEPT),
     "heads-1": ReuseHeads(group_size=GROUP_SIZE, num_reused=1),
     "heads-3": ReuseHeads(group_size=GROUP_SIZE, num_reused=3),
     "heads-4": ReuseHeads(group_size=GROUP_SIZE, num_reused=4),
@@ -141,5 +142,6 @@ def test_methods_by_cost(positions: PositionKind) -> None:
     assert costs["probs"] < costs["heads-3"] < costs["heads-1"] < none
     # The same products, spread differently over the layers of the group.
     assert costs["context"] == costs["probs"] == costs["heads-4"] == costs["scores-none"]
-    assert costs["top_k"] < costs["band"] == costs["probs"]
+    assert costs["band"] == costs["probs"]
+    assert costs["probs"] - costs["top_k"] == (GROUP_SIZE - 1) * (MATRIX - T * NUM_KEPT * D)
     assert costs["scores-diagonal"] == costs["probs"] < costs["scores-low-rank"]
