@@ -4,7 +4,7 @@ A part is named by the first ``depth`` names on the way to a submodule, numbers 
 the layers of a stack add up: ``layers.3.attention`` belongs to ``layers`` at depth 1 and to
 ``layers.attention`` at depth 2. What a module does or owns itself is ``own``.
 
-Multiply-adds are those of matrix products, convolutions and attention, as
+Multiply-adds are those of matrix products, weighted sums, convolutions and attention, as
 ``torch.utils.flop_counter`` sees them, on any device including ``meta``. Elementwise arithmetic,
 softmax, normalisation and Fourier transforms are not counted.
 """
@@ -118,6 +118,13 @@ def _plus_batched_matrix_flops(
     return 2 * math.prod(left) * right[-1]
 
 
+def _weighted_bags_flops(
+    weight: Sequence[int], indices: Sequence[int], *_: object, **__: object
+) -> int:
+    """Sums of weighted rows: every row summed is multiplied by its weight."""
+    return 2 * math.prod(indices) * weight[1]
+
+
 # Products that torch 2.11's own table lacks; its counter then reports nothing at all for them.
 _MISSING_FORMULAS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
@@ -125,4 +132,6 @@ _MISSING_FORMULAS: dict[Any, Callable[..., int]] = {
     torch.ops.aten.addmv: _plus_matrix_vector_flops,
     torch.ops.aten.mv: _matrix_vector_flops,
     torch.ops.aten.dot: _matrix_vector_flops,
+    torch.ops.aten._embedding_bag: _weighted_bags_flops,
+    torch.ops.aten._embedding_bag_forward_only: _weighted_bags_flops,
 }

@@ -4,7 +4,8 @@
 `ValueMix` those that decide *what* is carried over (value, output). A layer that is handed a map
 has a `ValueMix` and nothing else.
 
-Shape legend: B batch, T frames, D model width, H heads, K head width (D = H * K).
+Shape legend: B batch, T frames, D model width, H heads, K head width (D = H * K), R rows of a
+tile, V value width.
 """
 
 from __future__ import annotations
@@ -69,6 +70,19 @@ class ValueMix(nn.Module):
         v_BHTK = self.project(x_BTD)
         context_BHTK = self.dropout(probs_BHTT) @ v_BHTK.to(probs_BHTT.dtype)
         return self.merge(context_BHTK.to(v_BHTK.dtype))
+
+    def attend(
+        self,
+        scores_BHRT: Tensor,
+        v_BHTV: Tensor,
+        padding_mask: Tensor | None,
+        *,
+        in_place: bool = True,
+    ) -> Tensor:
+        """Context (B, H, R, V) of the rows of these scores; ``in_place`` as `softmax_over_keys`."""
+        probs_BHRT = softmax_over_keys(scores_BHRT, padding_mask, in_place=in_place)
+        context_BHRV: Tensor = self.dropout(probs_BHRT) @ v_BHTV
+        return context_BHRV
 
     def project(self, x_BTD: Tensor) -> Tensor:
         """Values (B, H, T, K)."""

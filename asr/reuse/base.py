@@ -7,7 +7,8 @@ The stack threads one `AttentionCarry` from layer to layer as a return value:
 A method is one file with one class. It says which step's result (project, score or mix) travels
 in the carry, and therefore which parameters a follower does not have.
 
-Shape legend: B batch, T frames, D model width, H heads.
+Shape legend: B batch, T frames, D model width, H heads, R rows of a tile, S keys near these rows,
+N keys kept per row.
 """
 
 from __future__ import annotations
@@ -37,13 +38,20 @@ from asr.types import InputError
 class AttentionCarry:
     """What the latest leader handed on; each method fills the field it defines.
 
-    ``probs_BHTT``: attention map after the softmax and before dropout. ``scores_BHTT``: what the
-    softmax is taken of, padding not masked. ``keys`` and ``v_BHTK``: keys with their positions,
-    and values. ``contexts``: the context (B, H, T, K) of every follower still to come, in order.
+    ``probs_BHTT``: attention map after the softmax and before dropout. ``heads_BTT``: the maps of
+    single heads. ``band_BHRS``: tile by tile of rows, their map over the keys near them.
+    ``top_BHTN`` and ``top_index_BHTN``: the largest entries of a map, and which they are.
+    ``scores_BHRT``: tile by tile, what the softmax is taken of, padding not masked. ``keys`` and
+    ``v_BHTK``: keys with their positions, and values. ``contexts``: the context (B, H, T, K) of
+    every follower still to come, in order.
     """
 
     probs_BHTT: Tensor | None = None
-    scores_BHTT: Tensor | None = None
+    heads_BTT: tuple[Tensor, ...] = ()
+    band_BHRS: tuple[Tensor, ...] = ()
+    top_BHTN: Tensor | None = None
+    top_index_BHTN: Tensor | None = None
+    scores_BHRT: tuple[Tensor, ...] = ()
     keys: Keys | None = None
     v_BHTK: Tensor | None = None
     contexts: tuple[Tensor, ...] = ()

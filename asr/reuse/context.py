@@ -17,9 +17,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from asr.nn.attention import AttentionScores, OutputOnly, ValueMix, softmax_over_keys
+from asr.nn.attention import AttentionScores, OutputOnly, ValueMix
 from asr.nn.frames import Frames
 from asr.reuse.base import (
     AttentionCarry,
@@ -70,10 +69,7 @@ class LeadContext(LayerAttention):
         """Contexts (B, H, T, G, K); the map exists for one tile of rows at a time."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
         tiles = [
-            functional.dropout(
-                softmax_over_keys(scores_BHRT, frames.padding_mask), self.mix.dropout_now
-            )
-            @ v_BHTV
+            self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)
             for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys)
         ]
         wide_BHTV = torch.cat(tiles, 2)

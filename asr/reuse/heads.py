@@ -26,7 +26,7 @@ from asr.reuse.base import (
     check_frame_rate,
 )
 from asr.reuse.none import AloneAttention
-from asr.reuse.probs import FollowProbs
+from asr.reuse.probs import FollowProbs, LeadProbs
 from asr.reuse.schedule import LayerRole, Role, Schedule, schedule_from_leaders
 from asr.types import InputError
 
@@ -45,9 +45,8 @@ class LeadHeads(LayerAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the heads a follower will take."""
         probs_BHTT = self.scores(x_BTD, frames)
-        return self.mix(x_BTD, probs_BHTT), AttentionCarry(
-            probs_BHTT=probs_BHTT[:, : self.num_reused]
-        )
+        heads_BTT = probs_BHTT.unbind(1)[: self.num_reused]
+        return self.mix(x_BTD, probs_BHTT), AttentionCarry(heads_BTT=heads_BTT)
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
@@ -70,21 +69,28 @@ class FollowHeads(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the first ``num_reused`` of [fresh, reused]."""
-        assert carry is not None
-        assert carry.probs_BHTT is not None
-        check_frame_rate(carry.probs_BHTT.shape[-1], x_BTD)
-        probs_BHTT = torch.cat([self.scores(x_BTD, frames), carry.probs_BHTT], 1)
-        return self.mix(x_BTD, probs_BHTT), AttentionCarry(
-            probs_BHTT=probs_BHTT[:, : self.num_reused]
-        )
+        heads_BTT = self._heads(x_BTD, frames, carry)
+        v_BHTK = self.mix.project(x_BTD)
+        contexts_BTK = [
+            self.mix.dropout(probs_BTT) @ v_BTK
+            for probs_BTT, v_BTK in zip(heads_BTT, v_BHTK.unbind(1), strict=True)
+        ]
+        handed_on = AttentionCarry(heads_BTT=heads_BTT[: self.num_reused])
+        return self.mix.merge(torch.stack(contexts_BTK, 1)), handed_on
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
         """Its fresh heads, then those of the carry."""
+        return torch.stack(self._heads(x_BTD, frames, carry), 1)
+
+    def _heads(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, ...]:
+        """One map (B, T, T) per head; no map is copied to stand beside another."""
         assert carry is not None
-        assert carry.probs_BHTT is not None
-        return torch.cat([self.scores(x_BTD, frames), carry.probs_BHTT], 1)
+        check_frame_rate(carry.heads_BTT[0].shape[-1], x_BTD)
+        return (*self.scores(x_BTD, frames).unbind(1), *carry.heads_BTT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +132,12 @@ class ReuseHeads(Grouping):
             )
         if layer.role is Role.ALONE:
             return AloneAttention(parts.scores(), parts.mix(), fused=True)
-        if layer.role is Role.LEAD:
-            return LeadHeads(parts.scores(), parts.mix(), num_reused=self.num_reused)
         num_fresh = parts.num_heads - self.num_reused
+        if layer.role is Role.LEAD:
+            scores, mix = parts.scores(), parts.mix()
+            if num_fresh == 0:
+                return LeadProbs(scores, mix)
+            return LeadHeads(scores, mix, num_reused=self.num_reused)
         if num_fresh == 0:
             return FollowProbs(parts.mix())
         return FollowHeads(parts.scores(num_fresh), parts.mix(), num_reused=self.num_reused)

@@ -70,9 +70,10 @@ class FollowProbs(LayerAttention):
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """The leader's map."""
+        """The leader's map as it came, in the precision of ``x_BTD``."""
         assert carry is not None
-        return carry.probs_BHTT
+        assert carry.probs_BHTT is not None
+        return carry.probs_BHTT.to(x_BTD.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

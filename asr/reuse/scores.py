@@ -4,13 +4,15 @@ After EfficientASR (2404.19214), which shares attention scores across layers wit
 and an emphasis of the diagonal. Its equations were not at hand: the two corrections here are our
 reconstruction. ``diagonal`` adds a learned bias per head and distance near the diagonal;
 ``low_rank`` adds the product of narrow queries and keys (as LiSA, 2408.01890, does after the fact).
-What a follower emits are its corrected scores.
+What a follower emits are its corrected scores. Scores travel as tiles of rows.
 
-Shape legend: B batch, T frames, D model width, H heads, W bandwidth, R rank.
+Shape legend: B batch, T frames, D model width, H heads, K head width, W distances of the band,
+R rows of a tile, S keys near these rows, N channels of a narrow head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -41,14 +43,21 @@ class DiagonalCorrection(nn.Module):
         self.bandwidth = bandwidth
         self.bias_HW = nn.Parameter(torch.zeros(num_heads, 2 * bandwidth + 1))
 
-    def forward(self, scores_BHTT: Tensor, x_BTD: Tensor) -> Tensor:
-        """The scores with the band around the diagonal corrected."""
-        time = torch.arange(scores_BHTT.shape[-1], device=scores_BHTT.device)
-        distance_TT = time.unsqueeze(0) - time.unsqueeze(1)
-        near_TT = distance_TT.abs() <= self.bandwidth
-        index_TT = distance_TT.clamp(-self.bandwidth, self.bandwidth) + self.bandwidth
-        bias_HTT: Tensor = self.bias_HW[:, index_TT] * near_TT
-        return scores_BHTT + bias_HTT
+    def forward(self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor) -> Iterator[Tensor]:
+        """The scores with the band around the diagonal corrected, tile by tile."""
+        row = 0
+        for tile_BHRT in scores_BHRT:
+            num_rows, num_frames = tile_BHRT.shape[2:]
+            first, stop = max(0, row - self.bandwidth), row + num_rows + self.bandwidth
+            near = torch.arange(first, min(stop, num_frames), device=tile_BHRT.device)
+            rows = torch.arange(row, row + num_rows, device=tile_BHRT.device)
+            distance_RS = near - rows.unsqueeze(1)
+            index_RS = distance_RS.clamp(-self.bandwidth, self.bandwidth) + self.bandwidth
+            bias_HRS = self.bias_HW[:, index_RS] * (distance_RS.abs() <= self.bandwidth)
+            corrected_BHRT = tile_BHRT.clone()
+            corrected_BHRT[..., first:stop] += bias_HRS
+            yield corrected_BHRT
+            row += num_rows
 
 
 class LowRankCorrection(nn.Module):
@@ -62,20 +71,23 @@ class LowRankCorrection(nn.Module):
         self.narrow_key = nn.Linear(d_model, num_heads * rank, bias=False)
         nn.init.zeros_(self.narrow_query.weight)
 
-    def forward(self, scores_BHTT: Tensor, x_BTD: Tensor) -> Tensor:
-        """The scores plus the low-rank ones of this layer's input."""
-        q_BHTR = split_heads(self.narrow_query(x_BTD), self.num_heads) * self.rank**-0.5
-        k_BHTR = split_heads(self.narrow_key(x_BTD), self.num_heads)
-        low_rank_BHTT: Tensor = q_BHTR @ k_BHTR.transpose(-1, -2)
-        return scores_BHTT + low_rank_BHTT
+    def forward(self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor) -> Iterator[Tensor]:
+        """The scores plus the low-rank ones of this layer's input, tile by tile."""
+        q_BHTN = split_heads(self.narrow_query(x_BTD), self.num_heads) * self.rank**-0.5
+        k_BHNT = split_heads(self.narrow_key(x_BTD), self.num_heads).transpose(-1, -2)
+        row = 0
+        for tile_BHRT in scores_BHRT:
+            stop = row + tile_BHRT.shape[2]
+            yield tile_BHRT + q_BHTN[:, :, row:stop] @ k_BHNT
+            row = stop
 
 
 class NoCorrection(nn.Module):
     """The scores as they are."""
 
-    def forward(self, scores_BHTT: Tensor, x_BTD: Tensor) -> Tensor:
-        """The scores."""
-        return scores_BHTT
+    def forward(self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor) -> Iterator[Tensor]:
+        """The scores, tile by tile."""
+        return iter(scores_BHRT)
 
 
 class LeadScores(LayerAttention):
@@ -90,9 +102,8 @@ class LeadScores(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with this layer's scores."""
-        scores_BHTT = self.scores.scores(x_BTD, frames)
-        probs_BHTT = softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
-        return self.mix(x_BTD, probs_BHTT), AttentionCarry(scores_BHTT=scores_BHTT)
+        scores_BHRT = self.scores.positions.score_tiles(*self.scores.project(x_BTD, frames))
+        return attend_and_keep(self.mix, x_BTD, scores_BHRT, frames)
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
@@ -114,21 +125,36 @@ class FollowScores(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the corrected scores."""
-        assert carry is not None
-        assert carry.scores_BHTT is not None
-        check_frame_rate(carry.scores_BHTT.shape[-1], x_BTD)
-        scores_BHTT: Tensor = self.correction(carry.scores_BHTT, x_BTD)
-        probs_BHTT = softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
-        return self.mix(x_BTD, probs_BHTT), AttentionCarry(scores_BHTT=scores_BHTT)
+        return attend_and_keep(self.mix, x_BTD, self._corrected(x_BTD, carry), frames)
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
         """The map of the corrected scores."""
-        assert carry is not None
-        assert carry.scores_BHTT is not None
-        scores_BHTT: Tensor = self.correction(carry.scores_BHTT, x_BTD)
+        scores_BHTT = torch.cat(list(self._corrected(x_BTD, carry)), 2)
         return softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
+
+    def _corrected(self, x_BTD: Tensor, carry: AttentionCarry | None) -> Iterator[Tensor]:
+        assert carry is not None
+        check_frame_rate(carry.scores_BHRT[0].shape[-1], x_BTD)
+        corrected_BHRT: Iterator[Tensor] = self.correction(carry.scores_BHRT, x_BTD)
+        return corrected_BHRT
+
+
+def attend_and_keep(
+    mix: ValueMix, x_BTD: Tensor, scores_BHRT: Iterable[Tensor], frames: Frames
+) -> tuple[Tensor, AttentionCarry]:
+    """Output (B, T, D) by these scores, and a carry that holds them.
+
+    Each tile is used while it is fresh: only the scores are ever stored whole, never the map.
+    """
+    v_BHTK = mix.project(x_BTD)
+    kept_BHRT, contexts_BHRK = [], []
+    for tile_BHRT in scores_BHRT:
+        kept_BHRT.append(tile_BHRT)
+        contexts_BHRK.append(mix.attend(tile_BHRT, v_BHTK, frames.padding_mask, in_place=False))
+    output_BTD = mix.merge(torch.cat(contexts_BHRK, 2))
+    return output_BTD, AttentionCarry(scores_BHRT=tuple(kept_BHRT))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from asr.encoder.maps import encode_with_maps
 from asr.nn.positions import PositionKind
+from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import FollowContext, ReuseContext
 from asr.reuse.heads import ReuseHeads
@@ -15,6 +16,8 @@ from asr.reuse.kv import FollowKeysValues, ReuseKeysValues
 from asr.reuse.none import AloneAttention, NoReuse
 from asr.reuse.probs import FollowProbs, ReuseProbs
 from asr.reuse.scores import ReuseScores
+from asr.reuse.top_k import ReuseTopK
+from asr.reuse.within import ReuseWithin, WithinAttention
 
 from .tiny import KINDS, NUM_HEADS, POSITIONS, EncoderKind, random_features, tiny_encoder
 
@@ -24,11 +27,14 @@ METHODS: list[ReuseMethod] = [
     NoReuse(fused=False),
     ReuseProbs(group_size=2),
     ReuseProbs(pattern="LAFF"),
+    ReuseBand(group_size=4, width=2),
+    ReuseTopK(group_size=4, num_kept=3),
     ReuseHeads(group_size=4, num_reused=1),
     ReuseHeads(group_size=2, num_reused=2),
     ReuseScores(group_size=4, correction="low_rank"),
     ReuseKeysValues(group_size=4),
     ReuseContext(group_size=4),
+    ReuseWithin(num_mixes=3),
 ]
 
 
@@ -40,6 +46,9 @@ def mixed_by(probs_BHTT: Any, attention: Any, input_BTD: Tensor, carry: Any) -> 
         mixed = attention.mix.merge(carry.contexts[0])  # its leader's map is in it
     else:
         mixed = attention.mix(input_BTD, probs_BHTT)
+    if isinstance(attention, WithinAttention):
+        for further in attention.further:
+            mixed = mixed + further(input_BTD + mixed, probs_BHTT)
     return mixed
 
 
@@ -90,8 +99,13 @@ def test_maps_are_maps() -> None:
             assert not probs_BHTT[row, :, :, length:].any()
 
 
-def test_padding_changes_no_map() -> None:
-    encoder = tiny_encoder()
+@pytest.mark.parametrize(
+    "reuse",
+    [NoReuse(), ReuseBand(group_size=4, width=2), ReuseTopK(group_size=4, num_kept=9)],
+    ids=lambda reuse: f"{reuse.name}",
+)
+def test_padding_changes_no_map(reuse: ReuseMethod) -> None:
+    encoder = tiny_encoder(reuse=reuse)
     features_BTF, lengths_B = random_features(LENGTHS)
     together = encode_with_maps(encoder, features_BTF, lengths_B)
     for row, length in enumerate(LENGTHS):

@@ -12,6 +12,7 @@ import pytest
 from asr.encoder.stack import Encoder
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
+from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
 from asr.reuse.heads import ReuseHeads
@@ -19,6 +20,8 @@ from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
+from asr.reuse.top_k import ReuseTopK
+from asr.reuse.within import ReuseWithin
 from tests.encoder.tiny import NUM_HEADS, EncoderKind, tiny_encoder
 
 NUM_LAYERS = 4
@@ -82,6 +85,12 @@ CASES: dict[str, Case] = {
     "heads-low": Case(
         ReuseHeads(group_size=4, num_reused=2, max_reuse_layer=2), [0, 0, 0, 3], num_heads=4
     ),
+    "band-all": Case(ReuseBand(group_size=4, width=1), ALL),
+    "band-pairs": Case(ReuseBand(group_size=2, width=3), PAIRS),
+    "band-between": Case(ReuseBand(leaders=BETWEEN, width=2), BETWEEN),
+    "top_k-all": Case(ReuseTopK(group_size=4, num_kept=2), ALL),
+    "top_k-pairs": Case(ReuseTopK(group_size=2, num_kept=1), PAIRS),
+    "top_k-between": Case(ReuseTopK(leaders=BETWEEN, num_kept=4), BETWEEN),
     "scores-none": Case(ReuseScores(group_size=4, correction="none"), ALL),
     "scores-diagonal": Case(ReuseScores(group_size=4, correction="diagonal", bandwidth=2), ALL),
     "scores-low-rank": Case(ReuseScores(group_size=4, correction="low_rank", rank=3), ALL),
@@ -95,6 +104,8 @@ CASES: dict[str, Case] = {
     "context-all": Case(ReuseContext(group_size=4), ALL),
     "context-pairs": Case(ReuseContext(group_size=2), PAIRS),
     "context-between": Case(ReuseContext(leaders=BETWEEN), BETWEEN),
+    "within-2": Case(ReuseWithin(num_mixes=2), ALONE),
+    "within-3": Case(ReuseWithin(num_mixes=3), ALONE),
 }
 
 REUSING = {

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from asr.encoder.conformer_layer import ConformerLayer
 from asr.encoder.stack import Encoder
 from asr.encoder.transformer_layer import TransformerLayer
+from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.heads import ReuseHeads
+from asr.reuse.top_k import ReuseTopK
 
 BASE = 10_000.0
 
@@ -66,13 +68,21 @@ def attend(encoder: Encoder, group: list[Seen]) -> Tensor:
     if layer is leader:
         layer.scores = own_scores(layer, encoder.num_heads, d_model)
         layer.probs = [softmax(head) for head in layer.scores]
-        return mix(layer.probs, values(leader), layer.attention)
+        return mixed_within(layer) if reuse.name == "within" else mixed(layer)
     before = group[-2]
     if reuse.name == "probs":
         return mix(leader.probs, values(layer), layer.attention)
+    if isinstance(reuse, ReuseBand):
+        layer.probs = [
+            renormalised(head, near_diagonal(head, reuse.width)) for head in leader.probs
+        ]
+        return mixed(layer)
+    if isinstance(reuse, ReuseTopK):
+        layer.probs = [renormalised(head, largest(head, reuse.num_kept)) for head in leader.probs]
+        return mixed(layer)
     if reuse.name == "heads":
         layer.probs = emitted_heads(reuse, layer, before, encoder)
-        return mix(layer.probs, values(layer), layer.attention)
+        return mixed(layer)
     if reuse.name == "scores":
         layer.scores = [
             [row_T + correction(layer, head, i, encoder.num_heads) for i, row_T in enumerate(rows)]
@@ -84,6 +94,41 @@ def attend(encoder: Encoder, group: list[Seen]) -> Tensor:
         return mix([softmax(head) for head in scores], values(leader), layer.attention)
     assert reuse.name == "context"
     return mix(leader.probs, values_for(leader, len(group) - 1), layer.attention)
+
+
+def mixed(layer: Seen) -> Tensor:
+    """The layer's own values mixed by its map, (T, D)."""
+    return mix(layer.probs, values(layer), layer.attention)
+
+
+def mixed_within(layer: Seen) -> Tensor:
+    """One mix after the other by the same map, each reading what those before it added, (T, D)."""
+    sum_TD = mixed(layer)
+    for further in layer.attention.get_submodule("further").children():
+        normalised_TD = further.get_submodule("norm")(layer.x_TD + sum_TD)
+        sum_TD = sum_TD + mixed(Seen(further, normalised_TD, probs=layer.probs))
+    return sum_TD
+
+
+def near_diagonal(head: Head, width: int) -> list[set[int]]:
+    """The keys at most ``width`` frames from each row."""
+    return [{j for j in range(len(head)) if abs(i - j) <= width} for i in range(len(head))]
+
+
+def largest(head: Head, num_kept: int) -> list[set[int]]:
+    """The keys of the largest entries of each row."""
+    return [set(row_T.argsort(descending=True)[:num_kept].tolist()) for row_T in head]
+
+
+def renormalised(head: Head, kept: list[set[int]]) -> Head:
+    """Each row with the entries that are kept, divided by their sum."""
+    rows = []
+    for row_T, keys in zip(head, kept, strict=True):
+        total = sum(float(row_T[j]) for j in keys)
+        rows.append(
+            torch.tensor([float(row_T[j]) / total * (j in keys) for j in range(len(row_T))])
+        )
+    return rows
 
 
 def emitted_heads(reuse: ReuseMethod, layer: Seen, before: Seen, encoder: Encoder) -> list[Head]:

@@ -12,13 +12,16 @@ from asr.encoder.stack import Encoder
 from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
 from asr.nn.positions import PositionKind
-from asr.reuse.base import AttentionCarry
+from asr.reuse.band import ReuseBand
+from asr.reuse.base import AttentionCarry, ReuseMethod
 from asr.reuse.context import ReuseContext
 from asr.reuse.heads import ReuseHeads
 from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
+from asr.reuse.top_k import ReuseTopK
+from asr.reuse.within import ReuseWithin
 from tests.encoder.tiny import (
     D_MODEL,
     KINDS,
@@ -92,6 +95,13 @@ def follower_keys(case: Case, positions: PositionKind) -> set[str]:
     return MIX
 
 
+def further_keys(case: Case) -> set[str]:
+    """What a layer has for each further use of its own map."""
+    num_further = case.reuse.num_mixes - 1 if isinstance(case.reuse, ReuseWithin) else 0
+    each = MIX | {"norm.weight", "norm.bias"}
+    return {f"further.{index}.{name}" for index in range(num_further) for name in each}
+
+
 @each_kind
 @each_position
 @each_case
@@ -109,7 +119,7 @@ def test_each_role_has_exactly_these_parameters(
             values = {"followers_value.weight", "followers_value.bias"}
             assert set(state) == MIX | SCORES | POSITION[positions] | values
         else:
-            assert set(state) == MIX | SCORES | POSITION[positions]
+            assert set(state) == MIX | SCORES | POSITION[positions] | further_keys(case)
         norm = encoder.layers[layer].get_submodule("attention_norm").state_dict()
         needs_no_norm = leader != layer and isinstance(case.reuse, ReuseContext)
         assert set(norm) == (set() if needs_no_norm else {"weight", "bias"})
@@ -172,9 +182,22 @@ def test_every_parameter_gets_a_gradient(
 
 
 @each_position
-def test_a_follower_teaches_its_leader_where_to_look(positions: PositionKind) -> None:
+@pytest.mark.parametrize(
+    "reuse",
+    [
+        ReuseProbs(pattern="LAF"),
+        ReuseProbs(pattern="LAF", map_dtype="bfloat16"),
+        ReuseProbs(pattern="LAF", map_dtype="float16"),
+        ReuseBand(pattern="LAF", width=2),
+        ReuseTopK(pattern="LAF", num_kept=3),
+    ],
+    ids=["probs", "bfloat16", "float16", "band", "top_k"],
+)
+def test_a_follower_teaches_its_leader_where_to_look(
+    positions: PositionKind, reuse: ReuseMethod
+) -> None:
     """With the leader's own use of the map cut off, its queries and keys learn from followers."""
-    encoder = tiny_encoder(reuse=ReuseProbs(pattern="LAF"), positions=positions, num_layers=3)
+    encoder = tiny_encoder(reuse=reuse, positions=positions, num_layers=3)
     leader, follower = attention(encoder, 0), attention(encoder, 2)
     nn.init.zeros_(leader.mix.output.weight)
 
@@ -227,8 +250,9 @@ def test_dropout_falls_on_the_map_per_layer_while_the_carry_stays_whole() -> Non
 def carried_tensors(carry: AttentionCarry) -> list[Tensor]:
     """Every tensor a carry holds."""
     keys = () if carry.keys is None else tuple(carry.keys)
-    held = (carry.probs_BHTT, carry.scores_BHTT, *keys, carry.v_BHTK, *carry.contexts)
-    return [tensor for tensor in held if tensor is not None]
+    singles = (carry.probs_BHTT, carry.top_BHTN, carry.top_index_BHTN, *keys, carry.v_BHTK)
+    tuples = (*carry.heads_BTT, *carry.band_BHRS, *carry.scores_BHRT, *carry.contexts)
+    return [tensor for tensor in (*singles, *tuples) if tensor is not None]
 
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
@@ -272,7 +296,7 @@ def test_what_is_carried_is_used(case: Case) -> None:
     _, carry = attention(encoder, case.leaders[follower])(x_BTD, frames, None)
 
     output_BTD, handed_on = attention(encoder, follower)(x_BTD, frames, carry)
-    reached = carried_tensors(carry)
+    reached = [tensor for tensor in carried_tensors(carry) if tensor.is_floating_point()]
     gradients = torch.autograd.grad(
         output_BTD.square().sum(), reached, allow_unused=True, retain_graph=True
     )

@@ -126,6 +126,33 @@ def test_reuse_under_autocast(case: Case, positions: PositionKind) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each_position
+@each_reusing_case
+@pytest.mark.parametrize("grad", [True, False])
+def test_reuse_on_cuda(
+    monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, grad: bool
+) -> None:
+    monkeypatch.setattr(tiling, "TILE_ROWS", 128)
+    features_BTF, lengths_B = random_features([1030, 343])
+    encoder = case.encoder(positions=positions)
+    with torch.no_grad():
+        exact = encoder(features_BTF, lengths_B).frames_BTD
+    encoder.cuda()
+    with torch.set_grad_enabled(grad):
+        output = encoder(features_BTF.cuda(), lengths_B.cuda())
+
+    for row, length in enumerate(output.lengths_B.tolist()):
+        difference = output.frames_BTD[row, :length].cpu() - exact[row, :length]
+        assert difference.square().mean().sqrt() < 1e-3 * exact.std()
+    if grad:
+        torch.autograd.backward(output.frames_BTD.sum())
+        for name, parameter in encoder.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @each_encoder
 @each_position
 @pytest.mark.parametrize("num_frames", [1, 4, 29, 516, 1030])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from asr.nn.positions import PositionKind
+from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
 from asr.reuse.heads import ReuseHeads
@@ -13,6 +14,7 @@ from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
+from asr.reuse.top_k import ReuseTopK
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
 
 ONES: dict[str, ReuseMethod] = {
@@ -23,6 +25,8 @@ ONES: dict[str, ReuseMethod] = {
     "leaders": ReuseProbs(leaders=[0, 1, 2, 3]),
     "heads": ReuseHeads(group_size=1, num_reused=1),
     "heads below the first": ReuseHeads(group_size=4, num_reused=1, max_reuse_layer=0),
+    "band": ReuseBand(group_size=1),
+    "top_k": ReuseTopK(group_size=1),
     "scores": ReuseScores(group_size=1),
     "kv": ReuseKeysValues(group_size=1),
     "context": ReuseContext(group_size=1),

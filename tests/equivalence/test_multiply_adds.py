@@ -10,6 +10,7 @@ import torch
 from asr.metrics.cost import multiply_adds
 from asr.nn.frames import Frames
 from asr.nn.positions import PositionKind
+from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
 from asr.reuse.heads import ReuseHeads
@@ -17,12 +18,15 @@ from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
+from asr.reuse.top_k import ReuseTopK
+from asr.reuse.within import ReuseWithin
 from tests.encoder.tiny import D_MODEL as D
 from tests.encoder.tiny import POSITIONS, random_features, tiny_encoder
 
 H, T = 4, 40
 GROUP_SIZE = 4
 RANK = 3
+NUM_KEPT = 5
 
 PROJECT = T * D * D  # one of Q, K, V and the output projection
 MATRIX = T * T * D  # every score, or every value weighted, of all heads
@@ -62,12 +66,16 @@ def expected(reuse: ReuseMethod, positions: PositionKind) -> tuple[int, int]:
         return alone(positions), 2 * PROJECT + 2 * MATRIX + position_match(positions)
     if isinstance(reuse, ReuseContext):
         return alone(positions) + (GROUP_SIZE - 1) * (PROJECT + MATRIX), PROJECT
-    assert isinstance(reuse, ReuseProbs)
+    if isinstance(reuse, ReuseTopK):
+        return alone(positions), 2 * PROJECT + T * reuse.num_kept * D
+    assert isinstance(reuse, ReuseProbs | ReuseBand)  # one tile: its band is the map
     return alone(positions), mix_only
 
 
 METHODS: dict[str, ReuseMethod] = {
     "probs": ReuseProbs(group_size=GROUP_SIZE),
+    "band": ReuseBand(group_size=GROUP_SIZE),
+    "top_k": ReuseTopK(group_size=GROUP_SIZE, num_kept=NUM_KEPT),
     "heads-1": ReuseHeads(group_size=GROUP_SIZE, num_reused=1),
     "heads-3": ReuseHeads(group_size=GROUP_SIZE, num_reused=3),
     "heads-4": ReuseHeads(group_size=GROUP_SIZE, num_reused=4),
@@ -109,6 +117,18 @@ def test_a_layer_that_reuses_nothing(positions: PositionKind, fused: bool) -> No
 
 
 @each_position
+def test_a_layer_that_uses_its_map_three_times(positions: PositionKind) -> None:
+    encoder = tiny_encoder(reuse=ReuseWithin(num_mixes=3), positions=positions, num_heads=H)
+    x_BTD = torch.randn(1, T, D)
+    frames = Frames(position_table=encoder.positions.table(T, D, H, x_BTD))
+    attention = encoder.layers[0].get_submodule("attention")
+
+    found = multiply_adds(attention, x_BTD, frames, None)
+
+    assert found == alone(positions) + 2 * (2 * PROJECT + MATRIX)
+
+
+@each_position
 def test_methods_by_cost(positions: PositionKind) -> None:
     features = random_features([4 * T])
 
@@ -122,4 +142,6 @@ def test_methods_by_cost(positions: PositionKind) -> None:
     assert costs["probs"] < costs["heads-3"] < costs["heads-1"] < none
     # The same products, spread differently over the layers of the group.
     assert costs["context"] == costs["probs"] == costs["heads-4"] == costs["scores-none"]
+    assert costs["band"] == costs["probs"]
+    assert costs["probs"] - costs["top_k"] == (GROUP_SIZE - 1) * (MATRIX - T * NUM_KEPT * D)
     assert costs["scores-diagonal"] == costs["probs"] < costs["scores-low-rank"]

@@ -11,11 +11,13 @@ import torch
 from asr.encoder.stack import Encoder
 from asr.nn.frames import Frames
 from asr.nn.positions import PositionKind
+from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.heads import ReuseHeads
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
+from asr.reuse.top_k import ReuseTopK
 from tests.encoder.tiny import (
     D_MODEL,
     KINDS,
@@ -29,10 +31,13 @@ from tests.encoder.tiny import (
 LENGTHS = [61, 3, 30]
 LEADERS = [0, 1, 0, 0]
 
-# As map reuse: followers that correct nothing, and followers that compute no head of their own.
+# As map reuse: followers that correct nothing, that compute no head of their own, and those from
+# whom nothing of the map is kept.
 AS_PROBS: dict[str, ReuseMethod] = {
     "heads": ReuseHeads(leaders=LEADERS, num_reused=NUM_HEADS),
     "scores": ReuseScores(leaders=LEADERS, correction="none"),
+    "band": ReuseBand(leaders=LEADERS, width=1000),
+    "top_k": ReuseTopK(leaders=LEADERS, num_kept=1000),
 }
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -110,5 +115,5 @@ def test_fresh_heads_stand_first_and_are_those_a_full_layer_would_compute(
 
     own_BHTT = alone.get_submodule("scores")(x_BTD, frames)
     lead_BHTT = leader.get_submodule("scores")(x_BTD, frames)
-    assert torch.equal(carry.probs_BHTT, lead_BHTT[:, :1])
-    torch.testing.assert_close(handed_on.probs_BHTT, own_BHTT[:, :1])
+    assert torch.equal(torch.stack(carry.heads_BTT, 1), lead_BHTT[:, :1])
+    torch.testing.assert_close(torch.stack(handed_on.heads_BTT, 1), own_BHTT[:, :1])

@@ -18,6 +18,7 @@ import torch
 
 from asr.head.ctc import CtcHead
 from asr.nn.positions import PositionKind
+from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
 from asr.reuse.heads import ReuseHeads
@@ -25,6 +26,8 @@ from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
+from asr.reuse.top_k import ReuseTopK
+from asr.reuse.within import ReuseWithin
 from tests.encoder.tiny import D_MODEL, NUM_MEL_BINS, tiny_encoder
 
 NUM_STEPS = 20
@@ -36,10 +39,13 @@ CURVES: dict[str, tuple[ReuseMethod, PositionKind]] = {
     "none-relative": (NoReuse(), "relative"),
     "none-rotary": (NoReuse(), "rotary"),
     "probs-relative": (ReuseProbs(group_size=2), "relative"),
+    "band-relative": (ReuseBand(group_size=2, width=2), "relative"),
+    "top_k-relative": (ReuseTopK(group_size=2, num_kept=3), "relative"),
     "heads-relative": (ReuseHeads(group_size=2, num_reused=1), "relative"),
     "scores-relative": (ReuseScores(group_size=2, bandwidth=2), "relative"),
     "kv-relative": (ReuseKeysValues(group_size=2), "relative"),
     "context-relative": (ReuseContext(group_size=2), "relative"),
+    "within-relative": (ReuseWithin(), "relative"),
 }
 
 

@@ -85,16 +85,14 @@ def test_a_follower_hands_on_fresh_heads_first(num_reused: int, emitted: list[st
     x_BTD = torch.randn(2, 5, D_MODEL)
     carried_BHTT = torch.randn(2, num_reused, 5, 5).softmax(-1)
 
-    _, carry = follower(x_BTD, Frames(), AttentionCarry(probs_BHTT=carried_BHTT))
+    _, carry = follower(x_BTD, Frames(), AttentionCarry(heads_BTT=carried_BHTT.unbind(1)))
 
     assert carry is not None
-    assert carry.probs_BHTT is not None
     fresh_BHTT = follower.scores(x_BTD, Frames())
     heads = {f"fresh {head}": fresh_BHTT[:, head] for head in range(H - num_reused)}
     heads |= {f"carried {head}": carried_BHTT[:, head] for head in range(num_reused)}
-    assert carry.probs_BHTT.shape[1] == len(emitted)
-    for head, name in enumerate(emitted):
-        assert torch.equal(carry.probs_BHTT[:, head], heads[name])
+    for probs_BTT, name in zip(carry.heads_BTT, emitted, strict=True):
+        assert torch.equal(probs_BTT, heads[name])
 
 
 def test_dropout_spares_what_is_handed_on() -> None:
@@ -107,5 +105,24 @@ def test_dropout_spares_what_is_handed_on() -> None:
 
     for layer in encoder.layers:
         _, carry = layer.get_submodule("attention")(x_BTD, Frames(), carry)
-        torch.testing.assert_close(carry.probs_BHTT.sum(-1), torch.ones(2, 2, 6))
-        assert (carry.probs_BHTT > 0).all()
+        heads_BHTT = torch.stack(carry.heads_BTT, 1)
+        torch.testing.assert_close(heads_BHTT.sum(-1), torch.ones(2, 2, 6))
+        assert (heads_BHTT > 0).all()
+
+
+def test_maps_are_handed_on_and_not_copied() -> None:
+    encoder = tiny_encoder(
+        reuse=ReuseHeads(group_size=4, num_reused=3), positions="none", num_heads=H
+    )
+    first, second, third = (encoder.layers[i].get_submodule("attention") for i in range(3))
+    x_BTD = torch.randn(2, 6, D_MODEL)
+
+    _, led = first(x_BTD, Frames(), None)
+    _, once = second(x_BTD, Frames(), led)
+    _, twice = third(x_BTD, Frames(), once)
+
+    def places(carry: AttentionCarry) -> list[int]:
+        return [probs_BTT.data_ptr() for probs_BTT in carry.heads_BTT]
+
+    assert places(once)[1:] == places(led)[:2]
+    assert places(twice)[1:] == places(once)[:2]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from asr.nn.frames import Frames
 from asr.nn.positions import Keys
+from asr.reuse.band import FollowBand, LeadBand, ReuseBand
 from asr.reuse.base import AttentionCarry, AttentionParts, ReuseMethod
 from asr.reuse.context import FollowContext, LeadContext, ReuseContext
 from asr.reuse.heads import FollowHeads, LeadHeads, ReuseHeads
@@ -18,6 +19,8 @@ from asr.reuse.none import AloneAttention, NoReuse
 from asr.reuse.probs import FollowProbs, LeadProbs, ReuseProbs
 from asr.reuse.schedule import LayerRole, Role
 from asr.reuse.scores import FollowScores, LeadScores, ReuseScores
+from asr.reuse.top_k import FollowTopK, LeadTopK, ReuseTopK
+from asr.reuse.within import ReuseWithin, WithinAttention
 from tests.encoder.tiny import randomise
 
 D, H, T = 8, 2, 6
@@ -33,9 +36,14 @@ NONE = NoReuse()
 PROBS = ReuseProbs(group_size=2)
 HEADS = ReuseHeads(group_size=2, num_reused=1)
 ALL_HEADS = ReuseHeads(group_size=2, num_reused=H)
+BAND = ReuseBand(group_size=2, width=T)
+TOP_K = ReuseTopK(group_size=2, num_kept=2)
 SCORES = ReuseScores(group_size=2)
 KV = ReuseKeysValues(group_size=2)
 CONTEXT = ReuseContext(group_size=2)
+WITHIN = ReuseWithin()
+
+WITH_FOLLOWERS: list[ReuseMethod] = [PROBS, BAND, TOP_K, HEADS, SCORES, KV, CONTEXT]
 
 
 def parts(dropout: float = 0.0) -> AttentionParts:
@@ -45,13 +53,21 @@ def parts(dropout: float = 0.0) -> AttentionParts:
 def carry(method: ReuseMethod) -> AttentionCarry:
     """What a leader might hand on, with values of one and all else at random."""
     if method.name == "scores":
-        return AttentionCarry(scores_BHTT=torch.randn(1, H, T, T))
+        return AttentionCarry(scores_BHRT=(torch.randn(1, H, T, T),))
     if method.name == "kv":
         return AttentionCarry(keys=Keys(torch.randn(1, H, T, K)), v_BHTK=torch.ones(1, H, T, K))
     if method.name == "context":
         return AttentionCarry(contexts=(torch.ones(1, H, T, K),))
-    num_heads = method.heads_reused(LAYERS[Role.FOLLOW], H) or H
-    return AttentionCarry(probs_BHTT=torch.randn(1, num_heads, T, T).softmax(-1))
+    probs_BHTT = torch.randn(1, H, T, T).softmax(-1)
+    if method.name == "band":
+        return AttentionCarry(band_BHRS=(probs_BHTT,))
+    if method.name == "top_k":
+        index_BHTN = torch.randint(T, (1, H, T, 2)) + T * torch.arange(H).view(H, 1, 1)
+        return AttentionCarry(
+            top_BHTN=torch.randn(1, H, T, 2).softmax(-1), top_index_BHTN=index_BHTN
+        )
+    heads_BTT = probs_BHTT.unbind(1)[: method.heads_reused(LAYERS[Role.FOLLOW], H)]
+    return AttentionCarry(probs_BHTT=probs_BHTT, heads_BTT=heads_BTT)
 
 
 def make(method: ReuseMethod, role: Role, dropout: float = 0.0) -> Any:
@@ -67,10 +83,18 @@ def make(method: ReuseMethod, role: Role, dropout: float = 0.0) -> Any:
         (PROBS, Role.ALONE, AloneAttention, 0),
         (PROBS, Role.LEAD, LeadProbs, 0),
         (PROBS, Role.FOLLOW, FollowProbs, H),
+        (BAND, Role.ALONE, AloneAttention, 0),
+        (BAND, Role.LEAD, LeadBand, 0),
+        (BAND, Role.FOLLOW, FollowBand, H),
+        (TOP_K, Role.ALONE, AloneAttention, 0),
+        (TOP_K, Role.LEAD, LeadTopK, 0),
+        (TOP_K, Role.FOLLOW, FollowTopK, H),
+        (WITHIN, Role.ALONE, WithinAttention, 0),
         (HEADS, Role.ALONE, AloneAttention, 0),
         (HEADS, Role.LEAD, LeadHeads, 0),
         (HEADS, Role.FOLLOW, FollowHeads, 1),
-        (ALL_HEADS, Role.LEAD, LeadHeads, 0),
+        (ALL_HEADS, Role.ALONE, AloneAttention, 0),
+        (ALL_HEADS, Role.LEAD, LeadProbs, 0),
         (ALL_HEADS, Role.FOLLOW, FollowProbs, H),
         (SCORES, Role.ALONE, AloneAttention, 0),
         (SCORES, Role.LEAD, LeadScores, 0),
@@ -91,25 +115,27 @@ def test_module_of_a_role(
 
 
 def test_names() -> None:
-    names = [method.name for method in (NONE, PROBS, HEADS, SCORES, KV, CONTEXT)]
-    assert names == ["none", "probs", "heads", "scores", "kv", "context"]
+    assert [NONE.name, WITHIN.name] == ["none", "within"]
+    names = [method.name for method in WITH_FOLLOWERS]
+    assert names == ["probs", "band", "top_k", "heads", "scores", "kv", "context"]
 
 
-@pytest.mark.parametrize("method", [NONE, PROBS, HEADS, SCORES, KV, CONTEXT], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [NONE, WITHIN, *WITH_FOLLOWERS], ids=lambda m: m.name)
 def test_only_a_follower_of_contexts_needs_no_input(method: ReuseMethod) -> None:
-    roles = [Role.ALONE] if method is NONE else list(Role)
+    roles = [Role.ALONE] if method in (NONE, WITHIN) else list(Role)
     without_input = [role for role in roles if not make(method, role).reads_input]
 
     assert without_input == ([Role.FOLLOW] if method is CONTEXT else [])
 
 
-@pytest.mark.parametrize("method", [PROBS, HEADS, SCORES, KV, CONTEXT], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", WITH_FOLLOWERS, ids=lambda m: m.name)
 def test_an_alone_layer_of_any_method_uses_the_fused_kernel(method: ReuseMethod) -> None:
     assert make(method, Role.ALONE).fused
 
 
-def test_the_baseline_leaves_every_layer_alone() -> None:
-    assert [layer.role for layer in NoReuse().schedule(5)] == [Role.ALONE] * 5
+@pytest.mark.parametrize("method", [NONE, WITHIN], ids=lambda m: m.name)
+def test_nobody_follows(method: ReuseMethod) -> None:
+    assert [layer.role for layer in method.schedule(5)] == [Role.ALONE] * 5
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -144,6 +170,10 @@ def outputs(module: Any, given: AttentionCarry | None) -> Tensor:
         (NoReuse(fused=False), Role.ALONE),
         (PROBS, Role.LEAD),
         (PROBS, Role.FOLLOW),
+        (BAND, Role.LEAD),
+        (BAND, Role.FOLLOW),
+        (TOP_K, Role.LEAD),
+        (TOP_K, Role.FOLLOW),
         (HEADS, Role.LEAD),
         (HEADS, Role.FOLLOW),
         (ALL_HEADS, Role.FOLLOW),
@@ -168,14 +198,14 @@ def test_every_role_drops_parts_of_its_map_in_training_only(
     torch.testing.assert_close(whole, torch.ones_like(whole))
 
 
-@pytest.mark.parametrize("method", [PROBS, HEADS, SCORES, KV, CONTEXT], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", WITH_FOLLOWERS, ids=lambda m: m.name)
 def test_a_follower_without_a_leader_is_a_mistake_of_the_stack(method: ReuseMethod) -> None:
     with pytest.raises(AssertionError):
         make(method, Role.FOLLOW)(torch.randn(1, T, D), Frames(), None)
 
 
 @pytest.mark.parametrize("num_frames", [1, T - 1, T + 1, 2 * T])
-@pytest.mark.parametrize("method", [PROBS, HEADS, SCORES, KV, CONTEXT], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", WITH_FOLLOWERS, ids=lambda m: m.name)
 def test_no_reuse_across_a_change_of_frame_rate(method: ReuseMethod, num_frames: int) -> None:
     with pytest.raises(ValueError, match=f"{T} frames .* {num_frames} frames.*frame rate"):
         make(method, Role.FOLLOW)(torch.randn(1, num_frames, D), Frames(), carry(method))

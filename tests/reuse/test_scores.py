@@ -77,23 +77,27 @@ def test_a_new_follower_begins_with_the_scores_of_its_leader(
     assert isinstance(follower, FollowScores)
     assert type(follower.correction) is kind
     scores_BHTT = torch.randn(2, H, T, T)
+    given = AttentionCarry(scores_BHRT=torch.split(scores_BHTT, 4, 2))
 
-    _, carry = follower(torch.randn(2, T, D_MODEL), Frames(), AttentionCarry(None, scores_BHTT))
+    _, carry = follower(torch.randn(2, T, D_MODEL), Frames(), given)
 
     assert carry is not None
-    assert carry.scores_BHTT is not None
-    assert torch.equal(carry.scores_BHTT, scores_BHTT)
+    assert torch.equal(torch.cat(carry.scores_BHRT, 2), scores_BHTT)
 
 
 @pytest.mark.parametrize("bandwidth", [1, 2, T - 1, T, 50])
 @pytest.mark.parametrize("num_frames", [1, 2, T])
-def test_the_diagonal_is_corrected_by_distance(bandwidth: int, num_frames: int) -> None:
+@pytest.mark.parametrize("tile_rows", [1, 4, T])
+def test_the_diagonal_is_corrected_by_distance(
+    bandwidth: int, num_frames: int, tile_rows: int
+) -> None:
     """Key minus query from -bandwidth to bandwidth, and nothing beyond."""
     correction = DiagonalCorrection(num_heads=H, bandwidth=bandwidth)
     nn.init.normal_(correction.bias_HW)
     scores_BHTT = torch.randn(2, H, num_frames, num_frames)
 
-    added_BHTT = correction(scores_BHTT, torch.empty(0)) - scores_BHTT
+    corrected_BHRT = list(correction(torch.split(scores_BHTT, tile_rows, 2), torch.empty(0)))
+    added_BHTT = torch.cat(corrected_BHRT, 2) - scores_BHTT
 
     for i in range(num_frames):
         for j in range(num_frames):
@@ -106,7 +110,8 @@ def test_the_narrow_scores_have_the_rank_asked_for() -> None:
     correction = LowRankCorrection(d_model=D_MODEL, num_heads=H, rank=2)
     nn.init.normal_(correction.narrow_query.weight)
 
-    added_BHTT = correction(torch.zeros(3, H, T, T), torch.randn(3, T, D_MODEL))
+    tiles_BHRT = torch.split(torch.zeros(3, H, T, T), 4, 2)
+    added_BHTT = torch.cat(list(correction(tiles_BHRT, torch.randn(3, T, D_MODEL))), 2)
 
     assert (torch.linalg.matrix_rank(added_BHTT.double(), rtol=1e-5) == 2).all()
 
@@ -119,4 +124,4 @@ def test_padding_is_masked_by_each_layer_for_itself() -> None:
 
     for layer in encoder.layers:
         x_BTD, carry = layer(x_BTD, Frames(mask), carry)
-        assert carry.scores_BHTT.isfinite().all()
+        assert all(tile_BHRT.isfinite().all() for tile_BHRT in carry.scores_BHRT)

@@ -1,0 +1,158 @@
+"""Followers use the leader's map near the diagonal only: a cheaper attention map reuse.
+
+As `asr.reuse.probs` (Shim, Choi and Sung 2022, 2023), but a follower mixes by the entries up to
+``width`` frames from the diagonal, renormalised to sum to one; this restriction is ours. The
+leader uses its full map, which exists for one tile of rows at a time: the band of a tile is the
+softmax of its scores over the near keys alone, which is the map renormalised. What travels, and
+what a follower multiplies, grows with T and not with its square.
+
+Shape legend: B batch, T frames, D model width, H heads, R rows of a tile, S keys near these rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from asr.nn.attention import AttentionScores, ValueMix
+from asr.nn.frames import Frames
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    Grouping,
+    LayerAttention,
+    check_frame_rate,
+)
+from asr.reuse.none import AloneAttention
+from asr.reuse.schedule import LayerRole, Role
+from asr.types import InputError
+
+
+class LeadBand(LayerAttention):
+    """Attends with its full map, tile by tile, and hands on the band of each tile."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix, *, width: int) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.width = width
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D) and a carry with the band of this layer's map."""
+        q_BHTK, keys = self.scores.project(x_BTD, frames)
+        v_BHTK = self.mix.project(x_BTD)
+        band_BHRS, contexts_BHRK = [], []
+        row = 0
+        for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys):
+            band_BHRS.append(band_of(scores_BHRT, row, self.width, frames.padding_mask))
+            contexts_BHRK.append(self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask))
+            row += scores_BHRT.shape[2]
+        output_BTD = self.mix.merge(torch.cat(contexts_BHRK, 2))
+        return output_BTD, AttentionCarry(band_BHRS=tuple(band_BHRS))
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """This layer's full map."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
+
+
+class FollowBand(LayerAttention):
+    """Mixes its own values by the band of the leader's map."""
+
+    def __init__(self, mix: ValueMix, *, width: int) -> None:
+        super().__init__()
+        self.mix = mix
+        self.width = width
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D); the carry stays for the next follower."""
+        assert carry is not None
+        v_BHTK = self.mix.project(x_BTD)
+        contexts_BHRK = [
+            self.mix.dropout(band_BHRS) @ v_BHTK[:, :, near]
+            for _, near, band_BHRS in self._tiles(x_BTD, carry)
+        ]
+        return self.mix.merge(torch.cat(contexts_BHRK, 2)), carry
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """The leader's map, renormalised over the band and zero beyond it."""
+        assert carry is not None
+        batch, num_heads = carry.band_BHRS[0].shape[:2]
+        num_frames = x_BTD.shape[1]
+        probs_BHTT = x_BTD.new_zeros(batch, num_heads, num_frames, num_frames)
+        for rows, near, band_BHRS in self._tiles(x_BTD, carry):
+            probs_BHTT[:, :, rows, near] = band_BHRS
+        return probs_BHTT
+
+    def _tiles(self, x_BTD: Tensor, carry: AttentionCarry) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Rows of each tile, the keys near them, and its band."""
+        num_rows = [band_BHRS.shape[2] for band_BHRS in carry.band_BHRS]
+        check_frame_rate(sum(num_rows), x_BTD)
+        row = 0
+        for band_BHRS in carry.band_BHRS:
+            rows = slice(row, row + band_BHRS.shape[2])
+            yield rows, keys_near(rows, self.width, x_BTD.shape[1]), band_BHRS
+            row = rows.stop
+
+
+def keys_near(rows: slice, width: int, num_frames: int) -> slice:
+    """Frames at most ``width`` from one of ``rows``."""
+    return slice(max(0, rows.start - width), min(num_frames, rows.stop + width))
+
+
+def band_of(scores_BHRT: Tensor, row: int, width: int, padding_mask: Tensor | None) -> Tensor:
+    """Probabilities (B, H, R, S) over the keys at most ``width`` from each row, from ``row`` on.
+
+    Rows of padding that no key is near to hold anything, but nothing infinite.
+    """
+    num_rows, num_frames = scores_BHRT.shape[2:]
+    near = keys_near(slice(row, row + num_rows), width, num_frames)
+    rows_R = torch.arange(row, row + num_rows, device=scores_BHRT.device)
+    near_S = torch.arange(near.start, near.stop, device=scores_BHRT.device)
+    hidden = (near_S - rows_R.unsqueeze(1)).abs() > width
+    if padding_mask is not None:
+        hidden = hidden | padding_mask[:, None, None, near]
+    lowest = torch.finfo(scores_BHRT.dtype).min
+    return scores_BHRT[..., near].masked_fill(hidden, lowest).softmax(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReuseBand(Grouping):
+    """Reuse of the map near its diagonal on the given grouping.
+
+    ``width`` is how many frames to either side of the diagonal a follower still mixes.
+
+    Raises:
+        InputError: ``width`` below 1.
+    """
+
+    name: ClassVar[str] = "band"
+    width: int = 32
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise InputError(f"reuse.width={self.width}: allowed: 1 or more")
+
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
+        """All heads of a follower, near the diagonal."""
+        return num_heads if layer.role is Role.FOLLOW else 0
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """Scores and mix for LEAD and ALONE, mix only for FOLLOW."""
+        if layer.role is Role.FOLLOW:
+            return FollowBand(parts.mix(), width=self.width)
+        if layer.role is Role.LEAD:
+            return LeadBand(parts.scores(), parts.mix(), width=self.width)
+        return AloneAttention(parts.scores(), parts.mix(), fused=True)

@@ -1,0 +1,148 @@
+"""Followers use the largest entries of each row of the leader's map: a cheaper map reuse.
+
+As `asr.reuse.probs` (Shim, Choi and Sung 2022, 2023), but a follower mixes each frame by its
+``num_kept`` largest weights, renormalised to sum to one; this restriction is ours. The leader uses
+its full map, which exists for one tile of rows at a time. A follower gathers and sums the values
+that were kept, so what travels and what it multiplies grows with T and not with its square.
+
+Shape legend: B batch, T frames, D model width, H heads, K head width, R rows of a tile, N keys kept
+per row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from asr.nn.attention import AttentionScores, ValueMix
+from asr.nn.frames import Frames
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    Grouping,
+    LayerAttention,
+    check_frame_rate,
+)
+from asr.reuse.none import AloneAttention
+from asr.reuse.schedule import LayerRole, Role
+from asr.types import InputError
+
+
+class LeadTopK(LayerAttention):
+    """Attends with its full map, tile by tile, and hands on the largest weights of each row."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix, *, num_kept: int) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.num_kept = num_kept
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D) and a carry with weights and keys of the largest entries."""
+        q_BHTK, keys = self.scores.project(x_BTD, frames)
+        v_BHTK = self.mix.project(x_BTD)
+        top_BHRN, index_BHRN, contexts_BHRK = [], [], []
+        for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys):
+            top, index = largest(scores_BHRT, self.num_kept, frames.padding_mask)
+            top_BHRN.append(top)
+            index_BHRN.append(index)
+            contexts_BHRK.append(self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask))
+        return self.mix.merge(torch.cat(contexts_BHRK, 2)), AttentionCarry(
+            top_BHTN=torch.cat(top_BHRN, 2), top_index_BHTN=torch.cat(index_BHRN, 2)
+        )
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """This layer's full map."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
+
+
+class FollowTopK(LayerAttention):
+    """Sums its own values by the weights that were kept."""
+
+    def __init__(self, mix: ValueMix) -> None:
+        super().__init__()
+        self.mix = mix
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D); the carry stays for the next follower."""
+        top_BHTN, index_BHTN = self._kept(x_BTD, carry)
+        v_BHTK = self.mix.project(x_BTD)
+        # The kernel for bags of weighted vectors: no (B, H, T, N, K) is ever gathered.
+        context_BHTK = functional.embedding_bag(
+            index_BHTN.flatten(0, 2),
+            v_BHTK.flatten(0, 2).to(top_BHTN.dtype),
+            mode="sum",
+            per_sample_weights=self.mix.dropout(top_BHTN).flatten(0, 2),
+        ).view(v_BHTK.shape)
+        return self.mix.merge(context_BHTK.to(v_BHTK.dtype)), carry
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """The leader's map, renormalised over what was kept and zero elsewhere."""
+        top_BHTN, index_BHTN = self._kept(x_BTD, carry)
+        num_frames = x_BTD.shape[1]
+        probs_BHTT = top_BHTN.new_zeros(*top_BHTN.shape[:3], num_frames)
+        return probs_BHTT.scatter(-1, index_BHTN.long() % num_frames, top_BHTN)
+
+    def _kept(self, x_BTD: Tensor, carry: AttentionCarry | None) -> tuple[Tensor, Tensor]:
+        assert carry is not None
+        assert carry.top_BHTN is not None
+        assert carry.top_index_BHTN is not None
+        check_frame_rate(carry.top_BHTN.shape[2], x_BTD)
+        return carry.top_BHTN, carry.top_index_BHTN
+
+
+def largest(
+    scores_BHRT: Tensor, num_kept: int, padding_mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The largest probabilities of each row (B, H, R, N), renormalised, and their keys.
+
+    Keys are counted through all utterances and heads: frame t of head h of utterance b is
+    ``(b * H + h) * T + t``. With fewer than ``num_kept`` frames all are kept.
+    """
+    batch, num_heads, _, num_frames = scores_BHRT.shape
+    if padding_mask is not None:
+        scores_BHRT = scores_BHRT.masked_fill(padding_mask[:, None, None, :], float("-inf"))
+    top_BHRN, index_BHRN = scores_BHRT.topk(min(num_kept, num_frames), sorted=False)
+    first = torch.arange(batch * num_heads, device=scores_BHRT.device) * num_frames
+    return top_BHRN.softmax(-1), (index_BHRN + first.view(batch, num_heads, 1, 1)).int()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReuseTopK(Grouping):
+    """Reuse of the ``num_kept`` largest entries of each row of the map on the given grouping.
+
+    Raises:
+        InputError: ``num_kept`` below 1.
+    """
+
+    name: ClassVar[str] = "top_k"
+    num_kept: int = 16
+
+    def __post_init__(self) -> None:
+        if self.num_kept < 1:
+            raise InputError(f"reuse.num_kept={self.num_kept}: allowed: 1 or more")
+
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
+        """All heads of a follower, by their largest entries."""
+        return num_heads if layer.role is Role.FOLLOW else 0
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """Scores and mix for LEAD and ALONE, mix only for FOLLOW."""
+        if layer.role is Role.FOLLOW:
+            return FollowTopK(parts.mix())
+        if layer.role is Role.LEAD:
+            return LeadTopK(parts.scores(), parts.mix(), num_kept=self.num_kept)
+        return AloneAttention(parts.scores(), parts.mix(), fused=True)

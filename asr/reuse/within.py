@@ -1,0 +1,98 @@
+"""One attention map feeds several value modules inside one layer, as in Zipformer.
+
+Yao et al. 2023 (Zipformer: a faster and better encoder for automatic speech recognition) compute
+the map once per block and use it again after a convolution and feed-forward modules. Ours is the
+idea alone, for any layer: the mixes follow one another. With x the normalised input of the layer's
+attention and P its map,
+
+    y_1 = M_1(x, P)        y_n = M_n(norm_n(x + y_1 + ... + y_{n-1}), P)
+
+and what the layer adds to its residual stream is the sum of all y. A layer has more parameters
+than a plain one and a map as costly; what it saves is every further map.
+
+Shape legend: B batch, T frames, D model width, H heads.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from asr.nn.attention import AttentionScores, ValueMix
+from asr.nn.frames import Frames
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.schedule import LayerRole, Role, Schedule
+from asr.types import InputError
+
+
+class NormalisedMix(nn.Module):
+    """A mix with a LayerNorm on what it reads."""
+
+    def __init__(self, mix: ValueMix, *, d_model: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.mix = mix
+
+    def forward(self, x_BTD: Tensor, probs_BHTT: Tensor) -> Tensor:
+        """Output (B, T, D)."""
+        output_BTD: Tensor = self.mix(self.norm(x_BTD), probs_BHTT)
+        return output_BTD
+
+
+class WithinAttention(LayerAttention):
+    """Self-attention whose map is used by ``mix`` and then by each of ``further``."""
+
+    def __init__(
+        self, scores: AttentionScores, mix: ValueMix, further: list[NormalisedMix]
+    ) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.further = nn.ModuleList(further)
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D), the sum of all mixes; the carry passes by untouched."""
+        probs_BHTT = self.scores(x_BTD, frames)
+        output_BTD = self.mix(x_BTD, probs_BHTT)
+        for mix in self.further:
+            output_BTD = output_BTD + mix(x_BTD + output_BTD, probs_BHTT)
+        return output_BTD, carry
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """The map by which all mixes of the layer go."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
+
+
+class ReuseWithin:
+    """Every layer ALONE, with ``num_mixes`` value modules on its map; one is the baseline.
+
+    Raises:
+        InputError: ``num_mixes`` below 1.
+    """
+
+    name = "within"
+
+    def __init__(self, *, num_mixes: int = 2) -> None:
+        if num_mixes < 1:
+            raise InputError(f"reuse.num_mixes={num_mixes}: allowed: 1 or more")
+        self.num_mixes = num_mixes
+
+    def schedule(self, num_layers: int) -> Schedule:
+        """ALONE for every layer."""
+        return tuple(LayerRole(layer, Role.ALONE) for layer in range(num_layers))
+
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
+        """None: a layer reuses its own map."""
+        return 0
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """Scores and ``num_mixes`` mixes, a LayerNorm before all but the first."""
+        assert layer.role is Role.ALONE
+        further = [
+            NormalisedMix(parts.mix(), d_model=parts.d_model) for _ in range(self.num_mixes - 1)
+        ]
+        return WithinAttention(parts.scores(), parts.mix(), further)
