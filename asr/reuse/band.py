@@ -139,7 +139,7 @@ class ReuseBand(Grouping):
     """
 
     name: ClassVar[str] = "band"
-    width: int = 32
+    width: int = 16
 
     def __post_init__(self) -> None:
         if self.width < 1:
