@@ -66,7 +66,8 @@ def folder_rows(
     rows = [item for item in items if isinstance(item, Row)]
     if splits is not None:
         _check_splits(splits, rows, source)
-        return [item for item in items if isinstance(item, Skipped) or item.split in (None, *splits)]
+        kept = (None, *splits)
+        return [item for item in items if isinstance(item, Skipped) or item.split in kept]
     named = {row.audio_path.resolve() for row in rows if row.audio_path}
     return items + [
         Skipped(str(file), "audio without transcript")

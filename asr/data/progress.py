@@ -19,13 +19,9 @@ def print_progress(line: str) -> None:
 
 def size_text(num_bytes: float) -> str:
     """``6.4 GB``; decimal units, as disks and downloads are sold."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 999.5:
-            break
-        num_bytes /= 1000
-    else:
-        unit = "TB"
-    return f"{num_bytes:.0f} {unit}" if unit in {"B", "kB"} else f"{num_bytes:.1f} {unit}"
+    if num_bytes < 999.5e3:
+        return f"{num_bytes:.0f} B" if num_bytes < 999.5 else f"{num_bytes / 1e3:.0f} kB"
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 999.5e6 else f"{num_bytes / 1e9:.1f} GB"
 
 
 class Meter:
@@ -63,6 +59,7 @@ class Meter:
             self._terminal.flush()
 
     def __call__(self, num_bytes: int) -> None:
+        """Show that ``num_bytes`` are done, where it is time to."""
         if self._terminal is not None:
             now_s = time.monotonic()
             if now_s - self._drawn_s >= _REDRAW_S:

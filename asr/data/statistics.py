@@ -1,4 +1,4 @@
-"""What a split is made of: how long its utterances are, how fast they are spoken, in which letters."""
+"""What a split is made of: lengths of utterances, rates of speech, characters."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ class Spoken(Protocol):
     """An utterance, as far as it counts here."""
 
     @property
-    def utterance_id(self) -> str: ...
+    def utterance_id(self) -> str:
+        """Its name."""
+
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """What is said."""
+
     @property
-    def duration_s(self) -> float: ...
+    def duration_s(self) -> float:
+        """Its length in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

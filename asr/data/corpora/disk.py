@@ -11,10 +11,10 @@ from asr.types import InputError
 
 
 def check_disk(folder: Path, num_bytes: int, what: str, report: Callable[[str], None]) -> None:
-    """Report that ``what`` needs ``num_bytes`` in ``folder``; ``InputError`` where that is too much."""
+    """Report what ``what`` needs in ``folder``; ``InputError`` where that is more than is free."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
-    need = f"{what}: {size_text(num_bytes)} of disk are needed in {folder}, {size_text(free)} are free"
+    need = f"{what}: needs {size_text(num_bytes)} of disk in {folder}, {size_text(free)} are free"
     if num_bytes > free:
         raise InputError(f"{need}; make room or name another folder")
     report(need)

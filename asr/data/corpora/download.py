@@ -117,9 +117,7 @@ def _fetch(url: str, file: IO[bytes], part: Path, num_bytes: int | None, report:
             time.sleep(PAUSES_S[num_failures - 1])
 
 
-def _transfer(
-    url: str, file: IO[bytes], part: Path, num_bytes: int | None, report: Report
-) -> int:
+def _transfer(url: str, file: IO[bytes], part: Path, num_bytes: int | None, report: Report) -> int:
     """One request, to the end of the file; how many bytes from before it built on."""
     start = file.tell()
     try:

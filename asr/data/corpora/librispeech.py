@@ -11,6 +11,7 @@ from asr.data.corpora.checksum import md5_of, read_md5_list
 from asr.data.corpora.disk import check_disk
 from asr.data.corpora.download import download, offered_num_bytes
 from asr.data.corpora.parts import MIRROR, Corpus
+from asr.data.corpora.unpack import unpack
 from asr.data.folder import folder_rows
 from asr.data.prepare import report_skipped, write_splits
 from asr.data.progress import print_progress

@@ -29,7 +29,7 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Archives of one resource of openslr.org; ``usual_parts`` are taken unless others are named."""
+    """Archives of a resource of openslr.org; ``usual_parts`` are taken unless others are named."""
 
     name: str
     resource: int

@@ -46,8 +46,8 @@ def prepare_synthetic(
     ``dev`` has the voices of ``train``; ``test`` has voices, ``test-accents`` also accents, that
     are not in ``train``; no sentence of a held-out split is in another split. ``sentences`` names a
     text file, one sentence a line, to be spoken instead, the same in every split. Transcripts are
-    upper case. The same counts and seed give the same bytes, whatever ``num_jobs``. A complete folder
-    is verified and left as it is; an incomplete one is completed shard by shard.
+    upper case. The same counts and seed give the same bytes, whatever ``num_jobs``. A complete
+    folder is verified and left as it is; an incomplete one is completed shard by shard.
 
     Raises ``InputError`` when the synthesiser is not installed, a number is out of range, there is
     no sentence in the file, or ``out`` holds something else.
