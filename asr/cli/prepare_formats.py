@@ -50,8 +50,8 @@ def add_formats(corpora: Any) -> None:
     summary = corpora.add_parser(
         "summary",
         help="look at a prepared corpus again",
-        description="Prints what is in a prepared folder, finds audio that changed since, and writes "
-        "summary.html anew.",
+        description="Prints what is in a prepared folder, finds audio that changed since, and "
+        "writes summary.html anew.",
     )
     summary.add_argument("folder", type=Path, metavar="DIR")
     summary.add_argument(
@@ -97,7 +97,7 @@ def _export(args: argparse.Namespace) -> None:
 def _summary(args: argparse.Namespace) -> None:
     from asr.cli.corpus_page import FILE_NAME, write_page
     from asr.data.changed import find_changed
-    from asr.data.prepare import report_skipped
+    from asr.data.prepare import report_rows
     from asr.data.progress import print_progress
     from asr.data.summary import read_summary
     from asr.types import InputError
@@ -110,7 +110,7 @@ def _summary(args: argparse.Namespace) -> None:
     print("\n".join(summary.lines()))
     if changed:
         print(f"{len(changed):,} changed or gone since")
-        report_skipped(changed, print_progress)
+        report_rows("changed", changed, print_progress)
     for split, found in (unknown or {}).items():
         characters = "".join(sorted(set("".join(found.values()))))
         print(f"{split}: {len(found):,} utterances with unknown characters {characters!r}")

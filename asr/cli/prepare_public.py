@@ -1,4 +1,4 @@
-"""`asr prepare librispeech`, `mini_librispeech` and `lhotse`: corpora that others have published."""
+"""`asr prepare librispeech`, `mini_librispeech`, `lhotse`: corpora that others have published."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def add_public(corpora: Corpora) -> None:
     lhotse = corpora.add_parser(
         "lhotse",
         help="any corpus on your disk that lhotse has a recipe for",
-        description="Runs one of lhotse's recipes on SOURCE… (the recipe's own first arguments) and "
-        "makes manifests of what it returns. An unknown CORPUS is answered with all there are.",
+        description="Runs one of lhotse's recipes on SOURCE… (the recipe's own first arguments) "
+        "and makes manifests of what it returns. An unknown CORPUS is answered with all there are.",
     )
     lhotse.add_argument("name", metavar="CORPUS", help="such as tedlium, commonvoice, aishell")
     lhotse.add_argument("sources", nargs="*", metavar="SOURCE")
@@ -76,7 +76,7 @@ def _add_archives(corpora: Corpora, corpus: Corpus) -> None:
 def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {out}")
     parser.add_argument(
-        "--strict", action="store_true", help="a bad row is an error, and nothing is written"
+        "--strict", action="store_true", help="a bad row is an error; no manifest has one left out"
     )
     parser.add_argument("--jobs", type=count, default=2, help="files read at once (%(default)s)")
 

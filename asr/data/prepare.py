@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def write_splits(
     rows, skipped = _check(items)
     usable, unreadable = listen(rows, num_jobs, report)
     skipped += unreadable
-    report_skipped(skipped, report)
+    report_rows("skipped", skipped, report)
     if skipped and strict:
         raise InputError(f"{len(skipped):,} bad rows in {source} (strict), first: {skipped[0]}")
     if not usable:
@@ -79,13 +79,12 @@ def write_splits(
     return splits, skipped
 
 
-def report_skipped(skipped: Iterable[Skipped], report: Callable[[str], None]) -> None:
-    """One line for each of the first 20, and how many there are more."""
-    skipped = list(skipped)
-    for row in skipped[:NUM_REPORTED]:
-        report(f"skipped: {row}")
-    if len(skipped) > NUM_REPORTED:
-        report(f"skipped: {len(skipped) - NUM_REPORTED:,} more, all in summary.json")
+def report_rows(kind: str, rows: Sequence[Skipped], report: Callable[[str], None]) -> None:
+    """One line that begins with ``kind`` for each of the first 20, and how many there are more."""
+    for row in rows[:NUM_REPORTED]:
+        report(f"{kind}: {row}")
+    if len(rows) > NUM_REPORTED:
+        report(f"{kind}: {len(rows) - NUM_REPORTED:,} more")
 
 
 def _check(items: Iterable[Row | Skipped]) -> tuple[list[Row], list[Skipped]]:

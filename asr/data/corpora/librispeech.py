@@ -13,7 +13,7 @@ from asr.data.corpora.download import download, offered_num_bytes
 from asr.data.corpora.parts import MIRROR, Corpus
 from asr.data.corpora.unpack import unpack
 from asr.data.folder import folder_rows
-from asr.data.prepare import report_skipped, write_splits
+from asr.data.prepare import report_rows, write_splits
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary, read_summary, write_summary
 from asr.types import InputError
@@ -169,7 +169,7 @@ def _is_complete(summary: PrepareSummary, part: str, report: Report) -> bool:
     changed = find_changed(split.manifest)
     if changed:
         report(f"{part}: {len(changed):,} files changed after it was prepared; preparing it again")
-        report_skipped(changed, report)
+        report_rows("changed", changed, report)
     return not changed
 
 

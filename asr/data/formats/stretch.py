@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asr.audio.read import probe_audio
 from asr.data.manifest import audio_path, read_manifest, transcript
-from asr.data.prepare import report_skipped
+from asr.data.prepare import report_rows
 from asr.data.summary import Skipped
 from asr.types import InputError
 
@@ -52,7 +52,7 @@ def read_stretches(manifest: Path, report: Callable[[str], None]) -> list[Stretc
                 speaker=cut.supervisions[0].speaker,
             )
         )
-    report_skipped(skipped, report)
+    report_rows("left out", skipped, report)
     if not stretches:
         raise InputError(f"{manifest}: no utterance with audio; first: {skipped[0]}")
     return stretches
