@@ -48,17 +48,15 @@ def test_all_outliers_are_counted_and_the_strangest_listed() -> None:
         ((0.1, 0.3, 0.6, 0.74), 0.25, (1, 1, 2)),
         ((0.5, 12.0), 0.5, (0, 1, *[0] * 22, 1)),
         ((1.0, 35.2), 1.0, (0, 1, *[0] * 33, 1)),
-        ((100.0, 9000.0), 225.0, (1, *[0] * 39, 1)),
+        ((100.0, 9000.0), 226.0, (1, *[0] * 38, 1)),
     ],
 )
 def test_the_histogram(
     durations_s: tuple[float, ...], bin_s: float, histogram: tuple[int, ...]
 ) -> None:
     found = measure([spoken(duration_s, "A") for duration_s in durations_s])
-    assert (found.bin_s, found.longest_s) == (pytest.approx(bin_s, abs=1), max(durations_s))
-    assert sum(found.histogram) == len(durations_s)
-    assert found.histogram == histogram[: len(found.histogram)]
-    assert len(found.histogram) <= 41
+    assert (found.bin_s, found.longest_s) == (bin_s, max(durations_s))
+    assert found.histogram == histogram
 
 
 def test_statistics_are_kept_as_json() -> None:

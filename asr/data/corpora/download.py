@@ -178,7 +178,7 @@ def _length(response: Any) -> int | None:
 
 def _read(response: Any) -> bytes:
     try:
-        block: bytes = response.read(_BLOCK_BYTES)
+        block: bytes = response.read1(_BLOCK_BYTES)  # what has come, however little
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(_reason(error)) from None
     return block

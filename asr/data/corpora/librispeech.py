@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asr.data.changed import find_changed
@@ -83,8 +83,12 @@ class _Archives:
         self._corpus = corpus
         self._folder = folder
         self._mirror = mirror.rstrip("/")
-        self._sums = _official(corpus) if checksums is None else read_md5_list(Path(checksums))
-        self._is_official = checksums is None
+        self._sizes: dict[str, int | None] = {}
+        if checksums is None:
+            self._sums = {f"{part}.tar.gz": one.md5 for part, one in corpus.parts.items()}
+            self._sizes.update((part, one.num_bytes) for part, one in corpus.parts.items())
+        else:
+            self._sums = read_md5_list(Path(checksums))
 
     def check_disk(self, parts: Sequence[str], keep: bool, report: Report) -> None:
         """Room for ``parts``, beside what has already arrived of them."""
@@ -134,14 +138,12 @@ class _Archives:
         return f"{self._mirror}/{self._corpus.resource}/{part}.tar.gz"
 
     def _num_bytes(self, part: str) -> int | None:
-        if self._is_official:
-            return self._corpus.parts[part].num_bytes
-        path = self._path(part)
-        return path.stat().st_size if path.is_file() else offered_num_bytes(self._url(part))
-
-
-def _official(corpus: Corpus) -> Mapping[str, str]:
-    return {f"{part}.tar.gz": archive.md5 for part, archive in corpus.parts.items()}
+        if part not in self._sizes:
+            path = self._path(part)
+            self._sizes[part] = (
+                path.stat().st_size if path.is_file() else offered_num_bytes(self._url(part))
+            )
+        return self._sizes[part]
 
 
 def _read_summary(out: Path, name: str) -> PrepareSummary:

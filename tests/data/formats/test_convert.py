@@ -82,7 +82,7 @@ def test_missing_audio_is_named_and_left_out(manifests: list[Path], tmp_path: Pa
     assert len(written.read_text().splitlines()) == 2
     assert lines[0].startswith(f"left out: {manifests[1]}, b-1: ")
     assert lines[-1] == f"train: 2 utterances -> {written}"
-    with pytest.raises(InputError, match="no utterance with audio; first: .*z-1"):
+    with pytest.raises(InputError, match=r"no utterance with audio; first: .*z-1"):
         convert(manifests[:1], tmp_path / "out", format="nemo", report=silent)
 
 
