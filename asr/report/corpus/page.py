@@ -24,7 +24,7 @@ def page(
     unknown: Unknown | None = None,
 ) -> str:
     """The whole page; ``unknown`` is None where no tokenizer was asked."""
-    name = str(summary.settings.get("corpus", summary.out.name))
+    name = summary.out.resolve().name
     hours = sum(split.duration_s for split in summary.splits.values()) / 3600
     count = sum(split.num_utterances for split in summary.splits.values())
     return document(
@@ -38,10 +38,19 @@ def page(
                 f"{summary.num_skipped:,} skipped, {len(changed):,} changed or gone since.",
                 class_="reading",
             ),
+            *_origin(summary),
         ),
         element("main", *_sections(summary, changed, unknown)),
         style=joined([asset("asr.report.html", "style.css")]),
     )
+
+
+def _origin(summary: PrepareSummary) -> Iterator[Markup]:
+    """Where it came from, as far as the summary says it in a word or a list of them."""
+    source = summary.settings.get("source")
+    if source:
+        text = source if isinstance(source, str) else ", ".join(map(str, source))
+        yield element("p", f"{summary.settings.get('corpus')}: {text}", class_="reading")
 
 
 def _sections(

@@ -24,7 +24,9 @@ STATISTICS = Statistics(
 def summary(*, num_skipped: int = 2, num_speakers: int = 3) -> PrepareSummary:
     split = SplitSummary(Path("m.jsonl.gz"), 4, num_speakers, 5, 7200.0, "", STATISTICS)
     skipped = tuple(Skipped(f"file {n}", "<broken>") for n in range(num_skipped))
-    return PrepareSummary(Path("out"), {"train": split}, skipped, {"corpus": "mine"})
+    return PrepareSummary(
+        Path("out"), {"train": split}, skipped, {"corpus": "nemo", "source": ["a", "b"]}
+    )
 
 
 def parse(text: str) -> ET.Element:
@@ -40,6 +42,8 @@ def words(root: ET.Element, id_: str) -> str:
 def test_every_part_is_on_the_page() -> None:
     text = page(summary(), changed=[Skipped("a.flac", "is gone")], unknown={"train": {"u": "<é"}})
     root = parse(text)
+    assert [one.text for one in root.iter("h1")] == ["out: what was prepared"]
+    assert "nemo: a, b" in [one.text for one in root.iter("p")]
     assert words(root, "splits").endswith("train42.0035" + "1.214.07.0 to 28.070")
     bars = [bar for bar in root.iter() if bar.tag.endswith("rect")]
     assert [bar.findtext("{*}title") for bar in bars] == [
