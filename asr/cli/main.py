@@ -20,7 +20,7 @@ from asr.cli.parser import Parser
 from asr.cli.suggest import did_you_mean
 
 VERBS = {
-    "prepare": "make manifests of a corpus: your own audio, or a synthetic one",
+    "prepare": "make manifests of a corpus: a public one, your own audio, or a synthetic one",
     "train": "train a recogniser from a recipe",
     "transcribe": "print what is said in audio files",
     "evaluate": "measure word error rate beside encoder latency",

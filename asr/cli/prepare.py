@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 
 from asr.cli.numbers import count
-from asr.cli.output import check_folder
+from asr.cli.prepare_formats import add_formats
+from asr.cli.prepare_public import add_public
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One sub-command per kind of corpus."""
+    """One sub-command per kind of corpus; each names the function that runs it."""
     corpora = parser.add_subparsers(dest="corpus", metavar="CORPUS", required=True)
 
     folder = corpora.add_parser(
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     folder.add_argument("--out", type=Path, metavar="DIR", help="default: data/<name of FOLDER>")
     folder.add_argument("--jobs", type=count, default=2, help="files read at once (%(default)s)")
+    folder.set_defaults(prepare=_folder)
 
     synthetic = corpora.add_parser(
         "synthetic",
@@ -48,28 +50,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synthetic.add_argument("--num-test", type=int, default=300, metavar="N")
     synthetic.add_argument("--seed", type=int, default=2024)
     synthetic.add_argument("--jobs", type=count, default=2, help="processes (%(default)s)")
+    synthetic.set_defaults(prepare=_synthetic)
+
+    add_public(corpora)
+    add_formats(corpora)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the corpus that was asked for; the summary is reported as it goes."""
-    if args.corpus == "folder":
-        out = args.out or Path("data") / args.source.resolve().name
-        check_folder(out)
-        from asr.data.folder import prepare_folder
+    args.prepare(args)
+    return 0
 
-        prepare_folder(
-            args.source,
-            out,
-            transcripts=args.transcripts,
-            splits=args.splits,
-            strict=args.strict,
-            num_jobs=args.jobs,
-        )
-        return 0
-    check_folder(args.out)
+
+def _folder(args: argparse.Namespace) -> None:
+    from asr.cli.corpus_page import write_page
+    from asr.cli.output import check_folder
+    from asr.data.folder import prepare_folder
+
+    out = args.out or Path("data") / args.source.resolve().name
+    check_folder(out)
+    summary = prepare_folder(
+        args.source,
+        out,
+        transcripts=args.transcripts,
+        splits=args.splits,
+        strict=args.strict,
+        num_jobs=args.jobs,
+    )
+    write_page(summary)
+
+
+def _synthetic(args: argparse.Namespace) -> None:
+    from asr.cli.corpus_page import write_page
+    from asr.cli.output import check_folder
     from asr.data.synthetic.prepare import prepare_synthetic
 
-    prepare_synthetic(
+    check_folder(args.out)
+    summary = prepare_synthetic(
         args.out,
         num_train=args.num_train,
         num_dev=args.num_dev,
@@ -78,4 +95,4 @@ def run(args: argparse.Namespace) -> int:
         num_jobs=args.jobs,
         sentences=args.sentences,
     )
-    return 0
+    write_page(summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from lhotse import CutSet
 
@@ -25,6 +26,6 @@ def count_unalignable(
     count = 0
     for cut in cuts:
         ids = tokenizer.encode(normalizer(transcript(cut)))
-        needed = len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False))
+        needed = len(ids) + sum(a == b for a, b in pairwise(ids))
         count += num_frames(cut.duration) < needed
     return count

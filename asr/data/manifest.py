@@ -26,12 +26,15 @@ from asr.types import InputError
 Cuts: TypeAlias = CutSet
 """The utterances of a split."""
 
+_NUM_BYTES = "num_bytes"  # key among a cut's custom values
+
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """A stretch of an audio file and what is said in it.
 
     ``start_s`` and ``duration_s`` are seconds in the file; ``speaker`` is None where unknown.
+    ``num_bytes`` is the size of the file, by which a change is noticed later; None where unknown.
     """
 
     utterance_id: str
@@ -42,6 +45,7 @@ class Utterance:
     num_channels: int
     text: str
     speaker: str | None
+    num_bytes: int | None = None
 
 
 def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> int:
@@ -88,6 +92,12 @@ def audio_path(cut: MonoCut) -> Path:
     return Path(cut.recording.sources[0].source)
 
 
+def audio_num_bytes(cut: MonoCut) -> int | None:
+    """The size that a cut's audio file had when the manifest was written, where it is known."""
+    size = (cut.custom or {}).get(_NUM_BYTES)
+    return size if isinstance(size, int) else None
+
+
 def transcript(cut: MonoCut) -> str:
     """What is said in a cut, as the manifest has it."""
     return str(cut.supervisions[0].text)
@@ -126,6 +136,7 @@ def _make_cut(utterance: Utterance, folder: Path) -> MonoCut:
         channel=0,
         recording=recording,
         supervisions=[supervision],
+        custom=None if utterance.num_bytes is None else {_NUM_BYTES: utterance.num_bytes},
     )
 
 
@@ -152,6 +163,11 @@ def _read_cut(line: str, folder: Path, where: str) -> MonoCut:
         raise InputError(
             f"{where}: not a lhotse cut with audio; `asr prepare` writes such manifests"
         ) from None
+    if not cut.duration > 0 or not cut.start >= 0:
+        raise InputError(
+            f"{where}: cut {cut.id!r} lasts {cut.duration:g} s from {cut.start:g} s on; "
+            "the duration must be above 0, the start not below"
+        )
     if len(cut.supervisions) != 1 or cut.supervisions[0].text is None:
         raise InputError(f"{where}: cut {cut.id!r} must have one supervision with a text")
     return cut

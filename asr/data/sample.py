@@ -8,7 +8,7 @@ from asr.types import InputError
 
 
 def spread(cuts: CutSet, num_utterances: int) -> CutSet:
-    """At most ``num_utterances`` of ``cuts``, evenly spread, for manifests run speaker by speaker."""
+    """At most ``num_utterances`` of ``cuts``, evenly spread: manifests run speaker by speaker."""
     every = list(cuts)
     if num_utterances >= len(every):
         return cuts

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from asr.data.atomic import write_atomically
+from asr.data.statistics import Spoken, Statistics, from_record, measure
 
 FILE_NAME = "summary.json"
 
 
 @dataclass(frozen=True, slots=True)
 class SplitSummary:
-    """One split and its manifest; ``sha256`` is the manifest's."""
+    """One split and its manifest; ``sha256`` is the manifest's.
+
+    ``num_speakers`` counts those known, and is 0 where none is.
+    """
 
     manifest: Path
     num_utterances: int
@@ -24,6 +28,12 @@ class SplitSummary:
     num_words: int
     duration_s: float
     sha256: str
+    statistics: Statistics
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the manifest is there as it was written."""
+        return self.manifest.is_file() and _digest(self.manifest) == self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +61,36 @@ class PrepareSummary:
         """How many rows are in no manifest."""
         return len(self.skipped)
 
+    @property
+    def is_intact(self) -> bool:
+        """Whether all manifests are there as they were written."""
+        return all(split.is_intact for split in self.splits.values())
+
     def lines(self) -> list[str]:
         """One line a split, for people."""
         rows = [
             f"{name}: {split.num_utterances:,} utterances, {split.duration_s / 3600:.2f} h, "
-            f"{split.num_words:,} words, {split.num_speakers:,} speakers -> {split.manifest}"
+            f"{split.num_words:,} words, {_speakers(split.num_speakers)} -> {split.manifest}"
             for name, split in self.splits.items()
         ]
         return [*rows, f"{self.num_skipped:,} skipped"] if self.skipped else rows
 
 
-def describe_split(
-    manifest: Path, texts: Sequence[str], speakers: Iterable[str], durations_s: Iterable[float]
-) -> SplitSummary:
+class _Utterance(Spoken, Protocol):
+    @property
+    def speaker(self) -> str | None: ...
+
+
+def describe_split(manifest: Path, utterances: Sequence[_Utterance]) -> SplitSummary:
     """Counts of a split whose manifest is already written."""
     return SplitSummary(
         manifest=manifest,
-        num_utterances=len(texts),
-        num_speakers=len(set(speakers)),
-        num_words=sum(len(text.split()) for text in texts),
-        duration_s=round(sum(durations_s), 3),
+        num_utterances=len(utterances),
+        num_speakers=len({one.speaker for one in utterances if one.speaker}),
+        num_words=sum(len(one.text.split()) for one in utterances),
+        duration_s=round(sum(one.duration_s for one in utterances), 3),
         sha256=_digest(manifest),
+        statistics=measure(utterances),
     )
 
 
@@ -90,21 +109,28 @@ def write_summary(summary: PrepareSummary) -> None:
 
 
 def read_summary(out: Path) -> PrepareSummary | None:
-    """The summary in ``out``, or None when there is none or a manifest is not as it was written."""
+    """The summary in ``out``, or None when there is none, or one of another version."""
     try:
         record = json.loads((out / FILE_NAME).read_text(encoding="utf-8"))
         splits = {
-            name: SplitSummary(**{**split, "manifest": out / split["manifest"]})
+            name: SplitSummary(
+                **{
+                    **split,
+                    "manifest": out / split["manifest"],
+                    "statistics": from_record(split["statistics"]),
+                }
+            )
             for name, split in record["splits"].items()
         }
         skipped = tuple(Skipped(**row) for row in record["skipped"])
         settings = dict(record["settings"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    for split in splits.values():
-        if not split.manifest.is_file() or _digest(split.manifest) != split.sha256:
-            return None
     return PrepareSummary(out, splits, skipped, settings)
+
+
+def _speakers(count: int) -> str:
+    return f"{count:,} speakers" if count else "speakers unknown"
 
 
 def _digest(path: Path) -> str:

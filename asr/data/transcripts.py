@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from asr.data.lines import json_objects, read_lines
+from asr.data.row import Row
 from asr.data.summary import Skipped
 from asr.types import InputError
 
@@ -26,24 +26,6 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "duration_s": ("duration_s", "duration"),
 }
 _TRANS_SUFFIX = ".trans.txt"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A transcript and the audio it names; nothing of it is checked yet.
-
-    ``where`` is the transcript file and line. ``audio_path`` is None where no file has the name
-    that the transcript wants. ``duration_s`` None means up to the end of the file.
-    """
-
-    where: str
-    utterance_id: str
-    audio_path: Path | None
-    text: str
-    speaker: str | None = None
-    split: str | None = None
-    start_s: float = 0.0
-    duration_s: float | None = None
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -79,7 +61,7 @@ def read_librispeech(source: Path, files: Sequence[Path]) -> Iterator[Row | Skip
         if len(folders) == 2:
             split = source.resolve().name
         speaker = folders[-2] if len(folders) >= 2 else None
-        for number, line in enumerate(_read_lines(file), 1):
+        for number, line in enumerate(read_lines(file), 1):
             if line.strip():
                 name, _, text = line.strip().partition(" ")
                 path = audio.get((file.parent, name))
@@ -95,7 +77,7 @@ def read_table(table: Path, source: Path) -> Iterator[Row | Skipped]:
     if not table.is_file():
         raise InputError(f"no transcripts at {table}; give a TSV or JSONL file")
     is_json = table.suffix.lower() in {".jsonl", ".json"}
-    lines = _read_lines(table)
+    lines = read_lines(table)
     if not any(line.strip() for line in lines):
         raise InputError(f"{table} is empty; it needs the columns audio and text")
     rows = _json_rows(table, lines) if is_json else _tsv_rows(table, lines)
@@ -148,16 +130,9 @@ def _tsv_rows(table: Path, lines: Sequence[str]) -> Iterator[tuple[str, dict[str
 
 
 def _json_rows(table: Path, lines: Sequence[str]) -> Iterator[tuple[str, dict[str, str] | str]]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{table}, line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            yield where, "not a JSON object"
+    for where, record in json_objects(table, lines):
+        if isinstance(record, str):
+            yield where, record
             continue
         known = {_known_name(key): value for key, value in record.items() if value is not None}
         yield where, {name: str(value).strip() for name, value in known.items() if name}
@@ -167,10 +142,3 @@ def _known_name(name: str) -> str:
     """Our name of a column, empty for one we have no use for."""
     name = name.strip().lower()
     return next((ours for ours, names in COLUMNS.items() if name in names), "")
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text") from None

@@ -39,7 +39,7 @@ def test_a_folder_becomes_one_manifest_a_split(asr: Command, speech: Path) -> No
     assert (done.code, done.out) == (0, "")
     out = Path("data/speech")
     assert {path.name for path in out.iterdir()} == {
-        *("train.jsonl.gz", "test.jsonl.gz", "summary.json")
+        *("train.jsonl.gz", "test.jsonl.gz", "summary.json", "summary.html")
     }
     train = list(read_manifest(out / "train.jsonl.gz"))
     assert [transcript(cut) for cut in train] == ["UTTERANCE 1"] * 2 + ["UTTERANCE 2"] * 2
@@ -53,7 +53,7 @@ def test_one_split_only(asr: Command, speech: Path, tmp_path: Path) -> None:
     done = asr("prepare", "folder", speech, "--split", "test", "--out", "out", "--jobs", "1")
     assert done.code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("test.jsonl.gz", "summary.json")
+        *("test.jsonl.gz", "summary.json", "summary.html")
     }
     error = asr("prepare", "folder", speech, "--split", "dev", "--out", "new").error
     assert "has no split 'dev'; it has test, train" in error

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.manifest import Utterance, audio_path, read_manifest, transcript, write_manifest
+from asr.data.manifest import (
+    Utterance,
+    audio_num_bytes,
+    audio_path,
+    read_manifest,
+    transcript,
+    write_manifest,
+)
 from asr.types import InputError
 
 
@@ -101,3 +108,20 @@ def test_an_interruption_leaves_the_old_manifest(
         write_manifest([utterance(tmp_path / "b.flac", "u2")], manifest)
     assert manifest.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["m.jsonl"]
+
+
+@pytest.mark.parametrize(("key", "value"), [("duration", -1.5), ("duration", 0), ("start", -0.25)])
+def test_times_that_make_no_sense_are_named(tmp_path: Path, key: str, value: float) -> None:
+    manifest = tmp_path / "m.jsonl"
+    write_manifest([utterance(tmp_path / "a.flac")], manifest)
+    record = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**record, key: value}) + "\n")
+    with pytest.raises(InputError, match=r"line 1: cut 'u1' lasts .*above 0, the start not below"):
+        read_manifest(manifest)
+
+
+def test_the_size_of_the_file_is_kept(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    known = Utterance("u1", tmp_path / "a.flac", 0.0, 2.5, 44_100, 2, "GO", None, num_bytes=123)
+    write_manifest([known, utterance(tmp_path / "b.flac", "u2")], manifest)
+    assert [audio_num_bytes(cut) for cut in read_manifest(manifest)] == [123, None]

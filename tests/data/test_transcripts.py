@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from asr.data.row import Row
 from asr.data.summary import Skipped
-from asr.data.transcripts import Row, list_files, read_librispeech, read_table
+from asr.data.transcripts import list_files, read_librispeech, read_table
 from asr.types import InputError
 
 

@@ -42,8 +42,9 @@ def make_plan(
     """Shards of all splits of ``counts`` (split -> number of utterances).
 
     With ``sentences`` every split draws from them, evenly and in random order, and only the voices
-    are disjoint. Without, the grammar speaks: held-out sentences are drawn first and distinct; a training sentence equal to one of them is
-    drawn again. Training phrases (one to five words) may repeat, and are never a held-out sentence.
+    are disjoint. Without, the grammar speaks: held-out sentences are drawn first and distinct; a
+    training sentence equal to one of them is drawn again. Training phrases (one to five words) may
+    repeat, and are never a held-out sentence.
     """
     held_out: set[str] = set()
     lines: dict[str, tuple[Line, ...]] = {}

@@ -46,8 +46,8 @@ def prepare_synthetic(
     ``dev`` has the voices of ``train``; ``test`` has voices, ``test-accents`` also accents, that
     are not in ``train``; no sentence of a held-out split is in another split. ``sentences`` names a
     text file, one sentence a line, to be spoken instead, the same in every split. Transcripts are
-    upper case. The same counts and seed give the same bytes, whatever ``num_jobs``. A complete folder
-    is verified and left as it is; an incomplete one is completed shard by shard.
+    upper case. The same counts and seed give the same bytes, whatever ``num_jobs``. A complete
+    folder is verified and left as it is; an incomplete one is completed shard by shard.
 
     Raises ``InputError`` when the synthesiser is not installed, a number is out of range, there is
     no sentence in the file, or ``out`` holds something else.
@@ -68,7 +68,7 @@ def prepare_synthetic(
     plan = make_plan(counts, seed, own)
     missing = [shard for shard in plan if _read_lengths(out, shard) is None]
     summary = read_summary(out)
-    if summary is not None and not missing:
+    if summary is not None and summary.is_intact and not missing:
         report(f"{out} is complete")
         return summary
     if missing:
@@ -193,12 +193,7 @@ def _write_manifests(plan: Iterable[Shard], out: Path, settings: dict[str, Any])
     for split, rows in utterances.items():
         manifest = out / f"{split}.jsonl.gz"
         write_manifest(rows, manifest)
-        splits[split] = describe_split(
-            manifest,
-            [row.text for row in rows],
-            [str(row.speaker) for row in rows],
-            [row.duration_s for row in rows],
-        )
+        splits[split] = describe_split(manifest, rows)
     summary = PrepareSummary(out, splits, (), settings)
     write_summary(summary)
     return summary

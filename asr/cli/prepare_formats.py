@@ -1,0 +1,139 @@
+"""`asr prepare nemo`, `kaldi`, `export` and `summary`: manifests in, out, and looked at."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from asr.cli.numbers import count
+
+
+def add_formats(corpora: Any) -> None:
+    """The sub-commands for manifests that are there already."""
+    nemo = corpora.add_parser(
+        "nemo",
+        help="NeMo manifests (JSON lines)",
+        description="Manifests of audio_filepath, duration, text and perhaps offset, id, speaker; "
+        "each FILE is a split by its name. Bad rows are named, counted and skipped.",
+    )
+    nemo.add_argument("sources", type=Path, nargs="+", metavar="FILE")
+    nemo.set_defaults(prepare=_import)
+    kaldi = corpora.add_parser(
+        "kaldi",
+        help="Kaldi data folders",
+        description="Folders with wav.scp, text and perhaps utt2spk, segments; each is a split by "
+        "its name. A command in wav.scp is not run, but named, counted and skipped like bad rows.",
+    )
+    kaldi.add_argument("sources", type=Path, nargs="+", metavar="DIR")
+    kaldi.set_defaults(prepare=_import)
+    for parser in (nemo, kaldi):
+        parser.add_argument("--out", type=Path, metavar="DIR", required=True)
+        parser.add_argument(
+            "--strict", action="store_true", help="a bad row is an error, and nothing is written"
+        )
+        parser.add_argument(
+            "--jobs", type=count, default=2, help="files read at once (%(default)s)"
+        )
+
+    export = corpora.add_parser(
+        "export",
+        help="manifests of ours as those of NeMo or Kaldi",
+        description="Writes DIR/<split>.json (nemo) or a folder DIR/<split> (kaldi) for each "
+        "MANIFEST. Audio stays where and what it is.",
+    )
+    export.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
+    export.add_argument("--format", choices=("nemo", "kaldi"), required=True)
+    export.add_argument("--out", type=Path, metavar="DIR", required=True)
+    export.set_defaults(prepare=_export)
+
+    summary = corpora.add_parser(
+        "summary",
+        help="look at a prepared corpus again",
+        description="Prints what is in a prepared folder, finds audio that changed since, and "
+        "writes summary.html anew.",
+    )
+    summary.add_argument("folder", type=Path, metavar="DIR")
+    summary.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="a tokenizer.model: also find characters outside of its vocabulary",
+    )
+    summary.set_defaults(prepare=_summary)
+
+
+def _import(args: argparse.Namespace) -> None:
+    from asr.cli.corpus_page import write_page
+    from asr.cli.output import check_folder
+    from asr.data.formats.kaldi import read_kaldi
+    from asr.data.formats.nemo import read_nemo
+    from asr.data.prepare import prepare_rows
+
+    check_folder(args.out)
+    read = {"nemo": read_nemo, "kaldi": read_kaldi}[args.corpus]
+    summary = prepare_rows(
+        read(args.sources),
+        args.out,
+        source=", ".join(map(str, args.sources)),
+        settings={
+            "corpus": args.corpus,
+            "source": [str(source.resolve()) for source in args.sources],
+        },
+        strict=args.strict,
+        num_jobs=args.jobs,
+    )
+    write_page(summary)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from asr.cli.output import check_folder
+    from asr.data.formats.convert import convert
+
+    check_folder(args.out)
+    convert(args.manifests, args.out, format=args.format)
+
+
+def _summary(args: argparse.Namespace) -> None:
+    from asr.cli.corpus_page import FILE_NAME, write_page
+    from asr.data.changed import find_changed
+    from asr.data.prepare import report_rows
+    from asr.data.progress import print_progress
+    from asr.data.summary import read_summary
+    from asr.types import InputError
+
+    summary = read_summary(args.folder)
+    if summary is None:
+        raise InputError(f"{args.folder} has no summary.json of this version; prepare it again")
+    unknown = None if args.tokenizer is None else _unknown(summary, args.tokenizer)
+    changed = [one for split in summary.splits.values() for one in find_changed(split.manifest)]
+    print("\n".join(summary.lines()))
+    if changed:
+        print(f"{len(changed):,} changed or gone since")
+        report_rows("changed", changed, print_progress)
+    for split, found in (unknown or {}).items():
+        characters = "".join(sorted(set("".join(found.values()))))
+        print(f"{split}: {len(found):,} utterances with unknown characters {characters!r}")
+    write_page(summary, changed=changed, unknown=unknown)
+    print_progress(f"{FILE_NAME} is in {args.folder}")
+
+
+def _unknown(summary: Any, path: Path) -> dict[str, dict[str, str]]:
+    """Of transcripts in the case of the tokenizer, otherwise normalised as configs/text has it."""
+    from asr.data.characters import find_unknown_characters
+    from asr.data.manifest import read_manifest
+    from asr.text.normalize import TranscriptNormalizer
+    from asr.text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(path)
+    is_lower = any(character.islower() for character in tokenizer.characters)
+    is_upper = any(character.isupper() for character in tokenizer.characters)
+    normalizer = TranscriptNormalizer(
+        case="keep" if is_lower and is_upper else "lower" if is_lower else "upper"
+    )
+    return {
+        name: find_unknown_characters(
+            read_manifest(split.manifest), tokenizer=tokenizer, normalizer=normalizer
+        )
+        for name, split in summary.splits.items()
+    }

@@ -1,0 +1,154 @@
+"""`asr prepare librispeech`, `mini_librispeech`, `lhotse`: corpora that others have published."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from asr.cli.numbers import count
+from asr.cli.suggest import did_you_mean
+from asr.data.corpora.parts import CORPORA, MIRROR, OTHER_MIRRORS, Corpus
+
+Corpora = Any  # argparse does not name the type of its sub-parsers
+
+
+def add_public(corpora: Corpora) -> None:
+    """A sub-command for each corpus with archives, and one for those of lhotse."""
+    for corpus in CORPORA.values():
+        _add_archives(corpora, corpus)
+    lhotse = corpora.add_parser(
+        "lhotse",
+        help="any corpus on your disk that lhotse has a recipe for",
+        description="Runs one of lhotse's recipes on SOURCE… (the recipe's own first arguments) "
+        "and makes manifests of what it returns. An unknown CORPUS is answered with all there are.",
+    )
+    lhotse.add_argument("name", metavar="CORPUS", help="such as tedlium, commonvoice, aishell")
+    lhotse.add_argument("sources", nargs="*", metavar="SOURCE")
+    lhotse.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="options",
+        metavar="NAME=VALUE",
+        help="an option of the recipe; VALUE is JSON, or else a text",
+    )
+    _add_common(lhotse, "data/<CORPUS>")
+    lhotse.set_defaults(prepare=_lhotse)
+
+
+def _add_archives(corpora: Corpora, corpus: Corpus) -> None:
+    parser = corpora.add_parser(
+        corpus.name,
+        help=f"openslr.org/{corpus.resource}: download, check, unpack",
+        description=f"Downloads parts of openslr.org/{corpus.resource}, goes on where it was "
+        "broken off, checks their MD5 sums, unpacks them and makes a manifest of each. What is "
+        f"complete stays as it is. Parts: {', '.join(corpus.parts)}.",
+    )
+    parser.add_argument(
+        "--part",
+        action="append",
+        dest="parts",
+        metavar="PART",
+        help=f"this part, or all; may be repeated (default: {', '.join(corpus.usual_parts)})",
+    )
+    parser.add_argument(
+        "--mirror",
+        default=MIRROR,
+        metavar="URL",
+        help=f"what stands before /{corpus.resource}/PART.tar.gz (%(default)s; others: "
+        f"{', '.join(OTHER_MIRRORS)})",
+    )
+    parser.add_argument(
+        "--checksums",
+        type=Path,
+        metavar="FILE",
+        help="check by this md5sum.txt, for a mirror whose archives are not the official ones",
+    )
+    parser.add_argument(
+        "--keep-archives", action="store_true", help="keep them in DIR/archives when unpacked"
+    )
+    _add_common(parser, f"data/{corpus.name}")
+    parser.set_defaults(prepare=_archives)
+
+
+def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {out}")
+    parser.add_argument(
+        "--strict", action="store_true", help="a bad row is an error; no manifest has one left out"
+    )
+    parser.add_argument("--jobs", type=count, default=2, help="files read at once (%(default)s)")
+
+
+def _archives(args: argparse.Namespace) -> None:
+    from asr.cli.corpus_page import write_page
+    from asr.cli.output import check_folder
+    from asr.data.corpora.librispeech import prepare_librispeech
+    from asr.types import InputError
+
+    corpus = CORPORA[args.corpus]
+    for part in args.parts or ():
+        if part not in (*corpus.parts, "all"):
+            hint = did_you_mean(part, corpus.parts)
+            raise InputError(
+                f"{corpus.name} has no part {part}{hint}; it has {', '.join(corpus.parts)}, or all"
+            )
+    out = args.out or Path("data") / corpus.name
+    check_folder(out)
+    summary = prepare_librispeech(
+        corpus,
+        out,
+        parts=tuple(corpus.parts) if "all" in (args.parts or ()) else args.parts,
+        mirror=args.mirror,
+        checksums=args.checksums,
+        keep_archives=args.keep_archives,
+        strict=args.strict,
+        num_jobs=args.jobs,
+    )
+    write_page(summary)
+
+
+def _lhotse(args: argparse.Namespace) -> None:
+    from asr.cli.corpus_page import write_page
+    from asr.cli.output import check_folder
+    from asr.data.corpora.recipes import recipe_names, recipe_rows
+    from asr.data.prepare import prepare_rows
+    from asr.types import InputError
+
+    names = recipe_names()
+    if args.name not in names:
+        hint = did_you_mean(args.name, names)
+        raise InputError(f"lhotse has no recipe for {args.name}{hint}; it has {', '.join(names)}")
+    options = dict(map(_option, args.options))
+    out = args.out or Path("data") / args.name
+    check_folder(out)
+    rows = recipe_rows(
+        args.name, args.sources, options=options, folder=out / "lhotse", num_jobs=args.jobs
+    )
+    summary = prepare_rows(
+        rows,
+        out,
+        source=f"lhotse {args.name}",
+        settings={
+            "corpus": args.name,
+            "recipe": "lhotse",
+            "source": [str(Path(source).resolve()) for source in args.sources],
+            "options": options,
+        },
+        strict=args.strict,
+        num_jobs=args.jobs,
+    )
+    write_page(summary)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    from asr.types import InputError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise InputError(f"--set {text}: write NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

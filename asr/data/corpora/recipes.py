@@ -1,0 +1,155 @@
+"""Any corpus that lhotse has a recipe for: what the recipe returns, as rows of ours."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lhotse.recipes
+from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+
+from asr.data.row import Row
+from asr.data.summary import Skipped
+from asr.types import InputError
+
+_PREFIX = "prepare_"
+_OUTPUT = ("output_dir", "manifest_dir")  # where a recipe puts manifests of its own
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The corpora with a recipe, as `asr prepare lhotse` takes them."""
+    names = (name.removeprefix(_PREFIX) for name in dir(lhotse.recipes) if _is_recipe(name))
+    return tuple(sorted(names))
+
+
+def recipe_rows(
+    name: str,
+    sources: Sequence[str],
+    *,
+    options: Mapping[str, Any],
+    folder: Path,
+    num_jobs: int,
+) -> list[Row | Skipped]:
+    """Rows of the corpus ``name`` (from ``recipe_names``).
+
+    ``sources`` are the recipe's first arguments, in their order and without its output folder,
+    which is ``folder`` where the recipe insists on one; ``options`` are others by name. A
+    recording of several files, a single channel of several, or one that is not a plain file is
+    skipped.
+
+    Raises:
+        InputError: an option or number of sources that the recipe does not have, a recipe that
+            fails, or one that gives no transcripts.
+    """
+    recipe = getattr(lhotse.recipes, _PREFIX + name)
+    arguments = _arguments(name, recipe, sources, options, folder, num_jobs)
+    try:
+        result = recipe(**arguments)
+        found = list(_rows(name, result))
+    except Exception as error:  # recipes raise whatever a corpus that is not as expected causes
+        kind = type(error).__name__
+        raise InputError(f"lhotse's recipe {name} failed ({kind}): {error}") from error
+    if not found:
+        raise InputError(f"lhotse's recipe {name} gives no transcripts for {', '.join(sources)}")
+    return found
+
+
+def _is_recipe(name: str) -> bool:
+    return name.startswith(_PREFIX) and callable(getattr(lhotse.recipes, name))
+
+
+def _arguments(
+    name: str,
+    recipe: Callable[..., Any],
+    sources: Sequence[str],
+    options: Mapping[str, Any],
+    folder: Path,
+    num_jobs: int,
+) -> dict[str, Any]:
+    parameters = inspect.signature(recipe).parameters
+    own = [key for key in parameters if key not in _OUTPUT]
+    unknown = [key for key in options if key not in own]
+    if unknown:
+        raise InputError(f"lhotse's recipe {name} has no option {unknown[0]}; it has {own}")
+    if len(sources) > len(own):
+        raise InputError(f"lhotse's recipe {name} takes {own}; {len(sources)} sources are too many")
+    arguments: dict[str, Any] = {**dict(zip(own, sources, strict=False)), **options}
+    if "num_jobs" in own:
+        arguments.setdefault("num_jobs", num_jobs)
+    for key, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty and key not in arguments:
+            if key not in _OUTPUT:
+                raise InputError(f"lhotse's recipe {name} needs {key}; it takes {own}")
+            folder.mkdir(parents=True, exist_ok=True)
+            arguments[key] = folder
+    return arguments
+
+
+def _rows(name: str, result: Any, split: str | None = None) -> Iterator[Row | Skipped]:
+    """Recipes return recordings and supervisions, or cuts, below none or more levels of splits."""
+    if isinstance(result, tuple) and len(result) == 2:
+        result = {"recordings": result[0], "supervisions": result[1]}
+    if isinstance(result, CutSet):
+        result = {"cuts": result}
+    if not isinstance(result, Mapping):
+        return
+    recordings, supervisions = result.get("recordings"), result.get("supervisions")
+    if isinstance(recordings, RecordingSet) and isinstance(supervisions, SupervisionSet):
+        by_id = {recording.id: recording for recording in recordings}
+        for spoken in supervisions:
+            yield _row(name, spoken, by_id.get(spoken.recording_id), spoken.start, split)
+    elif isinstance(cuts := result.get("cuts"), CutSet):
+        for cut in cuts:
+            for spoken in cut.supervisions:
+                yield _row(
+                    name, spoken, getattr(cut, "recording", None), cut.start + spoken.start, split
+                )
+    else:
+        for key, part in result.items():
+            yield from _rows(name, part, f"{split}-{key}" if split else str(key))
+
+
+def _row(
+    name: str,
+    spoken: SupervisionSegment,
+    recording: Recording | None,
+    start_s: float,
+    split: str | None,
+) -> Row | Skipped:
+    where = f"lhotse {name}, {spoken.id}"
+    reason = _reason_to_skip(spoken, recording)
+    if reason:
+        return Skipped(where, reason)
+    assert recording is not None
+    is_whole = start_s == 0 and abs(spoken.duration - recording.duration) < 0.01
+    return Row(
+        where,
+        spoken.id,
+        Path(recording.sources[0].source),
+        spoken.text or "",
+        spoken.speaker,
+        split,
+        start_s,
+        None if is_whole else spoken.duration,
+    )
+
+
+def _reason_to_skip(spoken: SupervisionSegment, recording: Recording | None) -> str:
+    if recording is None:
+        return f"no recording {spoken.recording_id}"
+    if len(recording.sources) != 1:
+        return f"recording {recording.id} lies in {len(recording.sources)} files; one is allowed"
+    kind = recording.sources[0].type
+    if kind != "file":
+        return f"recording {recording.id} is a {kind}; only files are read"
+    if recording.transforms:
+        return f"recording {recording.id} is changed on reading; only plain files are read"
+    channels = spoken.channel if isinstance(spoken.channel, list) else [spoken.channel]
+    if set(channels) != set(recording.channel_ids):
+        return (
+            f"speaks on channel {channels[0]} of {recording.num_channels}; "
+            "channels are mixed here, split the file first"
+        )
+    return ""

@@ -1,0 +1,132 @@
+"""From what a corpus says of its utterances to manifests: check, listen, write."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.data.holdout import hold_out
+from asr.data.listen import listen
+from asr.data.manifest import Utterance, write_manifest
+from asr.data.progress import print_progress
+from asr.data.row import Row
+from asr.data.summary import PrepareSummary, Skipped, SplitSummary, describe_split, write_summary
+from asr.types import InputError
+
+NUM_REPORTED = 20  # skipped rows that are reported one by one; summary.json has them all
+
+
+def prepare_rows(
+    items: Iterable[Row | Skipped],
+    out: Path,
+    *,
+    source: str,
+    settings: Mapping[str, Any],
+    strict: bool = False,
+    num_jobs: int = 1,
+    report: Callable[[str], None] = print_progress,
+) -> PrepareSummary:
+    """Write ``<out>/<split>.jsonl.gz`` for each split of ``items`` and ``<out>/summary.json``.
+
+    See ``write_splits``; ``settings`` say in the summary what the corpus was made from.
+    """
+    splits, skipped = write_splits(
+        items, out, source=source, strict=strict, num_jobs=num_jobs, report=report
+    )
+    summary = PrepareSummary(out, splits, tuple(skipped), dict(settings))
+    write_summary(summary)
+    for line in summary.lines():
+        report(line)
+    return summary
+
+
+def write_splits(
+    items: Iterable[Row | Skipped],
+    out: Path,
+    *,
+    source: str,
+    strict: bool,
+    num_jobs: int,
+    report: Callable[[str], None],
+) -> tuple[dict[str, SplitSummary], list[Skipped]]:
+    """Write the manifests, and say what is in them and what is not.
+
+    Every file is decoded once. A row whose audio is missing, unreadable, empty or not finite, whose
+    times make no sense, whose transcript is empty, or whose name was there before is reported,
+    counted and skipped; with ``strict`` it is an ``InputError`` that names ``source``, and nothing
+    is written. So is a corpus without a single usable row. Where no row names a split, the corpus
+    is cut 90/5/5.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder for the manifests")
+    rows, skipped = _check(items)
+    usable, unreadable = listen(rows, num_jobs, report)
+    skipped += unreadable
+    report_rows("skipped", skipped, report)
+    if skipped and strict:
+        raise InputError(f"{len(skipped):,} bad rows in {source} (strict), first: {skipped[0]}")
+    if not usable:
+        first = f", first: {skipped[0]}" if skipped else ""
+        raise InputError(f"{source} has no usable utterance; {len(skipped):,} skipped{first}")
+    splits = {}
+    for split, utterances in _split(usable, report).items():
+        manifest = out / f"{split}.jsonl.gz"
+        write_manifest(utterances, manifest)
+        splits[split] = describe_split(manifest, utterances)
+    return splits, skipped
+
+
+def report_rows(kind: str, rows: Sequence[Skipped], report: Callable[[str], None]) -> None:
+    """One line that begins with ``kind`` for each of the first 20, and how many there are more."""
+    for row in rows[:NUM_REPORTED]:
+        report(f"{kind}: {row}")
+    if len(rows) > NUM_REPORTED:
+        report(f"{kind}: {len(rows) - NUM_REPORTED:,} more")
+
+
+def _check(items: Iterable[Row | Skipped]) -> tuple[list[Row], list[Skipped]]:
+    """Rows with a name of their own, a transcript and a file; and the others."""
+    every = list(items)
+    some_split = any(isinstance(item, Row) and item.split for item in every)
+    kept: dict[str, Row] = {}
+    skipped: list[Skipped] = []
+    for item in every:
+        if isinstance(item, Skipped):
+            skipped.append(item)
+        elif some_split and not item.split:
+            skipped.append(Skipped(item.where, "names no split"))
+        elif reason := _reason_to_skip(item, kept):
+            skipped.append(Skipped(item.where, reason))
+        else:
+            kept[item.utterance_id] = item
+    return list(kept.values()), skipped
+
+
+def _reason_to_skip(row: Row, kept: Mapping[str, Row]) -> str:
+    if row.utterance_id in kept:
+        return f"duplicated id {row.utterance_id}, first in {kept[row.utterance_id].where}"
+    if not any(character.isalnum() for character in row.text):
+        return f"empty transcript of {row.utterance_id}"
+    if not (math.isfinite(row.start_s) and row.start_s >= 0):
+        return f"{row.utterance_id} starts at {row.start_s:g} s; 0 or more is allowed"
+    if row.duration_s is not None and not (math.isfinite(row.duration_s) and row.duration_s > 0):
+        return f"{row.utterance_id} lasts {row.duration_s:g} s; more than 0 is allowed"
+    if row.audio_path is None:
+        return f"no audio file for {row.utterance_id}"
+    return ""
+
+
+def _split(
+    usable: Mapping[Row, Utterance], report: Callable[[str], None]
+) -> dict[str, list[Utterance]]:
+    if not any(row.split for row in usable):
+        by_split, how = hold_out(list(usable.values()))
+        report(how)
+        return by_split
+    named: dict[str, list[Utterance]] = defaultdict(list)
+    for row, utterance in usable.items():
+        named[str(row.split).replace("/", "-")].append(utterance)
+    return dict(sorted(named.items()))

@@ -1,0 +1,161 @@
+"""Corpora from servers and recipes, as a person types it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from asr.data.corpora.parts import CORPORA
+from asr.data.manifest import read_manifest
+from tests.data.corpora.server import Site, folder_files, md5_list, pack, part_files, publish, serve
+
+from .runs import Command, environment, files_in
+
+
+@pytest.fixture
+def asr(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return Command(capsys)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr("asr.data.corpora.download.PAUSES_S", (0.0, 0.0))
+    with serve(Site()) as running:
+        yield running
+
+
+def offer(site: Site, folder: Path, archives: dict[str, bytes], resource: int = 12) -> list[str]:
+    """Publish the archives; the options that find them."""
+    corpus = publish(site, archives, resource)
+    (folder / "md5sum.txt").write_text(md5_list(corpus))
+    return ["--mirror", site.url, "--checksums", str(folder / "md5sum.txt")]
+
+
+def test_librispeech_by_the_names_of_its_parts(asr: Command, site: Site, tmp_path: Path) -> None:
+    found = {
+        part: pack(part_files(part, seed=seed))
+        for part, seed in (("dev-clean", 0), ("test-other", 9))
+    }
+    options = offer(site, tmp_path, found)
+    words = ["prepare", "librispeech", *options, "--part", "dev-clean", "--part", "test-other"]
+    done = asr(*words)
+    assert (done.code, done.out) == (0, "")
+    out = tmp_path / "data" / "librispeech"
+    assert {path.name for path in out.iterdir()} == {
+        *("LibriSpeech", "dev-clean.jsonl.gz", "test-other.jsonl.gz"),
+        *("summary.json", "summary.html"),
+    }
+    assert "needs" in done.err.splitlines()[0]
+    assert "dev-clean: 4 utterances" in done.err
+    before = files_in(out)
+    again = asr(*words)
+    assert again.err == "data/librispeech is complete\n"
+    assert files_in(out) == before
+
+
+def test_mini_librispeech_whole(asr: Command, site: Site, tmp_path: Path) -> None:
+    parts = CORPORA["mini_librispeech"].parts
+    found = {part: pack(part_files(part, seed=len(part))) for part in parts}
+    options = offer(site, tmp_path, found, resource=31)
+    assert (
+        asr("prepare", "mini_librispeech", *options, "--out", "mini", "--keep-archives").code == 0
+    )
+    assert {path.name for path in Path("mini/archives").iterdir()} == {
+        *("train-clean-5.tar.gz", "dev-clean-2.tar.gz")
+    }
+    assert len(read_manifest("mini/train-clean-5.jsonl.gz")) == 4
+
+
+def test_all_means_every_part(asr: Command, site: Site, tmp_path: Path) -> None:
+    parts = list(CORPORA["librispeech"].parts)
+    found = {part: pack(part_files(part, num_speakers=1, seed=n)) for n, part in enumerate(parts)}
+    options = offer(site, tmp_path, found)
+    assert asr("prepare", "librispeech", *options, "--part", "all").code == 0
+    assert len(list(Path("data/librispeech").glob("*.jsonl.gz"))) == len(parts) == 7
+
+
+def test_words_that_are_not_known(asr: Command, tmp_path: Path) -> None:
+    error = asr("prepare", "librispeech", "--part", "train-clean-10").error
+    assert "has no part train-clean-10; did you mean train-clean-100" in error
+    assert error.endswith("dev-clean, dev-other, test-clean, test-other, or all\n")
+    error = asr("prepare", "lhotse", "tedlum", "x").error
+    assert "no recipe for tedlum; did you mean tedlium" in error
+    assert ", commonvoice, " in error
+    assert "write NAME=VALUE" in asr("prepare", "lhotse", "tedlium", "x", "--set", "a").error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_sum_is_one_line(asr: Command, site: Site, tmp_path: Path) -> None:
+    options = offer(site, tmp_path, {"dev-clean": pack(part_files("dev-clean"))})
+    site.files["/12/dev-clean.tar.gz"] += b"more"
+    done = asr("prepare", "librispeech", *options, "--part", "dev-clean")
+    assert done.code == 2
+    last = done.err.splitlines()[-1]
+    assert last.startswith("asr prepare: error: dev-clean.tar.gz: MD5 sum is ")
+    assert "expected" in last
+
+
+def test_killed_in_the_middle_of_a_download(site: Site, asr: Command, tmp_path: Path) -> None:
+    data = pack(part_files("dev-clean", num_speakers=12))
+    options = offer(site, tmp_path, {"dev-clean": data})
+    site.cuts, site.hold = [len(data) // 2], threading.Event()
+    words = ["prepare", "librispeech", *options, "--part", "dev-clean"]
+    part = tmp_path / "data" / "librispeech" / "archives" / "dev-clean.tar.gz.part"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asr", *words],
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: part.is_file() and part.stat().st_size > 0)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    size = part.stat().st_size
+    assert 0 < size <= len(data) // 2
+    site.hold.set()
+    assert asr(*words).code == 0
+    assert site.gets == ["", f"bytes={size}-"]
+    assert len(read_manifest("data/librispeech/dev-clean.jsonl.gz")) == 24
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until_s, "it never came"
+        time.sleep(0.02)
+
+
+def test_a_recipe_of_lhotse(asr: Command, tmp_path: Path, speech_dir: Path) -> None:
+    (tmp_path / "LibriSpeech").mkdir()
+    (tmp_path / "LibriSpeech" / "dev-clean").symlink_to(speech_dir / "librispeech" / "dev")
+    done = asr(
+        "prepare", "lhotse", "librispeech", "LibriSpeech", "--set", "normalize_text=lower",
+        "--set", 'dataset_parts=["dev-clean"]', "--out", "here",
+    )  # fmt: skip
+    assert done.code == 0
+    cuts = list(read_manifest("here/dev-clean.jsonl.gz"))
+    assert len(cuts) == 20
+    assert all(cut.supervisions[0].text.islower() for cut in cuts)
+
+
+def test_real_recordings_from_archive_to_page(
+    asr: Command, site: Site, speech_dir: Path, tmp_path: Path
+) -> None:
+    split = speech_dir / "librispeech" / "test-other"
+    options = offer(site, tmp_path, {"test-other": pack(folder_files(split, "test-other"))})
+    assert asr("prepare", "librispeech", *options, "--part", "test-other").code == 0
+    shown = asr("prepare", "summary", "data/librispeech")
+    assert shown.out.startswith("test-other: 30 utterances, 0.06 h, 607 words, 3 speakers")
