@@ -3,7 +3,8 @@
 As `asr.reuse.probs` (Shim, Choi and Sung 2022, 2023), but a follower mixes each frame by its
 ``num_kept`` largest weights, renormalised to sum to one; this restriction is ours. The leader uses
 its full map, which exists for one tile of rows at a time. A follower gathers and sums the values
-that were kept, so what travels and what it multiplies grows with T and not with its square.
+that were kept, so what travels and what it multiplies grows with T and not with its square. Finding
+the entries is dear: with many kept it costs a CPU as much again as the leader's attention.
 
 Shape legend: B batch, T frames, D model width, H heads, K head width, R rows of a tile, N keys kept
 per row.
