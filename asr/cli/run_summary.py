@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from asr.cli.run_folder import RunFolder
 from asr.data.manifest import Cuts
+from asr.encoder.stack import Encoder
 from asr.model.asr_model import AsrModel
 from asr.model.initialise import Initialised
 from asr.model.package import ModelPackage
@@ -39,18 +40,25 @@ def describe_run(
         f"run folder {folder.path}",
         f"data: {hours}",
         f"model: {num_params:,} parameters, {tokenizer.vocab_size} tokens",
-        "layer  role    leader  heads reused  parameters saved",
-        *(
-            f"{row.layer:5}  {row.role:6}  {'-' if row.leader is None else row.leader:>6}  "
-            f"{row.heads_reused:12}  {row.parameters_saved:16,}"
-            for row in model.encoder.schedule_rows()
-        ),
+        *schedule_lines(model.encoder),
     ]
     if num_unalignable:
         lines.append(
             f"left out: {num_unalignable:,} training utterances have fewer frames than tokens"
         )
     return "\n".join(lines)
+
+
+def schedule_lines(encoder: Encoder) -> list[str]:
+    """The resolved schedule, a line a layer under a heading."""
+    return [
+        "layer  role    leader  heads reused  parameters saved",
+        *(
+            f"{row.layer:5}  {row.role:6}  {'-' if row.leader is None else row.leader:>6}  "
+            f"{row.heads_reused:12}  {row.parameters_saved:16,}"
+            for row in encoder.schedule_rows()
+        ),
+    ]
 
 
 def say(line: str) -> None:
