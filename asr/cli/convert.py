@@ -20,11 +20,9 @@ from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.convert import Conversion, LayerChange, convert, module_names
 from asr.model.package import ORIGIN, WEIGHTS, ModelPackage, load_package, save_package
-from asr.report.calibration import Calibration, Tested
+from asr.report.calibration import MAX_UTTERANCE_S, Calibration, Tested
 from asr.reuse.alignment import aligned_orders
 from asr.types import InputError
-
-MAX_UTTERANCE_S = 40.0  # the maps of longer ones, layers x heads x frames^2, would take gigabytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

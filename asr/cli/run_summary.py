@@ -11,15 +11,22 @@ from asr.encoder.stack import Encoder
 from asr.model.asr_model import AsrModel
 from asr.model.initialise import Initialised
 from asr.model.package import ModelPackage
+from asr.report.bench import scheduled_layers
+from asr.report.schedule import schedule_text
 from asr.text.tokenizer import Tokenizer
 
 
-def describe_start(parent: ModelPackage, started: Initialised) -> str:
-    """What the initial weights gave, and what of the model starts anew."""
+def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) -> str:
+    """What the initial weights gave, what of the model starts anew, and if its schedule is new."""
+    theirs, ours = (
+        f"{one.reuse.name} ({schedule_text(scheduled_layers(one))})"
+        for one in (parent.model.encoder, model.encoder)
+    )
+    other = "" if theirs == ours else f"; its reuse is {theirs}, that of this run {ours}"
     fresh = f"; new: {', '.join(started.fresh)}" if started.fresh else ""
     return (
         f"init: {len(started.copied)} tensors from {parent.folder}, "
-        f"{len(started.unused)} not used{fresh}"
+        f"{len(started.unused)} not used{fresh}{other}"
     )
 
 

@@ -65,7 +65,7 @@ def train_run(
     seed_all(config["seed"])
     model = build_model(config, vocab_size=text.tokenizer.vocab_size)
     if parent is not None:
-        say(describe_start(parent, initialise(model, parent.model.state_dict())))
+        say(describe_start(parent, model, initialise(model, parent.model.state_dict())))
     num_unalignable = count_unalignable(
         cuts[splits.train],
         tokenizer=text.tokenizer,
@@ -119,7 +119,7 @@ def make_distiller(config: Mapping[str, Any], model: AsrModel, text: TextSetup) 
     if settings is None:
         return None
     distillation: Distillation = build(settings, "train.distillation")
-    distiller = distillation.load(model, text.tokenizer)
+    distiller = distillation.load(model, text.tokenizer, config["features"])
     if distiller is not None:
         say(f"teacher: {distillation.teacher}, weight {distillation.weight:g}")
     return distiller

@@ -120,5 +120,5 @@ def reordered(
 
 
 def module_names(tensors: Iterable[str]) -> list[str]:
-    """The modules that tensors belong to, each once: ``mix.value.weight`` to ``mix.value``."""
-    return list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
+    """What tensors belong to, at most two levels deep: ``mix.value.weight`` to ``mix.value``."""
+    return list(dict.fromkeys(".".join(name.split(".")[:-1][:2]) for name in tensors))

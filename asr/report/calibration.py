@@ -27,7 +27,8 @@ from asr.model.package import ModelPackage
 from asr.text.tokenizer import Tokenizer
 from asr.types import InputError, UtteranceResult
 
-BATCH_S = 40.0  # padded seconds of audio in a batch; bounds the maps held at once
+MAX_UTTERANCE_S = 40.0  # the maps of longer ones, layers x heads x frames^2, would take gigabytes
+BATCH_S = 40.0  # padded seconds of audio in a batch
 
 
 @dataclass(frozen=True, slots=True)

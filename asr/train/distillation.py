@@ -12,6 +12,7 @@ Shape legend: B batch, T frames, F mel bins, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,10 @@ class Distillation:
         if not self.temperature > 0:
             raise InputError(f"train.distillation.temperature={self.temperature}: allowed: above 0")
 
-    def load(self, student: AsrModel, tokenizer: Tokenizer) -> Distiller | None:
-        """The teacher, ready; None where there is none.
+    def load(
+        self, student: AsrModel, tokenizer: Tokenizer, features: Mapping[str, Any]
+    ) -> Distiller | None:
+        """The teacher, ready; None where there is none. ``features`` is the student's config.
 
         Raises:
             InputError: no model in the folder, or one of another tokenizer, frame rate or features.
@@ -59,42 +62,37 @@ class Distillation:
         if self.teacher is None:
             return None
         package = load_package(Path(self.teacher))
-        check_teacher(package, student, tokenizer)
+        check_teacher(package, student, tokenizer, features)
         return Distiller(package.model, weight=self.weight, temperature=self.temperature)
 
 
-def check_teacher(teacher: ModelPackage, student: AsrModel, tokenizer: Tokenizer) -> None:
+def check_teacher(
+    teacher: ModelPackage, student: AsrModel, tokenizer: Tokenizer, features: Mapping[str, Any]
+) -> None:
     """Raise InputError unless frames and tokens of both models are the same things."""
     where = f"train.distillation.teacher={teacher.folder}"
     if teacher.tokenizer.to_bytes() != tokenizer.to_bytes():
-        raise InputError(f"{where}: has another tokenizer than this run; start from it with init=")
-    if teacher.model.frame_shift_s != student.frame_shift_s:
+        raise InputError(f"{where}: has another tokenizer than this run, which takes that of init=")
+    theirs_s, ours_s = teacher.model.frame_shift_s, student.frame_shift_s
+    if theirs_s != ours_s:
         raise InputError(
-            f"{where}: one frame is {1000 * teacher.model.frame_shift_s:g} ms, "
-            f"this run has {1000 * student.frame_shift_s:g} ms; they must be the same"
+            f"{where}: a frame of it is {1000 * theirs_s:g} ms, one of this run "
+            f"{1000 * ours_s:g} ms; they must be the same"
         )
     for name in ("fbank", "normalize"):
-        theirs, ours = (settings(getattr(one.frontend, name)) for one in (teacher.model, student))
-        if theirs != ours:
+        theirs, ours = (heard(one.get(name)) for one in (teacher.config["features"], features))
+        differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+        if differing:
+            key = differing[0]
             raise InputError(
-                f"{where}: was trained with other features.{name} ({theirs}) than this run has "
-                f"({ours}); both see the same features"
+                f"{where}: was trained with features.{name}.{key}={theirs.get(key)}, this run has "
+                f"{ours.get(key)}; both must be given the same features"
             )
 
 
-def settings(part: object) -> dict[str, Any]:
-    """The plain values among the attributes of a part of the front end."""
-    return (
-        {
-            name: value
-            for name, value in vars(part).items()
-            if isinstance(value, int | float | str)
-            and not name.startswith("_")
-            and name != "training"
-        }
-        if part is not None
-        else {}
-    )
+def heard(part: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A part of the front end without what only matters to the training of one model."""
+    return {key: value for key, value in (part or {}).items() if key != "dither"}
 
 
 class Distiller:
@@ -125,7 +123,8 @@ class Distiller:
     @torch.no_grad()
     def log_probs(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
         """What the teacher says of every frame, (B, T, V)."""
-        self.teacher.to(features_BTF.device)
+        if next(self.teacher.parameters()).device != features_BTF.device:
+            self.teacher.to(features_BTF.device)
         encoded = self.teacher.encoder(features_BTF, lengths_B)
         log_probs_BTV: Tensor = self.teacher.head(encoded.frames_BTD)
         return log_probs_BTV

@@ -18,11 +18,10 @@ from asr.report.analysis.result import Analysis, Counted
 from asr.report.analysis.stream import EncodedStream
 from asr.report.analysis.tokens import frequent_tokens
 from asr.report.analysis.trial import Trial
-from asr.report.calibration import Calibration
+from asr.report.calibration import MAX_UTTERANCE_S, Calibration
 from asr.report.record import ScheduledLayer
 from asr.types import InputError
 
-MAX_UTTERANCE_S = 40.0  # the maps of longer ones, layers x heads x frames^2, would take gigabytes
 NUM_TOKENS = 32  # told apart, the most frequent first
 REPORT_EVERY = 100  # utterances
 TEST_EVERY = 5  # of the utterances, one is kept for testing the probe
