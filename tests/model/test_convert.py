@@ -154,3 +154,15 @@ def test_only_full_attention_can_be_converted(method: str) -> None:
 def test_a_schedule_of_another_depth() -> None:
     with pytest.raises(InputError, match=r"add up to 5 layers, but encoder\.num_layers=4"):
         convert(tiny_model(config_of(NONE)), config_of(grouped("probs", [2, 3])))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_on_a_gpu_is_converted_there(method: str) -> None:
+    config = config_of(grouped(method, [2, 2]))
+    expected = convert(tiny_model(config_of(NONE)), config, orders={1: [1, 0]}).model.state_dict()
+    parent = tiny_model(config_of(NONE)).to("cuda")
+    found = convert(parent, config, orders={1: [1, 0]}).model.state_dict()
+    for name, one in found.items():
+        assert one.is_cuda
+        assert torch.equal(one.cpu(), expected[name]), name

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +50,9 @@ def noise_batch(seed: int) -> Batch:
     )
 
 
-def model_of(config: Mapping[str, Any], *, is_plain: bool = False) -> AsrModel:
+def model_of(config: dict[str, Any], *, is_plain: bool = False) -> AsrModel:
     """Without the dropout and the masks of the config where ``is_plain``."""
-    config = copy.deepcopy(dict(config))
+    config = copy.deepcopy(config)
     if is_plain:
         config["encoder"]["dropout"] = config["head"]["dropout"] = 0.0
         del config["features"]["specaugment"]
@@ -123,7 +122,7 @@ def test_the_loss_is_a_plain_sum(temperature: float) -> None:
     divergence = loop_divergence(teacher_BTV, student_BTV, lengths_B.tolist(), temperature)
     ctc = student.loss(batch).loss.item()
     found = Distiller(teacher, weight=0.3, temperature=temperature).loss(student, batch)
-    assert float(found.loss) == pytest.approx(0.7 * ctc + 0.3 * temperature**2 * divergence)
+    assert found.loss.item() == pytest.approx(0.7 * ctc + 0.3 * temperature**2 * divergence)
     assert found.num_left_out == 0
 
 
@@ -192,10 +191,10 @@ def test_a_student_comes_to_say_what_its_teacher_says(tmp_path: Path) -> None:
         student.head.project.weight.mul_(-0.5)
     distiller = Distiller(teacher, weight=1.0, temperature=1.0)
     batch = noise_batch(0)
-    before = float(distiller.loss(student, batch).loss)
+    before = distiller.loss(student, batch).loss.item()
     loader = TinyLoader(4, make=lambda seed: noise_batch(seed % 4))
     run(tmp_path, student, distiller, max_steps=40, peak_lr=0.01, loader=loader)
-    assert float(distiller.loss(student, batch).loss) < 0.5 * before
+    assert distiller.loss(student, batch).loss.item() < 0.5 * before
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +259,13 @@ def test_nothing_of_the_teacher_is_in_a_package(folder: Path, tmp_path: Path) ->
     )
     names = load_package(tmp_path).model.state_dict().keys()
     assert names == tiny_model(CONFIG, vocab_size=package.tokenizer.vocab_size).state_dict().keys()
+
+
+@pytest.mark.gpu
+def test_a_teacher_goes_where_the_student_is() -> None:
+    student, teacher = model_of(CONFIG, is_plain=True), model_of(FULL, is_plain=True)
+    distiller = Distiller(teacher, weight=0.5, temperature=1.0)
+    expected = distiller.loss(student, noise_batch(0)).loss.item()
+    found = distiller.loss(student.to("cuda"), noise_batch(0).to("cuda")).loss
+    assert found.is_cuda
+    assert found.item() == pytest.approx(expected, rel=1e-3)
