@@ -6,18 +6,25 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+import yaml
 
 from asr.cli.device import add_device_argument, check_device
+from asr.cli.locate import locate_configs
 from asr.cli.numbers import count, milliseconds, seconds, share
 from asr.cli.output import check_outputs
 from asr.cli.run_name import run_name
 from asr.cli.run_summary import say
+from asr.cli.suggest import did_you_mean
 from asr.data.manifest import read_manifest
 from asr.data.sample import spread
+from asr.model.convert import full_attention
 from asr.model.package import ModelPackage, load_package
 from asr.report.analysis.analyze import analyze
+from asr.report.analysis.grouped import PROBS, is_grouped
 from asr.report.analysis.latency import EncoderLatency, measure_layer_costs
 from asr.report.analysis.page import page
 from asr.report.analysis.propose import check_budget, config_text
@@ -63,6 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="propose the schedule of least risk within MS milliseconds at --length",
     )
+    parser.add_argument(
+        "--try",
+        dest="method",
+        metavar="METHOD",
+        help="convert the model layer by layer to this reuse method (probs), measure the loss, and "
+        "propose a schedule by it too",
+    )
     add_device_argument(parser)
     parser.add_argument(
         "--out",
@@ -79,9 +93,12 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(args)
     if args.budget and not args.length:
         raise InputError("--budget needs --length, the seconds of audio that it is for")
+    reuse = read_method(args.method) if args.method else None
     package = load_package(args.model, args.device)
+    if reuse is not None:
+        full_attention(package.model.encoder)
     cuts = read_manifest(args.data)
-    latency = measured_latency(package, args) if args.length else None
+    latency = measured_latency(package, reuse or PROBS, args) if args.length else None
     analysis = analyze(
         package,
         spread(cuts, args.limit) if args.limit else cuts,
@@ -90,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
         threshold=args.threshold,
         latency=latency,
         budget_ms=args.budget,
+        reuse=reuse,
         report=say,
     )
     print_analysis(analysis, sys.stderr if args.json == "-" else sys.stdout)
@@ -104,14 +122,36 @@ def run(args: argparse.Namespace) -> int:
         say(f"analysis.json and analysis.html are in {args.out}")
         if analysis.suggested:
             write_text(
-                args.out / "reuse" / "suggested.yaml", config_text(analysis.run, analysis.suggested)
+                args.out / "reuse" / "suggested.yaml",
+                config_text(analysis.run, analysis.suggested, analysis.tried),
             )
             say(f"{args.out}/reuse beside a recipe makes reuse=suggested known to it")
     return 0
 
 
-def measured_latency(package: ModelPackage, args: argparse.Namespace) -> EncoderLatency:
-    """What layers cost on this machine.
+def read_method(name: str) -> dict[str, Any]:
+    """The config ``configs/reuse/<name>.yaml``.
+
+    Raises:
+        InputError: no such config, or one of a method without groups.
+    """
+    found = {
+        path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+        for path in sorted((locate_configs() / "reuse").glob("*.yaml"))
+    }
+    grouped = {stem: reuse for stem, reuse in found.items() if is_grouped(reuse)}
+    if name not in grouped:
+        raise InputError(
+            f"--try {name}: no reuse method of groups{did_you_mean(name, grouped)}; "
+            f"allowed: {', '.join(grouped)}"
+        )
+    return dict(grouped[name])
+
+
+def measured_latency(
+    package: ModelPackage, reuse: Mapping[str, Any], args: argparse.Namespace
+) -> EncoderLatency:
+    """What layers cost on this machine in the roles of a reuse method.
 
     Raises:
         InputError: no schedule keeps within ``--budget``.
@@ -119,7 +159,11 @@ def measured_latency(package: ModelPackage, args: argparse.Namespace) -> Encoder
     num_layers = package.model.encoder.num_layers
     say(f"timing the encoder at {args.length:g} s of audio")
     latency = measure_layer_costs(
-        package.config, num_layers=num_layers, length_s=args.length, device=args.device
+        package.config,
+        num_layers=num_layers,
+        length_s=args.length,
+        reuse=reuse,
+        device=args.device,
     )
     if args.budget:
         check_budget(latency, args.budget, num_layers=num_layers)

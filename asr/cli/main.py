@@ -27,6 +27,7 @@ VERBS = {
     "compare": "train reuse schedules side by side and print one table",
     "bench": "measure encoder latency without training",
     "analyze": "measure what the attention of a model does, and suggest groups",
+    "convert": "turn a trained model without reuse into one with a schedule",
 }
 
 _EXIT_INPUT = 2

@@ -45,6 +45,8 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
         build(lookup(config, key), key)
     for key in ("train.optim", "train.trainer", "train.averaging"):
         build(lookup(config, key), key)
+    if lookup(config, "train.distillation") is not None:
+        build(lookup(config, "train.distillation"), "train.distillation")
     build(config["data"]["batching"], "data.batching", seed=config["seed"])
     return splits
 

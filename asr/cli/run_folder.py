@@ -107,13 +107,14 @@ class RunFolder:
 
 
 def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) -> RunFolder:
-    """The folder that belongs to these settings, manifests and initial weights."""
+    """The folder that belongs to these settings, manifests, initial weights and teacher."""
     digest = hashlib.sha256(json.dumps(essential(config), sort_keys=True).encode())
     for split in splits.names:
         digest.update(splits.manifest(split).read_bytes())
-    if config.get("init"):
-        check_files(Path(config["init"]))
-        digest.update((Path(config["init"]) / WEIGHTS).read_bytes())
+    for model in (config.get("init"), lookup(config, "train.distillation.teacher")):
+        if model:
+            check_files(Path(model))
+            digest.update((Path(model) / WEIGHTS).read_bytes())
     reuse = config["reuse"]["_target_"].split(".")[-2]
     return RunFolder(Path("runs") / recipe.stem / f"{reuse}-{digest.hexdigest()[:8]}")
 

@@ -7,18 +7,26 @@ from collections.abc import Mapping
 
 from asr.cli.run_folder import RunFolder
 from asr.data.manifest import Cuts
+from asr.encoder.stack import Encoder
 from asr.model.asr_model import AsrModel
 from asr.model.initialise import Initialised
 from asr.model.package import ModelPackage
+from asr.report.bench import scheduled_layers
+from asr.report.schedule import schedule_text
 from asr.text.tokenizer import Tokenizer
 
 
-def describe_start(parent: ModelPackage, started: Initialised) -> str:
-    """What the initial weights gave, and what of the model starts anew."""
+def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) -> str:
+    """What the initial weights gave, what of the model starts anew, and if its schedule is new."""
+    theirs, ours = (
+        f"{one.reuse.name} ({schedule_text(scheduled_layers(one))})"
+        for one in (parent.model.encoder, model.encoder)
+    )
+    other = "" if theirs == ours else f"; its reuse is {theirs}, that of this run {ours}"
     fresh = f"; new: {', '.join(started.fresh)}" if started.fresh else ""
     return (
         f"init: {len(started.copied)} tensors from {parent.folder}, "
-        f"{len(started.unused)} not used{fresh}"
+        f"{len(started.unused)} not used{fresh}{other}"
     )
 
 
@@ -39,18 +47,25 @@ def describe_run(
         f"run folder {folder.path}",
         f"data: {hours}",
         f"model: {num_params:,} parameters, {tokenizer.vocab_size} tokens",
-        "layer  role    leader  heads reused  parameters saved",
-        *(
-            f"{row.layer:5}  {row.role:6}  {'-' if row.leader is None else row.leader:>6}  "
-            f"{row.heads_reused:12}  {row.parameters_saved:16,}"
-            for row in model.encoder.schedule_rows()
-        ),
+        *schedule_lines(model.encoder),
     ]
     if num_unalignable:
         lines.append(
             f"left out: {num_unalignable:,} training utterances have fewer frames than tokens"
         )
     return "\n".join(lines)
+
+
+def schedule_lines(encoder: Encoder) -> list[str]:
+    """The resolved schedule, a line a layer under a heading."""
+    return [
+        "layer  role    leader  heads reused  parameters saved",
+        *(
+            f"{row.layer:5}  {row.role:6}  {'-' if row.leader is None else row.leader:>6}  "
+            f"{row.heads_reused:12}  {row.parameters_saved:16,}"
+            for row in encoder.schedule_rows()
+        ),
+    ]
 
 
 def say(line: str) -> None:

@@ -10,7 +10,13 @@ from typing import Any
 import torch
 
 from asr.cli.run_check import read_splits
-from asr.cli.run_data import data_counts, make_loader, num_encoder_frames, prepare_text
+from asr.cli.run_data import (
+    TextSetup,
+    data_counts,
+    make_loader,
+    num_encoder_frames,
+    prepare_text,
+)
 from asr.cli.run_folder import RunFolder
 from asr.cli.run_summary import describe_run, describe_start, say
 from asr.data.alignable import count_unalignable
@@ -30,6 +36,7 @@ from asr.report.hardware import describe_hardware
 from asr.report.hypotheses import write_hypotheses
 from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord, SplitCounts, TrainingCost
+from asr.train.distillation import Distillation, Distiller
 from asr.train.fit import FitResult, fit
 from asr.train.random_state import seed_all
 
@@ -58,13 +65,14 @@ def train_run(
     seed_all(config["seed"])
     model = build_model(config, vocab_size=text.tokenizer.vocab_size)
     if parent is not None:
-        say(describe_start(parent, initialise(model, parent.model.state_dict())))
+        say(describe_start(parent, model, initialise(model, parent.model.state_dict())))
     num_unalignable = count_unalignable(
         cuts[splits.train],
         tokenizer=text.tokenizer,
         normalizer=text.normalizer,
         num_frames=partial(num_encoder_frames, model),
     )
+    distiller = make_distiller(config, model, text)
     decoder: GreedyDecoder = build(config["decode"], "decode")
     train_loader = make_loader(config, cuts[splits.train], text, model, training=True)
     say(describe_run(model, text.tokenizer, cuts, folder, num_unalignable))
@@ -85,6 +93,7 @@ def train_run(
         resume=resume,
         seed=config["seed"],
         decoder=decoder,
+        distiller=distiller,
     )
     save_package(
         folder.model, model=model, tokenizer=text.tokenizer, config=config, card=PROVISIONAL_CARD
@@ -102,6 +111,18 @@ def train_run(
     )
     save_record(folder, record)
     return record
+
+
+def make_distiller(config: Mapping[str, Any], model: AsrModel, text: TextSetup) -> Distiller | None:
+    """The teacher of a run whose recipe picks ``train/distillation`` and names one."""
+    settings = config["train"].get("distillation")
+    if settings is None:
+        return None
+    distillation: Distillation = build(settings, "train.distillation")
+    distiller = distillation.load(model, text.tokenizer, config["features"])
+    if distiller is not None:
+        say(f"teacher: {distillation.teacher}, weight {distillation.weight:g}")
+    return distiller
 
 
 def evaluate_splits(

@@ -113,6 +113,21 @@ class CtcHead(nn.Module):
         return losses_B[fits_B].mean()
 
 
+def utterance_losses(
+    log_probs_BTV: Tensor, lengths_B: Tensor, token_ids_BU: Tensor, token_lengths_B: Tensor
+) -> Tensor:
+    """(B,) negative log likelihood of each utterance, infinite where it has no alignment."""
+    losses_B: Tensor = functional.ctc_loss(
+        log_probs_BTV.transpose(0, 1),
+        token_ids_BU,
+        lengths_B,
+        token_lengths_B,
+        blank=BLANK_ID,
+        reduction="none",
+    )
+    return losses_B
+
+
 def frames_needed(token_ids_BU: Tensor, token_lengths_B: Tensor) -> Tensor:
     """(B,) least number of frames CTC needs: tokens plus pairs of equal neighbours."""
     position_U = torch.arange(token_ids_BU.shape[1], device=token_ids_BU.device)[1:]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from asr.encoder.stack import Encoder
 from asr.features.frontend import Frontend
 from asr.head.ctc import CtcHead, CtcLoss
-from asr.types import Batch, InputError
+from asr.types import Batch, EncoderOutput, InputError
 
 
 class AsrModel(nn.Module):
@@ -40,8 +40,16 @@ class AsrModel(nn.Module):
     def loss(self, batch: Batch) -> CtcLoss:
         """Training loss of a batch, with the number of utterances too short to be aligned."""
         features_BTF, lengths_B = self.frontend(batch.waveforms_BN, batch.waveform_lengths_B)
-        encoded = self.encoder(features_BTF, lengths_B, self.head.intermediate_layers)
-        return self.head.loss(encoded, batch.token_ids_BU, batch.token_lengths_B)
+        return self.head.loss(
+            self.encode(features_BTF, lengths_B), batch.token_ids_BU, batch.token_lengths_B
+        )
+
+    def encode(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
+        """What the loss is taken of: the encoder's frames, and those of intermediate layers."""
+        encoded: EncoderOutput = self.encoder(
+            features_BTF, lengths_B, self.head.intermediate_layers
+        )
+        return encoded
 
     @property
     def frame_shift_s(self) -> float:

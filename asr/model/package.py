@@ -34,6 +34,8 @@ WEIGHTS, CONFIG, TOKENIZER, CARD = (
 )
 FILES = (WEIGHTS, CONFIG, TOKENIZER)
 GROUPS = ("features", "text", "reuse", "encoder", "head", "decode")
+ORIGIN = "converted_from"
+"""Key of a config for where a converted model comes from; such a package has it, others do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,18 @@ class ModelPackage:
 def save_package(
     folder: Path, *, model: AsrModel, tokenizer: Tokenizer, config: Mapping[str, Any], card: str
 ) -> None:
-    """Write the package; ``config`` may be a whole run config, its model groups are kept."""
+    """Write the package; ``config`` may be a whole run config, its model groups are kept.
+
+    So is ``ORIGIN``, where it is set.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     save_file(weights, folder / WEIGHTS)
     kept = {group: config[group] for group in GROUPS}
+    if ORIGIN in config:
+        kept[ORIGIN] = config[ORIGIN]
     (folder / CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     tokenizer.save(folder / TOKENIZER)
     (folder / CARD).write_text(card, encoding="utf-8")

@@ -14,9 +14,11 @@ N keys kept per row.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from asr.nn.attention import AttentionScores, ValueMix
@@ -32,6 +34,9 @@ from asr.reuse.schedule import (
     schedule_from_pattern,
 )
 from asr.types import InputError
+
+if TYPE_CHECKING:
+    from asr.reuse.none import AloneAttention
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,30 @@ class LayerAttention(nn.Module, ABC):
 
         None where it is the leader's and the carry does not hold it, or where there is no map.
         """
+
+    def inherit(self, own: AloneAttention, followers: Sequence[AloneAttention]) -> set[str]:
+        """Take over what this role has of the full attention that the layer was trained with.
+
+        ``followers`` is the full attention of the layers this one leads, in order. Copied is every
+        tensor of ``own`` with a name and shape that this module has too; a role that can make more
+        of them says so. Returns the names of the tensors that were filled.
+        """
+        given = own.state_dict()
+        fitting = {
+            name: given[name]
+            for name, tensor in self.state_dict().items()
+            if name in given and given[name].shape == tensor.shape
+        }
+        return fill(self, fitting)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
+    """Copy ``tensors`` into those of ``module`` by their names, which are returned."""
+    state = module.state_dict()
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            state[name].copy_(tensor)
+    return set(tensors)
 
 
 def check_frame_rate(num_carried: int, x_BTD: Tensor) -> None:

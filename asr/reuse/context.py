@@ -12,6 +12,7 @@ R rows of a tile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ from asr.reuse.base import (
     Grouping,
     LayerAttention,
     check_frame_rate,
+    fill,
 )
 from asr.reuse.none import AloneAttention
 from asr.reuse.schedule import LayerRole, Role
@@ -58,6 +60,17 @@ class LeadContext(LayerAttention):
         """This layer's map."""
         probs_BHTT: Tensor = self.scores(x_BTD, frames)
         return probs_BHTT
+
+    def inherit(self, own: AloneAttention, followers: Sequence[AloneAttention]) -> set[str]:
+        """Everything of ``own``, and the values of the followers side by side."""
+        values = [follower.mix.value.state_dict() for follower in followers]
+        return super().inherit(own, followers) | fill(
+            self,
+            {
+                f"followers_value.{name}": torch.cat([value[name] for value in values])
+                for name in self.followers_value.state_dict()
+            },
+        )
 
     def _split(self, wide_BTGD: Tensor) -> Tensor:
         """(B, T, G * D) to (B, H, T, G * K): the values of a head for all layers side by side."""

@@ -10,6 +10,7 @@ Shape legend: B batch, T frames, D model width, H heads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,7 +25,9 @@ from asr.reuse.base import (
     Grouping,
     LayerAttention,
     check_frame_rate,
+    fill,
 )
+from asr.reuse.head_order import first_heads
 from asr.reuse.none import AloneAttention
 from asr.reuse.probs import FollowProbs, LeadProbs
 from asr.reuse.schedule import LayerRole, Role, Schedule, schedule_from_leaders
@@ -91,6 +94,15 @@ class FollowHeads(LayerAttention):
         assert carry is not None
         check_frame_rate(carry.heads_BTT[0].shape[-1], x_BTD)
         return (*self.scores(x_BTD, frames).unbind(1), *carry.heads_BTT)
+
+    def inherit(self, own: AloneAttention, followers: Sequence[AloneAttention]) -> set[str]:
+        """The first heads of ``own`` stay fresh; values and output projection of all."""
+        fresh = first_heads(
+            own.scores.state_dict(), self.scores.num_heads, num_heads=own.scores.num_heads
+        )
+        return super().inherit(own, followers) | fill(
+            self, {f"scores.{name}": tensor for name, tensor in fresh.items()}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

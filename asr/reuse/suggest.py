@@ -1,7 +1,10 @@
-"""From the similarity of layers to groups that may share one attention map.
+"""From what it risks that one layer follows another to groups that may share their attention.
 
-Similarity alone is a weak ground to choose by: it says what a follower is handed, not what the
-network does with it. What these functions propose is to be trained, or tried, and measured.
+``risk_LL[l, m]`` is the risk of having layer m follow layer l, in any unit. From the similarity of
+their maps it is 1 minus the similarity, a weak ground to choose by: that says what a follower is
+handed, not what the network does with it. From trials it is the loss that each pair adds. Either
+way risks are taken to add up over followers, which is an assumption: what these functions propose
+is to be measured.
 
 Shape legend: L layers.
 """
@@ -37,7 +40,7 @@ NUM_MAPS = LayerCosts()
 class Suggestion(NamedTuple):
     """Sizes of consecutive groups, as ``reuse.groups`` takes them, what they risk and cost.
 
-    ``risk`` adds up, over the followers, how unlike their leader's map theirs is.
+    ``risk`` adds up over the followers.
     """
 
     groups: tuple[int, ...]
@@ -51,7 +54,7 @@ def greedy_groups(
     """From the first layer on, the longest block of layers whose mean similarity is above it.
 
     The policy of Xiao et al. 2019 (Sharing attention weights for fast Transformer): a block counts
-    by the mean over all pairs of different layers in it.
+    by the mean over all pairs of different layers in it. Its risk is that of dissimilarity.
 
     Raises:
         InputError: ``threshold`` is not between 0 and 1.
@@ -69,22 +72,22 @@ def greedy_groups(
         ]
         groups.append(max(sizes, default=1))
         start += groups[-1]
-    return priced(similarity_LL, groups, costs)
+    return priced(1 - similarity_LL, groups, costs)
 
 
-def frontier(similarity_LL: Tensor, costs: LayerCosts = NUM_MAPS) -> list[Suggestion]:
+def frontier(risk_LL: Tensor, costs: LayerCosts = NUM_MAPS) -> list[Suggestion]:
     """Every schedule of consecutive groups that none beats in both risk and cost.
 
     The cheapest first, each with less risk than all before it; found exactly, by dynamic
     programming over the layers from the last one back.
     """
-    num_layers = len(similarity_LL)
+    num_layers = len(risk_LL)
     best: list[list[Suggestion]] = [[] for _ in range(num_layers)] + [[Suggestion((), 0.0, 0.0)]]
     for start in reversed(range(num_layers)):
         best[start] = _undominated(
             Suggestion(
                 (size, *later.groups),
-                block_risk(similarity_LL, start, size) + later.risk,
+                block_risk(risk_LL, start, size) + later.risk,
                 costs.of_group(size) + later.cost,
             )
             for size in range(1, num_layers - start + 1)
@@ -93,20 +96,16 @@ def frontier(similarity_LL: Tensor, costs: LayerCosts = NUM_MAPS) -> list[Sugges
     return best[0]
 
 
-def priced(
-    similarity_LL: Tensor, groups: Sequence[int], costs: LayerCosts = NUM_MAPS
-) -> Suggestion:
+def priced(risk_LL: Tensor, groups: Sequence[int], costs: LayerCosts = NUM_MAPS) -> Suggestion:
     """A schedule with its risk and cost."""
     starts = [sum(groups[:index]) for index in range(len(groups))]
-    risks = [
-        block_risk(similarity_LL, start, size) for start, size in zip(starts, groups, strict=True)
-    ]
+    risks = [block_risk(risk_LL, start, size) for start, size in zip(starts, groups, strict=True)]
     return Suggestion(tuple(groups), sum(risks), sum(map(costs.of_group, groups)))
 
 
-def block_risk(similarity_LL: Tensor, start: int, size: int) -> float:
+def block_risk(risk_LL: Tensor, start: int, size: int) -> float:
     """Risk of one group of ``size`` layers led by layer ``start``."""
-    return float((1 - similarity_LL[start, start + 1 : start + size]).sum())
+    return float(risk_LL[start, start + 1 : start + size].sum())
 
 
 def _undominated(suggestions: Iterable[Suggestion]) -> list[Suggestion]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from asr.train.averaging import AveragingSpec
 from asr.train.checkpoint import Checkpoints, read_checkpoint
 from asr.train.control import RunControl
+from asr.train.distillation import Distiller
 from asr.train.interrupt import Interrupt
 from asr.train.logs import LogMetrics, make_loggers
 from asr.train.module import AsrModule, FrameDecoder, TextDecoder
@@ -70,13 +71,15 @@ def fit(
     resume: bool,
     seed: int,
     decoder: FrameDecoder,
+    distiller: Distiller | None = None,
 ) -> FitResult:
     """Train ``model`` in place and leave its final weights in it, on the CPU and in eval mode.
 
     The final weights are the averaged ones where averaging is on, for then they are what every
     validation measured; without averaging those of the best dev WER, and the last ones where
     nothing was validated. ``run_dir`` receives ``checkpoints/last.ckpt``, ``checkpoints/best.ckpt``
-    and ``logs/`` (TensorBoard events and ``metrics.csv``).
+    and ``logs/`` (TensorBoard events and ``metrics.csv``). With a ``distiller`` the model learns
+    from its teacher too, of which nothing is stored; validation is as without.
 
     With ``resume`` the run goes on from ``last.ckpt`` if there is one, at the batch behind it; on a
     CPU its losses equal those of a run that was never interrupted. A finished run is not trained
@@ -139,6 +142,7 @@ def fit(
         state=state,
         total_steps=total_steps,
         gradient_clip=trainer.gradient_clip,
+        distiller=distiller,
     )
     stream = TrainStream(
         train_loader,

@@ -12,10 +12,11 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional
 
-from asr.head.ctc import BLANK_ID
+from asr.head.ctc import CtcLoss, utterance_losses
 from asr.metrics.wer import WordErrors, corpus_wer
+from asr.model.asr_model import AsrModel
+from asr.train.distillation import Distiller
 from asr.train.finite import FiniteGuard
 from asr.train.meter import Meter
 from asr.train.optim import AdamWSpec
@@ -43,7 +44,8 @@ class AsrModule(LightningModule):
 
     The model gives ``loss(batch)`` with ``.loss`` and ``.num_left_out``, and
     ``forward(waveforms_BN, lengths_B)`` with log probabilities (B, T, V) and lengths. Nothing is
-    logged from here: ``meters`` are fed every batch and whoever put one there reads it.
+    logged from here: ``meters`` are fed every batch and whoever put one there reads it. With a
+    ``distiller`` the training loss is its own; the model must then be an `AsrModel`.
 
     ``grad_norm`` (scalar on the device, before clipping) and ``lr`` are those of the last step;
     ``dev_metrics`` holds ``dev_wer`` (percent) and ``dev_loss`` of the last validation.
@@ -59,6 +61,7 @@ class AsrModule(LightningModule):
         state: RunState,
         total_steps: int | None,
         gradient_clip: float | None,
+        distiller: Distiller | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -72,6 +75,7 @@ class AsrModule(LightningModule):
         self._state = state
         self._total_steps = total_steps
         self._gradient_clip = gradient_clip
+        self._distiller = distiller
         self._guard: FiniteGuard | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -107,7 +111,7 @@ class AsrModule(LightningModule):
     def training_step(self, item: StreamItem, batch_idx: int) -> Tensor:
         """Loss of one batch; exactly zero where no utterance of it is kept."""
         batch = item.batch
-        result = self.model.loss(batch)  # type: ignore[operator]
+        result = self._loss(batch)
         loss: Tensor = result.loss
         self._state.num_left_out += result.num_left_out
         is_empty = result.num_left_out >= len(batch)
@@ -119,6 +123,13 @@ class AsrModule(LightningModule):
         for meter in self.meters:
             meter.add(wait_s=item.wait_s, audio_s=item.audio_s, loss=kept)
         return loss
+
+    def _loss(self, batch: Batch) -> CtcLoss:
+        if self._distiller is not None:
+            assert isinstance(self.model, AsrModel)
+            return self._distiller.loss(self.model, batch)
+        result: CtcLoss = self.model.loss(batch)  # type: ignore[operator]
+        return result
 
     def _zero_loss(self) -> Tensor:
         sums = [p.sum() for p in self.model.parameters() if p.requires_grad]
@@ -169,13 +180,8 @@ class AsrModule(LightningModule):
                 )
             ]
         )
-        losses_B = functional.ctc_loss(
-            log_probs_BTV.transpose(0, 1),
-            batch.token_ids_BU,
-            lengths_B,
-            batch.token_lengths_B,
-            blank=BLANK_ID,
-            reduction="none",
+        losses_B = utterance_losses(
+            log_probs_BTV, lengths_B, batch.token_ids_BU, batch.token_lengths_B
         )
         kept_B = losses_B[torch.isfinite(losses_B)]
         self._dev_loss_sum += float(kept_B.sum())

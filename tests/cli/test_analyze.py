@@ -10,6 +10,7 @@ from asr.cli.compose import compose_recipe
 from asr.data.manifest import Utterance, write_manifest
 from asr.model.build import build_encoder
 from tests.decode.package import save_tiny_package
+from tests.model.configs import changed
 from tests.report.analysis.cases import TEXTS, write_data
 
 from .runs import SAMPLE_RATE_HZ, Command, asr_process
@@ -18,6 +19,12 @@ from .runs import SAMPLE_RATE_HZ, Command, asr_process
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_package(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module")
+def full_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = changed("reuse", {"_target_": "asr.reuse.none.NoReuse"})
+    return save_tiny_package(tmp_path_factory.mktemp("full") / "model", config)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +96,40 @@ def test_a_budget_that_no_schedule_keeps_is_said_at_once(
     assert done.code == 2
     assert done.out == ""
     assert "no schedule keeps within 0.001 ms at 1 s of audio; the fastest is groups=" in done.err
+
+
+def test_a_schedule_is_tried_before_it_is_proposed(
+    asr: Command, full_model: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ("--limit", "4", "--try", "heads", "--threshold", "0", "--length", "0.5")
+    done = asr("analyze", "--model", full_model, "--data", data, *words, "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert "trying 6 pairs of leader and follower: about " in done.err
+    assert "tried 6 pairs on 4 of 4 utterances" in done.err
+    row = row_of((tmp_path / "analysis.json").read_text())
+    tried, suggested = row["tried"], row["suggested"]
+    assert (tried["method"], tried["num_utterances"]) == ("heads", 4)
+    assert [[loss is not None for loss in line] for line in tried["loss"]] == [
+        [column > leader for column in range(4)] for leader in range(4)
+    ]
+    for one in (*tried["best"], tried["proposed"], *suggested["best"], suggested["proposed"]):
+        assert one["latency_ms"] > 0
+        assert one["added_loss"] is not None
+    assert f"to {tried['full_loss']:.3f}, on 4 utterances, by reuse heads" in done.out
+    assert "Loss added by each pair" in (tmp_path / "analysis.html").read_text()
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("defaults:\n  - encoder: conformer_s\n  - reuse: suggested\n  - _self_\n")
+    assert compose_recipe(recipe)["reuse"] == tried["reuse"]
+    assert tried["reuse"]["groups"] == tried["proposed"]["groups"]
+    assert tried["reuse"]["_target_"] == "asr.reuse.heads.ReuseHeads"
+
+
+def test_what_cannot_be_tried(asr: Command, model: Path, data: Path) -> None:
+    words = ("--model", model, "--data", data)
+    assert "only a model trained with reuse=none" in asr("analyze", *words, "--try", "kv").error
+    unknown = asr("analyze", *words, "--try", "porbs").error
+    assert "--try porbs: no reuse method of groups; did you mean probs" in unknown
+    assert "allowed: context, " in asr("analyze", *words, "--try", "none").error
 
 
 def test_the_process_prints_json_alone(model: Path, data: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from asr.cli.run_folder import EXECUTION_ONLY, RunFolder, default_run_folder, essential, lookup
 from asr.data.splits import Splits
+from asr.model.package import FILES
 from asr.report.record import RunRecord
 from asr.types import InputError
 from tests.report.records import TRAINING, none_record
@@ -47,6 +48,23 @@ def splits(tmp_path: Path) -> Splits:
 
 def folder_of(config: dict[str, Any], splits: Splits) -> Path:
     return default_run_folder(config, Path("recipes/tones.yaml"), splits).path
+
+
+def test_a_teacher_counts_by_its_weights(splits: Splits, tmp_path: Path) -> None:
+    for name, weights in (("one", b"1"), ("two", b"2"), ("same", b"1")):
+        (tmp_path / name).mkdir()
+        for file in FILES:
+            (tmp_path / name / file).write_bytes(weights)
+
+    def taught_by(teacher: str | None) -> Path:
+        return folder_of(changed("train.distillation", {"teacher": teacher}), splits)
+
+    teachers = {name: taught_by(str(tmp_path / name)) for name in ("one", "two", "same")}
+    assert len({*teachers.values(), taught_by(None), folder_of(CONFIG, splits)}) == 5
+    (tmp_path / "one" / FILES[0]).write_bytes(b"3")
+    assert taught_by(str(tmp_path / "one")) != teachers["one"]
+    with pytest.raises(InputError, match="nowhere: no such model folder"):
+        taught_by("nowhere")
 
 
 def test_the_folder_is_named_by_recipe_reuse_and_settings(splits: Splits) -> None:

@@ -16,8 +16,8 @@ from asr.model.build import build_encoder, build_model, target_class
 
 from .tree import PARTS, config_files, recipe_files, relative
 
-DUE_RECIPES = {"quickstart.yaml", "digits.yaml", "librispeech_tiny.yaml"}
-NUM_DUE_CONFIGS = 27
+DUE_RECIPES = {"quickstart.yaml", "digits.yaml", "librispeech_tiny.yaml", "finetune.yaml"}
+NUM_DUE_CONFIGS = 28
 REUSE_METHODS = {"none", "probs", "band", "top_k", "heads", "scores", "kv", "context", "within"}
 LARGER = {"within"}  # than the baseline: several value modules per map
 

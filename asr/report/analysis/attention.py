@@ -52,9 +52,13 @@ class AttentionMeasures:
         """Jensen-Shannon similarity (L, L), by heads of one index."""
         return self._jensen_shannon_LLH.mean.mean(-1)
 
+    def similarity_of_heads(self) -> Tensor:
+        """Total variation similarity (L, H, L, H) of all heads."""
+        return self._total_variation_LHLH.mean
+
     def similarity(self) -> Similarity:
         """How alike layers are."""
-        heads_LHLH = self._total_variation_LHLH.mean
+        heads_LHLH = self.similarity_of_heads()
         return Similarity(
             total_variation=rounded(same_head(heads_LHLH).mean(-1)),
             best_match=rounded(best_match(heads_LHLH)),

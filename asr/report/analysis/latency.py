@@ -7,7 +7,7 @@ that leads, over one that follows. Memory traffic that a schedule saves beyond t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from asr.metrics.latency import measure
 from asr.model.build import build_encoder, build_frontend
+from asr.report.analysis.grouped import PROBS, with_groups
 from asr.report.bench import forward_pass, with_reuse
 from asr.reuse.suggest import LayerCosts
 
@@ -36,13 +37,17 @@ def measure_layer_costs(
     *,
     num_layers: int,
     length_s: float,
+    reuse: Mapping[str, Any] = PROBS,
     device: torch.device | str = "cpu",
 ) -> EncoderLatency:
-    """Time the encoder of a config (groups ``features``, ``encoder``) for one utterance."""
+    """Time the encoder of a config (groups ``features``, ``encoder``) for one utterance.
+
+    ``reuse`` is a config of the method whose roles are timed, whatever its grouping.
+    """
     frontend = build_frontend(config)
     calls: dict[str, Callable[[], object]] = {}
     for groups in probed_schedules(num_layers):
-        variant = with_reuse(config, reuse_config(groups))
+        variant = with_reuse(config, with_groups(reuse, groups))
         encoder = build_encoder(variant, frontend.num_mel_bins).to(device).eval()
         calls[str(groups)] = forward_pass(encoder, length_s, 1, frontend.frame_shift_ms, device)
     timings = measure(calls, repeats=REPEATS, warmup=WARMUP, device=device)
@@ -65,8 +70,3 @@ def probed_schedules(num_layers: int) -> list[list[int]]:
     """Groups that tell the roles apart."""
     pairs = [2] * (num_layers // 2) + [1] * (num_layers % 2)
     return [[1] * num_layers, [num_layers], pairs]
-
-
-def reuse_config(groups: Sequence[int]) -> dict[str, Any]:
-    """A config of the group ``reuse``."""
-    return {"_target_": "asr.reuse.probs.ReuseProbs", "groups": list(groups)}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from asr.report.analysis.heat_map import heat_map
 from asr.report.analysis.line_chart import Line, line_chart, line_sign
-from asr.report.analysis.result import Analysis, Relationship
+from asr.report.analysis.result import Analysis, Relationship, Tried
 from asr.report.analysis.text import headline, layer_table, mean, suggestion_lines
 from asr.report.html.document import asset, document
 from asr.report.html.figure import grid, legend, section, sign
@@ -75,11 +75,41 @@ def _sections(analysis: Analysis) -> Iterator[Markup]:
             "most frequent token.",
             id_="probe",
         )
+    if analysis.tried is not None:
+        yield section(
+            "Trials",
+            trial_chart(analysis.tried),
+            reading=f"The loss that is added when one layer follows another by reuse "
+            f"{analysis.tried.method}, all other layers as they were, without training: mean CTC "
+            f"loss per utterance over {analysis.tried.num_utterances} utterances, in nats; the "
+            f"model as it is loses {analysis.tried.full_loss:.3f}. What training brings back is "
+            "not in it, and that losses add up over followers is an assumption.",
+            id_="trials",
+        )
     if analysis.suggested is not None:
         lines = suggestion_lines(analysis)
         yield section(
             "Groups to try", element("pre", element("code", "\n".join(lines))), id_="groups"
         )
+
+
+def trial_chart(tried: Tried) -> Markup:
+    """What each pair of leader and follower adds to the loss."""
+    added = [
+        [math.nan if loss is None else loss - tried.full_loss for loss in row] for row in tried.loss
+    ]
+    names = [str(layer) for layer in range(len(added))]
+    known = [value for row in added for value in row if not math.isnan(value)]
+    return heat_map(
+        "Loss added by each pair",
+        added,
+        rows=names,
+        columns=names,
+        row_title="leader",
+        column_title="follower",
+        low=0.0,
+        high=max(known, default=1.0),
+    )
 
 
 def html_table(table: Table) -> Markup:

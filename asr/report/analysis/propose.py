@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from asr.report.analysis.grouped import PROBS, with_groups
 from asr.report.analysis.latency import EncoderLatency
-from asr.report.analysis.result import Groups, Suggested
-from asr.reuse.suggest import NUM_MAPS, Suggestion, frontier, greedy_groups
+from asr.report.analysis.result import Groups, Suggested, Tried
+from asr.report.analysis.trial import Trial
+from asr.reuse.suggest import NUM_MAPS, LayerCosts, Suggestion, frontier, greedy_groups, priced
 from asr.types import InputError
 
 
@@ -23,27 +29,82 @@ def propose(
     A budget must have passed `check_budget`.
     """
     assert budget_ms is None or latency is not None
-    costs = NUM_MAPS if latency is None else latency.costs
+    costs = _costs(latency)
     greedy = _groups(greedy_groups(similarity_LL, threshold=threshold, costs=costs), latency)
-    best = [_groups(one, latency) for one in frontier(similarity_LL, costs)]
-    within = [one for one in best if budget_ms is None or keeps_within(one, budget_ms)]
-    assert within, "the budget was not checked"
+    best = [_groups(one, latency) for one in frontier(1 - similarity_LL, costs)]
     return Suggested(
         threshold=threshold,
         length_s=None if latency is None else latency.length_s,
         budget_ms=budget_ms,
         greedy=greedy,
         best=best,
-        proposed=greedy if budget_ms is None else within[-1],
+        proposed=greedy if budget_ms is None else _within(best, budget_ms)[-1],
+    )
+
+
+def propose_tried(
+    trial: Trial,
+    suggested: Suggested,
+    *,
+    latency: EncoderLatency | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> tuple[Suggested, Tried]:
+    """What trying every pair proposes, and both proposals with the loss that they really add.
+
+    ``suggested`` is what similarity proposes, at the same costs and within the same budget.
+    """
+    loss_LL = trial.losses_of_pairs(report)
+    risk_LL = (loss_LL - trial.full_loss).nan_to_num(0.0)
+    costs = _costs(latency)
+    found = frontier(risk_LL, costs)
+    best = [_groups(one, latency) for one in found]
+    if suggested.budget_ms is None:
+        limit = priced(risk_LL, suggested.proposed.groups, costs).cost
+        chosen = [one for one in found if one.cost <= limit + 1e-9][-1]
+        proposed = _groups(chosen, latency)
+    else:
+        proposed = _within(best, suggested.budget_ms)[-1]
+    similar = [suggested.greedy, suggested.proposed, *suggested.best]
+    added = _added_losses(trial, [*best, *similar], report)
+    return (
+        replace(
+            suggested,
+            greedy=added(suggested.greedy),
+            best=[added(one) for one in suggested.best],
+            proposed=added(suggested.proposed),
+        ),
+        Tried(
+            method=trial.method,
+            reuse=with_groups(trial.reuse, proposed.groups),
+            num_utterances=trial.num_utterances,
+            full_loss=round(trial.full_loss, 5),
+            loss=[
+                [None if one.isnan() else round(float(one), 5) for one in row] for row in loss_LL
+            ],
+            best=[added(one) for one in best],
+            proposed=added(proposed),
+        ),
+    )
+
+
+def _added_losses(
+    trial: Trial, schedules: Sequence[Groups], report: Callable[[str], None]
+) -> Callable[[Groups], Groups]:
+    """Tries every schedule once; gives each the loss that it added."""
+    distinct = list(dict.fromkeys(tuple(one.groups) for one in schedules))
+    report(f"trying {len(distinct)} schedules as a whole")
+    losses = dict(zip(distinct, trial.losses_of_groups(distinct), strict=True))
+    return lambda one: replace(
+        one, added_loss=round(losses[tuple(one.groups)] - trial.full_loss, 4)
     )
 
 
 def check_budget(latency: EncoderLatency, budget_ms: float, *, num_layers: int) -> None:
     """Raise InputError where no schedule at all is predicted to keep within the budget.
 
-    Which one is fastest does not depend on the similarity of layers.
+    Which one is fastest does not depend on what is risked.
     """
-    fastest = _groups(frontier(torch.zeros(num_layers, num_layers), latency.costs)[0], latency)
+    fastest = _groups(frontier(torch.ones(num_layers, num_layers), latency.costs)[0], latency)
     if not keeps_within(fastest, budget_ms):
         raise InputError(
             f"no schedule keeps within {budget_ms:g} ms at {latency.length_s:g} s of audio; the "
@@ -57,18 +118,31 @@ def keeps_within(groups: Groups, budget_ms: float) -> bool:
     return groups.latency_ms <= budget_ms
 
 
-def config_text(run: str, suggested: Suggested) -> str:
-    """The proposal as a file of the config group ``reuse``."""
-    proposed = suggested.proposed
+def config_text(run: str, suggested: Suggested, tried: Tried | None = None) -> str:
+    """The proposal as a file of the config group ``reuse``; from trials where there were any."""
+    proposed = suggested.proposed if tried is None else tried.proposed
+    source = "the attention" if tried is None else f"trials of {tried.method} on the layers"
     why = f"risk {proposed.risk:.2f}"
     if proposed.latency_ms is not None:
         why += f", {proposed.latency_ms:.1f} ms predicted at {suggested.length_s:g} s of audio"
-    return (
-        f"# Proposed from the attention of {' '.join(run.split())}: {why}.\n"
-        "_target_: asr.reuse.probs.ReuseProbs\n"
-        f"groups: {proposed.groups} # sizes of consecutive groups\n"
-        "group_size: null\npattern: null\nleaders: null\n"
-    )
+    reuse = with_groups(PROBS, proposed.groups) if tried is None else tried.reuse
+    lines = [f"{key}: {_yaml(value)}\n" for key, value in reuse.items()]
+    return f"# Proposed from {source} of {' '.join(run.split())}: {why}.\n{''.join(lines)}"
+
+
+def _yaml(value: object) -> str:
+    """A value of a reuse config, of which JSON writes all but strings as YAML does."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _within(best: Sequence[Groups], budget_ms: float) -> list[Groups]:
+    within = [one for one in best if keeps_within(one, budget_ms)]
+    assert within, "the budget was not checked"
+    return within
+
+
+def _costs(latency: EncoderLatency | None) -> LayerCosts:
+    return NUM_MAPS if latency is None else latency.costs
 
 
 def _groups(suggestion: Suggestion, latency: EncoderLatency | None) -> Groups:

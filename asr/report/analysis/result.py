@@ -8,7 +8,7 @@ map, such as linear attention, have no part in what is measured on maps: there L
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from asr.report.record import ScheduledLayer
 
@@ -83,11 +83,14 @@ class Probe:
 class Groups:
     """A schedule to try: ``reuse.groups``, what it risks (see `asr.reuse.suggest`), and the
     encoder latency predicted for it, None where no encoder was timed.
+
+    ``added_loss`` is what converting the model to it added to the loss, None where untried.
     """
 
     groups: list[int]
     risk: float
     latency_ms: float | None
+    added_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,27 @@ class Suggested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What conversion to the reuse ``method`` did to the loss, without training.
+
+    Losses are means of CTC over ``num_utterances``, in nats per utterance: ``full_loss`` that of
+    the model as it is, ``loss`` (L, L) that of the model in which only one layer (column) follows
+    another (row), None for pairs that cannot be. The risk of the schedules in ``best`` is the sum
+    of what their pairs add; of them none beats another in both risk and cost, cheapest first.
+    ``proposed`` is the one of least risk within the budget, without one the one that costs no more
+    than that proposed from similarity. ``reuse`` is its config.
+    """
+
+    method: str
+    reuse: dict[str, Any]
+    num_utterances: int
+    full_loss: float
+    loss: list[list[float | None]]
+    best: list[Groups]
+    proposed: Groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
     """One model on one manifest; parts are None where nothing could be measured."""
 
@@ -123,3 +147,4 @@ class Analysis:
     relationship: Relationship | None
     probe: Probe | None
     suggested: Suggested | None
+    tried: Tried | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from asr.report.analysis.result import Analysis, Groups
+from asr.report.analysis.result import Analysis, Groups, Suggested, Tried
 from asr.report.schedule import schedule_text
 from asr.report.table import Column, Table
 from asr.report.units import MISSING
@@ -72,31 +72,59 @@ def layer_table(analysis: Analysis) -> Table:
 
 def suggestion_lines(analysis: Analysis) -> list[str]:
     """Schedules to try; none where a layer has no map."""
-    suggested = analysis.suggested
+    suggested, tried = analysis.suggested, analysis.tried
     if suggested is None:
         return []
-    cost = "maps" if suggested.length_s is None else f"latency at {suggested.length_s:g} s of audio"
     lines = [
         f"groups above JS similarity {suggested.threshold:g}, greedily: "
         f"{groups_text(suggested.greedy)}",
-        f"least risk for its {cost} (risk: sum over followers of 1 - JS similarity to the leader):",
+        f"least risk for its {cost_name(suggested)} "
+        "(risk: sum over followers of 1 - JS similarity to the leader):",
         *(f"  {groups_text(best)}" for best in suggested.best),
     ]
-    if suggested.budget_ms is not None:
-        chosen = groups_text(suggested.proposed)
-        lines.append(f"within {suggested.budget_ms:g} ms: {chosen}")
+    if tried is not None:
+        lines += trial_lines(suggested, tried)
+    elif suggested.budget_ms is not None:
+        lines.append(f"within {suggested.budget_ms:g} ms: {groups_text(suggested.proposed)}")
+    if tried is None:
+        lines.append(
+            "Similarity is a weak ground to choose by: try schedules with --try, or train and "
+            "compare them (reuse=probs reuse.group_size=null reuse.groups=[...])."
+        )
+    return lines
+
+
+def trial_lines(suggested: Suggested, tried: Tried) -> list[str]:
+    """Schedules by the loss that they add, and the proposal beside that from similarity."""
+    limit = (
+        f"at no more {cost_name(suggested)} than that by similarity"
+        if suggested.budget_ms is None
+        else f"within {suggested.budget_ms:g} ms"
+    )
     return [
-        *lines,
-        "Similarity is a weak ground to choose by: train schedules and compare them "
-        "(reuse=probs reuse.group_size=null reuse.groups=[...]).",
+        f"least loss added for its {cost_name(suggested)} (risk: sum over followers of the loss "
+        f"that each alone adds to {tried.full_loss:.3f}, on {tried.num_utterances} utterances, by "
+        f"reuse {tried.method} without training):",
+        *(f"  {groups_text(best)}" for best in tried.best),
+        f"proposed by similarity: {groups_text(suggested.proposed)}",
+        f"proposed by trial, {limit}: {groups_text(tried.proposed)}",
+        "What training brings back is not in these losses: convert, fine-tune and compare.",
     ]
+
+
+def cost_name(suggested: Suggested) -> str:
+    """What schedules are priced by."""
+    if suggested.length_s is None:
+        return "maps"
+    return f"latency at {suggested.length_s:g} s of audio"
 
 
 def groups_text(groups: Groups) -> str:
-    """As it can be typed, the risk, and the latency: "[2,2] risk 0.13, 15.2 ms"."""
+    """As it can be typed, the risk, and what was measured: "[2,2] risk 0.13, 15.2 ms"."""
     sizes = ",".join(map(str, groups.groups))
     latency = "" if groups.latency_ms is None else f", {groups.latency_ms:.1f} ms"
-    return f"[{sizes}] risk {groups.risk:.2f}{latency}"
+    added = "" if groups.added_loss is None else f", adds {groups.added_loss:.2f} to the loss"
+    return f"[{sizes}] risk {groups.risk:.2f}{added}{latency}"
 
 
 def number_column(header: str, values: Sequence[float | None], *, digits: int = 2) -> Column:

@@ -7,8 +7,10 @@ import pytest
 from asr.data.manifest import read_manifest
 from asr.model.package import ModelPackage, load_package
 from asr.report.analysis.analyze import analyze
+from asr.report.analysis.grouped import PROBS
 from asr.report.analysis.result import Analysis
 from tests.decode.package import save_tiny_package
+from tests.model.configs import CONFIG
 
 from .cases import write_data
 
@@ -22,6 +24,20 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
 @pytest.fixture(scope="package")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("noise"))
+
+
+@pytest.fixture(scope="package")
+def full_package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """Four layers without reuse, random weights."""
+    config = {**CONFIG, "reuse": {"_target_": "asr.reuse.none.NoReuse"}}
+    return load_package(save_tiny_package(tmp_path_factory.mktemp("full") / "model", config))
+
+
+@pytest.fixture(scope="package")
+def tried(full_package: ModelPackage, data: Path) -> Analysis:
+    """What conversion to shared maps does to the model without reuse."""
+    cuts = read_manifest(data)
+    return analyze(full_package, cuts, run="full", data="test", threshold=0.0, reuse=PROBS)
 
 
 @pytest.fixture(scope="package")

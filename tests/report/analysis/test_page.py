@@ -42,6 +42,18 @@ def test_every_measure_is_drawn(analysis: Analysis) -> None:
     }
 
 
+def test_trials_are_drawn_as_what_they_add(tried: Analysis) -> None:
+    text = page(tried)
+    shown = cells(charts(text)["Loss added by each pair"])
+    assert len(shown) == 16
+    assert tried.tried is not None
+    loss = tried.tried.loss[1][2]
+    assert loss is not None
+    assert shown[6] == f"leader 1, follower 2: {loss - tried.tried.full_loss:.4f}"
+    assert shown[4] == "leader 1, follower 0: nothing measured"
+    assert {section.get("id") for section in tree(text).iter("section")} >= {"trials", "groups"}
+
+
 def test_a_heat_map_has_a_cell_for_every_number(analysis: Analysis) -> None:
     found = charts(page(analysis))
     similarity = analysis.similarity.jensen_shannon

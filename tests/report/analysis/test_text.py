@@ -60,3 +60,24 @@ def test_groups_are_as_a_recipe_takes_them(analysis: Analysis) -> None:
     lines = "\n".join(suggestion_lines(analysis))
     assert "  [2,2] risk 0.00\n" in lines
     assert "[1,1,1,1]" not in lines.partition("least risk")[2]
+
+
+def test_a_trial_is_said_beside_similarity(analysis: Analysis, tried: Analysis) -> None:
+    assert "try schedules with --try" in suggestion_lines(analysis)[-1]
+    assert tried.tried is not None
+    assert tried.suggested is not None
+    lines = suggestion_lines(tried)
+    text = "\n".join(lines)
+    assert f"adds to {tried.tried.full_loss:.3f}, on 7 utterances, by reuse probs" in text
+    best, similar = tried.tried.best[0], tried.suggested.proposed
+    assert similar.groups == [4]  # the threshold is 0
+    assert best.added_loss is not None
+    added = f"[4] risk {best.risk:.2f}, adds {best.added_loss:.2f} to the loss"
+    assert f"  {added}" in lines
+    assert (
+        f"proposed by similarity: [4] risk {similar.risk:.2f}, adds {best.added_loss:.2f}" in text
+    )
+    assert f"proposed by trial, at no more maps than that by similarity: {added}" in lines
+    within = replace(tried.suggested, budget_ms=9.0, length_s=3.0)
+    lines = suggestion_lines(replace(tried, suggested=within))
+    assert f"proposed by trial, within 9 ms: {added}" in lines

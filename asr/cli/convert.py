@@ -1,0 +1,191 @@
+"""`asr convert`: a trained full-attention model as a reuse schedule, not yet trained further."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.cli.compose_reuse import compose_reuse
+from asr.cli.device import add_device_argument, check_device
+from asr.cli.numbers import count
+from asr.cli.output import check_folder
+from asr.cli.run_summary import say, schedule_lines
+from asr.data.characters import check_characters
+from asr.data.manifest import read_manifest
+from asr.data.sample import no_longer_than, spread
+from asr.model.asr_model import AsrModel
+from asr.model.build import build
+from asr.model.convert import Conversion, LayerChange, convert, module_names
+from asr.model.package import ORIGIN, WEIGHTS, ModelPackage, load_package, save_package
+from asr.report.calibration import MAX_UTTERANCE_S, Calibration, Tested
+from asr.reuse.alignment import aligned_orders
+from asr.types import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, schedule, calibration data, and where the new model goes."""
+    parser.add_argument("overrides", nargs="*", help="the schedule: reuse=probs reuse.group_size=2")
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="DIR", help="model trained with reuse=none"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the model"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="MANIFEST",
+        help="bring heads into line by their attention on these utterances, and measure on them",
+    )
+    parser.add_argument(
+        "--limit", type=count, metavar="N", help="use N of them, evenly spread (default: all)"
+    )
+    add_device_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert, say what became of each layer, measure where there is data, and write a package."""
+    check_device(args.device)
+    check_empty(args.out)
+    if args.limit and not args.data:
+        raise InputError("--limit needs --data, the utterances that it picks from")
+    config: dict[str, Any] = {"reuse": compose_reuse(args.overrides)}
+    package = load_package(args.model, args.device)
+    config = {**package.config, **config, ORIGIN: origin(args)}
+    conversion = convert(package.model, config)
+    lines = [*summary_lines(package.model, conversion)]
+    if args.data:
+        calibration = read_calibration(package, args)
+        plain, conversion = conversion, aligned(package.model, config, calibration)
+        models = {
+            "full attention": package.model,
+            "converted, heads as they were": plain.model,
+            "converted, heads in line": conversion.model,
+        }
+        lines += [
+            f"on {calibration.num_utterances} utterances of {args.data.name}:",
+            *tested_lines(test_all(models, package, calibration)),
+        ]
+    print(*lines, sep="\n")
+    save_package(
+        args.out,
+        model=conversion.model,
+        tokenizer=package.tokenizer,
+        config=config,
+        card=card(args.overrides, args.model, lines),
+    )
+    say(f"model: {args.out}; train it further with init={args.out} and the same reuse")
+    return 0
+
+
+def check_empty(folder: Path) -> None:
+    """Raise InputError unless ``folder`` is new or empty, and can be written."""
+    check_folder(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"--out {folder} holds files already; name a new or an empty folder")
+
+
+def origin(args: argparse.Namespace) -> dict[str, Any]:
+    """Where the new model comes from, for its config.
+
+    Raises:
+        InputError: ``--model`` holds no weights.
+    """
+    weights = args.model / WEIGHTS
+    if not weights.is_file():
+        raise InputError(f"{args.model}: no model folder; it must hold {WEIGHTS}")
+    return {
+        "model": str(args.model),
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "heads_aligned_on": str(args.data) if args.data else None,
+        "limit": args.limit,
+    }
+
+
+def read_calibration(package: ModelPackage, args: argparse.Namespace) -> Calibration:
+    """The utterances of ``--data``.
+
+    Raises:
+        InputError: none can be used, or a transcript has characters that the model cannot write.
+    """
+    cuts = no_longer_than(read_manifest(args.data), MAX_UTTERANCE_S)
+    cuts = spread(cuts, args.limit) if args.limit else cuts
+    check_characters(cuts, tokenizer=package.tokenizer, normalizer=package.normalizer)
+    return Calibration.read(package, cuts)
+
+
+def aligned(parent: AsrModel, config: Mapping[str, Any], calibration: Calibration) -> Conversion:
+    """The conversion with the heads of followers in line with those that they are handed."""
+    orders = aligned_orders(
+        build(config["reuse"], "reuse"),
+        calibration.head_similarity(parent, report=say),
+        parent.encoder.num_heads,
+    )
+    for layer, order in orders.items():
+        say(f"layer {layer}: former heads in the order {', '.join(map(str, order))}")
+    return convert(parent, config, orders=orders)
+
+
+def test_all(
+    models: Mapping[str, AsrModel], package: ModelPackage, calibration: Calibration
+) -> dict[str, Tested]:
+    """Loss and WER of each model."""
+    decoder = build(package.config["decode"], "decode")
+    return {
+        name: calibration.test(model, package.tokenizer, decoder) for name, model in models.items()
+    }
+
+
+def summary_lines(parent: AsrModel, conversion: Conversion) -> list[str]:
+    """The schedule, what became of each layer, and parameters before and after."""
+    before, after = (
+        sum(parameter.numel() for parameter in model.parameters())
+        for model in (parent, conversion.model)
+    )
+    return [
+        *schedule_lines(conversion.model.encoder),
+        *(line for change in conversion.changes if (line := change_line(change))),
+        f"parameters: {before:,} before, {after:,} after",
+    ]
+
+
+def change_line(change: LayerChange) -> str:
+    """What a layer keeps and what not; empty where its attention is what it was."""
+    parts = {
+        "keeps": change.kept,
+        "keeps a part of": change.narrowed,
+        "takes over": change.taken,
+        "starts anew": change.fresh,
+        "drops": change.dropped,
+    }
+    said = [f"{verb} {', '.join(module_names(names))}" for verb, names in parts.items() if names]
+    unchanged = len(said) == 1 and change.kept
+    return "" if unchanged else f"layer {change.layer}: {'; '.join(said)}"
+
+
+def tested_lines(tested: Mapping[str, Tested]) -> list[str]:
+    """A line a model."""
+    width = max(map(len, tested))
+    return [
+        f"  {name:<{width}}  CTC loss {one.loss:8.3f} per utterance, WER {one.wer:6.2f} %"
+        for name, one in tested.items()
+    ]
+
+
+def card(overrides: Sequence[str], model: Path, lines: Sequence[str]) -> str:
+    """README of the new package."""
+    return "\n".join(
+        [
+            f"# Converted from {model}",
+            "",
+            f"`asr convert {' '.join(overrides)}`: a trained model without reuse as this schedule.",
+            "Its weights are its parent's; it has not been trained since, and reads worse than its",
+            "parent until it is.",
+            "",
+            *(f"    {line}" for line in lines),
+            "",
+        ]
+    )

@@ -1,0 +1,124 @@
+"""From a trained full-attention model to one that reuses attention, without training."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+
+from asr.encoder.maps import EncoderLayer
+from asr.encoder.stack import Encoder
+from asr.model.asr_model import AsrModel
+from asr.model.build import build_model
+from asr.model.initialise import initialise
+from asr.reuse.head_order import reorder_heads
+from asr.reuse.none import AloneAttention
+from asr.types import InputError
+
+
+class LayerChange(NamedTuple):
+    """What became of a layer's attention, as names of tensors in it.
+
+    ``kept`` are its own, ``narrowed`` too but not whole; ``taken`` made from those of its
+    followers; ``fresh`` not there before and left as built; ``dropped`` gone.
+    """
+
+    layer: int
+    kept: tuple[str, ...]
+    narrowed: tuple[str, ...]
+    taken: tuple[str, ...]
+    fresh: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+class Conversion(NamedTuple):
+    """The new model, in inference mode, and what became of each layer."""
+
+    model: AsrModel
+    changes: tuple[LayerChange, ...]
+
+
+def convert(
+    parent: AsrModel,
+    config: Mapping[str, Any],
+    *,
+    orders: Mapping[int, Sequence[int]] | None = None,
+    seed: int = 0,
+) -> Conversion:
+    """The model of ``config`` with the weights of ``parent``, which it differs from in ``reuse``.
+
+    Each layer takes over of its former attention what its role has (`LayerAttention.inherit`), all
+    else is carried over. ``orders`` puts the heads of some layers in another order first; ``seed``
+    is that of weights which the parent cannot give.
+
+    Raises:
+        InputError: ``parent`` has no full attention, or the schedule does not fit its depth.
+    """
+    own = reordered(full_attention(parent.encoder), orders or {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(config, vocab_size=parent.head.project.out_features)
+    initialise(
+        model,
+        {name: one for name, one in parent.state_dict().items() if ".attention." not in name},
+    )
+    changes = [_inherit(model.encoder, layer, own) for layer in range(model.encoder.num_layers)]
+    device = next(parent.parameters()).device
+    return Conversion(model.to(device).eval(), tuple(changes))
+
+
+def _inherit(encoder: Encoder, layer: int, own: Sequence[AloneAttention]) -> LayerChange:
+    attention = cast(EncoderLayer, encoder.layers[layer]).attention
+    followers = [own[role.layer] for role in encoder.schedule if role.leader == layer]
+    filled = attention.inherit(own[layer], followers)
+    former, present = own[layer].state_dict(), attention.state_dict()
+    inherited = [name for name in present if name in filled and name in former]
+    is_whole = {name: former[name].shape == present[name].shape for name in inherited}
+    return LayerChange(
+        layer=layer,
+        kept=tuple(name for name in inherited if is_whole[name]),
+        narrowed=tuple(name for name in inherited if not is_whole[name]),
+        taken=tuple(name for name in present if name in filled and name not in former),
+        fresh=tuple(name for name in present if name not in filled),
+        dropped=tuple(name for name in former if name not in filled),
+    )
+
+
+def full_attention(encoder: Encoder) -> list[AloneAttention]:
+    """The attention of every layer.
+
+    Raises:
+        InputError: a layer does not compute all heads of its own attention over all frames.
+    """
+    found: list[AloneAttention] = []
+    for role, module in zip(encoder.schedule, encoder.layers, strict=True):
+        attention = cast(EncoderLayer, module).attention
+        if (
+            not isinstance(attention, AloneAttention)
+            or attention.scores.num_heads != encoder.num_heads
+        ):
+            raise InputError(
+                f"layer {role.layer} of that model has no full attention (reuse "
+                f"{encoder.reuse.name}, {role.role.value}); only a model trained with reuse=none "
+                "can be converted"
+            )
+        found.append(attention)
+    return found
+
+
+def reordered(
+    own: Sequence[AloneAttention], orders: Mapping[int, Sequence[int]]
+) -> list[AloneAttention]:
+    """The same attention, with the heads of the layers named in another order in copies."""
+    found = list(own)
+    for layer, order in orders.items():
+        found[layer] = copy.deepcopy(own[layer])
+        reorder_heads(found[layer], order)
+    return found
+
+
+def module_names(tensors: Iterable[str]) -> list[str]:
+    """What tensors belong to, at most two levels deep: ``mix.value.weight`` to ``mix.value``."""
+    return list(dict.fromkeys(".".join(name.split(".")[:-1][:2]) for name in tensors))

@@ -1,0 +1,146 @@
+"""Learning from a trained model beside the transcripts: knowledge distillation.
+
+Hinton, Vinyals and Dean 2015 (Distilling the knowledge in a neural network), frame by frame:
+
+    loss = (1 - weight) * CTC + weight * t^2 * mean over frames of KL(teacher || student)
+
+where both distributions are taken at temperature t. A student that was converted from its teacher
+emits its tokens at the same frames, which makes frames comparable although CTC leaves them free.
+
+Shape legend: B batch, T frames, F mel bins, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asr.head.ctc import CtcLoss
+from asr.model.asr_model import AsrModel
+from asr.model.package import ModelPackage, load_package
+from asr.nn.masking import padding_mask
+from asr.text.tokenizer import Tokenizer
+from asr.types import Batch, InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Which model to learn from, and how much.
+
+    Args:
+        teacher: a model folder; None learns from the transcripts alone.
+        weight: share of the teacher in the loss, 0 to 1.
+        temperature: above 1 the teacher's second thoughts count for more.
+
+    Raises:
+        InputError: a value outside its range, naming the key ``train.distillation.*``.
+    """
+
+    teacher: str | None = None
+    weight: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise InputError(f"train.distillation.weight={self.weight}: allowed: 0 to 1")
+        if not self.temperature > 0:
+            raise InputError(f"train.distillation.temperature={self.temperature}: allowed: above 0")
+
+    def load(
+        self, student: AsrModel, tokenizer: Tokenizer, features: Mapping[str, Any]
+    ) -> Distiller | None:
+        """The teacher, ready; None where there is none. ``features`` is the student's config.
+
+        Raises:
+            InputError: no model in the folder, or one of another tokenizer, frame rate or features.
+        """
+        if self.teacher is None:
+            return None
+        package = load_package(Path(self.teacher))
+        check_teacher(package, student, tokenizer, features)
+        return Distiller(package.model, weight=self.weight, temperature=self.temperature)
+
+
+def check_teacher(
+    teacher: ModelPackage, student: AsrModel, tokenizer: Tokenizer, features: Mapping[str, Any]
+) -> None:
+    """Raise InputError unless frames and tokens of both models are the same things."""
+    where = f"train.distillation.teacher={teacher.folder}"
+    if teacher.tokenizer.to_bytes() != tokenizer.to_bytes():
+        raise InputError(f"{where}: has another tokenizer than this run, which takes that of init=")
+    theirs_s, ours_s = teacher.model.frame_shift_s, student.frame_shift_s
+    if theirs_s != ours_s:
+        raise InputError(
+            f"{where}: a frame of it is {1000 * theirs_s:g} ms, one of this run "
+            f"{1000 * ours_s:g} ms; they must be the same"
+        )
+    for name in ("fbank", "normalize"):
+        theirs, ours = (heard(one.get(name)) for one in (teacher.config["features"], features))
+        differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+        if differing:
+            key = differing[0]
+            raise InputError(
+                f"{where}: was trained with features.{name}.{key}={theirs.get(key)}, this run has "
+                f"{ours.get(key)}; both must be given the same features"
+            )
+
+
+def heard(part: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A part of the front end without what only matters to the training of one model."""
+    return {key: value for key, value in (part or {}).items() if key != "dither"}
+
+
+class Distiller:
+    """A teacher in inference mode that takes no gradient.
+
+    No module, so that its weights are in no checkpoint, optimiser or count of parameters.
+    """
+
+    def __init__(self, teacher: AsrModel, *, weight: float, temperature: float) -> None:
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.weight = weight
+        self.temperature = temperature
+
+    def loss(self, student: AsrModel, batch: Batch) -> CtcLoss:
+        """Training loss of a batch, of which teacher and student see the same features."""
+        features_BTF, lengths_B = student.frontend(batch.waveforms_BN, batch.waveform_lengths_B)
+        encoded = student.encode(features_BTF, lengths_B)
+        ctc = student.head.loss(encoded, batch.token_ids_BU, batch.token_lengths_B)
+        divergence = frame_divergence(
+            self.log_probs(features_BTF, lengths_B),
+            student.head(encoded.frames_BTD),
+            encoded.lengths_B,
+            temperature=self.temperature,
+        )
+        loss = (1 - self.weight) * ctc.loss + self.weight * self.temperature**2 * divergence
+        return CtcLoss(loss, ctc.num_left_out)
+
+    @torch.no_grad()
+    def log_probs(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+        """What the teacher says of every frame, (B, T, V)."""
+        if next(self.teacher.parameters()).device != features_BTF.device:
+            self.teacher.to(features_BTF.device)
+        encoded = self.teacher.encoder(features_BTF, lengths_B)
+        log_probs_BTV: Tensor = self.teacher.head(encoded.frames_BTD)
+        return log_probs_BTV
+
+
+def frame_divergence(
+    teacher_BTV: Tensor, student_BTV: Tensor, lengths_B: Tensor, *, temperature: float
+) -> Tensor:
+    """Mean over all valid frames of the divergence of the student from the teacher, in nats.
+
+    Both are log probabilities; they are taken at ``temperature``.
+    """
+    target_BTV = (teacher_BTV / temperature).log_softmax(-1)
+    given_BTV = (student_BTV / temperature).log_softmax(-1)
+    divergence_BT = (target_BTV.exp() * (target_BTV - given_BTV)).sum(-1)
+    hidden_BT = padding_mask(lengths_B, divergence_BT.shape[1])
+    if hidden_BT is not None:
+        divergence_BT = divergence_BT.masked_fill(hidden_BT, 0.0)
+    return divergence_BT.sum() / lengths_B.sum()

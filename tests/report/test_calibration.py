@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from asr.data.manifest import Cuts, read_manifest
+from asr.decode.greedy import GreedyDecoder
+from asr.metrics.attention.similarity import total_variation_similarity
+from asr.model.package import ModelPackage, load_package
+from asr.report import calibration as calibration_module
+from asr.report.calibration import Calibration
+from asr.report.evaluation import evaluate
+from asr.types import InputError
+from tests.decode.package import save_tiny_package
+from tests.report.analysis.cases import TEXTS, encode_alone, write_data
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    return load_package(save_tiny_package(tmp_path_factory.mktemp("tiny") / "model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("noise"))
+
+
+def test_loss_and_wer_are_those_of_utterances_alone(
+    package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration_module, "BATCH_S", 4.0)
+    cuts = read_manifest(data)
+    calibration = Calibration.read(package, cuts)
+    assert len(calibration.batches) > 2
+    assert calibration.num_utterances == len(TEXTS)
+    losses = []
+    for index, text in enumerate(TEXTS):
+        encoded = encode_alone(package, data.parent / f"u{index}.wav")
+        log_probs_TV = package.model.head(encoded.frames_BTD)[0].detach()
+        token_ids = torch.tensor(package.tokenizer.encode(text))
+        losses.append(
+            functional.ctc_loss(
+                log_probs_TV,
+                token_ids,
+                torch.tensor(len(log_probs_TV)),
+                torch.tensor(len(token_ids)),
+                reduction="sum",
+            )
+        )
+    found = calibration.test(package.model, package.tokenizer, GreedyDecoder())
+    assert found.loss == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
+    assert found.wer == pytest.approx(evaluate(package, cuts, GreedyDecoder()).wer.wer)
+
+
+def test_heads_are_compared_without_padding(package: ModelPackage, data: Path) -> None:
+    similarities = []
+    for index in range(len(TEXTS)):
+        maps = encode_alone(package, data.parent / f"u{index}.wav").maps
+        known = [one for one in maps if one is not None]
+        similarities.append(total_variation_similarity(torch.cat(known)))
+    said: list[str] = []
+    found = Calibration.read(package, read_manifest(data)).head_similarity(
+        package.model, report=said.append
+    )
+    torch.testing.assert_close(
+        found, torch.stack(similarities).mean(0).double(), atol=1e-4, rtol=1e-4
+    )
+    assert said[-1] == f"compared heads on {len(TEXTS)} of {len(TEXTS)} utterances"
+
+
+def test_utterances_that_cannot_be_used(package: ModelPackage, data: Path, tmp_path: Path) -> None:
+    cuts = list(read_manifest(data))
+    broken = tmp_path / "broken.wav"
+    broken.write_text("no audio")
+    cuts[0].recording.sources[0].source = str(broken)
+    some: Cuts = type(read_manifest(data)).from_cuts(cuts[:3])
+    assert Calibration.read(package, some).num_utterances == 2
+    with pytest.raises(InputError, match="none of 1 utterances could be read"):
+        Calibration.read(package, type(some).from_cuts(cuts[:1]))
+    crowded = list(read_manifest(data))[1]
+    crowded.supervisions[0].text = "a dog sat on the mat " * 40
+    one = Calibration.read(package, type(some).from_cuts([crowded]))
+    with pytest.raises(InputError, match="no utterance is long enough for its transcript"):
+        one.test(package.model, package.tokenizer, GreedyDecoder())
