@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 

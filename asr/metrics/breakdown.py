@@ -6,13 +6,13 @@ inside attention, where one submodule does several steps, to the step it belongs
 
 Only the time inside operations is told. What Python and torch's dispatch need between them cannot
 be seen while watching; it is what a latency, measured without watching, has beyond the sum of the
-parts. On CUDA each operation is waited for, so the sum lies above the latency where the device would
-run ahead of the program.
+parts. On CUDA each operation is waited for, so the sum lies above the latency where the device
+could work while the program runs ahead.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from asr.metrics.attention_steps import AttentionSteps
 from asr.metrics.callers import part_name, watched
-from asr.metrics.latency import clock_ms, undisturbed
+from asr.metrics.latency import check_rounds, clock_ms, rounds, undisturbed
 
 ATTENTION = "attention"
 """In a table of parts: a submodule whose operations are told apart by step."""
@@ -45,25 +45,34 @@ def time_by_part(
     warmup: int = 0,
     device: torch.device | str = "cpu",
     num_threads: int | None = None,
+    max_point_s: float | None = None,
 ) -> dict[str, dict[str, float]]:
     """Milliseconds by part for each of ``calls``, medians over ``repeats`` alternating rounds.
+
+    No round begins after ``max_point_s`` seconds, but one is timed in any case.
 
     ``parts`` names the part of submodules, numbers left out (``layers.feedforward``); what lies
     below a submodule belongs to its part, and what no entry covers to `OTHER`. The part `ATTENTION`
     is replaced by the steps of attention. Calls run in evaluation mode, without gradients.
     """
-    assert repeats >= 1
-    rounds: dict[str, list[Counter[str]]] = {name: [] for name in calls}
+    check_rounds(
+        "", repeats=repeats, warmup=warmup, num_threads=num_threads, max_point_s=max_point_s
+    )
+    device = torch.device(device)
+    timed: dict[str, list[defaultdict[str, float]]] = {name: [] for name in calls}
     with undisturbed(num_threads):
-        for index in range(warmup + repeats):
+        for _ in range(warmup):
+            for call in calls.values():
+                _time_once(call, parts, device)
+        for _ in rounds(repeats, fewest=1, max_s=max_point_s):
             for name, call in calls.items():
-                times_ms = _time_once(call, parts, torch.device(device))
-                if index >= warmup:
-                    rounds[name].append(times_ms)
-    return {name: _medians(times_ms) for name, times_ms in rounds.items()}
+                timed[name].append(_time_once(call, parts, device))
+    return {name: _medians(times_ms) for name, times_ms in timed.items()}
 
 
-def _time_once(call: Call, parts: Mapping[str, str], device: torch.device) -> Counter[str]:
+def _time_once(
+    call: Call, parts: Mapping[str, str], device: torch.device
+) -> defaultdict[str, float]:
     callers: list[str] = []
     stopwatch = _Stopwatch(
         AttentionSteps(call.module), lambda: callers[-1] if callers else OTHER, device
@@ -72,25 +81,32 @@ def _time_once(call: Call, parts: Mapping[str, str], device: torch.device) -> Co
     def enter(name: str) -> None:
         callers.append(_part_of(part_name(name), parts))
 
-    with watched(call.module, enter=enter, leave=callers.pop), stopwatch:
+    def leave() -> None:
+        callers.pop()
+
+    with watched(call.module, enter=enter, leave=leave), stopwatch:
         call.module(*call.args)
     return stopwatch.times_ms
 
 
-class _Stopwatch(TorchDispatchMode):
+class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Times every operation below it and charges it to the present part."""
 
     def __init__(
         self, steps: AttentionSteps, present: Callable[[], str], device: torch.device
     ) -> None:
-        super().__init__()
-        self.times_ms: Counter[str] = Counter()
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.times_ms: defaultdict[str, float] = defaultdict(float)
         self._steps = steps
         self._present = present
         self._device = device
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         if func.is_view:
@@ -113,7 +129,5 @@ def _part_of(name: str, parts: Mapping[str, str]) -> str:
     return parts.get(name, OTHER)
 
 
-def _medians(rounds: list[Counter[str]]) -> dict[str, float]:
-    return {
-        part: float(np.median([times_ms[part] for times_ms in rounds])) for part in rounds[0]
-    }
+def _medians(timed: list[defaultdict[str, float]]) -> dict[str, float]:
+    return {part: float(np.median([times_ms[part] for times_ms in timed])) for part in timed[0]}

@@ -103,8 +103,10 @@ def _plus_batched_matrix_flops(
     return 2 * math.prod(left) * right[-1]
 
 
-def _weighted_rows_flops(rows: Sequence[int], indices: Sequence[int], *_: object, **__: object) -> int:
-    """Rows picked and added up, each with its weight: a product with a matrix that is mostly zero."""
+def _weighted_rows_flops(
+    rows: Sequence[int], indices: Sequence[int], *_: object, **__: object
+) -> int:
+    """Rows added up, each with its weight: a product with a matrix that is mostly zero."""
     return 2 * math.prod(indices) * rows[-1]
 
 

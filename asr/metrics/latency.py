@@ -21,6 +21,7 @@ from asr.types import InputError
 _FEWEST_ROUNDS = 3  # a median needs them
 _CPU = torch.device("cpu")
 
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Wall-clock times of one callable in milliseconds; ``samples_ms`` holds one per round."""
@@ -78,8 +79,8 @@ def measure(
 ) -> dict[str, Timing]:
     """Time ``callables`` in alternating rounds, each called once per round in the given order.
 
-    Where ``max_point_s`` seconds are over, no further round begins, but three are timed in any case
-    (or ``repeats``, if fewer); warming up takes no more than a quarter of that time, or one round.
+    Once the timed rounds have taken ``max_point_s`` seconds no further one begins, but three are
+    timed in any case (or ``repeats``, if fewer); warming up ends after a quarter of that time.
     A CUDA ``device`` is synchronised before the clock starts and before it stops. The garbage
     collector rests meanwhile. Gradients are the callables' own business: wrap a forward pass in
     ``torch.inference_mode()``. ``num_threads`` is torch's CPU thread count during the rounds.
@@ -88,12 +89,10 @@ def measure(
     device = torch.device(device)
     samples_ms: dict[str, list[float]] = {name: [] for name in callables}
     with undisturbed(num_threads):
-        limit_ms = float("inf") if max_point_s is None else 1000 * max_point_s
-        start_ms = clock_ms(device)
-        for _ in _rounds(warmup, 1, start_ms + limit_ms / 4):
+        for _ in rounds(warmup, fewest=1, max_s=max_point_s and max_point_s / 4):
             for function in callables.values():
                 function()
-        for _ in _rounds(repeats, _FEWEST_ROUNDS, start_ms + limit_ms):
+        for _ in rounds(repeats, fewest=_FEWEST_ROUNDS, max_s=max_point_s):
             for name, function in callables.items():
                 samples_ms[name].append(_time_ms(function, device))
     return {name: Timing.from_samples(samples) for name, samples in samples_ms.items()}
@@ -125,11 +124,13 @@ def _time_ms(function: Callable[[], object], device: torch.device) -> float:
     return clock_ms(device) - start_ms
 
 
-def _rounds(most: int, fewest: int, stop_ms: float) -> Iterator[None]:
+def rounds(most: int, *, fewest: int, max_s: float | None) -> Iterator[int]:
+    """Numbers of rounds up to ``most``; none begins after ``max_s`` seconds but the ``fewest``."""
+    stop_ms = clock_ms(_CPU) + (float("inf") if max_s is None else 1000 * max_s)
     for index in range(most):
         if index >= fewest and clock_ms(_CPU) >= stop_ms:
             return
-        yield
+        yield index
 
 
 def check_rounds(
