@@ -164,6 +164,11 @@ def test_heading_says_where_figures_come_from() -> None:
     assert "asr train recipe.yaml reuse=probs in probs" in facts
 
 
+def test_rounds_of_every_length_are_printed() -> None:
+    (notes,) = of_class(parsed([NONE, PROBS]), "notes")
+    assert "Timed rounds: 3 at 15, 60 s." in list(texts(notes, "li"))
+
+
 def test_cells_hold_the_values_to_sort_by() -> None:
     root = parsed([NONE, replace(PROBS, training=None)])
     rows = [[cell.get("data-value") for cell in row] for row in root.iter("tr")]
