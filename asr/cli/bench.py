@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,16 @@ from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.device import add_device_argument, check_device
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.run_check import TO_TIME, check_keys_for
+from asr.cli.run_summary import say
 from asr.cli.variants import variant_names
 from asr.metrics.latency import LatencySpec
+from asr.metrics.training_step import TrainingStepSpec
 from asr.model.build import build
 from asr.report.bench import EncoderCost, measure_encoders
 from asr.report.hardware import Hardware, describe_hardware
 from asr.report.provenance import installed_versions, source_revision
-from asr.report.record import RunRecord
+from asr.report.record import RunRecord, TrainingStepPoint
+from asr.report.training_steps import measure_training_steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,11 +45,15 @@ def run(args: argparse.Namespace) -> int:
     for config in configs.values():
         check_keys_for("time", TO_TIME, config, args.recipe)
     spec = latency_spec(configs)
-    costs = measure_encoders(
-        configs, spec, device=args.device, report=lambda line: print(line, file=sys.stderr)
+    step_spec = training_step_spec(configs)
+    costs = measure_encoders(configs, spec, device=args.device, report=say)
+    steps = (
+        measure_training_steps(configs, step_spec, device=args.device, report=say)
+        if step_spec
+        else {}
     )
     hardware = describe_hardware(args.device, num_threads=spec.num_threads)
-    records = bench_records(configs, costs, hardware, command_line("bench", args))
+    records = bench_records(configs, costs, steps, hardware, command_line("bench", args))
     print_table(records, args)
     return 0
 
@@ -59,9 +65,19 @@ def latency_spec(configs: Mapping[str, Mapping[str, Any]]) -> LatencySpec:
     return spec
 
 
+def training_step_spec(configs: Mapping[str, Mapping[str, Any]]) -> TrainingStepSpec | None:
+    """The training step to time, from the first config; None where the recipe picks none."""
+    first = next(iter(configs.values()))["metrics"]
+    if "training_step" not in first:
+        return None
+    spec: TrainingStepSpec = build(first["training_step"], "metrics.training_step")
+    return spec
+
+
 def bench_records(
     configs: Mapping[str, Mapping[str, Any]],
     costs: Mapping[str, EncoderCost],
+    steps: Mapping[str, tuple[TrainingStepPoint, ...]],
     hardware: Hardware,
     command: str,
 ) -> list[RunRecord]:
@@ -79,6 +95,8 @@ def bench_records(
             parameters=costs[name].parameters,
             macs=costs[name].macs,
             latency=costs[name].latency,
+            breakdown=costs[name].breakdown,
+            training_step=steps.get(name, ()),
         )
         for name, config in configs.items()
     ]

@@ -118,6 +118,7 @@ def with_latency(
             schedule=costs[name].schedule,
             macs=costs[name].macs,
             latency=costs[name].latency,
+            breakdown=costs[name].breakdown,
             hardware=describe_hardware(device, num_threads=spec.num_threads),
         )
         save_record(folder, record)

@@ -100,6 +100,7 @@ def evaluation_record(
         data={split: evaluation.counts for split, evaluation in splits.items()},
         wer={split: evaluation.wer for split, evaluation in splits.items()},
         latency=cost.latency if args.lengths else (),
+        breakdown=cost.breakdown if args.lengths else {},
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr.report.atomic import write_text
+from asr.report.breakdown import breakdown_table
 from asr.report.comparison import compare
 from asr.report.difference import WerDifference
 from asr.report.html.page import page
@@ -58,18 +59,22 @@ def print_table(
     args: argparse.Namespace,
     differences: Sequence[WerDifference] = (),
 ) -> None:
-    """Print the table of ``records`` and write the files asked for.
+    """Print the table of ``records`` and that of time by part, and write the files asked for.
 
-    With ``--json -`` rows go to stdout and the table to stderr.
+    With ``--json -`` rows go to stdout and the tables to stderr.
     """
     table = compare(records, allow_unlike=args.allow_unlike, differences=differences)
+    parts = breakdown_table(records)
+    tables = [table, parts] if parts else [table]
     stream = sys.stderr if args.json == "-" else sys.stdout
-    print(table.text(width=shutil.get_terminal_size((120, 24)).columns), file=stream)
+    width = shutil.get_terminal_size((120, 24)).columns
+    print("\n".join(each.text(width=width) for each in tables), file=stream)
     if args.json:
         write_rows(records, args.json)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "table.md").write_text(table.markdown(), encoding="utf-8")
+        markdown = "\n".join(each.markdown() for each in tables)
+        (args.out / "table.md").write_text(markdown, encoding="utf-8")
         (args.out / "table.csv").write_text(table.csv(), encoding="utf-8")
         write_rows(records, args.out / "rows.json")
         write_text(args.out / "report.html", page(records, differences))

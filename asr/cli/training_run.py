@@ -180,6 +180,7 @@ def make_record(
         ),
         wer={split: evaluation.wer for split, evaluation in evaluations.items()},
         latency=cost.latency if cost else (),
+        breakdown=cost.breakdown if cost else {},
     )
 
 

@@ -15,12 +15,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
+
+from asr.metrics.callers import part_name, watched
 
 OWN_PART = "own"
 
@@ -29,7 +30,7 @@ def count_parameters(module: nn.Module, *, depth: int = 1) -> dict[str, int]:
     """Number of parameters of each part; a shared parameter counts once, where it comes first."""
     counts: Counter[str] = Counter()
     for name, parameter in module.named_parameters():
-        counts[_part(name.rpartition(".")[0], depth)] += parameter.numel()
+        counts[part_name(name.rpartition(".")[0], depth) or OWN_PART] += parameter.numel()
     return dict(counts)
 
 
@@ -54,28 +55,17 @@ def multiply_adds_by_part(module: nn.Module, *args: Any, depth: int = 1) -> dict
             counts[callers[-1]] += num_total - num_seen
         num_seen = num_total
 
-    def enter(part: str, *_: object) -> None:
+    def enter(name: str) -> None:
         charge_caller()
-        callers.append(part)
+        callers.append(part_name(name, depth) or OWN_PART)
 
-    def leave(*_: object) -> None:
+    def leave() -> None:
         charge_caller()
         callers.pop()
 
-    modes = {submodule: submodule.training for submodule in module.modules()}
-    hooks = []
-    try:
-        for name, submodule in module.named_modules():
-            hooks.append(submodule.register_forward_pre_hook(partial(enter, _part(name, depth))))
-            hooks.append(submodule.register_forward_hook(leave))
-        counter = FlopCounterMode(display=False, custom_mapping=_MISSING_FORMULAS)
-        with torch.no_grad(), _no_fused_layers(), counter:
-            module.eval()(*args)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for submodule, training in modes.items():
-            submodule.training = training
+    counter = FlopCounterMode(display=False, custom_mapping=_MISSING_FORMULAS)
+    with watched(module, enter=enter, leave=leave), _no_fused_layers(), counter:
+        module(*args)
     return {part: num_flops // 2 for part, num_flops in counts.items()}
 
 
@@ -88,11 +78,6 @@ def _no_fused_layers() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _part(name: str, depth: int) -> str:
-    names = [piece for piece in name.split(".") if piece and not piece.isdigit()]
-    return ".".join(names[:depth]) or OWN_PART
 
 
 def _attention_flops(
@@ -135,3 +120,5 @@ _MISSING_FORMULAS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._embedding_bag: _weighted_bags_flops,
     torch.ops.aten._embedding_bag_forward_only: _weighted_bags_flops,
 }
+COUNTED = frozenset({*flop_registry, *_MISSING_FORMULAS})
+"""The operations (packets of ``torch.ops``) that have multiply-adds."""

@@ -18,6 +18,9 @@ import torch
 
 from asr.types import InputError
 
+_FEWEST_ROUNDS = 3  # a median needs them
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -39,8 +42,9 @@ class LatencySpec:
     """What to time: every length with every batch size.
 
     ``lengths_s`` are seconds of audio. Each point gets ``warmup`` untimed and ``repeats`` timed
-    rounds on ``num_threads`` CPU threads (None: as many as torch already uses). Raises InputError
-    for a value outside its range.
+    rounds on ``num_threads`` CPU threads (None: as many as torch already uses); fewer where they
+    would take more than ``max_point_s`` seconds, see :func:`measure`. Raises InputError for a value
+    outside its range.
     """
 
     lengths_s: Sequence[float]
@@ -48,19 +52,20 @@ class LatencySpec:
     repeats: int = 20
     warmup: int = 3
     num_threads: int | None = None
+    max_point_s: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths_s", tuple(float(x) for x in self.lengths_s))
         object.__setattr__(self, "batch_sizes", tuple(self.batch_sizes))
-        for key, values in (("lengths_s", self.lengths_s), ("batch_sizes", self.batch_sizes)):
-            if not values or min(values) <= 0:
-                raise InputError(
-                    f"metrics.latency.{key} is {list(values)}; one or more numbers above 0 allowed"
-                )
-        _check_at_least("metrics.latency.repeats", self.repeats, 1)
-        _check_at_least("metrics.latency.warmup", self.warmup, 0)
-        if self.num_threads is not None:
-            _check_at_least("metrics.latency.num_threads", self.num_threads, 1)
+        check_above_zero("metrics.latency.lengths_s", self.lengths_s)
+        check_above_zero("metrics.latency.batch_sizes", self.batch_sizes)
+        check_rounds(
+            "metrics.latency",
+            repeats=self.repeats,
+            warmup=self.warmup,
+            num_threads=self.num_threads,
+            max_point_s=self.max_point_s,
+        )
 
 
 def measure(
@@ -70,23 +75,26 @@ def measure(
     warmup: int,
     device: torch.device | str = "cpu",
     num_threads: int | None = None,
+    max_point_s: float | None = None,
 ) -> dict[str, Timing]:
     """Time ``callables`` in alternating rounds, each called once per round in the given order.
 
+    Once the timed rounds have taken ``max_point_s`` seconds no further one begins, but three are
+    timed in any case (or ``repeats``, if fewer); warming up ends after a quarter of that time.
     A CUDA ``device`` is synchronised before the clock starts and before it stops. The garbage
     collector rests meanwhile. Gradients are the callables' own business: wrap a forward pass in
     ``torch.inference_mode()``. ``num_threads`` is torch's CPU thread count during the rounds.
     """
-    _check_at_least("repeats", repeats, 1)
-    _check_at_least("warmup", warmup, 0)
+    check_rounds("", repeats=repeats, warmup=warmup, num_threads=None, max_point_s=max_point_s)
     device = torch.device(device)
     samples_ms: dict[str, list[float]] = {name: [] for name in callables}
-    with _threads(num_threads), _no_garbage_collection():
-        for index in range(warmup + repeats):
+    with undisturbed(num_threads):
+        for _ in rounds(warmup, fewest=1, max_s=max_point_s and max_point_s / 4):
+            for function in callables.values():
+                function()
+        for _ in rounds(repeats, fewest=_FEWEST_ROUNDS, max_s=max_point_s):
             for name, function in callables.items():
-                elapsed_ms = _time_ms(function, device)
-                if index >= warmup:
-                    samples_ms[name].append(elapsed_ms)
+                samples_ms[name].append(_time_ms(function, device))
     return {name: Timing.from_samples(samples) for name, samples in samples_ms.items()}
 
 
@@ -103,41 +111,62 @@ def ratio(a: Timing, b: Timing) -> float:
     return float(np.median(np.divide(a.samples_ms, b.samples_ms)))
 
 
-def _time_ms(function: Callable[[], object], device: torch.device) -> float:
-    _synchronise(device)
-    start_ns = time.perf_counter_ns()
-    function()
-    _synchronise(device)
-    return (time.perf_counter_ns() - start_ns) / 1e6
-
-
-def _synchronise(device: torch.device) -> None:
+def clock_ms(device: torch.device) -> float:
+    """Milliseconds on a clock of its own zero, once ``device`` has done all it was asked to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter_ns() / 1e6
 
 
-def _check_at_least(key: str, value: int, lowest: int) -> None:
-    if value < lowest:
-        raise InputError(f"{key} is {value}; {lowest} or more allowed")
+def _time_ms(function: Callable[[], object], device: torch.device) -> float:
+    start_ms = clock_ms(device)
+    function()
+    return clock_ms(device) - start_ms
+
+
+def rounds(most: int, *, fewest: int, max_s: float | None) -> Iterator[int]:
+    """Numbers of rounds up to ``most``; none begins after ``max_s`` seconds but the ``fewest``."""
+    stop_ms = clock_ms(_CPU) + (float("inf") if max_s is None else 1000 * max_s)
+    for index in range(most):
+        if index >= fewest and clock_ms(_CPU) >= stop_ms:
+            return
+        yield index
+
+
+def check_rounds(
+    where: str,
+    *,
+    repeats: int,
+    warmup: int,
+    num_threads: int | None,
+    max_point_s: float | None,
+) -> None:
+    """Raise InputError for what cannot be timed; keys are named as those of config ``where``."""
+    prefix = where and f"{where}."
+    lowest = {"repeats": (repeats, 1), "warmup": (warmup, 0), "num_threads": (num_threads, 1)}
+    for key, (value, least) in lowest.items():
+        if value is not None and value < least:
+            raise InputError(f"{prefix}{key} is {value}; {least} or more allowed")
+    if max_point_s is not None and max_point_s <= 0:
+        raise InputError(f"{prefix}max_point_s is {max_point_s:g}; above 0 or null allowed")
+
+
+def check_above_zero(key: str, values: Sequence[float]) -> None:
+    """Raise InputError unless ``values`` are one or more numbers above zero."""
+    if not values or min(values) <= 0:
+        raise InputError(f"{key} is {list(values)}; one or more numbers above 0 allowed")
 
 
 @contextmanager
-def _threads(num_threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    was_enabled = gc.isenabled()
+def undisturbed(num_threads: int | None) -> Iterator[None]:
+    """``num_threads`` CPU threads for torch (None: those it has), and no garbage collection."""
+    threads, was_enabled = torch.get_num_threads(), gc.isenabled()
+    torch.set_num_threads(num_threads or threads)
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         if was_enabled:
             gc.enable()

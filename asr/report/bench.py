@@ -11,12 +11,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from asr.encoder.parts import ENCODER_PARTS
 from asr.encoder.stack import Encoder
+from asr.metrics.breakdown import Call, time_by_part
 from asr.metrics.cost import count_parameters, multiply_adds_by_part
 from asr.metrics.latency import LatencySpec, Timing, measure
 from asr.metrics.memory import peak_memory_mib
@@ -25,6 +27,9 @@ from asr.report.record import LatencyPoint, ScheduledLayer, length_key
 from asr.types import EncoderOutput
 
 Config = Mapping[str, Any]
+Point = TypeVar("Point", bound=LatencyPoint)
+
+_PART_ROUNDS = 3
 
 BASELINES: dict[str, dict[str, Any]] = {
     "fused": {"_target_": "asr.reuse.none.NoReuse", "fused": True},
@@ -40,6 +45,7 @@ class EncoderCost:
     parameters: dict[str, int]
     macs: dict[str, dict[str, int]]
     latency: tuple[LatencyPoint, ...]
+    breakdown: dict[str, dict[str, float]]
 
 
 def measure_encoders(
@@ -56,6 +62,7 @@ def measure_encoders(
     encoders = distinct_encoders(configs, device)
     points: dict[str, list[LatencyPoint]] = {name: [] for name in configs}
     macs: dict[str, dict[str, dict[str, int]]] = {name: {} for name in configs}
+    breakdown: dict[str, dict[str, dict[str, float]]] = {name: {} for name in configs}
     for length_s in spec.lengths_s:
         for batch_size in spec.batch_sizes:
             report(f"timing {len(encoders)} encoders at {length_s:g} s, batch {batch_size}")
@@ -69,20 +76,26 @@ def measure_encoders(
                 warmup=spec.warmup,
                 device=device,
                 num_threads=spec.num_threads,
+                max_point_s=spec.max_point_s,
             )
-            memory = {key: peak_memory_mib(run, device) for key, run in forwards.items()}
+            memory = {key: peak_memory_mib(run, device, warmup=0) for key, run in forwards.items()}
             for name, config in configs.items():
-                points[name].append(
-                    latency_point(config, timings, memory, length_s=length_s, batch_size=batch_size)
+                point = alternating_point(
+                    LatencyPoint, config, timings, memory, length_s=length_s, batch_size=batch_size
                 )
+                points[name].append(point)
+        report(f"timing the parts of {len(configs)} encoders at {length_s:g} s")
+        parts = time_encoder_parts(configs, encoders, length_s, spec, device)
         for name, config in configs.items():
             macs[name][length_key(length_s)] = macs_by_part(config, length_s)
+            breakdown[name][length_key(length_s)] = parts[encoder_key(config)]
     return {
         name: EncoderCost(
             schedule=scheduled_layers(encoders[encoder_key(config)][0]),
             parameters=count_parameters(encoders[encoder_key(config)][0]),
             macs=macs[name],
             latency=tuple(points[name]),
+            breakdown=breakdown[name],
         )
         for name, config in configs.items()
     }
@@ -102,17 +115,18 @@ def distinct_encoders(
     return encoders
 
 
-def latency_point(
+def alternating_point(
+    kind: type[Point],
     config: Config,
     timings: Mapping[str, Timing],
     memory: Mapping[str, float | None],
     *,
     length_s: float,
     batch_size: int,
-) -> LatencyPoint:
+) -> Point:
     """The point of one run, with its baselines picked from the timings of all."""
     key = encoder_key(config)
-    return LatencyPoint.from_timings(
+    return kind.from_timings(
         timings[key],
         length_s=length_s,
         batch_size=batch_size,
@@ -121,6 +135,33 @@ def latency_point(
             for name, reuse in BASELINES.items()
         },
         peak_memory_mib=memory[key],
+    )
+
+
+def time_encoder_parts(
+    configs: Mapping[str, Config],
+    encoders: Mapping[str, tuple[Encoder, Config]],
+    length_s: float,
+    spec: LatencySpec,
+    device: torch.device | str,
+) -> dict[str, dict[str, float]]:
+    """Milliseconds by part of each run's encoder at the smallest batch size, by `encoder_key`.
+
+    Baselines that are no run of their own are left out. The encoders must have run before.
+    """
+    calls = {}
+    for key in dict.fromkeys(map(encoder_key, configs.values())):
+        encoder, config = encoders[key]
+        batch_size, shift_ms = min(spec.batch_sizes), frame_shift_ms(config)
+        args = random_features(encoder.num_mel_bins, length_s, batch_size, shift_ms, device)
+        calls[key] = Call(encoder, args)
+    return time_by_part(
+        calls,
+        ENCODER_PARTS,
+        repeats=min(_PART_ROUNDS, spec.repeats),
+        device=device,
+        num_threads=spec.num_threads,
+        max_point_s=spec.max_point_s,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from asr.encoder.parts import in_order
 from asr.report.difference import WerDifference
 from asr.report.likeness import unlikeness
 from asr.report.notes import measurement_notes
@@ -48,7 +50,8 @@ def compare(
     columns = [
         *_identity_columns(rows),
         *_wer_columns(rows),
-        *_latency_columns(rows),
+        *_timing_columns(rows, _LATENCY),
+        *_timing_columns(rows, _TRAINING_STEP),
         *_resource_columns(rows),
     ]
     notes = [
@@ -56,7 +59,7 @@ def compare(
         *(f"{difference}." for difference in differences),
         *measurement_notes(records),
     ]
-    csv_only: dict[str, tuple[Any, ...]] = {"hardware": tuple(row["hardware"] for row in rows)}
+    csv_only = _csv_only(rows)
     if unlike:
         csv_only["warning"] = (" | ".join(unlike),) * len(rows)
     return Table(columns=tuple(columns), notes=tuple(notes), csv_only=csv_only)
@@ -90,21 +93,42 @@ def _wer_columns(rows: Sequence[_Row]) -> Iterator[Column]:
         yield Column(f"WER % {split}", _texts(results, _wer_text), values)
 
 
-def _latency_columns(rows: Sequence[_Row]) -> Iterator[Column]:
-    for length in _keys(rows, "latency_ms"):
-        timings = tuple(row["latency_ms"].get(length) for row in rows)
-        values = {f"latency_{length}s_{key}_ms": _pick(timings, key) for key in ("median", "p90")}
-        yield Column(f"{length} s: ms (p90)", _texts(timings, _timing_text), values)
-        speedups = {
-            baseline: tuple(row["speedup_vs_none"][baseline].get(length) for row in rows)
-            for baseline in BASELINES
-        }
-        for baseline, factors in speedups.items():
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """How what was timed beside its baselines is called: keys of rows, words and CSV headers."""
+
+    times: str
+    speedups: str
+    word: str
+    csv_times: str
+    csv_speedup: str
+
+
+_LATENCY = _Timed(
+    "latency_ms", "speedup_vs_none", "", "latency_{length}s", "speedup_{length}s_vs_none"
+)
+_TRAINING_STEP = _Timed(
+    "training_step_ms",
+    "training_step_vs_none",
+    "step ",
+    "training_step_{length}s",
+    "training_step_speedup_{length}s_vs_none",
+)
+
+
+def _timing_columns(rows: Sequence[_Row], timed: _Timed) -> Iterator[Column]:
+    for length in _keys(rows, timed.times):
+        timings = tuple(row[timed.times].get(length) for row in rows)
+        csv_times = timed.csv_times.format(length=length)
+        values = {f"{csv_times}_{key}_ms": _pick(timings, key) for key in ("median", "p90")}
+        yield Column(f"{length} s: {timed.word}ms (p90)", _texts(timings, _timing_text), values)
+        for baseline in BASELINES:
+            factors = tuple(row[timed.speedups][baseline].get(length) for row in rows)
             if any(factor is not None for factor in factors):
                 yield Column(
-                    f"{length} s: vs {baseline}",
+                    f"{length} s: {timed.word}vs {baseline}",
                     _texts(factors, speedup_text),
-                    {f"speedup_{length}s_vs_none_{baseline}": factors},
+                    {f"{timed.csv_speedup.format(length=length)}_{baseline}": factors},
                 )
 
 
@@ -112,14 +136,33 @@ def _resource_columns(rows: Sequence[_Row]) -> Iterator[Column]:
     train_s = tuple(row["train_s"] for row in rows)
     if any(seconds is not None for seconds in train_s):
         yield Column("training", _texts(train_s, duration_text), {"train_s": train_s})
-    lengths = _keys(rows, "peak_memory_mib")
+    yield from _memory_columns(rows, "peak_memory_mib", "", "peak_memory")
+    yield from _memory_columns(rows, "training_step_memory_mib", "step ", "training_step_memory")
+
+
+def _memory_columns(rows: Sequence[_Row], name: str, word: str, csv_name: str) -> Iterator[Column]:
+    """The longest length for people, all of them as values."""
+    lengths = _keys(rows, name)
     memory = {
-        f"peak_memory_{length}s_mib": tuple(row["peak_memory_mib"].get(length) for row in rows)
+        f"{csv_name}_{length}s_mib": tuple(row[name].get(length) for row in rows)
         for length in lengths
     }
     if any(mib is not None for cells in memory.values() for mib in cells):
-        longest = memory[f"peak_memory_{lengths[-1]}s_mib"]
-        yield Column(f"{lengths[-1]} s: MiB", _texts(longest, number_text), memory)
+        longest = memory[f"{csv_name}_{lengths[-1]}s_mib"]
+        yield Column(f"{lengths[-1]} s: {word}MiB", _texts(longest, number_text), memory)
+
+
+def _csv_only(rows: Sequence[_Row]) -> dict[str, tuple[Any, ...]]:
+    """Values that are no column of the table: rounds and time by part; the hardware."""
+    cells: dict[str, tuple[Any, ...]] = {}
+    for length in _keys(rows, "rounds"):
+        cells[f"latency_{length}s_rounds"] = tuple(row["rounds"].get(length) for row in rows)
+    for length in _keys(rows, "breakdown_ms"):
+        timed = [row["breakdown_ms"].get(length, {}) for row in rows]
+        for part in in_order(part for parts in timed for part in parts):
+            name = part.replace(" ", "_").replace("-", "_")
+            cells[f"time_{length}s_{name}_ms"] = tuple(parts.get(part) for parts in timed)
+    return {**cells, "hardware": tuple(row["hardware"] for row in rows)}
 
 
 def _wer_text(result: dict[str, Any]) -> str:

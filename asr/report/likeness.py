@@ -12,8 +12,8 @@ _Facts = Mapping[str, object]
 def unlikeness(records: Sequence[RunRecord]) -> list[str]:
     """What differs between ``records`` though a comparison needs it equal; empty when nothing.
 
-    One sentence for each of hardware, splits, training budget and latency that differs,
-    with the values of every run. A run without latency is like any other in that.
+    One sentence for each of hardware, splits, training budget, latency and training step that
+    differs, with the values of every run. A run without a timing is like any other in that.
     """
     aspects: dict[str, Callable[[RunRecord], _Facts]] = {
         "hardware": _hardware,
@@ -23,6 +23,8 @@ def unlikeness(records: Sequence[RunRecord]) -> list[str]:
     found = [_describe(aspect, records, facts_of) for aspect, facts_of in aspects.items()]
     timed = [record for record in records if record.latency]
     found.append(_describe("latency", timed, _latency))
+    stepped = [record for record in records if record.training_step]
+    found.append(_describe("training step", stepped, _shared_steps(stepped)))
     return [text for text in found if text]
 
 
@@ -71,3 +73,18 @@ def _budget(record: RunRecord) -> _Facts:
 
 def _latency(record: RunRecord) -> _Facts:
     return {"smallest batch size": min(point.batch_size for point in record.latency)}
+
+
+def _shared_steps(records: Sequence[RunRecord]) -> Callable[[RunRecord], _Facts]:
+    """Batches of the lengths that all ``records`` have timed."""
+    lengths = [{point.length_s for point in record.training_step} for record in records]
+    shared = set.intersection(*lengths) if lengths else set()
+
+    def facts(record: RunRecord) -> _Facts:
+        return {
+            f"{point.length_s:g} s": f"{point.batch_size} utterances in {point.dtype}"
+            for point in record.training_step
+            if point.length_s in shared
+        }
+
+    return facts

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from asr.report.record import RunRecord
+from asr.report.record import LatencyPoint, RunRecord
 from asr.report.rows import BASELINES, latency_points, pays_from_s
 
 
@@ -42,6 +42,7 @@ def reading_notes(records: Sequence[RunRecord]) -> Iterator[str]:
             "vs fused, vs explicit: speed-up over the encoder without reuse by its attention "
             "kernel, timed in alternation."
         )
+    yield from _rounds_notes(records)
     for record in records:
         if record.reuse != "none":
             yield from _pays_notes(record)
@@ -57,11 +58,36 @@ def origins(records: Sequence[RunRecord]) -> Iterator[Origin]:
     yield from _grouped("Command", records, lambda record: record.command)
 
 
+def _rounds_notes(records: Sequence[RunRecord]) -> Iterator[str]:
+    lengths: dict[int, set[str]] = {}
+    for record in records:
+        for length, point in latency_points(record).items():
+            if point.num_rounds is not None:
+                lengths.setdefault(point.num_rounds, set()).add(length)
+    if lengths:
+        texts = (
+            f"{num_rounds} at {', '.join(sorted(found, key=float))} s"
+            for num_rounds, found in sorted(lengths.items(), reverse=True)
+        )
+        yield f"Timed rounds: {'; '.join(texts)}."
+    steps = [point for record in records for point in record.training_step]
+    if steps:
+        batches = dict.fromkeys(
+            f"{point.batch_size} x {point.length_s:g} s in {point.dtype} "
+            f"({point.num_rounds} rounds)"
+            for point in steps
+        )
+        yield (
+            "Training step: encoder and CTC head forward and backward, and the update of AdamW, on "
+            f"random batches of {', '.join(batches)}; speed-ups as for latency."
+        )
+
+
 def _pays_notes(record: RunRecord) -> Iterator[str]:
     points = latency_points(record)
     for baseline in BASELINES:
         timed = [length for length, point in points.items() if baseline in point.baselines]
-        if not timed:
+        if not timed or _is_itself(points.values(), baseline):
             continue
         start_s = pays_from_s(record, baseline)
         if start_s is None:
@@ -69,6 +95,13 @@ def _pays_notes(record: RunRecord) -> Iterator[str]:
         else:
             verdict = f"faster than none {baseline} from {start_s:g} s on, up to {timed[-1]} s"
         yield f"{record.run} is {verdict}."
+
+
+def _is_itself(points: Iterable[LatencyPoint], baseline: str) -> bool:
+    """One timing serves an encoder that is its own baseline: every speed-up is exactly one."""
+    return all(
+        point.baselines[baseline].speedup == 1.0 for point in points if baseline in point.baselines
+    )
 
 
 def _grouped(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from asr.metrics.bootstrap import wer_interval
 from asr.metrics.latency import Timing, ratio
@@ -111,7 +111,7 @@ class LatencyPoint:
     """Encoder latency at one length and batch size.
 
     ``baselines`` holds the encoder without reuse by its attention kernel, "fused" and "explicit".
-    ``peak_memory_mib`` is None where it cannot be measured.
+    ``peak_memory_mib`` is None where it cannot be measured, ``num_rounds`` where nobody noted it.
     """
 
     length_s: float
@@ -120,6 +120,7 @@ class LatencyPoint:
     p90_ms: float
     baselines: dict[str, BaselineTiming] = field(default_factory=dict)
     peak_memory_mib: float | None = None
+    num_rounds: int | None = None
 
     @classmethod
     def from_timings(
@@ -130,7 +131,7 @@ class LatencyPoint:
         batch_size: int,
         baselines: Mapping[str, Timing],
         peak_memory_mib: float | None = None,
-    ) -> LatencyPoint:
+    ) -> Self:
         """From timings of one alternating :func:`asr.metrics.latency.measure`."""
         return cls(
             length_s=length_s,
@@ -146,13 +147,26 @@ class LatencyPoint:
                 for name, baseline in baselines.items()
             },
             peak_memory_mib=peak_memory_mib,
+            num_rounds=len(timing.samples_ms),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStepPoint(LatencyPoint):
+    """A training step on a batch of ``batch_size`` utterances of ``length_s``, under ``dtype``.
+
+    Encoder and CTC head forward and backward, and the update of AdamW.
+    """
+
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """One run. ``parameters`` by part; ``macs`` (multiply-adds) by length key, then by part.
 
+    ``breakdown``: milliseconds inside the encoder's operations by length key, then by part, for one
+    call at the smallest batch size timed; what a latency has beyond their sum lies between them.
     ``training`` is None for a run that only measured. Records are values: extend one with
     ``dataclasses.replace``.
     """
@@ -171,6 +185,8 @@ class RunRecord:
     training: TrainingCost | None = None
     wer: dict[str, SplitWer] = field(default_factory=dict)
     latency: tuple[LatencyPoint, ...] = ()
+    breakdown: dict[str, dict[str, float]] = field(default_factory=dict)
+    training_step: tuple[TrainingStepPoint, ...] = ()
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     schema_version: int = SCHEMA_VERSION
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asr.encoder.parts import in_order
 from asr.report.atomic import write_text
 from asr.report.plain import to_plain
 from asr.report.record import LatencyPoint, RunRecord, length_key
@@ -19,11 +20,12 @@ BASELINES = ("fused", "explicit")
 def to_row(record: RunRecord) -> dict[str, Any]:
     """A run as plain JSON values: rates in percent, lengths in seconds of audio as keys.
 
-    Latency, speed-up and memory are those of the smallest batch size timed. ``pays_from_s`` is
-    the shortest length from which the run is faster than the baseline at every longer one too,
-    None where there is none.
+    Latency, speed-up, memory, rounds and breakdown are those of the smallest batch size timed.
+    ``pays_from_s`` is the shortest length from which the run is faster than the baseline at every
+    longer one too, None where there is none.
     """
     points = latency_points(record)
+    steps = {length_key(point.length_s): point for point in record.training_step}
     row = {
         "run": record.run,
         "reuse": record.reuse,
@@ -42,20 +44,20 @@ def to_row(record: RunRecord) -> dict[str, Any]:
             }
             for split, result in record.wer.items()
         },
-        "latency_ms": {
-            length: {"median": point.median_ms, "p90": point.p90_ms}
-            for length, point in points.items()
-        },
-        "speedup_vs_none": {
-            baseline: {
-                length: point.baselines[baseline].speedup
-                for length, point in points.items()
-                if baseline in point.baselines
-            }
-            for baseline in BASELINES
+        "latency_ms": _times(points),
+        "speedup_vs_none": _speedups(points),
+        "rounds": {length: point.num_rounds for length, point in points.items()},
+        "breakdown_ms": {
+            length: {part: record.breakdown[length][part] for part in in_order(parts)}
+            for length, parts in record.breakdown.items()
         },
         "pays_from_s": {baseline: pays_from_s(record, baseline) for baseline in BASELINES},
         "peak_memory_mib": {length: point.peak_memory_mib for length, point in points.items()},
+        "training_step_ms": _times(steps),
+        "training_step_vs_none": _speedups(steps),
+        "training_step_memory_mib": {
+            length: point.peak_memory_mib for length, point in steps.items()
+        },
         "train_s": record.training.train_s if record.training else None,
         "hardware": str(record.hardware),
     }
@@ -71,6 +73,23 @@ def write_rows(records: Sequence[RunRecord], path: Path | str) -> None:
         sys.stdout.write(text)
     else:
         write_text(path, text)
+
+
+def _times(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]:
+    return {
+        length: {"median": point.median_ms, "p90": point.p90_ms} for length, point in points.items()
+    }
+
+
+def _speedups(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]:
+    return {
+        baseline: {
+            length: point.baselines[baseline].speedup
+            for length, point in points.items()
+            if baseline in point.baselines
+        }
+        for baseline in BASELINES
+    }
 
 
 def latency_points(record: RunRecord) -> dict[str, LatencyPoint]:

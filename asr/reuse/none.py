@@ -46,10 +46,9 @@ class AloneAttention(LayerAttention):
 class NoReuse:
     """Every layer ALONE. ``fused=False`` builds the attention map, as a reuse leader must."""
 
-    name = "none"
-
     def __init__(self, *, fused: bool = True) -> None:
         self.fused = fused
+        self.name = "none" if fused else "none explicit"
 
     def schedule(self, num_layers: int) -> Schedule:
         """ALONE for every layer."""

@@ -10,7 +10,8 @@ from .runs import Command, write_recipe
 
 KEYS = {
     "run", "reuse", "schedule", "num_params", "macs", "wer", "latency_ms", "speedup_vs_none",
-    "pays_from_s", "peak_memory_mib", "train_s", "hardware",
+    "pays_from_s", "peak_memory_mib", "train_s", "hardware", "rounds", "breakdown_ms",
+    "training_step_ms", "training_step_vs_none", "training_step_memory_mib",
 }  # fmt: skip
 
 
@@ -39,12 +40,15 @@ def test_every_variant_is_a_row_of_the_design(asr: Command, recipe: Path) -> Non
         assert row["latency_ms"]["1"]["p90"] >= row["latency_ms"]["1"]["median"] > 0
         assert row["speedup_vs_none"].keys() == {"fused", "explicit"}
         assert row["speedup_vs_none"]["explicit"].keys() == {"0.5", "1"}
-        assert row["wer"] == {}
+        assert row["rounds"] == {"0.5": 2, "1": 2}
+        assert row["breakdown_ms"].keys() == {"0.5", "1"}
+        assert row["training_step_ms"] == row["wer"] == {}
         assert row["train_s"] is None
     assert none["speedup_vs_none"]["fused"] == {"0.5": 1.0, "1": 1.0}
     assert probs["num_params"] < none["num_params"]
     assert probs["macs"]["1"] < none["macs"]["1"]
     assert "probs" in done.err  # the table, for people
+    assert "probs, 0.5 s" in done.err  # and the one by part
 
 
 def test_the_table_and_its_files(asr: Command, recipe: Path, tmp_path: Path) -> None:
@@ -62,10 +66,32 @@ def test_the_table_and_its_files(asr: Command, recipe: Path, tmp_path: Path) -> 
         table = list(csv.DictReader(file))
     assert [row["run"] for row in table] == [row["run"] for row in rows]
     assert [int(row["num_params"]) for row in table] == [row["num_params"] for row in rows]
-    assert "asr bench" in (out / "table.md").read_text()
+    markdown = (out / "table.md").read_text()
+    assert "asr bench" in markdown
+    assert "| time by part | ms | subsampling |" in markdown
     report = (out / "report.html").read_text()
     assert "Latency over length" in report
     assert "WER against latency" not in report
+
+
+def test_training_steps_are_timed_where_the_recipe_picks_them(asr: Command, recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("[latency]", "[latency, training_step]"))
+    small = ["metrics.training_step.lengths_s=[1]", "metrics.training_step.batch_s=2.5"]
+    words = [*small, "metrics.training_step.repeats=2", "reuse=none,none_explicit"]
+    done = asr("bench", recipe, *words, "--json", "-")
+    assert done.code == 0
+    assert "timing training steps of 2 encoders at 2 x 1 s, float32" in done.err
+    fused, explicit = json.loads(done.out)
+    assert (fused["run"], explicit["run"]) == ("none", "none_explicit")
+    assert (fused["reuse"], explicit["reuse"]) == ("none", "none explicit")
+    assert "softmax" in explicit["breakdown_ms"]["1"]
+    assert "softmax" not in fused["breakdown_ms"]["1"]
+    assert fused["training_step_vs_none"]["fused"] == {"1": 1.0}
+    assert explicit["training_step_vs_none"]["explicit"] == {"1": 1.0}
+    assert fused["training_step_ms"]["1"]["median"] > 0
+    assert fused["training_step_memory_mib"].keys() == {"1"}
+    done = asr("bench", recipe, "metrics.training_step.batch_s=10")
+    assert "metrics.training_step.batch_s is 10; at least the longest" in done.error
 
 
 def test_nothing_is_trained_or_written(asr: Command, recipe: Path) -> None:

@@ -100,6 +100,13 @@ def test_multi_head_attention(device: str) -> None:
     assert multiply_adds(SelfAttention(), torch.zeros(B, T, 16, device=device)) == expected
 
 
+def test_weighted_rows() -> None:
+    rows, weights = torch.randn(T, K), torch.rand(B * T, 3)
+    indices = torch.randint(0, T, (B * T, 3))
+    mix = Call(lambda w: F.embedding_bag(indices, rows, per_sample_weights=w, mode="sum"))
+    assert multiply_adds(mix, weights) == B * T * 3 * K
+
+
 class Layer(nn.Module):
     """Two products of its parts and one of its own."""
 

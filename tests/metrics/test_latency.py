@@ -75,6 +75,29 @@ def test_ratio_refuses_unequal_rounds() -> None:
         ratio(Timing.from_samples([1.0, 1.0, 1.0]), Timing.from_samples([1.0]))
 
 
+def test_no_round_begins_when_the_time_is_over() -> None:
+    calls: list[str] = []
+
+    def busy() -> None:
+        calls.append("x")
+        time.sleep(0.01)
+
+    timing = measure({"x": busy}, repeats=1000, warmup=1000, max_point_s=0.2)["x"]
+    assert 3 < len(timing.samples_ms) <= 20
+    assert 1 < len(calls) - len(timing.samples_ms) <= 5  # a quarter of that warms up
+
+
+def test_three_rounds_are_timed_whatever_they_take() -> None:
+    calls: list[str] = []
+    timings = measure(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
+        repeats=9, warmup=9, max_point_s=1e-9,
+    )  # fmt: skip
+    assert "".join(calls) == "ab" * 4
+    assert [len(timing.samples_ms) for timing in timings.values()] == [3, 3]
+    assert len(measure({"x": list}, repeats=2, warmup=0, max_point_s=1e-9)["x"].samples_ms) == 2
+
+
 def test_garbage_collector_rests_and_returns() -> None:
     states: list[bool] = []
     measure({"x": lambda: states.append(gc.isenabled())}, repeats=2, warmup=0)
@@ -128,6 +151,7 @@ def test_spec_keeps_plain_numbers() -> None:
         ({"lengths_s": [5], "repeats": 0}, "metrics.latency.repeats is 0; 1 or more"),
         ({"lengths_s": [5], "warmup": -1}, "metrics.latency.warmup is -1; 0 or more"),
         ({"lengths_s": [5], "num_threads": 0}, "metrics.latency.num_threads is 0; 1 or more"),
+        ({"lengths_s": [5], "max_point_s": 0}, "metrics.latency.max_point_s is 0; above 0 or null"),
     ],
 )
 def test_spec_names_the_key(values: dict[str, list[int]], message: str) -> None:

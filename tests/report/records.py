@@ -14,6 +14,7 @@ from asr.report.record import (
     SplitCounts,
     SplitWer,
     TrainingCost,
+    TrainingStepPoint,
 )
 
 HARDWARE = Hardware(
@@ -49,6 +50,11 @@ def none_record(**changes: Any) -> RunRecord:
         training=TRAINING,
         wer={"test": SplitWer.from_errors([WordErrors(1, 0, 0, 10), WordErrors(1, 1, 1, 10)])},
         latency=(_point(15.0, 40.0, 100.0), _point(60.0, 200.0, 250.0)),
+        breakdown={
+            "15": {"subsampling": 10.0, "scores": 5.0, "softmax": 5.0, "projections": 20.0},
+            "60": {"subsampling": 40.0, "scores": 50.0, "softmax": 50.0, "projections": 60.0},
+        },
+        training_step=(_step(15.0, 8), _step(30.0, 4)),
         created_at="2025-01-02T03:04:05+00:00",
     )
     return replace(record, **changes)
@@ -80,4 +86,17 @@ def _point(length_s: float, own_ms: float, fused_ms: float) -> LatencyPoint:
         batch_size=1,
         baselines={"fused": fused, "explicit": Timing.from_samples([own_ms * 0.9] * 3)},
         peak_memory_mib=length_s * 2,
+    )
+
+
+def _step(length_s: float, batch_size: int) -> TrainingStepPoint:
+    return TrainingStepPoint.from_timings(
+        Timing.from_samples([4000.0] * 3),
+        length_s=length_s,
+        batch_size=batch_size,
+        baselines={
+            "fused": Timing.from_samples([5000.0] * 3),
+            "explicit": Timing.from_samples([6000.0] * 3),
+        },
+        peak_memory_mib=2048.0,
     )

@@ -40,7 +40,7 @@ def said() -> list[str]:
 @pytest.fixture(scope="module")
 def costs(configs: dict[str, dict[str, Any]], said: list[str]) -> dict[str, EncoderCost]:
     with pytest.MonkeyPatch.context() as patch:  # memory takes its time, and has its own tests
-        patch.setattr("asr.report.bench.peak_memory_mib", lambda run, device: 7.5)
+        patch.setattr("asr.report.bench.peak_memory_mib", lambda run, device, warmup: 7.5)
         return measure_encoders(configs, SPEC, report=said.append)
 
 
@@ -53,13 +53,33 @@ def test_every_config_has_every_point(costs: dict[str, EncoderCost], said: list[
         for point in cost.latency:
             assert 0 < point.median_ms <= point.p90_ms
             assert point.peak_memory_mib == 7.5
+            assert point.num_rounds == 3
             assert point.baselines.keys() == {"fused", "explicit"}
             assert all(baseline.speedup > 0 for baseline in point.baselines.values())
     assert said == [
-        f"timing 3 encoders at {length} s, batch {size}"
+        line
         for length in ("1", "0.3")
-        for size in (1, 2)
+        for line in (
+            f"timing 3 encoders at {length} s, batch 1",
+            f"timing 3 encoders at {length} s, batch 2",
+            f"timing the parts of 3 encoders at {length} s",
+        )
     ]
+
+
+def test_time_by_part_tells_the_kernels_apart(costs: dict[str, EncoderCost]) -> None:
+    common = {
+        *("subsampling", "feed-forward", "convolution", "norms and residuals"),
+        *("projections", "scores", "other"),
+    }
+    for cost in costs.values():
+        assert cost.breakdown.keys() == {"1", "0.3"}
+    for length in ("1", "0.3"):
+        assert costs["none"].breakdown[length].keys() == common | {"fused attention"}
+        for name in ("explicit", "pairs"):
+            parts = costs[name].breakdown[length]
+            assert parts.keys() == common | {"softmax", "mix"}
+            assert all(ms > 0 for ms in parts.values())
 
 
 def test_an_encoder_is_its_own_baseline(costs: dict[str, EncoderCost]) -> None:

@@ -38,19 +38,44 @@ def test_row_is_the_documented_one() -> None:
             "fused": {"15": pytest.approx(5 / 3), "60": pytest.approx(5 / 6)},
             "explicit": {"15": pytest.approx(0.9), "60": pytest.approx(0.9)},
         },
+        "rounds": {"15": 3, "60": 3},
+        "breakdown_ms": {
+            "15": {"subsampling": 10.0, "projections": 20.0, "scores": 5.0, "softmax": 5.0},
+            "60": {"subsampling": 40.0, "projections": 60.0, "scores": 50.0, "softmax": 50.0},
+        },
         "pays_from_s": {"fused": None, "explicit": None},
         "peak_memory_mib": {"15": 30.0, "60": 120.0},
+        "training_step_ms": {
+            "15": {"median": 4000.0, "p90": 4000.0},
+            "30": {"median": 4000.0, "p90": 4000.0},
+        },
+        "training_step_vs_none": {
+            "fused": {"15": 1.25, "30": 1.25},
+            "explicit": {"15": 1.5, "30": 1.5},
+        },
+        "training_step_memory_mib": {"15": 2048.0, "30": 2048.0},
         "train_s": 314.0,
         "hardware": "Example CPU, 1 thread of 2 cores, float32",
     }
 
 
 def test_bare_record_has_every_key() -> None:
-    bare = replace(RECORD, macs={}, wer={}, latency=(), training=None, data={})
+    bare = replace(
+        RECORD,
+        macs={},
+        wer={},
+        latency=(),
+        breakdown={},
+        training_step=(),
+        training=None,
+        data={},
+    )
     row = to_row(bare)
     assert row.keys() == to_row(RECORD).keys()
     assert row["speedup_vs_none"] == {"fused": {}, "explicit": {}}
+    assert row["training_step_vs_none"] == {"fused": {}, "explicit": {}}
     assert row["latency_ms"] == row["wer"] == row["macs"] == row["peak_memory_mib"] == {}
+    assert row["breakdown_ms"] == row["rounds"] == row["training_step_ms"] == {}
     assert row["train_s"] is None
 
 
@@ -96,3 +121,9 @@ def test_rows_to_a_file_and_to_stdout(tmp_path: Path, capsys: pytest.CaptureFixt
     rows = json.loads((tmp_path / "new" / "rows.json").read_text())
     assert [row["run"] for row in rows] == ["none", "probs"]
     assert json.loads(capsys.readouterr().out) == rows
+
+
+def test_parts_stand_in_one_order_whatever_ran_first() -> None:
+    breakdown = {"15": {"new part": 1.0, "other": 2.0, "mix": 3.0, "scores": 4.0}}
+    row = to_row(replace(RECORD, breakdown=breakdown))
+    assert list(row["breakdown_ms"]["15"]) == ["scores", "mix", "other", "new part"]

@@ -44,8 +44,15 @@ def test_markdown_holds_what_is_compared() -> None:
         "60 s: ms (p90)": ["200 (280)"] * 2,
         "60 s: vs fused": ["0.83x"] * 2,
         "60 s: vs explicit": ["0.90x"] * 2,
+        "15 s: step ms (p90)": ["4000 (4000)"] * 2,
+        "15 s: step vs fused": ["1.25x"] * 2,
+        "15 s: step vs explicit": ["1.50x"] * 2,
+        "30 s: step ms (p90)": ["4000 (4000)"] * 2,
+        "30 s: step vs fused": ["1.25x"] * 2,
+        "30 s: step vs explicit": ["1.50x"] * 2,
         "training": ["5 min 14 s"] * 2,
         "60 s: MiB": ["120", "120"],
+        "30 s: step MiB": ["2048", "2048"],
     }
 
 
@@ -57,6 +64,11 @@ def test_csv_has_full_precision_and_units() -> None:
     assert float(probs["speedup_15s_vs_none_fused"]) == pytest.approx(5 / 3)
     assert probs["latency_60s_p90_ms"] == "280.0"
     assert probs["peak_memory_15s_mib"] == "30.0"
+    assert probs["latency_15s_rounds"] == "3"
+    assert probs["time_15s_softmax_ms"] == "5.0"
+    assert probs["training_step_30s_median_ms"] == "4000.0"
+    assert probs["training_step_speedup_30s_vs_none_explicit"] == "1.5"
+    assert probs["training_step_memory_15s_mib"] == "2048.0"
     assert probs["hardware"] == "Example CPU, 1 thread of 2 cores, float32"
     assert "warning" not in probs
 
@@ -66,7 +78,7 @@ def test_terminal_lines_are_aligned_and_fit() -> None:
     assert max(len(line) for line in text.splitlines()) <= 90
     blocks = [block.splitlines() for block in text.split("\n\n")]
     tables = [block for block in blocks if len(block) > 1 and set(block[1]) == {"-"}]
-    assert len(tables) == 3
+    assert len(tables) == 5
     for header, rule, *rows in tables:
         assert len(rule) == len(header)
         assert [row.split()[0] for row in rows] == ["none", "probs"]
@@ -75,7 +87,7 @@ def test_terminal_lines_are_aligned_and_fit() -> None:
 
 
 def test_wide_terminal_gets_one_block() -> None:
-    assert compare([NONE, PROBS]).text(width=300).count("---\n") == 1
+    assert compare([NONE, PROBS]).text(width=500).count("---\n") == 1
 
 
 def test_notes_say_where_numbers_come_from() -> None:
@@ -87,7 +99,29 @@ def test_notes_say_where_numbers_come_from() -> None:
     assert "Command (probs): `asr train recipe.yaml reuse=probs`" in notes
     assert "WER with its 95% bootstrap interval over utterances." in notes
     assert "probs is not faster than none fused at 60 s, the longest measured." in notes
+    assert "Timed rounds: 3 at 15, 60 s." in notes
+    assert any("on random batches of 8 x 15 s in float32 (3 rounds), 4 x 30 s" in n for n in notes)
     assert not any(note.startswith("Warning") for note in notes)
+
+
+def test_notes_count_the_rounds_of_every_length() -> None:
+    short, long = NONE.latency
+    fewer = replace(NONE, latency=(replace(short, num_rounds=10), long))
+    assert "Timed rounds: 10 at 15 s; 3 at 60 s." in compare([fewer]).notes
+    unknown = replace(NONE, latency=(replace(short, num_rounds=None),))
+    assert not any("rounds: " in note for note in compare([unknown]).notes)
+
+
+def test_an_encoder_is_not_compared_with_itself() -> None:
+    points = tuple(
+        replace(
+            p, baselines={**p.baselines, "explicit": replace(p.baselines["fused"], speedup=1.0)}
+        )
+        for p in NONE.latency
+    )
+    explicit = none_record(run="slow", reuse="none explicit", latency=points)
+    notes = [note for note in compare([explicit]).notes if note.startswith("slow is")]
+    assert notes == ["slow is not faster than none fused at 60 s, the longest measured."]
 
 
 def test_notes_say_from_which_length_reuse_pays() -> None:
@@ -142,6 +176,10 @@ UNLIKE: list[tuple[dict[str, Any], str]] = [
         {"latency": (replace(PROBS.latency[0], batch_size=8),)},
         "unlike latency: smallest batch size 1 in none, 8 in probs",
     ),
+    (
+        {"training_step": (replace(PROBS.training_step[0], dtype="bfloat16"),)},
+        "unlike training step: 15 s 8 utterances in float32 in none, 8 utterances in bfloat16",
+    ),
 ]
 
 
@@ -178,6 +216,11 @@ def test_training_time_may_differ() -> None:
     assert compare([NONE, replace(PROBS, training=replace(TRAINING, train_s=200.0, cpu_s=1.0))])
 
 
+def test_training_steps_may_be_timed_at_other_lengths() -> None:
+    assert compare([NONE, replace(PROBS, training_step=PROBS.training_step[:1])])
+    assert compare([NONE, replace(PROBS, training_step=())])
+
+
 def test_latency_alone_and_missing_latency() -> None:
     bare: dict[str, Any] = {"wer": {}, "training": None, "data": {}}
     cells = _markdown_cells(compare([none_record(**bare), probs_record(**bare, latency=())]))
@@ -197,7 +240,9 @@ def test_lengths_are_sorted_as_numbers() -> None:
     point = NONE.latency[0]
     curve = tuple(replace(point, length_s=x) for x in (120.0, 5.0, 30.0))
     names = [
-        name for name in _markdown_cells(compare([replace(NONE, latency=curve)])) if "p90" in name
+        name
+        for name in _markdown_cells(compare([replace(NONE, latency=curve, training_step=())]))
+        if "p90" in name
     ]
     assert names == ["5 s: ms (p90)", "30 s: ms (p90)", "120 s: ms (p90)"]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from asr.report.comparison import usual_length
 from asr.report.difference import WerDifference
+from asr.report.html.breakdown import breakdown_charts
 from asr.report.html.choice import choice
 from asr.report.html.curves import latency_chart, speedup_chart
 from asr.report.html.document import asset, document
@@ -20,6 +21,7 @@ from asr.report.html.series import Series, grouped
 from asr.report.html.strips import schedule_strips
 from asr.report.html.trade_off import trade_off_chart
 from asr.report.html.training import training_chart
+from asr.report.html.training_step import training_step_charts
 from asr.report.notes import reading_notes
 from asr.report.record import RunRecord
 from asr.report.rows import BASELINES, latency_points
@@ -83,6 +85,17 @@ def _sections(
             "above 1.",
             id_="latency",
         )
+    times = breakdown_charts(groups)
+    if times:
+        yield section(
+            "Time by part",
+            times,
+            reading="Time inside the operations of one call, each timed on its own and apart from "
+            "the latency, which has the program between them too. Fused attention is scores, "
+            "softmax and mix in one kernel; scores beside it are its position term. Each length "
+            "has a scale of its own.",
+            id_="breakdown",
+        )
     costs = multiply_adds_charts(groups)
     if costs:
         yield section(
@@ -91,6 +104,16 @@ def _sections(
             reading="Matrix products, convolutions and attention of one utterance. Each length has "
             "a scale of its own.",
             id_="multiply-adds",
+        )
+    steps = training_step_charts(groups)
+    if steps:
+        yield section(
+            "Training step",
+            steps,
+            reading="Encoder and CTC head forward and backward, and the update of the weights, on "
+            "random batches in alternation with the encoder without reuse. Above 1 the run is "
+            "faster than it.",
+            id_="training-step",
         )
     training = training_chart(groups)
     if training:

@@ -33,8 +33,18 @@ def faster(index: int, num_runs: int, run: str) -> RunRecord:
         replace(point, median_ms=point.median_ms * factor, p90_ms=point.p90_ms * factor)
         for point in record.latency
     )
+    breakdown = {
+        length: {part: ms * factor for part, ms in parts.items()}
+        for length, parts in record.breakdown.items()
+    }
+    steps = tuple(
+        replace(point, median_ms=point.median_ms * factor) for point in record.training_step
+    )
     config = {**record.config, "reuse": {"number": index}}
-    return replace(record, run=run, config=config, wer=wer, latency=latency)
+    return replace(
+        record, run=run, config=config, wer=wer, latency=latency, breakdown=breakdown,
+        training_step=steps,
+    )  # fmt: skip
 
 
 def seeds(record: RunRecord, num_seeds: int) -> list[RunRecord]:
@@ -47,7 +57,7 @@ def seeds(record: RunRecord, num_seeds: int) -> list[RunRecord]:
 
 def bench_record(**changes: Any) -> RunRecord:
     """A run that was timed and not trained."""
-    return none_record(wer={}, training=None, data={}, **changes)
+    return none_record(wer={}, training=None, data={}, training_step=(), **changes)
 
 
 def differences_of(records: Sequence[RunRecord]) -> list[WerDifference]:

@@ -86,6 +86,9 @@ def test_the_page_opens_without_an_error_and_shows_every_row(tmp_path: Path) -> 
     assert table.count("<tr>") == 9
     charts = re.findall(r'<figure class="trade-off">.*?</figure>', dom, re.DOTALL)
     assert [len(re.findall(r'class="point ', chart)) for chart in charts] == [9, 9]
+    for kind in ("breakdown", "training-step"):
+        charts = re.findall(rf'<figure class="{kind}">.*?</figure>', dom, re.DOTALL)
+        assert [len(re.findall(r'class="value"', chart)) for chart in charts] == [9, 9]
     assert "<button" in dom  # its own script ran
     assert dom.count("<script>") == 1
 

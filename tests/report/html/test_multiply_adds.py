@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from asr.report.html.multiply_adds import NUM_PARTS, part_name
+from asr.report.html.multiply_adds import part_name
+from asr.report.html.stacked import NUM_PARTS
 from tests.report.html.pages import SVG, charts, of_class, parsed, texts
 from tests.report.records import none_record
 
@@ -24,7 +25,7 @@ def test_small_parts_beyond_the_colours_are_added_up() -> None:
     segments = of_class(chart, "segment")
     assert len(segments) == NUM_PARTS
     last = list(texts(segments[-1], f"{SVG}title"))
-    assert last == ["none: other parts, 28 (27%)"]
+    assert last == ["none: other parts, 15 (14%)"]
 
 
 def test_parts_are_named_in_words() -> None:

@@ -66,7 +66,9 @@ def test_every_part_is_there_when_records_hold_it() -> None:
         "WER against latency",
         "Paired differences",
         "Latency over length",
+        "Time by part",
         "Multiply-adds by part",
+        "Training step",
         "Training cost",
         "Schedules",
     ]
@@ -76,12 +78,13 @@ def test_empty_parts_are_left_out() -> None:
     assert headings(parsed([bench_record()])) == [
         "Results",
         "Latency over length",
+        "Time by part",
         "Multiply-adds by part",
         "Schedules",
     ]
-    bare = bench_record(latency=(), macs={}, schedule=())
+    bare = bench_record(latency=(), breakdown={}, macs={}, schedule=())
     assert headings(parsed([bare])) == ["Results"]
-    untimed = none_record(latency=(), macs={}, schedule=())
+    untimed = none_record(latency=(), breakdown={}, training_step=(), macs={}, schedule=())
     assert headings(parsed([untimed])) == ["Results", "Training cost"]
 
 
@@ -98,6 +101,8 @@ def test_charts_show_as_many_points_as_the_table_has_rows(num_runs: int) -> None
     assert [len(of_class(chart, "point")) for chart in trade_offs] == [num_runs] * 2
     (latency,) = charts(root, "latency")
     assert len(of_class(latency, "point")) == 2 * num_runs
+    for kind in ("breakdown", "training-step"):
+        assert [len(of_class(chart, "value")) for chart in charts(root, kind)] == [num_runs] * 2
     (training,) = charts(root, "training")
     assert len(of_class(training, "waiting")) == num_runs
     assert sum(len(of_class(c, "difference")) for c in charts(root, "differences")) == num_runs - 1
@@ -113,6 +118,7 @@ def test_what_records_say_is_text() -> None:
     config = {**NONE.config, "name": EVIL}
     record = replace(
         PROBS, run=EVIL, reuse=EVIL, command=EVIL, config=config, macs={"15": {EVIL: 5}},
+        breakdown={"15": {EVIL: 5.0}},
         hardware=replace(HARDWARE, cpu_model=EVIL), versions={EVIL: EVIL},
         wer={EVIL: NONE.wer["test"]}, data={},
     )  # fmt: skip
@@ -156,6 +162,11 @@ def test_heading_says_where_figures_come_from() -> None:
     assert "python 3.11.9, torch 2.11.0" in facts
     assert "0123456789 with local changes" in facts
     assert "asr train recipe.yaml reuse=probs in probs" in facts
+
+
+def test_rounds_of_every_length_are_printed() -> None:
+    (notes,) = of_class(parsed([NONE, PROBS]), "notes")
+    assert "Timed rounds: 3 at 15, 60 s." in list(texts(notes, "li"))
 
 
 def test_cells_hold_the_values_to_sort_by() -> None:

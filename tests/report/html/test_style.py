@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asr.report.html.multiply_adds import NUM_PARTS
 from asr.report.html.series import NUM_HUES
+from asr.report.html.stacked import NUM_PARTS
 
 Colour = NDArray[np.float64]
 

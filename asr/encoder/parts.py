@@ -1,0 +1,34 @@
+"""The parts of an encoder whose time is told apart, by the names of its submodules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from asr.metrics.attention_steps import STEPS
+from asr.metrics.breakdown import ATTENTION, OTHER
+
+NORMS = "norms and residuals"
+
+ENCODER_PARTS = {
+    "subsampling": "subsampling",
+    "dropout": NORMS,
+    "norm": NORMS,
+    "layers": NORMS,
+    "layers.feedforward": "feed-forward",
+    "layers.feedforward_in": "feed-forward",
+    "layers.feedforward_out": "feed-forward",
+    "layers.convolution": "convolution",
+    "layers.attention": ATTENTION,
+}
+"""Part by submodule, numbers left out. A norm inside a module is the module's; the residual sums,
+the norms beside them and the dropout between them are the layer's own."""
+
+PART_ORDER = ("subsampling", "feed-forward", "convolution", NORMS, *STEPS, OTHER)
+"""The parts as tables and charts show them."""
+
+
+def in_order(parts: Iterable[str]) -> list[str]:
+    """``parts`` as in `PART_ORDER`, others behind."""
+    given = dict.fromkeys(parts)
+    known = [part for part in PART_ORDER if part in given]
+    return [*known, *(part for part in given if part not in PART_ORDER)]

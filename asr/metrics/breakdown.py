@@ -1,0 +1,133 @@
+"""Time of a forward pass by part, operation by operation.
+
+Every operation that torch runs is timed on its own and charged to the submodule that asked for it;
+inside attention, where one submodule does several steps, to the step it belongs to
+(`asr.metrics.attention_steps`). Views cost nothing and are not timed.
+
+Only the time inside operations is told. What Python and torch's dispatch need between them cannot
+be seen while watching; it is what a latency, measured without watching, has beyond the sum of the
+parts. On CUDA each operation is waited for, so the sum lies above the latency where the device
+could work while the program runs ahead.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from asr.metrics.attention_steps import AttentionSteps
+from asr.metrics.callers import part_name, watched
+from asr.metrics.latency import check_rounds, clock_ms, rounds, undisturbed
+
+ATTENTION = "attention"
+"""In a table of parts: a submodule whose operations are told apart by step."""
+OTHER = "other"
+
+
+class Call(NamedTuple):
+    """A module and what it is called with."""
+
+    module: nn.Module
+    args: tuple[Any, ...]
+
+
+def time_by_part(
+    calls: Mapping[str, Call],
+    parts: Mapping[str, str],
+    *,
+    repeats: int,
+    warmup: int = 0,
+    device: torch.device | str = "cpu",
+    num_threads: int | None = None,
+    max_point_s: float | None = None,
+) -> dict[str, dict[str, float]]:
+    """Milliseconds by part for each of ``calls``, medians over ``repeats`` alternating rounds.
+
+    No round begins after ``max_point_s`` seconds, but one is timed in any case.
+
+    ``parts`` names the part of submodules, numbers left out (``layers.feedforward``); what lies
+    below a submodule belongs to its part, and what no entry covers to `OTHER`. The part `ATTENTION`
+    is replaced by the steps of attention. Calls run in evaluation mode, without gradients.
+    """
+    check_rounds(
+        "", repeats=repeats, warmup=warmup, num_threads=num_threads, max_point_s=max_point_s
+    )
+    device = torch.device(device)
+    timed: dict[str, list[defaultdict[str, float]]] = {name: [] for name in calls}
+    with undisturbed(num_threads):
+        for _ in range(warmup):
+            for call in calls.values():
+                _time_once(call, parts, device)
+        for _ in rounds(repeats, fewest=1, max_s=max_point_s):
+            for name, call in calls.items():
+                timed[name].append(_time_once(call, parts, device))
+    return {name: _medians(times_ms) for name, times_ms in timed.items()}
+
+
+def _time_once(
+    call: Call, parts: Mapping[str, str], device: torch.device
+) -> defaultdict[str, float]:
+    callers: list[str] = []
+    stopwatch = _Stopwatch(
+        AttentionSteps(call.module), lambda: callers[-1] if callers else OTHER, device
+    )
+
+    def enter(name: str) -> None:
+        callers.append(_part_of(part_name(name), parts))
+
+    def leave() -> None:
+        callers.pop()
+
+    with watched(call.module, enter=enter, leave=leave), stopwatch:
+        call.module(*call.args)
+    return stopwatch.times_ms
+
+
+class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Times every operation below it and charges it to the present part."""
+
+    def __init__(
+        self, steps: AttentionSteps, present: Callable[[], str], device: torch.device
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.times_ms: defaultdict[str, float] = defaultdict(float)
+        self._steps = steps
+        self._present = present
+        self._device = device
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.is_view:
+            return func(*args, **kwargs)
+        start_ms = clock_ms(self._device)
+        outputs = func(*args, **kwargs)
+        elapsed_ms = clock_ms(self._device) - start_ms
+        part = self._present()
+        if part == ATTENTION:
+            part = self._steps.step(func, (args, kwargs), outputs)
+        else:
+            self._steps.forget(outputs)
+        self.times_ms[part] += elapsed_ms
+        return outputs
+
+
+def _part_of(name: str, parts: Mapping[str, str]) -> str:
+    while name and name not in parts:
+        name = name.rpartition(".")[0]
+    return parts.get(name, OTHER)
+
+
+def _medians(timed: list[defaultdict[str, float]]) -> dict[str, float]:
+    return {part: float(np.median([times_ms[part] for times_ms in timed])) for part in timed[0]}
