@@ -41,7 +41,8 @@ def describe_run(
         f"model: {num_params:,} parameters, {tokenizer.vocab_size} tokens",
         "layer  method     role    leader  heads reused  parameters saved",
         *(
-            f"{row.layer:5}  {row.method:9}  {row.role:6}  {'-' if row.leader is None else row.leader:>6}  "
+            f"{row.layer:5}  {row.method:9}  {row.role:6}  "
+            f"{'-' if row.leader is None else row.leader:>6}  "
             f"{row.heads_reused:12}  {row.parameters_saved:16,}"
             for row in model.encoder.schedule_rows()
         ),

@@ -10,7 +10,7 @@ from asr.nn import positions as tiling
 from asr.nn.positions import PositionKind
 from asr.reuse.none import NoReuse
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
-from tests.equivalence.cases import Case, each_reusing_case
+from tests.equivalence.cases import Case, each_case
 
 each_encoder = pytest.mark.parametrize("kind", KINDS)
 each_position = pytest.mark.parametrize("positions", POSITIONS)
@@ -89,9 +89,9 @@ def test_under_autocast(kind: EncoderKind, positions: PositionKind) -> None:
 
 
 @each_position
-@each_reusing_case
+@each_case
 @pytest.mark.parametrize("grad", [True, False])
-def test_reuse_in_small_tiles_and_in_one(
+def test_every_method_in_small_tiles_and_in_one(
     monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, grad: bool
 ) -> None:
     encoder = case.encoder(positions=positions)
@@ -108,8 +108,8 @@ def test_reuse_in_small_tiles_and_in_one(
 
 
 @each_position
-@each_reusing_case
-def test_reuse_under_autocast(case: Case, positions: PositionKind) -> None:
+@each_case
+def test_every_method_under_autocast(case: Case, positions: PositionKind) -> None:
     features_BTF, lengths_B = random_features([30, 3, 12])
     encoder = case.encoder(positions=positions)
     with torch.no_grad():
