@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,8 +23,9 @@ class PooledRelativePositions(RelativePositions):
     """Relative positions with the distance from a query's frame to the middle of a pool.
 
     The rows i = a * N + n of one residue n see the distances (a - j) * N + n - middle: those of S
-    rows and S keys, in steps of N. With the residues as further heads, which share keys and values
-    but not the distances, everything is attention over S x S.
+    rows and S keys, in steps of N. N frames side by side, (B, S, N * D), hold N * H heads, those of
+    one residue together; with keys and values repeated for each residue everything is attention
+    of these heads over S x S.
     """
 
     def __init__(self, *, d_model: int, num_heads: int, head_dim: int, pool_size: int) -> None:
@@ -31,16 +33,14 @@ class PooledRelativePositions(RelativePositions):
         self.pool_size = pool_size
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
-        """Keys (B, H, S, K) of pools with the projected distances (H * N, K, 2S - 1)."""
+        """Keys (B, H, S, K) of pools with the projected distances (N * H, K, 2S - 1)."""
+        assert table is not None
         num_pools, size = k_BHTK.shape[2], self.pool_size
         furthest = num_pools * size - 1 - middle_of(size)
-        assert table is not None
-        table_PD = sinusoids(
-            range(furthest, furthest - (2 * num_pools - 1) * size, -1), table.shape[1], table
-        )
+        table_PD = table_of(range(furthest, furthest - (2 * num_pools - 1) * size, -1), table)
         # Of N neighbouring distances the largest is that of the last residue.
         r_PNHK = self.position(table_PD).view(-1, size, self.num_heads, k_BHTK.shape[3]).flip(1)
-        return Keys(k_BHTK, r_PNHK.permute(2, 1, 3, 0).flatten(0, 1))
+        return Keys(k_BHTK, r_PNHK.flatten(1, 2).permute(1, 2, 0))
 
     def scores(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
         """Scaled scores (B, H, T, S) before masking and softmax."""
@@ -69,7 +69,7 @@ class PooledRelativePositions(RelativePositions):
         context_BHSK = super().attend(
             q_BHTK,
             self._for_each_residue(keys),
-            v_BHTK.repeat_interleave(self.pool_size, 1),
+            v_BHTK.repeat(1, self.pool_size, 1, 1),
             padding_mask,
             dropout,
         )
@@ -80,20 +80,22 @@ class PooledRelativePositions(RelativePositions):
         return self._by_residue(content_BHTK), self._by_residue(position_BHTK), r_HKP
 
     def _for_each_residue(self, keys: Keys) -> Keys:
-        return Keys(keys.k_BHTK.repeat_interleave(self.pool_size, 1), keys.positions)
+        return Keys(keys.k_BHTK.repeat(1, self.pool_size, 1, 1), keys.positions)
 
     def _by_residue(self, x_BHTK: Tensor) -> Tensor:
-        """(B, H, T, K) to (B, H * N, S, K)."""
+        """(B, H, T, K) to (B, N * H, S, K); no copy of projections where N divides T."""
         batch, num_heads, num_frames, width = x_BHTK.shape
-        x_BHTK = functional.pad(x_BHTK, (0, 0, 0, -num_frames % self.pool_size))
-        x_BHSNK = x_BHTK.reshape(batch, num_heads, -1, self.pool_size, width)
-        return x_BHSNK.transpose(2, 3).flatten(1, 2)
+        x_BTHK = x_BHTK.transpose(1, 2)
+        missing = -num_frames % self.pool_size
+        if missing:
+            x_BTHK = functional.pad(x_BTHK, (0, 0, 0, 0, 0, missing))
+        return x_BTHK.reshape(batch, -1, self.pool_size * num_heads, width).transpose(1, 2)
 
     def _by_frame(self, x_BHSK: Tensor, like_BHTK: Tensor) -> Tensor:
-        """(B, H * N, S, K) to (B, H, T, K) with no more frames than ``like`` has."""
-        batch, _, num_pools, width = x_BHSK.shape
-        x_BHNSK = x_BHSK.reshape(batch, -1, self.pool_size, num_pools, width)
-        return x_BHNSK.transpose(2, 3).flatten(2, 3)[:, :, : like_BHTK.shape[2]]
+        """(B, N * H, S, K) to (B, H, T, K) with no more frames than ``like`` has."""
+        batch, num_heads, num_frames, _ = like_BHTK.shape
+        x_BTHK = x_BHSK.transpose(1, 2).reshape(batch, -1, num_heads, x_BHSK.shape[3])
+        return x_BTHK[:, :num_frames].transpose(1, 2)
 
 
 class PooledRotaryPositions(RotaryPositions):
@@ -115,3 +117,12 @@ class PooledRotaryPositions(RotaryPositions):
 def middle_of(pool_size: int) -> int:
     """Index of the middle frame of a pool."""
     return (pool_size - 1) // 2
+
+
+def table_of(distance_P: range, table_PD: Tensor) -> Tensor:
+    """Sinusoids of falling distances: those that the shared table has, and a few beyond its ends."""
+    furthest, d_model = len(table_PD) // 2, table_PD.shape[1]
+    above = sinusoids(range(distance_P.start, furthest, -1), d_model, table_PD)
+    below = sinusoids(range(-furthest - 1, distance_P.stop, -1), d_model, table_PD)
+    first, last = furthest - distance_P.start, furthest - distance_P.stop
+    return torch.cat([above, table_PD[max(0, first) : last], below])

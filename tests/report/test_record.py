@@ -53,6 +53,7 @@ def test_json_has_the_names_of_the_design(saved: Path) -> None:
         "leader": 0,
         "heads_reused": 4,
         "parameters_saved": 1000,
+        "method": "probs",
     }
     assert content["revision"] == {"commit": "0123456789abcdef", "dirty": True}
     assert content["wer"]["test"]["del"] == 1

@@ -97,7 +97,7 @@ def test_names() -> None:
 
 @pytest.mark.parametrize("method", [NONE, PROBS, HEADS, SCORES, KV, CONTEXT], ids=lambda m: m.name)
 def test_only_a_follower_of_contexts_needs_no_input(method: ReuseMethod) -> None:
-    roles = [Role.ALONE] if method is NONE else list(Role)
+    roles = [Role.ALONE] if method is NONE else list(LAYERS)
     without_input = [role for role in roles if not make(method, role).reads_input]
 
     assert without_input == ([Role.FOLLOW] if method is CONTEXT else [])
