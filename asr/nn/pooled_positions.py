@@ -120,7 +120,7 @@ def middle_of(pool_size: int) -> int:
 
 
 def table_of(distance_P: range, table_PD: Tensor) -> Tensor:
-    """Sinusoids of falling distances: those that the shared table has, and a few beyond its ends."""
+    """Sinusoids of falling distances: those of the shared table, and a few beyond its ends."""
     furthest, d_model = len(table_PD) // 2, table_PD.shape[1]
     above = sinusoids(range(distance_P.start, furthest, -1), d_model, table_PD)
     below = sinusoids(range(-furthest - 1, distance_P.stop, -1), d_model, table_PD)

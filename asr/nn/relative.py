@@ -123,9 +123,8 @@ class RelativePositions(RelativeQueries):
 def sinusoids(distance_P: range, d_model: int, like: Tensor) -> Tensor:
     """(P, D) sine and cosine of the distances in turn, on the device and dtype of ``like``."""
     channel = torch.arange(0, d_model, 2, device=like.device, dtype=torch.float32)
-    distance = torch.arange(
-        distance_P.start, distance_P.stop, distance_P.step, device=like.device, dtype=torch.float32
-    )
+    index = torch.arange(len(distance_P), device=like.device, dtype=torch.float32)
+    distance = distance_P.start + distance_P.step * index
     angle = torch.outer(distance, WAVELENGTH_BASE ** (-channel / d_model))
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1).to(like.dtype)
 

@@ -39,9 +39,8 @@ class RotaryPositions(Positions):
 def rotations(time_T: range, head_dim: int, like: Tensor) -> Tensor:
     """(2, T, K) cosines and signed sines of these times, on the device and dtype of ``like``."""
     pair = torch.arange(0, head_dim, 2, device=like.device, dtype=torch.float32)
-    time = torch.arange(
-        time_T.start, time_T.stop, time_T.step, device=like.device, dtype=torch.float32
-    )
+    index = torch.arange(len(time_T), device=like.device, dtype=torch.float32)
+    time = time_T.start + time_T.step * index
     angle = torch.outer(time, WAVELENGTH_BASE ** (-pair / head_dim))
     cos, sin = angle.cos(), angle.sin()
     table = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
