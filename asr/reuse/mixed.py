@@ -20,7 +20,8 @@ from asr.types import InputError
 class Part:
     """A run of ``layers`` layers under one method.
 
-    ``layers`` None is an equal share of what the other parts leave.
+    ``layers`` None is an equal share of what the other parts leave; where that does not divide,
+    lower parts have one more.
     """
 
     method: ReuseMethod
@@ -92,8 +93,8 @@ class Mixed:
         for index, layers in enumerate(given):
             if layers is not None and layers < 1:
                 raise InputError(
-                    f"reuse.parts[{index}].layers={layers}: allowed: 1 or more, or null for an "
-                    "equal share of what the other parts leave"
+                    f"reuse.parts[{index}].layers={layers}: allowed: 1 or more, or null for a "
+                    "share of what the other parts leave"
                 )
         num_given = sum(layers or 0 for layers in given)
         num_left, num_shares = num_layers - num_given, given.count(None)
@@ -101,12 +102,13 @@ class Mixed:
             raise InputError(
                 f"reuse.parts add up to {num_given} layers, but encoder.num_layers={num_layers}"
             )
-        if num_shares and (num_left < num_shares or num_left % num_shares):
+        if num_left < num_shares:
             raise InputError(
-                f"reuse.parts leave {max(0, num_left)} of encoder.num_layers={num_layers} to be "
-                f"shared by {num_shares} parts with layers=null: allowed: equal shares of 1 or more"
+                f"reuse.parts leave {max(0, num_left)} of encoder.num_layers={num_layers} to "
+                f"{num_shares} parts with layers=null: each needs 1 or more"
             )
-        return [num_left // num_shares if layers is None else layers for layers in given]
+        shares = iter(-(-(num_left - index) // num_shares) for index in range(num_shares))
+        return [next(shares) if layers is None else layers for layers in given]
 
 
 @contextmanager
@@ -116,5 +118,5 @@ def _keys_of_part(index: int) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        moved = error.moved("encoder.num_layers", f"{key}.layers").moved("reuse", f"{key}.method")
+        moved = error.moved("reuse", f"{key}.method").moved("encoder.num_layers", f"{key}.layers")
         raise moved from None

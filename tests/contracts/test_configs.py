@@ -17,8 +17,12 @@ from asr.model.build import build_encoder, build_model, target_class
 from .tree import PARTS, config_files, recipe_files, relative
 
 DUE_RECIPES = {"quickstart.yaml", "digits.yaml", "librispeech_tiny.yaml"}
-NUM_DUE_CONFIGS = 24
-REUSE_METHODS = {"none", "probs", "heads", "scores", "kv", "context"}
+NUM_DUE_CONFIGS = 31
+REUSE_METHODS = {
+    "none", "probs", "heads", "scores", "kv", "context",
+    "few_heads", "local", "grouped", "pooled", "linear", "absent", "mixed",
+}  # fmt: skip
+KEEP_ALL_PARAMETERS = {"none", "local", "grouped", "pooled"}
 
 
 def targets(config: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -26,8 +30,11 @@ def targets(config: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Map
     if "_target_" in config:
         yield key, config
     for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from targets(value, f"{key}.{name}" if key else name)
+        items = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for index, item in items:
+            place = name if index is None else f"{name}[{index}]"
+            if isinstance(item, Mapping):
+                yield from targets(item, f"{key}.{place}" if key else place)
 
 
 def check_targets(config: Mapping[str, Any]) -> int:
@@ -59,6 +66,12 @@ def encoder_size(recipe: Path, *overrides: str) -> int:
 
 def num_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def check_sizes(sizes: Mapping[str, int]) -> None:
+    """Every method saves parameters, but for those that only save computation."""
+    for method, size in sizes.items():
+        assert (size < sizes["none"]) == (method not in KEEP_ALL_PARAMETERS), method
 
 
 @pytest.fixture
@@ -98,7 +111,7 @@ def test_a_recipe_composes_and_its_model_builds(path: Path) -> None:
 def test_a_recipe_takes_every_reuse_method(path: Path) -> None:
     sizes = {method: encoder_size(path, f"reuse={method}") for method in names_of("reuse")}
     assert set(sizes) >= REUSE_METHODS
-    assert all(size < sizes["none"] for method, size in sizes.items() if method != "none")
+    check_sizes(sizes)
 
 
 @pytest.mark.parametrize("encoder", names_of("encoder"))
@@ -111,4 +124,4 @@ def test_an_encoder_builds_with_every_reuse_method(encoder: str, tmp_path: Path)
             # Fits every depth; equal groups fit only where they divide the number of layers.
             overrides += ["reuse.group_size=null", "reuse.pattern=LFFF"]
         sizes[method] = encoder_size(recipe, *overrides)
-    assert all(size < sizes["none"] for method, size in sizes.items() if method != "none")
+    check_sizes(sizes)
