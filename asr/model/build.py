@@ -34,8 +34,9 @@ def build(config: Mapping[str, Any], key: str, **injected: object) -> Any:
         InputError: no target, a target outside the package ``key`` begins with, an unknown key
             (with the nearest known one), a missing one, or a value of another type.
     """
+    target = target_class(config, key)
     arguments = {name: value for name, value in config.items() if name != TARGET}
-    return construct(target_class(config, key), arguments, key, **injected)
+    return construct(target, arguments, key, **injected)
 
 
 def construct(target: type, arguments: Mapping[str, Any], key: str, **injected: object) -> Any:

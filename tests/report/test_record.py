@@ -198,11 +198,18 @@ def test_length_keys_are_short() -> None:
         ("LFFALFFA", "LFFA x2"),
         ("LFLFA", "LFLFA"),
         ("A", "A"),
+        ("AA--", "AA--"),
         ("", ""),
     ],
 )
 def test_schedule_as_text(letters: str, text: str) -> None:
     template = probs_record().schedule[0]
-    role = {"A": "alone", "L": "lead", "F": "follow"}
+    role = {"A": "alone", "L": "lead", "F": "follow", "-": "absent"}
     layers = [replace(template, layer=i, role=role[x]) for i, x in enumerate(letters)]
     assert schedule_text(layers) == text
+
+
+def test_mixed_methods_as_text() -> None:
+    lead = probs_record().schedule[0]
+    alone = replace(lead, role="alone", method="local")
+    assert schedule_text([lead, lead, alone, alone, alone]) == "probs L x2, local A x3"
