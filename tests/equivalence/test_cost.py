@@ -73,12 +73,12 @@ def test_multiply_adds_saved(kind: EncoderKind, positions: PositionKind, fused: 
     assert saved == NUM_FOLLOWERS * (project + score)
 
 
-def test_cost_can_be_counted_without_memory() -> None:
+@each_case
+def test_cost_can_be_counted_without_memory(case: Case) -> None:
     """Models too large for this machine are priced on the meta device."""
     features_BTF, lengths_B = random_features([160])
-    for reuse in (NoReuse(), ReuseProbs(group_size=4)):
-        encoder = tiny_encoder(reuse=reuse)
-        real = multiply_adds(encoder, features_BTF, lengths_B)
+    encoder = case.encoder()
+    real = multiply_adds(encoder, features_BTF, lengths_B)
 
-        with torch.device("meta"):
-            assert multiply_adds(encoder.to("meta"), features_BTF.to("meta"), lengths_B) == real
+    with torch.device("meta"):
+        assert multiply_adds(encoder.to("meta"), features_BTF.to("meta"), lengths_B) == real

@@ -160,3 +160,31 @@ def test_on_cuda(
             for row, length in enumerate(output.lengths_B.tolist()):
                 difference = output.frames_BTD[row, :length].float().cpu() - exact[row, :length]
                 assert difference.square().mean().sqrt() < tolerance * exact.std()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each_position
+@each_case
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_method_on_cuda(
+    monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, dtype: torch.dtype
+) -> None:
+    """The float32 path on the CPU is the reference; both modes, in a padded batch."""
+    monkeypatch.setattr(tiling, "TILE_ROWS", 128)
+    features_BTF, lengths_B = random_features([1030, 343])
+    encoder = case.encoder(positions=positions)
+    with torch.no_grad():
+        exact = encoder(features_BTF, lengths_B).frames_BTD
+    encoder.cuda()
+    tolerance = 1e-3 if dtype == torch.float32 else 0.1
+
+    for grad in (True, False):
+        with (
+            torch.set_grad_enabled(grad),
+            torch.autocast("cuda", dtype, enabled=dtype != torch.float32),
+        ):
+            output = encoder(features_BTF.cuda(), lengths_B.cuda())
+        for row, length in enumerate(output.lengths_B.tolist()):
+            difference = output.frames_BTD[row, :length].float().cpu() - exact[row, :length]
+            assert difference.square().mean().sqrt() < tolerance * exact.std()
