@@ -7,6 +7,7 @@ Lengths cross package borders, masks do not; where a mask exists it is a ``paddi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,10 @@ class InputError(ValueError):
     The message is one line and says what is wrong, where, and what is allowed. Commands print it
     and exit with code 2.
     """
+
+    def moved(self, key: str, to: str) -> InputError:
+        """The same error where the config ``key``, and all below it, lies under another key."""
+        return InputError(re.sub(rf"\b{re.escape(key)}(?=[.:=])", lambda _: to, str(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,10 @@ def describe_run(
 def schedule_lines(encoder: Encoder) -> list[str]:
     """The resolved schedule, a line a layer under a heading."""
     return [
-        "layer  role    leader  heads reused  parameters saved",
+        "layer  method     role    leader  heads reused  parameters saved",
         *(
-            f"{row.layer:5}  {row.role:6}  {'-' if row.leader is None else row.leader:>6}  "
+            f"{row.layer:5}  {row.method:9}  {row.role:6}  "
+            f"{'-' if row.leader is None else row.leader:>6}  "
             f"{row.heads_reused:12}  {row.parameters_saved:16,}"
             for row in encoder.schedule_rows()
         ),

@@ -43,7 +43,8 @@ class ConformerLayer(nn.Module):
         """(B, T, D) to (B, T, D), and the carry for the next layer."""
         x_BTD = self.before_attention(x_BTD)
         attended_BTD, carry = self.attention(self.attention_norm(x_BTD), frames, carry)
-        x_BTD = x_BTD + self.dropout(attended_BTD)
+        if attended_BTD is not None:
+            x_BTD = x_BTD + self.dropout(attended_BTD)
         x_BTD = x_BTD + self.convolution(x_BTD, frames.padding_mask)
         x_BTD = torch.add(x_BTD, self.feedforward_out(x_BTD), alpha=0.5)
         return self.norm(x_BTD), carry

@@ -60,6 +60,7 @@ def encode_with_maps(encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor) 
     maps: list[Tensor | None] = []
     for role, module in zip(encoder.schedule, encoder.layers, strict=True):
         layer = cast(EncoderLayer, module)
+        carry = None if role.begins_part else carry
         attention_input = layer.attention_norm(layer.before_attention(x_BTD))
         own = layer.attention.attention_map(attention_input, frames, carry)
         if own is None and role.leader is not None:

@@ -28,6 +28,7 @@ class ScheduleRow(NamedTuple):
     leader: int | None
     heads_reused: int
     parameters_saved: int
+    method: str
 
 
 class Encoder(nn.Module):
@@ -101,9 +102,9 @@ class Encoder(nn.Module):
         x_BTD, lengths_B, frames = self.prepare(features_BTF, lengths_B)
         carry: AttentionCarry | None = None
         intermediate: list[Tensor] = []
-        for index, layer in enumerate(self.layers):
-            x_BTD, carry = layer(x_BTD, frames, carry)
-            if index in intermediate_layers:
+        for role, layer in zip(self.schedule, self.layers, strict=True):
+            x_BTD, carry = layer(x_BTD, frames, None if role.begins_part else carry)
+            if role.layer in intermediate_layers:
                 intermediate.append(self.norm(x_BTD))
         return EncoderOutput(self.norm(x_BTD), lengths_B, tuple(intermediate))
 
@@ -136,6 +137,7 @@ class Encoder(nn.Module):
                 parameters_saved=full
                 - num_parameters(layer.get_submodule("attention"))
                 - num_parameters(layer.get_submodule("attention_norm")),
+                method=role.method or self.reuse.name,
             )
             for role, layer in zip(self.schedule, self.layers, strict=True)
         ]

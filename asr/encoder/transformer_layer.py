@@ -29,7 +29,8 @@ class TransformerLayer(nn.Module):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """(B, T, D) to (B, T, D), and the carry for the next layer."""
         attended_BTD, carry = self.attention(self.attention_norm(x_BTD), frames, carry)
-        x_BTD = x_BTD + self.dropout(attended_BTD)
+        if attended_BTD is not None:
+            x_BTD = x_BTD + self.dropout(attended_BTD)
         return x_BTD + self.feedforward(x_BTD), carry
 
     def before_attention(self, x_BTD: Tensor) -> Tensor:

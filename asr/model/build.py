@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from asr.encoder.stack import Encoder
 from asr.features.fbank import LogMel
@@ -18,6 +19,7 @@ from asr.features.frontend import Frontend
 from asr.head.ctc import CtcHead
 from asr.model.asr_model import AsrModel
 from asr.model.value_types import check_types
+from asr.reuse.base import ReuseMethod
 from asr.types import InputError
 
 TARGET = "_target_"
@@ -33,8 +35,17 @@ def build(config: Mapping[str, Any], key: str, **injected: object) -> Any:
             (with the nearest known one), a missing one, or a value of another type.
     """
     target = target_class(config, key)
-    known = [name for name in inspect.signature(target).parameters if name not in injected]
     arguments = {name: value for name, value in config.items() if name != TARGET}
+    return construct(target, arguments, key, **injected)
+
+
+def construct(target: type, arguments: Mapping[str, Any], key: str, **injected: object) -> Any:
+    """A ``target`` from the keys of its config, objects inside it first, and what is injected.
+
+    Raises:
+        InputError: see `build`.
+    """
+    known = [name for name in inspect.signature(target).parameters if name not in injected]
     for name in arguments:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -48,7 +59,39 @@ def build(config: Mapping[str, Any], key: str, **injected: object) -> Any:
     if missing:
         raise InputError(f"missing key {key}.{missing[0]}: {target.__name__} needs it")
     check_types(target, arguments, key)
-    return target(**arguments, **injected)
+    parameters = inspect.signature(target, eval_str=True).parameters
+    built = {
+        name: build_inside(value, parameters[name].annotation, f"{key}.{name}")
+        for name, value in arguments.items()
+    }
+    return target(**built, **injected)
+
+
+def build_inside(value: Any, hint: Any, key: str) -> Any:
+    """``value`` with every mapping built for which the annotation ``hint`` asks for a class.
+
+    A dataclass is made from its keys; what takes the place of another class says by ``_target_``
+    which one it is. Where nothing is asked for, a ``_target_`` is a value like any other.
+
+    Raises:
+        InputError: see `build`; or not a mapping, or an object of another class.
+    """
+    if get_origin(hint) in (list, Sequence):
+        (item_hint,) = get_args(hint)
+        return [build_inside(item, item_hint, f"{key}[{i}]") for i, item in enumerate(value)]
+    if not (inspect.isclass(hint) and hint.__module__.startswith("asr.")):
+        return value
+    if not isinstance(value, Mapping):
+        raise InputError(f"{key}={value!r}: allowed: a group of keys")
+    if is_dataclass(hint):
+        return construct(hint, value, key)
+    try:
+        built = build(value, key)
+    except InputError as error:  # a class names its keys as if it stood alone in its group
+        raise error if key in str(error) else error.moved(key.partition(".")[0], key) from None
+    if not isinstance(built, hint):
+        raise InputError(f"{key}.{TARGET}={value[TARGET]}: not a {hint.__name__}")
+    return built
 
 
 def target_class(config: Mapping[str, Any], key: str) -> type:
@@ -57,11 +100,12 @@ def target_class(config: Mapping[str, Any], key: str) -> type:
     Raises:
         InputError: missing, outside ``asr``, or not a class.
     """
+    group = key.partition(".")[0]
     path = config.get(TARGET) if isinstance(config, Mapping) else None
     if not isinstance(path, str):
-        raise InputError(f"config {key} has no {TARGET}; it names a class, as in configs/{key}/")
+        raise InputError(f"config {key} has no {TARGET}; it names a class, as in configs/{group}/")
     module_name, _, class_name = path.rpartition(".")
-    package = f"asr.{key.partition('.')[0]}"
+    package = f"asr.{group}"
     if not module_name.startswith(f"{package}."):
         raise InputError(f"{key}.{TARGET}={path}: only classes inside {package} are built")
     try:
@@ -110,6 +154,6 @@ def build_frontend(config: Mapping[str, Any]) -> Frontend:
 def build_encoder(config: Mapping[str, Any], num_mel_bins: int = 80) -> Encoder:
     """Encoder from the groups ``encoder`` and ``reuse``."""
     check_groups(config, "encoder", "reuse")
-    reuse = build(config["reuse"], "reuse")
+    reuse = build_inside(config["reuse"], ReuseMethod, "reuse")
     encoder: Encoder = build(config["encoder"], "encoder", reuse=reuse, num_mel_bins=num_mel_bins)
     return encoder

@@ -4,8 +4,8 @@
 `ValueMix` those that decide *what* is carried over (value, output). A layer that is handed a map
 has a `ValueMix` and nothing else.
 
-Shape legend: B batch, T frames, D model width, H heads, K head width (D = H * K), R rows of a
-tile, V value width.
+Shape legend: B batch, T frames, D model width, H heads, K head width (D = H * K with all heads),
+R rows of a tile, V value width.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class AttentionScores(nn.Module):
 class ValueMix(nn.Module):
     """Values and output projection of one layer; mixes values by an attention map."""
 
-    def __init__(self, *, d_model: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, *, d_model: int, num_heads: int, head_dim: int, dropout: float) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.value = nn.Linear(d_model, d_model)
-        self.output = nn.Linear(d_model, d_model)
+        self.value = nn.Linear(d_model, num_heads * head_dim)
+        self.output = nn.Linear(num_heads * head_dim, d_model)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, probs_BHTT: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asr.nn.grouped_positions import GroupedRelativePositions, GroupedRotaryPositions
+from asr.nn.pooled_positions import PooledRelativePositions, PooledRotaryPositions
 from asr.nn.positions import PositionKind, Positions
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.nn.rotary import RotaryPositions
@@ -36,3 +38,33 @@ def make_query_positions(kind: PositionKind, *, num_heads: int, head_dim: int) -
     if kind == "relative":
         return RelativeQueries(num_heads=num_heads, head_dim=head_dim)
     return position_class(kind)()
+
+
+def make_grouped_positions(
+    kind: PositionKind, *, d_model: int, num_heads: int, head_dim: int, frames_per_group: int
+) -> Positions:
+    """The position encoding of a layer that attends in groups of frames.
+
+    ``head_dim`` is the width of a head over one frame.
+    """
+    if kind == "relative":
+        return GroupedRelativePositions(
+            d_model=d_model,
+            num_heads=num_heads,
+            head_dim=frames_per_group * head_dim,
+            frames_per_group=frames_per_group,
+        )
+    return GroupedRotaryPositions() if kind == "rotary" else position_class(kind)()
+
+
+def make_pooled_positions(
+    kind: PositionKind, *, d_model: int, num_heads: int, head_dim: int, pool_size: int
+) -> Positions:
+    """The position encoding of a layer whose keys are averages over pools of frames."""
+    if kind == "relative":
+        return PooledRelativePositions(
+            d_model=d_model, num_heads=num_heads, head_dim=head_dim, pool_size=pool_size
+        )
+    return (
+        PooledRotaryPositions(pool_size=pool_size) if kind == "rotary" else position_class(kind)()
+    )

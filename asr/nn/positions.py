@@ -1,7 +1,7 @@
 """How frame positions enter the attention scores: the interface, and the choice of no positions.
 
 Shape legend: B batch, H heads, T frames, K head width, V value width, R rows of a tile,
-P distances.
+S frames that a tile of rows can see, P distances.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ class Positions(nn.Module):
         """What the layers share for ``num_frames`` frames, on the device and dtype of ``like``."""
         return None
 
+    @staticmethod
+    def table_near(table: Tensor | None, reach: int) -> Tensor | None:
+        """What of a table is needed by `attend` with this ``reach``."""
+        return table
+
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
         """Keys as queries meet them."""
         return Keys(k_BHTK)
@@ -57,8 +62,8 @@ class Positions(nn.Module):
         """The same scores, (B, H, R, T) for one tile of rows after the other."""
         scaled_BHTK = self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5
         k_BHKT = keys.k_BHTK.transpose(-1, -2)
-        for start in range(0, q_BHTK.shape[2], TILE_ROWS):
-            yield scaled_BHTK[:, :, start : start + TILE_ROWS] @ k_BHKT
+        for rows, _ in row_tiles(q_BHTK.shape[2]):
+            yield scaled_BHTK[:, :, rows] @ k_BHKT
 
     def attend(
         self,
@@ -67,15 +72,65 @@ class Positions(nn.Module):
         v_BHTK: Tensor,
         padding_mask: Tensor | None,
         dropout: float,
+        *,
+        reach: int | None = None,
     ) -> Tensor:
-        """Context (B, H, T, K) through the fused kernel; equals softmax(scores) @ values."""
-        return functional.scaled_dot_product_attention(
-            self.queries(q_BHTK, keys),
-            keys.k_BHTK,
-            v_BHTK,
-            attn_mask=key_mask(padding_mask),
-            dropout_p=dropout,
-        )
+        """Context (B, H, T, K) through the fused kernel; equals softmax(scores) @ values.
+
+        With ``reach`` every query sees that many frames to either side, and the cost is linear in
+        T: a tile of rows at a time meets the slice of keys that it can see.
+        """
+        queries_BHTK = self.queries(q_BHTK, keys)
+        if reach is None:
+            return functional.scaled_dot_product_attention(
+                queries_BHTK,
+                keys.k_BHTK,
+                v_BHTK,
+                attn_mask=key_mask(padding_mask),
+                dropout_p=dropout,
+            )
+        contexts_BRHK = [
+            functional.scaled_dot_product_attention(
+                queries_BHTK[:, :, rows],
+                keys.k_BHTK[:, :, seen],
+                v_BHTK[:, :, seen],
+                attn_mask=visible(rows, seen, padding_mask, reach, q_BHTK.device),
+                dropout_p=dropout,
+            ).transpose(1, 2)
+            for rows, seen in row_tiles(q_BHTK.shape[2], reach)
+        ]
+        return torch.cat(contexts_BRHK, 1).transpose(1, 2)
+
+
+def row_tiles(num_frames: int, reach: int | None = None) -> list[tuple[slice, slice]]:
+    """Ranges of rows that cover the frames, each with the range of frames these rows can see."""
+    tiles = []
+    for start in range(0, num_frames, TILE_ROWS):
+        stop = min(start + TILE_ROWS, num_frames)
+        first, last = (0, num_frames) if reach is None else (start - reach, stop + reach)
+        tiles.append((slice(start, stop), slice(max(0, first), min(last, num_frames))))
+    return tiles
+
+
+def visible(
+    rows: slice,
+    seen: slice,
+    padding_mask: Tensor | None,
+    reach: int | None,
+    device: torch.device,
+) -> Tensor | None:
+    """(B or 1, 1, R or 1, S) bool, True = may be attended to, or None where everything may.
+
+    Within a window every row may see itself: a row of padding far behind the last valid frame
+    would otherwise see nothing, and its softmax be no number.
+    """
+    valid_BS = None if padding_mask is None else key_mask(padding_mask[:, seen])
+    if reach is None:
+        return valid_BS
+    row_R1 = torch.arange(rows.start, rows.stop, device=device).unsqueeze(1)
+    distance_RS = (row_R1 - torch.arange(seen.start, seen.stop, device=device)).abs()
+    near_RS = (distance_RS <= reach)[None, None]
+    return near_RS if valid_BS is None else near_RS & (valid_BS | (distance_RS == 0))
 
 
 def key_mask(padding_mask: Tensor | None) -> Tensor | None:

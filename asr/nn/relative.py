@@ -8,7 +8,7 @@ its width *is* the relative shift: nothing is padded, copied or gathered. In inf
 are attended tile by tile, and only R x T scores ever exist.
 
 Shape legend: B batch, H heads, T frames, K head width, D model width, R rows of a tile,
-P = 2T - 1 distances.
+S frames that these rows can see, P distances, zero in the middle (2T - 1 where all are needed).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.nn import positions
-from asr.nn.positions import Keys, Positions
+from asr.nn.positions import Keys, Positions, row_tiles, visible
 
 WAVELENGTH_BASE = 10_000.0
 
@@ -36,23 +36,23 @@ class RelativeQueries(Positions):
     def scores(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
         """Scaled scores (B, H, T, T); in inference the position term is added tile by tile."""
         content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
-        num_frames = q_BHTK.shape[2]
+        num_frames = content_BHTK.shape[2]
         scores_BHTT = content_BHTK @ keys.k_BHTK.transpose(-1, -2)
         if torch.is_grad_enabled():
             return scores_BHTT + shift_rows(position_BHTK @ r_HKP, num_frames)
-        for start, stop, distances in tiles(num_frames):
-            product = position_BHTK[:, :, start:stop] @ r_HKP[:, :, distances]
-            scores_BHTT[:, :, start:stop] += shift_rows(product, num_frames)
+        for rows, seen in row_tiles(num_frames):
+            product = position_BHTK[:, :, rows] @ r_HKP[:, :, distances(rows, seen, r_HKP)]
+            scores_BHTT[:, :, rows] += shift_rows(product, num_frames)
         return scores_BHTT
 
     def score_tiles(self, q_BHTK: Tensor, keys: Keys) -> Iterator[Tensor]:
         """The same scores, one tile of rows after the other."""
         content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
         k_BHKT = keys.k_BHTK.transpose(-1, -2)
-        num_frames = q_BHTK.shape[2]
-        for start, stop, distances in tiles(num_frames):
-            product = position_BHTK[:, :, start:stop] @ r_HKP[:, :, distances]
-            yield content_BHTK[:, :, start:stop] @ k_BHKT + shift_rows(product, num_frames)
+        num_frames = content_BHTK.shape[2]
+        for rows, seen in row_tiles(num_frames):
+            product = position_BHTK[:, :, rows] @ r_HKP[:, :, distances(rows, seen, r_HKP)]
+            yield content_BHTK[:, :, rows] @ k_BHKT + shift_rows(product, num_frames)
 
     def attend(
         self,
@@ -61,20 +61,22 @@ class RelativeQueries(Positions):
         v_BHTK: Tensor,
         padding_mask: Tensor | None,
         dropout: float,
+        *,
+        reach: int | None = None,
     ) -> Tensor:
         """Fused attention, one tile of rows at a time, with the position term as its bias."""
         content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
-        num_frames = q_BHTK.shape[2]
-        hidden = None if padding_mask is None else padding_mask[:, None, None, :]
         contexts_BRHK = []
-        for start, stop, distances in tiles(num_frames):
-            bias = shift_rows(position_BHTK[:, :, start:stop] @ r_HKP[:, :, distances], num_frames)
-            if hidden is not None:
-                bias = bias.masked_fill(hidden, float("-inf"))
+        for rows, seen in row_tiles(content_BHTK.shape[2], reach):
+            product = position_BHTK[:, :, rows] @ r_HKP[:, :, distances(rows, seen, r_HKP)]
+            bias = shift_rows(product, seen.stop - seen.start)
+            allowed = visible(rows, seen, padding_mask, reach, bias.device)
+            if allowed is not None:
+                bias = bias.masked_fill(~allowed, float("-inf"))
             context_BHRK = functional.scaled_dot_product_attention(
-                content_BHTK[:, :, start:stop],
-                keys.k_BHTK,
-                v_BHTK,
+                content_BHTK[:, :, rows],
+                keys.k_BHTK[:, :, seen],
+                v_BHTK[:, :, seen],
                 attn_mask=bias,
                 dropout_p=dropout,
                 scale=1.0,
@@ -102,12 +104,14 @@ class RelativePositions(RelativeQueries):
     @staticmethod
     def table(num_frames: int, d_model: int, num_heads: int, like: Tensor) -> Tensor | None:
         """(P, D) sinusoids of the distances T-1, ..., 0, ..., -(T-1)."""
-        channel = torch.arange(0, d_model, 2, device=like.device, dtype=torch.float32)
-        distance = torch.arange(
-            num_frames - 1, -num_frames, -1, device=like.device, dtype=torch.float32
-        )
-        angle = torch.outer(distance, WAVELENGTH_BASE ** (-channel / d_model))
-        return torch.stack([angle.sin(), angle.cos()], -1).flatten(1).to(like.dtype)
+        return sinusoids(range(num_frames - 1, -num_frames, -1), d_model, like)
+
+    @staticmethod
+    def table_near(table: Tensor | None, reach: int) -> Tensor | None:
+        """The distances between a row of a tile and a frame within ``reach`` of any of its rows."""
+        assert table is not None
+        middle, furthest = len(table) // 2, reach + positions.TILE_ROWS - 1
+        return table[max(0, middle - furthest) : middle + furthest + 1]
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
         """Keys with the projected distances (H, K, P)."""
@@ -116,26 +120,31 @@ class RelativePositions(RelativeQueries):
         return Keys(k_BHTK, r_PHK.permute(1, 2, 0))
 
 
-def tiles(num_frames: int) -> list[tuple[int, int, slice]]:
-    """Row ranges (start, stop) that cover the frames, each with the distances it can see."""
-    starts = range(0, num_frames, positions.TILE_ROWS)
-    stops = [min(start + positions.TILE_ROWS, num_frames) for start in starts]
-    return [
-        (start, stop, slice(num_frames - stop, 2 * num_frames - 1 - start))
-        for start, stop in zip(starts, stops, strict=True)
-    ]
+def sinusoids(distance_P: range, d_model: int, like: Tensor) -> Tensor:
+    """(P, D) sine and cosine of the distances in turn, on the device and dtype of ``like``."""
+    channel = torch.arange(0, d_model, 2, device=like.device, dtype=torch.float32)
+    index = torch.arange(len(distance_P), device=like.device, dtype=torch.float32)
+    distance = distance_P.start + distance_P.step * index
+    angle = torch.outer(distance, WAVELENGTH_BASE ** (-channel / d_model))
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1).to(like.dtype)
 
 
-def shift_rows(product_BHRP: Tensor, num_frames: int) -> Tensor:
-    """(B, H, R, T) view in which row i starts at column R - 1 - i of ``product``.
+def distances(rows: slice, seen: slice, r_HKP: Tensor) -> slice:
+    """The columns of ``r_HKP`` that a tile of rows needs for the frames it can see."""
+    middle = r_HKP.shape[-1] // 2
+    return slice(middle - (rows.stop - 1 - seen.start), middle + seen.stop - rows.start)
 
-    ``product`` is (B, H, R, R + T - 1), its last axis the distances seen by these rows.
+
+def shift_rows(product_BHRP: Tensor, num_seen: int) -> Tensor:
+    """(B, H, R, S) view in which row i starts at column R - 1 - i of ``product``.
+
+    ``product`` is (B, H, R, R + S - 1), its last axis the distances to the S frames seen.
     """
     product_BHRP = product_BHRP.contiguous()
     rows, width = product_BHRP.shape[-2:]
     batch_stride, head_stride, _, _ = product_BHRP.stride()
     return product_BHRP.as_strided(
-        (*product_BHRP.shape[:2], rows, num_frames),
+        (*product_BHRP.shape[:2], rows, num_seen),
         (batch_stride, head_stride, max(width - 1, 1), 1),
         product_BHRP.storage_offset() + rows - 1,
     )

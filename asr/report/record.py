@@ -28,13 +28,18 @@ FILE_NAME = "record.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledLayer:
-    """One row of the resolved schedule; ``role`` is alone, lead or follow."""
+    """One row of the resolved schedule.
+
+    ``role`` is alone, lead, follow or absent; ``method`` the reuse method of the layer, empty in
+    records that do not say.
+    """
 
     layer: int
     role: str
     leader: int | None = None
     heads_reused: int = 0
     parameters_saved: int = 0
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -73,8 +73,8 @@ class LayerAttention(nn.Module, ABC):
     @abstractmethod
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and the carry for the next layer."""
+    ) -> tuple[Tensor | None, AttentionCarry | None]:
+        """Output (B, T, D), None where there is none to add, and the carry for the next layer."""
 
     @abstractmethod
     def attention_map(
@@ -137,16 +137,20 @@ class AttentionParts:
         """Width of a head."""
         return self.d_model // self.num_heads
 
-    def scores(self, num_heads: int | None = None) -> AttentionScores:
-        """Queries, keys and positions of ``num_heads`` heads (default: all)."""
+    def scores(
+        self, num_heads: int | None = None, *, positions: Positions | None = None
+    ) -> AttentionScores:
+        """Queries, keys and positions of ``num_heads`` heads (default: all).
+
+        ``positions`` takes the place of the usual encoding of this kind.
+        """
         num_heads = self.num_heads if num_heads is None else num_heads
-        return AttentionScores(
-            d_model=self.d_model,
-            num_heads=num_heads,
-            head_dim=self.head_dim,
-            positions=make_positions(
+        if positions is None:
+            positions = make_positions(
                 self.positions, d_model=self.d_model, num_heads=num_heads, head_dim=self.head_dim
-            ),
+            )
+        return AttentionScores(
+            d_model=self.d_model, num_heads=num_heads, head_dim=self.head_dim, positions=positions
         )
 
     def query_positions(self) -> Positions:
@@ -155,11 +159,17 @@ class AttentionParts:
             self.positions, num_heads=self.num_heads, head_dim=self.head_dim
         )
 
-    def mix(self) -> ValueMix:
-        """Values and output projection of all heads."""
-        return ValueMix(d_model=self.d_model, num_heads=self.num_heads, dropout=self.dropout)
+    def mix(self, num_heads: int | None = None) -> ValueMix:
+        """Values and output projection of ``num_heads`` heads (default: all)."""
+        return ValueMix(
+            d_model=self.d_model,
+            num_heads=self.num_heads if num_heads is None else num_heads,
+            head_dim=self.head_dim,
+            dropout=self.dropout,
+        )
 
 
+@runtime_checkable
 class ReuseMethod(Protocol):
     """One way to reuse attention; resolved against an encoder's depth."""
 

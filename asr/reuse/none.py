@@ -9,8 +9,9 @@ from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
+from asr.reuse.alone import EveryLayerAlone
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
-from asr.reuse.schedule import LayerRole, Role, Schedule
+from asr.reuse.schedule import LayerRole, Role
 
 
 class AloneAttention(LayerAttention):
@@ -43,20 +44,12 @@ class AloneAttention(LayerAttention):
         return probs_BHTT
 
 
-class NoReuse:
+class NoReuse(EveryLayerAlone):
     """Every layer ALONE. ``fused=False`` builds the attention map, as a reuse leader must."""
 
     def __init__(self, *, fused: bool = True) -> None:
         self.fused = fused
         self.name = "none" if fused else "none explicit"
-
-    def schedule(self, num_layers: int) -> Schedule:
-        """ALONE for every layer."""
-        return tuple(LayerRole(layer, Role.ALONE) for layer in range(num_layers))
-
-    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """None."""
-        return 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """Self-attention with all its parameters."""

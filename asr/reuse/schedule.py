@@ -16,6 +16,7 @@ class Role(Enum):
     ALONE = "alone"  # computes its own and hands nothing on
     LEAD = "lead"  # computes its own and hands it on
     FOLLOW = "follow"  # takes over what its leader handed on
+    ABSENT = "absent"  # has no attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,16 @@ class LayerRole:
     """The role of one layer.
 
     ``leader`` is a layer index for FOLLOW, otherwise None; ``num_followers`` is above 0 for LEAD.
+    Where a schedule mixes methods ``method`` names that of the layer, and ``begins_part`` marks the
+    first layer of each part, which nothing may be handed on to.
     """
 
     layer: int
     role: Role
     leader: int | None = None
     num_followers: int = 0
+    method: str = ""
+    begins_part: bool = False
 
 
 Schedule = tuple[LayerRole, ...]

@@ -90,7 +90,13 @@ def test_the_report_is_the_card_of_the_model(trained: Outcome, folder: Path) -> 
 def test_progress_and_results_do_not_mix(trained: Outcome) -> None:
     assert "WER % test" in trained.out
     assert "step " not in trained.out
-    for said in ("run folder run", "24 utterances", "0  alone", "scoring test", "model: run/model"):
+    for said in (
+        "run folder run",
+        "24 utterances",
+        "0  none       alone",
+        "scoring test",
+        "model: run/model",
+    ):
         assert said in trained.err
 
 

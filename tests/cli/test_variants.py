@@ -29,6 +29,13 @@ def test_short_values() -> None:
     assert short_value("reuse.groups=[4,4]") == "groups4-4"
     assert short_value("reuse.pattern=LFFF") == "patternLFFF"
     assert short_value("seed=3") == "seed3"
+    parts = (
+        "{layers:1,method:{_target_:asr.reuse.none.NoReuse}},{method:{_target_:a.b.Local,width:9}}"
+    )
+    assert short_value(f"reuse.parts=[{parts}]") == (
+        "partslayers-1-method-NoReuse-method-Local-width-9"
+    )
+    assert len(short_value(f"reuse.parts=[{parts},{parts}]")) <= 65
 
 
 def test_no_two_variants_share_a_name() -> None:

@@ -8,12 +8,19 @@ from torch import Tensor
 
 from asr.encoder.maps import encode_with_maps
 from asr.nn.positions import PositionKind
+from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import FollowContext, ReuseContext
+from asr.reuse.few_heads import FewHeads
+from asr.reuse.grouped import Grouped
 from asr.reuse.heads import ReuseHeads
 from asr.reuse.kv import FollowKeysValues, ReuseKeysValues
+from asr.reuse.linear import Linear
+from asr.reuse.local import Local
+from asr.reuse.mixed import Mixed, Part
 from asr.reuse.none import AloneAttention, NoReuse
+from asr.reuse.pooled import Pooled
 from asr.reuse.probs import FollowProbs, ReuseProbs
 from asr.reuse.scores import ReuseScores
 from asr.reuse.top_k import ReuseTopK
@@ -35,7 +42,32 @@ METHODS: list[ReuseMethod] = [
     ReuseKeysValues(group_size=4),
     ReuseContext(group_size=4),
     ReuseWithin(num_mixes=3),
+    FewHeads(num_heads=1),
+    Local(width=3),
+    Pooled(pool_size=4),
+    Linear(),
+    Mixed(
+        parts=[
+            Part(method=ReuseProbs(group_size=1), layers=1),
+            Part(method=ReuseContext(group_size=3)),
+        ]
+    ),
 ]
+
+
+each_way_to_attend = pytest.mark.parametrize(
+    "reuse",
+    [
+        NoReuse(),
+        ReuseBand(group_size=4, width=2),
+        ReuseTopK(group_size=4, num_kept=9),
+        Local(width=3),
+        Grouped(frames_per_group=4),
+        Pooled(pool_size=4),
+        Linear(),
+    ],
+    ids=lambda reuse: reuse.name,
+)
 
 
 def mixed_by(probs_BHTT: Any, attention: Any, input_BTD: Tensor, carry: Any) -> Tensor:
@@ -61,17 +93,41 @@ def test_each_layer_mixes_its_values_by_the_map_shown(
     encoder = tiny_encoder(kind, reuse=reuse, positions=positions)
     features_BTF, lengths_B = random_features(LENGTHS)
     encoded = encode_with_maps(encoder, features_BTF, lengths_B)
+    if reuse.name == "linear" and positions == "rotary":  # weights of either sign are no map
+        assert encoded.maps == (None,) * encoder.num_layers
+        return
     with torch.no_grad():
-        x_BTD, _, frames = encoder.prepare(features_BTF, lengths_B)
+        x_BTD, lengths_B, frames = encoder.prepare(features_BTF, lengths_B)
         carry: Any = None
         for index in range(encoder.num_layers):
             layer: Any = encoder.layers[index]
             input_BTD = layer.attention_norm(layer.before_attention(x_BTD))
             attended_BTD, _ = layer.attention(input_BTD, frames, carry)
             mixed_BTD = mixed_by(encoded.maps[index], layer.attention, input_BTD, carry)
-            assert torch.allclose(mixed_BTD, attended_BTD, atol=1e-5)
+            for row, length in enumerate(lengths_B):
+                assert torch.allclose(
+                    mixed_BTD[row, :length], attended_BTD[row, :length], atol=1e-5
+                )
             x_BTD, carry = layer(x_BTD, frames, carry)
             assert torch.equal(encoded.outputs[index], encoder.norm(x_BTD))
+
+
+def test_the_map_of_groups_is_that_of_their_frames() -> None:
+    """Frames of a group look alike, and at the frames of a group alike."""
+    encoder = tiny_encoder(reuse=Grouped(frames_per_group=3))
+    probs_BHTT = encode_with_maps(encoder, *random_features(LENGTHS)).maps[0]
+    assert probs_BHTT is not None
+    row_HTT = probs_BHTT[0]  # 15 frames, none of them padding
+    assert row_HTT.shape[1] == 15
+    groups_HGG = row_HTT[:, ::3, ::3]
+    assert torch.equal(row_HTT, groups_HGG.repeat_interleave(3, 1).repeat_interleave(3, 2))
+    assert groups_HGG.std() > 0.01
+
+
+def test_layers_without_attention_have_no_map() -> None:
+    encoder = tiny_encoder(reuse=Absent(first_layer=1))
+    maps = encode_with_maps(encoder, *random_features(LENGTHS)).maps
+    assert [one is None for one in maps] == [False, True, True, True]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,23 +143,22 @@ def test_what_comes_out_is_what_the_encoder_gives(kind: EncoderKind) -> None:
         assert torch.equal(ours, theirs)
 
 
-def test_maps_are_maps() -> None:
-    encoder = tiny_encoder()
+@each_way_to_attend
+def test_maps_are_maps(reuse: ReuseMethod) -> None:
+    encoder = tiny_encoder(reuse=reuse)
     encoded = encode_with_maps(encoder, *random_features(LENGTHS))
     num_frames = encoded.frames_BTD.shape[1]
     for probs_BHTT in encoded.maps:
         assert probs_BHTT is not None
         assert probs_BHTT.shape == (3, NUM_HEADS, num_frames, num_frames)
-        assert torch.allclose(probs_BHTT.sum(-1), torch.ones(3, NUM_HEADS, num_frames))
+        assert (probs_BHTT >= 0).all()
         for row, length in enumerate(encoded.lengths_B.tolist()):
-            assert not probs_BHTT[row, :, :, length:].any()
+            total_HT = probs_BHTT[row, :, :length].sum(-1)
+            assert torch.allclose(total_HT, torch.ones(NUM_HEADS, length))
+            assert not probs_BHTT[row, :, :length, length:].any()
 
 
-@pytest.mark.parametrize(
-    "reuse",
-    [NoReuse(), ReuseBand(group_size=4, width=2), ReuseTopK(group_size=4, num_kept=9)],
-    ids=lambda reuse: f"{reuse.name}",
-)
+@each_way_to_attend
 def test_padding_changes_no_map(reuse: ReuseMethod) -> None:
     encoder = tiny_encoder(reuse=reuse)
     features_BTF, lengths_B = random_features(LENGTHS)

@@ -98,18 +98,18 @@ def test_schedule_rows_say_what_each_layer_saves() -> None:
     saved = 3 * D_MODEL * D_MODEL + 4 * D_MODEL
 
     assert encoder.schedule_rows() == [
-        ScheduleRow(0, "lead", None, 0, 0),
-        ScheduleRow(1, "alone", None, 0, 0),
-        ScheduleRow(2, "follow", 0, NUM_HEADS, saved),
-        ScheduleRow(3, "alone", None, 0, 0),
+        ScheduleRow(0, "lead", None, 0, 0, "probs"),
+        ScheduleRow(1, "alone", None, 0, 0, "probs"),
+        ScheduleRow(2, "follow", 0, NUM_HEADS, saved, "probs"),
+        ScheduleRow(3, "alone", None, 0, 0, "probs"),
     ]
 
 
 def test_the_baseline_saves_nothing() -> None:
     rows = tiny_encoder(reuse=NoReuse()).schedule_rows()
 
-    assert [(row.role, row.heads_reused, row.parameters_saved) for row in rows] == [
-        ("alone", 0, 0)
+    assert [row._replace(layer=0) for row in rows] == [
+        ScheduleRow(0, "alone", None, 0, 0, "none")
     ] * 4
 
 

@@ -12,17 +12,25 @@ import pytest
 from asr.encoder.stack import Encoder
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
+from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
+from asr.reuse.few_heads import FewHeads
+from asr.reuse.grouped import Grouped
 from asr.reuse.heads import ReuseHeads
 from asr.reuse.kv import ReuseKeysValues
+from asr.reuse.linear import Linear
+from asr.reuse.local import Local
+from asr.reuse.mixed import Mixed, Part
 from asr.reuse.none import NoReuse
+from asr.reuse.pooled import Pooled
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
 from asr.reuse.top_k import ReuseTopK
 from asr.reuse.within import ReuseWithin
 from tests.encoder.tiny import NUM_HEADS, EncoderKind, tiny_encoder
+from tests.equivalence.reference import Place, places_of
 
 NUM_LAYERS = 4
 
@@ -43,6 +51,10 @@ class Case:
     reuse: ReuseMethod
     leaders: list[int]
     num_heads: int = NUM_HEADS
+
+    def place(self, layer: int) -> Place:
+        """The method a layer is under, and where it stands among the layers of that method."""
+        return places_of(self.reuse, NUM_LAYERS)[layer]
 
     def encoder(
         self,
@@ -74,6 +86,36 @@ BETWEEN = [0, 1, 0, 0]
 CASES: dict[str, Case] = {
     "none-fused": Case(NoReuse(fused=True), ALONE),
     "none-explicit": Case(NoReuse(fused=False), ALONE),
+    "few-heads-1": Case(FewHeads(num_heads=1), ALONE),
+    "few-heads-3": Case(FewHeads(num_heads=3), ALONE, num_heads=4),
+    "local-1": Case(Local(width=1), ALONE),
+    "local-2": Case(Local(width=2), ALONE),
+    "grouped-2": Case(Grouped(frames_per_group=2), ALONE),
+    "grouped-3": Case(Grouped(frames_per_group=3), ALONE, num_heads=4),
+    "pooled-2": Case(Pooled(pool_size=2), ALONE),
+    "pooled-3": Case(Pooled(pool_size=3), ALONE),
+    "linear": Case(Linear(), ALONE),
+    "absent-above": Case(Absent(first_layer=1), ALONE),
+    "absent-everywhere": Case(Absent(first_layer=0), ALONE),
+    "mixed-reuse": Case(
+        Mixed(
+            parts=[
+                Part(method=ReuseProbs(group_size=2)),
+                Part(method=ReuseKeysValues(pattern="LF")),
+            ]
+        ),
+        PAIRS,
+    ),
+    "mixed-alone": Case(
+        Mixed(
+            parts=[
+                Part(layers=2, method=ReuseContext(group_size=2)),
+                Part(layers=1, method=Local(width=1)),
+                Part(layers=1, method=Absent()),
+            ]
+        ),
+        [0, 0, 2, 3],
+    ),
     "probs-ones": Case(ReuseProbs(group_size=1), ALONE),
     **{f"probs-{name}": Case(reuse, leaders) for name, (reuse, leaders) in GROUPINGS.items()},
     "heads-1": Case(ReuseHeads(group_size=4, num_reused=1), ALL, num_heads=4),

@@ -22,6 +22,7 @@ from asr.encoder.transformer_layer import TransformerLayer
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.heads import ReuseHeads
+from asr.reuse.mixed import Mixed
 from asr.reuse.top_k import ReuseTopK
 
 BASE = 10_000.0
@@ -44,14 +45,15 @@ def encode_alone(encoder: Encoder, features_TF: Tensor, leaders: list[int]) -> T
     x_BTD, _ = encoder.subsampling(features_TF[None], torch.tensor([len(features_TF)]))
     x_TD = x_BTD[0]
     groups: dict[int, list[Seen]] = {}
-    for index, layer in enumerate(encoder.layers):
+    places = places_of(encoder.reuse, encoder.num_layers)
+    for index, (layer, place) in enumerate(zip(encoder.layers, places, strict=True)):
         if isinstance(layer, ConformerLayer):
             x_TD = x_TD + 0.5 * layer.feedforward_in(x_TD[None])[0]
         else:
             assert isinstance(layer, TransformerLayer)
         group = groups.setdefault(leaders[index], [])
         group.append(Seen(layer.attention, layer.attention_norm(x_TD)))
-        x_TD = x_TD + attend(encoder, group)
+        x_TD = x_TD + attend(encoder, place, group)
         if isinstance(layer, ConformerLayer):
             x_TD = x_TD + layer.convolution(x_TD[None], None)[0]
             x_TD = layer.norm(x_TD + 0.5 * layer.feedforward_out(x_TD[None])[0])
@@ -61,10 +63,36 @@ def encode_alone(encoder: Encoder, features_TF: Tensor, leaders: list[int]) -> T
     return output_TD
 
 
-def attend(encoder: Encoder, group: list[Seen]) -> Tensor:
+@dataclass
+class Place:
+    """The method a layer is under, and where it stands among the layers of that method."""
+
+    reuse: ReuseMethod
+    index: int
+    num_layers: int
+
+
+def places_of(reuse: ReuseMethod, num_layers: int) -> list[Place]:
+    """The place of every layer; parts of a mixed schedule share what is left to them."""
+    if not isinstance(reuse, Mixed):
+        return [Place(reuse, index, num_layers) for index in range(num_layers)]
+    num_shares = sum(part.layers is None for part in reuse.parts)
+    num_left = num_layers - sum(part.layers or 0 for part in reuse.parts)
+    places = []
+    for part in reuse.parts:
+        size = num_left // num_shares if part.layers is None else part.layers
+        places += [Place(part.method, index, size) for index in range(size)]
+    return places
+
+
+def attend(encoder: Encoder, place: Place, group: list[Seen]) -> Tensor:
     """Attention output (T, D) of the latest layer of a group; the first is its leader."""
+    from tests.equivalence.reference_alone import WAYS  # it builds on the loops of this file
+
     leader, layer = group[0], group[-1]
-    reuse, d_model = encoder.reuse, encoder.d_model
+    reuse, d_model = place.reuse, encoder.d_model
+    if reuse.name in WAYS:
+        return WAYS[reuse.name](encoder, place, layer)
     if layer is leader:
         layer.scores = own_scores(layer, encoder.num_heads, d_model)
         layer.probs = [softmax(head) for head in layer.scores]
@@ -272,7 +300,7 @@ def values_for(leader: Seen, follower: int) -> Tensor:
 def mix(heads: list[Head], v_TD: Tensor, attention: nn.Module) -> Tensor:
     """Values weighted by a map, through the layer's own output projection, (T, D)."""
     width = v_TD.shape[1] // len(heads)
-    context_TD = torch.zeros_like(v_TD)
+    context_TD = torch.zeros(len(heads[0]), v_TD.shape[1])
     for head, rows in enumerate(heads):
         channels = slice(head * width, (head + 1) * width)
         v_TK = v_TD[:, channels].unbind()

@@ -7,12 +7,8 @@ import torch
 
 from asr.metrics.cost import count_parameters, multiply_adds
 from asr.nn.positions import PositionKind
-from asr.reuse.band import ReuseBand
-from asr.reuse.base import ReuseMethod
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
-from asr.reuse.top_k import ReuseTopK
-from asr.reuse.within import ReuseWithin
 from tests.encoder.tiny import (
     D_MODEL,
     KINDS,
@@ -77,19 +73,12 @@ def test_multiply_adds_saved(kind: EncoderKind, positions: PositionKind, fused: 
     assert saved == NUM_FOLLOWERS * (project + score)
 
 
-def test_cost_can_be_counted_without_memory() -> None:
+@each_case
+def test_cost_can_be_counted_without_memory(case: Case) -> None:
     """Models too large for this machine are priced on the meta device."""
     features_BTF, lengths_B = random_features([160])
-    methods: list[ReuseMethod] = [
-        NoReuse(),
-        ReuseProbs(group_size=4, map_dtype="bfloat16"),
-        ReuseBand(group_size=4),
-        ReuseTopK(group_size=4),
-        ReuseWithin(),
-    ]
-    for reuse in methods:
-        encoder = tiny_encoder(reuse=reuse)
-        real = multiply_adds(encoder, features_BTF, lengths_B)
+    encoder = case.encoder()
+    real = multiply_adds(encoder, features_BTF, lengths_B)
 
-        with torch.device("meta"):
-            assert multiply_adds(encoder.to("meta"), features_BTF.to("meta"), lengths_B) == real
+    with torch.device("meta"):
+        assert multiply_adds(encoder.to("meta"), features_BTF.to("meta"), lengths_B) == real

@@ -12,11 +12,13 @@ from asr.encoder.stack import Encoder
 from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
 from asr.nn.positions import PositionKind
+from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import AttentionCarry, ReuseMethod
 from asr.reuse.context import ReuseContext
 from asr.reuse.heads import ReuseHeads
 from asr.reuse.kv import ReuseKeysValues
+from asr.reuse.linear import Linear
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
@@ -80,9 +82,24 @@ def test_state_holds_exactly_the_parameters_of_each_role(
         assert set(attention(encoder, layer).state_dict()) == expected
 
 
-def follower_keys(case: Case, positions: PositionKind) -> set[str]:
+def own_keys(case: Case, layer: int, positions: PositionKind) -> set[str]:
+    """What a layer has that attends for itself, method by method."""
+    place = case.place(layer)
+    if isinstance(place.reuse, Absent):
+        first_layer = place.reuse.first_layer
+        below = place.index < (place.num_layers // 2 if first_layer is None else first_layer)
+        return MIX | SCORES | POSITION[positions] if below else set()
+    if isinstance(place.reuse, Linear):
+        return MIX | SCORES
+    if isinstance(place.reuse, ReuseContext) and case.leaders.count(layer) > 1:
+        values = {"followers_value.weight", "followers_value.bias"}
+        return MIX | SCORES | POSITION[positions] | values
+    return MIX | SCORES | POSITION[positions] | further_keys(case)
+
+
+def follower_keys(case: Case, layer: int, positions: PositionKind) -> set[str]:
     """What a follower has, method by method."""
-    reuse = case.reuse
+    reuse = case.place(layer).reuse
     if isinstance(reuse, ReuseHeads):
         return MIX if reuse.num_reused == case.num_heads else MIX | SCORES | POSITION[positions]
     if isinstance(reuse, ReuseScores):
@@ -112,16 +129,10 @@ def test_each_role_has_exactly_these_parameters(
 
     for layer, leader in enumerate(case.leaders):
         state = attention(encoder, layer).state_dict()
-        leads = case.leaders.count(layer) > 1
-        if leader != layer:
-            assert set(state) == follower_keys(case, positions)
-        elif leads and isinstance(case.reuse, ReuseContext):
-            values = {"followers_value.weight", "followers_value.bias"}
-            assert set(state) == MIX | SCORES | POSITION[positions] | values
-        else:
-            assert set(state) == MIX | SCORES | POSITION[positions] | further_keys(case)
+        keys_of = own_keys if leader == layer else follower_keys
+        assert set(state) == keys_of(case, layer, positions)
         norm = encoder.layers[layer].get_submodule("attention_norm").state_dict()
-        needs_no_norm = leader != layer and isinstance(case.reuse, ReuseContext)
+        needs_no_norm = state.keys() <= OUTPUT
         assert set(norm) == (set() if needs_no_norm else {"weight", "bias"})
 
 
@@ -302,7 +313,9 @@ def test_what_is_carried_is_used(case: Case) -> None:
     )
 
     used = [gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients]
-    if isinstance(case.reuse, ReuseContext):  # its own context; the rest is for those after it
+    if isinstance(
+        case.place(follower).reuse, ReuseContext
+    ):  # its own context; the rest is for those after it
         assert used == [True] + [False] * (len(reached) - 1)
         assert handed_on.contexts == carry.contexts[1:]
     else:

@@ -10,7 +10,7 @@ from asr.nn import positions as tiling
 from asr.nn.positions import PositionKind
 from asr.reuse.none import NoReuse
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
-from tests.equivalence.cases import Case, each_reusing_case
+from tests.equivalence.cases import Case, each_case, each_reusing_case
 
 each_encoder = pytest.mark.parametrize("kind", KINDS)
 each_position = pytest.mark.parametrize("positions", POSITIONS)
@@ -89,9 +89,9 @@ def test_under_autocast(kind: EncoderKind, positions: PositionKind) -> None:
 
 
 @each_position
-@each_reusing_case
+@each_case
 @pytest.mark.parametrize("grad", [True, False])
-def test_reuse_in_small_tiles_and_in_one(
+def test_every_method_in_small_tiles_and_in_one(
     monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, grad: bool
 ) -> None:
     encoder = case.encoder(positions=positions)
@@ -108,8 +108,8 @@ def test_reuse_in_small_tiles_and_in_one(
 
 
 @each_position
-@each_reusing_case
-def test_reuse_under_autocast(case: Case, positions: PositionKind) -> None:
+@each_case
+def test_every_method_under_autocast(case: Case, positions: PositionKind) -> None:
     features_BTF, lengths_B = random_features([30, 3, 12])
     encoder = case.encoder(positions=positions)
     with torch.no_grad():
@@ -187,3 +187,31 @@ def test_on_cuda(
             for row, length in enumerate(output.lengths_B.tolist()):
                 difference = output.frames_BTD[row, :length].float().cpu() - exact[row, :length]
                 assert difference.square().mean().sqrt() < tolerance * exact.std()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each_position
+@each_case
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_method_on_cuda(
+    monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, dtype: torch.dtype
+) -> None:
+    """The float32 path on the CPU is the reference; both modes, in a padded batch."""
+    monkeypatch.setattr(tiling, "TILE_ROWS", 128)
+    features_BTF, lengths_B = random_features([1030, 343])
+    encoder = case.encoder(positions=positions)
+    with torch.no_grad():
+        exact = encoder(features_BTF, lengths_B).frames_BTD
+    encoder.cuda()
+    tolerance = 1e-3 if dtype == torch.float32 else 0.1
+
+    for grad in (True, False):
+        with (
+            torch.set_grad_enabled(grad),
+            torch.autocast("cuda", dtype, enabled=dtype != torch.float32),
+        ):
+            output = encoder(features_BTF.cuda(), lengths_B.cuda())
+        for row, length in enumerate(output.lengths_B.tolist()):
+            difference = output.frames_BTD[row, :length].float().cpu() - exact[row, :length]
+            assert difference.square().mean().sqrt() < tolerance * exact.std()

@@ -8,14 +8,20 @@ import pytest
 import torch
 
 from asr.metrics.cost import multiply_adds
+from asr.nn import positions as tiling
 from asr.nn.frames import Frames
 from asr.nn.positions import PositionKind
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
+from asr.reuse.few_heads import FewHeads
+from asr.reuse.grouped import Grouped
 from asr.reuse.heads import ReuseHeads
 from asr.reuse.kv import ReuseKeysValues
+from asr.reuse.linear import Linear
+from asr.reuse.local import Local
 from asr.reuse.none import NoReuse
+from asr.reuse.pooled import Pooled
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
 from asr.reuse.top_k import ReuseTopK
@@ -25,6 +31,7 @@ from tests.encoder.tiny import POSITIONS, random_features, tiny_encoder
 
 H, T = 4, 40
 GROUP_SIZE = 4
+TILE_ROWS = 16
 RANK = 3
 NUM_KEPT = 5
 
@@ -114,6 +121,74 @@ def test_a_layer_that_reuses_nothing(positions: PositionKind, fused: bool) -> No
     attention = encoder.layers[0].get_submodule("attention")
 
     assert multiply_adds(attention, x_BTD, frames, None) == alone(positions)
+
+
+def by_itself(reuse: ReuseMethod, positions: PositionKind) -> int:
+    """Of a layer that attends for itself, method by method."""
+    if isinstance(reuse, FewHeads):
+        return alone(positions) * reuse.num_heads // H
+    if isinstance(reuse, Local):
+        return 4 * PROJECT + local_pairs(reuse.width, positions)
+    if isinstance(reuse, Grouped):
+        size = reuse.frames_per_group
+        num_groups = -(-T // size)
+        distances = 2 * num_groups - 1
+        own_positions = distances * D * size * D + num_groups * distances * size * D
+        quadratic = 2 * num_groups * num_groups * size * D
+        return 4 * PROJECT + quadratic + (own_positions if positions == "relative" else 0)
+    if isinstance(reuse, Pooled):
+        size = reuse.pool_size
+        num_pools = -(-T // size)
+        distances = size * (2 * num_pools - 1)
+        rows = num_pools * size if positions == "relative" else T
+        own_positions = distances * D * D + rows * (2 * num_pools - 1) * D
+        project = 2 * PROJECT + 2 * num_pools * D * D
+        quadratic = 2 * rows * num_pools * D
+        return project + quadratic + (own_positions if positions == "relative" else 0)
+    assert isinstance(reuse, Linear)
+    width = D // H
+    return 4 * PROJECT + 2 * T * D * width + T * D
+
+
+def local_pairs(width: int, positions: PositionKind) -> int:
+    """Scores and mixing over the pairs that tiles see; distances to them."""
+    furthest = min(T - 1, width + TILE_ROWS - 1)
+    total = (2 * furthest + 1) * D * D if positions == "relative" else 0
+    for start in range(0, T, TILE_ROWS):
+        stop = min(start + TILE_ROWS, T)
+        num_rows, num_seen = stop - start, min(stop + width, T) - max(0, start - width)
+        total += 2 * num_rows * num_seen * D
+        if positions == "relative":
+            total += num_rows * (num_rows + num_seen - 1) * D
+    return total
+
+
+BY_ITSELF: list[ReuseMethod] = [
+    FewHeads(num_heads=1),
+    FewHeads(num_heads=3),
+    Local(width=3),
+    Local(width=100),
+    Grouped(frames_per_group=2),
+    Grouped(frames_per_group=3),
+    Pooled(pool_size=2),
+    Pooled(pool_size=3),
+    Linear(),
+]
+
+
+@each_position
+@pytest.mark.parametrize("reuse", BY_ITSELF, ids=lambda reuse: reuse.name)
+def test_a_layer_that_attends_for_itself(
+    monkeypatch: pytest.MonkeyPatch, reuse: ReuseMethod, positions: PositionKind
+) -> None:
+    if isinstance(reuse, Local):
+        monkeypatch.setattr(tiling, "TILE_ROWS", TILE_ROWS)
+    encoder = tiny_encoder(reuse=reuse, positions=positions, num_heads=H)
+    x_BTD = torch.randn(1, T, D)
+    frames = Frames(position_table=encoder.positions.table(T, D, H, x_BTD))
+    attention = encoder.layers[0].get_submodule("attention")
+
+    assert multiply_adds(attention, x_BTD, frames, None) == by_itself(reuse, positions)
 
 
 @each_position

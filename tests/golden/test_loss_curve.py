@@ -18,12 +18,19 @@ import torch
 
 from asr.head.ctc import CtcHead
 from asr.nn.positions import PositionKind
+from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
+from asr.reuse.few_heads import FewHeads
+from asr.reuse.grouped import Grouped
 from asr.reuse.heads import ReuseHeads
 from asr.reuse.kv import ReuseKeysValues
+from asr.reuse.linear import Linear
+from asr.reuse.local import Local
+from asr.reuse.mixed import Mixed, Part
 from asr.reuse.none import NoReuse
+from asr.reuse.pooled import Pooled
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
 from asr.reuse.top_k import ReuseTopK
@@ -46,6 +53,16 @@ CURVES: dict[str, tuple[ReuseMethod, PositionKind]] = {
     "kv-relative": (ReuseKeysValues(group_size=2), "relative"),
     "context-relative": (ReuseContext(group_size=2), "relative"),
     "within-relative": (ReuseWithin(), "relative"),
+    "few_heads-relative": (FewHeads(num_heads=1), "relative"),
+    "local-relative": (Local(width=3), "relative"),
+    "grouped-relative": (Grouped(frames_per_group=3), "relative"),
+    "pooled-relative": (Pooled(pool_size=4), "relative"),
+    "linear-rotary": (Linear(), "rotary"),
+    "absent-relative": (Absent(first_layer=2), "relative"),
+    "mixed-relative": (
+        Mixed(parts=[Part(method=ReuseProbs(group_size=2)), Part(method=Local(width=3))]),
+        "relative",
+    ),
 }
 
 

@@ -187,6 +187,77 @@ def test_only_classes_of_the_group_are_built(group: str, target: str) -> None:
         build_model(changed(group, {"_target_": target}), VOCAB_SIZE)
 
 
+def mixed(*parts: Any) -> dict[str, Any]:
+    """The config with these parts in a mixed schedule."""
+    return changed("reuse", {"_target_": "asr.reuse.mixed.Mixed", "parts": list(parts)})
+
+
+ALONE = {"layers": 2, "method": {"_target_": "asr.reuse.none.NoReuse"}}
+
+
+def test_parts_of_a_mixed_schedule_are_built() -> None:
+    pairs = {"_target_": "asr.reuse.probs.ReuseProbs", "groups": [2]}
+    model = build_model(mixed(ALONE, {"method": pairs}), VOCAB_SIZE)
+
+    rows = model.encoder.schedule_rows()
+    assert [(row.method, row.role) for row in rows] == [
+        ("none", "alone"), ("none", "alone"), ("probs", "lead"), ("probs", "follow")
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("_no_way_out")
+@pytest.mark.parametrize("target", FOREIGN + SMUGGLED + ELSEWHERE)
+def test_a_part_is_made_of_classes_of_its_group_too(target: str) -> None:
+    refused(mixed(ALONE, {"method": {"_target_": target}}), r"reuse\.parts\[1\]\.method")
+    refused(mixed(ALONE, {"_target_": target}), r"reuse\.parts\[1\]")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (5, r"^reuse\.parts\[1\]=5: allowed: a group of keys$"),
+        ({"layers": 2}, r"^missing key reuse\.parts\[1\]\.method: Part needs it$"),
+        (ALONE | {"layer": 2}, r"^unknown key reuse\.parts\[1\]\.layer: did you mean reuse\.parts"),
+        (ALONE | {"layers": "2"}, r"^reuse\.parts\[1\]\.layers='2': allowed: int \| None$"),
+        (ALONE | {"method": "none"}, r"^reuse\.parts\[1\]\.method='none': allowed: a group"),
+        (
+            ALONE | {"method": {}},
+            r"^config reuse\.parts\[1\]\.method has no _target_; .*configs/reuse/$",
+        ),
+        (
+            ALONE | {"method": {"_target_": "asr.reuse.local.Local", "widht": 3}},
+            r"^unknown key .*\[1\]\.method\.widht: did you mean reuse\.parts\[1\]\.method\.width\?",
+        ),
+        (
+            ALONE | {"method": {"_target_": "asr.reuse.local.Local", "width": 0}},
+            r"^reuse\.parts\[1\]\.method\.width=0: allowed: 1 or more$",
+        ),
+        (
+            ALONE | {"method": {"_target_": "asr.reuse.probs.ReuseProbs", "map_dtype": "int8"}},
+            r"^reuse\.parts\[1\]\.method\.map_dtype=int8: allowed",
+        ),
+        (
+            ALONE | {"method": {"_target_": "asr.reuse.base.Grouping", "group_size": 2}},
+            r"^reuse\.parts\[1\]\.method\._target_=asr\.reuse\.base\.Grouping: not a ReuseMethod$",
+        ),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_part_is_named_where_it_is(part: Any, message: str) -> None:
+    refused(mixed(ALONE, part), message)
+
+
+def test_a_class_of_reuse_that_is_no_method() -> None:
+    grouping = {"_target_": "asr.reuse.base.Grouping", "group_size": 2}
+    refused(changed("reuse", grouping), r"^reuse\._target_=.*Grouping: not a ReuseMethod$")
+
+
+def test_parts_that_are_no_list() -> None:
+    refused(
+        changed("reuse", {"_target_": "asr.reuse.mixed.Mixed", "parts": ALONE}), r"reuse\.parts="
+    )
+
+
 @pytest.mark.usefixtures("_no_way_out")
 @pytest.mark.parametrize("target", [None, 5, True, ["os.system"], {"_target_": "os.system"}])
 def test_a_target_that_is_no_path(target: object) -> None:

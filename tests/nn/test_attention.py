@@ -28,7 +28,7 @@ def make_scores() -> AttentionScores:
 
 
 def make_mix(dropout: float = 0.0) -> ValueMix:
-    module = ValueMix(d_model=D, num_heads=H, dropout=dropout)
+    module = ValueMix(d_model=D, num_heads=H, head_dim=K, dropout=dropout)
     randomise(module)
     return module.eval()
 
@@ -123,6 +123,19 @@ def test_fewer_heads_than_the_width_holds(num_heads: int) -> None:
     assert module.query.weight.shape == module.key.weight.shape == (num_heads * K, D)
     assert probs_BHTT.shape == (B, num_heads, T, T)
     torch.testing.assert_close(probs_BHTT, full(x_BTD, Frames())[:, :num_heads])
+
+
+def test_a_mix_of_fewer_heads_is_that_of_a_full_one_without_the_others() -> None:
+    whole, few = make_mix(), ValueMix(d_model=D, num_heads=1, head_dim=K, dropout=0.0)
+    with torch.no_grad():
+        few.value.weight.copy_(whole.value.weight[:K])
+        few.value.bias.copy_(whole.value.bias[:K])
+        few.output.weight.copy_(whole.output.weight[:, :K])
+        few.output.bias.copy_(whole.output.bias)
+    x_BTD, probs_BHTT = torch.randn(B, T, D), random_map()
+    probs_BHTT[:, 1:] = 0.0  # their values are mixed into nothing
+
+    torch.testing.assert_close(few(x_BTD, probs_BHTT[:, :1]), whole(x_BTD, probs_BHTT))
 
 
 def test_an_output_projection_alone_is_that_of_a_whole_mix() -> None:

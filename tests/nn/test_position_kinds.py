@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from asr.nn.position_kinds import make_positions, make_query_positions, position_class
+from asr.nn.grouped_positions import GroupedRelativePositions, GroupedRotaryPositions
+from asr.nn.pooled_positions import PooledRelativePositions, PooledRotaryPositions
+from asr.nn.position_kinds import (
+    make_grouped_positions,
+    make_pooled_positions,
+    make_positions,
+    make_query_positions,
+    position_class,
+)
 from asr.nn.positions import PositionKind, Positions
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.nn.rotary import RotaryPositions
@@ -48,3 +56,24 @@ def test_an_unknown_name() -> None:
         InputError, match=r"^encoder\.positions='absolute': allowed: relative, rotary, none$"
     ):
         position_class(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "grouped", "pooled"),
+    [
+        ("relative", GroupedRelativePositions, PooledRelativePositions),
+        ("rotary", GroupedRotaryPositions, PooledRotaryPositions),
+        ("none", Positions, Positions),
+    ],
+)
+def test_a_name_gives_the_encoding_of_groups_and_of_pools(
+    kind: PositionKind, grouped: type[Positions], pooled: type[Positions]
+) -> None:
+    of_groups = make_grouped_positions(kind, d_model=16, frames_per_group=5, **SIZES)
+    of_pools = make_pooled_positions(kind, d_model=16, pool_size=5, **SIZES)
+
+    assert type(of_groups) is grouped
+    assert type(of_pools) is pooled
+    if kind == "relative":
+        assert of_groups.get_parameter("position.weight").shape == (60, 16)
+        assert of_pools.get_parameter("position.weight").shape == (12, 16)

@@ -11,7 +11,7 @@ from torch import Tensor
 from asr.nn import positions as tiling
 from asr.nn.attention import softmax_over_keys
 from asr.nn.masking import padding_mask
-from asr.nn.positions import Keys, Positions, key_mask
+from asr.nn.positions import Keys, Positions, key_mask, row_tiles, visible
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.nn.rotary import RotaryPositions
 from tests.encoder.tiny import randomise
@@ -205,3 +205,61 @@ def test_key_mask_allows_what_is_not_padding() -> None:
     assert allowed is not None
     assert allowed.tolist() == [[[[True, False]]]]
     assert key_mask(None) is None
+
+
+@pytest.mark.parametrize("reach", [None, 1, 4])
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 7, 12])
+def test_tiles_cover_every_row_once_and_all_that_it_can_see(
+    num_frames: int, reach: int | None
+) -> None:
+    covered = []
+    for rows, seen in row_tiles(num_frames, reach):
+        covered += list(range(rows.start, rows.stop))
+        far = num_frames if reach is None else reach
+        near = {j for i in range(rows.start, rows.stop) for j in range(i - far, i + far + 1)}
+        assert list(range(seen.start, seen.stop)) == sorted(near & set(range(num_frames)))
+
+    assert covered == list(range(num_frames))
+
+
+@pytest.mark.parametrize("reach", [None, 1, 3])
+@pytest.mark.parametrize("lengths", [[5, 5], [5, 1]], ids=str)
+def test_visible_says_frame_by_frame_what_may_be_attended_to(
+    lengths: list[int], reach: int | None
+) -> None:
+    mask = padding_mask(torch.tensor(lengths), 5)
+    rows, seen = slice(2, 5), slice(1, 5)
+
+    allowed = visible(rows, seen, mask, reach, torch.device("cpu"))
+
+    if allowed is None:
+        assert (mask, reach) == (None, None)
+        return
+    found = allowed.expand(2, 1, 3, 4)
+    for row, length in enumerate(lengths):
+        for i in range(2, 5):
+            for j in range(1, 5):
+                near = reach is None or abs(i - j) <= reach
+                may = near and (j < length or (i == j and reach is not None))
+                assert bool(found[row, 0, i - 2, j - 1]) == may
+
+
+@each_encoding
+@each_batch
+@pytest.mark.parametrize("reach", [1, 2, 9])
+def test_attending_within_reach_is_a_softmax_of_the_scores_in_sight(
+    name: str, lengths: list[int], reach: int
+) -> None:
+    """With only that part of the table that is said to matter; no row is left without a number."""
+    (asking, asked), (q, k, v, mask) = make(name), inputs(lengths)
+    table = asked.table(k.shape[2], H * K, H, k)
+    everywhere = slice(0, k.shape[2])
+    allowed = visible(everywhere, everywhere, mask, reach, k.device)
+    assert allowed is not None
+
+    near = asked.keys(k, asked.table_near(table, reach))
+    context_BHTK = asking.attend(q, near, v, mask, 0.0, reach=reach)
+
+    scores_BHTT = asking.scores(q, asked.keys(k, table)).masked_fill(~allowed, float("-inf"))
+    torch.testing.assert_close(context_BHTK, scores_BHTT.softmax(-1) @ v, atol=1e-5, rtol=1e-5)
+    assert context_BHTK.isfinite().all()

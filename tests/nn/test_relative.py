@@ -13,8 +13,8 @@ from asr.nn.relative import (
     WAVELENGTH_BASE,
     RelativePositions,
     RelativeQueries,
+    distances,
     shift_rows,
-    tiles,
 )
 from tests.encoder.tiny import randomise
 
@@ -143,19 +143,24 @@ def test_keys_carry_the_projected_distances() -> None:
         torch.testing.assert_close(keys.positions[..., column], projected_HK, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 7])
-def test_tiles_cover_every_row_once_and_every_distance_they_see(
-    monkeypatch: pytest.MonkeyPatch, num_frames: int
+@pytest.mark.parametrize("reach", [None, 1, 2, 5])
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 7, 12])
+def test_a_tile_finds_every_distance_it_sees(
+    monkeypatch: pytest.MonkeyPatch, num_frames: int, reach: int | None
 ) -> None:
+    """In the middle of the full table, or of what of it is near enough."""
     monkeypatch.setattr(tiling, "TILE_ROWS", 3)
-    distances = list(range(num_frames - 1, -num_frames, -1))
+    table_PD = torch.arange(num_frames - 1.0, -num_frames, -1).unsqueeze(1)
+    if reach is not None:
+        near_PD = RelativePositions.table_near(table_PD, reach)
+        assert near_PD is not None
+        assert len(near_PD) == min(len(table_PD), 2 * (reach + 2) + 1)
+        table_PD = near_PD
 
-    rows = []
-    for start, stop, seen in tiles(num_frames):
-        rows += list(range(start, stop))
-        assert distances[seen] == list(range(stop - 1, start - num_frames, -1))
-
-    assert rows == list(range(num_frames))
+    for rows, seen in tiling.row_tiles(num_frames, reach):
+        columns = distances(rows, seen, table_PD.T)
+        expected = range(rows.stop - 1 - seen.start, rows.start - seen.stop, -1)
+        assert table_PD[columns, 0].tolist() == list(expected)
 
 
 def test_shift_rows_is_a_view_in_which_each_row_starts_one_earlier() -> None:

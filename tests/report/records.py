@@ -37,7 +37,7 @@ def none_record(**changes: Any) -> RunRecord:
         reuse="none",
         command="asr train recipe.yaml reuse=none",
         config={"encoder": {"num_layers": 4, "dropout": 0.1}, "seed": 7, "note": None},
-        schedule=tuple(ScheduledLayer(layer=i, role="alone") for i in range(4)),
+        schedule=tuple(ScheduledLayer(layer=i, role="alone", method="none") for i in range(4)),
         hardware=HARDWARE,
         versions={"python": "3.11.9", "torch": "2.11.0"},
         revision=Revision(commit="0123456789abcdef", dirty=True),
@@ -62,11 +62,9 @@ def none_record(**changes: Any) -> RunRecord:
 
 def probs_record(**changes: Any) -> RunRecord:
     """The same run with the map of layer 0 reused by the others."""
-    leader = ScheduledLayer(layer=0, role="lead")
-    followers = tuple(
-        ScheduledLayer(layer=i, role="follow", leader=0, heads_reused=4, parameters_saved=1000)
-        for i in (1, 2, 3)
-    )
+    leader = ScheduledLayer(layer=0, role="lead", method="probs")
+    follower = replace(leader, role="follow", leader=0, heads_reused=4, parameters_saved=1000)
+    followers = tuple(replace(follower, layer=i) for i in (1, 2, 3))
     changes = {
         "run": "probs",
         "reuse": "probs",

@@ -53,6 +53,7 @@ def test_json_has_the_names_of_the_design(saved: Path) -> None:
         "leader": 0,
         "heads_reused": 4,
         "parameters_saved": 1000,
+        "method": "probs",
     }
     assert content["revision"] == {"commit": "0123456789abcdef", "dirty": True}
     assert content["wer"]["test"]["del"] == 1
@@ -197,11 +198,18 @@ def test_length_keys_are_short() -> None:
         ("LFFALFFA", "LFFA x2"),
         ("LFLFA", "LFLFA"),
         ("A", "A"),
+        ("AA--", "AA--"),
         ("", ""),
     ],
 )
 def test_schedule_as_text(letters: str, text: str) -> None:
     template = probs_record().schedule[0]
-    role = {"A": "alone", "L": "lead", "F": "follow"}
+    role = {"A": "alone", "L": "lead", "F": "follow", "-": "absent"}
     layers = [replace(template, layer=i, role=role[x]) for i, x in enumerate(letters)]
     assert schedule_text(layers) == text
+
+
+def test_mixed_methods_as_text() -> None:
+    lead = probs_record().schedule[0]
+    alone = replace(lead, role="alone", method="local")
+    assert schedule_text([lead, lead, alone, alone, alone]) == "probs L x2, local A x3"

@@ -22,10 +22,10 @@ def test_schedule_rows(positions: PositionKind) -> None:
     norm = 2 * D_MODEL
 
     assert encoder.schedule_rows() == [
-        ScheduleRow(0, "lead", None, 0, -2 * VALUE),
-        ScheduleRow(1, "follow", 0, NUM_HEADS, scores + VALUE + norm),
-        ScheduleRow(2, "alone", None, 0, 0),
-        ScheduleRow(3, "follow", 0, NUM_HEADS, scores + VALUE + norm),
+        ScheduleRow(0, "lead", None, 0, -2 * VALUE, "context"),
+        ScheduleRow(1, "follow", 0, NUM_HEADS, scores + VALUE + norm, "context"),
+        ScheduleRow(2, "alone", None, 0, 0, "context"),
+        ScheduleRow(3, "follow", 0, NUM_HEADS, scores + VALUE + norm, "context"),
     ]
 
 

@@ -61,10 +61,10 @@ def test_schedule_rows(num_reused: int) -> None:
     saved = all_heads * num_reused // H
 
     assert encoder.schedule_rows() == [
-        ScheduleRow(0, "lead", None, 0, 0),
-        ScheduleRow(1, "follow", 0, num_reused, saved),
-        ScheduleRow(2, "alone", None, 0, 0),
-        ScheduleRow(3, "follow", 0, num_reused, saved),
+        ScheduleRow(0, "lead", None, 0, 0, "heads"),
+        ScheduleRow(1, "follow", 0, num_reused, saved, "heads"),
+        ScheduleRow(2, "alone", None, 0, 0, "heads"),
+        ScheduleRow(3, "follow", 0, num_reused, saved, "heads"),
     ]
 
 

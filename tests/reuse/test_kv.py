@@ -20,10 +20,10 @@ def test_schedule_rows() -> None:
     for positions in POSITIONS:
         encoder = tiny_encoder(reuse=ReuseKeysValues(pattern="LAF"), positions=positions)
         assert encoder.schedule_rows() == [
-            ScheduleRow(0, "lead", None, 0, 0),
-            ScheduleRow(1, "alone", None, 0, 0),
-            ScheduleRow(2, "follow", 0, 0, saved[positions]),
-            ScheduleRow(3, "alone", None, 0, 0),
+            ScheduleRow(0, "lead", None, 0, 0, "kv"),
+            ScheduleRow(1, "alone", None, 0, 0, "kv"),
+            ScheduleRow(2, "follow", 0, 0, saved[positions], "kv"),
+            ScheduleRow(3, "alone", None, 0, 0, "kv"),
         ]
 
 

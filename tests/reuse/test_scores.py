@@ -56,10 +56,10 @@ def test_schedule_rows(correction: Correction, added: int) -> None:
     saved = 3 * D_MODEL * D_MODEL + 4 * D_MODEL - added
 
     assert tiny_encoder(reuse=reuse).schedule_rows() == [
-        ScheduleRow(0, "lead", None, 0, 0),
-        ScheduleRow(1, "alone", None, 0, 0),
-        ScheduleRow(2, "follow", 0, NUM_HEADS, saved),
-        ScheduleRow(3, "alone", None, 0, 0),
+        ScheduleRow(0, "lead", None, 0, 0, "scores"),
+        ScheduleRow(1, "alone", None, 0, 0, "scores"),
+        ScheduleRow(2, "follow", 0, NUM_HEADS, saved, "scores"),
+        ScheduleRow(3, "alone", None, 0, 0, "scores"),
     ]
 
 

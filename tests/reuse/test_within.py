@@ -38,7 +38,7 @@ def test_schedule_rows(num_mixes: int) -> None:
     spent = (num_mixes - 1) * (MIX + 2 * D_MODEL)
 
     assert tiny_encoder(reuse=ReuseWithin(num_mixes=num_mixes)).schedule_rows() == [
-        ScheduleRow(layer, "alone", None, 0, -spent) for layer in range(4)
+        ScheduleRow(layer, "alone", None, 0, -spent, "within") for layer in range(4)
     ]
 
 

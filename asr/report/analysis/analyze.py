@@ -100,7 +100,7 @@ def analyze(
             num_aligned=num_aligned,
         ),
         frame_shift_s=package.model.frame_shift_s,
-        num_heads=encoder.num_heads,
+        num_heads=stream.num_heads,
         map_layers=stream.map_layers,
         similarity=attention.similarity(),
         diagonality=attention.diagonality(),

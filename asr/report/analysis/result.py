@@ -1,7 +1,7 @@
 """Everything an analysis found, as plain numbers.
 
 Shape legend: L layers, H heads, R points of a curve, C token classes. Layers without an attention
-map, such as linear attention, have no part in what is measured on maps: there L counts
+map, or with fewer heads than others, have no part in what is measured on maps: there L counts
 ``map_layers`` only.
 """
 

@@ -27,8 +27,8 @@ BATCH_S = 40.0  # padded seconds of audio whose maps are held at once
 class EncodedUtterance:
     """One utterance without padding.
 
-    ``probs_LHTT`` the maps of the layers that have one, ``outputs_LTD`` the output of every layer,
-    ``labels_T`` the token of each frame, all ``NO_LABEL`` where there is no alignment.
+    ``probs_LHTT`` the maps of `EncodedStream.map_layers`, ``outputs_LTD`` the output of every
+    layer, ``labels_T`` the token of each frame, all ``NO_LABEL`` where there is no alignment.
     """
 
     probs_LHTT: Tensor
@@ -37,11 +37,15 @@ class EncodedUtterance:
 
 
 class EncodedStream:
-    """Encodes cuts and counts them."""
+    """Encodes cuts and counts them.
+
+    ``map_layers`` are the layers whose maps are given: those with the most heads, ``num_heads``.
+    """
 
     def __init__(self, package: ModelPackage) -> None:
         self.package = package
         self.map_layers: list[int] = []
+        self.num_heads = 0
         self.num_utterances = 0
         self.num_skipped = 0
 
@@ -77,6 +81,8 @@ class EncodedStream:
         maps = {layer: one for layer, one in enumerate(encoded.maps) if one is not None}
         if not maps:
             raise InputError(f"{self.package.folder}: no layer of this model has an attention map")
+        self.num_heads = max(one.shape[1] for one in maps.values())
+        maps = {layer: one for layer, one in maps.items() if one.shape[1] == self.num_heads}
         self.map_layers = list(maps)
         for row, length in enumerate(encoded.lengths_B.tolist()):
             yield EncodedUtterance(

@@ -10,14 +10,14 @@ from asr.report.html.label import shortened, text_width
 from asr.report.html.markup import Markup, element, joined
 from asr.report.html.series import Series
 from asr.report.record import ScheduledLayer
-from asr.report.schedule import schedule_text
+from asr.report.schedule import method_runs, role_letter, schedule_text
 from asr.report.units import count_text
 
 _WIDTH = 1100.0
 _LABEL_PX = 200.0
 _CELL_PX, _CELL_HEIGHT = 40.0, 22.0
 _LANE = 7.0
-_LETTERS = {"alone": "A", "lead": "L", "follow": "F"}
+_METHOD_PX = 14.0
 
 
 def schedule_strips(groups: Sequence[Series]) -> Markup | None:
@@ -44,6 +44,9 @@ def schedule_strips(groups: Sequence[Series]) -> Markup | None:
             words(text, left + cell * len(schedule) + 10, top + 15, "value"),
         ]
         top += _CELL_HEIGHT
+        if len(method_runs(schedule)) > 1:
+            shapes += _methods(schedule, left, top, cell)
+            top += _METHOD_PX
     every = max(1, -(-24 // int(cell)))
     shapes += [
         words(str(layer), left + cell * (layer + 0.5), top + 16, "tick", anchor="middle")
@@ -100,6 +103,21 @@ def _arrows(
     return joined([line(start, height, end, height, "arrow"), *shapes])
 
 
+def _methods(
+    schedule: Sequence[ScheduledLayer], left: float, top: float, cell: float
+) -> list[Markup]:
+    """A line under each run of layers of one method, with its name."""
+    shapes = []
+    for run in method_runs(schedule):
+        start, end = left + cell * run[0].layer, left + cell * (run[-1].layer + 1)
+        name = shortened(run[0].method, end - start)
+        shapes += [
+            line(start + 2, top + 2.5, end - 2, top + 2.5, "run"),
+            words(name, (start + end) / 2, top + _METHOD_PX, "tick", anchor="middle"),
+        ]
+    return shapes
+
+
 def _layer(layer: ScheduledLayer, name: str, left: float, top: float, cell: float) -> Markup:
     x = left + cell * layer.layer
     shapes = [
@@ -109,17 +127,19 @@ def _layer(layer: ScheduledLayer, name: str, left: float, top: float, cell: floa
         ),
     ]
     if cell >= 14:
-        letter = _LETTERS.get(layer.role, "?")
+        letter = role_letter(layer.role)
         shapes.append(words(letter, x + cell / 2, top + 15, layer.role, anchor="middle"))
     return element("g", *shapes, class_="layer")
 
 
 def _layer_text(layer: ScheduledLayer) -> str:
+    method = f" ({layer.method})" if layer.method else ""
     if layer.leader is None:
-        return f"layer {layer.layer}, {layer.role}"
+        role = "no attention" if layer.role == "absent" else layer.role
+        return f"layer {layer.layer}, {role}{method}"
     return (
-        f"layer {layer.layer} follows layer {layer.leader}, {layer.heads_reused} heads reused, "
-        f"{layer.parameters_saved:,} parameters saved"
+        f"layer {layer.layer} follows layer {layer.leader}{method}, {layer.heads_reused} heads "
+        f"reused, {layer.parameters_saved:,} parameters saved"
     )
 
 
@@ -128,6 +148,7 @@ def _legend() -> Markup:
         "alone": "A alone: computes its own attention",
         "lead": "L lead: computes it and hands it on",
         "follow": "F follow: takes over what its leader handed on",
+        "absent": "- absent: has no attention",
     }
     return legend(
         (sign(element("rect", x=4, y=1, width=16, height=12, rx=2, class_=role)), meaning)

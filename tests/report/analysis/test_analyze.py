@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -166,3 +167,21 @@ def test_a_layer_without_a_map_has_no_part_in_what_is_measured_on_maps(
         monkeypatch.setattr(encoder.layers[layer].attention, "attention_map", lambda *_: None)
     with pytest.raises(InputError, match="no layer of this model has an attention map"):
         analyze(package, read_manifest(data), run="x", data="y", threshold=0.8)
+
+
+def test_a_layer_of_fewer_heads_has_no_part_either(
+    package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measures compare head by head; a mixed schedule may have fewer of them in some layers."""
+    attention: Any = package.model.encoder.layers[1].attention
+    whole = attention.attention_map
+    monkeypatch.setattr(attention, "attention_map", lambda *given: whole(*given)[:, :1])
+    found = analyze(package, read_manifest(data), run="x", data="y", threshold=0.8)
+    assert (found.map_layers, found.num_heads) == ([0, 2, 3], 2)
+    monkeypatch.setattr(package.model.encoder.layers[0].attention, "attention_map", lambda *_: None)
+    for layer in (2, 3):
+        monkeypatch.setattr(
+            package.model.encoder.layers[layer].attention, "attention_map", lambda *_: None
+        )
+    found = analyze(package, read_manifest(data), run="x", data="y", threshold=0.8)
+    assert (found.map_layers, found.num_heads) == ([1], 1)

@@ -1,0 +1,39 @@
+"""Fewer heads in every layer: the plainest way to compute less attention.
+
+A head is as wide as in the full layer (Vaswani et al. 2017, section 3.2.2), so queries, keys,
+values, positions and the output projection all shrink with their number. Michel et al. 2019 (Are
+sixteen heads really better than one?) remove heads from trained models; here they are never there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from asr.reuse.alone import EveryLayerAlone
+from asr.reuse.base import AttentionParts, LayerAttention
+from asr.reuse.none import AloneAttention
+from asr.reuse.schedule import LayerRole
+from asr.types import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewHeads(EveryLayerAlone):
+    """``num_heads`` heads in every layer, fewer than the encoder would have."""
+
+    name: ClassVar[str] = "few_heads"
+    num_heads: int
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """Self-attention with these heads only.
+
+        Raises:
+            InputError: ``num_heads`` is below 1, or not below that of the encoder.
+        """
+        if not 1 <= self.num_heads < parts.num_heads:
+            raise InputError(
+                f"reuse.num_heads={self.num_heads}: allowed: 1 to {parts.num_heads - 1}, "
+                f"below encoder.num_heads={parts.num_heads}"
+            )
+        scores, mix = parts.scores(self.num_heads), parts.mix(self.num_heads)
+        return AloneAttention(scores, mix, fused=True)

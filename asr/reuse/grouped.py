@@ -1,0 +1,111 @@
+"""Grouped attention of Efficient Conformer (Burchi and Vielzeuf 2021).
+
+N consecutive frames become one position as wide as all of them, so scores and mixing cost T^2 / N:
+queries, keys and values are projected per frame, laid side by side, split into heads of N times
+the usual width, attended, and taken apart again.
+
+Relative positions differ from the paper's. There the 2T - N distances of frames are projected one
+by one and laid side by side as the frames are; here a group has one distance to another, that of
+their first frames, with a projection to the whole width of the head. The products cost the same,
+the projection has N times the parameters. Rotary positions, which the paper has not, turn the wide
+heads and count in groups.
+
+Shape legend: B batch, T frames, D model width, H heads, G groups, N frames of a group, K head width
+over a group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from asr.nn.attention import (
+    AttentionScores,
+    ValueMix,
+    merge_heads,
+    softmax_over_keys,
+    split_heads,
+)
+from asr.nn.frames import Frames
+from asr.nn.position_kinds import make_grouped_positions
+from asr.nn.positions import Keys
+from asr.nn.spans import empty_spans, in_spans, spread
+from asr.reuse.alone import EveryLayerAlone
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.schedule import LayerRole
+from asr.types import InputError
+
+
+class GroupedAttention(LayerAttention):
+    """Self-attention between groups of frames. A group with one valid frame counts as valid."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix, *, frames_per_group: int) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.frames_per_group = frames_per_group
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D); the carry passes by untouched."""
+        q_BHGK, keys = self._project(x_BTD, frames)
+        context_BHGK = self.scores.positions.attend(
+            q_BHGK,
+            keys,
+            self._group(self.mix.value(x_BTD), frames),
+            empty_spans(frames.padding_mask, self.frames_per_group),
+            self.mix.dropout_now,
+        )
+        batch, num_frames, width = x_BTD.shape
+        context_BTD = merge_heads(context_BHGK).reshape(batch, -1, width)[:, :num_frames]
+        output_BTD: Tensor = self.mix.output(context_BTD)
+        return output_BTD, carry
+
+    def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
+        """(B, H, T, T): the map of the groups, spread evenly over the valid frames of each."""
+        span = self.frames_per_group
+        scores_BHGG = self.scores.positions.scores(*self._project(x_BTD, frames))
+        probs_BHGG = softmax_over_keys(scores_BHGG, empty_spans(frames.padding_mask, span))
+        probs_BHTG = probs_BHGG.repeat_interleave(span, 2)[:, :, : x_BTD.shape[1]]
+        return spread(probs_BHTG, x_BTD, frames.padding_mask, span)
+
+    def _project(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
+        """Queries (B, H, G, K) and keys of groups, with their positions."""
+        q_BHGK = self._group(self.scores.query(x_BTD), frames)
+        k_BHGK = self._group(self.scores.key(x_BTD), frames)
+        return q_BHGK, self.scores.positions.keys(k_BHGK, frames.position_table)
+
+    def _group(self, projected_BTD: Tensor, frames: Frames) -> Tensor:
+        """(B, T, D) to (B, H, G, K), zero where a group holds no valid frame."""
+        spans_BGND = in_spans(projected_BTD, frames.padding_mask, self.frames_per_group)
+        return split_heads(spans_BGND.flatten(2), self.mix.num_heads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouped(EveryLayerAlone):
+    """Groups of ``frames_per_group`` frames in every layer."""
+
+    name: ClassVar[str] = "grouped"
+    frames_per_group: int
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """Self-attention between groups, with all its parameters.
+
+        Raises:
+            InputError: ``frames_per_group`` is below 2.
+        """
+        if self.frames_per_group < 2:
+            raise InputError(f"reuse.frames_per_group={self.frames_per_group}: allowed: 2 or more")
+        positions = make_grouped_positions(
+            parts.positions,
+            d_model=parts.d_model,
+            num_heads=parts.num_heads,
+            head_dim=parts.head_dim,
+            frames_per_group=self.frames_per_group,
+        )
+        return GroupedAttention(
+            parts.scores(positions=positions), parts.mix(), frames_per_group=self.frames_per_group
+        )

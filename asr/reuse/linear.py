@@ -1,0 +1,88 @@
+"""Linear attention: the softmax becomes a product of features, and the cost is linear in T.
+
+Katharopoulos et al. 2020 (Transformers are RNNs, eq. 4 to 6), not causal, with their features
+elu(x) + 1 of queries and keys. Rotary positions turn the features in the numerator only (Su et al.
+2021, RoFormer, eq. 19). Relative positions have no place in it: there is no score to add them to,
+so a layer has no position parameters, and order reaches it through the convolutions alone. There is
+no map to drop parts of either: dropout falls on the output of the layer only.
+
+Shape legend: B batch, T frames, D model width, H heads, K head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from asr.nn.attention import AttentionScores, ValueMix, split_heads
+from asr.nn.frames import Frames
+from asr.nn.positions import Positions
+from asr.nn.rotary import RotaryPositions
+from asr.reuse.alone import EveryLayerAlone
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.schedule import LayerRole
+
+
+class LinearAttention(LayerAttention):
+    """Self-attention by the features of queries and keys; ``scores`` makes what they are of."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D); the carry passes by untouched."""
+        q_BHTK, k_BHTK = self._features(x_BTD, frames)
+        norm_BHT1 = q_BHTK @ k_BHTK.sum(2).unsqueeze(-1)
+        q_BHTK, k_BHTK = self._turned(q_BHTK, k_BHTK, frames)
+        sums_BHKK = k_BHTK.transpose(-1, -2) @ self.mix.project(x_BTD)
+        return self.mix.merge((q_BHTK @ sums_BHKK) / norm_BHT1), carry
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """The map (B, H, T, T) by which `forward` mixes; None with rotary positions.
+
+        There the weights of a row may be negative and do not sum to one: no probabilities.
+        """
+        if isinstance(self.scores.positions, RotaryPositions):
+            return None
+        q_BHTK, k_BHTK = self._features(x_BTD, frames)
+        products_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2)
+        return products_BHTT / products_BHTT.sum(-1, keepdim=True)
+
+    def _features(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Tensor]:
+        """Features (B, H, T, K) of queries, and of keys, zero where there is padding."""
+        q_BHTK = features(split_heads(self.scores.query(x_BTD), self.scores.num_heads))
+        k_BHTK = features(split_heads(self.scores.key(x_BTD), self.scores.num_heads))
+        # The mean over time in place of the sum changes nothing and stays in range in float16.
+        k_BHTK = k_BHTK / x_BTD.shape[1]
+        if frames.padding_mask is not None:
+            k_BHTK = k_BHTK.masked_fill(frames.padding_mask[:, None, :, None], 0.0)
+        return q_BHTK, k_BHTK
+
+    def _turned(self, q_BHTK: Tensor, k_BHTK: Tensor, frames: Frames) -> tuple[Tensor, Tensor]:
+        keys = self.scores.positions.keys(k_BHTK, frames.position_table)
+        return self.scores.positions.queries(q_BHTK, keys), keys.k_BHTK
+
+
+def features(x_BHTK: Tensor) -> Tensor:
+    """elu(x) + 1, written so that small values keep their digits in half precision."""
+    return x_BHTK.clamp(max=0.0).exp() + x_BHTK.relu()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(EveryLayerAlone):
+    """Linear attention in every layer."""
+
+    name: ClassVar[str] = "linear"
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """Queries, keys, values and output projection; no position parameters."""
+        positions = RotaryPositions() if parts.positions == "rotary" else Positions()
+        return LinearAttention(parts.scores(positions=positions), parts.mix())

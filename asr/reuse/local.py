@@ -1,0 +1,76 @@
+"""Local attention: every query sees a window of frames around it, and the cost is linear in T.
+
+Windows over the input of self-attention as in Longformer (Beltagy et al. 2020, section 3.1). What
+is out of sight is never computed: rows are attended in tiles, each against the slice of keys that
+its rows can see.
+
+Shape legend: B batch, T frames, D model width, H heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from asr.nn.attention import AttentionScores, ValueMix
+from asr.nn.frames import Frames
+from asr.nn.positions import visible
+from asr.reuse.alone import EveryLayerAlone
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.schedule import LayerRole
+from asr.types import InputError
+
+
+class LocalAttention(LayerAttention):
+    """Self-attention to ``width`` frames on either side."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix, *, width: int) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.width = width
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D); the carry passes by untouched."""
+        positions = self.scores.positions
+        near_table = positions.table_near(frames.position_table, self.width)
+        q_BHTK, keys = self.scores.project(x_BTD, replace(frames, position_table=near_table))
+        context_BHTK = positions.attend(
+            q_BHTK,
+            keys,
+            self.mix.project(x_BTD),
+            frames.padding_mask,
+            self.mix.dropout_now,
+            reach=self.width,
+        )
+        return self.mix.merge(context_BHTK), carry
+
+    def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
+        """The map (B, H, T, T) that `forward` mixes by, zero outside the window."""
+        everywhere = slice(0, x_BTD.shape[1])
+        seen = visible(everywhere, everywhere, frames.padding_mask, self.width, x_BTD.device)
+        assert seen is not None
+        scores_BHTT = self.scores.scores(x_BTD, frames).masked_fill(~seen, float("-inf"))
+        return scores_BHTT.softmax(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local(EveryLayerAlone):
+    """A window of ``width`` frames to either side, in every layer."""
+
+    name: ClassVar[str] = "local"
+    width: int
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """Self-attention with all its parameters.
+
+        Raises:
+            InputError: ``width`` is below 1.
+        """
+        if self.width < 1:
+            raise InputError(f"reuse.width={self.width}: allowed: 1 or more")
+        return LocalAttention(parts.scores(), parts.mix(), width=self.width)

@@ -1,0 +1,97 @@
+"""Keys and values pooled over time: as many queries as frames, N times fewer keys.
+
+Memory-compressed attention (Liu et al. 2018, Generating Wikipedia by summarizing long sequences,
+section 4.2.3) shortens keys and values by a strided convolution; here by the average over pools of
+N frames, which needs no parameters. Scores and mixing cost T^2 / N. The input is pooled before it
+is projected, which is the same and costs less.
+
+Shape legend: B batch, T frames, D model width, H heads, S pools, K head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from asr.nn.attention import AttentionScores, ValueMix, softmax_over_keys, split_heads
+from asr.nn.frames import Frames
+from asr.nn.position_kinds import make_pooled_positions
+from asr.nn.positions import Keys
+from asr.nn.spans import empty_spans, in_spans, num_valid, spread
+from asr.reuse.alone import EveryLayerAlone
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.schedule import LayerRole
+from asr.types import InputError
+
+
+class PooledAttention(LayerAttention):
+    """Self-attention of every frame to averages over ``pool_size`` frames, padding left out."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix, *, pool_size: int) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+        self.pool_size = pool_size
+
+    def forward(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """Output (B, T, D); the carry passes by untouched."""
+        pooled_BSD = self._pool(x_BTD, frames)
+        context_BHTK = self.scores.positions.attend(
+            *self._project(x_BTD, pooled_BSD, frames),
+            self.mix.project(pooled_BSD),
+            empty_spans(frames.padding_mask, self.pool_size),
+            self.mix.dropout_now,
+        )
+        return self.mix.merge(context_BHTK), carry
+
+    def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
+        """The map (B, H, T, T) that `forward` mixes by: that of the pools, spread over each."""
+        q_BHTK, keys = self._project(x_BTD, self._pool(x_BTD, frames), frames)
+        scores_BHTS = self.scores.positions.scores(q_BHTK, keys)
+        probs_BHTS = softmax_over_keys(
+            scores_BHTS, empty_spans(frames.padding_mask, self.pool_size)
+        )
+        return spread(probs_BHTS, x_BTD, frames.padding_mask, self.pool_size)
+
+    def _pool(self, x_BTD: Tensor, frames: Frames) -> Tensor:
+        """Averages (B, S, D) over the valid frames of each pool; zero where there is none."""
+        sum_BSD = in_spans(x_BTD, frames.padding_mask, self.pool_size).sum(2)
+        num_BS = num_valid(x_BTD, frames.padding_mask, self.pool_size)
+        return sum_BSD / num_BS.clamp(min=1).unsqueeze(-1)
+
+    def _project(self, x_BTD: Tensor, pooled_BSD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
+        """Queries (B, H, T, K) of frames, and keys of pools with their positions."""
+        q_BHTK = split_heads(self.scores.query(x_BTD), self.scores.num_heads)
+        k_BHSK = split_heads(self.scores.key(pooled_BSD), self.scores.num_heads)
+        return q_BHTK, self.scores.positions.keys(k_BHSK, frames.position_table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled(EveryLayerAlone):
+    """Keys and values pooled over ``pool_size`` frames in every layer."""
+
+    name: ClassVar[str] = "pooled"
+    pool_size: int
+
+    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
+        """Self-attention to pools, with all its parameters.
+
+        Raises:
+            InputError: ``pool_size`` is below 2.
+        """
+        if self.pool_size < 2:
+            raise InputError(f"reuse.pool_size={self.pool_size}: allowed: 2 or more")
+        positions = make_pooled_positions(
+            parts.positions,
+            d_model=parts.d_model,
+            num_heads=parts.num_heads,
+            head_dim=parts.head_dim,
+            pool_size=self.pool_size,
+        )
+        return PooledAttention(
+            parts.scores(positions=positions), parts.mix(), pool_size=self.pool_size
+        )
