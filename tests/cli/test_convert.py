@@ -52,7 +52,7 @@ def test_a_converted_model_says_where_it_comes_from(
     done = asr("convert", "reuse=probs", "reuse.group_size=2", "--model", parent, "--out", out)
     assert done.code == 0, done.err
     assert files_in(parent) == before
-    assert "    1  follow       0             2" in done.out
+    assert "    1  probs      follow       0             2" in done.out
     assert "layer 1: keeps mix.value, mix.output; drops scores.query, scores.key" in done.out
     assert "layer 0:" not in done.out  # it leads with all it had
     counts = re.search(r"parameters: ([\d,]+) before, ([\d,]+) after", done.out)

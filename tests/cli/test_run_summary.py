@@ -33,10 +33,10 @@ def test_a_start_from_another_schedule_names_both(parent: ModelPackage) -> None:
 
 def test_a_line_a_layer() -> None:
     heading, *lines = schedule_lines(tiny_model().encoder)
-    assert heading.split() == ["layer", "role", "leader", "heads", "reused", "parameters", "saved"]
-    assert [line.split()[:4] for line in lines] == [
-        ["0", "lead", "-", "0"],
-        ["1", "follow", "0", "2"],
-        ["2", "lead", "-", "0"],
-        ["3", "follow", "2", "2"],
+    assert heading == "layer  method     role    leader  heads reused  parameters saved"
+    assert [line.split()[:5] for line in lines] == [
+        ["0", "probs", "lead", "-", "0"],
+        ["1", "probs", "follow", "0", "2"],
+        ["2", "probs", "lead", "-", "0"],
+        ["3", "probs", "follow", "2", "2"],
     ]
