@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -172,7 +173,7 @@ def test_a_layer_of_fewer_heads_has_no_part_either(
     package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The measures compare head by head; a mixed schedule may have fewer of them in some layers."""
-    attention = package.model.encoder.layers[1].attention
+    attention: Any = package.model.encoder.layers[1].attention
     whole = attention.attention_map
     monkeypatch.setattr(attention, "attention_map", lambda *given: whole(*given)[:, :1])
     found = analyze(package, read_manifest(data), run="x", data="y", threshold=0.8)
