@@ -225,8 +225,8 @@ def test_a_part_is_made_of_classes_of_its_group_too(target: str) -> None:
             r"^config reuse\.parts\[1\]\.method has no _target_; .*configs/reuse/$",
         ),
         (
-            ALONE | {"method": {"_target_": "asr.reuse.local.Local", "widthh": 3}},
-            r"^unknown key .*\[1\]\.method\.widthh: did you mean reuse\.parts\[1\]\.method\.width\?",
+            ALONE | {"method": {"_target_": "asr.reuse.local.Local", "widh": 3}},
+            r"^unknown key .*\[1\]\.method\.widh: did you mean reuse\.parts\[1\]\.method\.width\?",
         ),
         (
             ALONE | {"method": {"_target_": "asr.reuse.local.Local", "width": 0}},
