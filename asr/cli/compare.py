@@ -27,6 +27,7 @@ from asr.report.difference import WerDifference, wer_difference
 from asr.report.hardware import describe_hardware
 from asr.report.hypotheses import read_hypotheses
 from asr.report.record import RunRecord
+from asr.report.seeds import by_seed, seed_of
 from asr.types import InputError
 
 
@@ -129,23 +130,35 @@ def with_latency(
 def paired_differences(
     records: Sequence[RunRecord], folders: Mapping[str, RunFolder]
 ) -> list[WerDifference]:
-    """Each run against the first one without reuse, on every test split they share."""
-    baseline = next((record for record in records if record.reuse == "none"), None)
+    """Each schedule against the first without reuse, over the seeds and test splits they share."""
+    groups = by_seed(records)
+    baseline = next((group for group in groups if group.records[0].reuse == "none"), None)
     if baseline is None:
         return []
-    return [
-        wer_difference(
-            read_hypotheses(folders[record.run].hypotheses(split)),
-            read_hypotheses(folders[baseline.run].hypotheses(split)),
-            split=split,
-            run_name=record.run,
-            baseline_name=baseline.run,
-        )
-        for record in records
-        if record.run != baseline.run
-        for split in baseline.wer
-        if split in record.wer
-    ]
+    differences = []
+    for group in groups:
+        shared = [
+            (run, other)
+            for run in group.records
+            for other in baseline.records
+            if group is not baseline and seed_of(run) == seed_of(other)
+        ]
+        splits = [split for split in baseline.records[0].wer if split in group.records[0].wer]
+        for split in splits if shared else ():
+            runs, baselines = (
+                [read_hypotheses(folders[one.run].hypotheses(split)) for one in side]
+                for side in zip(*shared, strict=True)
+            )
+            differences.append(
+                wer_difference(
+                    runs,
+                    baselines,
+                    split=split,
+                    run_name=group.name,
+                    baseline_name=baseline.name,
+                )
+            )
+    return differences
 
 
 def compare_words(args: argparse.Namespace) -> list[str]:

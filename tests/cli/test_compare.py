@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
+from asr.cli.compare import paired_differences
+from asr.cli.run_folder import RunFolder
+from asr.report.hypotheses import score, write_hypotheses
 from asr.report.record import RunRecord
+from asr.types import UtteranceResult
+from tests.report.html.pages import seeds
+from tests.report.records import none_record, probs_record
 
 from .runs import Command, Outcome, asr_process, files_in, write_corpus, write_recipe
 
@@ -127,3 +133,21 @@ def test_a_run_that_fails_is_named_with_its_log(asr: Command, folder: Path) -> N
     assert last.startswith("asr compare: error: training of vocab_size3 did not finish; see runs/")
     log = folder / last.rpartition("see ")[2]
     assert "too small" in log.read_text()
+
+
+def test_schedules_differ_over_the_seeds_they_share(tmp_path: Path) -> None:
+    """`none` makes no error; `probs` one in two words with seed 0, none with the others."""
+    records = [*seeds(none_record(), 2), *seeds(probs_record(), 3)]
+    folders = {record.run: RunFolder(tmp_path / record.run) for record in records}
+    for record in records:
+        hyp = "a" if record.run == "probs-seed0" else "a b"
+        result = UtteranceResult(utterance_id="u", hyp=hyp, duration_s=1.0, ref="a b")
+        for split in record.wer:
+            path = folders[record.run].hypotheses(split)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_hypotheses([score(result)], path)
+    found = paired_differences(records, folders)
+    assert {(one.run, one.baseline, one.num_seeds) for one in found} == {("probs", "none", 2)}
+    assert [one.split for one in found] == list(none_record().wer)
+    assert {one.difference for one in found} == {25.0}
+    assert paired_differences(records[2:], folders) == []

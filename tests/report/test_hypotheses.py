@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.metrics.wer import WordErrors, corpus_wer
-from asr.report.difference import wer_difference
 from asr.report.hypotheses import pair, read_hypotheses, score, write_hypotheses
 from asr.types import InputError, UtteranceResult
 
@@ -104,16 +103,3 @@ def test_unlike_utterances_cannot_be_paired() -> None:
         pair(a, [*a, score(_result("u2", "c", "c"))])
     with pytest.raises(InputError, match="'u1' is in one only or has another reference"):
         pair(a, [replace(a[0], ref="a c")])
-
-
-def test_difference_in_words() -> None:
-    refs = [f"w{i} x y z" for i in range(100)]
-    good = [score(_result(f"u{i}", ref, ref)) for i, ref in enumerate(refs)]
-    bad = [score(_result(f"u{i}", ref, "x y z")) for i, ref in enumerate(refs)]
-    difference = wer_difference(
-        bad, good[::-1], split="test", run_name="probs", baseline_name="none"
-    )
-    assert (difference.difference, difference.low, difference.high) == (25.0, 25.0, 25.0)
-    assert str(difference).startswith(
-        "test: probs minus none is +25.00 WER points, 95% interval +25.00 to +25.00 (paired"
-    )

@@ -22,7 +22,7 @@ def forest_charts(
 ) -> Iterator[Markup]:
     """A chart for each split and baseline, a row for each difference."""
     keys = dict.fromkeys((difference.split, difference.baseline) for difference in differences)
-    hues = {record.run: one.hue for one in groups for record in one.records}
+    hues = {one.name: one.hue for one in groups}
     for split, baseline in keys:
         rows = [d for d in differences if (d.split, d.baseline) == (split, baseline)]
         yield _chart(rows, split, baseline, hues)

@@ -70,8 +70,9 @@ def _sections(
         yield section(
             "Paired differences",
             grid(forests),
-            reading="Left of zero the run makes fewer errors than the one without reuse. Intervals "
-            "are paired bootstrap over utterances; training with another seed varies beyond them.",
+            reading="Left of zero a schedule makes fewer errors than none. Intervals are paired "
+            "bootstrap over utterances, each with its errors of all seeds; further seeds vary "
+            "beyond them.",
             id_="differences",
         )
     curves = [latency_chart(groups), *(speedup_chart(groups, name) for name in BASELINES)]

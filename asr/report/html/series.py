@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asr.report.html.axis import line
 from asr.report.html.figure import sign
 from asr.report.html.markup import Markup, element, joined
-from asr.report.plain import to_plain
 from asr.report.record import RunRecord
+from asr.report.seeds import by_seed
 
 NUM_HUES = 8  # colours of style.css; further series repeat them with another marker and dash
-_SEED = re.compile(r"[-_ ]?(?<![A-Za-z0-9])seed[-_=]?\d+(?![A-Za-z0-9])")
 _OUTLINES = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
     "M-4.5-4.5h9v9h-9z",
@@ -56,38 +53,6 @@ class Series:
 
 def grouped(records: Sequence[RunRecord]) -> list[Series]:
     """The series of ``records``, in the order of their first runs."""
-    groups: list[tuple[str, list[RunRecord]]] = []
-    for record in records:
-        key = _without_seed(record)
-        for other, members in groups:
-            if other == key and _seed(record) not in map(_seed, members):
-                members.append(record)
-                break
-        else:
-            groups.append((key, [record]))
     return [
-        Series(name, tuple(members), index)
-        for index, (name, (_, members)) in enumerate(
-            zip(_names([members for _, members in groups]), groups, strict=True)
-        )
+        Series(group.name, group.records, index) for index, group in enumerate(by_seed(records))
     ]
-
-
-def _names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """The run's name, without its seed where there are several; always different."""
-    names = [
-        _SEED.sub("", runs[0].run).strip("-_ ") if len(runs) > 1 else runs[0].run for runs in groups
-    ]
-    return [
-        name if name and names.count(name) == 1 else runs[0].run
-        for name, runs in zip(names, groups, strict=True)
-    ]
-
-
-def _without_seed(record: RunRecord) -> str:
-    config = {key: value for key, value in record.config.items() if key != "seed"}
-    return json.dumps([config, record.reuse, to_plain(record.schedule)], sort_keys=True)
-
-
-def _seed(record: RunRecord) -> str:
-    return repr(record.config.get("seed"))
