@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from asr.encoder.parts import ENCODER_PARTS, PART_ORDER, in_order
+from asr.metrics.attention_steps import STEPS
 from asr.metrics.breakdown import Call, time_by_part
 from asr.metrics.callers import part_name
 from asr.nn.positions import PositionKind
@@ -48,8 +49,15 @@ def test_kernels_are_told_apart(kind: EncoderKind, positions: PositionKind) -> N
 @pytest.mark.parametrize("name", CASES)
 def test_every_method_shows_its_steps(name: str) -> None:
     found = parts_of(CASES[name], "conformer", "relative")
-    assert COMMON | {"convolution"} <= found
-    assert {"softmax", "mix"} <= found or "fused attention" in found
+    steps = found & {*STEPS}
+    assert (COMMON | {"convolution"}) - {*STEPS} <= found
+    if name == "absent-everywhere":
+        assert not steps
+    elif name == "linear":  # a product with a product, without a softmax
+        assert steps == {"projections", "scores", "mix"}
+    else:
+        assert {"projections", "scores"} <= steps
+        assert {"softmax", "mix"} <= steps or "fused attention" in steps
     if name.startswith(("probs-all", "probs-pairs", "heads-1", "scores", "context")):
         assert {"softmax", "mix"} <= found
     if name.startswith("kv"):
