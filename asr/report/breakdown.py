@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from asr.encoder.parts import in_order
 from asr.report.record import RunRecord
+from asr.report.seeds import by_seed
 from asr.report.table import Column, Table
 from asr.report.units import MISSING, number_text
 
@@ -17,11 +18,16 @@ _NOTES = (
 
 
 def breakdown_table(records: Sequence[RunRecord]) -> Table | None:
-    """A row for every run and length, shortest length first; None when no parts were timed."""
+    """A row for every encoder and length, shortest length first; None when no parts were timed.
+
+    Runs that differ in their seed share an encoder, as far as time goes.
+    """
     timed = [
-        (f"{record.run}, {length} s", record.breakdown[length])
-        for record in records
-        for length in sorted(record.breakdown, key=float)
+        (f"{group.name}, {length} s", times_ms)
+        for group in by_seed(records)
+        for length, times_ms in sorted(
+            group.records[0].breakdown.items(), key=lambda one: float(one[0])
+        )
     ]
     if not timed:
         return None

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 from asr.report.breakdown import breakdown_table
+from tests.report.html.pages import seeds
 from tests.report.records import none_record, probs_record
 
 
@@ -26,3 +27,9 @@ def test_runs_without_parts_have_no_row() -> None:
     assert table is not None
     assert table.columns[0].texts == ("none, 15 s", "none, 60 s")
     assert breakdown_table([bare]) is None
+
+
+def test_seeds_of_one_encoder_have_one_row() -> None:
+    table = breakdown_table([*seeds(none_record(), 3), probs_record(breakdown={})])
+    assert table is not None
+    assert table.columns[0].texts == ("none, 15 s", "none, 60 s")
