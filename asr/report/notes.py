@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from asr.report.record import LatencyPoint, RunRecord
 from asr.report.rows import BASELINES, latency_points, pays_from_s
+from asr.report.seeds import by_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,9 @@ def reading_notes(records: Sequence[RunRecord]) -> Iterator[str]:
             "kernel, timed in alternation."
         )
     yield from _rounds_notes(records)
-    for record in records:
-        if record.reuse != "none":
-            yield from _pays_notes(record)
+    for group in by_seed(records):  # seeds share an encoder, as far as time goes
+        if group.records[0].reuse != "none":
+            yield from _pays_notes(group.name, group.records[0])
 
 
 def origins(records: Sequence[RunRecord]) -> Iterator[Origin]:
@@ -83,7 +84,7 @@ def _rounds_notes(records: Sequence[RunRecord]) -> Iterator[str]:
         )
 
 
-def _pays_notes(record: RunRecord) -> Iterator[str]:
+def _pays_notes(name: str, record: RunRecord) -> Iterator[str]:
     points = latency_points(record)
     for baseline in BASELINES:
         timed = [length for length, point in points.items() if baseline in point.baselines]
@@ -94,7 +95,7 @@ def _pays_notes(record: RunRecord) -> Iterator[str]:
             verdict = f"not faster than none {baseline} at {timed[-1]} s, the longest measured"
         else:
             verdict = f"faster than none {baseline} from {start_s:g} s on, up to {timed[-1]} s"
-        yield f"{record.run} is {verdict}."
+        yield f"{name} is {verdict}."
 
 
 def _is_itself(points: Iterable[LatencyPoint], baseline: str) -> bool:

@@ -14,6 +14,7 @@ from asr.report.record import SplitCounts, SplitWer
 from asr.report.table import Column, Table
 from asr.report.units import count_text, duration_text, number_text, percent_text
 from asr.types import InputError
+from tests.report.html.pages import seeds
 from tests.report.records import HARDWARE, TRAINING, none_record, probs_record
 
 NONE, PROBS = none_record(), probs_record()
@@ -130,6 +131,10 @@ def test_notes_say_from_which_length_reuse_pays() -> None:
     faster = replace(PROBS, latency=(short, replace(long, baselines={"fused": fused})))
     notes = compare([NONE, faster]).notes
     assert "probs is faster than none fused from 15 s on, up to 60 s." in notes
+    of_seeds = compare([NONE, *seeds(faster, 3)]).notes
+    assert [note for note in of_seeds if "fused from 15 s on" in note] == [
+        "probs is faster than none fused from 15 s on, up to 60 s."
+    ]
 
 
 def test_differences_are_noted() -> None:
