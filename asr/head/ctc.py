@@ -66,51 +66,53 @@ class CtcHead(nn.Module):
         return logits_BTV.float().log_softmax(-1)
 
     def loss(
-        self, encoded: EncoderOutput, token_ids_BU: Tensor, token_lengths_B: Tensor
+        self,
+        encoded: EncoderOutput,
+        token_ids_BU: Tensor,
+        token_lengths_B: Tensor,
+        *,
+        log_probs_BTV: Tensor | None = None,
     ) -> CtcLoss:
         """Negative log likelihood per utterance, averaged over the utterances that fit.
 
         An utterance with fewer frames than its tokens need (one each, and a blank between equal
-        neighbours) has no alignment; it is left out and counted.
+        neighbours) has no alignment; it is left out and counted. ``log_probs_BTV`` are what
+        `forward` gives for ``encoded``, where they are at hand.
         """
         fits_B = encoded.lengths_B >= frames_needed(token_ids_BU, token_lengths_B)
         kept = int(fits_B.sum())
         num_left_out = len(fits_B) - kept
         if not kept:
             return CtcLoss(encoded.frames_BTD.float().sum() * 0.0, num_left_out)
-        loss = self._mean_loss(
-            encoded.frames_BTD, encoded.lengths_B, token_ids_BU, token_lengths_B, fits_B
-        )
+        if log_probs_BTV is None:
+            log_probs_BTV = self(encoded.frames_BTD)
+        target = encoded.lengths_B, token_ids_BU, token_lengths_B, fits_B
+        loss = _mean_loss(log_probs_BTV, *target)
         if encoded.intermediate:
             inner = torch.stack(
-                [
-                    self._mean_loss(
-                        frames, encoded.lengths_B, token_ids_BU, token_lengths_B, fits_B
-                    )
-                    for frames in encoded.intermediate
-                ]
+                [_mean_loss(self(frames_BTD), *target) for frames_BTD in encoded.intermediate]
             ).mean()
             loss = (1 - self.intermediate_weight) * loss + self.intermediate_weight * inner
         return CtcLoss(loss, num_left_out)
 
-    def _mean_loss(
-        self,
-        frames_BTD: Tensor,
-        lengths_B: Tensor,
-        token_ids_BU: Tensor,
-        token_lengths_B: Tensor,
-        fits_B: Tensor,
-    ) -> Tensor:
-        losses_B = functional.ctc_loss(
-            self(frames_BTD).transpose(0, 1),
-            token_ids_BU,
-            lengths_B,
-            token_lengths_B,
-            blank=BLANK_ID,
-            reduction="none",
-            zero_infinity=True,  # keeps the gradient of the utterances left out at zero
-        )
-        return losses_B[fits_B].mean()
+
+def _mean_loss(
+    log_probs_BTV: Tensor,
+    lengths_B: Tensor,
+    token_ids_BU: Tensor,
+    token_lengths_B: Tensor,
+    fits_B: Tensor,
+) -> Tensor:
+    losses_B = functional.ctc_loss(
+        log_probs_BTV.transpose(0, 1),
+        token_ids_BU,
+        lengths_B,
+        token_lengths_B,
+        blank=BLANK_ID,
+        reduction="none",
+        zero_infinity=True,  # keeps the gradient of the utterances left out at zero
+    )
+    return losses_B[fits_B].mean()
 
 
 def utterance_losses(

@@ -23,22 +23,26 @@ from asr.nn.frames import Frames
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
-    Grouping,
     LayerAttention,
+    SelfAttention,
     check_frame_rate,
 )
-from asr.reuse.none import AloneAttention
-from asr.reuse.schedule import LayerRole, Role
+from asr.reuse.group_reuse import GroupReuse
 from asr.types import InputError
 
 
-class LeadBand(LayerAttention):
+@dataclass(frozen=True, slots=True)
+class BandCarry(AttentionCarry):
+    """The leader's map near its diagonal, tile by tile of rows."""
+
+    band_BHRS: tuple[Tensor, ...]
+
+
+class LeadBand(SelfAttention):
     """Attends with its full map, tile by tile, and hands on the band of each tile."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, width: int) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.width = width
 
     def forward(
@@ -54,14 +58,7 @@ class LeadBand(LayerAttention):
             contexts_BHRK.append(self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask))
             row += scores_BHRT.shape[2]
         output_BTD = self.mix.merge(torch.cat(contexts_BHRK, 2))
-        return output_BTD, AttentionCarry(band_BHRS=tuple(band_BHRS))
-
-    def attention_map(
-        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> Tensor | None:
-        """This layer's full map."""
-        probs_BHTT: Tensor = self.scores(x_BTD, frames)
-        return probs_BHTT
+        return output_BTD, BandCarry(band_BHRS=tuple(band_BHRS))
 
 
 class FollowBand(LayerAttention):
@@ -76,11 +73,10 @@ class FollowBand(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry stays for the next follower."""
-        assert carry is not None
         v_BHTK = self.mix.project(x_BTD)
         contexts_BHRK = [
             self.mix.dropout(band_BHRS) @ v_BHTK[:, :, near]
-            for _, near, band_BHRS in self._tiles(x_BTD, carry)
+            for _, near, band_BHRS in self._tiles(x_BTD, BandCarry.of(carry))
         ]
         return self.mix.merge(torch.cat(contexts_BHRK, 2)), carry
 
@@ -88,7 +84,7 @@ class FollowBand(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
         """The leader's map, renormalised over the band and zero beyond it."""
-        assert carry is not None
+        carry = BandCarry.of(carry)
         batch, num_heads = carry.band_BHRS[0].shape[:2]
         num_frames = x_BTD.shape[1]
         probs_BHTT = x_BTD.new_zeros(batch, num_heads, num_frames, num_frames)
@@ -96,7 +92,7 @@ class FollowBand(LayerAttention):
             probs_BHTT[:, :, rows, near] = band_BHRS
         return probs_BHTT
 
-    def _tiles(self, x_BTD: Tensor, carry: AttentionCarry) -> Iterator[tuple[slice, slice, Tensor]]:
+    def _tiles(self, x_BTD: Tensor, carry: BandCarry) -> Iterator[tuple[slice, slice, Tensor]]:
         """Rows of each tile, the keys near them, and its band."""
         num_rows = [band_BHRS.shape[2] for band_BHRS in carry.band_BHRS]
         check_frame_rate(sum(num_rows), x_BTD)
@@ -129,7 +125,7 @@ def band_of(scores_BHRT: Tensor, row: int, width: int, padding_mask: Tensor | No
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReuseBand(Grouping):
+class ReuseBand(GroupReuse):
     """Reuse of the map near its diagonal on the given grouping.
 
     ``width`` is how many frames to either side of the diagonal a follower still mixes.
@@ -145,14 +141,10 @@ class ReuseBand(Grouping):
         if self.width < 1:
             raise InputError(f"reuse.width={self.width}: allowed: 1 or more")
 
-    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """All heads of a follower, near the diagonal."""
-        return num_heads if layer.role is Role.FOLLOW else 0
+    def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
+        """Scores and mix."""
+        return LeadBand(parts.scores(), parts.mix(), width=self.width)
 
-    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Scores and mix for LEAD and ALONE, mix only for FOLLOW."""
-        if layer.role is Role.FOLLOW:
-            return FollowBand(parts.mix(), width=self.width)
-        if layer.role is Role.LEAD:
-            return LeadBand(parts.scores(), parts.mix(), width=self.width)
-        return AloneAttention(parts.scores(), parts.mix(), fused=True)
+    def follow(self, parts: AttentionParts) -> LayerAttention:
+        """A mix."""
+        return FollowBand(parts.mix(), width=self.width)

@@ -4,11 +4,10 @@ The stack threads one `AttentionCarry` from layer to layer as a return value:
 
     x, carry = layer(x, frames, carry)
 
-A method is one file with one class. It says which step's result (project, score or mix) travels
-in the carry, and therefore which parameters a follower does not have.
+A method is one file. It says which step's result (project, score or mix) travels, in a carry of its
+own kind, and therefore which parameters a follower does not have.
 
-Shape legend: B batch, T frames, D model width, H heads, R rows of a tile, S keys near these rows,
-N keys kept per row.
+Shape legend: B batch, T frames, D model width, H heads.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,42 +23,20 @@ from torch import Tensor, nn
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.position_kinds import make_positions, make_query_positions
-from asr.nn.positions import Keys, PositionKind, Positions
-from asr.reuse.schedule import (
-    LayerRole,
-    Schedule,
-    schedule_from_group_size,
-    schedule_from_groups,
-    schedule_from_leaders,
-    schedule_from_pattern,
-)
-from asr.types import InputError
-
-if TYPE_CHECKING:
-    from asr.reuse.none import AloneAttention
+from asr.nn.positions import PositionKind, Positions
+from asr.reuse.schedule import LayerRole, Schedule
 
 
-@dataclass(frozen=True, slots=True)
 class AttentionCarry:
-    """What the latest leader handed on; each method fills the field it defines.
+    """What the latest leader handed on; a method that hands something on defines its own kind."""
 
-    ``probs_BHTT``: attention map after the softmax and before dropout. ``heads_BTT``: the maps of
-    single heads. ``band_BHRS``: tile by tile of rows, their map over the keys near them.
-    ``top_BHTN`` and ``top_index_BHTN``: the largest entries of a map, and which they are.
-    ``scores_BHRT``: tile by tile, what the softmax is taken of, padding not masked. ``keys`` and
-    ``v_BHTK``: keys with their positions, and values. ``contexts``: the context (B, H, T, K) of
-    every follower still to come, in order.
-    """
+    __slots__ = ()
 
-    probs_BHTT: Tensor | None = None
-    heads_BTT: tuple[Tensor, ...] = ()
-    band_BHRS: tuple[Tensor, ...] = ()
-    top_BHTN: Tensor | None = None
-    top_index_BHTN: Tensor | None = None
-    scores_BHRT: tuple[Tensor, ...] = ()
-    keys: Keys | None = None
-    v_BHTK: Tensor | None = None
-    contexts: tuple[Tensor, ...] = ()
+    @classmethod
+    def of(cls, carry: AttentionCarry | None) -> Self:
+        """``carry``, which a leader of this kind handed on."""
+        assert isinstance(carry, cls)
+        return carry
 
 
 class LayerAttention(nn.Module, ABC):
@@ -85,7 +62,7 @@ class LayerAttention(nn.Module, ABC):
         None where it is the leader's and the carry does not hold it, or where there is no map.
         """
 
-    def inherit(self, own: AloneAttention, followers: Sequence[AloneAttention]) -> set[str]:
+    def inherit(self, own: SelfAttention, followers: Sequence[SelfAttention]) -> set[str]:
         """Take over what this role has of the full attention that the layer was trained with.
 
         ``followers`` is the full attention of the layers this one leads, in order. Copied is every
@@ -99,6 +76,22 @@ class LayerAttention(nn.Module, ABC):
             if name in given and given[name].shape == tensor.shape
         }
         return fill(self, fitting)
+
+
+class SelfAttention(LayerAttention):
+    """Attention by queries, keys and values of the layer's own."""
+
+    def __init__(self, scores: AttentionScores, mix: ValueMix) -> None:
+        super().__init__()
+        self.scores = scores
+        self.mix = mix
+
+    def attention_map(
+        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> Tensor | None:
+        """This layer's map, whichever kernel mixes by it."""
+        probs_BHTT: Tensor = self.scores(x_BTD, frames)
+        return probs_BHTT
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
@@ -185,47 +178,3 @@ class ReuseMethod(Protocol):
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """A `LayerAttention` with exactly the parameters the layer's role needs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grouping:
-    """How a config names a schedule: exactly one of four ways.
-
-    Attributes:
-        groups: sizes of consecutive groups, adding up to the number of layers.
-        group_size: equal consecutive groups.
-        pattern: A (alone), L (lead), F (follow), tiled over the depth.
-        leaders: for every layer the index of the layer whose attention it uses.
-    """
-
-    groups: list[int] | None = None
-    group_size: int | None = None
-    pattern: str | None = None
-    leaders: list[int] | None = None
-
-    def schedule(self, num_layers: int) -> Schedule:
-        """One role per layer.
-
-        Raises:
-            InputError: none or several of the four ways given, or the one given breaks a rule.
-        """
-        ways = {
-            "groups": self.groups,
-            "group_size": self.group_size,
-            "pattern": self.pattern,
-            "leaders": self.leaders,
-        }
-        given = [way for way, value in ways.items() if value is not None]
-        if len(given) != 1:
-            raise InputError(
-                f"reuse: give exactly one of {', '.join(ways)}; given: {', '.join(given) or 'none'}"
-                " (switch one off with reuse.NAME=null)"
-            )
-        if self.groups is not None:
-            return schedule_from_groups(self.groups, num_layers)
-        if self.group_size is not None:
-            return schedule_from_group_size(self.group_size, num_layers)
-        if self.pattern is not None:
-            return schedule_from_pattern(self.pattern, num_layers)
-        assert self.leaders is not None
-        return schedule_from_leaders(self.leaders, num_layers)

@@ -24,24 +24,28 @@ from asr.nn.frames import Frames
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
-    Grouping,
     LayerAttention,
+    SelfAttention,
     check_frame_rate,
     fill,
 )
-from asr.reuse.none import AloneAttention
-from asr.reuse.schedule import LayerRole, Role
+from asr.reuse.group_reuse import GroupReuse
 
 
-class LeadContext(LayerAttention):
+@dataclass(frozen=True, slots=True)
+class ContextCarry(AttentionCarry):
+    """The context (B, H, T, K) of every follower still to come, in order."""
+
+    contexts: tuple[Tensor, ...]
+
+
+class LeadContext(SelfAttention):
     """Attends once with the values of the group; ``followers_value`` holds the followers' V."""
 
     def __init__(
         self, scores: AttentionScores, mix: ValueMix, *, d_model: int, num_followers: int
     ) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.followers_value = nn.Linear(d_model, num_followers * d_model)
         self.group_size = 1 + num_followers
 
@@ -52,16 +56,9 @@ class LeadContext(LayerAttention):
         wide_BTGD = torch.cat([self.mix.value(x_BTD), self.followers_value(x_BTD)], -1)
         contexts_BHTGK = self._attend(x_BTD, self._split(wide_BTGD), frames)
         own, *others = contexts_BHTGK.unbind(3)
-        return self.mix.merge(own), AttentionCarry(contexts=tuple(others))
+        return self.mix.merge(own), ContextCarry(contexts=tuple(others))
 
-    def attention_map(
-        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> Tensor | None:
-        """This layer's map."""
-        probs_BHTT: Tensor = self.scores(x_BTD, frames)
-        return probs_BHTT
-
-    def inherit(self, own: AloneAttention, followers: Sequence[AloneAttention]) -> set[str]:
+    def inherit(self, own: SelfAttention, followers: Sequence[SelfAttention]) -> set[str]:
         """Everything of ``own``, and the values of the followers side by side."""
         values = [follower.mix.value.state_dict() for follower in followers]
         return super().inherit(own, followers) | fill(
@@ -102,10 +99,9 @@ class FollowContext(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and the carry for the followers still to come."""
-        assert carry is not None
-        own, *others = carry.contexts
+        own, *others = ContextCarry.of(carry).contexts
         check_frame_rate(own.shape[2], x_BTD)
-        return self.mix.merge(own), AttentionCarry(contexts=tuple(others))
+        return self.mix.merge(own), ContextCarry(contexts=tuple(others))
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
@@ -115,24 +111,17 @@ class FollowContext(LayerAttention):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReuseContext(Grouping):
+class ReuseContext(GroupReuse):
     """Context reuse on the given grouping."""
 
     name: ClassVar[str] = "context"
 
-    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """All heads of a follower."""
-        return num_heads if layer.role is Role.FOLLOW else 0
+    def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
+        """Scores, mix and the values of the followers."""
+        return LeadContext(
+            parts.scores(), parts.mix(), d_model=parts.d_model, num_followers=num_followers
+        )
 
-    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """The group's values live in LEAD; FOLLOW has an output projection only."""
-        if layer.role is Role.ALONE:
-            return AloneAttention(parts.scores(), parts.mix(), fused=True)
-        if layer.role is Role.LEAD:
-            return LeadContext(
-                parts.scores(),
-                parts.mix(),
-                d_model=parts.d_model,
-                num_followers=layer.num_followers,
-            )
+    def follow(self, parts: AttentionParts) -> LayerAttention:
+        """An output projection."""
         return FollowContext(OutputOnly(d_model=parts.d_model))

@@ -33,18 +33,16 @@ from asr.nn.position_kinds import make_grouped_positions
 from asr.nn.positions import Keys
 from asr.nn.spans import empty_spans, in_spans, spread
 from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole
 from asr.types import InputError
 
 
-class GroupedAttention(LayerAttention):
+class GroupedAttention(SelfAttention):
     """Self-attention between groups of frames. A group with one valid frame counts as valid."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, frames_per_group: int) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.frames_per_group = frames_per_group
 
     def forward(

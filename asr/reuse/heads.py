@@ -22,25 +22,30 @@ from asr.nn.frames import Frames
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
-    Grouping,
     LayerAttention,
+    SelfAttention,
     check_frame_rate,
     fill,
 )
+from asr.reuse.group_reuse import GroupReuse
 from asr.reuse.head_order import first_heads
-from asr.reuse.none import AloneAttention
 from asr.reuse.probs import FollowProbs, LeadProbs
 from asr.reuse.schedule import LayerRole, Role, Schedule, schedule_from_leaders
 from asr.types import InputError
 
 
-class LeadHeads(LayerAttention):
+@dataclass(frozen=True, slots=True)
+class HeadsCarry(AttentionCarry):
+    """The maps of the heads that the next follower takes, in order."""
+
+    heads_BTT: tuple[Tensor, ...]
+
+
+class LeadHeads(SelfAttention):
     """Computes all heads and hands on the first ``num_reused``."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, num_reused: int) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.num_reused = num_reused
 
     def forward(
@@ -49,23 +54,14 @@ class LeadHeads(LayerAttention):
         """Output (B, T, D) and a carry with the heads a follower will take."""
         probs_BHTT = self.scores(x_BTD, frames)
         heads_BTT = probs_BHTT.unbind(1)[: self.num_reused]
-        return self.mix(x_BTD, probs_BHTT), AttentionCarry(heads_BTT=heads_BTT)
-
-    def attention_map(
-        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> Tensor | None:
-        """This layer's map."""
-        probs_BHTT: Tensor = self.scores(x_BTD, frames)
-        return probs_BHTT
+        return self.mix(x_BTD, probs_BHTT), HeadsCarry(heads_BTT=heads_BTT)
 
 
-class FollowHeads(LayerAttention):
+class FollowHeads(SelfAttention):
     """Computes its fresh heads, takes the others from the carry, hands on fresh ones first."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, num_reused: int) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.num_reused = num_reused
 
     def forward(
@@ -78,7 +74,7 @@ class FollowHeads(LayerAttention):
             self.mix.dropout(probs_BTT) @ v_BTK
             for probs_BTT, v_BTK in zip(heads_BTT, v_BHTK.unbind(1), strict=True)
         ]
-        handed_on = AttentionCarry(heads_BTT=heads_BTT[: self.num_reused])
+        handed_on = HeadsCarry(heads_BTT=heads_BTT[: self.num_reused])
         return self.mix.merge(torch.stack(contexts_BTK, 1)), handed_on
 
     def attention_map(
@@ -91,11 +87,11 @@ class FollowHeads(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, ...]:
         """One map (B, T, T) per head; no map is copied to stand beside another."""
-        assert carry is not None
-        check_frame_rate(carry.heads_BTT[0].shape[-1], x_BTD)
-        return (*self.scores(x_BTD, frames).unbind(1), *carry.heads_BTT)
+        reused_BTT = HeadsCarry.of(carry).heads_BTT
+        check_frame_rate(reused_BTT[0].shape[-1], x_BTD)
+        return (*self.scores(x_BTD, frames).unbind(1), *reused_BTT)
 
-    def inherit(self, own: AloneAttention, followers: Sequence[AloneAttention]) -> set[str]:
+    def inherit(self, own: SelfAttention, followers: Sequence[SelfAttention]) -> set[str]:
         """The first heads of ``own`` stay fresh; values and output projection of all."""
         fresh = first_heads(
             own.scores.state_dict(), self.scores.num_heads, num_heads=own.scores.num_heads
@@ -106,7 +102,7 @@ class FollowHeads(LayerAttention):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReuseHeads(Grouping):
+class ReuseHeads(GroupReuse):
     """Reuse of ``num_reused`` heads per follower; layers above ``max_reuse_layer`` are ALONE.
 
     ``max_reuse_layer`` is a layer index counted from 0, None for no bound.
@@ -132,7 +128,7 @@ class ReuseHeads(Grouping):
         return self.num_reused if layer.role is Role.FOLLOW else 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """All heads for LEAD and ALONE, the fresh ones for FOLLOW.
+        """See `GroupReuse.attention`.
 
         Raises:
             InputError: ``num_reused`` is not between 1 and the number of heads.
@@ -142,14 +138,17 @@ class ReuseHeads(Grouping):
                 f"reuse.num_reused={self.num_reused}: allowed: 1 to encoder.num_heads="
                 f"{parts.num_heads}"
             )
-        if layer.role is Role.ALONE:
-            return AloneAttention(parts.scores(), parts.mix(), fused=True)
+        return super().attention(layer, parts)
+
+    def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
+        """Scores and mix of all heads."""
+        if self.num_reused == parts.num_heads:
+            return LeadProbs(parts.scores(), parts.mix())
+        return LeadHeads(parts.scores(), parts.mix(), num_reused=self.num_reused)
+
+    def follow(self, parts: AttentionParts) -> LayerAttention:
+        """Scores of the fresh heads, mix of all."""
         num_fresh = parts.num_heads - self.num_reused
-        if layer.role is Role.LEAD:
-            scores, mix = parts.scores(), parts.mix()
-            if num_fresh == 0:
-                return LeadProbs(scores, mix)
-            return LeadHeads(scores, mix, num_reused=self.num_reused)
         if num_fresh == 0:
             return FollowProbs(parts.mix())
         return FollowHeads(parts.scores(num_fresh), parts.mix(), num_reused=self.num_reused)

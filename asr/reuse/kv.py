@@ -15,27 +15,30 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from asr.nn.attention import AttentionScores, OutputOnly, ValueMix, softmax_over_keys, split_heads
+from asr.nn.attention import OutputOnly, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
-from asr.nn.positions import Positions
+from asr.nn.positions import Keys, Positions
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
-    Grouping,
     LayerAttention,
+    SelfAttention,
     check_frame_rate,
 )
-from asr.reuse.none import AloneAttention
-from asr.reuse.schedule import LayerRole, Role
+from asr.reuse.group_reuse import GroupReuse
+from asr.reuse.schedule import LayerRole
 
 
-class LeadKeysValues(LayerAttention):
+@dataclass(frozen=True, slots=True)
+class KeysValuesCarry(AttentionCarry):
+    """The leader's keys, with their positions, and its values."""
+
+    keys: Keys
+    v_BHTK: Tensor
+
+
+class LeadKeysValues(SelfAttention):
     """Self-attention that hands on its keys and values."""
-
-    def __init__(self, scores: AttentionScores, mix: ValueMix) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
 
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
@@ -46,14 +49,7 @@ class LeadKeysValues(LayerAttention):
         context_BHTK = self.scores.positions.attend(
             q_BHTK, keys, v_BHTK, frames.padding_mask, self.mix.dropout_now
         )
-        return self.mix.merge(context_BHTK), AttentionCarry(keys=keys, v_BHTK=v_BHTK)
-
-    def attention_map(
-        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> Tensor | None:
-        """This layer's map."""
-        probs_BHTT: Tensor = self.scores(x_BTD, frames)
-        return probs_BHTT
+        return self.mix.merge(context_BHTK), KeysValuesCarry(keys=keys, v_BHTK=v_BHTK)
 
 
 class OwnQueries(nn.Module):
@@ -83,9 +79,7 @@ class FollowKeysValues(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry stays for the next follower."""
-        assert carry is not None
-        assert carry.keys is not None
-        assert carry.v_BHTK is not None
+        carry = KeysValuesCarry.of(carry)
         check_frame_rate(carry.v_BHTK.shape[2], x_BTD)
         context_BHTK = self.scores.positions.attend(
             self.scores.project(x_BTD),
@@ -100,14 +94,13 @@ class FollowKeysValues(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
         """Its own map, over the leader's keys."""
-        assert carry is not None
-        assert carry.keys is not None
-        scores_BHTT = self.scores.positions.scores(self.scores.project(x_BTD), carry.keys)
+        keys = KeysValuesCarry.of(carry).keys
+        scores_BHTT = self.scores.positions.scores(self.scores.project(x_BTD), keys)
         return softmax_over_keys(scores_BHTT, frames.padding_mask)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReuseKeysValues(Grouping):
+class ReuseKeysValues(GroupReuse):
     """Cross-layer attention on the given grouping."""
 
     name: ClassVar[str] = "kv"
@@ -116,12 +109,12 @@ class ReuseKeysValues(Grouping):
         """None: every layer has its own map."""
         return 0
 
-    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Everything for LEAD and ALONE; queries and output projection for FOLLOW."""
-        if layer.role is Role.ALONE:
-            return AloneAttention(parts.scores(), parts.mix(), fused=True)
-        if layer.role is Role.LEAD:
-            return LeadKeysValues(parts.scores(), parts.mix())
+    def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
+        """Scores and mix."""
+        return LeadKeysValues(parts.scores(), parts.mix())
+
+    def follow(self, parts: AttentionParts) -> LayerAttention:
+        """Queries and output projection."""
         queries = OwnQueries(
             d_model=parts.d_model, num_heads=parts.num_heads, positions=parts.query_positions()
         )

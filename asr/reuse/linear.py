@@ -16,22 +16,17 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from asr.nn.attention import AttentionScores, ValueMix, split_heads
+from asr.nn.attention import split_heads
 from asr.nn.frames import Frames
 from asr.nn.positions import Positions
 from asr.nn.rotary import RotaryPositions
 from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole
 
 
-class LinearAttention(LayerAttention):
+class LinearAttention(SelfAttention):
     """Self-attention by the features of queries and keys; ``scores`` makes what they are of."""
-
-    def __init__(self, scores: AttentionScores, mix: ValueMix) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
 
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None

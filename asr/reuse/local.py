@@ -18,18 +18,16 @@ from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.positions import visible
 from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole
 from asr.types import InputError
 
 
-class LocalAttention(LayerAttention):
+class LocalAttention(SelfAttention):
     """Self-attention to ``width`` frames on either side."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, width: int) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.width = width
 
     def forward(

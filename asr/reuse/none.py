@@ -10,17 +10,15 @@ from torch import Tensor
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole, Role
 
 
-class AloneAttention(LayerAttention):
+class AloneAttention(SelfAttention):
     """Plain multi-head self-attention; fused unless asked to build the map."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, fused: bool) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.fused = fused
 
     def forward(
@@ -37,11 +35,6 @@ class AloneAttention(LayerAttention):
             self.mix.dropout_now,
         )
         return self.mix.merge(context_BHTK), carry
-
-    def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
-        """The map (B, H, T, T) that `forward` mixes by, whichever kernel does it."""
-        probs_BHTT: Tensor = self.scores(x_BTD, frames)
-        return probs_BHTT
 
 
 class NoReuse(EveryLayerAlone):

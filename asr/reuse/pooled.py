@@ -21,18 +21,16 @@ from asr.nn.position_kinds import make_pooled_positions
 from asr.nn.positions import Keys
 from asr.nn.spans import empty_spans, in_spans, num_valid, spread
 from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole
 from asr.types import InputError
 
 
-class PooledAttention(LayerAttention):
+class PooledAttention(SelfAttention):
     """Self-attention of every frame to averages over ``pool_size`` frames, padding left out."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, pool_size: int) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.pool_size = pool_size
 
     def forward(

@@ -19,23 +19,27 @@ from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry, AttentionParts, Grouping, LayerAttention
-from asr.reuse.none import AloneAttention
-from asr.reuse.schedule import LayerRole, Role
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
+from asr.reuse.group_reuse import GroupReuse
 from asr.types import InputError
 
 MAP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class LeadProbs(LayerAttention):
+@dataclass(frozen=True, slots=True)
+class ProbsCarry(AttentionCarry):
+    """The leader's map, after the softmax and before dropout."""
+
+    probs_BHTT: Tensor
+
+
+class LeadProbs(SelfAttention):
     """Computes the map, uses it and hands it on, in ``map_dtype`` where one is given."""
 
     def __init__(
         self, scores: AttentionScores, mix: ValueMix, *, map_dtype: torch.dtype | None = None
     ) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.map_dtype = map_dtype
 
     def forward(
@@ -44,12 +48,7 @@ class LeadProbs(LayerAttention):
         """Output (B, T, D) and a carry with this layer's map (B, H, T, T)."""
         probs_BHTT = self.scores(x_BTD, frames)
         carried_BHTT = probs_BHTT if self.map_dtype is None else probs_BHTT.to(self.map_dtype)
-        return self.mix(x_BTD, probs_BHTT), AttentionCarry(probs_BHTT=carried_BHTT)
-
-    def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
-        """The map (B, H, T, T) that `forward` mixes by."""
-        probs_BHTT: Tensor = self.scores(x_BTD, frames)
-        return probs_BHTT
+        return self.mix(x_BTD, probs_BHTT), ProbsCarry(probs_BHTT=carried_BHTT)
 
 
 class FollowProbs(LayerAttention):
@@ -63,21 +62,17 @@ class FollowProbs(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry stays for the next follower."""
-        assert carry is not None
-        assert carry.probs_BHTT is not None
-        return self.mix(x_BTD, carry.probs_BHTT), carry
+        return self.mix(x_BTD, ProbsCarry.of(carry).probs_BHTT), carry
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
         """The leader's map as it came, in the precision of ``x_BTD``."""
-        assert carry is not None
-        assert carry.probs_BHTT is not None
-        return carry.probs_BHTT.to(x_BTD.dtype)
+        return ProbsCarry.of(carry).probs_BHTT.to(x_BTD.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReuseProbs(Grouping):
+class ReuseProbs(GroupReuse):
     """Attention map reuse on the given grouping; ALONE layers attend in the fused kernel.
 
     ``map_dtype`` is what the map is handed on in, None for the precision it was computed in.
@@ -95,15 +90,11 @@ class ReuseProbs(Grouping):
                 f"reuse.map_dtype={self.map_dtype}: allowed: null, {', '.join(MAP_DTYPES)}"
             )
 
-    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """All heads of a follower."""
-        return num_heads if layer.role is Role.FOLLOW else 0
+    def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
+        """Scores and mix."""
+        map_dtype = None if self.map_dtype is None else MAP_DTYPES[self.map_dtype]
+        return LeadProbs(parts.scores(), parts.mix(), map_dtype=map_dtype)
 
-    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Scores and mix for LEAD and ALONE, mix only for FOLLOW."""
-        if layer.role is Role.FOLLOW:
-            return FollowProbs(parts.mix())
-        if layer.role is Role.LEAD:
-            map_dtype = None if self.map_dtype is None else MAP_DTYPES[self.map_dtype]
-            return LeadProbs(parts.scores(), parts.mix(), map_dtype=map_dtype)
-        return AloneAttention(parts.scores(), parts.mix(), fused=True)
+    def follow(self, parts: AttentionParts) -> LayerAttention:
+        """A mix."""
+        return FollowProbs(parts.mix())

@@ -19,17 +19,16 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from asr.nn.attention import AttentionScores, ValueMix, softmax_over_keys, split_heads
+from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
-    Grouping,
     LayerAttention,
+    SelfAttention,
     check_frame_rate,
 )
-from asr.reuse.none import AloneAttention
-from asr.reuse.schedule import LayerRole, Role
+from asr.reuse.group_reuse import GroupReuse
 from asr.types import InputError
 
 Correction = Literal["none", "diagonal", "low_rank"]
@@ -90,13 +89,15 @@ class NoCorrection(nn.Module):
         return iter(scores_BHRT)
 
 
-class LeadScores(LayerAttention):
-    """Computes the scores, uses them and hands them on."""
+@dataclass(frozen=True, slots=True)
+class ScoresCarry(AttentionCarry):
+    """What the softmax is taken of, tile by tile of rows; padding is not masked."""
 
-    def __init__(self, scores: AttentionScores, mix: ValueMix) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+    scores_BHRT: tuple[Tensor, ...]
+
+
+class LeadScores(SelfAttention):
+    """Computes the scores, uses them and hands them on."""
 
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
@@ -104,13 +105,6 @@ class LeadScores(LayerAttention):
         """Output (B, T, D) and a carry with this layer's scores."""
         scores_BHRT = self.scores.positions.score_tiles(*self.scores.project(x_BTD, frames))
         return attend_and_keep(self.mix, x_BTD, scores_BHRT, frames)
-
-    def attention_map(
-        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> Tensor | None:
-        """This layer's map."""
-        probs_BHTT: Tensor = self.scores(x_BTD, frames)
-        return probs_BHTT
 
 
 class FollowScores(LayerAttention):
@@ -135,9 +129,9 @@ class FollowScores(LayerAttention):
         return softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
 
     def _corrected(self, x_BTD: Tensor, carry: AttentionCarry | None) -> Iterator[Tensor]:
-        assert carry is not None
-        check_frame_rate(carry.scores_BHRT[0].shape[-1], x_BTD)
-        corrected_BHRT: Iterator[Tensor] = self.correction(carry.scores_BHRT, x_BTD)
+        scores_BHRT = ScoresCarry.of(carry).scores_BHRT
+        check_frame_rate(scores_BHRT[0].shape[-1], x_BTD)
+        corrected_BHRT: Iterator[Tensor] = self.correction(scores_BHRT, x_BTD)
         return corrected_BHRT
 
 
@@ -154,14 +148,17 @@ def attend_and_keep(
         kept_BHRT.append(tile_BHRT)
         contexts_BHRK.append(mix.attend(tile_BHRT, v_BHTK, frames.padding_mask, in_place=False))
     output_BTD = mix.merge(torch.cat(contexts_BHRK, 2))
-    return output_BTD, AttentionCarry(scores_BHRT=tuple(kept_BHRT))
+    return output_BTD, ScoresCarry(scores_BHRT=tuple(kept_BHRT))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReuseScores(Grouping):
+class ReuseScores(GroupReuse):
     """Score reuse with a correction per follower.
 
     ``bandwidth`` in frames is for ``diagonal``, ``rank`` in channels per head for ``low_rank``.
+
+    Raises:
+        InputError: no such ``correction``, or ``bandwidth`` or ``rank`` below 1.
     """
 
     name: ClassVar[str] = "scores"
@@ -169,16 +166,7 @@ class ReuseScores(Grouping):
     bandwidth: int = 8
     rank: int = 8
 
-    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """All heads of a follower, corrected."""
-        return num_heads if layer.role is Role.FOLLOW else 0
-
-    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Scores and mix for LEAD and ALONE; correction and mix for FOLLOW.
-
-        Raises:
-            InputError: no such ``correction``, or ``bandwidth`` or ``rank`` below 1.
-        """
+    def __post_init__(self) -> None:
         if self.correction not in get_args(Correction):
             raise InputError(
                 f"reuse.correction={self.correction!r}: allowed: {', '.join(get_args(Correction))}"
@@ -187,10 +175,13 @@ class ReuseScores(Grouping):
             raise InputError(
                 f"reuse.bandwidth={self.bandwidth}, reuse.rank={self.rank}: allowed: 1 or more"
             )
-        if layer.role is Role.ALONE:
-            return AloneAttention(parts.scores(), parts.mix(), fused=True)
-        if layer.role is Role.LEAD:
-            return LeadScores(parts.scores(), parts.mix())
+
+    def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
+        """Scores and mix."""
+        return LeadScores(parts.scores(), parts.mix())
+
+    def follow(self, parts: AttentionParts) -> LayerAttention:
+        """A correction and a mix."""
         return FollowScores(self._make_correction(parts), parts.mix())
 
     def _make_correction(self, parts: AttentionParts) -> nn.Module:

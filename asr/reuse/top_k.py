@@ -24,22 +24,27 @@ from asr.nn.frames import Frames
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
-    Grouping,
     LayerAttention,
+    SelfAttention,
     check_frame_rate,
 )
-from asr.reuse.none import AloneAttention
-from asr.reuse.schedule import LayerRole, Role
+from asr.reuse.group_reuse import GroupReuse
 from asr.types import InputError
 
 
-class LeadTopK(LayerAttention):
+@dataclass(frozen=True, slots=True)
+class TopKCarry(AttentionCarry):
+    """The largest entries of each row of the leader's map, and which they are (see `largest`)."""
+
+    top_BHTN: Tensor
+    index_BHTN: Tensor
+
+
+class LeadTopK(SelfAttention):
     """Attends with its full map, tile by tile, and hands on the largest weights of each row."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, num_kept: int) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.num_kept = num_kept
 
     def forward(
@@ -54,16 +59,9 @@ class LeadTopK(LayerAttention):
             top_BHRN.append(top)
             index_BHRN.append(index)
             contexts_BHRK.append(self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask))
-        return self.mix.merge(torch.cat(contexts_BHRK, 2)), AttentionCarry(
-            top_BHTN=torch.cat(top_BHRN, 2), top_index_BHTN=torch.cat(index_BHRN, 2)
+        return self.mix.merge(torch.cat(contexts_BHRK, 2)), TopKCarry(
+            top_BHTN=torch.cat(top_BHRN, 2), index_BHTN=torch.cat(index_BHRN, 2)
         )
-
-    def attention_map(
-        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> Tensor | None:
-        """This layer's full map."""
-        probs_BHTT: Tensor = self.scores(x_BTD, frames)
-        return probs_BHTT
 
 
 class FollowTopK(LayerAttention):
@@ -98,11 +96,9 @@ class FollowTopK(LayerAttention):
         return probs_BHTT.scatter(-1, index_BHTN.long() % num_frames, top_BHTN)
 
     def _kept(self, x_BTD: Tensor, carry: AttentionCarry | None) -> tuple[Tensor, Tensor]:
-        assert carry is not None
-        assert carry.top_BHTN is not None
-        assert carry.top_index_BHTN is not None
+        carry = TopKCarry.of(carry)
         check_frame_rate(carry.top_BHTN.shape[2], x_BTD)
-        return carry.top_BHTN, carry.top_index_BHTN
+        return carry.top_BHTN, carry.index_BHTN
 
 
 def largest(
@@ -122,7 +118,7 @@ def largest(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReuseTopK(Grouping):
+class ReuseTopK(GroupReuse):
     """Reuse of the ``num_kept`` largest entries of each row of the map on the given grouping.
 
     Raises:
@@ -136,14 +132,10 @@ class ReuseTopK(Grouping):
         if self.num_kept < 1:
             raise InputError(f"reuse.num_kept={self.num_kept}: allowed: 1 or more")
 
-    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """All heads of a follower, by their largest entries."""
-        return num_heads if layer.role is Role.FOLLOW else 0
+    def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
+        """Scores and mix."""
+        return LeadTopK(parts.scores(), parts.mix(), num_kept=self.num_kept)
 
-    def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Scores and mix for LEAD and ALONE, mix only for FOLLOW."""
-        if layer.role is Role.FOLLOW:
-            return FollowTopK(parts.mix())
-        if layer.role is Role.LEAD:
-            return LeadTopK(parts.scores(), parts.mix(), num_kept=self.num_kept)
-        return AloneAttention(parts.scores(), parts.mix(), fused=True)
+    def follow(self, parts: AttentionParts) -> LayerAttention:
+        """A mix."""
+        return FollowTopK(parts.mix())

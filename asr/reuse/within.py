@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
-from asr.reuse.schedule import LayerRole, Role, Schedule
+from asr.reuse.alone import EveryLayerAlone
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
+from asr.reuse.schedule import LayerRole, Role
 from asr.types import InputError
 
 
@@ -38,15 +39,13 @@ class NormalisedMix(nn.Module):
         return output_BTD
 
 
-class WithinAttention(LayerAttention):
+class WithinAttention(SelfAttention):
     """Self-attention whose map is used by ``mix`` and then by each of ``further``."""
 
     def __init__(
         self, scores: AttentionScores, mix: ValueMix, further: list[NormalisedMix]
     ) -> None:
-        super().__init__()
-        self.scores = scores
-        self.mix = mix
+        super().__init__(scores, mix)
         self.further = nn.ModuleList(further)
 
     def forward(
@@ -59,15 +58,8 @@ class WithinAttention(LayerAttention):
             output_BTD = output_BTD + mix(x_BTD + output_BTD, probs_BHTT)
         return output_BTD, carry
 
-    def attention_map(
-        self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> Tensor | None:
-        """The map by which all mixes of the layer go."""
-        probs_BHTT: Tensor = self.scores(x_BTD, frames)
-        return probs_BHTT
 
-
-class ReuseWithin:
+class ReuseWithin(EveryLayerAlone):
     """Every layer ALONE, with ``num_mixes`` value modules on its map; one is the baseline.
 
     Raises:
@@ -80,14 +72,6 @@ class ReuseWithin:
         if num_mixes < 1:
             raise InputError(f"reuse.num_mixes={num_mixes}: allowed: 1 or more")
         self.num_mixes = num_mixes
-
-    def schedule(self, num_layers: int) -> Schedule:
-        """ALONE for every layer."""
-        return tuple(LayerRole(layer, Role.ALONE) for layer in range(num_layers))
-
-    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """None: a layer reuses its own map."""
-        return 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """Scores and ``num_mixes`` mixes, a LayerNorm before all but the first."""

@@ -110,10 +110,13 @@ class Distiller:
         """Training loss of a batch, of which teacher and student see the same features."""
         features_BTF, lengths_B = student.frontend(batch.waveforms_BN, batch.waveform_lengths_B)
         encoded = student.encode(features_BTF, lengths_B)
-        ctc = student.head.loss(encoded, batch.token_ids_BU, batch.token_lengths_B)
+        student_BTV = student.head(encoded.frames_BTD)
+        ctc = student.head.loss(
+            encoded, batch.token_ids_BU, batch.token_lengths_B, log_probs_BTV=student_BTV
+        )
         divergence = frame_divergence(
             self.log_probs(features_BTF, lengths_B),
-            student.head(encoded.frames_BTD),
+            student_BTV,
             encoded.lengths_B,
             temperature=self.temperature,
         )

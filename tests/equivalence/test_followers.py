@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from asr.reuse.heads import ReuseHeads
 from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.linear import Linear
 from asr.reuse.none import NoReuse
-from asr.reuse.probs import ReuseProbs
+from asr.reuse.probs import ProbsCarry, ReuseProbs
 from asr.reuse.scores import ReuseScores
 from asr.reuse.top_k import ReuseTopK
 from asr.reuse.within import ReuseWithin
@@ -260,10 +261,13 @@ def test_dropout_falls_on_the_map_per_layer_while_the_carry_stays_whole() -> Non
 
 def carried_tensors(carry: AttentionCarry) -> list[Tensor]:
     """Every tensor a carry holds."""
-    keys = () if carry.keys is None else tuple(carry.keys)
-    singles = (carry.probs_BHTT, carry.top_BHTN, carry.top_index_BHTN, *keys, carry.v_BHTK)
-    tuples = (*carry.heads_BTT, *carry.band_BHRS, *carry.scores_BHRT, *carry.contexts)
-    return [tensor for tensor in (*singles, *tuples) if tensor is not None]
+    held = [getattr(carry, field.name) for field in fields(cast(Any, carry))]
+    return [
+        tensor
+        for one in held
+        for tensor in ((one,) if isinstance(one, Tensor) else one)
+        if tensor is not None
+    ]
 
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
@@ -328,7 +332,7 @@ def test_the_map_of_the_leader_is_what_a_follower_mixes_with() -> None:
     x_BTD = torch.randn(1, 5, D_MODEL)
     identity = torch.eye(5).expand(1, NUM_HEADS, 5, 5)
 
-    output_BTD, _ = run_attention(follower, x_BTD, AttentionCarry(probs_BHTT=identity))
+    output_BTD, _ = run_attention(follower, x_BTD, ProbsCarry(identity))
 
     own = follower.mix
     torch.testing.assert_close(output_BTD, own.output(own.value(x_BTD)))
@@ -337,7 +341,7 @@ def test_the_map_of_the_leader_is_what_a_follower_mixes_with() -> None:
 @pytest.mark.parametrize("num_frames", [5, 7, 12])
 def test_a_map_over_another_frame_rate_is_refused(num_frames: int) -> None:
     encoder = tiny_encoder(reuse=ReuseProbs(group_size=4))
-    carry = AttentionCarry(probs_BHTT=torch.full((1, NUM_HEADS, 6, 6), 1 / 6))
+    carry = ProbsCarry(torch.full((1, NUM_HEADS, 6, 6), 1 / 6))
 
     with pytest.raises(ValueError, match=f"6 frames .* {num_frames} frames"):
         encoder.layers[1](torch.randn(1, num_frames, D_MODEL), Frames(), carry)

@@ -237,8 +237,8 @@ def test_a_part_is_made_of_classes_of_its_group_too(target: str) -> None:
             r"^reuse\.parts\[1\]\.method\.map_dtype=int8: allowed",
         ),
         (
-            ALONE | {"method": {"_target_": "asr.reuse.base.Grouping", "group_size": 2}},
-            r"^reuse\.parts\[1\]\.method\._target_=asr\.reuse\.base\.Grouping: not a ReuseMethod$",
+            ALONE | {"method": {"_target_": "asr.reuse.grouping.Grouping", "group_size": 2}},
+            r"^reuse\.parts\[1\]\.method\._target_=asr\.reuse\.grouping\.Grouping: not a ReuseM",
         ),
     ],
     ids=str,
@@ -248,7 +248,7 @@ def test_a_mistake_in_a_part_is_named_where_it_is(part: Any, message: str) -> No
 
 
 def test_a_class_of_reuse_that_is_no_method() -> None:
-    grouping = {"_target_": "asr.reuse.base.Grouping", "group_size": 2}
+    grouping = {"_target_": "asr.reuse.grouping.Grouping", "group_size": 2}
     refused(changed("reuse", grouping), r"^reuse\._target_=.*Grouping: not a ReuseMethod$")
 
 

@@ -7,8 +7,7 @@ import torch
 
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry
-from asr.reuse.heads import FollowHeads, ReuseHeads
+from asr.reuse.heads import FollowHeads, HeadsCarry, ReuseHeads
 from asr.reuse.schedule import schedule_from_leaders
 from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, tiny_encoder
@@ -85,7 +84,7 @@ def test_a_follower_hands_on_fresh_heads_first(num_reused: int, emitted: list[st
     x_BTD = torch.randn(2, 5, D_MODEL)
     carried_BHTT = torch.randn(2, num_reused, 5, 5).softmax(-1)
 
-    _, carry = follower(x_BTD, Frames(), AttentionCarry(heads_BTT=carried_BHTT.unbind(1)))
+    _, carry = follower(x_BTD, Frames(), HeadsCarry(carried_BHTT.unbind(1)))
 
     assert carry is not None
     fresh_BHTT = follower.scores(x_BTD, Frames())
@@ -121,7 +120,7 @@ def test_maps_are_handed_on_and_not_copied() -> None:
     _, once = second(x_BTD, Frames(), led)
     _, twice = third(x_BTD, Frames(), once)
 
-    def places(carry: AttentionCarry) -> list[int]:
+    def places(carry: HeadsCarry) -> list[int]:
         return [probs_BTT.data_ptr() for probs_BTT in carry.heads_BTT]
 
     assert places(once)[1:] == places(led)[:2]

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from asr.nn.frames import Frames
 from asr.nn.positions import Keys
-from asr.reuse.band import FollowBand, LeadBand, ReuseBand
+from asr.reuse.band import BandCarry, FollowBand, LeadBand, ReuseBand
 from asr.reuse.base import AttentionCarry, AttentionParts, ReuseMethod
-from asr.reuse.context import FollowContext, LeadContext, ReuseContext
-from asr.reuse.heads import FollowHeads, LeadHeads, ReuseHeads
-from asr.reuse.kv import FollowKeysValues, LeadKeysValues, ReuseKeysValues
+from asr.reuse.context import ContextCarry, FollowContext, LeadContext, ReuseContext
+from asr.reuse.heads import FollowHeads, HeadsCarry, LeadHeads, ReuseHeads
+from asr.reuse.kv import FollowKeysValues, KeysValuesCarry, LeadKeysValues, ReuseKeysValues
 from asr.reuse.none import AloneAttention, NoReuse
-from asr.reuse.probs import FollowProbs, LeadProbs, ReuseProbs
+from asr.reuse.probs import FollowProbs, LeadProbs, ProbsCarry, ReuseProbs
 from asr.reuse.schedule import LayerRole, Role
-from asr.reuse.scores import FollowScores, LeadScores, ReuseScores
-from asr.reuse.top_k import FollowTopK, LeadTopK, ReuseTopK
+from asr.reuse.scores import FollowScores, LeadScores, ReuseScores, ScoresCarry
+from asr.reuse.top_k import FollowTopK, LeadTopK, ReuseTopK, TopKCarry
 from asr.reuse.within import ReuseWithin, WithinAttention
 from tests.encoder.tiny import randomise
 
@@ -53,21 +53,20 @@ def parts(dropout: float = 0.0) -> AttentionParts:
 def carry(method: ReuseMethod) -> AttentionCarry:
     """What a leader might hand on, with values of one and all else at random."""
     if method.name == "scores":
-        return AttentionCarry(scores_BHRT=(torch.randn(1, H, T, T),))
+        return ScoresCarry(scores_BHRT=(torch.randn(1, H, T, T),))
     if method.name == "kv":
-        return AttentionCarry(keys=Keys(torch.randn(1, H, T, K)), v_BHTK=torch.ones(1, H, T, K))
+        return KeysValuesCarry(keys=Keys(torch.randn(1, H, T, K)), v_BHTK=torch.ones(1, H, T, K))
     if method.name == "context":
-        return AttentionCarry(contexts=(torch.ones(1, H, T, K),))
+        return ContextCarry(contexts=(torch.ones(1, H, T, K),))
     probs_BHTT = torch.randn(1, H, T, T).softmax(-1)
     if method.name == "band":
-        return AttentionCarry(band_BHRS=(probs_BHTT,))
+        return BandCarry(band_BHRS=(probs_BHTT,))
     if method.name == "top_k":
         index_BHTN = torch.randint(T, (1, H, T, 2)) + T * torch.arange(H).view(H, 1, 1)
-        return AttentionCarry(
-            top_BHTN=torch.randn(1, H, T, 2).softmax(-1), top_index_BHTN=index_BHTN
-        )
-    heads_BTT = probs_BHTT.unbind(1)[: method.heads_reused(LAYERS[Role.FOLLOW], H)]
-    return AttentionCarry(probs_BHTT=probs_BHTT, heads_BTT=heads_BTT)
+        return TopKCarry(torch.randn(1, H, T, 2).softmax(-1), index_BHTN)
+    if method is HEADS:
+        return HeadsCarry(probs_BHTT.unbind(1)[: HEADS.num_reused])
+    return ProbsCarry(probs_BHTT)
 
 
 def make(method: ReuseMethod, role: Role, dropout: float = 0.0) -> Any:

@@ -59,7 +59,6 @@ def test_what_travels_is_the_map_rounded(map_dtype: str, mode: Any) -> None:
         mixed_BTD = follower.mix(x_BTD, shown_BHTT)
 
     assert handed_on is carry
-    assert carry.probs_BHTT is not None
     assert carry.probs_BHTT.dtype == MAP_DTYPES[map_dtype]
     assert torch.equal(carry.probs_BHTT, probs_BHTT.to(MAP_DTYPES[map_dtype]))
     assert shown_BHTT.dtype == led_BTD.dtype == followed_BTD.dtype == torch.float32

@@ -9,7 +9,7 @@ from torch import nn
 
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
-from asr.reuse.base import AttentionCarry, AttentionParts
+from asr.reuse.base import AttentionParts
 from asr.reuse.schedule import LayerRole, Role
 from asr.reuse.scores import (
     Correction,
@@ -18,6 +18,7 @@ from asr.reuse.scores import (
     LowRankCorrection,
     NoCorrection,
     ReuseScores,
+    ScoresCarry,
 )
 from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, NUM_HEADS, tiny_encoder
@@ -28,11 +29,10 @@ H, T = 2, 6
 @pytest.mark.parametrize(("bandwidth", "rank"), [(0, 8), (8, 0), (-1, -1)])
 @pytest.mark.parametrize("correction", ["none", "diagonal", "low_rank"])
 def test_sizes_below_one(correction: Correction, bandwidth: int, rank: int) -> None:
-    reuse = ReuseScores(group_size=2, correction=correction, bandwidth=bandwidth, rank=rank)
     message = f"reuse.bandwidth={bandwidth}, reuse.rank={rank}: allowed: 1 or more"
 
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        tiny_encoder(reuse=reuse)
+        ReuseScores(group_size=2, correction=correction, bandwidth=bandwidth, rank=rank)
 
 
 def test_a_correction_that_does_not_exist() -> None:
@@ -40,7 +40,7 @@ def test_a_correction_that_does_not_exist() -> None:
     message = "reuse.correction='diagnal': allowed: none, diagonal, low_rank"
 
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        tiny_encoder(reuse=ReuseScores(group_size=2, correction=correction))
+        ReuseScores(group_size=2, correction=correction)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_new_follower_begins_with_the_scores_of_its_leader(
     assert isinstance(follower, FollowScores)
     assert type(follower.correction) is kind
     scores_BHTT = torch.randn(2, H, T, T)
-    given = AttentionCarry(scores_BHRT=torch.split(scores_BHTT, 4, 2))
+    given = ScoresCarry(torch.split(scores_BHTT, 4, 2))
 
     _, carry = follower(torch.randn(2, T, D_MODEL), Frames(), given)
 

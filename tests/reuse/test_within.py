@@ -7,8 +7,8 @@ from torch import nn
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
 from asr.nn.positions import PositionKind
-from asr.reuse.base import AttentionCarry
 from asr.reuse.none import NoReuse
+from asr.reuse.probs import ProbsCarry
 from asr.reuse.within import ReuseWithin, WithinAttention
 from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
@@ -95,7 +95,7 @@ def test_each_mix_draws_its_own_dropout() -> None:
 
 
 def test_a_carry_passes_by() -> None:
-    given = AttentionCarry(probs_BHTT=torch.ones(1, 2, T, T))
+    given = ProbsCarry(torch.ones(1, 2, T, T))
     _, handed_on = attention(2)(torch.randn(1, T, D_MODEL), Frames(), given)
 
     assert handed_on is given

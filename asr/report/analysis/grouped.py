@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from asr.reuse.base import Grouping
+from asr.reuse.grouping import Grouping
 
 WAYS = tuple(field.name for field in fields(Grouping))
 PROBS = {"_target_": "asr.reuse.probs.ReuseProbs"}

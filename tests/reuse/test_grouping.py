@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from asr.reuse.base import Grouping
+from asr.reuse.grouping import Grouping
 from asr.reuse.schedule import schedule_from_leaders
 from asr.types import InputError
 

@@ -1,0 +1,58 @@
+"""How a config names a schedule of groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asr.reuse.schedule import (
+    Schedule,
+    schedule_from_group_size,
+    schedule_from_groups,
+    schedule_from_leaders,
+    schedule_from_pattern,
+)
+from asr.types import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """A schedule named in exactly one of four ways.
+
+    Attributes:
+        groups: sizes of consecutive groups, adding up to the number of layers.
+        group_size: equal consecutive groups.
+        pattern: A (alone), L (lead), F (follow), tiled over the depth.
+        leaders: for every layer the index of the layer whose attention it uses.
+    """
+
+    groups: list[int] | None = None
+    group_size: int | None = None
+    pattern: str | None = None
+    leaders: list[int] | None = None
+
+    def schedule(self, num_layers: int) -> Schedule:
+        """One role per layer.
+
+        Raises:
+            InputError: none or several of the four ways given, or the one given breaks a rule.
+        """
+        ways = {
+            "groups": self.groups,
+            "group_size": self.group_size,
+            "pattern": self.pattern,
+            "leaders": self.leaders,
+        }
+        given = [way for way, value in ways.items() if value is not None]
+        if len(given) != 1:
+            raise InputError(
+                f"reuse: give exactly one of {', '.join(ways)}; given: {', '.join(given) or 'none'}"
+                " (switch one off with reuse.NAME=null)"
+            )
+        if self.groups is not None:
+            return schedule_from_groups(self.groups, num_layers)
+        if self.group_size is not None:
+            return schedule_from_group_size(self.group_size, num_layers)
+        if self.pattern is not None:
+            return schedule_from_pattern(self.pattern, num_layers)
+        assert self.leaders is not None
+        return schedule_from_leaders(self.leaders, num_layers)
