@@ -15,6 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+DTYPES = ("float32", "bfloat16", "float16")
+"""What an encoder can compute in, by the names that PyTorch gives them."""
+
 
 class InputError(ValueError):
     """Input a user can mend: a file, a key, an option.

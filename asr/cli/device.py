@@ -1,4 +1,4 @@
-"""``--device``: where a command computes."""
+"""``--device`` and ``--dtype``: where a command computes, and in what."""
 
 from __future__ import annotations
 
@@ -6,12 +6,35 @@ import argparse
 
 import torch
 
-from asr.types import InputError
+from asr.model.package import ModelPackage, load_package
+from asr.types import DTYPES, InputError
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """``--device``, the CPU unless told."""
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+
+
+def add_dtype_argument(parser: argparse.ArgumentParser) -> None:
+    """``--dtype``, float32 unless told."""
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="what the encoder computes in (default: %(default)s)",
+    )
+
+
+def load_placed(args: argparse.Namespace) -> ModelPackage:
+    """The model of ``--model`` on ``--device``, its encoder in ``--dtype``.
+
+    Raises:
+        InputError: no model there, or no such device.
+    """
+    check_device(args.device)
+    package = load_package(args.model, args.device)
+    package.model.encoder.to(getattr(torch, args.dtype))
+    return package
 
 
 def check_device(name: str) -> None:

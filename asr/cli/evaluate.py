@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.cli.device import add_device_argument, check_device
+from asr.cli.device import add_device_argument, add_dtype_argument, load_placed
 from asr.cli.numbers import count, seconds
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.run_name import run_name
@@ -17,7 +17,7 @@ from asr.data.manifest import read_manifest
 from asr.metrics.cost import count_parameters
 from asr.metrics.latency import LatencySpec
 from asr.model.build import build
-from asr.model.package import ModelPackage, load_package
+from asr.model.package import ModelPackage
 from asr.report.bench import measure_encoders
 from asr.report.evaluation import SplitEvaluation, evaluate
 from asr.report.hardware import describe_hardware
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--repeats", type=count, default=10, help="timed rounds (%(default)s)")
     add_device_argument(parser)
+    add_dtype_argument(parser)
     parser.add_argument(
         "--allow-unknown",
         action="store_true",
@@ -58,9 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score every manifest, time the encoder, print one table; alignments go to ``--out``."""
-    check_device(args.device)
     check_outputs(args)
-    package = load_package(args.model, args.device)
+    package = load_placed(args)
     decoder = build(package.config["decode"], "decode")
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
     if not args.allow_unknown:
@@ -81,7 +81,7 @@ def evaluation_record(
 ) -> RunRecord:
     """A record of this evaluation; encoder latency at ``--lengths``."""
     name = run_name(args.model)
-    spec = LatencySpec(lengths_s=args.lengths or [1], repeats=args.repeats)
+    spec = LatencySpec(lengths_s=args.lengths or [1], repeats=args.repeats, dtype=args.dtype)
     config = package.config
     cost = measure_encoders({name: config}, spec, device=args.device)[name]
     return RunRecord(
@@ -92,7 +92,7 @@ def evaluation_record(
         + shlex.join(map(str, args.data)),
         config=config,
         schedule=cost.schedule,
-        hardware=describe_hardware(args.device),
+        hardware=describe_hardware(args.device, args.dtype),
         versions=installed_versions(),
         revision=source_revision(),
         parameters=count_parameters(package.model),

@@ -164,7 +164,7 @@ def make_record(
         command=command,
         config=dict(config),
         schedule=cost.schedule if cost else scheduled_layers(model.encoder),
-        hardware=describe_hardware(num_threads=spec.num_threads),
+        hardware=describe_hardware(dtype=spec.dtype, num_threads=spec.num_threads),
         versions=installed_versions(),
         revision=source_revision(),
         parameters=count_parameters(model),

@@ -8,11 +8,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from asr.cli.device import add_device_argument, check_device
+from asr.cli.device import add_device_argument, add_dtype_argument, load_placed
 from asr.cli.numbers import seconds, seconds_or_none
 from asr.decode.transcribe import Transcriber, Transcript
 from asr.model.build import build
-from asr.model.package import load_package
 from asr.types import InputError
 
 
@@ -27,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="text, or one JSON object per line with word times (default: %(default)s)",
     )
     add_device_argument(parser)
+    add_dtype_argument(parser)
     parser.add_argument(
         "--chunk", type=seconds, default=30.0, metavar="S", help="longest piece encoded at once"
     )
@@ -41,8 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print each transcript as soon as it is there; a bad file does not stop the others."""
-    check_device(args.device)
-    package = load_package(args.model, args.device)
+    package = load_placed(args)
     decoder = build(package.config["decode"], "decode")
     transcriber = Transcriber(package, decoder, chunk_s=args.chunk, overlap_s=args.overlap)
     num_bad = 0

@@ -97,7 +97,9 @@ class Encoder(nn.Module):
     ) -> EncoderOutput:
         """Features and their lengths to frames at 1 / ``subsampling_factor`` of the rate.
 
-        ``intermediate_layers`` names the layers (counted from 0) whose output is also returned.
+        Frames are of the dtype of the weights, whatever that of the features; under autocast the
+        residual stream keeps it. ``intermediate_layers`` names the layers (counted from 0) whose
+        output is also returned.
         """
         x_BTD, lengths_B, frames = self.prepare(features_BTF, lengths_B)
         carry: AttentionCarry | None = None
@@ -110,9 +112,9 @@ class Encoder(nn.Module):
 
     def prepare(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Frames]:
         """Input (B, T, D) of the first layer, its lengths, and what every layer is told of it."""
-        x_BTD, lengths_B = self.subsampling(features_BTF, lengths_B)
-        # Under autocast the residual stream keeps the precision of the features.
-        x_BTD = self.dropout(x_BTD.to(features_BTF.dtype))
+        dtype = self.subsampling.project.weight.dtype
+        x_BTD, lengths_B = self.subsampling(features_BTF.to(dtype), lengths_B)
+        x_BTD = self.dropout(x_BTD.to(dtype))
         num_frames = x_BTD.shape[1]
         frames = Frames(
             padding_mask=padding_mask(lengths_B, num_frames),

@@ -62,7 +62,8 @@ class CtcHead(nn.Module):
 
     def forward(self, frames_BTD: Tensor) -> Tensor:
         """Log probabilities (B, T, V), float32 whatever the precision of the encoder."""
-        logits_BTV: Tensor = self.project(self.dropout(frames_BTD))
+        frames_BTD = self.dropout(frames_BTD.to(self.project.weight.dtype))
+        logits_BTV: Tensor = self.project(frames_BTD)
         return logits_BTV.float().log_softmax(-1)
 
     def loss(

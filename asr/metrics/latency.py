@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from asr.types import InputError
+from asr.types import DTYPES, InputError
 
 _FEWEST_ROUNDS = 3  # a median needs them
 _CPU = torch.device("cpu")
@@ -43,8 +43,8 @@ class LatencySpec:
 
     ``lengths_s`` are seconds of audio. Each point gets ``warmup`` untimed and ``repeats`` timed
     rounds on ``num_threads`` CPU threads (None: as many as torch already uses); fewer where they
-    would take more than ``max_point_s`` seconds, see :func:`measure`. Raises InputError for a value
-    outside its range.
+    would take more than ``max_point_s`` seconds, see :func:`measure`. ``dtype`` is that of weights
+    and activations. Raises InputError for a value outside its range.
     """
 
     lengths_s: Sequence[float]
@@ -53,12 +53,15 @@ class LatencySpec:
     warmup: int = 3
     num_threads: int | None = None
     max_point_s: float | None = None
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths_s", tuple(float(x) for x in self.lengths_s))
         object.__setattr__(self, "batch_sizes", tuple(self.batch_sizes))
         check_above_zero("metrics.latency.lengths_s", self.lengths_s)
         check_above_zero("metrics.latency.batch_sizes", self.batch_sizes)
+        if self.dtype not in DTYPES:
+            raise InputError(f"metrics.latency.dtype={self.dtype}: allowed: {', '.join(DTYPES)}")
         check_rounds(
             "metrics.latency",
             repeats=self.repeats,

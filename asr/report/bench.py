@@ -59,7 +59,7 @@ def measure_encoders(
 
     Weights are random: latency does not depend on them. ``report`` receives a line per point.
     """
-    encoders = distinct_encoders(configs, device)
+    encoders = distinct_encoders(configs, device, spec.dtype)
     points: dict[str, list[LatencyPoint]] = {name: [] for name in configs}
     macs: dict[str, dict[str, dict[str, int]]] = {name: {} for name in configs}
     breakdown: dict[str, dict[str, dict[str, float]]] = {name: {} for name in configs}
@@ -102,7 +102,7 @@ def measure_encoders(
 
 
 def distinct_encoders(
-    configs: Mapping[str, Config], device: torch.device | str
+    configs: Mapping[str, Config], device: torch.device | str, dtype: str = "float32"
 ) -> dict[str, tuple[Encoder, Config]]:
     """Each different encoder once, with its two baselines, by `encoder_key`."""
     encoders: dict[str, tuple[Encoder, Config]] = {}
@@ -111,7 +111,7 @@ def distinct_encoders(
             key = encoder_key(variant)
             if key not in encoders:
                 encoder = build_encoder(variant, build_frontend(variant).num_mel_bins)
-                encoders[key] = (encoder.to(device).eval(), variant)
+                encoders[key] = (encoder.to(device, getattr(torch, dtype)).eval(), variant)
     return encoders
 
 

@@ -51,6 +51,14 @@ def test_every_variant_is_a_row_of_the_design(asr: Command, recipe: Path) -> Non
     assert "probs, 0.5 s" in done.err  # and the one by part
 
 
+def test_encoders_are_timed_in_the_dtype_asked_for(asr: Command, recipe: Path) -> None:
+    done = asr("bench", recipe, "reuse=none", "metrics.latency.dtype=bfloat16", "--json", "-")
+    assert done.code == 0
+    (row,) = json.loads(done.out)
+    assert row["hardware"].endswith("bfloat16")
+    assert "bfloat16" in done.err
+
+
 def test_the_table_and_its_files(asr: Command, recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
     done = asr("bench", recipe, "encoder.num_layers=2,4", "--out", out, "--json", tmp_path / "j")

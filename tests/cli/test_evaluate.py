@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from asr.data.manifest import Utterance, write_manifest
+from asr.head.ctc import CtcHead
 from asr.report.hypotheses import read_hypotheses
 from tests.decode.package import save_tiny_package, write_noise
 
@@ -70,6 +73,26 @@ def test_wer_with_its_counts_and_interval(asr: Command, model: Path, data: Path)
         "in 11 words of 3 utterances\n"
     )
     assert line in done.err
+
+
+def test_scored_and_timed_in_the_dtype_asked_for(
+    asr: Command, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[torch.dtype] = set()
+    of_head = CtcHead.forward
+
+    def forward(self: CtcHead, frames_BTD: Tensor) -> Tensor:
+        seen.add(frames_BTD.dtype)
+        return of_head(self, frames_BTD)
+
+    monkeypatch.setattr(CtcHead, "forward", forward)
+    done = asr(
+        *("evaluate", "--model", model, "--data", data / "test.jsonl.gz", "--json", "-"),
+        *("--lengths", "1", "--repeats", "1", "--dtype", "bfloat16"),
+    )
+    assert done.code == 0
+    assert seen == {torch.bfloat16}
+    assert row_of(done.out)["hardware"].endswith("bfloat16")
 
 
 def test_alignments_are_kept(asr: Command, model: Path, data: Path, tmp_path: Path) -> None:

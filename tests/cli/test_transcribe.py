@@ -4,9 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
+from asr.encoder.stack import Encoder
+from asr.types import EncoderOutput
 from tests.decode.package import save_tiny_package, write_noise
 
 from .runs import Command, asr_process, environment
@@ -78,6 +83,25 @@ def test_long_audio_is_cut_as_asked(asr: Command, model: Path, tmp_path: Path) -
     assert whole["duration_s"] == cut["duration_s"] == 12.0
     assert whole["words"][-1]["end_s"] > 10
     assert cut["words"][-1]["end_s"] > 10
+
+
+def test_the_encoder_computes_in_the_dtype_asked_for(
+    asr: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_noise(tmp_path / "a.wav", 1.0)
+    seen: list[Tensor] = []
+    encode = Encoder.forward
+
+    def forward(self: Encoder, *args: Any) -> EncoderOutput:
+        output = encode(self, *args)
+        seen.append(output.frames_BTD)
+        return output
+
+    monkeypatch.setattr(Encoder, "forward", forward)
+    assert asr("transcribe", path, "--model", model, "--dtype", "bfloat16").code == 0
+    assert asr("transcribe", path, "--model", model).code == 0
+    assert [frames.dtype for frames in seen] == [torch.bfloat16, torch.float32]
+    torch.testing.assert_close(seen[0].float(), seen[1], atol=0.2, rtol=0.05)
 
 
 def test_it_runs_from_any_folder_and_needs_no_config(model: Path, tmp_path: Path) -> None:

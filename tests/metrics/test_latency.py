@@ -152,9 +152,13 @@ def test_spec_keeps_plain_numbers() -> None:
         ({"lengths_s": [5], "warmup": -1}, "metrics.latency.warmup is -1; 0 or more"),
         ({"lengths_s": [5], "num_threads": 0}, "metrics.latency.num_threads is 0; 1 or more"),
         ({"lengths_s": [5], "max_point_s": 0}, "metrics.latency.max_point_s is 0; above 0 or null"),
+        (
+            {"lengths_s": [5], "dtype": "half"},
+            "^metrics.latency.dtype=half: allowed: float32, bfloat16, float16$",
+        ),
     ],
 )
-def test_spec_names_the_key(values: dict[str, list[int]], message: str) -> None:
+def test_spec_names_the_key(values: dict[str, list[int] | str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         LatencySpec(**values)  # type: ignore[arg-type]
 
