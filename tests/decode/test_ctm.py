@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from asr.decode.ctm import ctm
+from asr.decode.words import TimedWord
+
+
+def test_a_line_a_word() -> None:
+    words = [TimedWord("good", 0.08, 0.2), TimedWord("day", 1.0, 1.04)]
+    assert ctm("a talk.wav", words) == (
+        "a_talk.wav 1 0.080 0.120 good\na_talk.wav 1 1.000 0.040 day\n"
+    )
+
+
+def test_nothing_said() -> None:
+    assert ctm("a", []) == ""
