@@ -14,6 +14,7 @@ from asr.model.package import ModelPackage
 from asr.report.bench import scheduled_layers
 from asr.report.schedule import schedule_text
 from asr.text.tokenizer import Tokenizer
+from asr.train.fit import FitResult
 
 
 def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) -> str:
@@ -54,6 +55,22 @@ def describe_run(
             f"left out: {num_unalignable:,} training utterances have fewer frames than tokens"
         )
     return "\n".join(lines)
+
+
+def describe_training(result: FitResult) -> str:
+    """What training came to, and all that was left out of it."""
+    parts = [
+        f"trained: {result.num_steps:,} steps, {result.num_epochs} epochs, {result.train_s:.0f} s, "
+        f"{100 * result.data_wait_share:.0f} % of it waiting for data"
+    ]
+    for number, what in (
+        (result.num_skipped, "steps left out, their loss or gradient not finite"),
+        (result.num_unreadable, "training utterances unreadable"),
+        (result.num_resumed, "times resumed"),
+    ):
+        if number:
+            parts.append(f"{number:,} {what}")
+    return "; ".join(parts)
 
 
 def schedule_lines(encoder: Encoder) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from asr.cli.compose import compose_recipe
 from asr.cli.output import add_table_arguments, check_folder, check_outputs, print_table
 from asr.cli.run_check import check_run
-from asr.cli.run_folder import RunFolder, default_run_folder
+from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
 from asr.cli.run_summary import say
 from asr.cli.training_run import train_run
 from asr.types import InputError
@@ -45,7 +45,11 @@ def run(args: argparse.Namespace) -> int:
     check_folder(folder.path)
     record = folder.finished_record()
     if args.resume:
-        folder.check_same_config(config)
+        changes = folder.check_same_config(config)
+        for change in changes:
+            say(change.notice)
+        if any(change.key in LENGTH for change in changes):
+            record = None
     elif record is not None:
         raise InputError(
             f"{folder.path} holds a finished run; --resume shows its result, "

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from asr.atomic import write_text
 from asr.cli.run_check import read_splits
 from asr.cli.run_data import (
     TextSetup,
@@ -18,7 +19,7 @@ from asr.cli.run_data import (
     prepare_text,
 )
 from asr.cli.run_folder import RunFolder
-from asr.cli.run_summary import describe_run, describe_start, say
+from asr.cli.run_summary import describe_run, describe_start, describe_training, say
 from asr.data.alignable import count_unalignable
 from asr.data.manifest import Cuts, read_manifest
 from asr.data.splits import Splits
@@ -76,7 +77,7 @@ def train_run(
     decoder: GreedyDecoder = build(config["decode"], "decode")
     train_loader = make_loader(config, cuts[splits.train], text, model, training=True)
     say(describe_run(model, text.tokenizer, cuts, folder, num_unalignable))
-    folder.save_config(config)
+    folder.begin(config)
     result = fit(
         model,
         tokenizer=text.tokenizer,
@@ -94,7 +95,9 @@ def train_run(
         seed=config["seed"],
         decoder=decoder,
         distiller=distiller,
+        largest_batch=next(train_loader.largest_batches(), None),
     )
+    say(describe_training(result))
     save_package(
         folder.model, model=model, tokenizer=text.tokenizer, config=config, card=PROVISIONAL_CARD
     )
@@ -105,7 +108,9 @@ def train_run(
         command=command,
         model=model,
         result=result,
-        data=data_counts(cuts, evaluations, splits, text, num_unalignable),
+        data=data_counts(
+            cuts, evaluations, splits, text, num_unalignable, num_unreadable=result.num_unreadable
+        ),
         evaluations=evaluations,
         with_latency=with_latency and not result.interrupted,
     )
@@ -177,6 +182,8 @@ def make_record(
             num_epochs=result.num_epochs,
             data_wait_share=result.data_wait_share,
             interrupted=result.interrupted,
+            num_skipped_steps=result.num_skipped,
+            num_resumed=result.num_resumed,
         ),
         wer={split: evaluation.wer for split, evaluation in evaluations.items()},
         latency=cost.latency if cost else (),
@@ -188,5 +195,5 @@ def save_record(folder: RunFolder, record: RunRecord) -> None:
     """Write the record, and the model card and report that are made from it."""
     record.save(folder.record)
     card = model_card(record)
-    (folder.model / CARD).write_text(card, encoding="utf-8")
-    (folder.path / "report.md").write_text(card, encoding="utf-8")
+    write_text(folder.model / CARD, card)
+    write_text(folder.path / "report.md", card)

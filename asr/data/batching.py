@@ -20,6 +20,8 @@ from asr.types import InputError
 
 _BUFFER_SIZE = 10_000  # cuts the sampler holds in its buckets at a time
 
+_QUADRATIC_S = 30.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -96,6 +98,28 @@ class Batching:
         batches = list(sampler)
         random.Random(f"{self.seed}/{epoch}/batches").shuffle(batches)  # small ones come last
         return batches
+
+    def largest_batches(self, cuts: Sequence[MonoCut]) -> list[CutSet]:
+        """For each bucket over ``cuts`` (from ``select``) the most it can put into a batch.
+
+        From the bucket of the shortest utterances to that of the longest.
+        """
+        bounds_s = _equal_shares([cut.duration for cut in cuts], self.num_buckets)
+        buckets: list[list[MonoCut]] = [[] for _ in bounds_s]
+        for cut in sorted(cuts, key=_by_duration, reverse=True):
+            bucket = bisect_left(bounds_s, cut.duration)
+            if (len(buckets[bucket]) + 1) * self._cost_s(bounds_s[bucket]) <= self.max_duration_s:
+                buckets[bucket].append(cut)
+        return [CutSet.from_cuts(bucket) for bucket in buckets if bucket]
+
+    def demand_s(self, cuts: CutSet) -> float:
+        """Cost of a batch in seconds, attention's square counted; what memory goes by, roughly.
+
+        Without ``quadratic_duration_s`` the square outweighs the rest from thirty seconds on.
+        """
+        longest_s: float = max(cut.duration for cut in cuts)
+        quadratic_s = self.quadratic_duration_s or _QUADRATIC_S
+        return len(cuts) * (longest_s + longest_s**2 / quadratic_s)
 
     def eval_batches(self, cuts: CutSet) -> list[CutSet]:
         """All of ``cuts``, from long to short; one too long for a batch is a batch of its own."""

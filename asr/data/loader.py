@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Collection, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
 from asr.data.summary import Skipped
-from asr.types import Batch, InputError
+from asr.types import Batch, InputError, RunError
 
 
 class ResumableLoader(Sized):
@@ -21,6 +21,9 @@ class ResumableLoader(Sized):
     With ``training`` every epoch has its own order, iterating goes on from where the loader stands
     (``load_state_dict``; skipped batches are not read), and a finished epoch is followed by the
     next one. Without, every iteration is all of ``cuts`` in the same order.
+
+    Where more than the part ``max_unreadable`` of the utterances cannot be read, iterating raises
+    ``RunError``.
 
     The state counts batches handed out, not batches that workers have read ahead. A batch in which
     no audio could be read is passed over, and still counted.
@@ -34,9 +37,13 @@ class ResumableLoader(Sized):
         batching: Batching,
         training: bool,
         num_workers: int = 0,
+        max_unreadable: float = 1.0,
     ) -> None:
         if num_workers < 0:
             raise InputError(f"data.loader.num_workers is {num_workers}; 0 or more are allowed")
+        if not 0 <= max_unreadable <= 1:
+            raise InputError(f"data.loader.max_unreadable is {max_unreadable}; 0 to 1 is allowed")
+        self._max_unreadable = max_unreadable
         self._dataset = dataset
         self._batching = batching
         self._training = training
@@ -56,9 +63,21 @@ class ResumableLoader(Sized):
         )
 
     @property
-    def num_skipped(self) -> int:
-        """How many utterances could not be read so far."""
-        return self._dataset.num_skipped
+    def unreadable(self) -> Collection[str]:
+        """Ids of the utterances that could not be read so far."""
+        return self._dataset.skipped.keys()
+
+    def largest_batches(self) -> Iterator[Batch]:
+        """What training asks of memory: the largest batch of each bucket, most demanding first.
+
+        Demand is that of ``Batching.demand_s``. Audio is read when asked for; where nothing of a
+        batch can be read, it is left out.
+        """
+        largest = self._batching.largest_batches(self._selected)
+        for cuts in sorted(largest, key=self._batching.demand_s, reverse=True):
+            batch = self._dataset[cuts]
+            if batch is not None:
+                yield batch
 
     def __len__(self) -> int:
         """Batches of the whole current epoch, wherever the loader stands in it."""
@@ -71,11 +90,26 @@ class ResumableLoader(Sized):
         self._order.batches = self._batches()[self._batch :]
         for batch, skipped in self._loader:
             self._dataset.note(skipped)
+            self._check_unreadable()
             self._batch += 1
             if batch is not None:
                 yield batch
         if self._training and self._epoch == epoch:
             self.set_epoch(epoch + 1)
+
+    def sizes(self) -> list[tuple[int, float]]:
+        """Utterances, and seconds of the longest, of every batch of the whole current epoch."""
+        return [(len(cuts), max(cut.duration for cut in cuts)) for cuts in self._batches()]
+
+    def _check_unreadable(self) -> None:
+        num_unreadable, num_all = len(self.unreadable), len(self._selected or self._all)
+        if num_unreadable > self._max_unreadable * num_all:
+            last = [*self._dataset.skipped.values()][-1]
+            raise RunError(
+                f"{num_unreadable:,} of {num_all:,} utterances cannot be read, above data.loader."
+                f"max_unreadable={self._max_unreadable:g}; last {last}; bring "
+                "the audio back, or run `asr prepare` again"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Stand at the beginning of ``epoch``."""

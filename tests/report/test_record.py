@@ -96,7 +96,7 @@ def test_a_failed_write_keeps_the_old_record(saved: Path, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(InputError, match=r"record.json cannot be written: No space left"):
+    with pytest.raises(RunError, match=r"record.json cannot be written: no space left .* MiB"):
         replace(probs_record(), run="other").save(saved)
     assert RunRecord.load(saved).run == "probs"
     assert [path.name for path in saved.parent.iterdir()] == ["record.json"]

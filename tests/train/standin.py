@@ -127,6 +127,10 @@ class TinyLoader:
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "batch": self.batch}
 
+    @property
+    def unreadable(self) -> list[str]:
+        return []
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.batch = state["epoch"], state["batch"]
 
