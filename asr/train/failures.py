@@ -12,7 +12,7 @@ from asr.types import Batch, RunError
 
 _NO_CPU_MEMORY = re.compile(r"can't allocate memory|not enough memory: you tried to allocate")
 _WORKER = re.compile(
-    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: (\w+))?"
+    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: ([^.]+))?"
 )
 _GOES_ON = "--resume goes on from the last checkpoint"
 
@@ -24,8 +24,8 @@ def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError
     """
     if is_out_of_memory(error):
         return RunError(f"out of memory at step {step + 1}, {shape(batch)}; {REMEDY}; {_GOES_ON}")
-    worker = _WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
-    if worker:
+    worker = _WORKER.search(str(error.__cause__ or error))
+    if isinstance(error, RuntimeError) and worker:
         pid, signal = worker.groups()
         how = f"was killed ({signal})" if signal else "exited"
         return RunError(

@@ -11,7 +11,7 @@ from asr.metrics.latency import Timing
 from asr.metrics.wer import WordErrors
 from asr.report.record import LatencyPoint, RunRecord, SplitWer, length_key
 from asr.report.schedule import schedule_text
-from asr.types import InputError
+from asr.types import InputError, RunError
 from tests.report.records import none_record, probs_record
 
 

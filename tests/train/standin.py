@@ -145,6 +145,7 @@ def run_fit(
     averaging: AveragingSpec | None = None,
     optim: AdamWSpec | None = None,
     seed: int = 1,
+    largest_batch: Batch | None = None,
     **trainer: Any,
 ) -> FitResult:
     """``fit`` of a stand-in, one log row per step."""
@@ -161,6 +162,7 @@ def run_fit(
         resume=resume,
         seed=seed,
         decoder=decode_greedily,
+        largest_batch=largest_batch,
     )
 
 
