@@ -108,7 +108,7 @@ class Batching:
         buckets: list[list[MonoCut]] = [[] for _ in bounds_s]
         for cut in sorted(cuts, key=_by_duration, reverse=True):
             bucket = bisect_left(bounds_s, cut.duration)
-            if (len(buckets[bucket]) + 1) * self._cost_s(bounds_s[bucket]) <= self.max_duration_s:
+            if (len(buckets[bucket]) + 1) * self.cost_s(bounds_s[bucket]) <= self.max_duration_s:
                 buckets[bucket].append(cut)
         return [CutSet.from_cuts(bucket) for bucket in buckets if bucket]
 
@@ -131,7 +131,7 @@ class Batching:
         bounds_s = _equal_shares([cut.duration for cut in cuts], self.num_buckets)
         sampler = DynamicBucketingSampler(
             order,
-            constraint=_PaddedCost(self.max_duration_s, bounds_s, self._cost_s),
+            constraint=_PaddedCost(self.max_duration_s, bounds_s, self.cost_s),
             duration_bins=bounds_s[:-1],
             shuffle=True,
             buffer_size=_BUFFER_SIZE,
@@ -146,21 +146,22 @@ class Batching:
         batches: list[list[MonoCut]] = [[]]
         longest_s = 0.0
         for cut in cuts:
-            longest_s = max(longest_s, self._cost_s(cut.duration))
+            longest_s = max(longest_s, self.cost_s(cut.duration))
             if batches[-1] and (len(batches[-1]) + 1) * longest_s > self.max_duration_s:
                 batches.append([])
-                longest_s = self._cost_s(cut.duration)
+                longest_s = self.cost_s(cut.duration)
             batches[-1].append(cut)
         return [CutSet.from_cuts(batch) for batch in batches if batch]
 
-    def _cost_s(self, duration_s: float) -> float:
+    def cost_s(self, duration_s: float) -> float:
+        """What an utterance counts as in a batch."""
         if self.quadratic_duration_s is None:
             return duration_s
         return duration_s + duration_s**2 / self.quadratic_duration_s
 
     def _fits(self, duration_s: float) -> bool:
         short_enough = self.max_utterance_s is None or duration_s <= self.max_utterance_s
-        fits_alone = self._cost_s(duration_s) <= self.max_duration_s
+        fits_alone = self.cost_s(duration_s) <= self.max_duration_s
         return self.min_utterance_s <= duration_s and short_enough and fits_alone
 
     def _max_utterance_s(self) -> float:
