@@ -30,6 +30,7 @@ from asr.report.hardware import describe_hardware
 from asr.report.hypotheses import write_hypotheses
 from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord, SplitCounts, TrainingCost
+from asr.train.failures import shape
 from asr.train.fit import FitResult, fit
 
 PROVISIONAL_CARD = "# Not evaluated yet\n"
@@ -54,6 +55,9 @@ def train_run(
     splits, cuts, text, model = setup.splits, setup.cuts, setup.text, setup.model
     decoder: GreedyDecoder = build(config["decode"], "decode")
     say(describe_run(model, text.tokenizer, cuts, folder, setup.num_unalignable))
+    largest_batch = next(setup.train_loader.largest_batches(), None)
+    if largest_batch is not None:  # the last words of a process that is killed for its memory
+        say(f"largest batch, tried first: {shape(largest_batch)}")
     folder.begin(config)
     result = fit(
         model,
@@ -72,7 +76,7 @@ def train_run(
         seed=config["seed"],
         decoder=decoder,
         distiller=setup.distiller,
-        largest_batch=next(setup.train_loader.largest_batches(), None),
+        largest_batch=largest_batch,
     )
     say(describe_training(result))
     save_package(

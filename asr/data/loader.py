@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sized
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ class ResumableLoader(Sized):
         self._training = training
         self._all = cuts
         self._selected: list[MonoCut] = batching.select(cuts) if training else []
+        self._checksum = _checksum(self._selected)
         self._epoch = 0
         self._batch = 0
         self._plan: list[CutSet] | None = None
@@ -119,13 +121,32 @@ class ResumableLoader(Sized):
         self._batch = 0
 
     def state_dict(self) -> dict[str, int]:
-        """``epoch`` and ``batch``: how many batches of the epoch have been handed out."""
-        return {"epoch": self._epoch, "batch": self._batch}
+        """``epoch`` and ``batch``: how many batches of the epoch have been handed out.
+
+        With them, of what data (a checksum), and to how many devices the epoch is shared out.
+        """
+        return {
+            "epoch": self._epoch,
+            "batch": self._batch,
+            "num_devices": _num_devices(),
+            "data": self._checksum,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``state_dict`` stood; needs the same cuts and batching."""
+        """Stand where ``state_dict`` stood; needs the same cuts and batching.
+
+        With another number of devices, as far into the epoch as then.
+
+        Raises:
+            InputError: the cuts are others.
+        """
+        if state.get("data", self._checksum) != self._checksum:
+            raise InputError(
+                "the training utterances are not those the run was begun with: bring the manifest "
+                "back, or choose another --run-dir (init= takes over the weights)"
+            )
         self.set_epoch(int(state["epoch"]))
-        self._batch = int(state["batch"])
+        self._batch = int(state["batch"]) * int(state.get("num_devices", 1)) // _num_devices()
 
     def _batches(self) -> list[CutSet]:
         if self._plan is None:
@@ -134,6 +155,19 @@ class ResumableLoader(Sized):
             else:
                 self._plan = self._batching.eval_batches(self._all)
         return self._plan
+
+
+def _num_devices() -> int:
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def _checksum(cuts: Iterable[MonoCut]) -> int:
+    """Of ids and durations."""
+    checksum = 0
+    for cut in cuts:
+        checksum = zlib.crc32(f"{cut.id} {cut.duration}\n".encode(), checksum)
+    return checksum
 
 
 class _Order(Sampler[CutSet]):

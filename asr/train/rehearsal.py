@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -14,8 +13,6 @@ from asr.train.failures import REMEDY, is_out_of_memory, shape
 from asr.train.module import AsrModule
 from asr.train.random_state import random_state, set_random_state
 from asr.types import Batch, RunError
-
-_log = logging.getLogger(__name__)
 
 
 class Rehearsal(Callback):
@@ -35,7 +32,6 @@ class Rehearsal(Callback):
         """Try the batch as a step would."""
         assert isinstance(pl_module, AsrModule)
         assert isinstance(pl_module.model, nn.Module)
-        _log.info("trying the largest batch first: %s", shape(self._batch))
         randomness = random_state()
         buffers = _Buffers(pl_module.model)
         try:

@@ -28,7 +28,11 @@ def cuts(make_manifest: Callable[..., Path]) -> CutSet:
 @pytest.fixture
 def make_loader(cuts: CutSet, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
     def make(
-        *, training: bool = True, num_workers: int = 0, max_unreadable: float = 0.1
+        *,
+        training: bool = True,
+        num_workers: int = 0,
+        max_unreadable: float = 0.1,
+        cuts: CutSet = cuts,
     ) -> ResumableLoader:
         dataset = SpeechDataset(tokenizer=tokenizer, normalizer=str, sample_rate_hz=16_000)
         return ResumableLoader(
@@ -86,7 +90,7 @@ def test_resuming_gives_the_rest(
     interrupted.set_epoch(epoch)
     seen = names(islice(interrupted, num_seen))
     state = json.loads(json.dumps(interrupted.state_dict()))
-    assert state == {"epoch": epoch, "batch": num_seen}
+    assert (state["epoch"], state["batch"]) == (epoch, num_seen)
     resumed = make_loader(num_workers=num_workers)
     resumed.load_state_dict(state)
     assert len(resumed) == len(expected)
@@ -167,6 +171,27 @@ def test_a_negative_number_of_workers_is_named(
 ) -> None:
     with pytest.raises(InputError, match=r"data\.loader\.num_workers is -1"):
         make_loader(num_workers=-1)
+
+
+def test_a_loader_does_not_go_on_in_other_data(
+    make_loader: Callable[..., ResumableLoader], cuts: CutSet
+) -> None:
+    state = make_loader().state_dict()
+    make_loader().load_state_dict(state)
+    other = make_loader(cuts=CutSet.from_cuts(list(cuts)[1:]))
+    with pytest.raises(InputError, match="utterances are not those the run was begun with"):
+        other.load_state_dict(state)
+
+
+def test_a_loader_goes_on_as_far_into_the_epoch_with_other_devices(
+    make_loader: Callable[..., ResumableLoader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = make_loader()
+    names(islice(loader, 6))
+    state = loader.state_dict()
+    monkeypatch.setattr("asr.data.loader._num_devices", lambda: 2)
+    loader.load_state_dict(state)
+    assert loader.state_dict() == {**state, "batch": 3, "num_devices": 2}
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -154,6 +154,7 @@ def test_memory_of_a_gpu_is_found_by_filling_it() -> None:
         assert price.above_mib == pytest.approx(8 * MIB_AN_UTTERANCE, rel=0.2)
         held = in_use_mib("cuda")
         assert held is not None
+        assert price.above_mib is not None
         assert price.peak_mib == pytest.approx(held + price.above_mib, rel=0.1)
         found = largest_num_utterances(stepper, batch, price)
         limit_mib = 0.02 * torch.cuda.get_device_properties(0).total_memory / 2**20
