@@ -65,6 +65,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         if reason is None:
             raise
         if reason.errno in NO_SPACE:
+            _remove(partial)  # it takes up what is left
             raise RunError(f"{path} cannot be written: {no_space(path)}") from error
         raise InputError(f"{path} cannot be written: {reason.strerror or reason}") from error
     finally:

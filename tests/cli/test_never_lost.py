@@ -204,3 +204,13 @@ def test_audio_that_goes_away_is_counted_until_it_is_too_much(asr: Command, fold
     assert "3 training utterances unreadable" in done.err
     assert "3 unreadable" in (folder / "going" / "report.md").read_text()
     assert load_package(folder / "going" / "model").tokenizer.vocab_size > 1
+
+
+def test_losses_that_are_not_finite_end_the_run_with_names(asr: Command, folder: Path) -> None:
+    words = [*WORDS, "--run-dir", "wild", "train.trainer.max_bad_steps_in_row=3"]
+    done = asr("train", *words, "train.optim.peak_lr=1.0e+30", "train.trainer.save_every_steps=1")
+    assert done.code == 3
+    error = done.err.splitlines()[-1]
+    assert "not finite 3 steps in a row (train.trainer.max_bad_steps_in_row), last in tr" in error
+    assert "lower train.optim.peak_lr" in error
+    assert isinstance(last(folder / "wild")["run"], dict)

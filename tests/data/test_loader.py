@@ -95,7 +95,7 @@ def test_resuming_gives_the_rest(
     resumed.load_state_dict(state)
     assert len(resumed) == len(expected)
     assert seen + names(resumed) == expected
-    assert resumed.state_dict() == {"epoch": epoch + 1, "batch": 0}
+    assert resumed.state_dict() == {**state, "epoch": epoch + 1, "batch": 0}
 
 
 def test_resuming_reads_no_audio_that_was_seen(
