@@ -137,11 +137,11 @@ def test_training_passes_over_what_cannot_be_read(
     (folder / "audio" / "train-1.wav").unlink()
     (folder / "audio" / "train-2.wav").write_text("text")
     words = ("train", recipe, f"splits.folder={folder}", "--no-latency", "splits.test=[train]")
-    words = (*words, "train.trainer.max_steps=2", "--run-dir", tmp_path / "run")
-    done = asr(*words)
+    short = ("train.trainer.max_steps=2", "--run-dir", tmp_path / "run")
+    done = asr(*words, *short)
     assert done.code == 3
     assert "2 of 4 utterances cannot be read, above data.loader.max_unreadable=0.1" in done.err
-    done = asr(*words, "data.loader.max_unreadable=0.5")
+    done = asr(*words, *short, "data.loader.max_unreadable=0.5")
     assert done.code == 0, done.err
     assert "WER % train" in done.out
     assert "; 2 training utterances unreadable" in done.err
