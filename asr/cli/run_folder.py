@@ -48,13 +48,16 @@ EXECUTION_ONLY = (
 LENGTH = ("train.trainer.max_steps", "train.trainer.max_epochs", "train.trainer.max_minutes")
 """Keys that say how long a run lasts; a finished one goes on under a greater length."""
 
+_DEALT_ANEW = "the rest of the epoch is dealt out anew"
 MAY_CHANGE = {
     **dict.fromkeys(LENGTH, "a learning rate that goes by the length goes by the new one"),
+    "data.batching.max_duration_s": _DEALT_ANEW,
+    "train.trainer.accumulate": "",
     "train.trainer.validate_every_steps": "",
     "train.trainer.validate_every_epochs": "",
     "train.trainer.accelerator": "losses follow those of the other device, not bit for bit",
-    "train.trainer.devices": "the rest of the epoch is shared out anew",
-    "train.trainer.num_nodes": "the rest of the epoch is shared out anew",
+    "train.trainer.devices": _DEALT_ANEW,
+    "train.trainer.num_nodes": _DEALT_ANEW,
     "train.trainer.strategy": "",
 }
 """Keys that a resumed run may change though they change the outcome, with what to know of it."""

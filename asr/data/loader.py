@@ -103,6 +103,10 @@ class ResumableLoader(Sized):
         """Utterances, and seconds of the longest, of every batch of the whole current epoch."""
         return [(len(cuts), max(cut.duration for cut in cuts)) for cuts in self._batches()]
 
+    def _share_s(self) -> float:
+        """Padded seconds that all devices take at a time."""
+        return self._batching.max_duration_s * _num_devices()
+
     def _check_unreadable(self) -> None:
         num_unreadable, num_all = len(self.unreadable), len(self._selected or self._all)
         if num_unreadable > self._max_unreadable * num_all:
@@ -120,22 +124,22 @@ class ResumableLoader(Sized):
         self._epoch = epoch
         self._batch = 0
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, float]:
         """``epoch`` and ``batch``: how many batches of the epoch have been handed out.
 
-        With them, of what data (a checksum), and to how many devices the epoch is shared out.
+        With them, of what data (a checksum), and by what it is shared out.
         """
         return {
             "epoch": self._epoch,
             "batch": self._batch,
-            "num_devices": _num_devices(),
+            "share_s": self._share_s(),
             "data": self._checksum,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where ``state_dict`` stood; needs the same cuts and batching.
 
-        With another number of devices, as far into the epoch as then.
+        With larger batches, or on more devices, as far into the epoch as then.
 
         Raises:
             InputError: the cuts are others.
@@ -146,7 +150,8 @@ class ResumableLoader(Sized):
                 "back, or choose another --run-dir (init= takes over the weights)"
             )
         self.set_epoch(int(state["epoch"]))
-        self._batch = int(state["batch"]) * int(state.get("num_devices", 1)) // _num_devices()
+        ratio = float(state.get("share_s", self._share_s())) / self._share_s()
+        self._batch = int(int(state["batch"]) * ratio)
 
     def _batches(self) -> list[CutSet]:
         if self._plan is None:

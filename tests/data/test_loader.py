@@ -191,7 +191,10 @@ def test_a_loader_goes_on_as_far_into_the_epoch_with_other_devices(
     state = loader.state_dict()
     monkeypatch.setattr("asr.data.loader._num_devices", lambda: 2)
     loader.load_state_dict(state)
-    assert loader.state_dict() == {**state, "batch": 3, "num_devices": 2}
+    assert loader.state_dict() == {**state, "batch": 3, "share_s": 3.0}
+    loader._batching.max_duration_s = 0.5
+    loader.load_state_dict(state)
+    assert loader.state_dict() == {**state, "batch": 9, "share_s": 1.0}
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -129,6 +129,16 @@ def test_a_run_is_saved_between_validations(
         assert logged(tmp_path / "cut", column) == logged(tmp_path / "whole", column)
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (3, 1)])
+def test_a_run_may_go_on_with_another_accumulation(tmp_path: Path, before: int, after: int) -> None:
+    run_fit(tmp_path, max_steps=3, accumulate=before, validate_every_steps=2)
+    loader = TinyLoader()
+    result = run_fit(tmp_path, loader=loader, max_steps=6, accumulate=after, resume=True)
+    assert result.num_steps == 6
+    assert loader.seeds[0] == {3: 3, 9: 104}[3 * before]
+    assert set(logged(tmp_path, "train_loss")) == {1, 2, 3, 4, 5, 6}
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
