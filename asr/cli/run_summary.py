@@ -12,9 +12,9 @@ from asr.model.asr_model import AsrModel
 from asr.model.initialise import Initialised
 from asr.model.package import ModelPackage
 from asr.report.bench import scheduled_layers
+from asr.report.record import TrainingCost
 from asr.report.schedule import schedule_text
 from asr.text.tokenizer import Tokenizer
-from asr.train.fit import FitResult
 
 
 def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) -> str:
@@ -57,16 +57,16 @@ def describe_run(
     return "\n".join(lines)
 
 
-def describe_training(result: FitResult) -> str:
+def describe_training(cost: TrainingCost, *, num_unreadable: int) -> str:
     """What training came to, and all that was left out of it."""
     parts = [
-        f"trained: {result.num_steps:,} steps, {result.num_epochs} epochs, {result.train_s:.0f} s, "
-        f"{100 * result.data_wait_share:.0f} % of it waiting for data"
+        f"trained: {cost.num_steps:,} steps, {cost.num_epochs} epochs, {cost.train_s:.0f} s, "
+        f"{100 * cost.data_wait_share:.0f} % of it waiting for data"
     ]
     for number, what in (
-        (result.num_skipped, "steps left out, their loss or gradient not finite"),
-        (result.num_unreadable, "training utterances unreadable"),
-        (result.num_resumed, "times resumed"),
+        (cost.num_skipped_steps, "steps left out, their loss or gradient not finite"),
+        (num_unreadable, "training utterances unreadable"),
+        (cost.num_resumed, "times resumed"),
     ):
         if number:
             parts.append(f"{number:,} {what}")

@@ -78,7 +78,6 @@ def train_run(
         distiller=setup.distiller,
         largest_batch=largest_batch,
     )
-    say(describe_training(result))
     save_package(
         folder.model, model=model, tokenizer=text.tokenizer, config=config, card=PROVISIONAL_CARD
     )
@@ -101,6 +100,8 @@ def train_run(
         with_latency=with_latency and not result.interrupted,
     )
     save_record(folder, record)
+    assert record.training is not None
+    say(describe_training(record.training, num_unreadable=result.num_unreadable))
     return record
 
 
