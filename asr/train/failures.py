@@ -24,9 +24,9 @@ def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError
     """
     if is_out_of_memory(error):
         return RunError(f"out of memory at step {step + 1}, {shape(batch)}; {REMEDY}; {_GOES_ON}")
-    worker = _WORKER.search(str(error.__cause__ or error))
+    worker = _dead_worker(error)
     if isinstance(error, RuntimeError) and worker:
-        pid, signal = worker.groups()
+        pid, signal = worker
         how = f"was killed ({signal})" if signal else "exited"
         return RunError(
             f"data worker {pid} {how} behind step {step}: where memory, or shared memory in "
@@ -37,6 +37,20 @@ def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError
         where = f"{error.filename}: " if error.filename else ""
         return RunError(f"{where}{error.strerror} behind step {step}: make room; {_GOES_ON}")
     return None
+
+
+def _dead_worker(error: BaseException | None) -> tuple[str, str | None] | None:
+    """Process number of the data worker that ``error`` tells of, and the signal if one is known.
+
+    The signal stands in the cause, or nowhere where the worker was only missed.
+    """
+    found: tuple[str, str | None] | None = None
+    while error is not None and (found is None or found[1] is None):
+        match = _WORKER.search(str(error))
+        if match:
+            found = match[1], match[2]
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import queue
 
 import pytest
 import torch
@@ -15,6 +16,12 @@ def worker_error() -> RuntimeError:
     return error
 
 
+def worker_missed() -> RuntimeError:
+    error = RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly")
+    error.__cause__ = queue.Empty()
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -25,7 +32,7 @@ def worker_error() -> RuntimeError:
         ),
         (worker_error(), "data worker 12 was killed (Bus error) behind step 7: where memory"),
         (
-            RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"),
+            worker_missed(),
             "data worker 12, 13 exited behind step 7: where memory",
         ),
         (
