@@ -31,6 +31,14 @@ class InputError(ValueError):
         return InputError(re.sub(rf"\b{re.escape(key)}(?=[.:=])", lambda _: to, str(self)))
 
 
+class RunError(RuntimeError):
+    """Work that had to break off: no memory, no disk space, data that went away.
+
+    The message is one line and says what happened, where, and what to do. Commands print it and
+    exit with code 3; `asr train --resume` goes on from the last checkpoint.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Waveform:
     """One channel of audio: ``samples`` float32 (N,), at ``sample_rate_hz``."""

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import yaml
 
+from asr.atomic import write_text
 from asr.cli.device import add_device_argument, check_device
 from asr.cli.locate import locate_configs
 from asr.cli.numbers import count, milliseconds, seconds, share
@@ -30,7 +31,6 @@ from asr.report.analysis.page import page
 from asr.report.analysis.propose import check_budget, config_text
 from asr.report.analysis.result import Analysis
 from asr.report.analysis.text import headline, layer_table, suggestion_lines
-from asr.report.atomic import write_text
 from asr.report.plain import to_plain
 from asr.types import InputError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from asr.atomic import write_text
 from asr.data.summary import PrepareSummary, Skipped
-from asr.report.atomic import write_text
 from asr.report.corpus.page import Unknown, page
 
 FILE_NAME = "summary.html"

@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 import asr
@@ -31,13 +32,17 @@ VERBS = {
 }
 
 _EXIT_INPUT = 2
+_EXIT_BROKEN = 3
 _EXIT_INTERRUPT = 130  # 128 + SIGINT, what a shell reports
 _EXIT_PIPE = 141  # 128 + SIGPIPE
-_NO_ROOM = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit code: 0, 2 for input a user can mend, 130 for Ctrl-C."""
+    """Runs one verb and returns the exit code.
+
+    0; 2 for input a user can mend; 3 for work that broke off; 130 for Ctrl-C.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0].startswith("-"):
         _frame().parse_args(words)
@@ -68,17 +73,24 @@ def _run(verb: str, words: Sequence[str]) -> int:
     module = _load(verb)
     args = _parser(verb, module).parse_args(words)
 
-    from asr.types import InputError  # brings torch, which help and usage errors do without
+    # These bring torch, which help and usage errors do without.
+    from asr.atomic import NO_SPACE, no_space
+    from asr.types import InputError, RunError
 
     try:
         code = int(module.run(args))
         sys.stdout.flush()
     except InputError as error:
         return _fail(verb, str(error))
+    except RunError as error:
+        return _fail(verb, str(error), _EXIT_BROKEN)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        where = error.filename or "output"
+        if error.errno in NO_SPACE:
+            return _fail(verb, f"{where}: {no_space(Path(str(where)))}", _EXIT_BROKEN)
+        if error.errno not in _NO_PERMISSION:
             raise
-        return _fail(verb, f"{error.filename or 'output'}: {error.strerror}")
+        return _fail(verb, f"{where}: {error.strerror}")
     return code
 
 
@@ -93,9 +105,9 @@ def _parser(verb: str, module: ModuleType) -> Parser:
     return parser
 
 
-def _fail(verb: str, message: str) -> int:
+def _fail(verb: str, message: str, code: int = _EXIT_INPUT) -> int:
     print(f"asr {verb}: error: {' '.join(message.split())}", file=sys.stderr)
-    return _EXIT_INPUT
+    return code
 
 
 def _frame() -> Parser:

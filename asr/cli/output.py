@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.report.atomic import write_text
+from asr.atomic import write_text
 from asr.report.breakdown import breakdown_table
 from asr.report.comparison import compare
 from asr.report.difference import WerDifference

@@ -89,14 +89,21 @@ def data_counts(
     splits: Splits,
     text: TextSetup,
     num_unalignable: int,
+    *,
+    num_unreadable: int,
 ) -> dict[str, SplitCounts]:
-    """What every split holds, and what could not be read or aligned."""
+    """What every split holds, and what could not be read or aligned.
+
+    ``num_unreadable`` counts training utterances.
+    """
+    skipped = {split: each.counts.num_skipped for split, each in evaluations.items()}
+    skipped[splits.train] = num_unreadable
     return {
         split: SplitCounts(
             num_utterances=len(cuts[split]),
             hours=sum(cut.duration for cut in cuts[split]) / 3600,
             num_words=sum(len(text.normalizer(transcript(cut)).split()) for cut in cuts[split]),
-            num_skipped=(evaluations[split].counts.num_skipped if split in evaluations else 0),
+            num_skipped=skipped.get(split, 0),
             num_left_out=num_unalignable if split == splits.train else 0,
         )
         for split in splits.names

@@ -23,6 +23,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from asr.atomic import clear_partials, write_text
 from asr.cli.keys import dotted_keys
 from asr.data.splits import Splits
 from asr.model.package import WEIGHTS, check_files
@@ -36,8 +37,48 @@ EXECUTION_ONLY = (
     "train.trainer.num_threads",
     "train.trainer.log_every_steps",
     "train.trainer.print_every_s",
+    "train.trainer.save_every_steps",
+    "train.trainer.save_every_minutes",
+    "train.trainer.max_bad_steps",
+    "train.trainer.max_bad_steps_in_row",
+    "data.loader.max_unreadable",
 )
 """Keys that say how a run is carried out or measured, not what comes out of it."""
+
+LENGTH = ("train.trainer.max_steps", "train.trainer.max_epochs", "train.trainer.max_minutes")
+"""Keys that say how long a run lasts; a finished one goes on under a greater length."""
+
+_DEALT_ANEW = "the rest of the epoch is dealt out anew"
+MAY_CHANGE = {
+    **dict.fromkeys(LENGTH, "a learning rate that goes by the length goes by the new one"),
+    "data.batching.max_duration_s": _DEALT_ANEW,
+    "train.trainer.accumulate": "",
+    "train.trainer.validate_every_steps": "",
+    "train.trainer.validate_every_epochs": "",
+    "train.trainer.accelerator": "losses follow those of the other device, not bit for bit",
+    "train.trainer.devices": _DEALT_ANEW,
+    "train.trainer.num_nodes": _DEALT_ANEW,
+    "train.trainer.strategy": "",
+}
+"""Keys that a resumed run may change though they change the outcome, with what to know of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A key that differs from what a run was begun with."""
+
+    key: str
+    begun: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.begun}, now {self.now}"
+
+    @property
+    def notice(self) -> str:
+        """What to tell a user who makes the change."""
+        remark = MAY_CHANGE[self.key]
+        return f"changed: {self}" + (f" ({remark})" if remark else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +122,41 @@ class RunFolder:
         """Is there a checkpoint to resume?"""
         return (self.path / "checkpoints" / "last.ckpt").is_file()
 
-    def save_config(self, config: Mapping[str, Any]) -> None:
-        """Write the resolved config."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))), encoding="utf-8")
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Write the resolved config; from here on, and until its record is there, the run is on."""
+        if self.path.is_dir():
+            clear_partials(self.path)
+        write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        self.record.unlink(missing_ok=True)
 
-    def check_same_config(self, config: Mapping[str, Any]) -> None:
-        """Raise InputError when the folder was begun with settings that change the outcome."""
+    def check_same_config(self, config: Mapping[str, Any]) -> list[Change]:
+        """The keys of `MAY_CHANGE` that are not as the folder was begun with.
+
+        Raises InputError, which names each key, where others differ that change the outcome.
+        """
         if not self.config.is_file():
-            return
-        begun = essential(OmegaConf.to_container(OmegaConf.load(self.config)))
-        now = essential(config)
-        differing = [
-            key
-            for key in dict.fromkeys([*dotted_keys(begun), *dotted_keys(now)])
-            if lookup(begun, key) != lookup(now, key) and not isinstance(lookup(now, key), Mapping)
-        ]
-        if differing:
-            key = differing[0]
+            return []
+        changes = differences(OmegaConf.to_container(OmegaConf.load(self.config)), config)
+        refused = [change for change in changes if change.key not in MAY_CHANGE]
+        if refused:
             raise InputError(
-                f"{self.path} was begun with {key}={lookup(begun, key)}, now {lookup(now, key)}"
-                f"{f' ({len(differing)} keys differ)' if len(differing) > 1 else ''}; "
-                "resume with the same settings, or choose another --run-dir"
+                f"{self.path} was begun with {'; '.join(map(str, refused))}: resume with the same "
+                "settings, or choose another --run-dir (init= takes over the weights); allowed to "
+                f"change: {', '.join(MAY_CHANGE)}"
             )
+        return changes
+
+
+def differences(begun: Any, now: Any) -> list[Change]:
+    """The keys of two configs that change the outcome and are not the same."""
+    begun, now = essential(begun), essential(now)
+    keys = dict.fromkeys([*dotted_keys(begun), *dotted_keys(now)])
+    return [
+        Change(key, lookup(begun, key), lookup(now, key))
+        for key in keys
+        if lookup(begun, key) != lookup(now, key)
+        and not any(isinstance(lookup(config, key), Mapping) for config in (begun, now))
+    ]
 
 
 def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) -> RunFolder:

@@ -12,6 +12,7 @@ from asr.model.asr_model import AsrModel
 from asr.model.initialise import Initialised
 from asr.model.package import ModelPackage
 from asr.report.bench import scheduled_layers
+from asr.report.record import TrainingCost
 from asr.report.schedule import schedule_text
 from asr.text.tokenizer import Tokenizer
 
@@ -54,6 +55,22 @@ def describe_run(
             f"left out: {num_unalignable:,} training utterances have fewer frames than tokens"
         )
     return "\n".join(lines)
+
+
+def describe_training(cost: TrainingCost, *, num_unreadable: int) -> str:
+    """What training came to, and all that was left out of it."""
+    parts = [
+        f"trained: {cost.num_steps:,} steps, {cost.num_epochs} epochs, {cost.train_s:.0f} s, "
+        f"{100 * cost.data_wait_share:.0f} % of it waiting for data"
+    ]
+    for number, what in (
+        (cost.num_skipped_steps, "steps left out, their loss or gradient not finite"),
+        (num_unreadable, "training utterances unreadable"),
+        (cost.num_resumed, "times resumed"),
+    ):
+        if number:
+            parts.append(f"{number:,} {what}")
+    return "; ".join(parts)
 
 
 def schedule_lines(encoder: Encoder) -> list[str]:

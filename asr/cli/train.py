@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from asr.cli.compose import compose_recipe
+from asr.cli.dry_run import dry_run
 from asr.cli.output import add_table_arguments, check_folder, check_outputs, print_table
+from asr.cli.price_table import write_price
 from asr.cli.run_check import check_run
-from asr.cli.run_folder import RunFolder, default_run_folder
+from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
 from asr.cli.run_summary import say
 from asr.cli.training_run import train_run
 from asr.types import InputError
@@ -31,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-latency", action="store_true", help="leave the encoder's latency unmeasured"
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="price the run: hours, memory, the largest batch that fits; writes no run folder",
+    )
     add_table_arguments(parser)
 
 
@@ -42,10 +51,16 @@ def run(args: argparse.Namespace) -> int:
     folder = (
         RunFolder(args.run_dir) if args.run_dir else default_run_folder(config, args.recipe, splits)
     )
+    if args.dry_run:
+        return price(args, config, folder)
     check_folder(folder.path)
     record = folder.finished_record()
     if args.resume:
-        folder.check_same_config(config)
+        changes = folder.check_same_config(config)
+        for change in changes:
+            say(change.notice)
+        if any(change.key in LENGTH for change in changes):
+            record = None
     elif record is not None:
         raise InputError(
             f"{folder.path} holds a finished run; --resume shows its result, "
@@ -66,4 +81,15 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_INTERRUPT
     print_table([record], args)
     print(f"model: {folder.model}", file=sys.stderr)
+    return 0
+
+
+def price(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder) -> int:
+    """Print what the run would cost; with ``--json -`` the table goes to stderr."""
+    if args.out:
+        raise InputError(f"--out {args.out}: a dry run has no report; --json takes its numbers")
+    table, row = dry_run(config, run=folder.name)
+    print(table.text(), end="", file=sys.stderr if args.json == "-" else sys.stdout)
+    if args.json:
+        write_price(row, args.json)
     return 0

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from asr.cli.run_check import read_splits
+from asr.atomic import write_text
 from asr.cli.run_data import (
-    TextSetup,
     data_counts,
     make_loader,
-    num_encoder_frames,
-    prepare_text,
 )
 from asr.cli.run_folder import RunFolder
-from asr.cli.run_summary import describe_run, describe_start, say
-from asr.data.alignable import count_unalignable
-from asr.data.manifest import Cuts, read_manifest
+from asr.cli.run_summary import describe_run, describe_training, say
+from asr.cli.training_setup import set_up
+from asr.data.manifest import Cuts
 from asr.data.splits import Splits
 from asr.decode.greedy import GreedyDecoder
 from asr.metrics.cost import count_parameters
 from asr.metrics.latency import LatencySpec
 from asr.model.asr_model import AsrModel
-from asr.model.build import build, build_model
-from asr.model.initialise import initialise
+from asr.model.build import build
 from asr.model.package import CARD, load_package, save_package
 from asr.report.bench import measure_encoders, scheduled_layers
 from asr.report.card import model_card
@@ -36,9 +30,8 @@ from asr.report.hardware import describe_hardware
 from asr.report.hypotheses import write_hypotheses
 from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord, SplitCounts, TrainingCost
-from asr.train.distillation import Distillation, Distiller
+from asr.train.failures import shape
 from asr.train.fit import FitResult, fit
-from asr.train.random_state import seed_all
 
 PROVISIONAL_CARD = "# Not evaluated yet\n"
 
@@ -58,29 +51,18 @@ def train_run(
     Raises:
         InputError: settings or data that cannot work, before anything is trained.
     """
-    splits = read_splits(config)
-    cuts = {split: read_manifest(splits.manifest(split)) for split in splits.names}
-    parent = load_package(Path(config["init"])) if config.get("init") else None
-    text = prepare_text(config, cuts, splits, parent)
-    seed_all(config["seed"])
-    model = build_model(config, vocab_size=text.tokenizer.vocab_size)
-    if parent is not None:
-        say(describe_start(parent, model, initialise(model, parent.model.state_dict())))
-    num_unalignable = count_unalignable(
-        cuts[splits.train],
-        tokenizer=text.tokenizer,
-        normalizer=text.normalizer,
-        num_frames=partial(num_encoder_frames, model),
-    )
-    distiller = make_distiller(config, model, text)
+    setup = set_up(config)
+    splits, cuts, text, model = setup.splits, setup.cuts, setup.text, setup.model
     decoder: GreedyDecoder = build(config["decode"], "decode")
-    train_loader = make_loader(config, cuts[splits.train], text, model, training=True)
-    say(describe_run(model, text.tokenizer, cuts, folder, num_unalignable))
-    folder.save_config(config)
+    say(describe_run(model, text.tokenizer, cuts, folder, setup.num_unalignable))
+    largest_batch = next(setup.train_loader.largest_batches(), None)
+    if largest_batch is not None:  # the last words of a process that is killed for its memory
+        say(f"largest batch, tried first: {shape(largest_batch)}")
+    folder.begin(config)
     result = fit(
         model,
         tokenizer=text.tokenizer,
-        train_loader=train_loader,
+        train_loader=setup.train_loader,
         dev_loader=(
             make_loader(config, cuts[splits.dev], text, model, training=False)
             if splits.dev
@@ -93,7 +75,8 @@ def train_run(
         resume=resume,
         seed=config["seed"],
         decoder=decoder,
-        distiller=distiller,
+        distiller=setup.distiller,
+        largest_batch=largest_batch,
     )
     save_package(
         folder.model, model=model, tokenizer=text.tokenizer, config=config, card=PROVISIONAL_CARD
@@ -105,24 +88,21 @@ def train_run(
         command=command,
         model=model,
         result=result,
-        data=data_counts(cuts, evaluations, splits, text, num_unalignable),
+        data=data_counts(
+            cuts,
+            evaluations,
+            splits,
+            text,
+            setup.num_unalignable,
+            num_unreadable=result.num_unreadable,
+        ),
         evaluations=evaluations,
         with_latency=with_latency and not result.interrupted,
     )
     save_record(folder, record)
+    assert record.training is not None
+    say(describe_training(record.training, num_unreadable=result.num_unreadable))
     return record
-
-
-def make_distiller(config: Mapping[str, Any], model: AsrModel, text: TextSetup) -> Distiller | None:
-    """The teacher of a run whose recipe picks ``train/distillation`` and names one."""
-    settings = config["train"].get("distillation")
-    if settings is None:
-        return None
-    distillation: Distillation = build(settings, "train.distillation")
-    distiller = distillation.load(model, text.tokenizer, config["features"])
-    if distiller is not None:
-        say(f"teacher: {distillation.teacher}, weight {distillation.weight:g}")
-    return distiller
 
 
 def evaluate_splits(
@@ -177,6 +157,8 @@ def make_record(
             num_epochs=result.num_epochs,
             data_wait_share=result.data_wait_share,
             interrupted=result.interrupted,
+            num_skipped_steps=result.num_skipped,
+            num_resumed=result.num_resumed,
         ),
         wer={split: evaluation.wer for split, evaluation in evaluations.items()},
         latency=cost.latency if cost else (),
@@ -188,5 +170,5 @@ def save_record(folder: RunFolder, record: RunRecord) -> None:
     """Write the record, and the model card and report that are made from it."""
     record.save(folder.record)
     card = model_card(record)
-    (folder.model / CARD).write_text(card, encoding="utf-8")
-    (folder.path / "report.md").write_text(card, encoding="utf-8")
+    write_text(folder.model / CARD, card)
+    write_text(folder.path / "report.md", card)

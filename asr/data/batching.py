@@ -20,6 +20,8 @@ from asr.types import InputError
 
 _BUFFER_SIZE = 10_000  # cuts the sampler holds in its buckets at a time
 
+_QUADRATIC_S = 30.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -97,6 +99,28 @@ class Batching:
         random.Random(f"{self.seed}/{epoch}/batches").shuffle(batches)  # small ones come last
         return batches
 
+    def largest_batches(self, cuts: Sequence[MonoCut]) -> list[CutSet]:
+        """For each bucket over ``cuts`` (from ``select``) the most it can put into a batch.
+
+        From the bucket of the shortest utterances to that of the longest.
+        """
+        bounds_s = _equal_shares([cut.duration for cut in cuts], self.num_buckets)
+        buckets: list[list[MonoCut]] = [[] for _ in bounds_s]
+        for cut in sorted(cuts, key=_by_duration, reverse=True):
+            bucket = bisect_left(bounds_s, cut.duration)
+            if (len(buckets[bucket]) + 1) * self.cost_s(bounds_s[bucket]) <= self.max_duration_s:
+                buckets[bucket].append(cut)
+        return [CutSet.from_cuts(bucket) for bucket in buckets if bucket]
+
+    def demand_s(self, cuts: CutSet) -> float:
+        """Cost of a batch in seconds, attention's square counted; what memory goes by, roughly.
+
+        Without ``quadratic_duration_s`` the square outweighs the rest from thirty seconds on.
+        """
+        longest_s: float = max(cut.duration for cut in cuts)
+        quadratic_s = self.quadratic_duration_s or _QUADRATIC_S
+        return len(cuts) * (longest_s + longest_s**2 / quadratic_s)
+
     def eval_batches(self, cuts: CutSet) -> list[CutSet]:
         """All of ``cuts``, from long to short; one too long for a batch is a batch of its own."""
         return self._pack(sorted(cuts, key=_by_duration, reverse=True))
@@ -107,7 +131,7 @@ class Batching:
         bounds_s = _equal_shares([cut.duration for cut in cuts], self.num_buckets)
         sampler = DynamicBucketingSampler(
             order,
-            constraint=_PaddedCost(self.max_duration_s, bounds_s, self._cost_s),
+            constraint=_PaddedCost(self.max_duration_s, bounds_s, self.cost_s),
             duration_bins=bounds_s[:-1],
             shuffle=True,
             buffer_size=_BUFFER_SIZE,
@@ -122,21 +146,22 @@ class Batching:
         batches: list[list[MonoCut]] = [[]]
         longest_s = 0.0
         for cut in cuts:
-            longest_s = max(longest_s, self._cost_s(cut.duration))
+            longest_s = max(longest_s, self.cost_s(cut.duration))
             if batches[-1] and (len(batches[-1]) + 1) * longest_s > self.max_duration_s:
                 batches.append([])
-                longest_s = self._cost_s(cut.duration)
+                longest_s = self.cost_s(cut.duration)
             batches[-1].append(cut)
         return [CutSet.from_cuts(batch) for batch in batches if batch]
 
-    def _cost_s(self, duration_s: float) -> float:
+    def cost_s(self, duration_s: float) -> float:
+        """What an utterance counts as in a batch."""
         if self.quadratic_duration_s is None:
             return duration_s
         return duration_s + duration_s**2 / self.quadratic_duration_s
 
     def _fits(self, duration_s: float) -> bool:
         short_enough = self.max_utterance_s is None or duration_s <= self.max_utterance_s
-        fits_alone = self._cost_s(duration_s) <= self.max_duration_s
+        fits_alone = self.cost_s(duration_s) <= self.max_duration_s
         return self.min_utterance_s <= duration_s and short_enough and fits_alone
 
     def _max_utterance_s(self) -> float:

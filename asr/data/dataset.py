@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 class SpeechDataset(Dataset[Batch | None]):
     """Maps the cuts of a batch to a ``Batch``; indexed by ``CutSet``, as lhotse's samplers do.
 
-    Audio that cannot be read is named once in the log, counted in ``num_skipped`` and left out; a
+    Audio that cannot be read is named once in the log, noted in ``skipped`` and left out; a
     batch of which nothing is left is None.
 
     Args:
@@ -53,12 +53,7 @@ class SpeechDataset(Dataset[Batch | None]):
         self.sample_rate_hz = sample_rate_hz
         self.cache_audio = cache_audio
         self._cache: dict[str, NDArray[np.int16]] = {}
-        self._skipped: dict[str, Skipped] = {}
-
-    @property
-    def num_skipped(self) -> int:
-        """How many utterances could not be read so far."""
-        return len(self._skipped)
+        self.skipped: dict[str, Skipped] = {}
 
     def __getitem__(self, cuts: CutSet) -> Batch | None:
         batch, skipped = self.read(cuts)
@@ -85,9 +80,9 @@ class SpeechDataset(Dataset[Batch | None]):
     def note(self, skipped: dict[str, Skipped]) -> None:
         """Count utterances that could not be read, and log those not logged before."""
         for utterance_id, row in skipped.items():
-            if utterance_id not in self._skipped:
+            if utterance_id not in self.skipped:
                 logger.warning("skipped utterance %s", row)
-                self._skipped[utterance_id] = row
+                self.skipped[utterance_id] = row
 
     def _read_samples(self, cut: MonoCut) -> NDArray[np.float32]:
         if not self.cache_audio:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sized
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
 from asr.data.summary import Skipped
-from asr.types import Batch, InputError
+from asr.types import Batch, InputError, RunError
 
 
 class ResumableLoader(Sized):
@@ -21,6 +22,9 @@ class ResumableLoader(Sized):
     With ``training`` every epoch has its own order, iterating goes on from where the loader stands
     (``load_state_dict``; skipped batches are not read), and a finished epoch is followed by the
     next one. Without, every iteration is all of ``cuts`` in the same order.
+
+    Where more than the part ``max_unreadable`` of the utterances cannot be read, iterating raises
+    ``RunError``.
 
     The state counts batches handed out, not batches that workers have read ahead. A batch in which
     no audio could be read is passed over, and still counted.
@@ -34,14 +38,19 @@ class ResumableLoader(Sized):
         batching: Batching,
         training: bool,
         num_workers: int = 0,
+        max_unreadable: float = 1.0,
     ) -> None:
         if num_workers < 0:
             raise InputError(f"data.loader.num_workers is {num_workers}; 0 or more are allowed")
+        if not 0 <= max_unreadable <= 1:
+            raise InputError(f"data.loader.max_unreadable is {max_unreadable}; 0 to 1 is allowed")
+        self._max_unreadable = max_unreadable
         self._dataset = dataset
         self._batching = batching
         self._training = training
         self._all = cuts
         self._selected: list[MonoCut] = batching.select(cuts) if training else []
+        self._checksum = _checksum(self._selected)
         self._epoch = 0
         self._batch = 0
         self._plan: list[CutSet] | None = None
@@ -56,9 +65,21 @@ class ResumableLoader(Sized):
         )
 
     @property
-    def num_skipped(self) -> int:
-        """How many utterances could not be read so far."""
-        return self._dataset.num_skipped
+    def unreadable(self) -> Collection[str]:
+        """Ids of the utterances that could not be read so far."""
+        return self._dataset.skipped.keys()
+
+    def largest_batches(self) -> Iterator[Batch]:
+        """What training asks of memory: the largest batch of each bucket, most demanding first.
+
+        Demand is that of ``Batching.demand_s``. Audio is read when asked for; where nothing of a
+        batch can be read, it is left out.
+        """
+        largest = self._batching.largest_batches(self._selected)
+        for cuts in sorted(largest, key=self._batching.demand_s, reverse=True):
+            batch = self._dataset[cuts]
+            if batch is not None:
+                yield batch
 
     def __len__(self) -> int:
         """Batches of the whole current epoch, wherever the loader stands in it."""
@@ -71,11 +92,30 @@ class ResumableLoader(Sized):
         self._order.batches = self._batches()[self._batch :]
         for batch, skipped in self._loader:
             self._dataset.note(skipped)
+            self._check_unreadable()
             self._batch += 1
             if batch is not None:
                 yield batch
         if self._training and self._epoch == epoch:
             self.set_epoch(epoch + 1)
+
+    def sizes(self) -> list[tuple[int, float]]:
+        """Utterances, and seconds of the longest, of every batch of the whole current epoch."""
+        return [(len(cuts), max(cut.duration for cut in cuts)) for cuts in self._batches()]
+
+    def _share_s(self) -> float:
+        """Padded seconds that all devices take at a time."""
+        return self._batching.max_duration_s * _num_devices()
+
+    def _check_unreadable(self) -> None:
+        num_unreadable, num_all = len(self.unreadable), len(self._selected or self._all)
+        if num_unreadable > self._max_unreadable * num_all:
+            last = [*self._dataset.skipped.values()][-1]
+            raise RunError(
+                f"{num_unreadable:,} of {num_all:,} utterances cannot be read, above data.loader."
+                f"max_unreadable={self._max_unreadable:g}; last {last}; bring "
+                "the audio back, or run `asr prepare` again"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Stand at the beginning of ``epoch``."""
@@ -84,14 +124,34 @@ class ResumableLoader(Sized):
         self._epoch = epoch
         self._batch = 0
 
-    def state_dict(self) -> dict[str, int]:
-        """``epoch`` and ``batch``: how many batches of the epoch have been handed out."""
-        return {"epoch": self._epoch, "batch": self._batch}
+    def state_dict(self) -> dict[str, float]:
+        """``epoch`` and ``batch``: how many batches of the epoch have been handed out.
+
+        With them, of what data (a checksum), and by what it is shared out.
+        """
+        return {
+            "epoch": self._epoch,
+            "batch": self._batch,
+            "share_s": self._share_s(),
+            "data": self._checksum,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``state_dict`` stood; needs the same cuts and batching."""
+        """Stand where ``state_dict`` stood; needs the same cuts and batching.
+
+        With larger batches, or on more devices, as far into the epoch as then.
+
+        Raises:
+            InputError: the cuts are others.
+        """
+        if state.get("data", self._checksum) != self._checksum:
+            raise InputError(
+                "the training utterances are not those the run was begun with: bring the manifest "
+                "back, or choose another --run-dir (init= takes over the weights)"
+            )
         self.set_epoch(int(state["epoch"]))
-        self._batch = int(state["batch"])
+        ratio = float(state.get("share_s", self._share_s())) / self._share_s()
+        self._batch = int(int(state["batch"]) * ratio)
 
     def _batches(self) -> list[CutSet]:
         if self._plan is None:
@@ -100,6 +160,19 @@ class ResumableLoader(Sized):
             else:
                 self._plan = self._batching.eval_batches(self._all)
         return self._plan
+
+
+def _num_devices() -> int:
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def _checksum(cuts: Iterable[MonoCut]) -> int:
+    """Of ids and durations."""
+    checksum = 0
+    for cut in cuts:
+        checksum = zlib.crc32(f"{cut.id} {cut.duration}\n".encode(), checksum)
+    return checksum
 
 
 class _Order(Sampler[CutSet]):

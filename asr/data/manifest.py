@@ -20,7 +20,7 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from lhotse.serialization import deserialize_item
 
-from asr.data.atomic import write_atomically
+from asr.atomic import write_bytes
 from asr.types import InputError
 
 Cuts: TypeAlias = CutSet
@@ -61,7 +61,7 @@ def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> int:
         for utterance in utterances
     ]
     data = "".join(line + "\n" for line in lines).encode()
-    write_atomically(path, _compress(data) if path.suffix == ".gz" else data)
+    write_bytes(path, _compress(data) if path.suffix == ".gz" else data)
     return len(lines)
 
 

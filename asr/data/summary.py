@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from asr.data.atomic import write_atomically
+from asr.atomic import write_text
 from asr.data.statistics import Spoken, Statistics, from_record, measure
 
 FILE_NAME = "summary.json"
@@ -105,7 +105,7 @@ def write_summary(summary: PrepareSummary) -> None:
         "skipped": [asdict(skipped) for skipped in summary.skipped],
     }
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(summary.out / FILE_NAME, text.encode())
+    write_text(summary.out / FILE_NAME, text)
 
 
 def read_summary(out: Path) -> PrepareSummary | None:

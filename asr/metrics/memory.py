@@ -1,4 +1,4 @@
-"""Peak memory of a call, above what was in use before it."""
+"""Memory: what a call needs at its peak, what is in use, and what there is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
 _RESET_PEAK = "5"  # what the kernel takes as "set VmHWM to the present resident size"
 
 
@@ -52,11 +54,11 @@ def _process_peak_mib(function: Callable[[], object]) -> float | None:
         _CLEAR_REFS.write_text(_RESET_PEAK)
     except OSError:
         return None
-    before_mib = _resident_peak_mib()
+    before_mib = _kib(_STATUS, "VmHWM")
     if before_mib is None:
         return None
     function()
-    after_mib = _resident_peak_mib()
+    after_mib = _kib(_STATUS, "VmHWM")
     return None if after_mib is None else max(0.0, after_mib - before_mib)
 
 
@@ -68,6 +70,33 @@ def _return_free_memory() -> None:
         return
 
 
-def _resident_peak_mib() -> float | None:
-    found = re.search(r"^VmHWM:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+def in_use_mib(device: torch.device | str = "cpu") -> float | None:
+    """Memory in use now: by tensors on a CUDA ``device``, by this process on the CPU."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device) / 2**20
+    return _kib(_STATUS, "VmRSS") if device.type == "cpu" else None
+
+
+def available_mib(device: torch.device | str = "cpu") -> float | None:
+    """Memory that may still be taken, the limit of a Linux control group respected."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**20
+    there = _kib(_MEMINFO, "MemAvailable") if device.type == "cpu" else None
+    if there is None:
+        return None
+    try:
+        limit, used = ((_CGROUP / name).read_text() for name in ("memory.max", "memory.current"))
+        return min(there, (int(limit) - int(used)) / 2**20)
+    except (OSError, ValueError):  # no control group, or one without a limit ("max")
+        return there
+
+
+def _kib(path: Path, name: str) -> float | None:
+    """An entry in KiB of a file of the kernel, in MiB."""
+    try:
+        found = re.search(rf"^{name}:\s*(\d+) kB$", path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
     return int(found[1]) / 1024 if found else None

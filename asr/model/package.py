@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from asr.atomic import replacing
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model, check_groups
 from asr.text.normalize import TranscriptNormalizer
@@ -52,21 +53,23 @@ class ModelPackage:
 def save_package(
     folder: Path, *, model: AsrModel, tokenizer: Tokenizer, config: Mapping[str, Any], card: str
 ) -> None:
-    """Write the package; ``config`` may be a whole run config, its model groups are kept.
+    """Write the package, whole or not at all; ``config`` may be a whole run config.
 
-    So is ``ORIGIN``, where it is set.
+    Its model groups are kept, and ``ORIGIN`` where it is set. A package that was there is replaced.
+    Raises as :func:`asr.atomic.replacing` does.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    save_file(weights, folder / WEIGHTS)
     kept = {group: config[group] for group in GROUPS}
     if ORIGIN in config:
         kept[ORIGIN] = config[ORIGIN]
-    (folder / CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    tokenizer.save(folder / TOKENIZER)
-    (folder / CARD).write_text(card, encoding="utf-8")
+    with replacing(folder) as partial:
+        partial.mkdir()
+        (partial / WEIGHTS).write_bytes(save(weights))
+        (partial / CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        tokenizer.save(partial / TOKENIZER)
+        (partial / CARD).write_text(card, encoding="utf-8")
 
 
 def load_package(folder: Path, device: torch.device | str = "cpu") -> ModelPackage:

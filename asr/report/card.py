@@ -12,11 +12,14 @@ def model_card(record: RunRecord) -> str:
     data = [
         f"- {split}: {counts.num_utterances:,} utterances, {counts.hours:.2f} h, "
         f"{counts.num_words:,} words"
+        f"{f', {counts.num_skipped:,} unreadable' if counts.num_skipped else ''}"
         for split, counts in record.data.items()
     ]
     cost = record.training
     training = (
         f"{cost.num_steps:,} steps, {cost.num_epochs} epochs, {cost.train_s:.0f} s"
+        f"{f', {cost.num_skipped_steps} left out' if cost.num_skipped_steps else ''}"
+        f"{f', resumed {cost.num_resumed} times' if cost.num_resumed else ''}"
         f"{', interrupted' if cost.interrupted else ''}."
         if cost
         else "Not trained."

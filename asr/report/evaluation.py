@@ -80,7 +80,7 @@ def evaluate(
             num_utterances=len(by_id),
             hours=sum(cut.duration for cut in by_id.values()) / 3600,
             num_words=sum(one.words for one in scored),
-            num_skipped=loader.num_skipped,
+            num_skipped=len(loader.unreadable),
         ),
         wer=SplitWer.from_errors([one.errors for one in scored]),
     )

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.atomic import write_text
 from asr.metrics.wer import WordErrors, align_words, reference_of
-from asr.report.atomic import write_text
 from asr.report.plain import from_plain, to_plain
 from asr.types import InputError, UtteranceResult
 

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from asr.atomic import write_text
 from asr.metrics.bootstrap import wer_interval
 from asr.metrics.latency import Timing, ratio
 from asr.metrics.wer import WordErrors
-from asr.report.atomic import write_text
 from asr.report.hardware import Hardware
 from asr.report.plain import from_plain, to_plain
 from asr.report.provenance import Revision
@@ -55,7 +55,10 @@ class SplitCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCost:
-    """What training took; ``data_wait_share`` (0 to 1) is the part of ``train_s`` without data."""
+    """What training took; ``data_wait_share`` (0 to 1) is the part of ``train_s`` without data.
+
+    ``num_skipped_steps`` were left out because their loss or gradient was not finite.
+    """
 
     train_s: float
     cpu_s: float
@@ -63,6 +66,8 @@ class TrainingCost:
     num_epochs: float
     data_wait_share: float
     interrupted: bool
+    num_skipped_steps: int = 0
+    num_resumed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asr.atomic import write_text
 from asr.encoder.parts import in_order
-from asr.report.atomic import write_text
 from asr.report.plain import to_plain
 from asr.report.record import LatencyPoint, RunRecord, length_key
 from asr.report.schedule import schedule_text

@@ -11,7 +11,6 @@ Both hold plain dicts and tensors only, so that loading them runs no code.
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -24,24 +23,18 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from asr.atomic import clear_partials, replacing
 from asr.train.averaging import AveragedWeights
+from asr.train.module import AsrModule
 from asr.train.random_state import random_state, set_random_state
 from asr.train.state import RunState
 from asr.types import InputError
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write ``path`` completely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write ``path`` completely or not at all; raises as :func:`asr.atomic.replacing` does."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        torch.save(checkpoint, file)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -86,10 +79,10 @@ class PlainCheckpointIO(CheckpointIO):
 class Checkpoints(Callback):
     """Writes ``last.ckpt`` and ``best.ckpt`` in ``folder``.
 
-    Saves after every validation, and whenever :meth:`save` is called. ``best.ckpt`` is written
-    from the weights that were validated, where ``state.last_wer`` falls below ``state.best_wer``.
-    With ``resumed_random`` the random states of a checkpoint are put back once the first batches
-    are loaded.
+    Saves after every validation, and whenever :meth:`save` is called; ``refresh`` brings ``state``
+    up to date before. ``best.ckpt`` is written from the weights that were validated, where
+    ``state.last_wer`` falls below ``state.best_wer``. With ``resumed_random`` the random states of
+    a checkpoint are put back once the first batches are loaded.
     """
 
     def __init__(
@@ -97,13 +90,13 @@ class Checkpoints(Callback):
         folder: Path,
         state: RunState,
         *,
-        tick: Callable[[], None],
+        refresh: Callable[[], None],
         averaging: AveragedWeights | None = None,
         resumed_random: dict[str, Any] | None = None,
     ) -> None:
         self._folder = folder
         self._state = state
-        self._tick = tick
+        self._refresh = refresh
         self._averaging = averaging
         self._resumed_random = resumed_random
 
@@ -119,12 +112,14 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the random states of the checkpoint."""
+        if trainer.is_global_zero:
+            clear_partials(self._folder)
         if self._resumed_random is not None:
             set_random_state(self._resumed_random)
 
     def save(self, trainer: Trainer) -> None:
         """Write ``last.ckpt``."""
-        self._tick()
+        self._refresh()
         trainer.save_checkpoint(self.last_path)
 
     def _save_best(self, trainer: Trainer, model: nn.Module) -> None:
@@ -152,5 +147,7 @@ class Checkpoints(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the state of the run and the random states."""
+        assert isinstance(pl_module, AsrModule)
+        pl_module.count_bad_steps()
         checkpoint["run"] = self._state.to_dict()
         checkpoint["random"] = random_state()

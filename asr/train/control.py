@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -23,7 +24,8 @@ class RunControl(Callback):
     """Keeps ``state`` up to date and decides after every optimiser step what comes next.
 
     Validation comes every ``limits.validate_every_steps`` steps or ``validate_every_epochs`` epochs
-    and once at the end; an interrupted run ends without one, but saves.
+    and once at the end; an interrupted run ends without one, but saves. So does a run behind every
+    ``limits.save_every_steps`` steps and when ``save_every_minutes`` have passed since it saved.
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class RunControl(Callback):
         self._checkpoints = checkpoints
         self._interrupt = interrupt
         self._num_epochs_validated = state.num_epochs
+        self._saved_s = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Catch signals from here on: Lightning set its own handlers just before."""
         trainer.val_check_batch = _NEVER
+        self._saved_s = time.monotonic()
         self._interrupt.install()
 
     def on_train_batch_end(
@@ -75,13 +79,18 @@ class RunControl(Callback):
         ):
             trainer.should_stop = True
         # Lightning reads this right after the hook; `should_stop` alone asks for validation too.
-        trainer.val_check_batch = 1 if self._is_validation_due() else _NEVER
-        if trainer.should_stop and not trainer.enable_validation:
+        is_due = self._is_validation_due()
+        trainer.val_check_batch = 1 if is_due else _NEVER
+        if trainer.enable_validation and (is_due or trainer.should_stop):
+            return  # it saves too
+        if trainer.should_stop or self._is_save_due(trainer):
             self._checkpoints.save(trainer)
+            self._saved_s = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """No second validation for the same epochs."""
+        """No second validation for the same epochs; the checkpoint was written with it."""
         self._num_epochs_validated = self._state.num_epochs
+        self._saved_s = time.monotonic()
 
     def _is_validation_due(self) -> bool:
         state, limits = self._state, self._limits
@@ -89,6 +98,15 @@ class RunControl(Callback):
             return True
         passed = state.num_epochs // (limits.validate_every_epochs or _NEVER)
         return passed > self._num_epochs_validated // (limits.validate_every_epochs or _NEVER)
+
+    def _is_save_due(self, trainer: Trainer) -> bool:
+        limits = self._limits
+        if limits.save_every_steps and self._state.num_steps % limits.save_every_steps == 0:
+            return True
+        if limits.save_every_minutes is None:
+            return False
+        since_s = time.monotonic() - self._saved_s
+        return self._on_any_device(trainer, since_s >= 60 * limits.save_every_minutes)
 
     def _on_any_device(self, trainer: Trainer, is_here: bool) -> bool:
         """Whether it is so on one of the devices; all must end at the same step."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from asr.train.state import RunState
+from asr.types import RunError
 
 _log = logging.getLogger(__name__)
 _NUM_NAMED = 8
+_REMEDY = (
+    "lower train.optim.peak_lr, raise train.optim.warmup_steps or set train.trainer.gradient_clip"
+)
 
 
-class NonFiniteError(RuntimeError):
-    """Too many steps in a row without a finite loss and gradient."""
+class NonFiniteError(RunError):
+    """Too many steps without a finite loss and gradient."""
 
 
 class FiniteGuard:
@@ -26,8 +31,9 @@ class FiniteGuard:
 
     Args:
         scaled: gradients are scaled (fp16), where an overflow now and then is normal: it is counted
-            but not named.
+            but not named, and in ``state.num_overflows`` too.
         max_in_row: bad steps in a row after which training stops.
+        max_bad: bad steps of the whole run, overflows apart, above which it stops.
         read_every: steps between two reads on an accelerator; a CPU reads every step.
 
     Raises:
@@ -40,12 +46,14 @@ class FiniteGuard:
         state: RunState,
         *,
         scaled: bool = False,
-        max_in_row: int = 20,
+        max_in_row: int,
+        max_bad: int,
         read_every: int = 20,
     ) -> None:
         self._state = state
         self._scaled = scaled
         self._max_in_row = max_in_row
+        self._max_bad = max_bad
         self._read_every = read_every
         self._running = [
             buffer
@@ -91,15 +99,23 @@ class FiniteGuard:
             self._state.num_skipped += 1
             what = "loss" if bad_loss else "gradient"
             if bad_loss or not self._scaled:
-                _log.warning("step %d left out: %s not finite, in %s", step, what, _named(ids))
+                _log.warning("step %d left out: %s not finite, in %s", step, what, named(ids))
+            else:
+                self._state.num_overflows += 1
             if self._num_in_row >= self._max_in_row:
                 raise NonFiniteError(
-                    f"step {step}: {what} not finite {self._num_in_row} steps in a row, last in "
-                    f"{_named(ids)}; lower train.optim.peak_lr, raise train.optim.warmup_steps "
-                    "or set train.trainer.gradient_clip"
+                    f"step {step}: {what} not finite {self._num_in_row} steps in a row "
+                    f"(train.trainer.max_bad_steps_in_row), last in {named(ids)}; {_REMEDY}"
+                )
+            num_bad = self._state.num_skipped - self._state.num_overflows
+            if num_bad > self._max_bad:
+                raise NonFiniteError(
+                    f"step {step}: {what} not finite for the {num_bad}th time, above "
+                    f"train.trainer.max_bad_steps={self._max_bad}, last in {named(ids)}; {_REMEDY}"
                 )
 
 
-def _named(ids: list[str]) -> str:
+def named(ids: Sequence[str]) -> str:
+    """The first few of ``ids``, and how many more."""
     more = f" and {len(ids) - _NUM_NAMED} more" if len(ids) > _NUM_NAMED else ""
     return ", ".join(ids[:_NUM_NAMED]) + more

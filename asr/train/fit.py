@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
@@ -16,6 +16,8 @@ from asr.train.averaging import AveragingSpec
 from asr.train.checkpoint import Checkpoints, read_checkpoint
 from asr.train.control import RunControl
 from asr.train.distillation import Distiller
+from asr.train.failures import explain
+from asr.train.finite import FiniteGuard
 from asr.train.interrupt import Interrupt
 from asr.train.logs import LogMetrics, make_loggers
 from asr.train.module import AsrModule, FrameDecoder, TextDecoder
@@ -23,6 +25,7 @@ from asr.train.optim import AdamWSpec
 from asr.train.progress import make_progress
 from asr.train.quiet import quiet_lightning
 from asr.train.random_state import seed_all
+from asr.train.rehearsal import Rehearsal
 from asr.train.state import RunClock, RunState
 from asr.train.stream import DevData, TrainLoader, TrainStream
 from asr.train.trainer import TrainerSpec
@@ -38,8 +41,9 @@ class FitResult:
     ``train_s`` wall and ``cpu_s`` processor seconds (of this process, not of loader workers);
     ``best_wer`` the lowest and ``last_wer`` the last dev WER in percent, None without validation;
     ``num_left_out`` utterances without an alignment, counted every time they came up;
-    ``num_skipped`` steps left out for a loss or gradient that was not finite; ``data_wait_share``
-    0 to 1. ``weights`` says what the model holds now: the ``averaged`` weights, those of the
+    ``num_skipped`` steps left out for a loss or gradient that was not finite; ``num_unreadable``
+    utterances whose audio could not be read; ``num_resumed`` resumptions; ``data_wait_share`` 0 to
+    1. ``weights`` says what the model holds now: the ``averaged`` weights, those of the
     ``best`` dev WER, or the ``last`` ones.
     """
 
@@ -54,6 +58,8 @@ class FitResult:
     interrupted: bool
     num_left_out: int
     num_skipped: int
+    num_unreadable: int
+    num_resumed: int
     data_wait_share: float
     weights: Literal["averaged", "best", "last"]
 
@@ -72,6 +78,7 @@ def fit(
     seed: int,
     decoder: FrameDecoder,
     distiller: Distiller | None = None,
+    largest_batch: Batch | None = None,
 ) -> FitResult:
     """Train ``model`` in place and leave its final weights in it, on the CPU and in eval mode.
 
@@ -79,7 +86,8 @@ def fit(
     validation measured; without averaging those of the best dev WER, and the last ones where
     nothing was validated. ``run_dir`` receives ``checkpoints/last.ckpt``, ``checkpoints/best.ckpt``
     and ``logs/`` (TensorBoard events and ``metrics.csv``). With a ``distiller`` the model learns
-    from its teacher too, of which nothing is stored; validation is as without.
+    from its teacher too, of which nothing is stored; validation is as without. ``largest_batch`` is
+    tried before the first step, so that memory fails early; it changes nothing else.
 
     With ``resume`` the run goes on from ``last.ckpt`` if there is one, at the batch behind it; on a
     CPU its losses equal those of a run that was never interrupted. A finished run is not trained
@@ -89,7 +97,8 @@ def fit(
     Raises:
         InputError: a run in ``run_dir`` and ``resume`` not set; a checkpoint of another model; no
             training data; a device that is not there.
-        NonFiniteError: too many steps in a row whose loss or gradient is not finite.
+        RunError: out of memory, disk full, a dead data worker, too many utterances that cannot be
+            read or steps whose loss or gradient is not finite. The last checkpoint is intact.
     """
     run_dir = Path(run_dir)
     folder = run_dir / "checkpoints"
@@ -108,12 +117,19 @@ def fit(
         return _result(model, state, folder / "best.ckpt", is_averaged=is_averaged)
 
     seed_all(seed)
+    if checkpoint is not None:
+        state.num_resumed += 1
     clock = RunClock(state)
+
+    def refresh() -> None:
+        clock.tick()
+        state.unreadable = sorted({*state.unreadable, *train_loader.unreadable})
+
     averaged = averaging.build(total_steps)
     checkpoints = Checkpoints(
         folder,
         state,
-        tick=clock.tick,
+        refresh=refresh,
         averaging=averaged,
         resumed_random=None if checkpoint is None else checkpoint["random"],
     )
@@ -133,6 +149,7 @@ def fit(
             state, trainer.limits, accumulate=trainer.accumulate, every_s=trainer.print_every_s
         ),
         checkpoints,
+        *([Rehearsal(largest_batch)] if largest_batch is not None else []),
     ]
     module = AsrModule(
         model,
@@ -143,6 +160,11 @@ def fit(
         total_steps=total_steps,
         gradient_clip=trainer.gradient_clip,
         distiller=distiller,
+        make_guard=partial(
+            FiniteGuard,
+            max_in_row=trainer.max_bad_steps_in_row,
+            max_bad=trainer.max_bad_steps,
+        ),
     )
     stream = TrainStream(
         train_loader,
@@ -169,14 +191,14 @@ def fit(
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
-    except torch.OutOfMemoryError as error:
-        raise RuntimeError(
-            f"out of memory behind step {state.num_steps}: lower data.batching.max_duration_s and "
-            "raise train.trainer.accumulate instead"
-        ) from error
+    except (RuntimeError, MemoryError, OSError) as error:
+        explained = explain(error, step=state.num_steps, batch=module.batch)
+        if explained is None:
+            raise
+        raise explained from error
     finally:
         interrupt.restore()
-        clock.tick()
+        refresh()
     is_averaged = averaged is not None and averaged.num_averaged > 0
     return _result(model, state, checkpoints.best_path, is_averaged=is_averaged)
 
@@ -199,6 +221,8 @@ def _result(model: nn.Module, state: RunState, best_path: Path, *, is_averaged: 
         interrupted=state.interrupted,
         num_left_out=state.num_left_out,
         num_skipped=state.num_skipped,
+        num_unreadable=len(state.unreadable),
+        num_resumed=state.num_resumed,
         data_wait_share=state.data_wait_share,
         weights=weights,
     )

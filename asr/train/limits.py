@@ -1,4 +1,4 @@
-"""How long a run lasts and how often it is validated."""
+"""How long a run lasts, how often it is validated and how often it is saved."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from asr.train.state import RunState
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The end of a run, whichever comes first, and the rhythm of validation; None is no limit."""
+    """The end of a run, whichever comes first, and the rhythm of validation and of saving.
+
+    None is no limit, or never.
+    """
 
     max_steps: int | None = None
     max_epochs: int | None = None
     max_minutes: float | None = None
     validate_every_steps: int | None = None
     validate_every_epochs: int | None = None
+    save_every_steps: int | None = None
+    save_every_minutes: float | None = None
 
     def are_reached(self, state: RunState) -> bool:
         """Whether a run that stands at ``state`` is finished."""

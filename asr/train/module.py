@@ -5,7 +5,7 @@ Shape legend: B batch, N samples, T frames, U tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -48,7 +48,10 @@ class AsrModule(LightningModule):
     ``distiller`` the training loss is its own; the model must then be an `AsrModel`.
 
     ``grad_norm`` (scalar on the device, before clipping) and ``lr`` are those of the last step;
-    ``dev_metrics`` holds ``dev_wer`` (percent) and ``dev_loss`` of the last validation.
+    ``dev_metrics`` holds ``dev_wer`` (percent) and ``dev_loss`` of the last validation. ``batch``
+    is the last one that training or validation took up.
+
+    ``make_guard`` builds what watches the steps, given the model, ``state`` and ``scaled``.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class AsrModule(LightningModule):
         state: RunState,
         total_steps: int | None,
         gradient_clip: float | None,
+        make_guard: Callable[..., FiniteGuard],
         distiller: Distiller | None = None,
     ) -> None:
         super().__init__()
@@ -68,6 +72,7 @@ class AsrModule(LightningModule):
         self.meters: list[Meter] = []
         self.grad_norm: Tensor | None = None
         self.lr = 0.0
+        self.batch: Batch | None = None
         self.dev_metrics: dict[str, float] = {}
         self._tokenizer = tokenizer
         self._decoder = decoder
@@ -76,6 +81,7 @@ class AsrModule(LightningModule):
         self._total_steps = total_steps
         self._gradient_clip = gradient_clip
         self._distiller = distiller
+        self._make_guard = make_guard
         self._guard: FiniteGuard | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -95,10 +101,14 @@ class AsrModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Remember the running statistics as they are before the first step."""
-        self._guard = FiniteGuard(self.model, self._state, scaled=self._is_scaled)
+        self._guard = self._make_guard(self.model, self._state, scaled=self._is_scaled)
 
     def on_train_end(self) -> None:
-        """Read what the guard still holds."""
+        """Count the last steps."""
+        self.count_bad_steps()
+
+    def count_bad_steps(self) -> None:
+        """Bring the counts in the state up to the present step; raises as the guard does."""
         assert self._guard is not None
         self._guard.read()
 
@@ -110,8 +120,8 @@ class AsrModule(LightningModule):
 
     def training_step(self, item: StreamItem, batch_idx: int) -> Tensor:
         """Loss of one batch; exactly zero where no utterance of it is kept."""
-        batch = item.batch
-        result = self._loss(batch)
+        self.batch = batch = item.batch
+        result = self.batch_loss(batch)
         loss: Tensor = result.loss
         self._state.num_left_out += result.num_left_out
         is_empty = result.num_left_out >= len(batch)
@@ -124,7 +134,8 @@ class AsrModule(LightningModule):
             meter.add(wait_s=item.wait_s, audio_s=item.audio_s, loss=kept)
         return loss
 
-    def _loss(self, batch: Batch) -> CtcLoss:
+    def batch_loss(self, batch: Batch) -> CtcLoss:
+        """What training minimises, for one batch."""
         if self._distiller is not None:
             assert isinstance(self.model, AsrModel)
             return self._distiller.loss(self.model, batch)
@@ -165,6 +176,7 @@ class AsrModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Decode ``batch`` and count its word errors; one forward pass gives the loss too."""
+        self.batch = batch
         log_probs_BTV, lengths_B = self.model(batch.waveforms_BN, batch.waveform_lengths_B)
         hypotheses = self._decoder(log_probs_BTV, lengths_B)
         self._errors += corpus_wer(

@@ -19,7 +19,9 @@ class RunState:
     ``cpu_s`` count wall and processor seconds in :func:`asr.train.fit.fit`, ``wait_s`` the part of
     ``train_s`` spent waiting for data, ``audio_s`` seconds of audio trained on. ``num_left_out``
     counts utterances without a CTC alignment, ``num_skipped`` steps with a loss or gradient that
-    was not finite. WERs are percent, None before the first validation.
+    was not finite, ``num_overflows`` those of them that the scaling of fp16 explains;
+    ``unreadable`` names utterances whose audio could not be read. ``num_resumed`` counts
+    resumptions. WERs are percent, None before the first validation.
     """
 
     num_steps: int = 0
@@ -32,6 +34,9 @@ class RunState:
     audio_s: float = 0.0
     num_left_out: int = 0
     num_skipped: int = 0
+    num_overflows: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    num_resumed: int = 0
     best_wer: float | None = None
     best_step: int | None = None
     last_wer: float | None = None

@@ -7,7 +7,7 @@ depend on where an epoch ends, and a resumed run is always resumed in the middle
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -30,6 +30,10 @@ class TrainLoader(Protocol):
 
     def state_dict(self) -> Mapping[str, Any]:
         """Where the loader stands, as plain values."""
+
+    @property
+    def unreadable(self) -> Collection[str]:
+        """Ids of the utterances whose audio could not be read so far."""
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Stand there again."""

@@ -42,6 +42,10 @@ class TrainerSpec:
         accumulate: batches in one step.
         validate_every_steps: steps between validations, or
         validate_every_epochs: epochs; there is one at the end in any case.
+        save_every_steps: steps, and
+        save_every_minutes: minutes between two checkpoints; there is one with every validation.
+        max_bad_steps_in_row: steps in a row with a loss or gradient that is not finite, or
+        max_bad_steps: above so many of them in the whole run, after which it ends.
         num_threads: CPU threads of PyTorch; None keeps them.
         log_every_steps: steps between two rows in ``logs/``.
         print_every_s: seconds between two lines where standard error is no terminal.
@@ -62,6 +66,10 @@ class TrainerSpec:
     accumulate: int = 1
     validate_every_steps: int | None = None
     validate_every_epochs: int | None = None
+    save_every_steps: int | None = None
+    save_every_minutes: float | None = 10.0
+    max_bad_steps_in_row: int = 20
+    max_bad_steps: int = 100
     num_threads: int | None = None
     log_every_steps: int = 20
     print_every_s: float = 10.0
@@ -74,6 +82,8 @@ class TrainerSpec:
             ("num_nodes", 1),
             ("accumulate", 1),
             ("log_every_steps", 1),
+            ("max_bad_steps_in_row", 1),
+            ("max_bad_steps", 0),
         ):
             if getattr(self, name) < minimum:
                 raise InputError(
@@ -86,6 +96,8 @@ class TrainerSpec:
             "gradient_clip",
             "validate_every_steps",
             "validate_every_epochs",
+            "save_every_steps",
+            "save_every_minutes",
             "num_threads",
             "print_every_s",
         ):
@@ -104,13 +116,15 @@ class TrainerSpec:
 
     @property
     def limits(self) -> Limits:
-        """The end of the run and the rhythm of its validation."""
+        """The end of the run, the rhythm of its validation and of its checkpoints."""
         return Limits(
             max_steps=self.max_steps,
             max_epochs=self.max_epochs,
             max_minutes=self.max_minutes,
             validate_every_steps=self.validate_every_steps,
             validate_every_epochs=self.validate_every_epochs,
+            save_every_steps=self.save_every_steps,
+            save_every_minutes=self.save_every_minutes,
         )
 
     def total_steps(self, loader: object) -> int | None:

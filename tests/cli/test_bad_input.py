@@ -138,9 +138,14 @@ def test_training_passes_over_what_cannot_be_read(
     (folder / "audio" / "train-1.wav").unlink()
     (folder / "audio" / "train-2.wav").write_text("text")
     words = ("train", recipe, f"splits.folder={folder}", "--no-latency", "splits.test=[train]")
-    done = asr(*words, "train.trainer.max_steps=2", "--run-dir", tmp_path / "run")
+    short = ("train.trainer.max_steps=2", "--run-dir", tmp_path / "run")
+    done = asr(*words, *short)
+    assert done.code == 3
+    assert "2 of 4 utterances cannot be read, above data.loader.max_unreadable=0.1" in done.err
+    done = asr(*words, *short, "data.loader.max_unreadable=0.5")
     assert done.code == 0, done.err
     assert "WER % train" in done.out
+    assert "; 2 training utterances unreadable" in done.err
 
 
 def test_training_without_a_readable_file_stops(
@@ -150,9 +155,9 @@ def test_training_without_a_readable_file_stops(
     shutil.copytree(corpus, folder)
     shutil.rmtree(folder / "audio")
     done = asr(*("train", recipe, f"splits.folder={folder}", "--run-dir", tmp_path / "run"))
-    assert done.code == 2
+    assert done.code == 3
     last = done.err.splitlines()[-1]
-    assert last.startswith("asr train: error: training data: no batch in a whole epoch")
+    assert last.startswith("asr train: error: 4 of 4 utterances cannot be read, above data.loader.")
 
 
 # --- transcripts ---------------------------------------------------------------------------------

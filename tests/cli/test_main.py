@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import argparse
 import errno
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 import asr
 from asr.cli import main as frame
 from asr.cli.parser import Parser
-from asr.types import InputError
+from asr.types import InputError, RunError
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -107,10 +108,16 @@ def test_wrong_options_are_one_line_and_exit_2(
     [
         (InputError("a.wav: empty"), 2, "asr train: error: a.wav: empty\n"),
         (
-            OSError(errno.ENOSPC, "No space left on device", "runs"),
+            OSError(errno.EACCES, "Permission denied", "runs"),
             2,
-            "asr train: error: runs: No space left on device\n",
+            "asr train: error: runs: Permission denied\n",
         ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs"),
+            3,
+            "asr train: error: runs: no space left on the disk (1.5 MiB free); make room there\n",
+        ),
+        (RunError("out of memory"), 3, "asr train: error: out of memory\n"),
         (KeyboardInterrupt(), 130, "asr train: interrupted\n"),
     ],
 )
@@ -121,6 +128,7 @@ def test_what_a_user_can_mend_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1.5 * 2**20))
     stand_in(monkeypatch, raising(error))
     assert frame.main(["train", "a.yaml"]) == code
     assert capsys.readouterr().err == said

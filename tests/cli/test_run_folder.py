@@ -19,10 +19,16 @@ CONFIG: dict[str, Any] = {
     "reuse": {"_target_": "asr.reuse.none.NoReuse"},
     "encoder": {"d_model": 16},
     "metrics": {"latency": {"repeats": 3}},
-    "data": {"loader": {"num_workers": 0}, "dataset": {"cache_audio": False}, "batching": {"s": 1}},
+    "data": {
+        "loader": {"num_workers": 0, "max_unreadable": 0.1},
+        "dataset": {"cache_audio": False},
+        "batching": {"s": 1},
+    },
     "train": {
         "trainer": {
             "max_steps": 5, "num_threads": 1, "log_every_steps": 1, "print_every_s": 1.0,
+            "save_every_steps": 7, "save_every_minutes": 3.0,
+            "max_bad_steps": 4, "max_bad_steps_in_row": 2,
         },
         "optim": {"betas": [0.9, 0.98]},
     },
@@ -81,7 +87,6 @@ def test_the_folder_is_named_by_recipe_reuse_and_settings(splits: Splits) -> Non
     [
         ("seed", 1),
         ("encoder.d_model", 32),
-        ("train.trainer.max_steps", 6),
         ("train.optim.betas", [0.9, 0.99]),
         ("data.batching.s", 2),
     ],
@@ -91,10 +96,42 @@ def test_what_changes_the_outcome_changes_the_folder(
 ) -> None:
     assert folder_of(changed(key, value), splits) != folder_of(CONFIG, splits)
     run = RunFolder(tmp_path / "run")
-    run.save_config(CONFIG)
+    run.begin(CONFIG)
     with pytest.raises(InputError, match=f"was begun with {key}=") as caught:
         run.check_same_config(changed(key, value))
-    assert f", now {value}; " in str(caught.value)
+    assert f", now {value}: resume with the same" in str(caught.value)
+    assert "allowed to change: train.trainer.max_steps, " in str(caught.value)
+
+
+def test_every_key_that_differs_is_named(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.begin(CONFIG)
+    config = {**changed("encoder.d_model", 32), "seed": 3, "features": {"speed": {"factors": [1]}}}
+    del config["reuse"]
+    with pytest.raises(InputError) as caught:
+        run.check_same_config(config)
+    assert (
+        "was begun with seed=0, now 3; reuse._target_=asr.reuse.none.NoReuse, now None; "
+        "encoder.d_model=16, now 32; features.speed.factors=None, now [1]: resume"
+    ) in str(caught.value)
+
+
+def test_a_run_may_be_made_longer(splits: Splits, tmp_path: Path) -> None:
+    config = changed("train.trainer.max_steps", 6)
+    assert folder_of(config, splits) != folder_of(CONFIG, splits)
+    run = RunFolder(tmp_path / "run")
+    run.begin(CONFIG)
+    (change,) = run.check_same_config(config)
+    assert change.notice.startswith("changed: train.trainer.max_steps=5, now 6 (a learning rate")
+    assert run.check_same_config(CONFIG) == []
+
+
+def test_a_run_begins_without_what_an_earlier_one_left(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    none_record().save(run.record)
+    (tmp_path / ".model.123.partial").mkdir()
+    run.begin(CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 @pytest.mark.parametrize("key", EXECUTION_ONLY)
@@ -103,7 +140,7 @@ def test_how_it_is_carried_out_does_not(splits: Splits, tmp_path: Path, key: str
     config = changed(key, {"x": 9} if key == "metrics" else 9)
     assert folder_of(config, splits) == folder_of(CONFIG, splits)
     run = RunFolder(tmp_path / "run")
-    run.save_config(CONFIG)
+    run.begin(CONFIG)
     run.check_same_config(config)
 
 

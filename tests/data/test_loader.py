@@ -15,7 +15,7 @@ from asr.data.dataset import SpeechDataset
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import audio_path, read_manifest
 from asr.text.tokenizer import Tokenizer
-from asr.types import Batch, InputError
+from asr.types import Batch, InputError, RunError
 
 DURATIONS_S = [0.1 + 0.01 * index for index in range(40)]
 
@@ -27,7 +27,13 @@ def cuts(make_manifest: Callable[..., Path]) -> CutSet:
 
 @pytest.fixture
 def make_loader(cuts: CutSet, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
-    def make(*, training: bool = True, num_workers: int = 0) -> ResumableLoader:
+    def make(
+        *,
+        training: bool = True,
+        num_workers: int = 0,
+        max_unreadable: float = 0.1,
+        cuts: CutSet = cuts,
+    ) -> ResumableLoader:
         dataset = SpeechDataset(tokenizer=tokenizer, normalizer=str, sample_rate_hz=16_000)
         return ResumableLoader(
             cuts,
@@ -35,6 +41,7 @@ def make_loader(cuts: CutSet, tokenizer: Tokenizer) -> Callable[..., ResumableLo
             batching=Batching(max_duration_s=1.5, num_buckets=5, sort_first_epoch=True),
             training=training,
             num_workers=num_workers,
+            max_unreadable=max_unreadable,
         )
 
     return make
@@ -83,12 +90,12 @@ def test_resuming_gives_the_rest(
     interrupted.set_epoch(epoch)
     seen = names(islice(interrupted, num_seen))
     state = json.loads(json.dumps(interrupted.state_dict()))
-    assert state == {"epoch": epoch, "batch": num_seen}
+    assert (state["epoch"], state["batch"]) == (epoch, num_seen)
     resumed = make_loader(num_workers=num_workers)
     resumed.load_state_dict(state)
     assert len(resumed) == len(expected)
     assert seen + names(resumed) == expected
-    assert resumed.state_dict() == {"epoch": epoch + 1, "batch": 0}
+    assert resumed.state_dict() == {**state, "epoch": epoch + 1, "batch": 0}
 
 
 def test_resuming_reads_no_audio_that_was_seen(
@@ -102,7 +109,7 @@ def test_resuming_reads_no_audio_that_was_seen(
     )
     loader.load_state_dict({"epoch": 0, "batch": num_seen})
     assert len(names(loader)) == len(loader._batching.train_batches(list(cuts), 0)) - num_seen
-    assert loader.num_skipped == 0
+    assert not loader.unreadable
 
 
 def test_a_loader_goes_on_where_it_stands(make_loader: Callable[..., ResumableLoader]) -> None:
@@ -145,7 +152,7 @@ def test_unreadable_audio_is_counted_in_this_process(
         for epoch in range(2):
             loader.set_epoch(epoch)
             assert len(sum(names(loader), ())) == len(DURATIONS_S) - 1
-    assert loader.num_skipped == 1
+    assert list(loader.unreadable) == ["u0007"]
     assert len([message for message in caplog.messages if "u0007" in message]) == 1
 
 
@@ -154,9 +161,9 @@ def test_a_batch_nobody_can_read_is_passed_over(
 ) -> None:
     for cut in cuts:
         audio_path(cut).unlink()
-    loader = make_loader()
+    loader = make_loader(max_unreadable=1.0)
     assert names(loader) == []
-    assert loader.num_skipped == len(DURATIONS_S)
+    assert len(loader.unreadable) == len(DURATIONS_S)
 
 
 def test_a_negative_number_of_workers_is_named(
@@ -164,3 +171,56 @@ def test_a_negative_number_of_workers_is_named(
 ) -> None:
     with pytest.raises(InputError, match=r"data\.loader\.num_workers is -1"):
         make_loader(num_workers=-1)
+
+
+def test_a_loader_does_not_go_on_in_other_data(
+    make_loader: Callable[..., ResumableLoader], cuts: CutSet
+) -> None:
+    state = make_loader().state_dict()
+    make_loader().load_state_dict(state)
+    other = make_loader(cuts=CutSet.from_cuts(list(cuts)[1:]))
+    with pytest.raises(InputError, match="utterances are not those the run was begun with"):
+        other.load_state_dict(state)
+
+
+def test_a_loader_goes_on_as_far_into_the_epoch_with_other_devices(
+    make_loader: Callable[..., ResumableLoader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = make_loader()
+    names(islice(loader, 6))
+    state = loader.state_dict()
+    monkeypatch.setattr("asr.data.loader._num_devices", lambda: 2)
+    loader.load_state_dict(state)
+    assert loader.state_dict() == {**state, "batch": 3, "share_s": 3.0}
+    loader._batching.max_duration_s = 0.5
+    loader.load_state_dict(state)
+    assert loader.state_dict() == {**state, "batch": 9, "share_s": 1.0}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_too_many_unreadable_utterances_end_it(
+    make_loader: Callable[..., ResumableLoader], cuts: CutSet, training: bool
+) -> None:
+    for cut in list(cuts)[::8]:
+        audio_path(cut).unlink()
+    with pytest.raises(RunError, match=r"5 of 40 .*max_unreadable=0\.1; last u00.*no such audio"):
+        names(make_loader(training=training))
+    assert len(sum(names(make_loader(training=training, max_unreadable=0.125)), ())) == 35
+    with pytest.raises(InputError, match=r"max_unreadable is 1\.5; 0 to 1 is allowed"):
+        make_loader(max_unreadable=1.5)
+
+
+def test_no_epoch_has_a_larger_batch_than_the_largest(
+    make_loader: Callable[..., ResumableLoader],
+) -> None:
+    loader = make_loader()
+    largest = list(loader.largest_batches())
+    sizes = [(len(batch), batch.waveforms_BN.shape[1] / 16_000) for batch in largest]
+    assert sizes[0][1] == max(DURATIONS_S), "attention is most demanding where it is longest"
+    assert len(sizes) == 5
+    for epoch in range(1, 6):
+        loader.set_epoch(epoch)
+        assert len(loader.sizes()) == len(loader)
+        for number, longest_s in loader.sizes():
+            most = min((bound_s, most) for most, bound_s in sizes if bound_s >= longest_s - 1e-6)
+            assert number <= most[1]

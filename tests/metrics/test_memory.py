@@ -1,9 +1,11 @@
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from asr.metrics.memory import peak_memory_mib
+from asr.metrics import memory
+from asr.metrics.memory import available_mib, in_use_mib, peak_memory_mib
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -73,3 +75,30 @@ def test_kernel_without_the_counter_says_nothing(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_allocation_is_seen() -> None:
     assert peak_memory_mib(lambda: _allocate(50, "cuda"), "cuda") == pytest.approx(50.0, rel=0.1)
+
+
+@on_linux
+def test_what_is_in_use_is_not_available() -> None:
+    before = in_use_mib()
+    held = torch.ones(100 * 2**18)
+    after = in_use_mib()
+    assert before is not None
+    assert after is not None
+    assert after - before == pytest.approx(100.0, rel=0.1)
+    there = available_mib()
+    assert there is not None
+    assert 0 < there < 2**24
+    assert held.sum() == len(held)
+
+
+@on_linux
+@pytest.mark.parametrize(("limit", "expected"), [("max\n", 2000.0), (str(900 * 2**20), 600.0)])
+def test_a_control_group_limits_what_is_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, expected: float
+) -> None:
+    (tmp_path / "meminfo").write_text(f"MemFree:  1 kB\nMemAvailable:  {2000 * 1024} kB\n")
+    (tmp_path / "memory.max").write_text(limit)
+    (tmp_path / "memory.current").write_text(str(300 * 2**20))
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    assert available_mib() == expected

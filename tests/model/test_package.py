@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import shutil
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from asr.model.package import ModelPackage, load_package, save_package
 from asr.text.tokenizer import Tokenizer
-from asr.types import InputError
+from asr.types import InputError, RunError
 from tests.model.configs import CONFIG, changed, random_waveforms, tiny_model, without
 
 FILES = {"model.safetensors", "config.json", "tokenizer.model", "README.md"}
@@ -85,6 +86,38 @@ def test_a_package_of_a_package_is_the_same(saved: Path, tmp_path: Path) -> None
 
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (saved / name).read_bytes()
+
+
+def test_a_package_is_replaced_whole_or_not_at_all(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = load_package(saved)
+    folder = tmp_path / "model"
+
+    def save(card: str) -> None:
+        save_package(
+            folder,
+            model=package.model,
+            tokenizer=package.tokenizer,
+            config=package.config,
+            card=card,
+        )
+
+    save("old")
+    (folder / "left.over").touch()
+    save("new")
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert (folder / "README.md").read_text() == "new"
+
+    def break_off(_: Tokenizer, path: Path) -> None:
+        assert path.parent != folder
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Tokenizer, "save", break_off)
+    with pytest.raises(RunError, match=r"model cannot be written: no space left on the disk \("):
+        save("never")
+    assert (folder / "README.md").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_files_of_a_package(saved: Path) -> None:

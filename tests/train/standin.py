@@ -127,6 +127,10 @@ class TinyLoader:
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "batch": self.batch}
 
+    @property
+    def unreadable(self) -> list[str]:
+        return []
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.batch = state["epoch"], state["batch"]
 
@@ -141,6 +145,7 @@ def run_fit(
     averaging: AveragingSpec | None = None,
     optim: AdamWSpec | None = None,
     seed: int = 1,
+    largest_batch: Batch | None = None,
     **trainer: Any,
 ) -> FitResult:
     """``fit`` of a stand-in, one log row per step."""
@@ -157,6 +162,7 @@ def run_fit(
         resume=resume,
         seed=seed,
         decoder=decode_greedily,
+        largest_batch=largest_batch,
     )
 
 

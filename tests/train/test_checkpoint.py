@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from asr.train.checkpoint import read_checkpoint, write_checkpoint
 from asr.train.random_state import random_state, seed_all, set_random_state
+from asr.types import RunError
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,10 +18,10 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     write_checkpoint({"step": 1}, path)
 
     def fail(*args: object) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(RunError, match=r"last\.ckpt cannot be written: no space left .* MiB free"):
         write_checkpoint({"step": 2}, path)
     assert read_checkpoint(path) == {"step": 1}
     assert [entry.name for entry in path.parent.iterdir()] == ["last.ckpt"]

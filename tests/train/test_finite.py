@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from asr.train.averaging import AveragingSpec
-from asr.train.finite import NonFiniteError
+from asr.train.checkpoint import read_checkpoint
+from asr.train.finite import FiniteGuard, NonFiniteError
+from asr.train.state import RunState
 from asr.types import Batch
 from tests.train.standin import TinyLoader, TinyModel, logged, make_batch, run_fit
 
@@ -57,8 +59,35 @@ def test_running_statistics_and_averages_survive_a_bad_waveform(tmp_path: Path) 
 def test_too_many_bad_steps_in_a_row_end_the_run(tmp_path: Path) -> None:
     model = TinyModel()
     model.after_loss = lambda batch, loss: loss * torch.inf
-    with pytest.raises(NonFiniteError, match=r"20 steps in a row, last in utt-304-0.*peak_lr"):
+    with pytest.raises(NonFiniteError, match=r"20 steps in a row .*, last in utt-304-0.*peak"):
         run_fit(tmp_path, model=model, max_steps=100, has_dev=False)
+
+
+def test_too_many_bad_steps_of_all_end_the_run(tmp_path: Path) -> None:
+    model = TinyModel(dropout=0.0)
+    model.after_loss = lambda batch, loss: (
+        loss * torch.nan if int(batch.utterance_ids[0].split("-")[1]) % 2 else loss
+    )
+    words = r"step 12: loss not finite for the 5th time, above .*max_bad_steps=4, last in utt-201-0"
+    settings = {"max_steps": 100, "max_bad_steps": 4, "save_every_steps": 2, "has_dev": False}
+    with pytest.raises(NonFiniteError, match=words):
+        run_fit(tmp_path, model=model, **settings)  # type: ignore[arg-type]
+    last = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    assert (last["run"]["num_steps"], last["run"]["num_skipped"]) == (10, 4)
+    assert torch.isfinite(last["state_dict"]["model.enter.weight"]).all()
+    with pytest.raises(NonFiniteError, match="above"):
+        run_fit(tmp_path, resume=True, model=model, **settings)  # type: ignore[arg-type]
+
+
+def test_overflows_of_scaled_gradients_are_counted_apart() -> None:
+    state = RunState()
+    guard = FiniteGuard(TinyModel(), state, scaled=True, max_in_row=20, max_bad=0)
+    guard.add_batch(torch.tensor(1.0), ("a",))
+    guard.close_step(1, torch.tensor(torch.inf))
+    assert (state.num_skipped, state.num_overflows) == (1, 1)
+    guard.add_batch(torch.tensor(torch.nan), ("b",))
+    with pytest.raises(NonFiniteError, match="last in b"):
+        guard.close_step(2, torch.tensor(1.0))
 
 
 def test_a_batch_where_nothing_is_kept_contributes_zero(tmp_path: Path) -> None:

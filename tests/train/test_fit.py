@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from asr.train.averaging import AveragingSpec
 from asr.train.checkpoint import read_checkpoint
 from asr.train.optim import AdamWSpec
-from asr.types import Batch, InputError
+from asr.types import Batch, InputError, RunError
 from tests.train.standin import TinyLoader, TinyModel, logged, make_batch, run_fit
 
 EMA = AveragingSpec(kind="ema", decay=0.9)
@@ -103,6 +105,55 @@ def test_resume_from_a_validation_after_a_crash(tmp_path: Path) -> None:
     run_fit(tmp_path / "cut", resume=True, **settings)  # type: ignore[arg-type]
     for column in ("train_loss", "dev_wer", "dev_loss"):
         assert logged(tmp_path / "cut", column) == logged(tmp_path / "whole", column)
+
+
+@pytest.mark.parametrize(
+    ("rhythm", "saved"), [({"save_every_steps": 8}, 8), ({"save_every_minutes": 1e-9}, 12)]
+)
+def test_a_run_is_saved_between_validations(
+    tmp_path: Path, rhythm: dict[str, float], saved: int
+) -> None:
+    settings = {"max_steps": 20, "averaging": EMA, "optim": COSINE, "accumulate": 1}
+    run_fit(tmp_path / "whole", **settings)  # type: ignore[arg-type]
+
+    def crash(seed: int) -> Batch:
+        if seed == 204:  # batches are read ahead of the one that is trained on
+            raise OSError("disk gone")
+        return make_batch(seed)
+
+    with pytest.raises(OSError, match="disk gone"):
+        run_fit(tmp_path / "cut", loader=TinyLoader(make=crash), **settings, **rhythm)  # type: ignore[arg-type]
+    assert read_checkpoint(tmp_path / "cut/checkpoints/last.ckpt")["run"]["num_steps"] == saved
+    assert run_fit(tmp_path / "cut", resume=True, **settings).num_resumed == 1  # type: ignore[arg-type]
+    for column in ("train_loss", "lr", "dev_wer", "dev_loss"):
+        assert logged(tmp_path / "cut", column) == logged(tmp_path / "whole", column)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (3, 1)])
+def test_a_run_may_go_on_with_another_accumulation(tmp_path: Path, before: int, after: int) -> None:
+    run_fit(tmp_path, max_steps=3, accumulate=before, validate_every_steps=2)
+    loader = TinyLoader()
+    result = run_fit(tmp_path, loader=loader, max_steps=6, accumulate=after, resume=True)
+    assert result.num_steps == 6
+    assert loader.seeds[0] == {3: 3, 9: 104}[3 * before]
+    assert set(logged(tmp_path, "train_loss")) == {1, 2, 3, 4, 5, 6}
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+
+    def fill_up(checkpoint: dict[str, Any], file: Any) -> None:
+        if checkpoint["run"]["num_steps"] == 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, "save", fill_up)
+    with pytest.raises(RunError, match=r"last\.ckpt cannot be written: no space left .*MiB free"):
+        run_fit(tmp_path, max_steps=9, save_every_steps=3, has_dev=False)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["run"]["num_steps"] == 3
 
 
 def test_an_interrupted_run_leaves_usable_weights(

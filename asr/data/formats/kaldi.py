@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.data.atomic import write_atomically
+from asr.atomic import write_text
 from asr.data.formats.stretch import Stretch
 from asr.data.lines import read_lines
 from asr.data.row import Row
@@ -86,7 +86,7 @@ def write_kaldi(stretches: Iterable[Stretch], folder: Path) -> None:
     (folder / "segments").unlink(missing_ok=True)
     for name, values in files.items():
         lines = (f"{key} {value}\n" for key, value in sorted(values.items(), key=_by_bytes))
-        write_atomically(folder / name, "".join(lines).encode())
+        write_text(folder / name, "".join(lines))
 
 
 def _by_bytes(item: tuple[str, str]) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asr.data.atomic import write_atomically
+from asr.atomic import write_text
 from asr.data.formats.stretch import Stretch
 from asr.data.lines import json_objects, read_lines
 from asr.data.row import Row
@@ -63,7 +63,7 @@ def write_nemo(stretches: Iterable[Stretch], path: Path) -> None:
             record["speaker"] = one.speaker
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(lines).encode())
+    write_text(path, "".join(lines))
 
 
 def _make_row(where: str, record: Mapping[str, Any], split: str, folder: Path) -> Row | Skipped:

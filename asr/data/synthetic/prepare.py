@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from asr.atomic import write_text
 from asr.audio.write import write_audio
-from asr.data.atomic import write_atomically
 from asr.data.progress import print_progress
 from asr.data.summary import (
     FILE_NAME,
@@ -75,7 +75,7 @@ def prepare_synthetic(
         require_synthesizer()
         (out / FILE_NAME).unlink(missing_ok=True)
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / _SETTINGS, json.dumps(settings, indent=2).encode() + b"\n")
+        write_text(out / _SETTINGS, json.dumps(settings, indent=2) + "\n")
         _speak_all(missing, out, num_jobs, report)
     summary = _write_manifests(plan, out, settings)
     for line in summary.lines():

@@ -71,7 +71,7 @@ class EncodedStream:
                 for utterance in self._encode(batch.to(device)):
                     self.num_utterances += 1
                     yield utterance
-        self.num_skipped += loader.num_skipped
+        self.num_skipped += len(loader.unreadable)
 
     def _encode(self, batch: Batch) -> Iterator[EncodedUtterance]:
         model = self.package.model

@@ -1,0 +1,79 @@
+"""What a run trains, on what: everything that is built from a config before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from asr.cli.run_check import read_splits
+from asr.cli.run_data import TextSetup, make_loader, num_encoder_frames, prepare_text
+from asr.cli.run_summary import describe_start, say
+from asr.data.alignable import count_unalignable
+from asr.data.loader import ResumableLoader
+from asr.data.manifest import Cuts, read_manifest
+from asr.data.splits import Splits
+from asr.model.asr_model import AsrModel
+from asr.model.build import build, build_model
+from asr.model.initialise import initialise
+from asr.model.package import load_package
+from asr.train.distillation import Distillation, Distiller
+from asr.train.random_state import seed_all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSetup:
+    """The parts of a run. ``num_unalignable`` training utterances have no CTC alignment."""
+
+    splits: Splits
+    cuts: Mapping[str, Cuts]
+    text: TextSetup
+    model: AsrModel
+    num_unalignable: int
+    distiller: Distiller | None
+    train_loader: ResumableLoader
+
+
+def set_up(config: Mapping[str, Any]) -> TrainingSetup:
+    """Read the manifests, train or take over the tokenizer, seed, and build the model.
+
+    Raises:
+        InputError: settings or data that cannot work.
+    """
+    splits = read_splits(config)
+    cuts = {split: read_manifest(splits.manifest(split)) for split in splits.names}
+    parent = load_package(Path(config["init"])) if config.get("init") else None
+    text = prepare_text(config, cuts, splits, parent)
+    seed_all(config["seed"])
+    model = build_model(config, vocab_size=text.tokenizer.vocab_size)
+    if parent is not None:
+        say(describe_start(parent, model, initialise(model, parent.model.state_dict())))
+    num_unalignable = count_unalignable(
+        cuts[splits.train],
+        tokenizer=text.tokenizer,
+        normalizer=text.normalizer,
+        num_frames=partial(num_encoder_frames, model),
+    )
+    return TrainingSetup(
+        splits=splits,
+        cuts=cuts,
+        text=text,
+        model=model,
+        num_unalignable=num_unalignable,
+        distiller=make_distiller(config, model, text),
+        train_loader=make_loader(config, cuts[splits.train], text, model, training=True),
+    )
+
+
+def make_distiller(config: Mapping[str, Any], model: AsrModel, text: TextSetup) -> Distiller | None:
+    """The teacher of a run whose recipe picks ``train/distillation`` and names one."""
+    settings = config["train"].get("distillation")
+    if settings is None:
+        return None
+    distillation: Distillation = build(settings, "train.distillation")
+    distiller = distillation.load(model, text.tokenizer, config["features"])
+    if distiller is not None:
+        say(f"teacher: {distillation.teacher}, weight {distillation.weight:g}")
+    return distiller

@@ -1,0 +1,74 @@
+"""What to tell a user when training breaks off: what happened, where, what to do."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from asr.atomic import NO_SPACE
+from asr.train.finite import named
+from asr.types import Batch, RunError
+
+_NO_CPU_MEMORY = re.compile(r"can't allocate memory|not enough memory: you tried to allocate")
+_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: ([^.]+))?"
+)
+_GOES_ON = "--resume goes on from the last checkpoint"
+
+
+def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError | None:
+    """The error to show for ``error`` behind ``step`` steps; None where it is not one of a machine.
+
+    ``batch`` is the one that was being trained on.
+    """
+    if is_out_of_memory(error):
+        return RunError(f"out of memory at step {step + 1}, {shape(batch)}; {REMEDY}; {_GOES_ON}")
+    worker = _dead_worker(error)
+    if isinstance(error, RuntimeError) and worker:
+        pid, signal = worker
+        how = f"was killed ({signal})" if signal else "exited"
+        return RunError(
+            f"data worker {pid} {how} behind step {step}: where memory, or shared memory in "
+            "/dev/shm, ran out, lower data.loader.num_workers or set data.dataset.cache_audio="
+            f"false; {_GOES_ON}"
+        )
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        where = f"{error.filename}: " if error.filename else ""
+        return RunError(f"{where}{error.strerror} behind step {step}: make room; {_GOES_ON}")
+    return None
+
+
+def _dead_worker(error: BaseException | None) -> tuple[str, str | None] | None:
+    """Process number of the data worker that ``error`` tells of, and the signal if one is known.
+
+    The signal stands in the cause, or nowhere where the worker was only missed.
+    """
+    found: tuple[str, str | None] | None = None
+    while error is not None and (found is None or found[1] is None):
+        match = _WORKER.search(str(error))
+        if match:
+            found = match[1], match[2]
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on an accelerator or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_NO_CPU_MEMORY.search(str(error)))
+
+
+REMEDY = "lower data.batching.max_duration_s and raise train.trainer.accumulate instead"
+
+
+def shape(batch: Batch | None) -> str:
+    """Size and utterances of a batch, for a message."""
+    if batch is None:
+        return "before the first batch"
+    num_samples = batch.waveforms_BN.shape[1]
+    return (
+        f"{len(batch)} utterances of up to {num_samples:,} samples and "
+        f"{batch.token_ids_BU.shape[1]} tokens ({named(batch.utterance_ids)})"
+    )

@@ -1,0 +1,213 @@
+"""What a run will cost, from real steps on its own data; nothing is trained or written.
+
+Shape legend: B batch, N samples, U tokens.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+from torch import nn
+
+from asr.head.ctc import CtcLoss
+from asr.metrics.latency import clock_ms, measure
+from asr.metrics.memory import available_mib, in_use_mib, peak_memory_mib
+from asr.metrics.training_step import training_step
+from asr.train.failures import is_out_of_memory
+from asr.train.stream import StreamItem
+from asr.types import Batch
+
+_REPEATS = 3
+_MAX_POINT_S = 20.0
+_HEADROOM = 0.9  # of the memory available on a CPU: a machine out of memory kills
+_QUICK_S = 1.0
+_FINENESS = 1.05  # to which the largest batch of an accelerator is found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPrice:
+    """A step on the largest batch of a bucket, ``num_utterances`` of up to ``longest_s`` seconds.
+
+    ``step_s`` is the median of forward, backward and update. ``above_mib`` is what the step takes
+    at its peak above what is held between steps, ``peak_mib`` all of it, weights and the state of
+    AdamW included; None where it cannot be measured.
+    """
+
+    num_utterances: int
+    longest_s: float
+    step_s: float
+    above_mib: float | None
+    peak_mib: float | None
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio, padding included."""
+        return self.num_utterances * self.longest_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPrice:
+    """``first_batch_s`` from the start of the loader; ``wait_share`` (0 to 1) of the time then."""
+
+    first_batch_s: float
+    wait_share: float
+
+
+class Stepper:
+    """Real steps of ``model`` on any batch: what ``loss`` gives, backward, and AdamW at rate zero.
+
+    Args:
+        dtype: of matrix products, see `asr.metrics.training_step.DTYPES`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Batch], CtcLoss],
+        *,
+        sample_rate_hz: int,
+        dtype: str,
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        self._sample_rate_hz = sample_rate_hz
+        self._batch: Batch | None = None
+        self._step = training_step(
+            model.to(device), lambda: loss(self._held()).loss, dtype=dtype, device=device
+        )
+
+    def __call__(self, batch: Batch) -> None:
+        """One step on ``batch``, to its end."""
+        self._batch = batch.to(self.device)
+        self._step()
+        clock_ms(self.device)
+
+    def price(self, batch: Batch) -> BatchPrice:
+        """Time and memory of steps on ``batch``, which comes from the CPU; raises out of memory."""
+        self._batch = batch.to(self.device)
+        above_mib = peak_memory_mib(self._step, self.device, warmup=1)
+        timing = measure(
+            {"step": self._step},
+            repeats=_REPEATS,
+            warmup=0,
+            device=self.device,
+            max_point_s=_MAX_POINT_S,
+        )["step"]
+        held_mib = in_use_mib(self.device)
+        return BatchPrice(
+            num_utterances=len(batch),
+            longest_s=batch.waveforms_BN.shape[1] / self._sample_rate_hz,
+            step_s=timing.median_ms / 1000,
+            above_mib=above_mib,
+            peak_mib=None if above_mib is None or held_mib is None else held_mib + above_mib,
+        )
+
+    def fits(self, batch: Batch) -> bool:
+        """Whether there is memory for a step on ``batch``."""
+        try:
+            self(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return True
+        self._batch = None
+        gc.collect()  # what the traceback held
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return False
+
+    def _held(self) -> Batch:
+        assert self._batch is not None
+        return self._batch
+
+
+def price_data(
+    items: Iterable[StreamItem], step: Callable[[Batch], None], *, num_steps: int, max_s: float
+) -> DataPrice:
+    """Train on up to ``num_steps`` of ``items``, or for ``max_s`` seconds, and see who waits."""
+    waits_s: list[float] = []
+    start_s = begun_s = time.perf_counter()
+    for item in islice(items, num_steps + 1):
+        waits_s.append(item.wait_s)
+        if len(waits_s) == 1:
+            begun_s = time.perf_counter()
+        step(item.batch)
+        if time.perf_counter() - begun_s > max_s:
+            break
+    end_s = time.perf_counter()
+    first_s = min(waits_s[0], begun_s - start_s)
+    return DataPrice(
+        first_batch_s=first_s, wait_share=min(1.0, sum(waits_s[1:]) / (end_s - begun_s))
+    )
+
+
+def mean_step_s(prices: Sequence[BatchPrice], sizes: Sequence[tuple[int, float]]) -> float:
+    """Seconds of a batch of an epoch of ``sizes`` (utterances, seconds of the longest).
+
+    A batch costs what the largest of its bucket does, by its padded seconds.
+    """
+    by_length = sorted(prices, key=lambda price: price.longest_s)
+    costs_s = []
+    for num_utterances, longest_s in sizes:
+        longer = (price for price in by_length if price.longest_s >= longest_s - 1e-3)
+        price = next(longer, by_length[-1])
+        costs_s.append(num_utterances * longest_s / price.audio_s * price.step_s)
+    return statistics.fmean(costs_s)
+
+
+def largest_num_utterances(stepper: Stepper, batch: Batch, price: BatchPrice) -> int | None:
+    """How many utterances as long as those of ``batch`` fit in memory; None if it cannot be told.
+
+    An accelerator is filled until it is full. On a CPU the memory that one utterance more takes is
+    measured at two sizes and set against what is available, since a machine that is full kills.
+    """
+    if stepper.device.type == "cuda":
+        return _largest_by_trying(stepper, batch)
+    available = available_mib(stepper.device)
+    if available is None:
+        return None
+    is_quick = price.step_s < _QUICK_S and 4 * (price.above_mib or 0.0) < available
+    num_others = 4 * len(batch) if is_quick else math.ceil(len(batch) / 2)
+    few, many = sorted(
+        (price, stepper.price(repeated(batch, num_others))), key=lambda p: p.num_utterances
+    )
+    if few.above_mib is None or many.above_mib is None or many.above_mib <= few.above_mib:
+        return None
+    each_mib = (many.above_mib - few.above_mib) / (many.num_utterances - few.num_utterances)
+    return max(0, many.num_utterances + int((_HEADROOM * available - many.above_mib) / each_mib))
+
+
+def _largest_by_trying(stepper: Stepper, batch: Batch) -> int:
+    """Doubled until it does not fit, then halved between; 0 if not even one utterance fits."""
+    fits, fails = 0, len(batch)
+    while stepper.fits(repeated(batch, fails)):
+        fits, fails = fails, 2 * fails
+    while fails - fits > 1 and fails > _FINENESS * fits:
+        middle = (fits + fails) // 2
+        if stepper.fits(repeated(batch, middle)):
+            fits = middle
+        else:
+            fails = middle
+    return fits
+
+
+def repeated(batch: Batch, num_utterances: int) -> Batch:
+    """``num_utterances`` of ``batch``, over and over, padded as it is."""
+    index_B = torch.arange(num_utterances) % len(batch)
+    return replace(
+        batch,
+        utterance_ids=tuple(batch.utterance_ids[i] for i in index_B.tolist()),
+        texts=tuple(batch.texts[i] for i in index_B.tolist()),
+        waveforms_BN=batch.waveforms_BN[index_B],
+        waveform_lengths_B=batch.waveform_lengths_B[index_B],
+        token_ids_BU=batch.token_ids_BU[index_B],
+        token_lengths_B=batch.token_lengths_B[index_B],
+    )
