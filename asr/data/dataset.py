@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from lhotse import CutSet, MonoCut
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from asr.audio.read import read_audio
 from asr.audio.resample import resample
-from asr.data.manifest import audio_path, transcript
+from asr.data.manifest import Cut, Cuts, audio_path, transcript
 from asr.data.summary import Skipped
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError, Waveform
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class SpeechDataset(Dataset[Batch | None]):
-    """Maps the cuts of a batch to a ``Batch``; indexed by ``CutSet``, as lhotse's samplers do.
+    """Maps the cuts of a batch to a ``Batch``.
 
     Audio that cannot be read is named once in the log, counted in ``num_skipped`` and left out; a
     batch of which nothing is left is None.
@@ -60,12 +59,12 @@ class SpeechDataset(Dataset[Batch | None]):
         """How many utterances could not be read so far."""
         return len(self._skipped)
 
-    def __getitem__(self, cuts: CutSet) -> Batch | None:
+    def __getitem__(self, cuts: Cuts) -> Batch | None:
         batch, skipped = self.read(cuts)
         self.note(skipped)
         return batch
 
-    def read(self, cuts: CutSet) -> tuple[Batch | None, dict[str, Skipped]]:
+    def read(self, cuts: Cuts) -> tuple[Batch | None, dict[str, Skipped]]:
         """The batch, and by utterance what could not be read; nothing is logged or counted."""
         texts: dict[str, str] = {}
         signals: list[NDArray[np.float32]] = []
@@ -89,7 +88,7 @@ class SpeechDataset(Dataset[Batch | None]):
                 logger.warning("skipped utterance %s", row)
                 self._skipped[utterance_id] = row
 
-    def _read_samples(self, cut: MonoCut) -> NDArray[np.float32]:
+    def _read_samples(self, cut: Cut) -> NDArray[np.float32]:
         if not self.cache_audio:
             return self._decode(cut).samples
         samples = self._cache.get(cut.id)
@@ -99,7 +98,7 @@ class SpeechDataset(Dataset[Batch | None]):
             self._cache[cut.id] = samples
         return samples.astype(np.float32) / _FULL_SCALE
 
-    def _decode(self, cut: MonoCut) -> Waveform:
+    def _decode(self, cut: Cut) -> Waveform:
         waveform = read_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
         return resample(waveform, self.sample_rate_hz)
 

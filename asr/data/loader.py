@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
 import torch
-from lhotse import CutSet, MonoCut
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
+from asr.data.manifest import Cut, Cuts
 from asr.data.summary import Skipped
 from asr.types import Batch, InputError
 
@@ -28,7 +28,7 @@ class ResumableLoader(Sized):
 
     def __init__(
         self,
-        cuts: CutSet,
+        cuts: Cuts,
         *,
         dataset: SpeechDataset,
         batching: Batching,
@@ -41,10 +41,10 @@ class ResumableLoader(Sized):
         self._batching = batching
         self._training = training
         self._all = cuts
-        self._selected: list[MonoCut] = batching.select(cuts) if training else []
+        self._selected: list[Cut] = batching.select(cuts) if training else []
         self._epoch = 0
         self._batch = 0
-        self._plan: list[CutSet] | None = None
+        self._plan: list[Cuts] | None = None
         self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
             _Reader(dataset),
@@ -93,7 +93,7 @@ class ResumableLoader(Sized):
         self.set_epoch(int(state["epoch"]))
         self._batch = int(state["batch"])
 
-    def _batches(self) -> list[CutSet]:
+    def _batches(self) -> list[Cuts]:
         if self._plan is None:
             if self._training:
                 self._plan = self._batching.train_batches(self._selected, self._epoch)
@@ -102,13 +102,13 @@ class ResumableLoader(Sized):
         return self._plan
 
 
-class _Order(Sampler[CutSet]):
+class _Order(Sampler[Cuts]):
     """What the workers shall read next; set before each iteration."""
 
     def __init__(self) -> None:
-        self.batches: list[CutSet] = []
+        self.batches: list[Cuts] = []
 
-    def __iter__(self) -> Iterator[CutSet]:
+    def __iter__(self) -> Iterator[Cuts]:
         return iter(self.batches)
 
     def __len__(self) -> int:
@@ -121,5 +121,5 @@ class _Reader(Dataset[tuple[Batch | None, dict[str, Skipped]]]):
     def __init__(self, dataset: SpeechDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, cuts: CutSet) -> tuple[Batch | None, dict[str, Skipped]]:
+    def __getitem__(self, cuts: Cuts) -> tuple[Batch | None, dict[str, Skipped]]:
         return self._dataset.read(cuts)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from lhotse import CutSet
 
 from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
 from asr.data.loader import ResumableLoader
-from asr.data.manifest import audio_path, read_manifest
+from asr.data.manifest import Cuts, audio_path, read_manifest
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError
 
@@ -21,12 +20,12 @@ DURATIONS_S = [0.1 + 0.01 * index for index in range(40)]
 
 
 @pytest.fixture
-def cuts(make_manifest: Callable[..., Path]) -> CutSet:
+def cuts(make_manifest: Callable[..., Path]) -> Cuts:
     return read_manifest(make_manifest(DURATIONS_S))
 
 
 @pytest.fixture
-def make_loader(cuts: CutSet, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
+def make_loader(cuts: Cuts, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
     def make(*, training: bool = True, num_workers: int = 0) -> ResumableLoader:
         dataset = SpeechDataset(tokenizer=tokenizer, normalizer=str, sample_rate_hz=16_000)
         return ResumableLoader(
@@ -92,7 +91,7 @@ def test_resuming_gives_the_rest(
 
 
 def test_resuming_reads_no_audio_that_was_seen(
-    make_loader: Callable[..., ResumableLoader], cuts: CutSet
+    make_loader: Callable[..., ResumableLoader], cuts: Cuts
 ) -> None:
     for cut in list(cuts)[:20]:  # the shortest: the sorted epoch begins with them
         audio_path(cut).unlink()
@@ -134,7 +133,7 @@ def test_evaluation_is_whole_and_the_same_every_time(
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_unreadable_audio_is_counted_in_this_process(
     make_loader: Callable[..., ResumableLoader],
-    cuts: CutSet,
+    cuts: Cuts,
     caplog: pytest.LogCaptureFixture,
     num_workers: int,
 ) -> None:
@@ -150,7 +149,7 @@ def test_unreadable_audio_is_counted_in_this_process(
 
 
 def test_a_batch_nobody_can_read_is_passed_over(
-    make_loader: Callable[..., ResumableLoader], cuts: CutSet
+    make_loader: Callable[..., ResumableLoader], cuts: Cuts
 ) -> None:
     for cut in cuts:
         audio_path(cut).unlink()
