@@ -20,7 +20,7 @@ from asr.cli.run_data import (
 from asr.cli.run_folder import RunFolder
 from asr.cli.run_summary import describe_run, describe_start, say
 from asr.data.alignable import count_unalignable
-from asr.data.manifest import Cuts, read_manifest
+from asr.data.manifest import Cuts
 from asr.data.splits import Splits
 from asr.decode.greedy import GreedyDecoder
 from asr.metrics.cost import count_parameters
@@ -59,7 +59,7 @@ def train_run(
         InputError: settings or data that cannot work, before anything is trained.
     """
     splits = read_splits(config)
-    cuts = {split: read_manifest(splits.manifest(split)) for split in splits.names}
+    cuts = {split: splits.read(split) for split in splits.names}
     parent = load_package(Path(config["init"])) if config.get("init") else None
     text = prepare_text(config, cuts, splits, parent)
     seed_all(config["seed"])

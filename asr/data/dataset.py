@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from asr.audio.read import read_audio
+from asr.audio.read import decode_audio, read_audio
 from asr.audio.resample import resample
 from asr.data.manifest import Cut, Cuts, audio_path, transcript
+from asr.data.shards.fetch import fetch
 from asr.data.summary import Skipped
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError, Waveform
@@ -99,7 +100,11 @@ class SpeechDataset(Dataset[Batch | None]):
         return samples.astype(np.float32) / _FULL_SCALE
 
     def _decode(self, cut: Cut) -> Waveform:
-        waveform = read_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
+        if cut.offset is None:
+            waveform = read_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
+        else:
+            data = fetch(cut.source, cut.offset, cut.num_bytes)
+            waveform = decode_audio(data, f"{cut.source}, {cut.id}")
         return resample(waveform, self.sample_rate_hz)
 
 

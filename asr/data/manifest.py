@@ -22,8 +22,6 @@ from typing import Any, NamedTuple, TypeAlias
 from asr.data.atomic import write_atomically
 from asr.types import InputError
 
-_NUM_BYTES, _OFFSET = "num_bytes", "offset"  # keys among a cut's custom values
-
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
@@ -74,7 +72,13 @@ def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent.resolve()
     lines = [
-        json.dumps(_cut_record(utterance, folder), ensure_ascii=False) for utterance in utterances
+        json.dumps(
+            cut_record(
+                utterance, _place(utterance.audio_path, folder), num_bytes=utterance.num_bytes
+            ),
+            ensure_ascii=False,
+        )
+        for utterance in utterances
     ]
     data = "".join(line + "\n" for line in lines).encode()
     write_atomically(path, compress(data) if path.suffix == ".gz" else data)
@@ -149,8 +153,8 @@ def parse_cut(line: str, folder: str, where: str) -> Cut:
             text=text if isinstance(text, str) else "",
             speaker=_interned(spoken[0].get("speaker")) if spoken else None,
             source=os.path.join(folder, source["source"]),  # noqa: PTH118  a third of the time
-            num_bytes=custom.get(_NUM_BYTES),
-            offset=custom.get(_OFFSET),
+            num_bytes=custom.get("num_bytes"),
+            offset=custom.get("offset"),
         )
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise InputError(
@@ -170,10 +174,14 @@ def _interned(speaker: str | None) -> str | None:
     return None if speaker is None else sys.intern(str(speaker))
 
 
-def _cut_record(utterance: Utterance, folder: Path) -> dict[str, Any]:
-    """A lhotse MonoCut as it is serialised; the recording ends where the cut ends."""
-    absolute = utterance.audio_path.resolve()
-    source = absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute
+def cut_record(
+    utterance: Utterance, source: str, *, kind: str = "file", **custom: int | None
+) -> dict[str, Any]:
+    """A lhotse MonoCut as it is serialised, of a recording that ends where the cut ends.
+
+    ``kind`` and ``source`` are those of lhotse's AudioSource; ``custom`` values are left out where
+    they are None.
+    """
     end_s = utterance.start_s + utterance.duration_s
     channels = list(range(utterance.num_channels))
     spoken = {
@@ -187,12 +195,13 @@ def _cut_record(utterance: Utterance, folder: Path) -> dict[str, Any]:
     }
     recording = {
         "id": utterance.utterance_id,
-        "sources": [{"type": "file", "channels": channels, "source": source.as_posix()}],
+        "sources": [{"type": kind, "channels": channels, "source": source}],
         "sampling_rate": utterance.sample_rate_hz,
         "num_samples": round(end_s * utterance.sample_rate_hz),
         "duration": end_s,
         "channel_ids": channels,
     }
+    known = {key: value for key, value in custom.items() if value is not None}
     return {
         "id": utterance.utterance_id,
         "start": utterance.start_s,
@@ -200,9 +209,15 @@ def _cut_record(utterance: Utterance, folder: Path) -> dict[str, Any]:
         "channel": 0,
         "supervisions": [spoken],
         "recording": recording,
-        **({} if utterance.num_bytes is None else {"custom": {_NUM_BYTES: utterance.num_bytes}}),
+        **({"custom": known} if known else {}),
         "type": "MonoCut",
     }
+
+
+def _place(path: Path, folder: Path) -> str:
+    absolute = path.resolve()
+    inside = absolute.is_relative_to(folder)
+    return (absolute.relative_to(folder) if inside else absolute).as_posix()
 
 
 def compress(data: bytes) -> bytes:

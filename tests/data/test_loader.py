@@ -13,8 +13,11 @@ from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Cuts, audio_path, read_manifest
+from asr.data.shards.read import read_shards
+from asr.data.shards.write import write_shards
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError
+from tests.data.corpora.server import Site, serve
 
 DURATIONS_S = [0.1 + 0.01 * index for index in range(40)]
 
@@ -26,10 +29,10 @@ def cuts(make_manifest: Callable[..., Path]) -> Cuts:
 
 @pytest.fixture
 def make_loader(cuts: Cuts, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
-    def make(*, training: bool = True, num_workers: int = 0) -> ResumableLoader:
+    def make(some: Cuts = cuts, *, training: bool = True, num_workers: int = 0) -> ResumableLoader:
         dataset = SpeechDataset(tokenizer=tokenizer, normalizer=str, sample_rate_hz=16_000)
         return ResumableLoader(
-            cuts,
+            some,
             dataset=dataset,
             batching=Batching(max_duration_s=1.5, num_buckets=5, sort_first_epoch=True),
             training=training,
@@ -163,3 +166,28 @@ def test_a_negative_number_of_workers_is_named(
 ) -> None:
     with pytest.raises(InputError, match=r"data\.loader\.num_workers is -1"):
         make_loader(num_workers=-1)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_shards_on_a_server_are_as_good_as_files(
+    make_loader: Callable[..., ResumableLoader],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_workers: int,
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    write_shards(
+        tmp_path / "train.jsonl.gz", tmp_path / "shards", shard_size=7, report=lambda _: None
+    )
+    files = {f"/{file.name}": file.read_bytes() for file in (tmp_path / "shards").iterdir()}
+    with serve(Site(files=files)) as site:
+        remote = make_loader(read_shards(site.url), num_workers=num_workers)
+        local = make_loader()
+        for loader in (remote, local):
+            loader.set_epoch(1)
+        for ours, theirs in zip(remote, local, strict=True):
+            assert ours.utterance_ids == theirs.utterance_ids
+            assert torch.equal(ours.waveforms_BN, theirs.waveforms_BN)
+        site.files = {name: data[:900] for name, data in files.items()}
+        assert names(remote) == []
+    assert remote.num_skipped == len(DURATIONS_S)
