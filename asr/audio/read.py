@@ -55,31 +55,39 @@ def probe_audio(path: str | os.PathLike[str]) -> AudioInfo:
 
 
 def read_audio(
-    path: str | os.PathLike[str], *, start_s: float = 0.0, duration_s: float | None = None
+    path: str | os.PathLike[str],
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    first_channel: bool = False,
 ) -> Waveform:
     """Read a file, or the stretch of it from ``start_s`` on, at its own sample rate.
 
-    Channels are averaged to one. A stretch that reaches behind the end stops at the end. Raises
-    ``InputError`` like :func:`probe_audio`, and where the audio is damaged or cut short, has NaN
-    or infinite samples, or where the stretch holds no sample. Ogg and Opus files promise no
-    length: cut short, they are read as far as they go.
+    Channels are averaged to one, or only the ``first_channel`` is taken. A stretch that reaches
+    behind the end stops at the end. Raises ``InputError`` like :func:`probe_audio`, and where the
+    audio is damaged or cut short, has NaN or infinite samples, or where the stretch holds no
+    sample. Ogg and Opus files promise no length: cut short, they are read as far as they go.
     """
     path = Path(path)
     with _opened(path) as audio:
-        return _read(audio, path, start_s, duration_s)
+        return _read(audio, path, start_s, duration_s, first_channel)
 
 
 def decode_audio(data: bytes, name: str) -> Waveform:
     """What :func:`read_audio` gives for a file that holds ``data``; errors call it ``name``."""
     with _decoder(io.BytesIO(data), name, len(data)) as audio:
-        return _read(audio, name, 0.0, None)
+        return _read(audio, name, 0.0, None, first_channel=False)
 
 
 def _read(
-    audio: soundfile.SoundFile, path: Path | str, start_s: float, duration_s: float | None
+    audio: soundfile.SoundFile,
+    path: Path | str,
+    start_s: float,
+    duration_s: float | None,
+    first_channel: bool,
 ) -> Waveform:
     start, stop = _sample_range(path, audio, start_s, duration_s)
-    samples = _read_mono(audio, start, stop)
+    samples = _read_mono(audio, start, stop, first_channel)
     if stop - start - len(samples) > _SHORTFALL_S * audio.samplerate or not len(samples):
         raise InputError(
             f"{path}: damaged or cut short: decodes up to "
@@ -171,7 +179,9 @@ def _sample_range(
     return start, stop
 
 
-def _read_mono(audio: soundfile.SoundFile, start: int, stop: int) -> NDArray[np.float32]:
+def _read_mono(
+    audio: soundfile.SoundFile, start: int, stop: int, first_channel: bool
+) -> NDArray[np.float32]:
     """Samples ``start`` to ``stop``, fewer where decoding ends early; the mean of all channels."""
     audio.seek(start)
     if audio.channels == 1:
@@ -183,6 +193,7 @@ def _read_mono(audio: soundfile.SoundFile, start: int, stop: int) -> NDArray[np.
         samples = audio.read(min(block, len(mono) - num_read), dtype="float32")
         if not len(samples):
             break
-        samples.mean(axis=1, out=mono[num_read : num_read + len(samples)])
+        used = samples[:, :1] if first_channel else samples
+        used.mean(axis=1, out=mono[num_read : num_read + len(samples)])
         num_read += len(samples)
     return mono[:num_read]

@@ -6,7 +6,9 @@ Shape legend: B batch, N samples, U tokens.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from asr.data.shards.fetch import fetch
 from asr.data.summary import Skipped
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError, Waveform
+
+Augment: TypeAlias = Callable[[NDArray[np.float32], int, random.Random], NDArray[np.float32]]
+"""Other samples (N,) from samples (N,) at a sample rate in Hz, drawn from a generator."""
 
 _FULL_SCALE = np.float32(32768)  # of 16-bit samples
 
@@ -36,6 +41,8 @@ class SpeechDataset(Dataset[Batch | None]):
         tokenizer: makes the token ids.
         normalizer: spells transcripts, before they are tokenised.
         sample_rate_hz: of the batches; audio at other rates is resampled.
+        augment: change samples in training, in this order: see ``read``.
+        seed: of what they draw.
         cache_audio: keep samples in memory (16 bit, 115 MB an hour at 16 kHz, once a loader
             worker), so that later epochs read no file.
     """
@@ -47,11 +54,15 @@ class SpeechDataset(Dataset[Batch | None]):
         normalizer: Callable[[str], str],
         sample_rate_hz: int,
         cache_audio: bool = False,
+        augment: Sequence[Augment] = (),
+        seed: int = 0,
     ) -> None:
         self.tokenizer = tokenizer
         self.normalizer = normalizer
         self.sample_rate_hz = sample_rate_hz
         self.cache_audio = cache_audio
+        self.augment = augment
+        self.seed = seed
         self._cache: dict[str, NDArray[np.int16]] = {}
         self._skipped: dict[str, Skipped] = {}
 
@@ -65,14 +76,21 @@ class SpeechDataset(Dataset[Batch | None]):
         self.note(skipped)
         return batch
 
-    def read(self, cuts: Cuts) -> tuple[Batch | None, dict[str, Skipped]]:
-        """The batch, and by utterance what could not be read; nothing is logged or counted."""
+    def read(self, cuts: Cuts, epoch: int | None = None) -> tuple[Batch | None, dict[str, Skipped]]:
+        """The batch, and by utterance what could not be read; nothing is logged or counted.
+
+        In an ``epoch`` of training utterances are augmented. What is drawn for an utterance follows
+        from its name, the epoch and the seed, whatever was read before and by which worker.
+        """
         texts: dict[str, str] = {}
         signals: list[NDArray[np.float32]] = []
         skipped: dict[str, Skipped] = {}
         for cut in cuts:
             try:
-                signals.append(self._read_samples(cut))
+                samples = self._read_samples(cut)
+                if epoch is not None:
+                    samples = self._augment(samples, random.Random(f"{self.seed}/{epoch}/{cut.id}"))
+                signals.append(samples)
             except InputError as error:
                 skipped[cut.id] = Skipped(cut.id, str(error))
             else:
@@ -98,6 +116,13 @@ class SpeechDataset(Dataset[Batch | None]):
             samples = np.clip(scaled, -32768, 32767).astype(np.int16)
             self._cache[cut.id] = samples
         return samples.astype(np.float32) / _FULL_SCALE
+
+    def _augment(
+        self, samples: NDArray[np.float32], generator: random.Random
+    ) -> NDArray[np.float32]:
+        for change in self.augment:
+            samples = change(samples, self.sample_rate_hz, generator)
+        return samples
 
     def _decode(self, cut: Cut) -> Waveform:
         if cut.offset is None:

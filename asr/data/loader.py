@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sized
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -68,7 +68,8 @@ class ResumableLoader(Sized):
         if not self._training:
             self._batch = 0
         epoch = self._epoch
-        self._order.batches = self._batches()[self._batch :]
+        draws = epoch if self._training else None
+        self._order.items = [(draws, cuts) for cuts in self._batches()[self._batch :]]
         for batch, skipped in self._loader:
             self._dataset.note(skipped)
             self._batch += 1
@@ -102,17 +103,20 @@ class ResumableLoader(Sized):
         return self._plan
 
 
-class _Order(Sampler[Cuts]):
+_Item: TypeAlias = tuple[int | None, Cuts]  # an epoch of training or None, and a batch
+
+
+class _Order(Sampler[_Item]):
     """What the workers shall read next; set before each iteration."""
 
     def __init__(self) -> None:
-        self.batches: list[Cuts] = []
+        self.items: list[_Item] = []
 
-    def __iter__(self) -> Iterator[Cuts]:
-        return iter(self.batches)
+    def __iter__(self) -> Iterator[_Item]:
+        return iter(self.items)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.items)
 
 
 class _Reader(Dataset[tuple[Batch | None, dict[str, Skipped]]]):
@@ -121,5 +125,6 @@ class _Reader(Dataset[tuple[Batch | None, dict[str, Skipped]]]):
     def __init__(self, dataset: SpeechDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, cuts: Cuts) -> tuple[Batch | None, dict[str, Skipped]]:
-        return self._dataset.read(cuts)
+    def __getitem__(self, item: _Item) -> tuple[Batch | None, dict[str, Skipped]]:
+        epoch, cuts = item
+        return self._dataset.read(cuts, epoch)

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
@@ -29,8 +32,21 @@ def cuts(make_manifest: Callable[..., Path]) -> Cuts:
 
 @pytest.fixture
 def make_loader(cuts: Cuts, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
-    def make(some: Cuts = cuts, *, training: bool = True, num_workers: int = 0) -> ResumableLoader:
-        dataset = SpeechDataset(tokenizer=tokenizer, normalizer=str, sample_rate_hz=16_000)
+    def make(
+        some: Cuts = cuts,
+        *,
+        training: bool = True,
+        num_workers: int = 0,
+        augment: Sequence[Augment] = (),
+        seed: int = 0,
+    ) -> ResumableLoader:
+        dataset = SpeechDataset(
+            tokenizer=tokenizer,
+            normalizer=str,
+            sample_rate_hz=16_000,
+            augment=augment,
+            seed=seed,
+        )
         return ResumableLoader(
             some,
             dataset=dataset,
@@ -191,3 +207,34 @@ def test_shards_on_a_server_are_as_good_as_files(
         site.files = {name: data[:900] for name, data in files.items()}
         assert names(remote) == []
     assert remote.num_skipped == len(DURATIONS_S)
+
+
+def louder(
+    samples: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
+) -> NDArray[np.float32]:
+    assert sample_rate_hz == 16_000
+    return samples * np.float32(generator.uniform(0.1, 1.0))
+
+
+def test_what_augmentation_draws_follows_from_epoch_and_utterance(
+    make_loader: Callable[..., ResumableLoader],
+) -> None:
+    def heard(loader: ResumableLoader) -> dict[str, float]:
+        return {
+            name: float(row.abs().max())
+            for batch in loader
+            for name, row in zip(batch.utterance_ids, batch.waveforms_BN, strict=True)
+        }
+
+    plain = heard(make_loader())
+    whole = make_loader(augment=[louder])
+    first, second = heard(whole), heard(whole)
+    assert all(first[name] < plain[name] for name in plain)
+    assert not set(first.values()) & set(second.values())
+    resumed = make_loader(augment=[louder], num_workers=2)
+    resumed.load_state_dict({"epoch": 1, "batch": 2})
+    rest = heard(resumed)
+    assert 0 < len(rest) < len(second)
+    assert all(rest[name] == second[name] for name in rest)
+    assert heard(make_loader(augment=[louder], training=False)) == plain
+    assert heard(make_loader(augment=[louder], seed=1)) != first
