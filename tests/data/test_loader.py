@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from asr.data.batching import Batching
-from asr.data.dataset import SpeechDataset
+from asr.data.dataset import Augment, SpeechDataset
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Cuts, audio_path, read_manifest
 from asr.data.shards.read import read_shards
