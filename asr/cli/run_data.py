@@ -94,14 +94,21 @@ def data_counts(
     splits: Splits,
     text: TextSetup,
     num_unalignable: int,
+    num_unread: int,
 ) -> dict[str, SplitCounts]:
-    """What every split holds, and what could not be read or aligned."""
+    """What every split holds, and what could not be read or aligned.
+
+    ``num_unread`` counts what training could not read, and ``evaluations`` have their own counts.
+    """
+    skipped = {splits.train: num_unread} | {
+        split: evaluation.counts.num_skipped for split, evaluation in evaluations.items()
+    }
     return {
         split: SplitCounts(
             num_utterances=len(cuts[split]),
             hours=sum(cut.duration for cut in cuts[split]) / 3600,
             num_words=sum(len(text.normalizer(transcript(cut)).split()) for cut in cuts[split]),
-            num_skipped=(evaluations[split].counts.num_skipped if split in evaluations else 0),
+            num_skipped=skipped.get(split, 0),
             num_left_out=num_unalignable if split == splits.train else 0,
         )
         for split in splits.names

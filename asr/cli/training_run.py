@@ -105,7 +105,9 @@ def train_run(
         command=command,
         model=model,
         result=result,
-        data=data_counts(cuts, evaluations, splits, text, num_unalignable),
+        data=data_counts(
+            cuts, evaluations, splits, text, num_unalignable, train_loader.num_skipped
+        ),
         evaluations=evaluations,
         with_latency=with_latency and not result.interrupted,
     )

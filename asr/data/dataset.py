@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from asr.audio.read import decode_audio, read_audio
 from asr.audio.resample import resample
+from asr.data.changed import what_changed
 from asr.data.manifest import Cut, Cuts, audio_path, transcript
 from asr.data.shards.fetch import fetch
 from asr.data.summary import Skipped
@@ -34,8 +35,8 @@ logger = logging.getLogger(__name__)
 class SpeechDataset(Dataset[Batch | None]):
     """Maps the cuts of a batch to a ``Batch``.
 
-    Audio that cannot be read is named once in the log, counted in ``num_skipped`` and left out; a
-    batch of which nothing is left is None.
+    Audio that cannot be read, or has another size than when it was prepared, is named once in the
+    log, counted in ``num_skipped`` and left out; a batch of which nothing is left is None.
 
     Args:
         tokenizer: makes the token ids.
@@ -126,6 +127,8 @@ class SpeechDataset(Dataset[Batch | None]):
 
     def _decode(self, cut: Cut) -> Waveform:
         if cut.offset is None:
+            if changed := what_changed(cut):
+                raise InputError(f"{cut.source}: {changed}")
             waveform = read_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
         else:
             data = fetch(cut.source, cut.offset, cut.num_bytes)

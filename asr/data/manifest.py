@@ -111,11 +111,6 @@ def audio_path(cut: Cut) -> Path:
     return Path(cut.source)
 
 
-def audio_num_bytes(cut: Cut) -> int | None:
-    """The size that a cut's audio file had when the manifest was written, where it is known."""
-    return cut.num_bytes
-
-
 def transcript(cut: Cut) -> str:
     """What is said in a cut, as the manifest has it."""
     return cut.text

@@ -12,7 +12,6 @@ from lhotse import CutSet
 
 from asr.data.manifest import (
     Utterance,
-    audio_num_bytes,
     audio_path,
     read_manifest,
     transcript,
@@ -140,4 +139,4 @@ def test_the_size_of_the_file_is_kept(tmp_path: Path) -> None:
     manifest = tmp_path / "m.jsonl"
     known = Utterance("u1", tmp_path / "a.flac", 0.0, 2.5, 44_100, 2, "GO", None, num_bytes=123)
     write_manifest([known, utterance(tmp_path / "b.flac", "u2")], manifest)
-    assert [audio_num_bytes(cut) for cut in read_manifest(manifest)] == [123, None]
+    assert [cut.num_bytes for cut in read_manifest(manifest)] == [123, None]
