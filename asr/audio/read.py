@@ -5,6 +5,7 @@ Files are opened by descriptor, so libsndfile judges a file by its content and n
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -54,32 +55,52 @@ def probe_audio(path: str | os.PathLike[str]) -> AudioInfo:
 
 
 def read_audio(
-    path: str | os.PathLike[str], *, start_s: float = 0.0, duration_s: float | None = None
+    path: str | os.PathLike[str],
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    first_channel: bool = False,
 ) -> Waveform:
     """Read a file, or the stretch of it from ``start_s`` on, at its own sample rate.
 
-    Channels are averaged to one. A stretch that reaches behind the end stops at the end. Raises
-    ``InputError`` like :func:`probe_audio`, and where the audio is damaged or cut short, has NaN
-    or infinite samples, or where the stretch holds no sample. Ogg and Opus files promise no
-    length: cut short, they are read as far as they go.
+    Channels are averaged to one, or only the ``first_channel`` is taken. A stretch that reaches
+    behind the end stops at the end. Raises ``InputError`` like :func:`probe_audio`, and where the
+    audio is damaged or cut short, has NaN or infinite samples, or where the stretch holds no
+    sample. Ogg and Opus files promise no length: cut short, they are read as far as they go.
     """
     path = Path(path)
     with _opened(path) as audio:
-        start, stop = _sample_range(path, audio, start_s, duration_s)
-        samples = _read_mono(audio, start, stop)
-        if stop - start - len(samples) > _SHORTFALL_S * audio.samplerate or not len(samples):
-            raise InputError(
-                f"{path}: damaged or cut short: decodes up to "
-                f"{(start + len(samples)) / audio.samplerate:.2f} s of the "
-                f"{audio.frames / audio.samplerate:.2f} s its header promises"
-            )
-        if not np.isfinite(samples).all():
-            first = start + int(np.argmin(np.isfinite(samples)))
-            raise InputError(
-                f"{path}: NaN or infinite sample at {first / audio.samplerate:.3f} s; "
-                "samples must be finite"
-            )
-        return Waveform(samples, audio.samplerate)
+        return _read(audio, path, start_s, duration_s, first_channel)
+
+
+def decode_audio(data: bytes, name: str) -> Waveform:
+    """What :func:`read_audio` gives for a file that holds ``data``; errors call it ``name``."""
+    with _decoder(io.BytesIO(data), name, len(data)) as audio:
+        return _read(audio, name, 0.0, None, first_channel=False)
+
+
+def _read(
+    audio: soundfile.SoundFile,
+    path: Path | str,
+    start_s: float,
+    duration_s: float | None,
+    first_channel: bool,
+) -> Waveform:
+    start, stop = _sample_range(path, audio, start_s, duration_s)
+    samples = _read_mono(audio, start, stop, first_channel)
+    if stop - start - len(samples) > _SHORTFALL_S * audio.samplerate or not len(samples):
+        raise InputError(
+            f"{path}: damaged or cut short: decodes up to "
+            f"{(start + len(samples)) / audio.samplerate:.2f} s of the "
+            f"{audio.frames / audio.samplerate:.2f} s its header promises"
+        )
+    if not np.isfinite(samples).all():
+        first = start + int(np.argmin(np.isfinite(samples)))
+        raise InputError(
+            f"{path}: NaN or infinite sample at {first / audio.samplerate:.3f} s; "
+            "samples must be finite"
+        )
+    return Waveform(samples, audio.samplerate)
 
 
 @contextmanager
@@ -88,19 +109,9 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     try:
         with (
             path.open("rb", buffering=0) as file,
-            soundfile.SoundFile(file.fileno(), closefd=False) as audio,
+            _decoder(file.fileno(), path, os.fstat(file.fileno()).st_size) as audio,
         ):
-            _check_header(path, audio)
             yield audio
-    except soundfile.LibsndfileError as error:
-        reason = " ".join(error.error_string.split()).removeprefix("Error : ").rstrip(".")
-        if path.stat().st_size == 0:
-            reason = "the file is empty"
-        raise InputError(
-            f"{path}: not readable as audio ({reason}); give an intact {_FORMATS}"
-        ) from error
-    except MemoryError as error:
-        raise InputError(f"{path}: the length in its header is more than memory holds") from error
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such audio file") from error
     except IsADirectoryError as error:
@@ -109,7 +120,26 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
 
 
-def _check_header(path: Path, audio: soundfile.SoundFile) -> None:
+@contextmanager
+def _decoder(
+    source: int | io.BytesIO, name: Path | str, num_bytes: int
+) -> Iterator[soundfile.SoundFile]:
+    try:
+        with soundfile.SoundFile(source, closefd=False) as audio:
+            _check_header(name, audio)
+            yield audio
+    except soundfile.LibsndfileError as error:
+        reason = " ".join(error.error_string.split()).removeprefix("Error : ").rstrip(".")
+        if num_bytes == 0:
+            reason = "the file is empty"
+        raise InputError(
+            f"{name}: not readable as audio ({reason}); give an intact {_FORMATS}"
+        ) from error
+    except MemoryError as error:
+        raise InputError(f"{name}: the length in its header is more than memory holds") from error
+
+
+def _check_header(path: Path | str, audio: soundfile.SoundFile) -> None:
     if audio.frames == 0:
         raise InputError(f"{path}: audio of length zero; it must hold at least one sample")
     if audio.frames > _UNKNOWN_NUM_SAMPLES:
@@ -134,7 +164,7 @@ def _check_header(path: Path, audio: soundfile.SoundFile) -> None:
 
 
 def _sample_range(
-    path: Path, audio: soundfile.SoundFile, start_s: float, duration_s: float | None
+    path: Path | str, audio: soundfile.SoundFile, start_s: float, duration_s: float | None
 ) -> tuple[int, int]:
     start = round(start_s * audio.samplerate)
     stop = audio.frames
@@ -149,7 +179,9 @@ def _sample_range(
     return start, stop
 
 
-def _read_mono(audio: soundfile.SoundFile, start: int, stop: int) -> NDArray[np.float32]:
+def _read_mono(
+    audio: soundfile.SoundFile, start: int, stop: int, first_channel: bool
+) -> NDArray[np.float32]:
     """Samples ``start`` to ``stop``, fewer where decoding ends early; the mean of all channels."""
     audio.seek(start)
     if audio.channels == 1:
@@ -161,6 +193,7 @@ def _read_mono(audio: soundfile.SoundFile, start: int, stop: int) -> NDArray[np.
         samples = audio.read(min(block, len(mono) - num_read), dtype="float32")
         if not len(samples):
             break
-        samples.mean(axis=1, out=mono[num_read : num_read + len(samples)])
+        used = samples[:, :1] if first_channel else samples
+        used.mean(axis=1, out=mono[num_read : num_read + len(samples)])
         num_read += len(samples)
     return mono[:num_read]

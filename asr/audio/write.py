@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -26,3 +27,12 @@ def write_audio(path: str | os.PathLike[str], waveform: Waveform) -> None:
         soundfile.write(path, waveform.samples, waveform.sample_rate_hz, subtype="PCM_16")
     except soundfile.LibsndfileError as error:
         raise InputError(f"{path}: cannot be written ({error.error_string.rstrip('.')})") from error
+
+
+def encode_flac(waveform: Waveform) -> bytes:
+    """The bytes of the FLAC file that :func:`write_audio` writes."""
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, waveform.samples, waveform.sample_rate_hz, format="FLAC", subtype="PCM_16"
+    )
+    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""`asr prepare nemo`, `kaldi`, `export` and `summary`: manifests in, out, and looked at."""
+"""`asr prepare nemo`, `kaldi`, `export`, `shards`, `summary`: manifests in, out, looked at."""
 
 from __future__ import annotations
 
@@ -47,6 +47,26 @@ def add_formats(corpora: Any) -> None:
     export.add_argument("--out", type=Path, metavar="DIR", required=True)
     export.set_defaults(prepare=_export)
 
+    shards = corpora.add_parser(
+        "shards",
+        help="a manifest and its audio as a few large files",
+        description="Writes lhotse Shar shards: FLAC in tar files, and their cuts. Training reads "
+        "them where they lie: `splits.train=DIR`, or the address of DIR on a web server that sends "
+        "parts of files (HTTP ranges). Bad files are named, counted and left out.",
+    )
+    shards.add_argument("manifest", type=Path, metavar="MANIFEST")
+    shards.add_argument("--out", type=Path, metavar="DIR", required=True)
+    shards.add_argument(
+        "--shard-size",
+        type=count,
+        default=1000,
+        metavar="N",
+        help="utterances in one (%(default)s)",
+    )
+    shards.add_argument("--strict", action="store_true", help="a bad file is an error")
+    shards.add_argument("--jobs", type=count, default=2, help="files read at once (%(default)s)")
+    shards.set_defaults(prepare=_shards)
+
     summary = corpora.add_parser(
         "summary",
         help="look at a prepared corpus again",
@@ -92,6 +112,20 @@ def _export(args: argparse.Namespace) -> None:
 
     check_folder(args.out)
     convert(args.manifests, args.out, format=args.format)
+
+
+def _shards(args: argparse.Namespace) -> None:
+    from asr.cli.output import check_folder
+    from asr.data.shards.write import write_shards
+
+    check_folder(args.out)
+    write_shards(
+        args.manifest,
+        args.out,
+        shard_size=args.shard_size,
+        strict=args.strict,
+        num_jobs=args.jobs,
+    )
 
 
 def _summary(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`asr prepare librispeech`, `mini_librispeech`, `lhotse`: corpora that others have published."""
+"""`asr prepare librispeech`, `mini_librispeech`, `musan`, `rirs`, `lhotse`: published corpora."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 
 from asr.cli.numbers import count
 from asr.cli.suggest import did_you_mean
-from asr.data.corpora.parts import CORPORA, MIRROR, OTHER_MIRRORS, Corpus
+from asr.data.corpora.parts import CORPORA, MIRROR, OTHER_MIRRORS, SOUNDS, Corpus, Sounds
+
+_USES = {
+    "musan": ("noise, music and speech to add to speech", "data.noise.folder"),
+    "rirs": ("impulse responses of rooms, and noises", "data.reverb.folder"),
+}
 
 Corpora = Any  # argparse does not name the type of its sub-parsers
 
@@ -18,6 +23,8 @@ def add_public(corpora: Corpora) -> None:
     """A sub-command for each corpus with archives, and one for those of lhotse."""
     for corpus in CORPORA.values():
         _add_archives(corpora, corpus)
+    for sounds in SOUNDS.values():
+        _add_sounds(corpora, sounds)
     lhotse = corpora.add_parser(
         "lhotse",
         help="any corpus on your disk that lhotse has a recipe for",
@@ -53,12 +60,32 @@ def _add_archives(corpora: Corpora, corpus: Corpus) -> None:
         metavar="PART",
         help=f"this part, or all; may be repeated (default: {', '.join(corpus.usual_parts)})",
     )
+    _add_mirror(parser, f"{corpus.resource}/PART.tar.gz")
+    _add_common(parser, f"data/{corpus.name}")
+    parser.set_defaults(prepare=_archives)
+
+
+def _add_sounds(corpora: Corpora, sounds: Sounds) -> None:
+    (archive,) = sounds.corpus.parts.values()
+    resource = sounds.corpus.resource
+    use, key = _USES[sounds.name]
+    parser = corpora.add_parser(
+        sounds.name,
+        help=f"openslr.org/{resource}: {use}",
+        description=f"Downloads openslr.org/{resource} as LibriSpeech is downloaded, and makes "
+        f"manifests of {', '.join(sounds.patterns)}. Training uses them where {key} names DIR.",
+    )
+    _add_mirror(parser, f"{resource}/{archive.file_name}")
+    _add_common(parser, f"data/{sounds.name}")
+    parser.set_defaults(prepare=_sounds)
+
+
+def _add_mirror(parser: argparse.ArgumentParser, archive: str) -> None:
     parser.add_argument(
         "--mirror",
         default=MIRROR,
         metavar="URL",
-        help=f"what stands before /{corpus.resource}/PART.tar.gz (%(default)s; others: "
-        f"{', '.join(OTHER_MIRRORS)})",
+        help=f"what stands before /{archive} (%(default)s; others: {', '.join(OTHER_MIRRORS)})",
     )
     parser.add_argument(
         "--checksums",
@@ -69,8 +96,6 @@ def _add_archives(corpora: Corpora, corpus: Corpus) -> None:
     parser.add_argument(
         "--keep-archives", action="store_true", help="keep them in DIR/archives when unpacked"
     )
-    _add_common(parser, f"data/{corpus.name}")
-    parser.set_defaults(prepare=_archives)
 
 
 def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
@@ -100,6 +125,25 @@ def _archives(args: argparse.Namespace) -> None:
         corpus,
         out,
         parts=tuple(corpus.parts) if "all" in (args.parts or ()) else args.parts,
+        mirror=args.mirror,
+        checksums=args.checksums,
+        keep_archives=args.keep_archives,
+        strict=args.strict,
+        num_jobs=args.jobs,
+    )
+    write_page(summary)
+
+
+def _sounds(args: argparse.Namespace) -> None:
+    from asr.cli.corpus_page import write_page
+    from asr.cli.output import check_folder
+    from asr.data.corpora.sounds import prepare_sounds
+
+    out = args.out or Path("data") / args.corpus
+    check_folder(out)
+    summary = prepare_sounds(
+        SOUNDS[args.corpus],
+        out,
         mirror=args.mirror,
         checksums=args.checksums,
         keep_archives=args.keep_archives,

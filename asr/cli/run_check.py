@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from asr.cli.run_data import AUGMENT
 from asr.cli.run_folder import lookup
 from asr.cli.suggest import did_you_mean
 from asr.data.splits import Splits
@@ -47,6 +48,9 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
         build(lookup(config, key), key)
     if lookup(config, "train.distillation") is not None:
         build(lookup(config, "train.distillation"), "train.distillation")
+    for key in AUGMENT:
+        if lookup(config, f"data.{key}") is not None:
+            build(lookup(config, f"data.{key}"), f"data.{key}")
     build(config["data"]["batching"], "data.batching", seed=config["seed"])
     return splits
 

@@ -21,6 +21,9 @@ from asr.report.record import SplitCounts
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 
+AUGMENT = ("reverb", "noise")
+"""What a recipe may pick from ``data`` to change audio in training, in this order."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextSetup:
@@ -63,6 +66,8 @@ def make_loader(
         tokenizer=text.tokenizer,
         normalizer=text.normalizer,
         sample_rate_hz=model.frontend.sample_rate_hz,
+        augment=[build(data[key], f"data.{key}") for key in AUGMENT if training and data.get(key)],
+        seed=config["seed"],
     )
     batching = build(data["batching"], "data.batching", seed=config["seed"])
     loader: ResumableLoader = build(

@@ -163,7 +163,7 @@ def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) 
     """The folder that belongs to these settings, manifests, initial weights and teacher."""
     digest = hashlib.sha256(json.dumps(essential(config), sort_keys=True).encode())
     for split in splits.names:
-        digest.update(splits.manifest(split).read_bytes())
+        digest.update(splits.digest(split))
     for model in (config.get("init"), lookup(config, "train.distillation.teacher")):
         if model:
             check_files(Path(model))

@@ -13,7 +13,7 @@ from asr.cli.run_data import TextSetup, make_loader, num_encoder_frames, prepare
 from asr.cli.run_summary import describe_start, say
 from asr.data.alignable import count_unalignable
 from asr.data.loader import ResumableLoader
-from asr.data.manifest import Cuts, read_manifest
+from asr.data.manifest import Cuts
 from asr.data.splits import Splits
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model
@@ -43,7 +43,7 @@ def set_up(config: Mapping[str, Any]) -> TrainingSetup:
         InputError: settings or data that cannot work.
     """
     splits = read_splits(config)
-    cuts = {split: read_manifest(splits.manifest(split)) for split in splits.names}
+    cuts = {split: splits.read(split) for split in splits.names}
     parent = load_package(Path(config["init"])) if config.get("init") else None
     text = prepare_text(config, cuts, splits, parent)
     seed_all(config["seed"])

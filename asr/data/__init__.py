@@ -1,4 +1,4 @@
-"""From corpora to batches; the only package that knows lhotse.
+"""From corpora to batches, in lhotse's formats; the only package that knows lhotse.
 
-folder, synthetic -> manifest -> batching -> dataset -> loader
+corpora, folder, formats, synthetic -> manifest, shards -> batching -> dataset -> loader
 """

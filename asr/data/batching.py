@@ -1,24 +1,23 @@
-"""Cuts to batches of equal cost: dynamic buckets by duration (lhotse's sampler).
+"""Cuts to batches of equal cost: buckets of similar duration.
 
 A batch costs its padded seconds of audio: number of utterances times the longest. With
 ``quadratic_duration_s`` q, an utterance of d seconds counts as d + d^2 / q, which keeps the memory
 of attention level.
+
+An epoch is planned as a whole, from durations alone: seconds for a million utterances, where
+lhotse's sampler, which plans ahead of a stream, takes minutes.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
+import os
 import random
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
-from lhotse import CutSet, MonoCut
-from lhotse.dataset import DynamicBucketingSampler
-
+from asr.data.manifest import Cut, Cuts
 from asr.types import InputError
-
-_BUFFER_SIZE = 10_000  # cuts the sampler holds in its buckets at a time
 
 _QUADRATIC_S = 30.0
 
@@ -68,7 +67,7 @@ class Batching:
         self.sort_first_epoch = sort_first_epoch
         self.seed = seed
 
-    def select(self, cuts: CutSet) -> list[MonoCut]:
+    def select(self, cuts: Cuts) -> list[Cut]:
         """The cuts to train on; how many are left out is logged. ``InputError`` if none is left."""
         kept = [cut for cut in cuts if self._fits(cut.duration)]
         num_left_out = len(cuts) - len(kept)
@@ -88,31 +87,34 @@ class Batching:
             )
         return kept
 
-    def train_batches(self, cuts: Sequence[MonoCut], epoch: int) -> list[CutSet]:
-        """The batches of an epoch over ``cuts`` (from ``select``); this process's share of them."""
-        sampler = self._make_sampler(cuts, epoch)
+    def train_batches(self, cuts: Cuts, epoch: int) -> list[Cuts]:
+        """The batches of an epoch over ``cuts`` (from ``select``); this process's share of them.
+
+        The plan is the same for any number of processes: in a step each takes the next batch of
+        it. What is left at the end and too little for all of them is left out.
+        """
         if not self.shuffle or (self.sort_first_epoch and epoch == 0):
             batches = self._pack(sorted(cuts, key=_by_duration))
-            num_whole = len(batches) // sampler.world_size * sampler.world_size
-            return batches[sampler.rank : num_whole or None : sampler.world_size]
-        batches = list(sampler)
-        random.Random(f"{self.seed}/{epoch}/batches").shuffle(batches)  # small ones come last
-        return batches
+        else:
+            batches = self._bucket(cuts, random.Random(f"{self.seed}/{epoch}"))
+        rank, num_processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        num_whole = len(batches) // num_processes * num_processes
+        return batches[rank : num_whole or None : num_processes]
 
-    def largest_batches(self, cuts: Sequence[MonoCut]) -> list[CutSet]:
+    def largest_batches(self, cuts: Cuts) -> list[Cuts]:
         """For each bucket over ``cuts`` (from ``select``) the most it can put into a batch.
 
         From the bucket of the shortest utterances to that of the longest.
         """
         bounds_s = _equal_shares([cut.duration for cut in cuts], self.num_buckets)
-        buckets: list[list[MonoCut]] = [[] for _ in bounds_s]
+        buckets: list[list[Cut]] = [[] for _ in bounds_s]
         for cut in sorted(cuts, key=_by_duration, reverse=True):
             bucket = bisect_left(bounds_s, cut.duration)
             if (len(buckets[bucket]) + 1) * self.cost_s(bounds_s[bucket]) <= self.max_duration_s:
                 buckets[bucket].append(cut)
-        return [CutSet.from_cuts(bucket) for bucket in buckets if bucket]
+        return [bucket for bucket in buckets if bucket]
 
-    def demand_s(self, cuts: CutSet) -> float:
+    def demand_s(self, cuts: Cuts) -> float:
         """Cost of a batch in seconds, attention's square counted; what memory goes by, roughly.
 
         Without ``quadratic_duration_s`` the square outweighs the rest from thirty seconds on.
@@ -121,29 +123,27 @@ class Batching:
         quadratic_s = self.quadratic_duration_s or _QUADRATIC_S
         return len(cuts) * (longest_s + longest_s**2 / quadratic_s)
 
-    def eval_batches(self, cuts: CutSet) -> list[CutSet]:
+    def eval_batches(self, cuts: Cuts) -> list[Cuts]:
         """All of ``cuts``, from long to short; one too long for a batch is a batch of its own."""
         return self._pack(sorted(cuts, key=_by_duration, reverse=True))
 
-    def _make_sampler(self, cuts: Sequence[MonoCut], epoch: int) -> DynamicBucketingSampler:
-        order = list(cuts)
-        random.Random(f"{self.seed}/{epoch}").shuffle(order)
+    def _bucket(self, cuts: Cuts, generator: random.Random) -> list[Cuts]:
+        """Shuffled batches, each of shuffled cuts of one bucket."""
         bounds_s = _equal_shares([cut.duration for cut in cuts], self.num_buckets)
-        sampler = DynamicBucketingSampler(
-            order,
-            constraint=_PaddedCost(self.max_duration_s, bounds_s, self.cost_s),
-            duration_bins=bounds_s[:-1],
-            shuffle=True,
-            buffer_size=_BUFFER_SIZE,
-            sync_buckets=True,  # False loses utterances at the end of an epoch (lhotse 1.33)
-            seed=self.seed,
-        )
-        sampler.set_epoch(epoch)
-        return sampler
+        buckets: list[list[Cut]] = [[] for _ in bounds_s]
+        for cut in cuts:
+            buckets[bisect_left(bounds_s, cut.duration)].append(cut)
+        batches: list[Cuts] = []
+        for bound_s, bucket in zip(bounds_s, buckets, strict=True):
+            generator.shuffle(bucket)
+            size = max(1, int(self.max_duration_s / self.cost_s(bound_s)))
+            batches += (bucket[start : start + size] for start in range(0, len(bucket), size))
+        generator.shuffle(batches)
+        return batches
 
-    def _pack(self, cuts: Sequence[MonoCut]) -> list[CutSet]:
+    def _pack(self, cuts: Iterable[Cut]) -> list[Cuts]:
         """Fill batches in the order given."""
-        batches: list[list[MonoCut]] = [[]]
+        batches: list[list[Cut]] = [[]]
         longest_s = 0.0
         for cut in cuts:
             longest_s = max(longest_s, self.cost_s(cut.duration))
@@ -151,7 +151,7 @@ class Batching:
                 batches.append([])
                 longest_s = self.cost_s(cut.duration)
             batches[-1].append(cut)
-        return [CutSet.from_cuts(batch) for batch in batches if batch]
+        return [batch for batch in batches if batch]
 
     def cost_s(self, duration_s: float) -> float:
         """What an utterance counts as in a batch."""
@@ -173,47 +173,6 @@ class Batching:
         return min(longest_s, self.max_utterance_s or longest_s)
 
 
-class _PaddedCost:
-    """The sampler's question whether a batch is full, asked before the next cut is known.
-
-    lhotse's own constraint notices only afterwards that a longer cut has made a batch too large.
-    This one supposes that the next cut is as long as its bucket allows.
-    """
-
-    def __init__(
-        self, limit_s: float, bounds_s: Sequence[float], cost_s: Callable[[float], float]
-    ) -> None:
-        self._limit_s = limit_s
-        self._bounds_s = bounds_s
-        self._cost_s = cost_s
-        self.reset()
-
-    def reset(self) -> None:
-        self._num_cuts = 0
-        self._longest_s = 0.0
-
-    def copy(self) -> _PaddedCost:
-        return copy.copy(self)
-
-    def add(self, example: MonoCut | tuple[MonoCut]) -> None:
-        self._num_cuts += 1
-        self._longest_s = max(self._longest_s, self.measure_length(example))
-
-    def exceeded(self) -> bool:
-        return self._num_cuts * self._cost_s(self._longest_s) > self._limit_s
-
-    def close_to_exceeding(self) -> bool:
-        bound_s = self._bounds_s[bisect_left(self._bounds_s, self._longest_s)]
-        return (self._num_cuts + 1) * self._cost_s(bound_s) > self._limit_s
-
-    def measure_length(self, example: MonoCut | tuple[MonoCut]) -> float:
-        cut = example[0] if isinstance(example, tuple) else example
-        return float(cut.duration)
-
-    def select_bucket(self, buckets: Sequence[float], example: MonoCut | tuple[MonoCut]) -> int:
-        return bisect_left(buckets, self.measure_length(example))
-
-
 def _equal_shares(durations_s: Sequence[float], num_buckets: int) -> list[float]:
     """Upper bounds of buckets that hold about the same amount of audio; at most ``num_buckets``."""
     share_s = sum(durations_s) / num_buckets
@@ -229,5 +188,5 @@ def _equal_shares(durations_s: Sequence[float], num_buckets: int) -> list[float]
     return bounds_s
 
 
-def _by_duration(cut: MonoCut) -> tuple[float, str]:
+def _by_duration(cut: Cut) -> tuple[float, str]:
     return cut.duration, cut.id

@@ -6,20 +6,26 @@ Shape legend: B batch, N samples, U tokens.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from lhotse import CutSet, MonoCut
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from asr.audio.read import read_audio
+from asr.audio.read import decode_audio, read_audio
 from asr.audio.resample import resample
-from asr.data.manifest import audio_path, transcript
+from asr.data.changed import what_changed
+from asr.data.manifest import Cut, Cuts, audio_path, transcript
+from asr.data.shards.fetch import fetch
 from asr.data.summary import Skipped
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError, Waveform
+
+Augment: TypeAlias = Callable[[NDArray[np.float32], int, random.Random], NDArray[np.float32]]
+"""Other samples (N,) from samples (N,) at a sample rate in Hz, drawn from a generator."""
 
 _FULL_SCALE = np.float32(32768)  # of 16-bit samples
 
@@ -27,15 +33,17 @@ logger = logging.getLogger(__name__)
 
 
 class SpeechDataset(Dataset[Batch | None]):
-    """Maps the cuts of a batch to a ``Batch``; indexed by ``CutSet``, as lhotse's samplers do.
+    """Maps the cuts of a batch to a ``Batch``.
 
-    Audio that cannot be read is named once in the log, noted in ``skipped`` and left out; a
-    batch of which nothing is left is None.
+    Audio that cannot be read, or has another size than when it was prepared, is named once in the
+    log, noted in ``skipped`` and left out; a batch of which nothing is left is None.
 
     Args:
         tokenizer: makes the token ids.
         normalizer: spells transcripts, before they are tokenised.
         sample_rate_hz: of the batches; audio at other rates is resampled.
+        augment: change samples in training, in this order: see ``read``.
+        seed: of what they draw.
         cache_audio: keep samples in memory (16 bit, 115 MB an hour at 16 kHz, once a loader
             worker), so that later epochs read no file.
     """
@@ -47,27 +55,38 @@ class SpeechDataset(Dataset[Batch | None]):
         normalizer: Callable[[str], str],
         sample_rate_hz: int,
         cache_audio: bool = False,
+        augment: Sequence[Augment] = (),
+        seed: int = 0,
     ) -> None:
         self.tokenizer = tokenizer
         self.normalizer = normalizer
         self.sample_rate_hz = sample_rate_hz
         self.cache_audio = cache_audio
+        self.augment = augment
+        self.seed = seed
         self._cache: dict[str, NDArray[np.int16]] = {}
         self.skipped: dict[str, Skipped] = {}
 
-    def __getitem__(self, cuts: CutSet) -> Batch | None:
+    def __getitem__(self, cuts: Cuts) -> Batch | None:
         batch, skipped = self.read(cuts)
         self.note(skipped)
         return batch
 
-    def read(self, cuts: CutSet) -> tuple[Batch | None, dict[str, Skipped]]:
-        """The batch, and by utterance what could not be read; nothing is logged or counted."""
+    def read(self, cuts: Cuts, epoch: int | None = None) -> tuple[Batch | None, dict[str, Skipped]]:
+        """The batch, and by utterance what could not be read; nothing is logged or counted.
+
+        In an ``epoch`` of training utterances are augmented. What is drawn for an utterance follows
+        from its name, the epoch and the seed, whatever was read before and by which worker.
+        """
         texts: dict[str, str] = {}
         signals: list[NDArray[np.float32]] = []
         skipped: dict[str, Skipped] = {}
         for cut in cuts:
             try:
-                signals.append(self._read_samples(cut))
+                samples = self._read_samples(cut)
+                if epoch is not None:
+                    samples = self._augment(samples, random.Random(f"{self.seed}/{epoch}/{cut.id}"))
+                signals.append(samples)
             except InputError as error:
                 skipped[cut.id] = Skipped(cut.id, str(error))
             else:
@@ -84,7 +103,7 @@ class SpeechDataset(Dataset[Batch | None]):
                 logger.warning("skipped utterance %s", row)
                 self.skipped[utterance_id] = row
 
-    def _read_samples(self, cut: MonoCut) -> NDArray[np.float32]:
+    def _read_samples(self, cut: Cut) -> NDArray[np.float32]:
         if not self.cache_audio:
             return self._decode(cut).samples
         samples = self._cache.get(cut.id)
@@ -94,8 +113,21 @@ class SpeechDataset(Dataset[Batch | None]):
             self._cache[cut.id] = samples
         return samples.astype(np.float32) / _FULL_SCALE
 
-    def _decode(self, cut: MonoCut) -> Waveform:
-        waveform = read_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
+    def _augment(
+        self, samples: NDArray[np.float32], generator: random.Random
+    ) -> NDArray[np.float32]:
+        for change in self.augment:
+            samples = change(samples, self.sample_rate_hz, generator)
+        return samples
+
+    def _decode(self, cut: Cut) -> Waveform:
+        if cut.offset is None:
+            if changed := what_changed(cut):
+                raise InputError(f"{cut.source}: {changed}")
+            waveform = read_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
+        else:
+            data = fetch(cut.source, cut.offset, cut.num_bytes)
+            waveform = decode_audio(data, f"{cut.source}, {cut.id}")
         return resample(waveform, self.sample_rate_hz)
 
 

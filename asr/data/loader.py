@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from lhotse import CutSet, MonoCut
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
+from asr.data.manifest import Cut, Cuts
 from asr.data.summary import Skipped
 from asr.types import Batch, InputError, RunError
 
@@ -32,7 +32,7 @@ class ResumableLoader(Sized):
 
     def __init__(
         self,
-        cuts: CutSet,
+        cuts: Cuts,
         *,
         dataset: SpeechDataset,
         batching: Batching,
@@ -49,11 +49,11 @@ class ResumableLoader(Sized):
         self._batching = batching
         self._training = training
         self._all = cuts
-        self._selected: list[MonoCut] = batching.select(cuts) if training else []
+        self._selected: list[Cut] = batching.select(cuts) if training else []
         self._checksum = _checksum(self._selected)
         self._epoch = 0
         self._batch = 0
-        self._plan: list[CutSet] | None = None
+        self._plan: list[Cuts] | None = None
         self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
             _Reader(dataset),
@@ -89,7 +89,8 @@ class ResumableLoader(Sized):
         if not self._training:
             self._batch = 0
         epoch = self._epoch
-        self._order.batches = self._batches()[self._batch :]
+        draws = epoch if self._training else None
+        self._order.items = [(draws, cuts) for cuts in self._batches()[self._batch :]]
         for batch, skipped in self._loader:
             self._dataset.note(skipped)
             self._check_unreadable()
@@ -153,7 +154,7 @@ class ResumableLoader(Sized):
         ratio = float(state.get("share_s", self._share_s())) / self._share_s()
         self._batch = int(int(state["batch"]) * ratio)
 
-    def _batches(self) -> list[CutSet]:
+    def _batches(self) -> list[Cuts]:
         if self._plan is None:
             if self._training:
                 self._plan = self._batching.train_batches(self._selected, self._epoch)
@@ -167,7 +168,7 @@ def _num_devices() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def _checksum(cuts: Iterable[MonoCut]) -> int:
+def _checksum(cuts: Iterable[Cut]) -> int:
     """Of ids and durations."""
     checksum = 0
     for cut in cuts:
@@ -175,17 +176,20 @@ def _checksum(cuts: Iterable[MonoCut]) -> int:
     return checksum
 
 
-class _Order(Sampler[CutSet]):
+_Item: TypeAlias = tuple[int | None, Cuts]  # an epoch of training or None, and a batch
+
+
+class _Order(Sampler[_Item]):
     """What the workers shall read next; set before each iteration."""
 
     def __init__(self) -> None:
-        self.batches: list[CutSet] = []
+        self.items: list[_Item] = []
 
-    def __iter__(self) -> Iterator[CutSet]:
-        return iter(self.batches)
+    def __iter__(self) -> Iterator[_Item]:
+        return iter(self.items)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.items)
 
 
 class _Reader(Dataset[tuple[Batch | None, dict[str, Skipped]]]):
@@ -194,5 +198,6 @@ class _Reader(Dataset[tuple[Batch | None, dict[str, Skipped]]]):
     def __init__(self, dataset: SpeechDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, cuts: CutSet) -> tuple[Batch | None, dict[str, Skipped]]:
-        return self._dataset.read(cuts)
+    def __getitem__(self, item: _Item) -> tuple[Batch | None, dict[str, Skipped]]:
+        epoch, cuts = item
+        return self._dataset.read(cuts, epoch)

@@ -51,18 +51,19 @@ def write_splits(
     strict: bool,
     num_jobs: int,
     report: Callable[[str], None],
+    has_words: bool = True,
 ) -> tuple[dict[str, SplitSummary], list[Skipped]]:
     """Write the manifests, and say what is in them and what is not.
 
     Every file is decoded once. A row whose audio is missing, unreadable, empty or not finite, whose
-    times make no sense, whose transcript is empty, or whose name was there before is reported,
-    counted and skipped; with ``strict`` it is an ``InputError`` that names ``source``, and nothing
-    is written. So is a corpus without a single usable row. Where no row names a split, the corpus
-    is cut 90/5/5.
+    times make no sense, whose transcript is empty (where the corpus ``has_words``), or whose name
+    was there before is reported, counted and skipped; with ``strict`` it is an ``InputError`` that
+    names ``source``, and nothing is written. So is a corpus without a single usable row. Where no
+    row names a split, the corpus is cut 90/5/5.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the manifests")
-    rows, skipped = _check(items)
+    rows, skipped = _check(items, has_words)
     usable, unreadable = listen(rows, num_jobs, report)
     skipped += unreadable
     report_rows("skipped", skipped, report)
@@ -87,7 +88,7 @@ def report_rows(kind: str, rows: Sequence[Skipped], report: Callable[[str], None
         report(f"{kind}: {len(rows) - NUM_REPORTED:,} more")
 
 
-def _check(items: Iterable[Row | Skipped]) -> tuple[list[Row], list[Skipped]]:
+def _check(items: Iterable[Row | Skipped], has_words: bool) -> tuple[list[Row], list[Skipped]]:
     """Rows with a name of their own, a transcript and a file; and the others."""
     every = list(items)
     some_split = any(isinstance(item, Row) and item.split for item in every)
@@ -98,17 +99,17 @@ def _check(items: Iterable[Row | Skipped]) -> tuple[list[Row], list[Skipped]]:
             skipped.append(item)
         elif some_split and not item.split:
             skipped.append(Skipped(item.where, "names no split"))
-        elif reason := _reason_to_skip(item, kept):
+        elif reason := _reason_to_skip(item, kept, has_words):
             skipped.append(Skipped(item.where, reason))
         else:
             kept[item.utterance_id] = item
     return list(kept.values()), skipped
 
 
-def _reason_to_skip(row: Row, kept: Mapping[str, Row]) -> str:
+def _reason_to_skip(row: Row, kept: Mapping[str, Row], has_words: bool) -> str:
     if row.utterance_id in kept:
         return f"duplicated id {row.utterance_id}, first in {kept[row.utterance_id].where}"
-    if not any(character.isalnum() for character in row.text):
+    if has_words and not any(character.isalnum() for character in row.text):
         return f"empty transcript of {row.utterance_id}"
     if not (math.isfinite(row.start_s) and row.start_s >= 0):
         return f"{row.utterance_id} starts at {row.start_s:g} s; 0 or more is allowed"

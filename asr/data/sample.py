@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from lhotse import CutSet
-
+from asr.data.manifest import Cuts
 from asr.types import InputError
 
 
-def spread(cuts: CutSet, num_utterances: int) -> CutSet:
+def spread(cuts: Cuts, num_utterances: int) -> Cuts:
     """At most ``num_utterances`` of ``cuts``, evenly spread: manifests run speaker by speaker."""
-    every = list(cuts)
-    if num_utterances >= len(every):
+    if num_utterances >= len(cuts):
         return cuts
-    return CutSet.from_cuts(
-        every[index * len(every) // num_utterances] for index in range(num_utterances)
-    )
+    return [cuts[index * len(cuts) // num_utterances] for index in range(num_utterances)]
 
 
-def no_longer_than(cuts: CutSet, duration_s: float) -> CutSet:
+def no_longer_than(cuts: Cuts, duration_s: float) -> Cuts:
     """The cuts of at most ``duration_s`` seconds.
 
     Raises:
@@ -26,11 +22,10 @@ def no_longer_than(cuts: CutSet, duration_s: float) -> CutSet:
     kept = [cut for cut in cuts if cut.duration <= duration_s]
     if not kept:
         raise InputError(f"all {len(cuts)} utterances are longer than {duration_s:g} s")
-    return CutSet.from_cuts(kept)
+    return kept
 
 
-def hold_out(cuts: CutSet, every: int) -> tuple[CutSet, CutSet]:
+def hold_out(cuts: Cuts, every: int) -> tuple[Cuts, Cuts]:
     """Most of ``cuts``, and every ``every``-th of them; the second part may be empty."""
-    listed = list(cuts)
-    rest = [cut for index, cut in enumerate(listed, 1) if index % every]
-    return CutSet.from_cuts(rest), CutSet.from_cuts(listed[every - 1 :: every])
+    rest = [cut for index, cut in enumerate(cuts, 1) if index % every]
+    return rest, cuts[every - 1 :: every]

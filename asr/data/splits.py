@@ -1,11 +1,16 @@
-"""Which manifests a recipe trains, validates and tests on."""
+"""Which manifests or shards a recipe trains, validates and tests on."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.data.manifest import Cut, read_manifest
+from asr.data.shards.fetch import is_url
+from asr.data.shards.index import FILE_NAME
+from asr.data.shards.read import read_index, read_shards
 from asr.types import InputError
 
 
@@ -15,6 +20,8 @@ class Splits:
 
     A relative ``folder`` is looked up from the present working directory. ``dev`` guides training;
     ``test`` are scored when training is over (any split may be named, the training one too).
+    ``train`` may join several splits with ``+``; each of them, and ``dev``, may instead be a
+    folder of shards (below ``folder``, or from the working directory) or the address of one.
 
     Raises:
         InputError: a split without a manifest.
@@ -26,12 +33,14 @@ class Splits:
     test: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        missing = [split for split in self.names if not self.manifest(split).is_file()]
-        if missing:
-            raise InputError(
-                f"splits: no manifest {self.manifest(missing[0])}; `asr prepare` writes it "
-                f"(recipe headers say how), or set splits.folder"
-            )
+        for name in self.names:
+            for part in self._parts(name):
+                shards = None if name in self.test else self._shards(part)
+                if shards is None and not self.manifest(part).is_file():
+                    raise InputError(
+                        f"splits: no manifest {self.manifest(part)}; `asr prepare` writes it "
+                        f"(recipe headers say how), or set splits.folder"
+                    )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,3 +51,37 @@ class Splits:
     def manifest(self, split: str) -> Path:
         """Path of a split's manifest."""
         return Path(self.folder) / f"{split}.jsonl.gz"
+
+    def read(self, name: str) -> list[Cut]:
+        """The utterances of one of ``names``, part after part."""
+        cuts: list[Cut] = []
+        for part in self._parts(name):
+            shards = self._shards(part)
+            cuts += read_manifest(self.manifest(part)) if shards is None else read_shards(shards)
+        if len({cut.id for cut in cuts}) < len(cuts):
+            raise InputError(f"splits: {name} has utterances of one name; names must differ")
+        return cuts
+
+    def digest(self, name: str) -> bytes:
+        """A sum that changes with the utterances of one of ``names``."""
+        digest = hashlib.sha256()
+        for part in self._parts(name):
+            shards = self._shards(part)
+            if shards is None:
+                digest.update(self.manifest(part).read_bytes())
+            else:
+                digest.update(read_index(shards).to_bytes())
+        return digest.digest()
+
+    def _parts(self, name: str) -> list[str]:
+        joined = name == self.train and not is_url(name) and not self.manifest(name).is_file()
+        return name.split("+") if joined else [name]
+
+    def _shards(self, part: str) -> str | None:
+        """Where the shards of that name lie, None where it is a manifest."""
+        if is_url(part):
+            return part
+        if self.manifest(part).is_file():
+            return None
+        folders = (Path(self.folder, part), Path(part))
+        return next((str(one) for one in folders if (one / FILE_NAME).is_file()), None)

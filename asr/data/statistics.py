@@ -64,19 +64,20 @@ class Statistics:
 
 
 def measure(utterances: Iterable[Spoken]) -> Statistics:
-    """The statistics of at least one utterance."""
+    """The statistics of at least one utterance; rates are of those with words, 0 without any."""
     spoken = list(utterances)
     durations_s = [one.duration_s for one in spoken]
     characters = Counter[str]()
     for one in spoken:
         characters.update(one.text)
-    logs = [math.log(_rate(one)) for one in spoken]
-    middle = statistics.median(logs)
-    deviation = statistics.median(abs(value - middle) for value in logs)
+    worded = [one for one in spoken if one.text]
+    logs = [math.log(_rate(one)) for one in worded]
+    middle = statistics.median(logs) if logs else -math.inf
+    deviation = statistics.median(abs(value - middle) for value in logs) if logs else 0.0
     reach = _NUM_SPREADS * max(_NORMAL_MAD * deviation, _MIN_SPREAD)
     strange = [
         (abs(value - middle), one)
-        for value, one in zip(logs, spoken, strict=True)
+        for value, one in zip(logs, worded, strict=True)
         if abs(value - middle) > reach
     ]
     strange.sort(key=lambda pair: (-pair[0], pair[1].utterance_id))

@@ -44,10 +44,19 @@ class TranscriptNormalizer:
             text = text.upper()
         elif self.case == "lower":
             text = text.lower()
-        text = unicodedata.normalize("NFC", text).replace(_WORD_MARK, " ")
-        if self.punctuation == "drop":
+        if not text.isascii():
+            text = unicodedata.normalize("NFC", text).replace(_WORD_MARK, " ")
+        if self.punctuation == "drop" and not _is_plain(text):
             text = _without_punctuation(text)
         return " ".join(text.split())
+
+
+def _is_plain(text: str) -> bool:
+    """Whether ASCII text has only letters, digits and single apostrophes inside words."""
+    return text.isascii() and (
+        text.replace(" ", "").isalnum()
+        or all(part.isalnum() for word in text.split() for part in word.split("'"))
+    )
 
 
 def _without_punctuation(text: str) -> str:

@@ -140,7 +140,8 @@ class TokenizerSpec:
 def _lines(texts: Iterable[str]) -> Iterator[str]:
     """Texts on one line each, empty ones left out."""
     for text in texts:
-        if line := " ".join(text.translate(_RESERVED).split()):
+        spelt = text if text.isascii() else text.translate(_RESERVED)
+        if line := " ".join(spelt.split()):
             yield line
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.audio.read import read_audio
-from asr.audio.write import write_audio
+from asr.audio.read import decode_audio, read_audio
+from asr.audio.write import encode_flac, write_audio
 from asr.types import InputError, Waveform
 
 SAMPLES = np.random.default_rng(0).uniform(-1, 1, 4000).astype(np.float32)
@@ -22,6 +22,17 @@ def test_what_is_written_is_read(tmp_path: Path, suffix: str) -> None:
     content = path.read_bytes()
     write_audio(path, Waveform(SAMPLES, 22050))
     assert path.read_bytes() == content
+
+
+def test_bytes_are_those_of_a_file(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.flac", Waveform(SAMPLES, 22050))
+    data = encode_flac(Waveform(SAMPLES, 22050))
+    decoded = decode_audio(data, "some bytes")
+    assert decoded.sample_rate_hz == 22050
+    np.testing.assert_array_equal(decoded.samples, read_audio(tmp_path / "a.flac").samples)
+    for damaged in (data[: len(data) // 2], b"", b"no audio"):
+        with pytest.raises(InputError, match=r"^some bytes: "):
+            decode_audio(damaged, "some bytes")
 
 
 def test_clips_what_does_not_fit(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_table_with_audio_of_any_format(asr: Command, tmp_path: Path) -> None:
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert asr("prepare", "folder", "audio", "--transcripts", table, "--out", "m").code == 0
     (cut,) = read_manifest("m/train.jsonl.gz")
-    assert (transcript(cut), cut.sampling_rate, cut.duration) == ("one", 44_100, 0.5)
+    assert (transcript(cut), cut.duration) == ("one", 0.5)
     (cut,) = read_manifest("m/test.jsonl.gz")
     assert audio_path(cut) == tmp_path / "audio" / "b" / "b.wav"
 

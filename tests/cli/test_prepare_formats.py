@@ -13,7 +13,7 @@ from asr.data.manifest import read_manifest, transcript
 from asr.text.tokenizer import Tokenizer
 from tests.decode.package import write_noise
 
-from .runs import Command
+from .runs import Command, write_corpus, write_recipe
 
 
 @pytest.fixture
@@ -87,3 +87,23 @@ def test_help_waits_for_nothing_heavy() -> None:
     loaded = set(shown.stdout.splitlines()[-1].split())
     assert "asr" in loaded
     assert not loaded & {"torch", "numpy", "lhotse", "lightning", "hydra"}
+
+
+def test_training_from_shards_is_training_from_files(asr: Command, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", num_train=8)
+    recipe = write_recipe(tmp_path / "tones.yaml", corpus)
+    options = ("--shard-size", "3", "--out", "corpus/shards")
+    done = asr("prepare", "shards", corpus / "train.jsonl.gz", *options)
+    assert (done.code, done.out) == (0, "")
+    assert "8 utterances, 0.00 h in 3 shards -> corpus/shards" in done.err
+    rows = []
+    for train in ("train", "shards"):
+        words = [f"splits.train={train}", "train.trainer.max_steps=2", "--run-dir", f"run-{train}"]
+        assert asr("train", recipe, *words, "--no-latency", "--json", "rows.json").code == 0
+        rows.append(json.loads(Path("rows.json").read_text()))
+    weights = [Path(f"run-{train}/model/model.safetensors") for train in ("train", "shards")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert rows[0][0]["wer"] == rows[1][0]["wer"]
+    error = asr("train", recipe, "splits.train=audio").error
+    assert "no manifest" in error
+    assert "audio.jsonl.gz" in error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from asr.data.corpora.parts import CORPORA
-from asr.data.manifest import read_manifest
+from asr.data.manifest import read_manifest, transcript
 from tests.data.corpora.server import Site, folder_files, md5_list, pack, part_files, publish, serve
+from tests.data.corpora.test_sounds import MUSAN, files_of
 
-from .runs import Command, environment, files_in
+from .runs import Command, environment, files_in, write_corpus, write_recipe
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ def test_a_recipe_of_lhotse(asr: Command, tmp_path: Path, speech_dir: Path) -> N
     assert done.code == 0
     cuts = list(read_manifest("here/dev-clean.jsonl.gz"))
     assert len(cuts) == 20
-    assert all(cut.supervisions[0].text.islower() for cut in cuts)
+    assert all(transcript(cut).islower() for cut in cuts)
 
 
 def test_real_recordings_from_archive_to_page(
@@ -159,3 +161,31 @@ def test_real_recordings_from_archive_to_page(
     assert asr("prepare", "librispeech", *options, "--part", "test-other").code == 0
     shown = asr("prepare", "summary", "data/librispeech")
     assert shown.out.startswith("test-other: 30 utterances, 0.06 h, 607 words, 3 speakers")
+
+
+def test_noises_and_rooms(asr: Command, site: Site, tmp_path: Path) -> None:
+    data = pack(files_of("musan", MUSAN))
+    site.files["/17/musan.tar.gz"] = data
+    sums = tmp_path / "md5sum.txt"
+    sums.write_text(f"{hashlib.md5(data).hexdigest()}  musan.tar.gz\n")
+    done = asr("prepare", "musan", "--mirror", site.url, "--checksums", sums)
+    assert (done.code, done.out) == (0, "")
+    assert "noise: 2 utterances" in done.err
+    page = Path("data/musan/summary.html").read_text()
+    assert "speech" in page
+    corpus = write_corpus(tmp_path / "corpus", num_train=6)
+    recipe = write_recipe(tmp_path / "tones.yaml", corpus)
+    recipe.write_text(recipe.read_text().replace("loader]", "loader, reverb, noise]"))
+    options = ("train.trainer.max_steps=1", "--no-latency")
+    for run, words in (
+        ("dry", ("data.noise.probability=1",)),
+        ("noisy", ("data.noise.folder=data/musan", "data.noise.probability=1")),
+        ("roomy", ("data.reverb.folder=data/musan", "data.reverb.parts=[music]")),
+    ):
+        assert asr("train", recipe, *words, *options, "--run-dir", run).code == 0
+    weights = {Path(run, "model/model.safetensors").read_bytes() for run in ("dry", "noisy")}
+    assert len(weights) == 2
+    error = asr("train", recipe, "data.reverb.folder=data/musan").error
+    assert (
+        "data.reverb.folder: data/musan has no manifest simulated.jsonl.gz; it has music" in error
+    )

@@ -17,7 +17,7 @@ from asr.model.build import build_encoder, build_model, target_class
 from .tree import PARTS, config_files, recipe_files, relative
 
 DUE_RECIPES = {"quickstart.yaml", "digits.yaml", "librispeech_tiny.yaml", "finetune.yaml"}
-NUM_DUE_CONFIGS = 37
+NUM_DUE_CONFIGS = 39
 WITHOUT_REUSE = {"none", "none_explicit"}
 REUSE_METHODS = {
     *WITHOUT_REUSE, "probs", "band", "top_k", "heads", "scores", "kv", "context", "within",
@@ -107,8 +107,13 @@ def test_a_recipe_composes_and_its_model_builds(path: Path) -> None:
     assert num_parameters(model) > 10_000
 
 
+def small_recipes() -> list[Path]:
+    """Recipes of which every equal group divides the depth; the others say what theirs are."""
+    return [path for path in recipe_files() if path.parent.name != "librispeech"]
+
+
 @pytest.mark.usefixtures("_corpora")
-@pytest.mark.parametrize("path", recipe_files(), ids=relative)
+@pytest.mark.parametrize("path", small_recipes(), ids=relative)
 def test_a_recipe_takes_every_reuse_method(path: Path) -> None:
     sizes = {method: encoder_size(path, f"reuse={method}") for method in names_of("reuse")}
     assert set(sizes) >= REUSE_METHODS

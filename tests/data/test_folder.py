@@ -115,7 +115,7 @@ def test_librispeech_layout_in_any_format(
     assert summary.splits["train"].num_words == 12
     assert summary.splits["train"].duration_s == pytest.approx(3.0, abs=0.6)
     cut = next(iter(read_manifest(tmp_path / "out" / "dev.jsonl.gz")))
-    assert (cut.id, cut.supervisions[0].speaker) == ("20-1-0000", "20")
+    assert (cut.id, cut.speaker) == ("20-1-0000", "20")
     assert transcript(cut) == "SOME WORDS"
     assert audio_path(cut) == source / "dev" / "20" / "1" / f"20-1-0000{suffix}"
 

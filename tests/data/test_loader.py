@@ -2,41 +2,54 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from lhotse import CutSet
+from numpy.typing import NDArray
 
 from asr.data.batching import Batching
-from asr.data.dataset import SpeechDataset
+from asr.data.dataset import Augment, SpeechDataset
 from asr.data.loader import ResumableLoader
-from asr.data.manifest import audio_path, read_manifest
+from asr.data.manifest import Cuts, audio_path, read_manifest
+from asr.data.shards.read import read_shards
+from asr.data.shards.write import write_shards
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError, RunError
+from tests.data.corpora.server import Site, serve
 
 DURATIONS_S = [0.1 + 0.01 * index for index in range(40)]
 
 
 @pytest.fixture
-def cuts(make_manifest: Callable[..., Path]) -> CutSet:
+def cuts(make_manifest: Callable[..., Path]) -> Cuts:
     return read_manifest(make_manifest(DURATIONS_S))
 
 
 @pytest.fixture
-def make_loader(cuts: CutSet, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
+def make_loader(cuts: Cuts, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
     def make(
+        some: Cuts = cuts,
         *,
         training: bool = True,
         num_workers: int = 0,
         max_unreadable: float = 0.1,
-        cuts: CutSet = cuts,
+        augment: Sequence[Augment] = (),
+        seed: int = 0,
     ) -> ResumableLoader:
-        dataset = SpeechDataset(tokenizer=tokenizer, normalizer=str, sample_rate_hz=16_000)
+        dataset = SpeechDataset(
+            tokenizer=tokenizer,
+            normalizer=str,
+            sample_rate_hz=16_000,
+            augment=augment,
+            seed=seed,
+        )
         return ResumableLoader(
-            cuts,
+            some,
             dataset=dataset,
             batching=Batching(max_duration_s=1.5, num_buckets=5, sort_first_epoch=True),
             training=training,
@@ -99,7 +112,7 @@ def test_resuming_gives_the_rest(
 
 
 def test_resuming_reads_no_audio_that_was_seen(
-    make_loader: Callable[..., ResumableLoader], cuts: CutSet
+    make_loader: Callable[..., ResumableLoader], cuts: Cuts
 ) -> None:
     for cut in list(cuts)[:20]:  # the shortest: the sorted epoch begins with them
         audio_path(cut).unlink()
@@ -141,7 +154,7 @@ def test_evaluation_is_whole_and_the_same_every_time(
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_unreadable_audio_is_counted_in_this_process(
     make_loader: Callable[..., ResumableLoader],
-    cuts: CutSet,
+    cuts: Cuts,
     caplog: pytest.LogCaptureFixture,
     num_workers: int,
 ) -> None:
@@ -157,7 +170,7 @@ def test_unreadable_audio_is_counted_in_this_process(
 
 
 def test_a_batch_nobody_can_read_is_passed_over(
-    make_loader: Callable[..., ResumableLoader], cuts: CutSet
+    make_loader: Callable[..., ResumableLoader], cuts: Cuts
 ) -> None:
     for cut in cuts:
         audio_path(cut).unlink()
@@ -174,11 +187,11 @@ def test_a_negative_number_of_workers_is_named(
 
 
 def test_a_loader_does_not_go_on_in_other_data(
-    make_loader: Callable[..., ResumableLoader], cuts: CutSet
+    make_loader: Callable[..., ResumableLoader], cuts: Cuts
 ) -> None:
     state = make_loader().state_dict()
     make_loader().load_state_dict(state)
-    other = make_loader(cuts=CutSet.from_cuts(list(cuts)[1:]))
+    other = make_loader(cuts[1:])
     with pytest.raises(InputError, match="utterances are not those the run was begun with"):
         other.load_state_dict(state)
 
@@ -199,11 +212,11 @@ def test_a_loader_goes_on_as_far_into_the_epoch_with_other_devices(
 
 @pytest.mark.parametrize("training", [True, False])
 def test_too_many_unreadable_utterances_end_it(
-    make_loader: Callable[..., ResumableLoader], cuts: CutSet, training: bool
+    make_loader: Callable[..., ResumableLoader], cuts: Cuts, training: bool
 ) -> None:
     for cut in list(cuts)[::8]:
         audio_path(cut).unlink()
-    with pytest.raises(RunError, match=r"5 of 40 .*max_unreadable=0\.1; last u00.*no such audio"):
+    with pytest.raises(RunError, match=r"5 of 40 .*max_unreadable=0\.1; last u00.*is gone"):
         names(make_loader(training=training))
     assert len(sum(names(make_loader(training=training, max_unreadable=0.125)), ())) == 35
     with pytest.raises(InputError, match=r"max_unreadable is 1\.5; 0 to 1 is allowed"):
@@ -224,3 +237,59 @@ def test_no_epoch_has_a_larger_batch_than_the_largest(
         for number, longest_s in loader.sizes():
             most = min((bound_s, most) for most, bound_s in sizes if bound_s >= longest_s - 1e-6)
             assert number <= most[1]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_shards_on_a_server_are_as_good_as_files(
+    make_loader: Callable[..., ResumableLoader],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_workers: int,
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    write_shards(
+        tmp_path / "train.jsonl.gz", tmp_path / "shards", shard_size=7, report=lambda _: None
+    )
+    files = {f"/{file.name}": file.read_bytes() for file in (tmp_path / "shards").iterdir()}
+    with serve(Site(files=files)) as site:
+        remote = make_loader(read_shards(site.url), num_workers=num_workers, max_unreadable=1.0)
+        local = make_loader()
+        for loader in (remote, local):
+            loader.set_epoch(1)
+        for ours, theirs in zip(remote, local, strict=True):
+            assert ours.utterance_ids == theirs.utterance_ids
+            assert torch.equal(ours.waveforms_BN, theirs.waveforms_BN)
+        site.files = {name: data[:900] for name, data in files.items()}
+        assert names(remote) == []
+    assert len(remote.unreadable) == len(DURATIONS_S)
+
+
+def louder(
+    samples: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
+) -> NDArray[np.float32]:
+    assert sample_rate_hz == 16_000
+    return samples * np.float32(generator.uniform(0.1, 1.0))
+
+
+def test_what_augmentation_draws_follows_from_epoch_and_utterance(
+    make_loader: Callable[..., ResumableLoader],
+) -> None:
+    def heard(loader: ResumableLoader) -> dict[str, float]:
+        return {
+            name: float(row.abs().max())
+            for batch in loader
+            for name, row in zip(batch.utterance_ids, batch.waveforms_BN, strict=True)
+        }
+
+    plain = heard(make_loader())
+    whole = make_loader(augment=[louder])
+    first, second = heard(whole), heard(whole)
+    assert all(first[name] < plain[name] for name in plain)
+    assert not set(first.values()) & set(second.values())
+    resumed = make_loader(augment=[louder], num_workers=2)
+    resumed.load_state_dict({"epoch": 1, "batch": 2})
+    rest = heard(resumed)
+    assert 0 < len(rest) < len(second)
+    assert all(rest[name] == second[name] for name in rest)
+    assert heard(make_loader(augment=[louder], training=False)) == plain
+    assert heard(make_loader(augment=[louder], seed=1)) != first

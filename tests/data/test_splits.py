@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from asr.data.manifest import Utterance, write_manifest
+from asr.data.shards.write import write_shards
 from asr.data.splits import Splits
 from asr.types import InputError
 
@@ -52,3 +55,39 @@ def test_a_folder_in_the_place_of_a_manifest_is_none(folder: Path) -> None:
     (folder / "more.jsonl.gz").mkdir()
     with pytest.raises(InputError, match="more"):
         Splits(folder=str(folder), train="more")
+
+
+def test_training_splits_are_joined(make_manifest: Callable[..., Path]) -> None:
+    first = make_manifest([0.5, 0.6], audio=False)
+    second = first.with_name("more.jsonl.gz")
+    second.write_bytes(first.read_bytes())
+    joined = Splits(folder=str(first.parent), train="train+more", dev="train")
+    assert joined.names == ("train+more", "train")
+    with pytest.raises(InputError, match=r"train\+more has utterances of one name"):
+        joined.read("train+more")
+    utterance = Utterance("other", first.parent / "a.wav", 0.0, 1.0, 16_000, 1, "X", None)
+    write_manifest([utterance], second)
+    assert [cut.id for cut in joined.read("train+more")] == ["u0000", "u0001", "other"]
+    assert [cut.id for cut in joined.read("train")] == ["u0000", "u0001"]
+    assert joined.digest("train+more") != joined.digest("train")
+    with pytest.raises(InputError, match=r"no manifest .*less\.jsonl\.gz"):
+        Splits(folder=str(first.parent), train="train+less")
+
+
+@pytest.mark.parametrize("place", ["shards", "elsewhere/shards", "absolute"])
+def test_shards_take_the_place_of_a_manifest(
+    make_manifest: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folder = make_manifest([0.5, 0.6]).parent
+    out = folder / ("elsewhere/shards" if place.startswith("else") else "shards")
+    write_shards(folder / "train.jsonl.gz", out, report=lambda _: None)
+    monkeypatch.chdir(folder)
+    corpus = "audio" if place.startswith("else") else str(folder)
+    train = str(out) if place == "absolute" else place
+    splits = Splits(folder=corpus, train=train)
+    assert [cut.id for cut in splits.read(train)] == ["u0000", "u0001"]
+    before = splits.digest(train)
+    write_shards(folder / "train.jsonl.gz", out, shard_size=1, report=lambda _: None)
+    assert splits.digest(train) != before
+    with pytest.raises(InputError, match="no manifest"):
+        Splits(folder=corpus, train=train, test=[train])

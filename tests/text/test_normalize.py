@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.text.normalize import Case, Punctuation, TranscriptNormalizer
+from asr.text.normalize import (
+    Case,
+    Punctuation,
+    TranscriptNormalizer,
+    _is_plain,
+    _without_punctuation,
+)
 from asr.types import InputError
 
 
@@ -50,6 +56,12 @@ def test_a_second_time_changes_nothing(text: str, case: Case, punctuation: Punct
     assert normalizer(once) == once
     assert once == once.strip()
     assert "  " not in once
+
+
+@given(text=st.text(alphabet="aB7 \t'-._", max_size=12))
+def test_plain_text_is_what_the_general_rules_leave_alone(text: str) -> None:
+    changed = " ".join(_without_punctuation(text).split()) != " ".join(text.split())
+    assert _is_plain(text) != changed
 
 
 def test_leaves_librispeech_as_it_is() -> None:

@@ -1,4 +1,5 @@
 """Public corpora: what there is, and how it gets here whole.
 
-parts -> disk, download -> unpack -> librispeech; recipes takes what lhotse has prepared
+parts -> archives (disk, download, checksum) -> unpack -> librispeech, sounds; recipes takes what
+lhotse has prepared
 """

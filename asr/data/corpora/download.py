@@ -51,7 +51,7 @@ def download(
     if not re.match(r"https?://", url):
         raise InputError(f"{url}: not an address of the web; http:// and https:// are allowed")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    part = partial_path(path)
     with _opened(part) as file:
         resumed = _fetch(url, file, part, num_bytes, report)
         found = md5_of(part, report)
@@ -67,6 +67,11 @@ def download(
                 f"what {url} sent was deleted and is not used"
             )
         part.replace(path)
+
+
+def partial_path(path: Path) -> Path:
+    """Where the beginning of ``path`` lies until all of it has arrived."""
+    return path.with_name(f"{path.name}.part")
 
 
 def offered_num_bytes(url: str) -> int | None:

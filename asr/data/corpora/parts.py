@@ -1,8 +1,12 @@
-"""The archives of LibriSpeech (openslr.org/12) and Mini LibriSpeech (openslr.org/31).
+"""The archives of openslr.org: LibriSpeech (12), Mini LibriSpeech (31), MUSAN (17), RIRs (28).
 
 Panayotov, Chen, Povey and Khudanpur, "LibriSpeech: an ASR corpus based on public domain audio
-books", ICASSP 2015; CC BY 4.0. Sums are those of the md5sum.txt beside the archives; sums and sizes
-were read in public repositories that quote them, two or more for each, not from openslr.org itself.
+books", ICASSP 2015; CC BY 4.0. Snyder, Chen and Povey, "MUSAN: A Music, Speech, and Noise Corpus",
+arXiv:1510.08484; CC BY 4.0. Ko, Peddinti, Povey, Seltzer and Khudanpur, "A study on data
+augmentation of reverberant speech for robust speech recognition", ICASSP 2017; Apache 2.0.
+
+Sums are those of the lists beside the archives; sums and sizes were read in public repositories
+that quote them, the sums in two or more, not from openslr.org itself.
 """
 
 from __future__ import annotations
@@ -20,21 +24,48 @@ OTHER_MIRRORS = (
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """``<part>.tar.gz``: its size and its MD5 sum."""
+    """``<part><suffix>``: its size and its MD5 sum."""
 
     part: str
     num_bytes: int
     md5: str
+    suffix: str = ".tar.gz"
+
+    @property
+    def file_name(self) -> str:
+        """The name of the archive on the server."""
+        return f"{self.part}{self.suffix}"
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Archives of a resource of openslr.org; ``usual_parts`` are taken unless others are named."""
+    """Archives of a resource of openslr.org; ``usual_parts`` are taken unless others are named.
+
+    ``unpacked_share`` is how much larger they are when unpacked.
+    """
 
     name: str
     resource: int
     parts: Mapping[str, Archive]
     usual_parts: tuple[str, ...]
+    unpacked_share: float = 1.1  # FLAC hardly shrinks, and small files fill whole blocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sounds:
+    """A corpus without words: one archive that unpacks to the folder ``root``.
+
+    ``patterns`` say which files below ``root`` belong to which part; each gets a manifest.
+    """
+
+    corpus: Corpus
+    root: str
+    patterns: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """What `asr prepare` calls it."""
+        return self.corpus.name
 
 
 def _corpus(name: str, resource: int, usual: tuple[str, ...], *archives: Archive) -> Corpus:
@@ -62,3 +93,30 @@ CORPORA: Mapping[str, Corpus] = {
         Archive("dev-clean-2", 126_046_265, "6d7ab67ac6a1d2c993d050e16d61080d"),
     ),
 }
+
+_MUSAN = Archive("musan", 11_086_114_085, "0c472d4fc0c5141eca47ad1ffeb2a7df")
+_RIRS = Archive("rirs_noises", 1_311_166_223, "e6f48e257286e05de56413b4779d8ffb", ".zip")
+
+SOUNDS: Mapping[str, Sounds] = {
+    "musan": Sounds(
+        corpus=Corpus("musan", 17, {"musan": _MUSAN}, ("musan",), unpacked_share=1.2),
+        root="musan",
+        patterns={
+            "music": "music/**/*.wav",
+            "noise": "noise/**/*.wav",
+            "speech": "speech/**/*.wav",
+        },
+    ),
+    "rirs": Sounds(
+        # 60,000 short files: a generous guess, the unpacked size was not seen
+        corpus=Corpus("rirs", 28, {"rirs_noises": _RIRS}, ("rirs_noises",), unpacked_share=4.0),
+        root="RIRS_NOISES",
+        patterns={
+            "simulated": "simulated_rirs/**/*.wav",
+            "real": "real_rirs_isotropic_noises/*rir*.wav",
+            "isotropic-noise": "real_rirs_isotropic_noises/*noise*.wav",
+            "point-noise": "pointsource_noises/**/*.wav",
+        },
+    ),
+}
+"""Noises to add to speech, and impulse responses of rooms to convolve it with."""

@@ -49,7 +49,7 @@ def read_stretches(manifest: Path, report: Callable[[str], None]) -> list[Stretc
                 duration_s=cut.duration,
                 is_whole=cut.start == 0 and num_samples == info.num_samples,
                 text=" ".join(transcript(cut).split()),
-                speaker=cut.supervisions[0].speaker,
+                speaker=cut.speaker,
             )
         )
     report_rows("left out", skipped, report)

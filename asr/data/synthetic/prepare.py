@@ -12,6 +12,7 @@ from typing import Any
 
 from asr.atomic import write_text
 from asr.audio.write import write_audio
+from asr.data.manifest import Utterance, write_manifest
 from asr.data.progress import print_progress
 from asr.data.summary import (
     FILE_NAME,
@@ -170,8 +171,6 @@ def _folder(out: Path, shard: Shard) -> Path:
 
 
 def _write_manifests(plan: Iterable[Shard], out: Path, settings: dict[str, Any]) -> PrepareSummary:
-    from asr.data.manifest import Utterance, write_manifest  # lhotse: three seconds
-
     utterances: dict[str, list[Utterance]] = defaultdict(list)
     for shard in plan:
         lengths = _read_lengths(out, shard)

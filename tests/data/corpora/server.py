@@ -64,20 +64,23 @@ def serve(site: Site) -> Iterator[Site]:
             if data is None:
                 self.send_error(404)
                 return
-            start = int(range_.removeprefix("bytes=").rstrip("-")) if range_ and site.ranges else 0
+            first, _, last = range_.removeprefix("bytes=").partition("-")
+            start = int(first) if range_ and site.ranges else 0
+            stop = int(last) + 1 if last and site.ranges else len(data)
             if start and start >= len(data):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(data)}")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            self.send_response(206 if start else 200)
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-            self.send_header("Content-Length", str(len(data) - start))
+            partial = site.ranges and range_
+            self.send_response(206 if partial else 200)
+            if partial:
+                self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+            self.send_header("Content-Length", str(min(stop, len(data)) - start))
             self.end_headers()
             if with_body:
-                stop = start + site.cuts.pop(0) if site.cuts else len(data)
+                stop = start + site.cuts.pop(0) if site.cuts else stop
                 self.wfile.write(data[start:stop])
                 self.wfile.flush()
                 if site.hold is not None and stop < len(data):

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import io
+import re
+import stat
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -92,3 +96,48 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         unpack(archive, tmp_path / "out", interrupt)
     assert not (tmp_path / "out").exists()
+
+
+def zipped(files: dict[str, bytes], *, link: str | None = None) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+        if link is not None:
+            info = zipfile.ZipInfo(link)
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            packed.writestr(info, "/etc/passwd")
+    return buffer.getvalue()
+
+
+def test_a_zip_is_unpacked(tmp_path: Path) -> None:
+    files = {"ROOT/a/b.wav": bytes(5000), "ROOT/c.txt": b"words\n"}
+    archive = tmp_path / "rirs.zip"
+    archive.write_bytes(zipped({**files, "ROOT/empty/": b""}))
+    unpack(archive, tmp_path / "out", silent)
+    found = {
+        str(path.relative_to(tmp_path / "out")): path.read_bytes()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
+    assert found == files
+    assert (tmp_path / "out" / "ROOT" / "empty").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (zipped({"ROOT/../../evil": b"x"}), "leads out of the folder by '..'"),
+        (zipped({"/evil": b"x"}), "has an absolute name"),
+        (zipped({}, link="ROOT/a"), "is a link or a device"),
+        (zipped({"ROOT/a": bytes(5000)})[:-30], "damaged archive"),
+        (zipped({"ROOT/a": b"x" * 999}).replace(b"ROOT/a", b"ROOT/b", 1), "damaged archive"),
+        (b"no zip", "damaged archive"),
+    ],
+)
+def test_a_bad_zip_leaves_nothing(tmp_path: Path, data: bytes, reason: str) -> None:
+    archive = tmp_path / "rirs.zip"
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match=re.escape(reason)):
+        unpack(archive, tmp_path / "out", silent)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rirs.zip"]

@@ -48,8 +48,8 @@ def test_what_goes_out_comes_back(format: str, manifests: list[Path], tmp_path: 
     summary = prepare_rows(READERS[format](written), out, source="x", settings={}, report=silent)
     assert summary.num_skipped == 0
     for manifest in manifests:
-        before = {cut.id: cut.to_dict() for cut in read_manifest(manifest)}
-        after = {cut.id: cut.to_dict() for cut in read_manifest(out / manifest.name)}
+        before = {cut.id: cut for cut in read_manifest(manifest)}
+        after = {cut.id: cut for cut in read_manifest(out / manifest.name)}
         assert after == before
 
 

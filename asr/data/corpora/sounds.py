@@ -1,0 +1,90 @@
+"""Corpora of noises and of impulse responses of rooms: download, check, unpack, list."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from asr.data.corpora.archives import Archives
+from asr.data.corpora.complete import is_complete, read_own_summary
+from asr.data.corpora.parts import MIRROR, Sounds
+from asr.data.corpora.unpack import unpack
+from asr.data.prepare import write_splits
+from asr.data.progress import print_progress
+from asr.data.row import Row
+from asr.data.summary import PrepareSummary, write_summary
+from asr.types import InputError
+
+
+def prepare_sounds(
+    sounds: Sounds,
+    out: str | Path,
+    *,
+    mirror: str = MIRROR,
+    checksums: str | Path | None = None,
+    keep_archives: bool = False,
+    strict: bool = False,
+    num_jobs: int = 1,
+    report: Callable[[str], None] = print_progress,
+) -> PrepareSummary:
+    """Write ``<out>/<root>/…``, a manifest for each part of ``sounds``, and ``summary.json``.
+
+    A manifest is one of utterances without words. Whatever of this is there and whole stays as it
+    is; for ``mirror``, ``checksums``, bad files and ``strict`` see ``prepare_librispeech``.
+
+    Raises:
+        InputError: no room, or what download, checksum and archive can raise.
+    """
+    out = Path(out)
+    summary = read_own_summary(out, sounds.name)
+    if all(is_complete(summary, part, report) for part in sounds.patterns):
+        report(f"{out} is complete")
+        return summary
+    root = out / sounds.root
+    if not root.is_dir():
+        _unpack(
+            sounds,
+            out,
+            Archives(sounds.corpus, out / "archives", mirror, checksums),
+            keep_archives,
+            report,
+        )
+    report(f"reading {root}")
+    rows = [
+        Row(str(file), file.relative_to(root).with_suffix("").as_posix(), file, "", split=part)
+        for part, pattern in sounds.patterns.items()
+        for file in sorted(root.glob(pattern))
+    ]
+    splits, skipped = write_splits(
+        rows,
+        out,
+        source=str(root),
+        strict=strict,
+        num_jobs=num_jobs,
+        report=report,
+        has_words=False,
+    )
+    summary = replace(summary, splits=splits, skipped=tuple(skipped))
+    write_summary(summary)
+    for line in summary.lines():
+        report(line)
+    return summary
+
+
+def _unpack(
+    sounds: Sounds, out: Path, archives: Archives, keep: bool, report: Callable[[str], None]
+) -> None:
+    """The folder appears in one step, when all of it is there."""
+    (part,) = sounds.corpus.parts
+    archives.check_disk([part], keep, report)
+    archive = archives.fetch(part, report)
+    folder = out / f".{sounds.name}.unpacking"
+    unpack(archive, folder, report)
+    if not (folder / sounds.root).is_dir():
+        shutil.rmtree(folder)
+        raise InputError(f"{archive}: holds no {sounds.root}; the archive is not used")
+    (folder / sounds.root).rename(out / sounds.root)
+    shutil.rmtree(folder)
+    archives.drop(part, keep)

@@ -1,0 +1,82 @@
+"""Bytes of files on disk and on servers, whole or a stretch of them."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+import urllib3
+
+import asr
+from asr.types import InputError
+
+_RETRIES = urllib3.Retry(total=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
+_TIMEOUT = urllib3.Timeout(connect=20, read=60)
+
+
+def is_url(place: str) -> bool:
+    """Whether ``place`` is an address of the web and not a path."""
+    return place.startswith(("http://", "https://"))
+
+
+def fetch(place: str, offset: int = 0, num_bytes: int | None = None) -> bytes:
+    """``num_bytes`` of the file at ``place`` (None: all) from ``offset`` on.
+
+    A server is asked for just these bytes, on a connection that stays open.
+
+    Raises:
+        InputError: nothing there, fewer bytes than that, a server that keeps failing or does not
+            send parts of files.
+    """
+    data = _download(place, offset, num_bytes) if is_url(place) else _read(place, offset, num_bytes)
+    if num_bytes is not None and len(data) != num_bytes:
+        raise InputError(
+            f"{place}: cut short or changed: {len(data):,} bytes from byte {offset:,} on, "
+            f"not {num_bytes:,}"
+        )
+    return data
+
+
+def _read(path: str, offset: int, num_bytes: int | None) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  a path is made for every utterance else
+            file.seek(offset)
+            return file.read(-1 if num_bytes is None else num_bytes)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _download(url: str, offset: int, num_bytes: int | None) -> bytes:
+    headers = {"User-Agent": f"encore-asr/{asr.__version__}"}
+    if num_bytes is not None:
+        headers["Range"] = f"bytes={offset}-{offset + num_bytes - 1}"
+    try:
+        response = _pool(url).request("GET", url, headers=headers, preload_content=False)
+        try:
+            if response.status not in (200, 206):
+                raise InputError(f"{url}: {response.status} {response.reason}")
+            if num_bytes is not None and response.status != 206:
+                raise InputError(f"{url}: the server does not send parts of files (HTTP ranges)")
+            return response.read()
+        finally:
+            response.release_conn()
+    except urllib3.exceptions.HTTPError as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(f"{url}: cannot be read ({str(reason).splitlines()[0]})") from error
+
+
+def _pool(url: str) -> urllib3.PoolManager:
+    parts = urlsplit(url)
+    direct = bool(urllib.request.proxy_bypass(parts.hostname or ""))
+    proxy = None if direct else urllib.request.getproxies().get(parts.scheme)
+    return _open_pool(os.getpid(), proxy)
+
+
+@lru_cache(maxsize=2)
+def _open_pool(process: int, proxy: str | None) -> urllib3.PoolManager:
+    """Connections of this process: those of its parent are not to be shared."""
+    if proxy is None:
+        return urllib3.PoolManager(retries=_RETRIES, timeout=_TIMEOUT)
+    return urllib3.ProxyManager(proxy, retries=_RETRIES, timeout=_TIMEOUT)

@@ -1,0 +1,157 @@
+"""A manifest and its audio as shards in the Shar format of lhotse."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from asr.atomic import write_bytes
+from asr.audio.read import read_audio
+from asr.audio.write import encode_flac
+from asr.data.manifest import (
+    Cut,
+    Utterance,
+    audio_path,
+    compress,
+    cut_record,
+    read_manifest,
+)
+from asr.data.prepare import report_rows
+from asr.data.progress import print_progress
+from asr.data.shards.index import FILE_NAME, ShardIndex
+from asr.data.summary import Skipped
+from asr.types import InputError
+
+_NUM_AHEAD = 64  # utterances that are encoded at once
+
+_Encoded: TypeAlias = tuple[Utterance, bytes]
+
+
+def write_shards(
+    manifest: Path,
+    out: Path,
+    *,
+    shard_size: int = 1000,
+    strict: bool = False,
+    num_jobs: int = 1,
+    report: Callable[[str], None] = print_progress,
+) -> ShardIndex:
+    """Write ``<out>/cuts.NNNNNN.jsonl.gz``, ``<out>/recording.NNNNNN.tar`` and ``shards.json``.
+
+    Each shard holds ``shard_size`` utterances in the order of the manifest, the last one fewer:
+    audio as FLAC of one channel and 16 bit, at its own sample rate and cut to the utterance. The
+    same manifest gives the same bytes. Audio that cannot be read is named, counted and left out.
+
+    Raises:
+        InputError: ``out`` is a file or holds other things, nothing can be read, or with
+            ``strict`` a single utterance cannot; then no ``shards.json`` is there.
+    """
+    _make_room(out)
+    cuts = read_manifest(manifest)
+    skipped: list[Skipped] = []
+    numbers: list[str] = []
+    num_utterances, duration_s = 0, 0.0
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(max(1, num_jobs)) as pool:
+        encoded = _encode(cuts, pool, skipped, strict)
+        for first in encoded:
+            number = f"{len(numbers):06d}"
+            shard = chain([first], islice(encoded, shard_size - 1))
+            records = _write_tar(shard, out / f"recording.{number}.tar")
+            lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            data = compress(lines.encode())
+            write_bytes(out / f"cuts.{number}.jsonl.gz", data)
+            digest.update(data)
+            numbers.append(number)
+            num_utterances += len(records)
+            duration_s += sum(record["duration"] for record in records)
+            report(f"wrote {num_utterances:,} of {len(cuts):,} utterances")
+    report_rows("skipped", skipped, report)
+    if not numbers:
+        raise InputError(f"{manifest} has no usable utterance; {len(skipped):,} skipped")
+    index = ShardIndex(
+        cuts=tuple(f"cuts.{number}.jsonl.gz" for number in numbers),
+        recording=tuple(f"recording.{number}.tar" for number in numbers),
+        num_utterances=num_utterances,
+        duration_s=round(duration_s, 3),
+        sha256=digest.hexdigest(),
+    )
+    write_bytes(out / FILE_NAME, index.to_bytes())
+    report(
+        f"{num_utterances:,} utterances, {duration_s / 3600:.2f} h in {len(numbers):,} shards "
+        f"-> {out}" + (f"; {len(skipped):,} skipped" if skipped else "")
+    )
+    return index
+
+
+def _make_room(out: Path) -> None:
+    """Remove the shards of an earlier run, and nothing else."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder for the shards")
+    out.mkdir(parents=True, exist_ok=True)
+    earlier = [*out.glob("cuts.*.jsonl.gz"), *out.glob("recording.*.tar"), out / FILE_NAME]
+    for file in out.iterdir():
+        if file not in earlier:
+            raise InputError(f"{out} holds {file.name}; name an empty folder, or one of shards")
+    for file in reversed(earlier):  # the index first: without it there are no shards
+        file.unlink(missing_ok=True)
+
+
+def _encode(
+    cuts: Sequence[Cut], pool: ThreadPoolExecutor, skipped: list[Skipped], strict: bool
+) -> Iterator[_Encoded]:
+    """Readable utterances in their order; the others go to ``skipped``."""
+    for start in range(0, len(cuts), _NUM_AHEAD):
+        some = cuts[start : start + _NUM_AHEAD]
+        for cut, result in zip(some, pool.map(_encode_one, some), strict=True):
+            if not isinstance(result, str):
+                yield result
+            elif strict:
+                raise InputError(f"{cut.id}: {result} (strict)")
+            else:
+                skipped.append(Skipped(cut.id, result))
+
+
+def _encode_one(cut: Cut) -> _Encoded | str:
+    """The utterance as FLAC, or why it cannot be read."""
+    path = audio_path(cut)
+    try:
+        waveform = read_audio(path, start_s=cut.start, duration_s=cut.duration)
+    except InputError as error:
+        return str(error)
+    rate_hz, length_s = waveform.sample_rate_hz, waveform.duration_s
+    whole = Utterance(cut.id, path, 0.0, length_s, rate_hz, 1, cut.text, cut.speaker)
+    return whole, encode_flac(waveform)
+
+
+def _write_tar(encoded: Iterable[_Encoded], path: Path) -> list[dict[str, Any]]:
+    """Write the audio, each with lhotse's record of it; the cuts, which say where it lies."""
+    records = []
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with tarfile.open(partial, "w") as tar:
+            for utterance, data in encoded:
+                offset = _add(tar, f"{utterance.utterance_id}.flac", data)
+                record = cut_record(utterance, "", kind="shar", num_bytes=len(data), offset=offset)
+                recording = json.dumps(record["recording"]).encode()
+                _add(tar, f"{utterance.utterance_id}.json", recording)
+                records.append(record)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return records
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Append a file; where its content begins."""
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+    return tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
