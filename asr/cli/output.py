@@ -39,10 +39,15 @@ def check_outputs(args: argparse.Namespace) -> None:
     """Raise InputError where ``--json`` or ``--out`` cannot be written, before the work begins."""
     if args.out:
         check_folder(args.out)
-    if args.json and args.json != "-":
-        if Path(args.json).is_dir():
-            raise InputError(f"{args.json} is a folder; name a file for --json, or - for stdout")
-        check_folder(Path(args.json).parent)
+    check_json(args.json)
+
+
+def check_json(name: str | None) -> None:
+    """Raise InputError where the file that ``--json`` names cannot be written."""
+    if name and name != "-":
+        if Path(name).is_dir():
+            raise InputError(f"{name} is a folder; name a file for --json, or - for stdout")
+        check_folder(Path(name).parent)
 
 
 def check_folder(folder: Path) -> None:

@@ -12,14 +12,20 @@ from asr.cli.device import add_device_argument, check_device
 from asr.cli.numbers import seconds, seconds_or_none
 from asr.decode.transcribe import Transcriber, Transcript
 from asr.model.build import build
-from asr.model.package import load_package
+from asr.model.recogniser import load_recogniser
 from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Files, the model, and how to print."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any format and rate")
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="model folder, or a file of `asr export`",
+    )
     parser.add_argument(
         "--format",
         choices=("text", "json"),
@@ -42,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print each transcript as soon as it is there; a bad file does not stop the others."""
     check_device(args.device)
-    package = load_package(args.model, args.device)
+    package = load_recogniser(args.model, args.device)
     decoder = build(package.config["decode"], "decode")
     transcriber = Transcriber(package, decoder, chunk_s=args.chunk, overlap_s=args.overlap)
     num_bad = 0

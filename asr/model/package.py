@@ -108,12 +108,25 @@ def read_config(path: Path) -> dict[str, Any]:
         InputError: not JSON, or a group is missing.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a JSON config ({error})") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, where: str) -> dict[str, Any]:
+    """A config from its JSON; ``where`` it comes from is named in errors.
+
+    Raises:
+        InputError: see `read_config`.
+    """
+    try:
+        config = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{where}: not a JSON config ({error})") from None
     missing = [group for group in GROUPS if not isinstance(config, dict) or group not in config]
     if missing:
-        raise InputError(f"{path}: lacks {', '.join(missing)}; needed: {', '.join(GROUPS)}")
+        raise InputError(f"{where}: lacks {', '.join(missing)}; needed: {', '.join(GROUPS)}")
     return dict(config)
 
 

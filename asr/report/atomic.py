@@ -1,4 +1,4 @@
-"""Text files that are there in full or not at all."""
+"""Files that are there in full or not at all."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def write_text(path: Path | str, text: str) -> None:
 
     Raises InputError when ``path`` cannot be written.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """As :func:`write_text`, for what is no text."""
     path = Path(path)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            "w",
-            encoding="utf-8",
-            newline="",
-            dir=path.parent,
-            prefix=f".{path.name}.",
-            delete=False,
+            dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             temporary = Path(file.name)
-            file.write(text)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
