@@ -17,16 +17,16 @@ from asr.model.onnx.graph import (
 )
 from asr.model.onnx.session import Session
 from asr.types import InputError
-from tests.model.configs import changed, random_waveforms, tiny_model
+from tests.model.configs import random_waveforms, tiny_model
 
-from .cases import every_method
+from .cases import many_methods, small
 
 BATCHES = ([1], [200], [3000], [9000, 4000, 210], [24_001])
 
 
 @pytest.fixture(scope="module")
 def model() -> AsrModel:
-    return tiny_model(every_method())
+    return tiny_model(many_methods())
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def session(graph: onnx.ModelProto) -> Session:
 
 
 @pytest.mark.parametrize("lengths", BATCHES, ids=str)
-def test_every_method_for_any_batch_and_length(
+def test_methods_for_any_batch_and_length(
     model: AsrModel, session: Session, lengths: list[int]
 ) -> None:
     waveforms_BN, lengths_B = random_waveforms(lengths)
@@ -82,12 +82,11 @@ def test_the_graph_has_the_operators_of_onnx_alone(graph: onnx.ModelProto) -> No
 
 
 def test_what_cannot_be_exported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_model(changed("encoder.num_layers", 2))
+    model = tiny_model(small())
 
-    def stubborn(features_BTF: torch.Tensor, lengths_B: torch.Tensor) -> None:
+    def stubborn(waveforms_BN: torch.Tensor, lengths_B: torch.Tensor) -> None:
         raise RuntimeError("no such\noperator")
 
-    monkeypatch.setattr(model.encoder, "forward", stubborn)
-    monkeypatch.setattr("asr.model.onnx.graph.join", pytest.fail)
+    monkeypatch.setattr(model.frontend, "forward", stubborn)
     with pytest.raises(InputError, match=r"reuse=probs \(Conformer\) cannot be exported to ONNX"):
         export_graph(model)
