@@ -31,9 +31,11 @@ def asr(capsys: pytest.CaptureFixture[str]) -> Command:
 def test_from_the_model_to_a_transcript(asr: Command, model: Path, tmp_path: Path) -> None:
     data, out = write_data(tmp_path), tmp_path / "new" / "tiny.onnx"
     audio = [write_noise(tmp_path / "long.flac", 33.0), write_noise(tmp_path / "b.wav", 1, 44_100)]
+    options: list[str | Path] = ["--lengths", "0.5", "2", "--repeats", "1"]
+    options += ["--json", tmp_path / "rows.json"]
     done = asr(
         *("export", "--model", model, "--out", out, "--int8", "--data", data, *audio),
-        *("--lengths", "0.5", "2", "--repeats", "1", "--json", tmp_path / "rows.json"),
+        *options,
     )
     assert done.code == 0, done.err
     head, _, *lines = done.out.splitlines()
