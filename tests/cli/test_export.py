@@ -31,12 +31,9 @@ def asr(capsys: pytest.CaptureFixture[str]) -> Command:
 def test_from_the_model_to_a_transcript(asr: Command, model: Path, tmp_path: Path) -> None:
     data, out = write_data(tmp_path), tmp_path / "new" / "tiny.onnx"
     audio = [write_noise(tmp_path / "long.flac", 33.0), write_noise(tmp_path / "b.wav", 1, 44_100)]
-    options: list[str | Path] = ["--lengths", "0.5", "2", "--repeats", "1"]
-    options += ["--json", tmp_path / "rows.json"]
-    done = asr(
-        *("export", "--model", model, "--out", out, "--int8", "--data", data, *audio),
-        *options,
-    )
+    words: list[str | Path] = ["export", "--model", model, "--out", out, "--int8"]
+    words += ["--data", data, *audio, "--lengths", "0.5", "2", "--repeats", "1"]
+    done = asr(*words, "--json", tmp_path / "rows.json")
     assert done.code == 0, done.err
     head, _, *lines = done.out.splitlines()
     assert head.split()[:2] == ["program", "MiB"]
@@ -57,7 +54,7 @@ def test_from_the_model_to_a_transcript(asr: Command, model: Path, tmp_path: Pat
     assert torch_row["time_vs_torch"] == {"0.5": 1.0, "2": 1.0}
 
     for kind in ("text", "json"):
-        words = ("transcribe", *audio, "--format", kind, "--chunk", "10")
+        words = ["transcribe", *audio, "--format", kind, "--chunk", "10"]
         found, expected = asr(*words, "--model", out), asr(*words, "--model", model)
         assert (found.code, found.err) == (0, "")
         if kind == "json":
