@@ -16,7 +16,8 @@ from asr.cli.bench import latency_spec
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.fan_out import train_all
 from asr.cli.numbers import count
-from asr.cli.output import add_table_arguments, check_folder, check_outputs, print_table
+from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.places import check_folder
 from asr.cli.run_check import check_run
 from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_summary import say

@@ -11,7 +11,7 @@ from typing import Any
 from asr.cli.compose_reuse import compose_reuse
 from asr.cli.device import add_device_argument, check_device
 from asr.cli.numbers import count
-from asr.cli.output import check_folder
+from asr.cli.places import check_folder
 from asr.cli.run_summary import say, schedule_lines
 from asr.data.characters import check_characters
 from asr.data.manifest import read_manifest

@@ -6,7 +6,6 @@ import argparse
 
 import torch
 
-from asr.model.package import ModelPackage, load_package
 from asr.types import DTYPES, InputError
 
 
@@ -23,18 +22,6 @@ def add_dtype_argument(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="what the encoder computes in (default: %(default)s)",
     )
-
-
-def load_placed(args: argparse.Namespace) -> ModelPackage:
-    """The model of ``--model`` on ``--device``, its encoder in ``--dtype``.
-
-    Raises:
-        InputError: no model there, or no such device.
-    """
-    check_device(args.device)
-    package = load_package(args.model, args.device)
-    package.model.encoder.to(getattr(torch, args.dtype))
-    return package
 
 
 def check_device(name: str) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.cli.device import add_device_argument, add_dtype_argument, load_placed
+from asr.cli.device import add_device_argument, add_dtype_argument, check_device
 from asr.cli.numbers import count, seconds
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.run_name import run_name
@@ -17,7 +17,7 @@ from asr.data.manifest import read_manifest
 from asr.metrics.cost import count_parameters
 from asr.metrics.latency import LatencySpec
 from asr.model.build import build
-from asr.model.package import ModelPackage
+from asr.model.package import ModelPackage, load_package
 from asr.report.bench import measure_encoders
 from asr.report.evaluation import SplitEvaluation, evaluate
 from asr.report.hardware import describe_hardware
@@ -59,8 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score every manifest, time the encoder, print one table; alignments go to ``--out``."""
+    check_device(args.device)
     check_outputs(args)
-    package = load_placed(args)
+    package = load_package(args.model, args.device, args.dtype)
     decoder = build(package.config["decode"], "decode")
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
     if not args.allow_unknown:

@@ -29,6 +29,7 @@ VERBS = {
     "bench": "measure encoder latency without training",
     "analyze": "measure what the attention of a model does, and suggest groups",
     "convert": "turn a trained model without reuse into one with a schedule",
+    "export": "write a model as one ONNX file, and compare it with the original",
 }
 
 _EXIT_INPUT = 2

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from asr.atomic import write_text
+from asr.cli.places import check_folder, check_json
 from asr.report.breakdown import breakdown_table
 from asr.report.comparison import compare
 from asr.report.difference import WerDifference
 from asr.report.html.page import page
 from asr.report.record import RunRecord
 from asr.report.rows import write_rows
-from asr.types import InputError
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,19 +38,7 @@ def check_outputs(args: argparse.Namespace) -> None:
     """Raise InputError where ``--json`` or ``--out`` cannot be written, before the work begins."""
     if args.out:
         check_folder(args.out)
-    if args.json and args.json != "-":
-        if Path(args.json).is_dir():
-            raise InputError(f"{args.json} is a folder; name a file for --json, or - for stdout")
-        check_folder(Path(args.json).parent)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise InputError unless ``folder`` is, or can become, a folder to write in."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not there.is_dir():
-        raise InputError(f"{folder} cannot be a folder: {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{folder} cannot be written: no permission in {there}")
+    check_json(args.json)
 
 
 def print_table(

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _folder(args: argparse.Namespace) -> None:
     from asr.cli.corpus_page import write_page
-    from asr.cli.output import check_folder
+    from asr.cli.places import check_folder
     from asr.data.folder import prepare_folder
 
     out = args.out or Path("data") / args.source.resolve().name
@@ -82,7 +82,7 @@ def _folder(args: argparse.Namespace) -> None:
 
 def _synthetic(args: argparse.Namespace) -> None:
     from asr.cli.corpus_page import write_page
-    from asr.cli.output import check_folder
+    from asr.cli.places import check_folder
     from asr.data.synthetic.prepare import prepare_synthetic
 
     check_folder(args.out)

@@ -85,7 +85,7 @@ def add_formats(corpora: Any) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     from asr.cli.corpus_page import write_page
-    from asr.cli.output import check_folder
+    from asr.cli.places import check_folder
     from asr.data.formats.kaldi import read_kaldi
     from asr.data.formats.nemo import read_nemo
     from asr.data.prepare import prepare_rows
@@ -107,7 +107,7 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from asr.cli.output import check_folder
+    from asr.cli.places import check_folder
     from asr.data.formats.convert import convert
 
     check_folder(args.out)
@@ -115,7 +115,7 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _shards(args: argparse.Namespace) -> None:
-    from asr.cli.output import check_folder
+    from asr.cli.places import check_folder
     from asr.data.shards.write import write_shards
 
     check_folder(args.out)

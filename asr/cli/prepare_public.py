@@ -108,7 +108,7 @@ def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
 
 def _archives(args: argparse.Namespace) -> None:
     from asr.cli.corpus_page import write_page
-    from asr.cli.output import check_folder
+    from asr.cli.places import check_folder
     from asr.data.corpora.librispeech import prepare_librispeech
     from asr.types import InputError
 
@@ -136,7 +136,7 @@ def _archives(args: argparse.Namespace) -> None:
 
 def _sounds(args: argparse.Namespace) -> None:
     from asr.cli.corpus_page import write_page
-    from asr.cli.output import check_folder
+    from asr.cli.places import check_folder
     from asr.data.corpora.sounds import prepare_sounds
 
     out = args.out or Path("data") / args.corpus
@@ -155,7 +155,7 @@ def _sounds(args: argparse.Namespace) -> None:
 
 def _lhotse(args: argparse.Namespace) -> None:
     from asr.cli.corpus_page import write_page
-    from asr.cli.output import check_folder
+    from asr.cli.places import check_folder
     from asr.data.corpora.recipes import recipe_names, recipe_rows
     from asr.data.prepare import prepare_rows
     from asr.types import InputError

@@ -11,7 +11,8 @@ from typing import Any
 
 from asr.cli.compose import compose_recipe
 from asr.cli.dry_run import dry_run
-from asr.cli.output import add_table_arguments, check_folder, check_outputs, print_table
+from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.places import check_folder
 from asr.cli.price_table import write_price
 from asr.cli.run_check import check_run
 from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder

@@ -1,29 +1,45 @@
-"""`asr transcribe`: audio files to text."""
+"""`asr transcribe`: audio files to text, subtitles or timed words."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
+from collections import Counter
 from pathlib import Path
 
-from asr.cli.device import add_device_argument, add_dtype_argument, load_placed
+from asr.atomic import write_text
+from asr.cli.device import add_device_argument, add_dtype_argument, check_device
 from asr.cli.numbers import seconds, seconds_or_none
+from asr.cli.places import check_folder
+from asr.decode.formats import FORMATS, suffix
 from asr.decode.transcribe import Transcriber, Transcript
 from asr.model.build import build
+from asr.model.recogniser import load_recogniser
 from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Files, the model, and how to print."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any format and rate")
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="model folder, or a file of `asr export`",
+    )
     parser.add_argument(
         "--format",
-        choices=("text", "json"),
+        choices=FORMATS,
         default="text",
-        help="text, or one JSON object per line with word times (default: %(default)s)",
+        help="text, one JSON object per line with word times, subtitles, or timed words as "
+        "scoring tools read them (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write a file per recording, named after it, instead of printing",
     )
     add_device_argument(parser)
     add_dtype_argument(parser)
@@ -40,10 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print each transcript as soon as it is there; a bad file does not stop the others."""
-    package = load_placed(args)
-    decoder = build(package.config["decode"], "decode")
-    transcriber = Transcriber(package, decoder, chunk_s=args.chunk, overlap_s=args.overlap)
+    """Write each transcript as soon as it is there; a bad file does not stop the others."""
+    check_device(args.device)
+    check_places(args)
+    recogniser = load_recogniser(args.model, args.device, args.dtype)
+    decoder = build(recogniser.config["decode"], "decode")
+    transcriber = Transcriber(recogniser, decoder, chunk_s=args.chunk, overlap_s=args.overlap)
     num_bad = 0
     for path in args.files:
         try:
@@ -52,14 +70,34 @@ def run(args: argparse.Namespace) -> int:
             num_bad += 1
             print(f"asr transcribe: error: {error}", file=sys.stderr)
         else:
-            print(line(transcript, args), flush=True)
+            put(transcript, args)
     return 2 if num_bad else 0
 
 
-def line(transcript: Transcript, args: argparse.Namespace) -> str:
-    """One line of output; the file is named where there are several."""
-    if args.format == "json":
-        return json.dumps(asdict(transcript), ensure_ascii=False)
-    return (
-        transcript.text if len(args.files) == 1 else f"{transcript.audio_path}\t{transcript.text}"
-    )
+def check_places(args: argparse.Namespace) -> None:
+    """Raise InputError where transcripts of several files would run into one another."""
+    if args.out is None:
+        if len(args.files) > 1 and not FORMATS[args.format].is_line_by_line:
+            raise InputError(
+                f"--format {args.format} of several files needs --out DIR, for a file of each"
+            )
+        return
+    check_folder(args.out)
+    name, times = Counter(path.stem for path in args.files).most_common(1)[0]
+    if times > 1:
+        raise InputError(
+            f"--out {args.out}: {times} of the files are called {name}; "
+            "transcribe them one after the other, into other folders"
+        )
+
+
+def put(transcript: Transcript, args: argparse.Namespace) -> None:
+    """To the terminal, or into the file of its own; a line of text names its file among several."""
+    text = FORMATS[args.format].write(transcript)
+    if args.out is not None:
+        write_text(args.out / (Path(transcript.audio_path).stem + suffix(args.format)), text)
+        return
+    if args.format == "text" and len(args.files) > 1:
+        text = f"{transcript.audio_path}\t{text}"
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -17,7 +17,7 @@ from asr.audio.resample import resample
 from asr.decode.chunking import chunks
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.words import TimedWord, timed_words
-from asr.model.package import ModelPackage
+from asr.model.recogniser import Recogniser
 from asr.types import InputError, Waveform
 
 
@@ -42,7 +42,7 @@ class Transcriber:
 
     def __init__(
         self,
-        package: ModelPackage,
+        package: Recogniser,
         decoder: GreedyDecoder,
         *,
         chunk_s: float = 30.0,
@@ -58,7 +58,7 @@ class Transcriber:
         self.decoder = decoder
         fbank = package.model.frontend.fbank
         self.sample_rate_hz = fbank.sample_rate_hz
-        self.samples_per_frame = fbank.shift_size * int(package.model.encoder.subsampling_factor)
+        self.samples_per_frame = fbank.shift_size * package.model.subsampling_factor
         self.lookahead_samples = max(0, fbank.window_size - fbank.shift_size)
         self.frame_shift_s = self.samples_per_frame / self.sample_rate_hz
         self.chunk_frames = max(1, round(chunk_s / self.frame_shift_s))
@@ -90,7 +90,7 @@ class Transcriber:
     def log_probs(self, waveform: Waveform) -> Tensor:
         """Log probabilities (T, V) of the whole waveform, chunk by chunk."""
         samples_N = torch.from_numpy(waveform.samples)
-        device = next(self.package.model.parameters()).device
+        device = self.package.model.device
         kept = []
         for chunk in chunks(
             self.num_frames(len(samples_N)),
@@ -110,4 +110,4 @@ class Transcriber:
     def num_frames(self, num_samples: int) -> int:
         """Encoder frames of a waveform of ``num_samples``."""
         num_features = int(self.package.model.frontend.fbank.num_frames(torch.tensor(num_samples)))
-        return -(-num_features // int(self.package.model.encoder.subsampling_factor))
+        return -(-num_features // self.package.model.subsampling_factor)

@@ -7,7 +7,9 @@ with zeros to a power of two, K frequencies, F mel bins.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -92,14 +94,18 @@ class LogMel(nn.Module):
         window_size, spectrum_size = self.window_size, self.window.numel()
         if self.training and self.dither:
             waveforms_BN = waveforms_BN + self.dither * torch.randn_like(waveforms_BN)
-        num_samples = max(waveforms_BN.shape[1], window_size)
+        larger: Callable[[int, int], int] = torch.sym_max if torch.compiler.is_exporting() else max
+        num_samples = larger(waveforms_BN.shape[1], window_size)
         waveforms_BN = functional.pad(
             waveforms_BN, (0, num_samples - waveforms_BN.shape[1] + spectrum_size - window_size)
         )
         # Pre-emphasis once for all frames: it reaches back one sample, yet the first sample of a
         # window has weight zero. The mean of a frame passes through it as (1 - 0.97) times itself.
-        emphasised_BN = waveforms_BN.clone()
-        emphasised_BN[:, 1:] -= _PREEMPHASIS * waveforms_BN[:, :-1]
+        before_BN = functional.pad(waveforms_BN[:, :-1], (1, 0))
+        emphasised_BN = torch.sub(waveforms_BN, before_BN, alpha=_PREEMPHASIS)
+        if torch.compiler.is_exporting():
+            power_BTK = self._power_by_convolution(waveforms_BN, emphasised_BN)
+            return (power_BTK @ self.mel_filters).clamp_min(_FLOOR).log()
         means_BT1 = (
             waveforms_BN[:, :num_samples]
             .unfold(1, window_size, self.shift_size)
@@ -111,6 +117,36 @@ class LogMel(nn.Module):
         real_BTK, imag_BTK = spectrum_BTK.real, spectrum_BTK.imag
         power_BTK = torch.addcmul(real_BTK * real_BTK, imag_BTK, imag_BTK)
         return (power_BTK @ self.mel_filters).clamp_min(_FLOOR).log()
+
+    def _power_by_convolution(self, waveforms_BN: Tensor, emphasised_BN: Tensor) -> Tensor:
+        """Power spectrum (B, T, K) from products alone, which every runtime has and is fast at.
+
+        Window and Fourier sums are one convolution over time. Both waveforms have a tail that
+        fills the last window up to the size of the spectrum; the windows end before it.
+        """
+        num_samples = waveforms_BN.shape[1] - (self.window.numel() - self.window_size)
+        means_B1T = functional.avg_pool1d(
+            waveforms_BN[:, None, :num_samples], self.window_size, self.shift_size
+        )
+        kernels = _fourier_kernels(self.window_size, self.window.numel())
+        spectrum_BET = functional.conv1d(
+            emphasised_BN[:, None, :num_samples], kernels, stride=self.shift_size
+        )
+        # The spectrum of the mean, which the frame is to lose.
+        spectrum_BET = spectrum_BET - (1 - _PREEMPHASIS) * kernels.sum(-1) * means_B1T
+        real_BKT, imag_BKT = spectrum_BET.chunk(2, 1)
+        return (real_BKT.square() + imag_BKT.square()).transpose(1, 2)
+
+
+def _fourier_kernels(window_size: int, spectrum_size: int) -> Tensor:
+    """(2K, 1, W): the windowed cosines, then the windowed sines, of the frequencies of rfft.
+
+    Made by numpy, so that an exported graph holds them as a constant.
+    """
+    angle_K = 2 * np.pi / spectrum_size * np.arange(spectrum_size // 2 + 1)
+    angle_KW = np.outer(angle_K, np.arange(window_size))
+    waves_EW = np.concatenate([np.cos(angle_KW), -np.sin(angle_KW)]) * np.hanning(window_size)
+    return torch.from_numpy(waves_EW.astype(np.float32)).unsqueeze(1)
 
 
 def _mel_filters(

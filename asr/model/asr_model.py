@@ -5,6 +5,7 @@ Shape legend: B batch, N samples, T frames, V vocabulary.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from asr.encoder.stack import Encoder
@@ -52,6 +53,16 @@ class AsrModel(nn.Module):
         return encoded
 
     @property
+    def subsampling_factor(self) -> int:
+        """Feature frames per encoder frame."""
+        return int(self.encoder.subsampling_factor)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
     def frame_shift_s(self) -> float:
         """Seconds of audio per output frame."""
-        return float(self.frontend.frame_shift_ms / 1000 * self.encoder.subsampling_factor)
+        return float(self.frontend.frame_shift_ms / 1000 * self.subsampling_factor)

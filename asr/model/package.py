@@ -72,8 +72,10 @@ def save_package(
         (partial / CARD).write_text(card, encoding="utf-8")
 
 
-def load_package(folder: Path, device: torch.device | str = "cpu") -> ModelPackage:
-    """Load a package for inference.
+def load_package(
+    folder: Path, device: torch.device | str = "cpu", dtype: str = "float32"
+) -> ModelPackage:
+    """Load a package for inference; its encoder computes in ``dtype``, one of `DTYPES`.
 
     Raises:
         InputError: no such folder, a file missing or damaged, weights that do not fit the config.
@@ -84,6 +86,7 @@ def load_package(folder: Path, device: torch.device | str = "cpu") -> ModelPacka
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     model = build_model(config, vocab_size=tokenizer.vocab_size)
     load_weights(model, folder / WEIGHTS)
+    model.encoder.to(getattr(torch, dtype))
     return ModelPackage(
         folder=folder,
         config=config,
@@ -111,12 +114,25 @@ def read_config(path: Path) -> dict[str, Any]:
         InputError: not JSON, or a group is missing.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a JSON config ({error})") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, where: str) -> dict[str, Any]:
+    """A config from its JSON; ``where`` it comes from is named in errors.
+
+    Raises:
+        InputError: see `read_config`.
+    """
+    try:
+        config = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{where}: not a JSON config ({error})") from None
     missing = [group for group in GROUPS if not isinstance(config, dict) or group not in config]
     if missing:
-        raise InputError(f"{path}: lacks {', '.join(missing)}; needed: {', '.join(GROUPS)}")
+        raise InputError(f"{where}: lacks {', '.join(missing)}; needed: {', '.join(GROUPS)}")
     return dict(config)
 
 

@@ -5,10 +5,11 @@ Shape legend: B batch, H heads, T frames, G groups, K head width, D model width,
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from asr.nn.positions import Keys
-from asr.nn.relative import RelativePositions
+from asr.nn.relative import RelativePositions, falling_sinusoids
 from asr.nn.rotary import RotaryPositions
 
 
@@ -30,6 +31,14 @@ class GroupedRelativePositions(RelativePositions):
         ``table`` holds the distances of frames; every so many of them is one of groups.
         """
         assert table is not None
+        if torch.compiler.is_exporting():
+            size, num_groups = self.frames_per_group, k_BHTK.shape[2]
+            return super().keys(
+                k_BHTK,
+                falling_sinusoids(
+                    (num_groups - 1) * size, size, 2 * num_groups - 1, table.shape[1], table
+                ),
+            )
         first = len(table) // 2 % self.frames_per_group
         return super().keys(k_BHTK, table[first :: self.frames_per_group])
 

@@ -10,8 +10,11 @@ from torch import Tensor
 
 
 def padding_mask(lengths_B: Tensor, num_frames: int) -> Tensor | None:
-    """(B, T) bool, True = padding; None when no frame is padding."""
-    if bool((lengths_B >= num_frames).all()):
+    """(B, T) bool, True = padding; None when no frame is padding.
+
+    An exported graph serves every batch and always has one.
+    """
+    if not torch.compiler.is_exporting() and bool((lengths_B >= num_frames).all()):
         return None
     return torch.arange(num_frames, device=lengths_B.device) >= lengths_B.unsqueeze(1)
 

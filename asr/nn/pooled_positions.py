@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from asr.nn.positions import Keys
-from asr.nn.relative import RelativePositions, sinusoids
+from asr.nn.relative import RelativePositions, falling_sinusoids, sinusoids
 from asr.nn.rotary import RotaryPositions, rotate, rotations
+from asr.nn.spans import fill_up, num_spans
 
 
 class PooledRelativePositions(RelativePositions):
@@ -37,7 +37,11 @@ class PooledRelativePositions(RelativePositions):
         assert table is not None
         num_pools, size = k_BHTK.shape[2], self.pool_size
         furthest = num_pools * size - 1 - middle_of(size)
-        table_PD = table_of(range(furthest, furthest - (2 * num_pools - 1) * size, -1), table)
+        num_distances = (2 * num_pools - 1) * size
+        if torch.compiler.is_exporting():
+            table_PD = falling_sinusoids(furthest, 1, num_distances, table.shape[1], table)
+        else:
+            table_PD = table_of(range(furthest, furthest - num_distances, -1), table)
         # Of N neighbouring distances the largest is that of the last residue.
         r_PNHK = self.position(table_PD).view(-1, size, self.num_heads, k_BHTK.shape[3]).flip(1)
         return Keys(k_BHTK, r_PNHK.flatten(1, 2).permute(1, 2, 0))
@@ -85,11 +89,10 @@ class PooledRelativePositions(RelativePositions):
     def _by_residue(self, x_BHTK: Tensor) -> Tensor:
         """(B, H, T, K) to (B, N * H, S, K); no copy of projections where N divides T."""
         batch, num_heads, num_frames, width = x_BHTK.shape
+        num_pools = num_spans(num_frames, self.pool_size)
         x_BTHK = x_BHTK.transpose(1, 2)
-        missing = -num_frames % self.pool_size
-        if missing:
-            x_BTHK = functional.pad(x_BTHK, (0, 0, 0, 0, 0, missing))
-        return x_BTHK.reshape(batch, -1, self.pool_size * num_heads, width).transpose(1, 2)
+        x_BTHK = fill_up(x_BTHK, self.pool_size)
+        return x_BTHK.reshape(batch, num_pools, self.pool_size * num_heads, width).transpose(1, 2)
 
     def _by_frame(self, x_BHSK: Tensor, like_BHTK: Tensor) -> Tensor:
         """(B, N * H, S, K) to (B, H, T, K) with no more frames than ``like`` has."""
@@ -110,8 +113,8 @@ class PooledRotaryPositions(RotaryPositions):
         num_pools, head_dim = k_BHTK.shape[2:]
         assert table is not None
         first = middle_of(self.pool_size)
-        times = range(first, first + num_pools * self.pool_size, self.pool_size)
-        return Keys(rotate(k_BHTK, rotations(times, head_dim, table)), table)
+        times = rotations(num_pools, head_dim, table, first=first, step=self.pool_size)
+        return Keys(rotate(k_BHTK, times), table)
 
 
 def middle_of(pool_size: int) -> int:

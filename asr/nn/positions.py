@@ -103,7 +103,12 @@ class Positions(nn.Module):
 
 
 def row_tiles(num_frames: int, reach: int | None = None) -> list[tuple[slice, slice]]:
-    """Ranges of rows that cover the frames, each with the range of frames these rows can see."""
+    """Ranges of rows that cover the frames, each with the range of frames these rows can see.
+
+    An exported graph has no loop over an unknown number of frames: there one tile holds all.
+    """
+    if torch.compiler.is_exporting():
+        return [(slice(0, num_frames), slice(0, num_frames))]
     tiles = []
     for start in range(0, num_frames, TILE_ROWS):
         stop = min(start + TILE_ROWS, num_frames)

@@ -104,27 +104,34 @@ class RelativePositions(RelativeQueries):
     @staticmethod
     def table(num_frames: int, d_model: int, num_heads: int, like: Tensor) -> Tensor | None:
         """(P, D) sinusoids of the distances T-1, ..., 0, ..., -(T-1)."""
-        return sinusoids(range(num_frames - 1, -num_frames, -1), d_model, like)
+        return falling_sinusoids(num_frames - 1, 1, 2 * num_frames - 1, d_model, like)
 
     @staticmethod
     def table_near(table: Tensor | None, reach: int) -> Tensor | None:
         """The distances between a row of a tile and a frame within ``reach`` of any of its rows."""
         assert table is not None
+        if torch.compiler.is_exporting():  # one tile, which sees all distances
+            return table
         middle, furthest = len(table) // 2, reach + positions.TILE_ROWS - 1
         return table[max(0, middle - furthest) : middle + furthest + 1]
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
         """Keys with the projected distances (H, K, P)."""
         assert table is not None
-        r_PHK = self.position(table).view(len(table), self.num_heads, -1)
+        r_PHK = self.position(table).view(table.shape[0], self.num_heads, -1)
         return Keys(k_BHTK, r_PHK.permute(1, 2, 0))
 
 
 def sinusoids(distance_P: range, d_model: int, like: Tensor) -> Tensor:
     """(P, D) sine and cosine of the distances in turn, on the device and dtype of ``like``."""
+    return falling_sinusoids(distance_P.start, -distance_P.step, len(distance_P), d_model, like)
+
+
+def falling_sinusoids(first: int, step: int, num: int, d_model: int, like: Tensor) -> Tensor:
+    """(P, D) those of ``num`` distances from ``first`` down; in export the numbers stay open."""
     channel = torch.arange(0, d_model, 2, device=like.device, dtype=torch.float32)
-    index = torch.arange(len(distance_P), device=like.device, dtype=torch.float32)
-    distance = distance_P.start + distance_P.step * index
+    index = torch.arange(num, device=like.device, dtype=torch.float32)
+    distance = first - step * index
     angle = torch.outer(distance, WAVELENGTH_BASE ** (-channel / d_model))
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1).to(like.dtype)
 
@@ -140,6 +147,8 @@ def shift_rows(product_BHRP: Tensor, num_seen: int) -> Tensor:
 
     ``product`` is (B, H, R, R + S - 1), its last axis the distances to the S frames seen.
     """
+    if torch.compiler.is_exporting():
+        return shifted_copy(product_BHRP, num_seen)
     product_BHRP = product_BHRP.contiguous()
     rows, width = product_BHRP.shape[-2:]
     batch_stride, head_stride, _, _ = product_BHRP.stride()
@@ -148,3 +157,14 @@ def shift_rows(product_BHRP: Tensor, num_seen: int) -> Tensor:
         (batch_stride, head_stride, max(width - 1, 1), 1),
         product_BHRP.storage_offset() + rows - 1,
     )
+
+
+def shifted_copy(product_BHRP: Tensor, num_seen: int) -> Tensor:
+    """What `shift_rows` sees, without strides: an exported graph has none.
+
+    With one column more, rows one short of their length begin where they should (Dai et al. 2019,
+    appendix B, from the other end).
+    """
+    rows, width = product_BHRP.shape[-2:]
+    flat_BHE = functional.pad(product_BHRP, (0, 1)).flatten(2)[..., rows - 1 : -1]
+    return flat_BHE.reshape(*product_BHRP.shape[:2], rows, width)[..., :num_seen]

@@ -23,7 +23,7 @@ class RotaryPositions(Positions):
     @staticmethod
     def table(num_frames: int, d_model: int, num_heads: int, like: Tensor) -> Tensor | None:
         """(2, T, K) cosines and signed sines."""
-        return rotations(range(num_frames), d_model // num_heads, like)
+        return rotations(num_frames, d_model // num_heads, like)
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
         """Rotated keys; the table travels with them to the queries."""
@@ -36,11 +36,10 @@ class RotaryPositions(Positions):
         return rotate(q_BHTK, keys.positions)
 
 
-def rotations(time_T: range, head_dim: int, like: Tensor) -> Tensor:
-    """(2, T, K) cosines and signed sines of these times, on the device and dtype of ``like``."""
+def rotations(num: int, head_dim: int, like: Tensor, *, first: int = 0, step: int = 1) -> Tensor:
+    """(2, T, K) cosines and signed sines of ``num`` times, on the device and dtype of ``like``."""
     pair = torch.arange(0, head_dim, 2, device=like.device, dtype=torch.float32)
-    index = torch.arange(len(time_T), device=like.device, dtype=torch.float32)
-    time = time_T.start + time_T.step * index
+    time = first + step * torch.arange(num, device=like.device, dtype=torch.float32)
     angle = torch.outer(time, WAVELENGTH_BASE ** (-pair / head_dim))
     cos, sin = angle.cos(), angle.sin()
     table = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])

@@ -8,6 +8,7 @@ R rows.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,12 +17,26 @@ from asr.nn.masking import zero_padding
 
 def in_spans(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
     """(B, S, N, D): the frames in spans of ``span`` frames, zero where none is valid."""
-    x_BTD = zero_padding(x_BTD, padding_mask)
-    missing = -x_BTD.shape[1] % span
-    if missing:
-        x_BTD = functional.pad(x_BTD, (0, 0, 0, missing))
     batch, num_frames, width = x_BTD.shape
-    return x_BTD.reshape(batch, num_frames // span, span, width)
+    x_BTD = fill_up(zero_padding(x_BTD, padding_mask), span)
+    return x_BTD.reshape(batch, num_spans(num_frames, span), span, width)
+
+
+def num_spans(num_frames: int, span: int) -> int:
+    """Spans that cover so many frames."""
+    return (num_frames + span - 1) // span
+
+
+def fill_up(x_BTD: Tensor, span: int, value: float = 0.0) -> Tensor:
+    """Frames (B, T, ...) with ``value`` behind the last one, up to a whole number of spans."""
+    num_frames = x_BTD.shape[1]
+    num_filled = num_spans(num_frames, span) * span
+    later_axes = (0, 0) * (x_BTD.dim() - 2)
+    if torch.compiler.is_exporting():  # a graph does not know how many frames are missing
+        return functional.pad(x_BTD, (*later_axes, 0, span - 1), value=value)[:, :num_filled]
+    if num_filled == num_frames:
+        return x_BTD
+    return functional.pad(x_BTD, (*later_axes, 0, num_filled - num_frames), value=value)
 
 
 def num_valid(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
@@ -34,9 +49,9 @@ def empty_spans(padding_mask: Tensor | None, span: int) -> Tensor | None:
     """(B, S) bool, True = holds padding only: the padding mask at the rate of spans."""
     if padding_mask is None:
         return None
-    missing = -padding_mask.shape[1] % span
-    hidden_BT = functional.pad(padding_mask, (0, missing), value=True)
-    return hidden_BT.view(len(hidden_BT), -1, span).all(2)
+    batch, num_frames = padding_mask.shape
+    hidden_BT = fill_up(padding_mask, span, value=True)
+    return hidden_BT.reshape(batch, num_spans(num_frames, span), span).all(2)
 
 
 def spread(probs_BHRS: Tensor, x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:

@@ -54,13 +54,15 @@ class ConvSubsampling(nn.Module):
         """(B, T, F) to (B, ceil(T / factor), D), and the new lengths."""
         num_frames = features_BTF.shape[1]
         mask = padding_mask(lengths_B, num_frames)
+        lengths_B = -torch.div(-lengths_B, self.factor, rounding_mode="floor")
+        if torch.compiler.is_exporting():  # a graph has no loop over an unknown number of frames
+            return self._frames(features_BTF, mask, 0, num_frames), lengths_B
         num_stretches = 1 if torch.is_grad_enabled() else max(1, round(num_frames / STRETCH_FRAMES))
         stretch = math.ceil(num_frames / num_stretches / self.factor) * self.factor
         frames_BTD = [
             self._frames(features_BTF, mask, start, start + stretch)
             for start in range(0, num_frames, stretch)
         ]
-        lengths_B = -torch.div(-lengths_B, self.factor, rounding_mode="floor")
         return torch.cat(frames_BTD, 1), lengths_B
 
     def _frames(self, features_BTF: Tensor, mask: Tensor | None, start: int, stop: int) -> Tensor:

@@ -18,6 +18,8 @@ _DISTRIBUTIONS = (
     "lhotse",
     "sentencepiece",
     "numpy",
+    "onnx",
+    "onnxruntime",
 )
 
 

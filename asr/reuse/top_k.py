@@ -12,6 +12,7 @@ per row.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -75,6 +76,8 @@ class FollowTopK(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry stays for the next follower."""
+        if torch.compiler.is_exporting():  # a graph has no kernel for bags
+            return self.mix(x_BTD, self.attention_map(x_BTD, frames, carry)), carry
         top_BHTN, index_BHTN = self._kept(x_BTD, carry)
         v_BHTK = self.mix.project(x_BTD)
         # The kernel for bags of weighted vectors: no (B, H, T, N, K) is ever gathered.
@@ -91,9 +94,9 @@ class FollowTopK(LayerAttention):
     ) -> Tensor | None:
         """The leader's map, renormalised over what was kept and zero elsewhere."""
         top_BHTN, index_BHTN = self._kept(x_BTD, carry)
-        num_frames = x_BTD.shape[1]
-        probs_BHTT = top_BHTN.new_zeros(*top_BHTN.shape[:3], num_frames)
-        return probs_BHTT.scatter(-1, index_BHTN.long() % num_frames, top_BHTN)
+        probs_BHTT = top_BHTN.new_zeros(*top_BHTN.shape[:3], x_BTD.shape[1])
+        key_BHTN = index_BHTN.long() - first_keys(probs_BHTT)
+        return probs_BHTT.scatter(-1, key_BHTN, top_BHTN)
 
     def _kept(self, x_BTD: Tensor, carry: AttentionCarry | None) -> tuple[Tensor, Tensor]:
         carry = TopKCarry.of(carry)
@@ -109,12 +112,19 @@ def largest(
     Keys are counted through all utterances and heads: frame t of head h of utterance b is
     ``(b * H + h) * T + t``. With fewer than ``num_kept`` frames all are kept.
     """
-    batch, num_heads, _, num_frames = scores_BHRT.shape
     if padding_mask is not None:
         scores_BHRT = scores_BHRT.masked_fill(padding_mask[:, None, None, :], float("-inf"))
-    top_BHRN, index_BHRN = scores_BHRT.topk(min(num_kept, num_frames), sorted=False)
+    num_found = scores_BHRT.shape[-1]
+    smaller: Callable[[int, int], int] = torch.sym_min if torch.compiler.is_exporting() else min
+    top_BHRN, index_BHRN = scores_BHRT.topk(smaller(num_kept, num_found), sorted=False)
+    return top_BHRN.softmax(-1), (index_BHRN + first_keys(scores_BHRT)).int()
+
+
+def first_keys(scores_BHRT: Tensor) -> Tensor:
+    """(B, H, 1, 1): the number of the first key of every head, see `largest`."""
+    batch, num_heads, _, num_frames = scores_BHRT.shape
     first = torch.arange(batch * num_heads, device=scores_BHRT.device) * num_frames
-    return top_BHRN.softmax(-1), (index_BHRN + first.view(batch, num_heads, 1, 1)).int()
+    return first.view(batch, num_heads, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

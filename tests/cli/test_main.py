@@ -45,7 +45,8 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"  {verb}" in shown
         assert summary in shown
     assert list(frame.VERBS) == [
-        *("prepare", "train", "transcribe", "evaluate", "compare", "bench", "analyze", "convert")
+        *("prepare", "train", "transcribe", "evaluate", "compare", "bench", "analyze", "convert"),
+        "export",
     ]
 
 

@@ -60,6 +60,62 @@ def test_json_has_the_words_with_their_times(asr: Command, model: Path, tmp_path
             assert 0 <= word["start_s"] < word["end_s"] <= row["duration_s"]
 
 
+def test_subtitles_on_the_terminal(asr: Command, model: Path, tmp_path: Path) -> None:
+    words: list[str | Path] = ["transcribe", write_noise(tmp_path / "a.wav", 3.0), "--model", model]
+    text = asr(*words).out.split()
+    assert text
+    srt = asr(*words, "--format", "srt").out
+    assert srt.startswith("1\n00:00:0")
+    vtt = asr(*words, "--format", "vtt").out
+    assert vtt.startswith("WEBVTT\n\n00:00:0")
+    for subtitles in (srt, vtt.removeprefix("WEBVTT\n\n")):
+        shown = [
+            line for line in subtitles.splitlines() if "-->" not in line and not line.isdigit()
+        ]
+        assert " ".join(shown).split() == text
+    ctm = [line.split() for line in asr(*words, "--format", "ctm").out.splitlines()]
+    assert [line[4] for line in ctm] == text
+    assert {(line[0], line[1]) for line in ctm} == {("a", "1")}
+
+
+@pytest.mark.parametrize(
+    ("form", "ending"),
+    [("text", "txt"), ("json", "json"), ("srt", "srt"), ("vtt", "vtt"), ("ctm", "ctm")],
+)
+def test_a_file_for_each_recording(
+    asr: Command, model: Path, tmp_path: Path, form: str, ending: str
+) -> None:
+    paths = [write_noise(tmp_path / name, 1.0) for name in ("b.wav", "a.flac")]
+    alone = [asr("transcribe", path, "--model", model, "--format", form).out for path in paths]
+    done = asr("transcribe", *paths, "--model", model, "--format", form, "--out", tmp_path / "new")
+    assert (done.code, done.out) == (0, "")
+    written = {path.name: path.read_text() for path in (tmp_path / "new").iterdir()}
+    assert written == {f"b.{ending}": alone[0], f"a.{ending}": alone[1]}
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_subtitles_of_several_files_need_a_folder(
+    asr: Command, model: Path, tmp_path: Path, form: str
+) -> None:
+    paths = [write_noise(tmp_path / name, 0.5) for name in ("b.wav", "a.wav")]
+    error = asr("transcribe", *paths, "--model", model, "--format", form).error
+    assert f"--format {form} of several files needs --out DIR, for a file of each" in error
+
+
+def test_two_recordings_of_one_name(asr: Command, model: Path, tmp_path: Path) -> None:
+    paths = [write_noise(tmp_path / name, 0.5) for name in ("a.flac", "a.wav")]
+    out = tmp_path / "new"
+    error = asr("transcribe", *paths, "--model", model, "--out", out).error
+    assert "2 of the files are called a; transcribe them one after the other" in error
+    assert not out.exists()
+
+
+def test_an_exported_model_has_its_dtype(asr: Command, tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "a.wav", 0.5)
+    error = asr("transcribe", path, "--model", "m.onnx", "--dtype", "bfloat16").error
+    assert "m.onnx computes in what it was exported in; --dtype is for folders" in error
+
+
 def test_a_bad_file_does_not_stop_the_others(asr: Command, model: Path, tmp_path: Path) -> None:
     good = write_noise(tmp_path / "a.wav", 1.0)
     (tmp_path / "empty.wav").touch()

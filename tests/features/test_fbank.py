@@ -202,3 +202,16 @@ def test_sixteen_seconds_take_milliseconds() -> None:
 def test_settings_that_cannot_be(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         LogMel(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_samples", [1, 399, 400, 401, 9_000])
+def test_the_convolution_of_an_exported_graph_is_the_fourier_transform(
+    num_samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waveforms_BN, lengths_B = noise(2, num_samples) + 0.3, torch.tensor([num_samples, 1])
+    waveforms_BN[1, 1:] = 0.0
+    expected_BTF, expected_B = FBANK(waveforms_BN, lengths_B)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    found_BTF, found_B = FBANK(waveforms_BN, lengths_B)
+    assert torch.equal(found_B, expected_B)
+    torch.testing.assert_close(found_BTF[0], expected_BTF[0], rtol=0, atol=2e-3)

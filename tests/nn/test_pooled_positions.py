@@ -93,7 +93,7 @@ def test_rotary_keys_are_turned_by_the_time_of_the_middle(size: int, num_frames:
     q, k, _ = tensors(size, num_frames)
     table = RotaryPositions.table(num_frames, D, H, q)
     at = [middle_of(size) + size * j for j in range(k.shape[2])]
-    turned = RotaryPositions().keys(k, rotations(range(at[-1] + 1), K, q)[:, at]).k_BHTK
+    turned = RotaryPositions().keys(k, rotations(at[-1] + 1, K, q)[:, at]).k_BHTK
 
     keys = module.keys(k, table)
 

@@ -1,0 +1,144 @@
+"""`asr export`: a trained model as one ONNX file, compared with the original."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.atomic import write_bytes, write_text
+from asr.cli.numbers import count, seconds
+from asr.cli.places import check_folder, check_json
+from asr.cli.run_name import run_name
+from asr.cli.run_summary import say
+from asr.model.onnx.extra import WRITING, check_installed
+from asr.model.package import ModelPackage, load_package
+from asr.model.recogniser import ONNX_SUFFIX
+from asr.report.hardware import describe_hardware
+from asr.report.provenance import installed_versions
+from asr.types import InputError
+
+if TYPE_CHECKING:
+    from asr.report.agreement import Sample
+    from asr.report.exported import ExportRow
+
+MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
+LARGEST_RELATIVE_ERROR = 1e-3  # of frames in float32, where there is no fault
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, file, and what to compare on."""
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.onnx", help="the file to write"
+    )
+    parser.add_argument(
+        "--int8", action="store_true", help="products of the encoder in 8 bits: smaller, faster"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="manifests or audio files to compare on (default: noise)",
+    )
+    parser.add_argument(
+        "--lengths",
+        type=seconds,
+        nargs="*",
+        default=[5, 15, 30],
+        metavar="S",
+        help="seconds of audio at which encoders are timed; none: no latency",
+    )
+    parser.add_argument("--repeats", type=count, default=10, help="timed rounds (%(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write a row per program (- : stdout)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, load the file back, compare, print one table."""
+    check_installed(WRITING, "asr export")
+    if args.out.suffix != ONNX_SUFFIX:
+        raise InputError(f"--out {args.out}: allowed: a file name that ends in {ONNX_SUFFIX}")
+    check_folder(args.out.parent)
+    check_json(args.json)
+    package = load_package(args.model)
+    samples = read_samples(package, args.data)
+
+    from asr.model.onnx.export import Exported
+    from asr.report.exported import FLOAT32, INT8, compare_exported, export_rows, export_table
+
+    say("exporting the model; a large one takes a minute or two")
+    exported = Exported(package)
+    contents = {FLOAT32: exported.float32}
+    if args.int8:
+        contents[INT8] = exported.int8
+    name, content = list(contents.items())[-1]
+    write_bytes(args.out, content)
+    contents[name] = args.out.read_bytes()
+    say(f"comparing {', '.join(contents)} with the model")
+    rows = compare_exported(
+        package, contents, samples, lengths_s=args.lengths, repeats=args.repeats
+    )
+    stream = sys.stderr if args.json == "-" else sys.stdout
+    print(export_table(rows).text(), file=stream)
+    check_error(rows, args.out)
+    if args.json:
+        plain = export_rows(
+            rows,
+            run=run_name(args.model),
+            reuse=package.model.encoder.reuse.name,
+            file=args.out,
+            hardware=describe_hardware(),
+            versions=installed_versions(),
+        )
+        text = json.dumps(plain, indent=2) + "\n"
+        print(text, end="") if args.json == "-" else write_text(args.json, text)
+    say(f"transcribe with it: asr transcribe AUDIO --model {args.out}")
+    return 0
+
+
+def read_samples(package: ModelPackage, paths: Sequence[Path]) -> list[Sample]:
+    """What to compare on.
+
+    Raises:
+        InputError: a file cannot be read, or a transcript has characters the model cannot write.
+    """
+    from asr.data.characters import check_characters
+    from asr.data.manifest import read_manifest
+    from asr.report.agreement import samples_of_audio, samples_of_cuts, samples_of_noise
+
+    rate_hz = package.model.frontend.sample_rate_hz
+    if not paths:
+        return list(samples_of_noise(rate_hz))
+    samples: list[Sample] = []
+    for path in paths:
+        if path.name.endswith(MANIFEST_SUFFIXES):
+            cuts = read_manifest(path)
+            check_characters(cuts, tokenizer=package.tokenizer, normalizer=package.normalizer)
+            samples += samples_of_cuts(package, cuts, path.name.partition(".")[0])
+        else:
+            samples += samples_of_audio(path, rate_hz)
+    if not samples:
+        raise InputError(f"--data {paths[0]}: nothing in it could be read; see the log")
+    return samples
+
+
+def check_error(rows: Sequence[ExportRow], path: Path) -> None:
+    """Take ``path`` back unless float32 computes what the model does.
+
+    Raises:
+        InputError: it does not.
+    """
+    from asr.report.exported import FLOAT32
+
+    (error,) = (row.agreement.relative for row in rows if row.runtime == FLOAT32)
+    if not error < LARGEST_RELATIVE_ERROR:
+        path.unlink()
+        raise InputError(
+            f"{path} was removed: in float32 its encoder is off by {error:.1e} of the model's "
+            f"frames, {LARGEST_RELATIVE_ERROR:g} at most is rounding; this model cannot be exported"
+        )

@@ -1,0 +1,1 @@
+"""A trained model as one ONNX file, and such a file as a model."""

@@ -1,0 +1,169 @@
+"""A model as an ONNX graph: waveforms in, log probabilities out, batch and length open.
+
+Front end and encoder are exported one after the other and joined where features pass, under names
+by which either side can be found again.
+
+Shape legend: B batch, N samples, T frames, F mel bins, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import onnx
+import torch
+from onnx import compose
+from torch import Tensor, nn
+
+from asr.model.asr_model import AsrModel
+from asr.types import InputError
+
+WAVEFORMS, WAVEFORM_LENGTHS = "waveforms", "waveform_lengths"
+FEATURES, FEATURE_LENGTHS = "features", "feature_lengths"
+LOG_PROBS, FRAME_LENGTHS, FRAMES = "log_probs", "frame_lengths", "frames"
+
+_SAMPLE_FRAMES = 203  # of the batch that is traced; odd, so that no shape looks like another
+
+
+class Graphs(NamedTuple):
+    """Waveforms to features, and features to log probabilities."""
+
+    frontend: onnx.ModelProto
+    encoder: onnx.ModelProto
+
+
+class EncoderAndHead(nn.Module):
+    """Features (B, T, F) to log probabilities (B, T, V), lengths and frames (B, T, D)."""
+
+    def __init__(self, model: AsrModel) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+        self.head = model.head
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All three, valid up to the lengths."""
+        encoded = self.encoder(features_BTF, lengths_B)
+        return self.head(encoded.frames_BTD), encoded.lengths_B, encoded.frames_BTD
+
+
+def export_graph(model: AsrModel) -> onnx.ModelProto:
+    """The graph of ``model``, which must be in inference mode on the CPU.
+
+    Inputs: ``waveforms`` (B, N) float32 in [-1, 1], zero behind ``waveform_lengths`` (B,) int64.
+    Outputs: ``log_probs`` (B, T, V), ``frame_lengths`` (B,), and what the head saw, ``frames``
+    (B, T, D).
+
+    Raises:
+        InputError: the model has an operation that ONNX, or its exporter, has not.
+    """
+    assert not model.training
+    fbank = model.frontend.fbank
+    lengths_B = torch.tensor([_SAMPLE_FRAMES, _SAMPLE_FRAMES * 3 // 4])
+    samples_B = fbank.window_size + fbank.shift_size * (lengths_B - 1)
+    waveforms_BN = 0.1 * torch.randn(2, int(samples_B[0]), generator=torch.Generator())
+    features_BTF = torch.zeros(2, _SAMPLE_FRAMES, model.frontend.num_mel_bins)
+    what = f"a model with reuse={model.encoder.reuse.name} ({type(model.encoder).__name__})"
+    frontend = _export(
+        model.frontend,
+        (waveforms_BN, samples_B),
+        [WAVEFORMS, WAVEFORM_LENGTHS],
+        [FEATURES, FEATURE_LENGTHS],
+        what,
+    )
+    encoder = _export(
+        EncoderAndHead(model),
+        (features_BTF, lengths_B),
+        [FEATURES, FEATURE_LENGTHS],
+        [LOG_PROBS, FRAME_LENGTHS, FRAMES],
+        what,
+    )
+    return join(Graphs(frontend, encoder))
+
+
+def join(graphs: Graphs) -> onnx.ModelProto:
+    """One graph; all names of the front end but those of its inputs and outputs get a prefix."""
+    frontend = compose.add_prefix(
+        graphs.frontend, "frontend/", rename_inputs=False, rename_outputs=False
+    )
+    joined: onnx.ModelProto = compose.merge_models(
+        frontend,
+        graphs.encoder,
+        io_map=[(name, name) for name in (FEATURES, FEATURE_LENGTHS)],
+        outputs=[LOG_PROBS, FRAME_LENGTHS, FRAMES],
+    )
+    return joined
+
+
+def nodes_between(
+    graph: onnx.GraphProto, inputs: Collection[str], outputs: Iterable[str]
+) -> list[onnx.NodeProto]:
+    """The nodes that make ``outputs`` from ``inputs`` and constants, in order."""
+    wanted, kept = set(outputs), []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(name for name in node.input if name not in inputs)
+    return kept[::-1]
+
+
+def encoder_alone(model: onnx.ModelProto, num_mel_bins: int) -> onnx.ModelProto:
+    """The part of a graph from ``features`` to ``frames``, to be timed by itself."""
+    nodes = nodes_between(model.graph, {FEATURES, FEATURE_LENGTHS}, [FRAMES])
+    used = {name for node in nodes for name in node.input}
+    part = onnx.helper.make_graph(
+        nodes,
+        "encoder",
+        [
+            onnx.helper.make_tensor_value_info(FEATURES, 1, ["B", "T", num_mel_bins]),
+            onnx.helper.make_tensor_value_info(FEATURE_LENGTHS, 7, ["B"]),
+        ],
+        [output for output in model.graph.output if output.name == FRAMES],
+        [constant for constant in model.graph.initializer if constant.name in used],
+    )
+    return onnx.helper.make_model(
+        part, opset_imports=model.opset_import, ir_version=model.ir_version
+    )
+
+
+def _export(
+    module: nn.Module,
+    sample: tuple[Tensor, Tensor],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    what: str,
+) -> onnx.ModelProto:
+    open_size = torch.export.Dim.DYNAMIC
+    try:
+        with _silence():
+            program = torch.onnx.export(
+                module,
+                sample,
+                dynamo=True,
+                verbose=False,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=({0: open_size, 1: open_size}, {0: open_size}),
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise InputError(f"{what} cannot be exported to ONNX: {reason}") from error
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Without what the exporter says about itself."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
