@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from asr.cli.run_folder import RunFolder
 from asr.data.manifest import Cuts
+from asr.data.share import is_first
 from asr.encoder.stack import Encoder
 from asr.model.asr_model import AsrModel
 from asr.model.initialise import Initialised
@@ -87,5 +88,9 @@ def schedule_lines(encoder: Encoder) -> list[str]:
 
 
 def say(line: str) -> None:
-    """Progress goes to standard error; standard output is for results."""
-    print(line, file=sys.stderr, flush=True)
+    """Progress goes to standard error; standard output is for results.
+
+    Of processes that train together only the first speaks.
+    """
+    if is_first():
+        print(line, file=sys.stderr, flush=True)

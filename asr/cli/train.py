@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         record = train_run(
             config, folder, command=command, resume=args.resume, with_latency=not args.no_latency
         )
+    if record is None:  # the first of the processes goes on
+        return 0
     if record.training is not None and record.training.interrupted:
         say(f"interrupted; the model so far is in {folder.model}, --resume goes on")
         return EXIT_INTERRUPT

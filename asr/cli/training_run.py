@@ -16,6 +16,7 @@ from asr.cli.run_folder import RunFolder
 from asr.cli.run_summary import describe_run, describe_training, say
 from asr.cli.training_setup import set_up
 from asr.data.manifest import Cuts
+from asr.data.share import is_first
 from asr.data.splits import Splits
 from asr.decode.greedy import GreedyDecoder
 from asr.metrics.cost import count_parameters
@@ -43,10 +44,11 @@ def train_run(
     command: str,
     resume: bool,
     with_latency: bool,
-) -> RunRecord:
+) -> RunRecord | None:
     """Train, package, evaluate and record one run; returns its record.
 
-    An interrupted run leaves checkpoints, a usable model package and a record that says so.
+    An interrupted run leaves checkpoints, a usable model package and a record that says so. Of
+    processes that train together the first does all but train; the others return None.
 
     Raises:
         InputError: settings or data that cannot work, before anything is trained.
@@ -58,7 +60,8 @@ def train_run(
     largest_batch = next(setup.train_loader.largest_batches(), None)
     if largest_batch is not None:  # the last words of a process that is killed for its memory
         say(f"largest batch, tried first: {shape(largest_batch)}")
-    folder.begin(config)
+    if is_first():
+        folder.begin(config)
     result = fit(
         model,
         tokenizer=text.tokenizer,
@@ -78,6 +81,8 @@ def train_run(
         distiller=setup.distiller,
         largest_batch=largest_batch,
     )
+    if not is_first():
+        return None
     save_package(
         folder.model, model=model, tokenizer=text.tokenizer, config=config, card=PROVISIONAL_CARD
     )

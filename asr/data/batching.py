@@ -11,12 +11,12 @@ lhotse's sampler, which plans ahead of a stream, takes minutes.
 from __future__ import annotations
 
 import logging
-import os
 import random
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from asr.data.manifest import Cut, Cuts
+from asr.data.share import num_processes, rank
 from asr.types import InputError
 
 _QUADRATIC_S = 30.0
@@ -97,9 +97,8 @@ class Batching:
             batches = self._pack(sorted(cuts, key=_by_duration))
         else:
             batches = self._bucket(cuts, random.Random(f"{self.seed}/{epoch}"))
-        rank, num_processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        num_whole = len(batches) // num_processes * num_processes
-        return batches[rank : num_whole or None : num_processes]
+        num_whole = len(batches) // num_processes() * num_processes()
+        return batches[rank() : num_whole or None : num_processes()]
 
     def largest_batches(self, cuts: Cuts) -> list[Cuts]:
         """For each bucket over ``cuts`` (from ``select``) the most it can put into a batch.

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
 from asr.data.manifest import Cut, Cuts
+from asr.data.share import num_processes
 from asr.data.summary import Skipped
 from asr.types import Batch, InputError, RunError
 
@@ -54,6 +55,7 @@ class ResumableLoader(Sized):
         self._epoch = 0
         self._batch = 0
         self._plan: list[Cuts] | None = None
+        self._num_sharing = 1
         self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
             _Reader(dataset),
@@ -97,6 +99,11 @@ class ResumableLoader(Sized):
             self._batch += 1
             if batch is not None:
                 yield batch
+            elif self._training and num_processes() > 1:
+                raise RunError(
+                    "a batch of which no audio can be read: processes that train together would no "
+                    "longer be at the same step; bring the audio back, or run `asr prepare` again"
+                )
         if self._training and self._epoch == epoch:
             self.set_epoch(epoch + 1)
 
@@ -106,7 +113,7 @@ class ResumableLoader(Sized):
 
     def _share_s(self) -> float:
         """Padded seconds that all devices take at a time."""
-        return self._batching.max_duration_s * _num_devices()
+        return self._batching.max_duration_s * num_processes()
 
     def _check_unreadable(self) -> None:
         num_unreadable, num_all = len(self.unreadable), len(self._selected or self._all)
@@ -155,17 +162,13 @@ class ResumableLoader(Sized):
         self._batch = int(int(state["batch"]) * ratio)
 
     def _batches(self) -> list[Cuts]:
-        if self._plan is None:
+        if self._plan is None or self._num_sharing != num_processes():
+            self._num_sharing = num_processes()
             if self._training:
                 self._plan = self._batching.train_batches(self._selected, self._epoch)
             else:
                 self._plan = self._batching.eval_batches(self._all)
         return self._plan
-
-
-def _num_devices() -> int:
-    distributed = torch.distributed
-    return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def _checksum(cuts: Iterable[Cut]) -> int:

@@ -64,8 +64,9 @@ class RunControl(Callback):
         state.wait_s += batch.wait_s
         state.audio_s += batch.audio_s
         state.epoch = batch.epoch
-        if trainer.global_step == state.num_steps:
-            return  # in the middle of an accumulation
+        if trainer.global_step == state.num_steps:  # in the middle of an accumulation
+            trainer.val_check_batch = _NEVER
+            return
         state.num_steps = trainer.global_step
         state.position = batch.position
         state.num_epochs = batch.epoch + int(batch.ends_epoch)

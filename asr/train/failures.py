@@ -14,6 +14,7 @@ _NO_CPU_MEMORY = re.compile(r"can't allocate memory|not enough memory: you tried
 _WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: ([^.]+))?"
 )
+_GONE_PROCESS = re.compile(r"gloo|NCCL|Connection (?:closed|reset) by peer")
 _GOES_ON = "--resume goes on from the last checkpoint"
 
 
@@ -32,6 +33,12 @@ def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError
             f"data worker {pid} {how} behind step {step}: where memory, or shared memory in "
             "/dev/shm, ran out, lower data.loader.num_workers or set data.dataset.cache_audio="
             f"false; {_GOES_ON}"
+        )
+    if isinstance(error, RuntimeError) and _GONE_PROCESS.search(str(error)):
+        reason = str(error).strip().partition("\n")[0]
+        return RunError(
+            f"a process of this training was lost behind step {step} ({reason}): see what it said "
+            f"last; {_GOES_ON}"
         )
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         where = f"{error.filename}: " if error.filename else ""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from asr.data.share import rank
 from asr.train.averaging import AveragingSpec
 from asr.train.checkpoint import Checkpoints, read_checkpoint
 from asr.train.control import RunControl
@@ -116,7 +117,7 @@ def fit(
         is_averaged = bool(checkpoint.get("averaging_state", {}).get("n_averaged", 0))
         return _result(model, state, folder / "best.ckpt", is_averaged=is_averaged)
 
-    seed_all(seed)
+    seed_all(seed + rank())  # of dropout; the weights are those of the first process
     if checkpoint is not None:
         state.num_resumed += 1
     clock = RunClock(state)

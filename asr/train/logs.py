@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -125,6 +126,9 @@ class LogMetrics(Callback):
         assert isinstance(pl_module, AsrModule)
         assert pl_module.grad_norm is not None
         metrics = self._meter.read()
+        if trainer.world_size > 1:
+            loss = torch.tensor(metrics.get("train_loss", float("nan")), device=pl_module.device)
+            metrics["train_loss"] = float(trainer.strategy.reduce(loss, reduce_op="mean"))
         metrics |= {"lr": pl_module.lr, "grad_norm": float(pl_module.grad_norm)}
         self._log(trainer, metrics)
 

@@ -14,6 +14,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
+from asr.data.share import num_processes
 from asr.train.checkpoint import PlainCheckpointIO
 from asr.train.limits import Limits
 from asr.types import InputError
@@ -135,6 +136,7 @@ class TrainerSpec:
             num_batches = len(loader)  # type: ignore[arg-type]
         except TypeError:
             return None
+        num_batches = num_batches * num_processes() // (self.devices * self.num_nodes)
         return max(1, self.max_epochs * num_batches // self.accumulate)
 
     def resolve_accelerator(self) -> str:

@@ -202,7 +202,7 @@ def test_a_loader_goes_on_as_far_into_the_epoch_with_other_devices(
     loader = make_loader()
     names(islice(loader, 6))
     state = loader.state_dict()
-    monkeypatch.setattr("asr.data.loader._num_devices", lambda: 2)
+    monkeypatch.setattr("asr.data.loader.num_processes", lambda: 2)
     loader.load_state_dict(state)
     assert loader.state_dict() == {**state, "batch": 3, "share_s": 3.0}
     loader._batching.max_duration_s = 0.5
