@@ -26,13 +26,10 @@ def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError
     if is_out_of_memory(error):
         return RunError(f"out of memory at step {step + 1}, {shape(batch)}; {REMEDY}; {_GOES_ON}")
     worker = _dead_worker(error)
-    if isinstance(error, RuntimeError) and worker:
-        pid, signal = worker
-        how = f"was killed ({signal})" if signal else "exited"
+    if worker:
         return RunError(
-            f"data worker {pid} {how} behind step {step}: where memory, or shared memory in "
-            "/dev/shm, ran out, lower data.loader.num_workers or set data.dataset.cache_audio="
-            f"false; {_GOES_ON}"
+            f"{worker} behind step {step}: where memory, or shared memory in /dev/shm, ran out, "
+            f"lower data.loader.num_workers or set data.dataset.cache_audio=false; {_GOES_ON}"
         )
     if isinstance(error, RuntimeError) and _GONE_PROCESS.search(str(error)):
         reason = str(error).strip().partition("\n")[0]
@@ -46,17 +43,23 @@ def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError
     return None
 
 
-def _dead_worker(error: BaseException | None) -> tuple[str, str | None] | None:
-    """Process number of the data worker that ``error`` tells of, and the signal if one is known.
+def _dead_worker(error: BaseException) -> str | None:
+    """What became of the data worker that ``error`` tells of; None where it tells of none.
 
-    The signal stands in the cause, or nowhere where the worker was only missed.
+    Its signal stands in the cause, or nowhere where the worker was only missed; a batch that it was
+    handing over when it died breaks off as a connection does.
     """
-    found: tuple[str, str | None] | None = None
-    while error is not None and (found is None or found[1] is None):
-        match = _WORKER.search(str(error))
+    if isinstance(error, ConnectionError | EOFError):
+        return "a data worker was lost"
+    found: str | None = None
+    cause: BaseException | None = error
+    while isinstance(error, RuntimeError) and cause is not None:
+        match = _WORKER.search(str(cause))
+        if match and match[2]:
+            return f"data worker {match[1]} was killed ({match[2]})"
         if match:
-            found = match[1], match[2]
-        error = error.__cause__ or error.__context__
+            found = f"data worker {match[1]} exited"
+        cause = cause.__cause__ or cause.__context__
     return found
 
 

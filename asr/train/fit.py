@@ -192,7 +192,7 @@ def fit(
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
-    except (RuntimeError, MemoryError, OSError) as error:
+    except (RuntimeError, MemoryError, OSError, EOFError) as error:
         explained = explain(error, step=state.num_steps, batch=module.batch)
         if explained is None:
             raise

@@ -35,6 +35,12 @@ def worker_missed() -> RuntimeError:
             worker_missed(),
             "data worker 12, 13 exited behind step 7: where memory",
         ),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), "a data worker was lost behind step 7"),
+        (EOFError(), "a data worker was lost behind step 7: where memory"),
+        (
+            RuntimeError("[gloo/transport/tcp/pair.cc:538] Connection reset by peer"),
+            "a process of this training was lost behind step 7 ([gloo",
+        ),
         (
             OSError(errno.ENOSPC, "No space left on device", "metrics.csv"),
             "metrics.csv: No space left on device behind step 7: make room",
