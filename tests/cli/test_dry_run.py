@@ -46,9 +46,10 @@ def test_a_run_is_priced_and_nothing_is_written(asr: Command, tmp_path: Path) ->
     assert 0 <= row["data_wait_share"] <= 1
     if row["peak_mib"] is not None:
         assert row["peak_mib"] > 50
-    assert "8 x 0.75 s" in done.err
-    assert "1,200 steps: " in done.err
-    assert "the recipe has 6." in done.err
+    said = " ".join(done.err.split())
+    assert "8 x 0.75 s" in said
+    assert "1,200 steps: " in said
+    assert "the recipe has 6." in said
 
 
 def test_a_batch_that_does_not_fit_is_named(asr: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,9 @@ def test_memory_of_before_is_neither_charged_nor_credited() -> None:
     held = torch.ones(40 * 2**18)
     freed = torch.ones(100 * 2**18)
     del freed
-    assert peak_memory_mib(lambda: _allocate(20)) == pytest.approx(20.0, rel=0.1)
+    peaks_mib = [peak_memory_mib(lambda: _allocate(20)) or 0.0 for _ in range(5)]
+    # The kernel may take pages from the process meanwhile; then the peak comes out low.
+    assert sorted(peaks_mib)[2] == pytest.approx(20.0, rel=0.1)
     assert held.sum() == len(held)
 
 
