@@ -104,22 +104,25 @@ def _mean_loss(
     token_lengths_B: Tensor,
     fits_B: Tensor,
 ) -> Tensor:
-    losses_B = functional.ctc_loss(
-        log_probs_BTV.transpose(0, 1),
-        token_ids_BU,
-        lengths_B,
-        token_lengths_B,
-        blank=BLANK_ID,
-        reduction="none",
-        zero_infinity=True,  # keeps the gradient of the utterances left out at zero
+    # A loss of zero keeps the gradient of the utterances left out at zero.
+    losses_B = utterance_losses(
+        log_probs_BTV, lengths_B, token_ids_BU, token_lengths_B, zero_infinity=True
     )
     return losses_B[fits_B].mean()
 
 
 def utterance_losses(
-    log_probs_BTV: Tensor, lengths_B: Tensor, token_ids_BU: Tensor, token_lengths_B: Tensor
+    log_probs_BTV: Tensor,
+    lengths_B: Tensor,
+    token_ids_BU: Tensor,
+    token_lengths_B: Tensor,
+    *,
+    zero_infinity: bool = False,
 ) -> Tensor:
-    """(B,) negative log likelihood of each utterance, infinite where it has no alignment."""
+    """(B,) negative log likelihood of each utterance, infinite where it has no alignment.
+
+    With ``zero_infinity`` it is zero there, and so is its gradient.
+    """
     losses_B: Tensor = functional.ctc_loss(
         log_probs_BTV.transpose(0, 1),
         token_ids_BU,
@@ -127,6 +130,7 @@ def utterance_losses(
         token_lengths_B,
         blank=BLANK_ID,
         reduction="none",
+        zero_infinity=zero_infinity,
     )
     return losses_B
 
