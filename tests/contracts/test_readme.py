@@ -16,13 +16,14 @@ from asr.cli.main import VERBS, build_parser
 from .tree import REPO, recipe_files, relative
 
 README = REPO / "README.md"
+RESULTS = REPO / "recipes" / "RESULTS.md"
 PLACEHOLDER = re.compile(r"^[A-Z_]{2,}\.yaml$|(^|/)my[_-]")  # RECIPE.yaml, my_recipe.yaml
 OVERRIDE = re.compile(r"^[\w./]+=")
 ASSIGNMENT = re.compile(r"^[A-Z_]+=")
 
 
 def documents() -> list[Path]:
-    return [README, *recipe_files()]
+    return [README, RESULTS, *recipe_files()]
 
 
 def code_of(path: Path) -> Iterator[str]:
