@@ -128,8 +128,8 @@ class LogMetrics(Callback):
         metrics = self._meter.read()
         if trainer.world_size > 1:
             own = [metrics["train_loss"], 1.0] if "train_loss" in metrics else [0.0, 0.0]
-            sums = trainer.strategy.reduce(torch.tensor(own, device=pl_module.device), "sum")
-            loss_sum, num_losses = sums.tolist()
+            sums = torch.tensor(own, device=pl_module.device)
+            loss_sum, num_losses = trainer.strategy.reduce(sums, reduce_op="sum").tolist()
             if num_losses:
                 metrics["train_loss"] = loss_sum / num_losses
         metrics |= {"lr": pl_module.lr, "grad_norm": float(pl_module.grad_norm)}

@@ -208,13 +208,12 @@ class TrainerSpec:
             torch.set_num_threads(self.num_threads)
         if accelerator == "gpu" and self.precision != "fp32":
             torch.set_float32_matmul_precision("high")
+        strategy = ShardedStrategy(num_processes=self.num_processes) if self.is_sharded else None
         return Trainer(
             accelerator=accelerator,
             devices=self.devices,
             num_nodes=self.num_nodes,
-            strategy=ShardedStrategy(num_processes=self.num_processes)
-            if self.is_sharded
-            else self.strategy,
+            strategy=strategy or self.strategy,
             precision=_PRECISIONS[self.precision],
             accumulate_grad_batches=self.accumulate,
             max_epochs=-1,
