@@ -32,7 +32,7 @@ def is_first() -> bool:
 
 def of_all_processes(value: _T) -> list[_T]:
     """The ``value`` of each of them, in order; all must call it."""
-    if num_processes() == 1 or not distributed.is_initialized():
+    if not (distributed.is_available() and distributed.is_initialized()):
         return [value]
     values: list[_T | None] = [None] * num_processes()
     distributed.all_gather_object(values, value)
