@@ -20,7 +20,7 @@ from asr.train.distillation import Distiller
 from asr.train.finite import FiniteGuard
 from asr.train.meter import Meter
 from asr.train.optim import AdamWSpec
-from asr.train.sharding import copy_of_first, gathered, shard, whole
+from asr.train.sharding import gathered, shard, share_buffers, whole
 from asr.train.state import RunState
 from asr.train.stream import StreamItem
 from asr.types import Batch, Hypothesis, UtteranceResult
@@ -186,7 +186,7 @@ class AsrModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start counting, everywhere with the statistics of the first process."""
         if self._is_sharded:
-            copy_of_first(self.model.buffers())
+            share_buffers(self.model)
         for meter in self.meters:
             meter.pause()
         self._errors = WordErrors()

@@ -8,7 +8,7 @@ what one process would write: whole tensors under their own names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch.strategies import ModelParallelStrategy
@@ -88,8 +88,8 @@ def gathered(state: Any) -> Any:
     All processes must call it; outside the first one whole tensors are dropped (None).
     """
     if isinstance(state, DTensor):
-        whole = state.full_tensor()
-        return whole.cpu() if is_first() else None
+        tensor = state.full_tensor()
+        return tensor.cpu() if is_first() else None
     if isinstance(state, dict):
         return {key: gathered(value) for key, value in state.items()}
     if isinstance(state, list | tuple):
@@ -113,10 +113,15 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def copy_of_first(tensors: Iterable[Tensor]) -> None:
-    """Overwrite ``tensors`` with those of the first process."""
-    for tensor in tensors:
-        distributed.broadcast(tensor, src=0)
+def share_buffers(module: nn.Module) -> None:
+    """Overwrite the stored buffers of ``module``, which are whole, with those of the first process.
+
+    Others may be of another shape in every process.
+    """
+    stored = module.state_dict().keys()
+    for name, buffer in module.named_buffers():
+        if name in stored:
+            distributed.broadcast(buffer, src=0)
 
 
 def _piece(value: Any, like: Tensor | None) -> Any:
