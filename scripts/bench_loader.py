@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,13 @@ import torch
 
 from asr.audio.read import probe_audio
 from asr.cli.compose import compose_recipe
-from asr.cli.run_data import TextSetup, make_loader, num_encoder_frames, prepare_text
+from asr.cli.run_data import (
+    TextSetup,
+    make_loader,
+    make_normalizer,
+    num_encoder_frames,
+    prepare_tokenizer,
+)
 from asr.data.alignable import count_unalignable
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Utterance, audio_path, cut_record, read_manifest
@@ -56,12 +62,16 @@ def set_up(manifest: Path, num_workers: int) -> Setup:
     ]
     config = compose_recipe(RECIPE, overrides)
     cuts = splits.read(splits.train)
-    text = prepare_text(config, {splits.train: cuts}, splits, None)
+    normalizer = make_normalizer(config)
+    spelling = cache(normalizer)
+    by_split = {splits.train: cuts}
+    tokenizer = prepare_tokenizer(config, by_split, splits, None, normalizer=spelling)
+    text = TextSetup(normalizer, tokenizer)
     model = build_model(config, vocab_size=text.tokenizer.vocab_size)
     count_unalignable(
         cuts,
         tokenizer=text.tokenizer,
-        normalizer=text.normalizer,
+        normalizer=spelling,
         num_frames=partial(num_encoder_frames, model),
     )
     return config, cuts, text, model

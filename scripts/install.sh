@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Makes the project's own environment and installs Encore into it, unless that is done already.
-#   bash scripts/install.sh [EXTRAS]     EXTRAS: dev,synthetic,export (default) or synthetic
+#   bash scripts/install.sh [EXTRAS]     EXTRAS: dev,synthetic,export,cluster (default) or synthetic
 # Environment: ASR_VENV is the folder (default .venv), PYTHON the interpreter to start from.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-extras="${1:-dev,synthetic,export}"
+extras="${1:-dev,synthetic,export,cluster}"
 venv="${ASR_VENV:-.venv}"
 stamp="$venv/.installed-${extras//,/-}"
 wanted="$(cat pyproject.toml constraints.txt | cksum) $PWD"

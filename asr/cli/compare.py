@@ -14,13 +14,17 @@ import torch
 
 from asr.cli.bench import latency_spec
 from asr.cli.compose import compose_recipe, expand_sweep
-from asr.cli.fan_out import train_all
+from asr.cli.fan_out import Launcher, train_all
+from asr.cli.launch_local import LocalLauncher
+from asr.cli.launch_submitit import SubmititLauncher
+from asr.cli.launcher_options import parse_launcher_options
 from asr.cli.numbers import count
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.places import check_folder
 from asr.cli.run_check import check_run
 from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_summary import say
+from asr.cli.train_process import TrainProcess
 from asr.cli.training_run import save_record
 from asr.cli.variants import variant_names
 from asr.report.bench import measure_encoders
@@ -30,6 +34,8 @@ from asr.report.hypotheses import read_hypotheses
 from asr.report.record import RunRecord
 from asr.report.seeds import by_seed, seed_of
 from asr.types import InputError
+
+LAUNCHERS = ("local", "submitit")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=count,
         metavar="N",
-        help="runs trained side by side (default: CPU cores, or 1 where there is a GPU)",
+        help="runs trained side by side (default: CPU cores, or 1 where there is a GPU; all on a "
+        "cluster)",
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=LAUNCHERS,
+        default="local",
+        help="where runs are trained: processes of this machine, or jobs on a SLURM cluster "
+        "(needs `pip install 'encore-asr[cluster]'`)",
+    )
+    parser.add_argument(
+        "--launcher-options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what every job asks for: partition, hours (24), gpus, cpus, memory_gb, "
+        "slurm.<any parameter of sbatch>; cluster=local tries it on this machine",
     )
     add_table_arguments(parser)
 
@@ -59,16 +81,22 @@ def run(args: argparse.Namespace) -> int:
     folders = {name: run_folder(config, args.recipe) for name, config in configs.items()}
     check_distinct(folders)
     pending = [name for name in names if folders[name].finished_record() is None]
+    launcher = make_launcher(args, len(pending)) if pending else None
     for name in names:
         state = "to train" if name in pending else "trained already"
         say(f"{name}: {folders[name].path}, {state}")
-    if pending:
-        train_all(
-            args.recipe,
-            {name: overrides[name] for name in pending},
-            {name: folders[name].path for name in pending},
-            num_jobs=args.jobs or default_jobs(len(pending)),
-        )
+    if launcher is not None:
+        runs = [
+            TrainProcess(
+                name=name,
+                recipe=args.recipe,
+                overrides=overrides[name],
+                folder=folders[name].path,
+                trainer=configs[name]["train"]["trainer"],
+            )
+            for name in pending
+        ]
+        train_all(runs, launcher)
     records = with_latency(configs, folders, shlex.join(["asr", "compare", *compare_words(args)]))
     print_table(records, args, paired_differences(records, folders))
     return 0
@@ -97,9 +125,20 @@ def check_distinct(folders: Mapping[str, RunFolder]) -> None:
         names[folder.path] = name
 
 
-def default_jobs(num_pending: int) -> int:
-    """As many runs at once as there are CPU cores, or one on a GPU."""
-    return 1 if torch.cuda.is_available() else min(num_pending, os.cpu_count() or 1)
+def make_launcher(args: argparse.Namespace, num_runs: int) -> Launcher:
+    """What starts ``num_runs`` runs; by default as many at once as there are CPU cores, or one on a
+    GPU, and all of them on a cluster.
+
+    Raises:
+        InputError: options that are wrong, or a cluster that is not there.
+    """
+    options = parse_launcher_options(args.launcher_options)
+    if args.launcher == "submitit":
+        return SubmititLauncher(options, num_jobs=args.jobs or num_runs)
+    if args.launcher_options:
+        raise InputError("--launcher-options are those of --launcher submitit, which is not given")
+    num_at_once = 1 if torch.cuda.is_available() else min(num_runs, os.cpu_count() or 1)
+    return LocalLauncher(num_jobs=args.jobs or num_at_once)
 
 
 def with_latency(

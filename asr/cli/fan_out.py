@@ -1,72 +1,99 @@
-"""Training runs side by side, one fresh process each."""
+"""Training runs side by side, each a job of its own that a launcher starts."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import partial
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
+from asr.cli.train_process import TrainProcess
 from asr.types import InputError
 
-LOG = "train.log"
+
+class Job(Protocol):
+    """A run under way."""
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+
+    def cancel(self) -> None:
+        """End it, unless Ctrl-C has reached it anyway."""
+
+    @property
+    def log(self) -> Path:
+        """The file that says why it failed."""
 
 
-def train_all(
-    recipe: Path, overrides: Mapping[str, Sequence[str]], folders: Mapping[str, Path], num_jobs: int
-) -> None:
-    """Train every named variant in its folder, ``num_jobs`` at a time.
+class Launcher(Protocol):
+    """Starts runs, ``num_jobs`` at a time, and looks after them every ``poll_s`` seconds."""
 
-    CPU threads are shared out evenly. Progress lines appear on standard error behind the
-    variant's name, and in ``train.log`` of its folder. A folder with a partial run is resumed.
+    num_jobs: int
+    poll_s: float
 
-    Ctrl-C waits for the runs under way, which stop after their step, and starts no other.
+    def start(self, run: TrainProcess, /) -> Job:
+        """Begin ``run``, which appends its progress to ``run.log``."""
+
+
+def train_all(runs: Sequence[TrainProcess], launcher: Launcher) -> None:
+    """Train every one of ``runs``.
+
+    Their progress lines appear on standard error behind their names, and in their logs. Ctrl-C, or
+    a launcher that fails, cancels what is under way and starts nothing more.
 
     Raises:
         InputError: a run failed; the others are finished first.
     """
-    threads = max(1, (os.cpu_count() or 1) // num_jobs)
-    failed: list[str] = []
-    with ThreadPoolExecutor(num_jobs) as pool:
-        jobs = {
-            pool.submit(
-                partial(train_one, recipe, overrides[name], folders[name], name, threads)
-            ): name
-            for name in overrides
-        }
-        try:
-            for job in as_completed(jobs):
-                if job.result() != 0:
-                    failed.append(jobs[job])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    waiting = list(runs)
+    under_way: list[tuple[TrainProcess, Job, _LogTail]] = []
+    failed: list[tuple[str, Path]] = []
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < launcher.num_jobs:
+                run = waiting.pop(0)
+                run.folder.mkdir(parents=True, exist_ok=True)
+                tail = _LogTail(run)
+                under_way.append((run, launcher.start(run), tail))
+            time.sleep(launcher.poll_s)
+            for entry in list(under_way):
+                run, job, tail = entry
+                code = job.poll()
+                tail.show()
+                if code is not None:
+                    under_way.remove(entry)
+                    if code != 0:
+                        failed.append((run.name, job.log))
+    except BaseException:
+        for _, job, _ in under_way:
+            job.cancel()
+        for _, job, tail in under_way:
+            while job.poll() is None:
+                tail.show()
+                time.sleep(launcher.poll_s)
+            tail.show()
+        raise
     if failed:
-        logs = ", ".join(str(folders[name] / LOG) for name in failed)
-        raise InputError(f"training of {', '.join(failed)} did not finish; see {logs}")
+        names, logs = zip(*failed, strict=True)
+        raise InputError(
+            f"training of {', '.join(names)} did not finish; see {', '.join(map(str, logs))}"
+        )
 
 
-def train_one(recipe: Path, overrides: Sequence[str], folder: Path, name: str, threads: int) -> int:
-    """Run one training process and pass its progress on; returns its exit code."""
-    command = [sys.executable, "-m", "asr", "train", str(recipe), *overrides]
-    command += ["--run-dir", str(folder), "--resume", "--no-latency"]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (
-        (folder / LOG).open("a", encoding="utf-8") as log,
-        subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
-        ) as process,
-    ):
-        assert process.stderr is not None
-        for line in process.stderr:
-            log.write(line)
-            log.flush()
-            print(f"[{name}] {line}", end="", file=sys.stderr, flush=True)
-    return process.returncode
+class _LogTail:
+    """Shows what is added to the log of ``run`` from here on."""
+
+    def __init__(self, run: TrainProcess) -> None:
+        self._run = run
+        self._position = run.log.stat().st_size if run.log.is_file() else 0
+
+    def show(self) -> None:
+        """Print the lines that are new, each whole."""
+        if not self._run.log.is_file():
+            return
+        with self._run.log.open("rb") as file:
+            file.seek(self._position)
+            lines, newline, _ = file.read().rpartition(b"\n")
+        self._position += len(lines) + len(newline)
+        for line in lines.decode(errors="replace").splitlines():
+            print(f"[{self._run.name}] {line}", file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,17 +33,24 @@ class TextSetup:
     tokenizer: Tokenizer
 
 
-def prepare_text(
+def make_normalizer(config: Mapping[str, Any]) -> TranscriptNormalizer:
+    """How the config wants transcripts spelled."""
+    normalizer: TranscriptNormalizer = build(config["text"]["normalize"], "text.normalize")
+    return normalizer
+
+
+def prepare_tokenizer(
     config: Mapping[str, Any],
     cuts: Mapping[str, Cuts],
     splits: Splits,
     parent: ModelPackage | None,
-) -> TextSetup:
+    *,
+    normalizer: Callable[[str], str],
+) -> Tokenizer:
     """The tokenizer of the parent model, or one trained on the training transcripts.
 
     Every transcript of every split must be spelt with it.
     """
-    normalizer: TranscriptNormalizer = build(config["text"]["normalize"], "text.normalize")
     spec = build(config["text"]["tokenizer"], "text.tokenizer")
     tokenizer: Tokenizer = (
         spec.train(normalizer(transcript(cut)) for cut in cuts[splits.train])
@@ -52,7 +59,7 @@ def prepare_text(
     )
     for split in splits.names:
         check_characters(cuts[split], tokenizer=tokenizer, normalizer=normalizer)
-    return TextSetup(normalizer, tokenizer)
+    return tokenizer
 
 
 def make_loader(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from asr.cli.compose import compose_recipe
 from asr.cli.dry_run import dry_run
+from asr.cli.launch_line import describe_launch
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.places import check_folder
 from asr.cli.price_table import write_price
@@ -55,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return price(args, config, folder)
     check_folder(folder.path)
+    launch = describe_launch(config["train"]["trainer"], train_words(args), os.environ)
+    if launch is not None:
+        say(launch)
     record = folder.finished_record()
     if args.resume:
         changes = folder.check_same_config(config)
@@ -85,6 +90,18 @@ def run(args: argparse.Namespace) -> int:
     print_table([record], args)
     print(f"model: {folder.model}", file=sys.stderr)
     return 0
+
+
+def train_words(args: argparse.Namespace) -> list[str]:
+    """Recipe, overrides and options of a run, as typed."""
+    words = [str(args.recipe), *args.overrides]
+    if args.run_dir:
+        words += ["--run-dir", str(args.run_dir)]
+    if args.resume:
+        words.append("--resume")
+    if args.no_latency:
+        words.append("--no-latency")
+    return words
 
 
 def price(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder) -> int:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from asr.cli.run_check import read_splits
-from asr.cli.run_data import TextSetup, make_loader, num_encoder_frames, prepare_text
+from asr.cli.run_data import (
+    TextSetup,
+    make_loader,
+    make_normalizer,
+    num_encoder_frames,
+    prepare_tokenizer,
+)
 from asr.cli.run_summary import describe_start, say
 from asr.data.alignable import count_unalignable
 from asr.data.loader import ResumableLoader
@@ -45,15 +51,18 @@ def set_up(config: Mapping[str, Any]) -> TrainingSetup:
     splits = read_splits(config)
     cuts = {split: splits.read(split) for split in splits.names}
     parent = load_package(Path(config["init"])) if config.get("init") else None
-    text = prepare_text(config, cuts, splits, parent)
+    normalizer = make_normalizer(config)
+    spelling = cache(normalizer)  # each transcript is gone through three times from here on
+    tokenizer = prepare_tokenizer(config, cuts, splits, parent, normalizer=spelling)
+    text = TextSetup(normalizer, tokenizer)
     seed_all(config["seed"])
-    model = build_model(config, vocab_size=text.tokenizer.vocab_size)
+    model = build_model(config, vocab_size=tokenizer.vocab_size)
     if parent is not None:
         say(describe_start(parent, model, initialise(model, parent.model.state_dict())))
     num_unalignable = count_unalignable(
         cuts[splits.train],
-        tokenizer=text.tokenizer,
-        normalizer=text.normalizer,
+        tokenizer=tokenizer,
+        normalizer=spelling,
         num_frames=partial(num_encoder_frames, model),
     )
     return TrainingSetup(

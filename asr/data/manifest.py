@@ -7,6 +7,7 @@ moved; other audio by absolute path.
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import json
@@ -15,6 +16,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -99,11 +101,23 @@ def read_manifest(path: str | Path) -> list[Cut]:
     if not path.is_file():
         raise InputError(f"no manifest at {path}; `asr prepare` writes one (<split>.jsonl.gz)")
     folder = str(path.parent.resolve())
-    with path.open("rb") as file:
+    with path.open("rb") as file, _no_garbage():
         cuts = [parse_cut(line, folder, where) for line, where in cut_lines(file, str(path))]
     if not cuts:
         raise InputError(f"manifest {path} is empty; it needs one utterance a line")
     return cuts
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Many objects are made and none in a circle: looking for circles is a sixth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def audio_path(cut: Cut) -> Path:

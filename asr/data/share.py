@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import TypeVar
 
 from torch import distributed
 
+_T = TypeVar("_T")
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # of torchrun, Lightning and SLURM, until they meet
 
 
@@ -26,3 +28,12 @@ def rank() -> int:
 def is_first() -> bool:
     """Whether this is the process that prints, writes and scores."""
     return rank() == 0
+
+
+def of_all_processes(value: _T) -> list[_T]:
+    """The ``value`` of each of them, in order; all must call it."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [value]
+    values: list[_T | None] = [None] * num_processes()
+    distributed.all_gather_object(values, value)
+    return [each for each in values if each is not None]

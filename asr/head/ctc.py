@@ -84,7 +84,7 @@ class CtcHead(nn.Module):
         kept = int(fits_B.sum())
         num_left_out = len(fits_B) - kept
         if not kept:
-            return CtcLoss(encoded.frames_BTD.float().sum() * 0.0, num_left_out)
+            return CtcLoss(self(encoded.frames_BTD).sum() * 0.0, num_left_out)
         if log_probs_BTV is None:
             log_probs_BTV = self(encoded.frames_BTD)
         target = encoded.lengths_B, token_ids_BU, token_lengths_B, fits_B

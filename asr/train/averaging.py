@@ -16,6 +16,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from asr.model.asr_model import AsrModel
+from asr.train.sharding import gathered, load_whole, local, shard
 from asr.types import InputError
 
 KINDS = ("none", "ema", "last")
@@ -106,7 +108,11 @@ class AveragedWeights(WeightAveraging):
             self._average_model.requires_grad_(False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Pair the tensors of both models, once they are on their device."""
+        """Pair the tensors of both models, once they are on their device and in their pieces."""
+        mesh = pl_module.device_mesh
+        if mesh is not None:
+            assert isinstance(self._averaged, AsrModel)
+            shard(self._averaged, mesh["data_parallel"])
         self._pairs = self._pair(pl_module)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
@@ -143,12 +149,17 @@ class AveragedWeights(WeightAveraging):
 
     @property
     def weights(self) -> dict[str, Tensor] | None:
-        """Averaged state dict of the model; None before the first average."""
-        if not self.num_averaged:
-            return None
+        """Averaged state dict of the model; None before the first average.
+
+        Of a sharded model the first process has it, and all must ask for it.
+        """
+        return gathered(self._averaged.state_dict()) if self.num_averaged else None
+
+    @property
+    def _averaged(self) -> nn.Module:
         assert self._average_model is not None
         assert isinstance(self._average_model.module, _Holder)
-        return self._average_model.module.model.state_dict()
+        return self._average_model.module.model
 
     def _weight(self) -> float:
         """How much the current weights count in the next average."""
@@ -188,6 +199,16 @@ class AveragedWeights(WeightAveraging):
         if not self.num_averaged:
             self._copy_current_to_average(pl_module)
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        checkpoint["state_dict"] = gathered(checkpoint["state_dict"])
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take over both; the average is not in pieces yet."""
+        assert self._average_model is not None
+        average = {f"module.{name}": value for name, value in checkpoint["state_dict"].items()}
+        self._average_model.load_state_dict(average | checkpoint["averaging_state"])
+        load_whole(pl_module, checkpoint["current_model_state"])
 
     @torch.no_grad()
     def _swap_models(self, pl_module: LightningModule) -> None:
@@ -220,7 +241,7 @@ class AveragedWeights(WeightAveraging):
         currents = pl_module.state_dict(keep_vars=True)
         assert averages.keys() == currents.keys()
         unique = {
-            id(current): (averages[name].detach(), current.detach())
+            id(current): (local(averages[name].detach()), local(current.detach()))
             for name, current in currents.items()
         }
         floats = [pair for pair in unique.values() if pair[1].is_floating_point()]

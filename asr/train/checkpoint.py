@@ -4,7 +4,8 @@ Both hold plain dicts and tensors only, so that loading them runs no code.
 
 - ``last.ckpt`` is Lightning's (``state_dict`` of the averaged weights where averaging is on, with
   ``current_model_state`` beside it, ``optimizer_states``, ``lr_schedulers``, ``loops``) and, under
-  ``run``, :class:`asr.train.state.RunState` and, under ``random``, the random states.
+  ``run``, :class:`asr.train.state.RunState` and, under ``random``, the random states
+  of every process. Sharded or not, it is what one process would write.
 - ``best.ckpt`` is ``{"model": state_dict of the model, "step", "dev_wer"}``, the weights as
   validated.
 """
@@ -24,9 +25,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from asr.atomic import clear_partials, replacing
+from asr.data.share import of_all_processes, rank
 from asr.train.averaging import AveragedWeights
 from asr.train.module import AsrModule
 from asr.train.random_state import random_state, set_random_state
+from asr.train.sharding import gathered
 from asr.train.state import RunState
 from asr.types import InputError
 
@@ -82,7 +85,8 @@ class Checkpoints(Callback):
     Saves after every validation, and whenever :meth:`save` is called; ``refresh`` brings ``state``
     up to date before. ``best.ckpt`` is written from the weights that were validated, where
     ``state.last_wer`` falls below ``state.best_wer``. With ``resumed_random`` the random states of
-    a checkpoint are put back once the first batches are loaded.
+    a checkpoint, one for each process, are put back once the first batches are loaded; a process
+    that has joined since has none.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class Checkpoints(Callback):
         *,
         refresh: Callable[[], None],
         averaging: AveragedWeights | None = None,
-        resumed_random: dict[str, Any] | None = None,
+        resumed_random: list[dict[str, Any]] | None = None,
     ) -> None:
         self._folder = folder
         self._state = state
@@ -114,8 +118,8 @@ class Checkpoints(Callback):
         """Go on with the random states of the checkpoint."""
         if trainer.is_global_zero:
             clear_partials(self._folder)
-        if self._resumed_random is not None:
-            set_random_state(self._resumed_random)
+        if self._resumed_random is not None and rank() < len(self._resumed_random):
+            set_random_state(self._resumed_random[rank()])
 
     def save(self, trainer: Trainer) -> None:
         """Write ``last.ckpt``."""
@@ -128,10 +132,12 @@ class Checkpoints(Callback):
         if wer is None or (state.best_wer is not None and wer >= state.best_wer):
             return
         state.best_wer, state.best_step = wer, state.num_steps
+        weights = self._averaging.weights if self._averaging is not None else None
+        if weights is None:
+            weights = gathered(model.state_dict())
         if trainer.is_global_zero:
-            weights = self._averaging.weights if self._averaging is not None else None
             best = {
-                "model": model.state_dict() if weights is None else weights,
+                "model": weights,
                 "step": state.num_steps,
                 "dev_wer": wer,
             }
@@ -150,4 +156,4 @@ class Checkpoints(Callback):
         assert isinstance(pl_module, AsrModule)
         pl_module.count_bad_steps()
         checkpoint["run"] = self._state.to_dict()
-        checkpoint["random"] = random_state()
+        checkpoint["random"] = of_all_processes(random_state())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from asr.data.share import rank
+from asr.data.share import is_first, rank
 from asr.train.averaging import AveragingSpec
 from asr.train.checkpoint import Checkpoints, read_checkpoint
 from asr.train.control import RunControl
@@ -153,7 +154,7 @@ def fit(
         *([Rehearsal(largest_batch)] if largest_batch is not None else []),
     ]
     module = AsrModule(
-        model,
+        deepcopy(model) if trainer.is_sharded else model,  # what is cut is not put together again
         tokenizer=tokenizer,
         decoder=decoder,
         optim=optim,
@@ -200,6 +201,9 @@ def fit(
     finally:
         interrupt.restore()
         refresh()
+    if trainer.is_sharded and is_first():
+        assert module.final_weights is not None
+        model.load_state_dict(module.final_weights)
     is_averaged = averaged is not None and averaged.num_averaged > 0
     return _result(model, state, checkpoints.best_path, is_averaged=is_averaged)
 

@@ -127,8 +127,11 @@ class LogMetrics(Callback):
         assert pl_module.grad_norm is not None
         metrics = self._meter.read()
         if trainer.world_size > 1:
-            loss = torch.tensor(metrics.get("train_loss", float("nan")), device=pl_module.device)
-            metrics["train_loss"] = float(trainer.strategy.reduce(loss, reduce_op="mean"))
+            own = [metrics["train_loss"], 1.0] if "train_loss" in metrics else [0.0, 0.0]
+            sums = torch.tensor(own, device=pl_module.device)
+            loss_sum, num_losses = trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+            if num_losses:
+                metrics["train_loss"] = loss_sum / num_losses
         metrics |= {"lr": pl_module.lr, "grad_norm": float(pl_module.grad_norm)}
         self._log(trainer, metrics)
 

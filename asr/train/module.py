@@ -20,6 +20,7 @@ from asr.train.distillation import Distiller
 from asr.train.finite import FiniteGuard
 from asr.train.meter import Meter
 from asr.train.optim import AdamWSpec
+from asr.train.sharding import gathered, shard, share_buffers, whole
 from asr.train.state import RunState
 from asr.train.stream import StreamItem
 from asr.types import Batch, Hypothesis, UtteranceResult
@@ -51,6 +52,8 @@ class AsrModule(LightningModule):
     ``dev_metrics`` holds ``dev_wer`` (percent) and ``dev_loss`` of the last validation. ``batch``
     is the last one that training or validation took up.
 
+    ``final_weights`` are those at the end of training; of a sharded model in the first process.
+
     ``make_guard`` builds what watches the steps, given the model, ``state`` and ``scaled``.
     """
 
@@ -74,6 +77,7 @@ class AsrModule(LightningModule):
         self.lr = 0.0
         self.batch: Batch | None = None
         self.dev_metrics: dict[str, float] = {}
+        self.final_weights: dict[str, Tensor] | None = None
         self._tokenizer = tokenizer
         self._decoder = decoder
         self._optim = optim
@@ -83,6 +87,13 @@ class AsrModule(LightningModule):
         self._distiller = distiller
         self._make_guard = make_guard
         self._guard: FiniteGuard | None = None
+
+    def configure_model(self) -> None:
+        """Cut the model into pieces, where the strategy asks for it."""
+        mesh = self.device_mesh
+        if mesh is not None:
+            assert isinstance(self.model, AsrModel)
+            shard(self.model, mesh["data_parallel"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW and its schedule, stepped with every optimiser step."""
@@ -96,6 +107,10 @@ class AsrModule(LightningModule):
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     @property
+    def _is_sharded(self) -> bool:
+        return self.device_mesh is not None
+
+    @property
     def _can_fuse(self) -> bool:
         return self.device.type in ("cpu", "cuda")
 
@@ -104,8 +119,9 @@ class AsrModule(LightningModule):
         self._guard = self._make_guard(self.model, self._state, scaled=self._is_scaled)
 
     def on_train_end(self) -> None:
-        """Count the last steps."""
+        """Count the last steps, and gather what the model has become."""
         self.count_bad_steps()
+        self.final_weights = gathered(self.model.state_dict())
 
     def count_bad_steps(self) -> None:
         """Bring the counts in the state up to the present step; raises as the guard does."""
@@ -126,7 +142,8 @@ class AsrModule(LightningModule):
         self._state.num_left_out += result.num_left_out
         is_empty = result.num_left_out >= len(batch)
         if is_empty:
-            loss = self._zero_loss()
+            # Backward must go through all pieces where others do.
+            loss = 0.0 * loss if self._is_sharded else self._zero_loss()
         assert self._guard is not None
         self._guard.add_batch(loss, batch.utterance_ids)
         kept = None if is_empty else loss.detach()
@@ -155,7 +172,7 @@ class AsrModule(LightningModule):
         """Clip to the norm asked for, and leave the step out if anything is not finite."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         limit = float("inf") if self._gradient_clip is None else self._gradient_clip
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
         self.lr = optimizer.param_groups[0]["lr"]
         assert self._guard is not None
         bad = self._guard.close_step(self.trainer.global_step + 1, self.grad_norm)
@@ -167,7 +184,9 @@ class AsrModule(LightningModule):
             optimizer.zero_grad(set_to_none=True)
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting."""
+        """Start counting, everywhere with the statistics of the first process."""
+        if self._is_sharded:
+            share_buffers(self.model)
         for meter in self.meters:
             meter.pause()
         self._errors = WordErrors()

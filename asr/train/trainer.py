@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 from lightning import Trainer
@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from asr.data.share import num_processes
 from asr.train.checkpoint import PlainCheckpointIO
 from asr.train.limits import Limits
+from asr.train.sharding import ShardedStrategy
 from asr.types import InputError
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ _PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
+STRATEGIES = ("auto", "ddp", "fsdp")
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
 
@@ -38,7 +40,8 @@ class TrainerSpec:
         precision: ``fp32``; ``bf16`` or ``fp16`` for autocast with fp32 weights.
         accelerator: ``auto``, ``cpu``, ``gpu`` or ``mps``.
         devices: number of devices on each of ``num_nodes`` machines.
-        strategy: of Lightning: ``auto``, ``ddp``.
+        strategy: of several devices: ``ddp`` holds the whole model on each, ``fsdp`` a piece of it;
+            ``auto`` is ``ddp`` where there are several.
         gradient_clip: largest norm of the gradient; None does not clip.
         accumulate: batches in one step.
         validate_every_steps: steps between validations, or
@@ -114,6 +117,25 @@ class TrainerSpec:
                 f"train.trainer.accelerator={self.accelerator!r}: "
                 f"allowed: {', '.join(ACCELERATORS)}"
             )
+        if self.strategy not in STRATEGIES:
+            raise InputError(
+                f"train.trainer.strategy={self.strategy!r}: allowed: {', '.join(STRATEGIES)}"
+            )
+        if self.is_sharded and self.precision == "fp16":
+            raise InputError(
+                "train.trainer.precision='fp16': not with strategy=fsdp, whose gradients cannot be "
+                "scaled; allowed: fp32, bf16"
+            )
+
+    @property
+    def num_processes(self) -> int:
+        """Processes of all machines together, one for each device."""
+        return self.devices * self.num_nodes
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a piece of the model only."""
+        return self.strategy == "fsdp"
 
     @property
     def limits(self) -> Limits:
@@ -136,7 +158,7 @@ class TrainerSpec:
             num_batches = len(loader)  # type: ignore[arg-type]
         except TypeError:
             return None
-        num_batches = num_batches * num_processes() // (self.devices * self.num_nodes)
+        num_batches = num_batches * num_processes() // self.num_processes
         return max(1, self.max_epochs * num_batches // self.accumulate)
 
     def resolve_accelerator(self) -> str:
@@ -162,6 +184,8 @@ class TrainerSpec:
                 f"train.trainer.devices={self.devices}: "
                 f"allowed here: 1 to {torch.cuda.device_count()}"
             )
+        if chosen == "mps" and self.is_sharded:
+            raise InputError("train.trainer.strategy='fsdp': not on mps; allowed here: auto")
         if chosen != "gpu" and self.precision == "fp16":
             raise InputError(
                 f"train.trainer.precision='fp16': not on {chosen}; allowed here: fp32, bf16"
@@ -184,11 +208,12 @@ class TrainerSpec:
             torch.set_num_threads(self.num_threads)
         if accelerator == "gpu" and self.precision != "fp32":
             torch.set_float32_matmul_precision("high")
+        strategy = ShardedStrategy(num_processes=self.num_processes) if self.is_sharded else None
         return Trainer(
             accelerator=accelerator,
             devices=self.devices,
             num_nodes=self.num_nodes,
-            strategy=cast(Any, self.strategy),
+            strategy=strategy or self.strategy,
             precision=_PRECISIONS[self.precision],
             accumulate_grad_batches=self.accumulate,
             max_epochs=-1,

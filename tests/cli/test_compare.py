@@ -125,6 +125,22 @@ def test_only_what_is_missing_is_trained(asr: Command, compared: Outcome, folder
     assert len(list((folder / "runs" / "tones").iterdir())) == 4
 
 
+def test_runs_are_jobs_of_a_cluster_where_one_is_asked_for(asr: Command, folder: Path) -> None:
+    words = ["train.trainer.max_steps=2", "metrics.latency.repeats=1", "--launcher", "submitit"]
+    done = asr("compare", "tones.yaml", *words, "--launcher-options", "cluster=local", "hours=1")
+    assert done.code == 0, done.err
+    found = re.search(r"^max_steps2: job \d+, log (runs/\S+/train\.log)$", done.err, re.MULTILINE)
+    assert found
+    assert "step 2/2" in (folder / found[1]).read_text()
+    assert "[max_steps2] step 2/2" in done.err
+    assert "max_steps2" in done.out
+
+
+def test_options_of_a_launcher_need_the_launcher(asr: Command) -> None:
+    error = asr("compare", "tones.yaml", "seed=7", "--launcher-options", "partition=gpu").error
+    assert "--launcher-options are those of --launcher submitit" in error
+
+
 def test_a_run_that_fails_is_named_with_its_log(asr: Command, folder: Path) -> None:
     done = asr("compare", "tones.yaml", "text.tokenizer.vocab_size=3", "--jobs", "1")
     assert done.code == 2

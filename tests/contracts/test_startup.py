@@ -27,6 +27,10 @@ def test_help_imports_nothing_heavy() -> None:
     assert not imported_by("from asr.cli.main import main; main([])") & {"torch", "numpy", *HEAVY}
 
 
+def test_a_job_of_a_cluster_waits_for_no_library() -> None:
+    assert not imported_by("import asr.cli.training_job") & {"torch", "numpy", *HEAVY}
+
+
 @pytest.mark.parametrize("verb", ["transcribe", "evaluate", "analyze"])
 def test_reading_audio_waits_for_no_training_code(verb: str) -> None:
     unwanted = {"lightning", "hydra", "tensorboard"} | (

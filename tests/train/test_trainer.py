@@ -16,6 +16,8 @@ from asr.types import InputError
         ({"max_steps": 0}, r"trainer\.max_steps=0"),
         ({"precision": "half"}, r"trainer\.precision='half': allowed: fp32, bf16, fp16"),
         ({"accelerator": "tpu"}, r"trainer\.accelerator='tpu': allowed: auto, cpu, gpu, mps"),
+        ({"strategy": "fsdp2"}, r"trainer\.strategy='fsdp2': allowed: auto, ddp, fsdp"),
+        ({"strategy": "fsdp", "precision": "fp16"}, r"'fp16': not with strategy=fsdp.*fp32, bf16"),
         ({"accumulate": 0}, r"trainer\.accumulate=0"),
         ({"gradient_clip": -1.0}, r"trainer\.gradient_clip=-1\.0"),
     ],

@@ -1,0 +1,131 @@
+"""Training runs as jobs of a SLURM cluster, through submitit."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from asr.cli.launcher_options import LauncherOptions
+from asr.cli.run_summary import say
+from asr.cli.train_process import TrainProcess
+from asr.cli.training_job import TrainingJob
+from asr.types import InputError
+
+_ASK_EVERY_S = 60.0  # SLURM's accounting; what a job leaves behind is looked for at every poll
+_SIGNAL_DELAY_S = 180  # from the signal to the end: a step and a checkpoint
+_MAX_TIME_LIMITS = 1000  # that a run may reach; each time it goes on
+_INTERRUPTED = 130
+
+
+class SubmititLauncher:
+    """Submits runs with ``options``; a run's job files are in ``submitit/`` of its folder.
+
+    A process of a job is one of ``train.trainer.devices`` on each of ``num_nodes`` machines. The
+    run folders must be on a file system that the cluster shares.
+
+    Raises:
+        InputError: submitit is not installed, or there is no SLURM here.
+    """
+
+    poll_s = 0.5
+
+    def __init__(self, options: LauncherOptions, *, num_jobs: int) -> None:
+        self.num_jobs = num_jobs
+        if find_spec("submitit") is None:
+            raise InputError(
+                "--launcher submitit needs submitit; install it by: "
+                "pip install 'encore-asr[cluster]'"
+            )
+        self._options = options
+        if options.cluster == "slurm":
+            from submitit import SlurmExecutor
+
+            if SlurmExecutor.affinity() <= 0:
+                raise InputError(
+                    "--launcher submitit: no srun, so no SLURM, on this machine; run it where jobs "
+                    "are submitted, or on this machine by --launcher-options cluster=local"
+                )
+
+    def start(self, run: TrainProcess) -> SubmittedJob:
+        """Submit ``run``.
+
+        Raises:
+            InputError: SLURM does not take the job.
+        """
+        from submitit import AutoExecutor
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        executor = AutoExecutor(
+            run.folder.absolute() / "submitit",
+            cluster=self._options.cluster,
+            slurm_max_num_timeout=_MAX_TIME_LIMITS,
+        )
+        executor.update_parameters(**self.parameters(run))
+        program = TrainingJob(run, num_threads=self._options.cpus)
+        try:
+            job = executor.submit(program)
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            reason = str(error).strip().splitlines()[-1:]
+            raise InputError(f"{run.name}: not submitted: {''.join(reason)}") from error
+        say(f"{run.name}: job {job.job_id}, log {run.log}")
+        return SubmittedJob(job, run)
+
+    def parameters(self, run: TrainProcess) -> dict[str, Any]:
+        """What submitit is asked for."""
+        options = self._options
+        asked: dict[str, Any] = {
+            "name": run.name,
+            "timeout_min": max(1, round(60 * options.hours)),
+            "gpus_per_node": options.num_gpus(run.trainer),
+            "cpus_per_task": options.cpus,
+            "mem_gb": options.memory_gb,
+        }
+        if options.cluster == "slurm":
+            asked |= {
+                "nodes": int(run.trainer["num_nodes"]),
+                "tasks_per_node": int(run.trainer["devices"]),
+                "slurm_partition": options.partition,
+                "slurm_signal_delay_s": _SIGNAL_DELAY_S,
+                "slurm_additional_parameters": dict(options.slurm),
+            }
+        return asked
+
+
+class SubmittedJob:
+    """A job of submitit."""
+
+    def __init__(self, job: Any, run: TrainProcess) -> None:
+        self._job = job
+        self._run = run
+        self._is_cancelled = False
+        self._asked_s = time.monotonic()
+
+    def poll(self) -> int | None:
+        """The exit code, 1 where a job left none; None while it waits or runs."""
+        from submitit.core.utils import UncompletedJobError
+
+        if self._is_cancelled:
+            return _INTERRUPTED
+        is_due = time.monotonic() - self._asked_s > _ASK_EVERY_S
+        if is_due:
+            self._asked_s = time.monotonic()
+        if not self._job.done(force_check=is_due):
+            return None
+        try:
+            return max(abs(int(code)) for code in self._job.results())
+        except UncompletedJobError:
+            return 1
+
+    def cancel(self) -> None:
+        """Take it off the cluster; training has time to save itself."""
+        self._is_cancelled = True
+        self._job.cancel(check=False)
+        say(f"{self._run.name}: job {self._job.job_id} cancelled")
+
+    @property
+    def log(self) -> Path:
+        """The run's own, or the job's where training did not begin."""
+        has_begun = self._run.log.is_file() and self._run.log.stat().st_size > 0
+        return self._run.log if has_begun else Path(self._job.paths.stderr)

@@ -1,0 +1,134 @@
+"""Weights, gradients and optimiser state cut into pieces, one for each process.
+
+Fully sharded data parallelism is Zhao et al. 2023, after ZeRO (Rajbhandari et al. 2020); here it is
+PyTorch's by parameter (``fully_shard``). A unit, gathered as a whole while it runs, is the
+subsampling, a layer of the encoder, its last norm, or the head. Outside this module a checkpoint is
+what one process would write: whole tensors under their own names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+from asr.data.share import is_first
+from asr.model.asr_model import AsrModel
+
+
+class ShardedStrategy(ModelParallelStrategy):
+    """Lightning's strategy for models that shard themselves, with checkpoints of whole tensors.
+
+    Args:
+        num_processes: of all machines together; each has its piece of everything.
+    """
+
+    def __init__(self, *, num_processes: int) -> None:
+        super().__init__(
+            data_parallel_size=num_processes,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
+        )
+
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        """Through :meth:`load_optimizer_state_dict`."""
+        return True
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Whole weights; empty but in the first process."""
+        assert self.lightning_module is not None
+        state: dict[str, Any] = gathered(self.lightning_module.state_dict())
+        return state
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Whole state, numbered as the optimiser of one process does; None for tensors elsewhere
+        than in the first process.
+        """
+        state: dict[str, Any] = gathered(getattr(optimizer, "_optimizer", optimizer).state_dict())
+        return state
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> Any:
+        """The checkpoint as it was written; every process reads it."""
+        return self.checkpoint_io.load_checkpoint(checkpoint_path)
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Take this process's pieces of the weights."""
+        assert self.lightning_module is not None
+        load_whole(self.lightning_module, checkpoint["state_dict"])
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take this process's pieces of the optimisers' states."""
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            pieces = {
+                number: {name: _piece(value, parameters[number]) for name, value in each.items()}
+                for number, each in state["state"].items()
+            }
+            optimizer.load_state_dict({**state, "state": pieces})
+
+
+def shard(model: AsrModel, mesh: DeviceMesh) -> None:
+    """Leave of every parameter of ``model`` the piece of this process in ``mesh``, in place."""
+    encoder = model.encoder
+    for unit in (encoder.subsampling, *encoder.layers, encoder.norm, encoder, model.head):
+        fully_shard(unit, mesh=mesh, reshard_after_forward=True)
+    assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def gathered(state: Any) -> Any:
+    """``state``, through dicts and lists, with whole tensors on the CPU in place of pieces.
+
+    All processes must call it; outside the first one whole tensors are dropped (None).
+    """
+    if isinstance(state, DTensor):
+        tensor = state.full_tensor()
+        return tensor.cpu() if is_first() else None
+    if isinstance(state, dict):
+        return {key: gathered(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(gathered(value) for value in state)
+    return state
+
+
+def load_whole(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """`load_state_dict` of whole tensors, whether ``module`` is sharded or not."""
+    own = module.state_dict()
+    module.load_state_dict({name: _piece(value, own.get(name)) for name, value in state.items()})
+
+
+def local(tensor: Tensor) -> Tensor:
+    """What this process holds of ``tensor``, as a view."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """``tensor`` in one piece, the same in all processes."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Overwrite the stored buffers of ``module``, which are whole, with those of the first process.
+
+    Others may be of another shape in every process.
+    """
+    stored = module.state_dict().keys()
+    for name, buffer in module.named_buffers():
+        if name in stored:
+            distributed.broadcast(buffer, src=0)
+
+
+def _piece(value: Any, like: Tensor | None) -> Any:
+    """This process's piece of ``value``, cut as ``like`` where both have the same shape."""
+    is_cut = isinstance(like, DTensor) and isinstance(value, Tensor) and value.shape == like.shape
+    if not is_cut:
+        return value
+    assert isinstance(like, DTensor)
+    placed = value.to(like.device_mesh.device_type)
+    return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
