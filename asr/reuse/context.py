@@ -87,7 +87,7 @@ class LeadContext(SelfAttention):
                 for scores_BHRT in positions.score_tiles(q_BHTK, keys)
             ]
             wide_BHTV = torch.cat(tiles, 2)
-        return wide_BHTV.unflatten(3, (self.group_size, -1))
+        return wide_BHTV.view(*wide_BHTV.shape[:3], self.group_size, -1)
 
 
 class FollowContext(LayerAttention):

@@ -1,4 +1,4 @@
-"""Values mixed by an attention map in half precision: the map is read once, and nothing else copied.
+"""Values mixed by an attention map in half precision, which is read once.
 
 Plain operations copy the values so that heads lie apart, and the context so that they lie side by
 side again. Here a head's values are read where the projection put them and its context is written
@@ -19,6 +19,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
+
+from asr.nn.kernels.operation import define
 
 _NUM_ROWS = (64, 32, 16)
 _ENOUGH_TILES = 128
@@ -44,12 +46,16 @@ def tiling(padded_head: int, num_frames: int, num_maps: int) -> Tiling:
     return Tiling(num_rows, num_columns=64, num_stages=3 if padded_head <= 64 else 2)
 
 
-@torch.library.custom_op("asr::mix_values", mutates_args=())
 def mix_values(probs_BHTT: Tensor, v_BTD: Tensor) -> Tensor:
     """Context (B, T, D) in the dtype of the values; sums are in float32.
 
     The map is in half precision, and values are rounded to its dtype.
     """
+    context_BTD: Tensor = torch.ops.asr.mix_values(probs_BHTT, v_BTD)
+    return context_BTD
+
+
+def _launch(probs_BHTT: Tensor, v_BTD: Tensor) -> Tensor:
     probs_BHTT = probs_BHTT if probs_BHTT.stride(-1) == 1 else probs_BHTT.contiguous()
     v_BTD = v_BTD.contiguous()
     batch, num_heads, num_frames, _ = probs_BHTT.shape
@@ -74,12 +80,14 @@ def mix_values(probs_BHTT: Tensor, v_BTD: Tensor) -> Tensor:
     return context_BTD
 
 
-@mix_values.register_fake
-def _context_like(probs_BHTT: Tensor, v_BTD: Tensor) -> Tensor:
-    return torch.empty_like(v_BTD, memory_format=torch.contiguous_format)
+def _shape(probs: Tensor, value: Tensor) -> Tensor:
+    return torch.empty_like(value, memory_format=torch.contiguous_format)
 
 
-@register_flop_formula(torch.ops.asr.mix_values)  # type: ignore[untyped-decorator]
+define("mix_values(Tensor probs, Tensor value) -> Tensor", _launch, shape=_shape)
+
+
+@register_flop_formula(torch.ops.asr.mix_values)
 def _flops(probs: Sequence[int], value: Sequence[int], **_: object) -> int:
     return 2 * math.prod(probs) * value[-1] // probs[1]
 

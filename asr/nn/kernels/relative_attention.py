@@ -27,6 +27,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from asr.nn.kernels.operation import define
+
 _LOG2_E = tl.constexpr(math.log2(math.e))
 
 
@@ -57,7 +59,6 @@ def padded(width: int) -> int:
     return int(max(16, triton.next_power_of_2(width)))
 
 
-@torch.library.custom_op("asr::relative_attention", mutates_args=())
 def relative_attention(
     content_BHTK: Tensor,
     position_BHTK: Tensor,
@@ -74,6 +75,21 @@ def relative_attention(
     float32, and so are products of float32, or in TF32 where
     ``torch.set_float32_matmul_precision`` allows it.
     """
+    context_BTHV: Tensor = torch.ops.asr.relative_attention(
+        content_BHTK, position_BHTK, k_BHTK, v_BHTV, r_HKP, padding_mask, reach
+    )
+    return context_BTHV
+
+
+def _launch(
+    content_BHTK: Tensor,
+    position_BHTK: Tensor,
+    k_BHTK: Tensor,
+    v_BHTV: Tensor,
+    r_HKP: Tensor,
+    padding_mask: Tensor | None,
+    reach: int | None,
+) -> Tensor:
     content_BHTK, position_BHTK, k_BHTK, v_BHTV = (
         x if x.stride(-1) == 1 else x.contiguous()
         for x in (content_BHTK, position_BHTK, k_BHTK, v_BHTV)
@@ -113,20 +129,19 @@ def relative_attention(
     return context_BTHV
 
 
-@relative_attention.register_fake
-def _context_like(
-    content_BHTK: Tensor,
-    position_BHTK: Tensor,
-    k_BHTK: Tensor,
-    v_BHTV: Tensor,
-    r_HKP: Tensor,
-    padding_mask: Tensor | None,
-    reach: int | None,
-) -> Tensor:
-    return torch.empty_like(v_BHTV.transpose(1, 2), memory_format=torch.contiguous_format)
+def _shape(content: Tensor, position: Tensor, key: Tensor, value: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(value.transpose(1, 2), memory_format=torch.contiguous_format)
 
 
-@register_flop_formula(torch.ops.asr.relative_attention)  # type: ignore[untyped-decorator]
+define(
+    "relative_attention(Tensor content, Tensor position, Tensor key, Tensor value, "
+    "Tensor distances, Tensor? padding_mask, int? reach) -> Tensor",
+    _launch,
+    shape=_shape,
+)
+
+
+@register_flop_formula(torch.ops.asr.relative_attention)
 def _flops(
     content: Sequence[int],
     position: Sequence[int],

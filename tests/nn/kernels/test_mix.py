@@ -30,7 +30,7 @@ def test_outputs(
     randomise(mix)
     x_BTD = torch.randn(B, num_frames, H * head_dim)
     probs_BHTT = torch.randn(B, H, num_frames, num_frames).mul(3).softmax(-1).to(map_dtype)
-    calls = []
+    calls: list[torch.Tensor] = []
 
     with torch.no_grad():
         mix.to(device, dtype)
@@ -57,7 +57,7 @@ def test_sums_are_in_full_precision(device: torch.device, map_dtype: torch.dtype
     with torch.no_grad():
         found = mix_values(probs_BHTT, v_BTD)
 
-    v_BHTK = v_BTD.unflatten(2, (H, 16)).transpose(1, 2)
+    v_BHTK = v_BTD.view(B, 70, H, 16).transpose(1, 2)
     exact = (probs_BHTT.double() @ v_BHTK.double()).transpose(1, 2).flatten(2)
     torch.testing.assert_close(found.double(), exact, atol=2e-5, rtol=1e-5)
 

@@ -113,9 +113,7 @@ def test_a_row_that_sees_nothing_is_zero(device: torch.device) -> None:
     r_HKP = torch.randn(1, 16, 9, device=device)
     padding_mask = torch.tensor([[False] * 5, [True] * 5], device=device)
     with torch.no_grad():
-        context_BTHK = relative_attention(
-            x_BHTK, x_BHTK, x_BHTK, x_BHTK, r_HKP, padding_mask, None
-        )
+        context_BTHK = relative_attention(x_BHTK, x_BHTK, x_BHTK, x_BHTK, r_HKP, padding_mask, None)
 
     assert (context_BTHK[0] != 0).all()
     assert (context_BTHK[1] == 0).all()
@@ -130,7 +128,13 @@ def test_scores_far_from_zero_stay_exact(device: torch.device) -> None:
     v_BHTK = torch.randn(1, 1, 40, 16, device=device)
     with torch.no_grad():
         context_BTHK = relative_attention(
-            content_BHTK, content_BHTK, k_BHTK, v_BHTK, torch.zeros(1, 16, 79).to(device), None, None
+            content_BHTK,
+            content_BHTK,
+            k_BHTK,
+            v_BHTK,
+            torch.zeros(1, 16, 79).to(device),
+            None,
+            None,
         )
 
     mean_BTHK = v_BHTK.mean(2, keepdim=True).transpose(1, 2).expand_as(context_BTHK)

@@ -1,0 +1,24 @@
+"""Kernels as operations of torch, so that what watches operations (time by part) sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LIBRARY: Any = torch.library.Library("asr", "FRAGMENT")  # type: ignore[no-untyped-call]
+
+
+def define(schema: str, launch: Callable[..., Tensor], *, shape: Callable[..., Tensor]) -> None:
+    """Define ``torch.ops.asr.<name>`` by its ``schema``; it has no gradient.
+
+    ``shape`` makes an empty result, for tracing. (``torch.library.custom_op`` would do the same,
+    and import torch's compiler with the first call, which takes seconds.)
+    """
+    _LIBRARY.define(schema)
+    name = schema.partition("(")[0]
+    for device in ("CUDA", "CPU"):  # on the CPU in Triton's interpreter
+        _LIBRARY.impl(name, launch, device)
+    _LIBRARY.impl(name, shape, "Meta")
