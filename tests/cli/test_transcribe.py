@@ -110,6 +110,17 @@ def test_two_recordings_of_one_name(asr: Command, model: Path, tmp_path: Path) -
     assert not out.exists()
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_replayed_recordings_read_the_same(asr: Command, model: Path, tmp_path: Path) -> None:
+    words = ["transcribe", write_noise(tmp_path / "a.wav", 5.0), "--model", model, "--chunk", "1"]
+    plain = asr(*words, "--overlap", "0", "--device", "cuda")
+    replayed = asr(*words, "--overlap", "0", "--device", "cuda", "--cuda-graphs")
+    assert replayed.out == plain.out
+    assert replayed.err.startswith("CUDA graphs: ")
+    assert "0 of" not in replayed.err
+
+
 def test_an_exported_model_has_its_dtype(asr: Command, tmp_path: Path) -> None:
     path = write_noise(tmp_path / "a.wav", 0.5)
     error = asr("transcribe", path, "--model", "m.onnx", "--dtype", "bfloat16").error
