@@ -447,7 +447,10 @@ def test_training_on_a_manifest_that_is_none(asr: Command, recipe: Path, corpus:
 
 @pytest.mark.parametrize("verb", ["transcribe", "evaluate"])
 def test_cuda_graphs_on_the_cpu(asr: Command, model: Path, tmp_path: Path, verb: str) -> None:
-    words = {"transcribe": [tmp_path / "a.wav"], "evaluate": ["--data", tmp_path / "a.jsonl.gz"]}
+    words: dict[str, list[str | Path]] = {
+        "transcribe": [tmp_path / "a.wav"],
+        "evaluate": ["--data", tmp_path / "a.jsonl.gz"],
+    }
     error = asr(verb, *words[verb], "--model", model, "--cuda-graphs").error
     assert "--cuda-graphs: CUDA graphs need a CUDA device, not cpu" in error
 

@@ -92,7 +92,7 @@ def _flops(probs: Sequence[int], value: Sequence[int], **_: object) -> int:
     return 2 * math.prod(probs) * value[-1] // probs[1]
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["num_heads", "num_frames"])  # type: ignore[untyped-decorator]
 def _mix(
     probs: tl.tensor,
     value: tl.tensor,

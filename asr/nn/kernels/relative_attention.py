@@ -157,7 +157,9 @@ def _flops(
     return 2 * math.prod(key[:-1]) * num_seen * (2 * head_dim + value[-1])
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize=["num_heads", "num_frames", "num_distances", "reach"]
+)  # one compilation serves all lengths
 def _attend(
     content: tl.tensor,
     position: tl.tensor,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 REPO = Path(__file__).parents[3]
-FILES = ("test_relative_attention.py", "test_mix.py", "test_in_encoders.py")
+FILES = ("test_relative_attention.py", "test_mix.py", "test_in_encoders.py", "test_operation.py")
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
