@@ -1,10 +1,10 @@
-"""Kernels compile for GPUs that are not there, and fit into their shared memory and registers."""
+"""What a launch compiles, for GPUs that are not there, fits into their memory and registers."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,53 @@ SHARED_BYTES = {80: 99 * 1024, 90: 227 * 1024}
 """What a block may have on the smallest GPU that runs code for a compute capability."""
 MOST_SPILT_BYTES = 16  # of registers of a thread, to its stack
 
+B, H, T, K = 2, 4, 50, 64
 
-def compiled(
-    kernel: Any,
-    capability: int,
-    *,
-    pointers: Mapping[str, str],
-    constants: Mapping[str, object],
-    options: Mapping[str, int],
-) -> Any:
-    """``kernel`` for a compute capability, with strides and addresses that divide by 16."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
+CompileFor = Callable[[int, Callable[[], object]], list[Any]]
 
-    signature, values, known = {}, {}, {}
-    for index, name in enumerate(kernel.arg_names):
-        if name in constants:
-            signature[name], values[(index,)] = "constexpr", constants[name]
-            continue
-        signature[name] = f"*{pointers[name]}" if name in pointers else "i32"
-        if name in pointers or re.search("_[bht]$", name):
-            known[(index,)] = [["tt.divisibility", 16]]
-    source = ASTSource(kernel, signature, values, known)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=dict(options))
+
+class Driver:
+    """What Triton asks the driver of a GPU before it compiles."""
+
+    def __init__(self, capability: int) -> None:
+        self.capability = capability
+
+    def get_current_target(self) -> object:
+        return triton.backends.compiler.GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+@pytest.fixture
+def compile_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CompileFor]:
+    """Kernels that a function launches, compiled for a compute capability and not run."""
+    from asr.nn.kernels import mix, relative_attention
+
+    def forget() -> None:
+        for kernel in (mix._mix, *vars(relative_attention).values()):
+            if isinstance(kernel, triton.runtime.JITFunction):
+                kernel.device_caches.clear()
+
+    run = triton.runtime.JITFunction.run
+    kernels: list[Any] = []
+
+    def only_compile(self: Any, *args: Any, warmup: bool, **options: Any) -> None:
+        kernels.append(run(self, *args, warmup=True, **options))
+
+    def compile_for(capability: int, launch: Callable[[], object]) -> list[Any]:
+        monkeypatch.setattr(triton.runtime.driver, "_active", Driver(capability))
+        launch()
+        return kernels
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(triton.runtime.JITFunction, "run", only_compile)
+    forget()
+    yield compile_for
+    forget()
 
 
 def spilt_bytes(binary: bytes, folder: Path) -> int:
@@ -52,55 +76,43 @@ def spilt_bytes(binary: bytes, folder: Path) -> int:
     return int(found)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
-
-
 @pytest.mark.parametrize(
     ("capability", "dtype", "value_dim"),
-    [(80, "bf16", 64), (90, "fp16", 256), (80, "fp32", 64)],
+    [
+        (80, torch.bfloat16, 64),
+        (90, torch.float16, 256),
+        (80, torch.float32, 64),
+    ],
+    ids=str,
 )
-def test_relative_attention(tmp_path: Path, capability: int, dtype: str, value_dim: int) -> None:
-    from asr.nn.kernels import relative_attention as module
+def test_relative_attention(
+    compile_for: CompileFor, tmp_path: Path, capability: int, dtype: torch.dtype, value_dim: int
+) -> None:
+    from asr.nn.kernels.relative_attention import relative_attention
 
-    types = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-    cut = module.tiling(types[dtype], 64, value_dim)
-    assert cut is not None
-    kernel = compiled(
-        module._attend,
-        capability,
-        pointers={
-            **dict.fromkeys(("content", "position", "key", "value", "distance", "context"), dtype),
-            "is_padding": "u8",
-        },
-        constants={
-            "K": 64,
-            "V": value_dim,
-            "PADDED_K": 64,
-            "PADDED_V": value_dim,
-            "N": cut.tile,
-            "PRECISION": "tf32x3",
-            "distance_k": 1,
-            "reach": None,
-        },
-        options={"num_warps": cut.num_warps, "num_stages": cut.num_stages},
-    )
+    def launch(num_frames: int = T) -> None:
+        x_BHTK = torch.zeros(B, num_frames, H, K, dtype=dtype).transpose(1, 2)
+        v_BHTV = torch.zeros(B, num_frames, H, value_dim, dtype=dtype).transpose(1, 2)
+        r_HKP = torch.zeros(2 * num_frames - 1, H, K, dtype=dtype).permute(1, 2, 0)
+        padding_mask = torch.zeros(B, num_frames, dtype=torch.bool)
+        relative_attention(x_BHTK, x_BHTK, x_BHTK, v_BHTV, r_HKP, padding_mask, None)
+
+    (kernel,) = compile_for(capability, launch)
     assert kernel.metadata.shared <= SHARED_BYTES[capability]
     assert spilt_bytes(kernel.asm["cubin"], tmp_path) <= MOST_SPILT_BYTES
 
+    kernels = compile_for(capability, lambda: launch(64))
+    assert kernels[0].hash == kernels[1].hash, "another length must not be another kernel"
+
 
 @pytest.mark.parametrize("capability", [80, 90])
-def test_mix(tmp_path: Path, capability: int) -> None:
-    from asr.nn.kernels import mix as module
+def test_mix(compile_for: CompileFor, tmp_path: Path, capability: int) -> None:
+    from asr.nn.kernels.mix import mix_values
 
-    cut = module.tiling(64, 1500, 64)
-    kernel = compiled(
-        module._mix,
-        capability,
-        pointers={"probs": "bf16", "value": "fp32", "context": "fp32"},
-        constants={"K": 64, "PADDED_K": 64, "N": cut.num_rows, "M": cut.num_columns},
-        options={"num_warps": 4, "num_stages": cut.num_stages},
-    )
+    def launch() -> None:
+        probs_BHTT = torch.zeros(B, H, T, T, dtype=torch.bfloat16)
+        mix_values(probs_BHTT, torch.zeros(B, T, H * K))
+
+    (kernel,) = compile_for(capability, launch)
     assert kernel.metadata.shared <= SHARED_BYTES[capability]
     assert spilt_bytes(kernel.asm["cubin"], tmp_path) <= MOST_SPILT_BYTES
