@@ -63,7 +63,7 @@ def _launch(probs_BHTT: Tensor, v_BTD: Tensor) -> Tensor:
     padded_head = int(max(16, triton.next_power_of_2(head_dim)))
     cut = tiling(padded_head, num_frames, batch * num_heads)
     context_BTD = torch.empty_like(v_BTD)
-    _mix[triton.cdiv(num_frames, cut.num_rows), batch * num_heads](
+    mix_tile[triton.cdiv(num_frames, cut.num_rows), batch * num_heads](
         probs_BHTT,
         v_BTD,
         context_BTD,
@@ -93,7 +93,7 @@ def _flops(probs: Sequence[int], value: Sequence[int], **_: object) -> int:
 
 
 @triton.jit(do_not_specialize=["num_heads", "num_frames"])  # type: ignore[untyped-decorator]
-def _mix(
+def mix_tile(
     probs: tl.tensor,
     value: tl.tensor,
     context: tl.tensor,

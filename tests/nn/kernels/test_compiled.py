@@ -41,12 +41,12 @@ class Driver:
 @pytest.fixture
 def compile_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CompileFor]:
     """Kernels that a function launches, compiled for a compute capability and not run."""
-    from asr.nn.kernels import mix, relative_attention
+    from asr.nn.kernels.mix import mix_tile
+    from asr.nn.kernels.relative_tile import attend_tile
 
     def forget() -> None:
-        for kernel in (mix._mix, *vars(relative_attention).values()):
-            if isinstance(kernel, triton.runtime.JITFunction):
-                kernel.device_caches.clear()
+        for kernel in (mix_tile, attend_tile):
+            kernel.device_caches.clear()
 
     run = triton.runtime.JITFunction.run
     kernels: list[Any] = []
