@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
         if step_spec
         else {}
     )
-    hardware = describe_hardware(args.device, spec.dtype, num_threads=spec.num_threads)
+    hardware = describe_hardware(
+        args.device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
+    )
     records = bench_records(configs, costs, steps, hardware, command_line("bench", args))
     print_table(records, args)
     return 0

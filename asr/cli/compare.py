@@ -160,7 +160,9 @@ def with_latency(
             macs=costs[name].macs,
             latency=costs[name].latency,
             breakdown=costs[name].breakdown,
-            hardware=describe_hardware(device, spec.dtype, num_threads=spec.num_threads),
+            hardware=describe_hardware(
+                device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
+            ),
         )
         save_record(folder, record)
         records.append(record)

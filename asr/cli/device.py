@@ -1,4 +1,4 @@
-"""``--device`` and ``--dtype``: where a command computes, and in what."""
+"""``--device``, ``--dtype`` and ``--cuda-graphs``: where a command computes, and how."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import argparse
 
 import torch
 
+from asr.encoder.graphed import GraphedEncoder, check_graphs
+from asr.model.asr_model import AsrModel
+from asr.model.recogniser import AcousticModel
 from asr.types import DTYPES, InputError
 
 
@@ -22,6 +25,28 @@ def add_dtype_argument(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="what the encoder computes in (default: %(default)s)",
     )
+
+
+def add_graphs_argument(parser: argparse.ArgumentParser) -> None:
+    """``--cuda-graphs``, off unless told."""
+    parser.add_argument(
+        "--cuda-graphs",
+        action="store_true",
+        help="record the encoder's kernels and replay them at once, for audio up to a minute; "
+        "needs --device cuda, and repeated lengths to pay",
+    )
+
+
+def check_graphs_argument(args: argparse.Namespace) -> None:
+    """Raise InputError where ``--cuda-graphs`` is given for another device than CUDA."""
+    if args.cuda_graphs:
+        check_graphs(args.device, "--cuda-graphs")
+
+
+def use_graphs(model: AcousticModel) -> GraphedEncoder:
+    """From now on ``model`` replays recordings of its encoder; the result counts them."""
+    assert isinstance(model, AsrModel), "exported files run on the CPU, where there are no graphs"
+    return model.use_cuda_graphs()
 
 
 def check_device(name: str) -> None:

@@ -8,7 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.cli.device import add_device_argument, add_dtype_argument, check_device
+from asr.cli.device import (
+    add_device_argument,
+    add_dtype_argument,
+    add_graphs_argument,
+    check_device,
+    check_graphs_argument,
+    use_graphs,
+)
 from asr.cli.numbers import count, seconds
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.run_name import run_name
@@ -49,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=count, default=10, help="timed rounds (%(default)s)")
     add_device_argument(parser)
     add_dtype_argument(parser)
+    add_graphs_argument(parser)
     parser.add_argument(
         "--allow-unknown",
         action="store_true",
@@ -60,14 +68,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score every manifest, time the encoder, print one table; alignments go to ``--out``."""
     check_device(args.device)
+    check_graphs_argument(args)
     check_outputs(args)
     package = load_package(args.model, args.device, args.dtype)
+    graphs = use_graphs(package.model) if args.cuda_graphs else None
     decoder = build(package.config["decode"], "decode")
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
     if not args.allow_unknown:
         for cuts in manifests.values():
             check_characters(cuts, tokenizer=package.tokenizer, normalizer=package.normalizer)
     splits = {split: evaluate(package, cuts, decoder) for split, cuts in manifests.items()}
+    if graphs is not None:
+        print(graphs, file=sys.stderr)
     record = evaluation_record(args, package, splits)
     print_table([record], args)
     for split, evaluation in splits.items():
@@ -82,7 +94,12 @@ def evaluation_record(
 ) -> RunRecord:
     """A record of this evaluation; encoder latency at ``--lengths``."""
     name = run_name(args.model)
-    spec = LatencySpec(lengths_s=args.lengths or [1], repeats=args.repeats, dtype=args.dtype)
+    spec = LatencySpec(
+        lengths_s=args.lengths or [1],
+        repeats=args.repeats,
+        dtype=args.dtype,
+        cuda_graphs=args.cuda_graphs,
+    )
     config = package.config
     cost = measure_encoders({name: config}, spec, device=args.device)[name]
     return RunRecord(
@@ -93,7 +110,7 @@ def evaluation_record(
         + shlex.join(map(str, args.data)),
         config=config,
         schedule=cost.schedule,
-        hardware=describe_hardware(args.device, args.dtype),
+        hardware=describe_hardware(args.device, args.dtype, cuda_graphs=args.cuda_graphs),
         versions=installed_versions(),
         revision=source_revision(),
         parameters=count_parameters(package.model),

@@ -13,6 +13,7 @@ from asr.cli.run_data import AUGMENT
 from asr.cli.run_folder import lookup
 from asr.cli.suggest import did_you_mean
 from asr.data.splits import Splits
+from asr.encoder.graphed import check_graphs
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_encoder, build_frontend
 from asr.types import InputError
@@ -44,6 +45,9 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
     check_model(config)
     for key in ("text.normalize", "text.tokenizer", "decode", "metrics.latency"):
         build(lookup(config, key), key)
+    if lookup(config, "metrics.latency.cuda_graphs"):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        check_graphs(device, "metrics.latency.cuda_graphs=true")
     for key in ("train.optim", "train.trainer", "train.averaging"):
         build(lookup(config, key), key)
     if lookup(config, "train.distillation") is not None:

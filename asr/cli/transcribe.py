@@ -8,7 +8,14 @@ from collections import Counter
 from pathlib import Path
 
 from asr.atomic import write_text
-from asr.cli.device import add_device_argument, add_dtype_argument, check_device
+from asr.cli.device import (
+    add_device_argument,
+    add_dtype_argument,
+    add_graphs_argument,
+    check_device,
+    check_graphs_argument,
+    use_graphs,
+)
 from asr.cli.numbers import seconds, seconds_or_none
 from asr.cli.places import check_folder
 from asr.decode.formats import FORMATS, suffix
@@ -43,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device_argument(parser)
     add_dtype_argument(parser)
+    add_graphs_argument(parser)
     parser.add_argument(
         "--chunk", type=seconds, default=30.0, metavar="S", help="longest piece encoded at once"
     )
@@ -58,8 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write each transcript as soon as it is there; a bad file does not stop the others."""
     check_device(args.device)
+    check_graphs_argument(args)
     check_places(args)
     recogniser = load_recogniser(args.model, args.device, args.dtype)
+    graphs = use_graphs(recogniser.model) if args.cuda_graphs else None
     decoder = build(recogniser.config["decode"], "decode")
     transcriber = Transcriber(recogniser, decoder, chunk_s=args.chunk, overlap_s=args.overlap)
     num_bad = 0
@@ -71,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"asr transcribe: error: {error}", file=sys.stderr)
         else:
             put(transcript, args)
+    if graphs is not None:
+        print(graphs, file=sys.stderr)
     return 2 if num_bad else 0
 
 

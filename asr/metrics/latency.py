@@ -44,7 +44,8 @@ class LatencySpec:
     ``lengths_s`` are seconds of audio. Each point gets ``warmup`` untimed and ``repeats`` timed
     rounds on ``num_threads`` CPU threads (None: as many as torch already uses); fewer where they
     would take more than ``max_point_s`` seconds, see :func:`measure`. ``dtype`` is that of weights
-    and activations. Raises InputError for a value outside its range.
+    and activations. With ``cuda_graphs`` encoders are replayed from recordings of their kernels,
+    which are made before the clock starts. Raises InputError for a value outside its range.
     """
 
     lengths_s: Sequence[float]
@@ -54,6 +55,7 @@ class LatencySpec:
     num_threads: int | None = None
     max_point_s: float | None = None
     dtype: str = "float32"
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths_s", tuple(float(x) for x in self.lengths_s))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from asr.encoder.graphed import GraphedEncoder
 from asr.encoder.stack import Encoder
 from asr.features.frontend import Frontend
 from asr.head.ctc import CtcHead, CtcLoss
@@ -32,10 +33,12 @@ class AsrModel(nn.Module):
         self.frontend = frontend
         self.encoder = encoder
         self.head = head
+        self.graphs: GraphedEncoder | None = None
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities (B, T, V) in float32 and the number of valid frames (B,)."""
-        encoded = self.encoder(*self.frontend(waveforms_BN, lengths_B))
+        encoder = self.encoder if self.graphs is None else self.graphs
+        encoded = encoder(*self.frontend(waveforms_BN, lengths_B))
         return self.head(encoded.frames_BTD), encoded.lengths_B
 
     def loss(self, batch: Batch) -> CtcLoss:
@@ -51,6 +54,11 @@ class AsrModel(nn.Module):
             features_BTF, lengths_B, self.head.intermediate_layers
         )
         return encoded
+
+    def use_cuda_graphs(self) -> GraphedEncoder:
+        """From now on the encoder is recorded and replayed in inference, which must be on CUDA."""
+        self.graphs = GraphedEncoder(self.encoder)
+        return self.graphs
 
     @property
     def subsampling_factor(self) -> int:

@@ -12,11 +12,17 @@ from torch import Tensor
 def padding_mask(lengths_B: Tensor, num_frames: int) -> Tensor | None:
     """(B, T) bool, True = padding; None when no frame is padding.
 
-    An exported graph serves every batch and always has one.
+    A graph, exported or recorded, serves every batch and always has one.
     """
-    if not torch.compiler.is_exporting() and bool((lengths_B >= num_frames).all()):
+    in_graph = torch.compiler.is_exporting() or is_recorded(lengths_B)
+    if not in_graph and bool((lengths_B >= num_frames).all()):
         return None
     return torch.arange(num_frames, device=lengths_B.device) >= lengths_B.unsqueeze(1)
+
+
+def is_recorded(x: Tensor) -> bool:
+    """Whether operations on ``x`` are being recorded for a CUDA graph."""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def zero_padding(x_BTD: Tensor, padding_mask: Tensor | None) -> Tensor:

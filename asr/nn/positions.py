@@ -65,6 +65,10 @@ class Positions(nn.Module):
         for rows, _ in row_tiles(q_BHTK.shape[2]):
             yield scaled_BHTK[:, :, rows] @ k_BHKT
 
+    def has_kernel(self, keys: Keys, v_BHTV: Tensor) -> bool:
+        """Whether `attend` has a kernel of ours here, which takes values wider than the heads."""
+        return False
+
     def attend(
         self,
         q_BHTK: Tensor,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.nn import positions
+from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, row_tiles, visible
 
 WAVELENGTH_BASE = 10_000.0
@@ -64,8 +65,25 @@ class RelativeQueries(Positions):
         *,
         reach: int | None = None,
     ) -> Tensor:
-        """Fused attention, one tile of rows at a time, with the position term as its bias."""
+        """Fused attention, one tile of rows at a time, with the position term as its bias.
+
+        On CUDA one kernel where there is one and no gradient is taken.
+        """
         content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
+        if dropout == 0.0 and self.has_kernel(keys, v_BHTK):
+            from asr.nn.kernels.relative_attention import relative_attention
+
+            dtype = v_BHTK.dtype
+            context_BTHK: Tensor = relative_attention(
+                content_BHTK.to(dtype),
+                position_BHTK.to(dtype),
+                keys.k_BHTK.to(dtype),
+                v_BHTK,
+                r_HKP.to(dtype),
+                padding_mask,
+                reach,
+            )
+            return context_BTHK.transpose(1, 2)
         contexts_BRHK = []
         for rows, seen in row_tiles(content_BHTK.shape[2], reach):
             product = position_BHTK[:, :, rows] @ r_HKP[:, :, distances(rows, seen, r_HKP)]
@@ -83,6 +101,14 @@ class RelativeQueries(Positions):
             )
             contexts_BRHK.append(context_BHRK.transpose(1, 2))
         return torch.cat(contexts_BRHK, 1).transpose(1, 2)
+
+    def has_kernel(self, keys: Keys, v_BHTV: Tensor) -> bool:
+        """See `Positions.has_kernel`."""
+        if not support.runs_here(v_BHTV):
+            return False
+        from asr.nn.kernels.relative_attention import tiling
+
+        return tiling(v_BHTV.dtype, keys.k_BHTK.shape[-1], v_BHTV.shape[-1]) is not None
 
     def _terms(self, q_BHTK: Tensor, keys: Keys) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled (q + u), scaled (q + v) and the projected distances (H, K, P)."""

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder, check_graphs
 from asr.encoder.parts import ENCODER_PARTS
 from asr.encoder.stack import Encoder
 from asr.metrics.breakdown import Call, time_by_part
@@ -59,6 +60,8 @@ def measure_encoders(
 
     Weights are random: latency does not depend on them. ``report`` receives a line per point.
     """
+    if spec.cuda_graphs:
+        check_graphs(device, "metrics.latency.cuda_graphs=true")
     encoders = distinct_encoders(configs, device, spec.dtype)
     points: dict[str, list[LatencyPoint]] = {name: [] for name in configs}
     macs: dict[str, dict[str, dict[str, int]]] = {name: {} for name in configs}
@@ -71,7 +74,9 @@ def measure_encoders(
                 for key, (encoder, config) in encoders.items()
             }
             timings = measure(
-                forwards,
+                replayed_passes(encoders, length_s, batch_size, device, report)
+                if spec.cuda_graphs
+                else forwards,
                 repeats=spec.repeats,
                 warmup=spec.warmup,
                 device=device,
@@ -177,6 +182,29 @@ def forward_pass(
         encoder.num_mel_bins, length_s, batch_size, shift_ms, device
     )
     return partial(torch.inference_mode()(encoder.__call__), features_BTF, lengths_B)
+
+
+def replayed_passes(
+    encoders: Mapping[str, tuple[Encoder, Config]],
+    length_s: float,
+    batch_size: int,
+    device: torch.device | str,
+    report: Callable[[str], None],
+) -> dict[str, Callable[[], EncoderOutput]]:
+    """The same calls as CUDA graphs, recorded here unless too long; ``report`` is told how long."""
+    passes: dict[str, Callable[[], EncoderOutput]] = {}
+    record_s = 0.0
+    for key, (encoder, config) in encoders.items():
+        graphs = GraphedEncoder(encoder)
+        features_BTF, lengths_B = random_features(
+            encoder.num_mel_bins, length_s, batch_size, frame_shift_ms(config), device
+        )
+        if features_BTF.shape[1] <= LONGEST_FRAMES:
+            graphs.record(features_BTF)
+        record_s += graphs.record_s
+        passes[key] = partial(torch.inference_mode()(graphs.__call__), features_BTF, lengths_B)
+    report(f"recorded CUDA graphs of {len(passes)} encoders in {record_s:.1f} s")
+    return passes
 
 
 def random_features(

@@ -15,19 +15,24 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What speed depends on; ``num_cores`` may be used by this process, ``num_threads`` are."""
+    """What speed depends on; ``num_cores`` may be used by this process, ``num_threads`` are.
+
+    ``dtype`` and ``cuda_graphs`` are how it was used.
+    """
 
     cpu_model: str
     num_cores: int
     num_threads: int
     gpu_model: str | None
     dtype: str
+    cuda_graphs: bool = False
 
     def __str__(self) -> str:
         threads = f"{self.num_threads} thread{'s' if self.num_threads != 1 else ''}"
         cores = f"{self.num_cores} core{'s' if self.num_cores != 1 else ''}"
         gpu = f"{self.gpu_model}, " if self.gpu_model else ""
-        return f"{gpu}{self.cpu_model}, {threads} of {cores}, {self.dtype}"
+        graphs = ", CUDA graphs" if self.cuda_graphs else ""
+        return f"{gpu}{self.cpu_model}, {threads} of {cores}, {self.dtype}{graphs}"
 
 
 def describe_hardware(
@@ -35,6 +40,7 @@ def describe_hardware(
     dtype: torch.dtype | str = torch.float32,
     *,
     num_threads: int | None = None,
+    cuda_graphs: bool = False,
 ) -> Hardware:
     """The present machine; ``num_threads`` is torch's current CPU thread count unless given."""
     device = torch.device(device)
@@ -44,6 +50,7 @@ def describe_hardware(
         num_threads=num_threads or torch.get_num_threads(),
         gpu_model=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         dtype=str(dtype).removeprefix("torch."),
+        cuda_graphs=cuda_graphs,
     )
 
 

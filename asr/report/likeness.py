@@ -49,6 +49,7 @@ def _hardware(record: RunRecord) -> _Facts:
         "threads": hardware.num_threads,
         "GPU": hardware.gpu_model or "none",
         "dtype": hardware.dtype,
+        "CUDA graphs": "yes" if hardware.cuda_graphs else "no",
     }
 
 

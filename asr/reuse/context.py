@@ -76,13 +76,17 @@ class LeadContext(SelfAttention):
         return v_BTGHK.permute(0, 3, 1, 2, 4).flatten(3)
 
     def _attend(self, x_BTD: Tensor, v_BHTV: Tensor, frames: Frames) -> Tensor:
-        """Contexts (B, H, T, G, K); the map exists for one tile of rows at a time."""
+        """Contexts (B, H, T, G, K); the map exists for one tile of rows at a time, if at all."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
-        tiles = [
-            self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)
-            for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys)
-        ]
-        wide_BHTV = torch.cat(tiles, 2)
+        positions = self.scores.positions
+        if self.mix.dropout_now == 0.0 and positions.has_kernel(keys, v_BHTV):
+            wide_BHTV = positions.attend(q_BHTK, keys, v_BHTV, frames.padding_mask, 0.0)
+        else:
+            tiles = [
+                self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)
+                for scores_BHRT in positions.score_tiles(q_BHTK, keys)
+            ]
+            wide_BHTV = torch.cat(tiles, 2)
         return wide_BHTV.view(*wide_BHTV.shape[:3], self.group_size, -1)
 
 

@@ -445,6 +445,27 @@ def test_training_on_a_manifest_that_is_none(asr: Command, recipe: Path, corpus:
 # --- options -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("verb", ["transcribe", "evaluate"])
+def test_cuda_graphs_on_the_cpu(asr: Command, model: Path, tmp_path: Path, verb: str) -> None:
+    words: dict[str, list[str | Path]] = {
+        "transcribe": [tmp_path / "a.wav"],
+        "evaluate": ["--data", tmp_path / "a.jsonl.gz"],
+    }
+    error = asr(verb, *words[verb], "--model", model, "--cuda-graphs").error
+    assert "--cuda-graphs: CUDA graphs need a CUDA device, not cpu" in error
+
+
+@pytest.mark.parametrize("verb", ["train", "compare", "bench"])
+def test_cuda_graphs_to_be_timed_on_the_cpu(
+    asr: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before = files_in(recipe.parent)
+    error = asr(verb, recipe, "metrics.latency.cuda_graphs=true").error
+    assert "metrics.latency.cuda_graphs=true: CUDA graphs need a CUDA device, not cpu" in error
+    assert files_in(recipe.parent) == before
+
+
 @pytest.mark.parametrize("device", ["bananas", "cuda", "cuda:9", ""])
 @pytest.mark.parametrize("verb", ["transcribe", "evaluate", "bench"])
 def test_a_device_that_is_not_there(

@@ -110,6 +110,22 @@ def test_two_recordings_of_one_name(asr: Command, model: Path, tmp_path: Path) -
     assert not out.exists()
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_replayed_recordings_read_the_same(asr: Command, model: Path, tmp_path: Path) -> None:
+    audio = write_noise(tmp_path / "a.wav", 5.0)
+    plain, replayed = (
+        asr(
+            *("transcribe", audio, "--model", model, "--device", "cuda"),
+            *("--chunk", "1", "--overlap", "0", *graphs),
+        )
+        for graphs in ((), ("--cuda-graphs",))
+    )
+    assert replayed.out == plain.out
+    assert replayed.err.startswith("CUDA graphs: ")
+    assert "0 of" not in replayed.err
+
+
 def test_an_exported_model_has_its_dtype(asr: Command, tmp_path: Path) -> None:
     path = write_noise(tmp_path / "a.wav", 0.5)
     error = asr("transcribe", path, "--model", "m.onnx", "--dtype", "bfloat16").error

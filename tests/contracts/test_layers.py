@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -54,3 +55,13 @@ def test_a_dependency_is_forbidden_to_all_but_its_owner(contract: dict[str, Any]
 def test_the_owners_are_those_of_the_design() -> None:
     owned = {contract["name"].partition(" only in ")[2] for contract in owners()}
     assert owned >= {"cli", "train", "data", "metrics", "text", "audio", "features"}
+
+
+def test_triton_stays_among_the_kernels() -> None:
+    """PyTorch for CPUs alone lacks it: every other module of nn must do without."""
+    importing = {
+        path.parent.name
+        for path in (REPO / "asr" / "nn").rglob("*.py")
+        if re.search(r"^\s*(import|from) triton", path.read_text(), re.MULTILINE)
+    }
+    assert importing == {"kernels"}

@@ -39,6 +39,10 @@ def test_reading_audio_waits_for_no_training_code(verb: str) -> None:
     assert not imported_by(f"import asr.cli.{verb}") & unwanted
 
 
+def test_reading_a_model_waits_for_no_compiler() -> None:
+    assert not imported_by("import asr.model.recogniser") & {"triton"}
+
+
 def test_importing_the_library_draws_no_random_number() -> None:
     script = (
         "import random, numpy, torch\n"

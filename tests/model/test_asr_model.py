@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from asr.types import Batch
+from tests.encoder.recording import stand_in
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind
 from tests.model.configs import (
     CONFIG,
@@ -148,3 +149,20 @@ def test_augmentation_is_for_training_only() -> None:
     assert torch.equal(model(*waveforms)[0], model(*waveforms)[0])
     model.train()
     assert not torch.equal(model(*waveforms)[0], model(*waveforms)[0])
+
+
+def test_recordings_take_the_place_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
+    model = tiny_model(CONFIG)
+    waveforms_BN, lengths_B = random_waveforms([6000, 2345])
+    with torch.inference_mode():
+        expected = model(waveforms_BN, lengths_B)
+        graphs = model.use_cuda_graphs()
+        for num_replayed in (0, 1, 2):
+            found = model(waveforms_BN, lengths_B)
+            assert graphs.num_replayed == num_replayed
+            assert torch.equal(found[1], expected[1])
+            for row, length in enumerate(expected[1]):
+                torch.testing.assert_close(
+                    found[0][row, :length], expected[0][row, :length], atol=1e-5, rtol=1e-5
+                )

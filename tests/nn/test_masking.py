@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
+from asr.nn import masking
 from asr.nn.masking import padding_mask, zero_padding
 
 
@@ -15,6 +17,14 @@ def test_mask_is_true_behind_each_length() -> None:
 
 def test_no_mask_where_nothing_is_padded() -> None:
     assert padding_mask(torch.tensor([4, 4]), 4) is None
+
+
+def test_always_a_mask_while_kernels_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "is_recorded", lambda _: True)
+    mask = padding_mask(torch.tensor([4, 4]), 4)
+
+    assert mask is not None
+    assert not mask.any()
 
 
 def test_zero_padding_touches_padding_only() -> None:

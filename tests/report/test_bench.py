@@ -12,10 +12,15 @@ from asr.report.bench import (
     EncoderCost,
     distinct_encoders,
     encoder_key,
+    forward_pass,
+    frame_shift_ms,
     measure_encoders,
     random_features,
+    replayed_passes,
     scheduled_layers,
 )
+from asr.types import InputError
+from tests.encoder.recording import stand_in
 from tests.model.configs import CONFIG, changed
 
 NONE = {"_target_": "asr.reuse.none.NoReuse", "fused": True}
@@ -126,6 +131,41 @@ def test_an_encoder_is_built_once() -> None:
     assert encoder_key(seeds["a"]) == encoder_key(seeds["b"])
     wide = {**seeds, "c": changed("encoder.d_model", 32)}
     assert len(distinct_encoders(wide, "cpu")) == 6
+
+
+def test_cuda_graphs_are_recorded_before_they_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
+    said: list[str] = []
+    encoders = distinct_encoders({"pairs": CONFIG}, "cpu")
+    replayed = replayed_passes(encoders, 0.7, 2, "cpu", said.append)
+    for key, (encoder, config) in encoders.items():
+        expected = forward_pass(encoder, 0.7, 2, frame_shift_ms(config), "cpu")()
+        found = replayed[key]()
+        assert torch.equal(found.lengths_B, expected.lengths_B)
+        torch.testing.assert_close(found.frames_BTD, expected.frames_BTD, atol=1e-5, rtol=1e-5)
+
+    (line,) = said
+    assert line.startswith("recorded CUDA graphs of 3 encoders in ")
+
+
+def test_cuda_graphs_need_cuda() -> None:
+    spec = LatencySpec(lengths_s=[0.3], cuda_graphs=True)
+    with pytest.raises(InputError, match=r"^metrics\.latency\.cuda_graphs=true: .* not cpu"):
+        measure_encoders({"pairs": CONFIG}, spec)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_every_figure_on_cuda(dtype: str, cuda_graphs: bool) -> None:
+    spec = LatencySpec(lengths_s=[1, 3], repeats=3, dtype=dtype, cuda_graphs=cuda_graphs)
+    cost = measure_encoders({"pairs": CONFIG}, spec, device="cuda")["pairs"]
+    for point in cost.latency:
+        assert point.median_ms > 0
+        assert point.peak_memory_mib is not None
+        assert point.peak_memory_mib > 0
+    assert sum(cost.breakdown["3"].values()) > 0
 
 
 def test_features_are_the_same_every_time_and_without_padding() -> None:

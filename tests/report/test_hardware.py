@@ -1,4 +1,5 @@
 import subprocess
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def test_hardware_in_words() -> None:
         cpu_model="Some CPU", num_cores=1, num_threads=4, gpu_model="Some GPU", dtype="float16"
     )
     assert str(gpu) == "Some GPU, Some CPU, 4 threads of 1 core, float16"
+    assert str(replace(gpu, cuda_graphs=True)).endswith(", float16, CUDA graphs")
 
 
 def test_versions_are_those_installed() -> None:

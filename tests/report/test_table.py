@@ -157,6 +157,10 @@ UNLIKE: list[tuple[dict[str, Any], str]] = [
         "unlike hardware: GPU none in none, G in probs",
     ),
     ({"hardware": replace(HARDWARE, dtype="bfloat16")}, "unlike hardware: dtype float32 in none"),
+    (
+        {"hardware": replace(HARDWARE, cuda_graphs=True)},
+        "unlike hardware: CUDA graphs no in none, yes in probs",
+    ),
     ({"hardware": replace(HARDWARE, cpu_model="Other")}, "unlike hardware: CPU Example CPU"),
     (
         {"data": NONE.data | {"test": SplitCounts(num_utterances=3, hours=0.01, num_words=20)}},
