@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -10,8 +10,10 @@ T = TypeVar("T")
 
 def batches_by_length(
     items: Iterable[T], length: Callable[[T], int], *, max_length: int, max_waiting: int
-) -> Iterator[list[T]]:
+) -> Generator[list[T], None, None]:
     """Batches of at most ``max_length``, padding counted; an item longer than that is alone.
+
+    No item is padded to more than twice its length.
 
     Items wait until ``max_waiting`` of them, counted by length, can be sorted: the more, the less
     padding. Batches depend on nothing but the items and their order.
@@ -33,9 +35,11 @@ def _sorted_batches(
     """From long to short; items of equal length in their order."""
     batch: list[T] = []
     for item in sorted(items, key=length, reverse=True):
-        if batch and (len(batch) + 1) * length(batch[0]) > max_length:
-            yield batch
-            batch = []
+        if batch:
+            longest = length(batch[0])
+            if (len(batch) + 1) * longest > max_length or 2 * length(item) < longest:
+                yield batch
+                batch = []
         batch.append(item)
     if batch:
         yield batch

@@ -11,7 +11,7 @@ Shape legend: B batch, N samples, T frames, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -109,19 +109,20 @@ class FrameLabeller:
             max_length=round(batch_samples),
             max_waiting=round(batch_samples * (num_at_once + _BATCHES_AHEAD)),
         )
-        first = list(islice(batches, num_at_once))
-        num_at_once = max(1, len(first))
-        with (
-            _torch_threads(self.num_threads // num_at_once),
-            self.stopwatch.watching(self.model.frontend, FEATURES),
-        ):
-            labelled = side_by_side(self._label, chain(first, batches), num_threads=num_at_once)
-            for batch, labels in labelled:
-                with self.stopwatch.part(SEARCH):
-                    for piece, of_piece in zip(batch, labels, strict=True):
-                        assembly.add(piece.index, piece.chunk.start, of_piece)
-                    finished = list(assembly.finished())
-                yield from finished
+        with closing(batches):
+            first = list(islice(batches, num_at_once))
+            num_at_once = max(1, len(first))
+            with (
+                _torch_threads(self.num_threads // num_at_once),
+                self.stopwatch.watching(self.model.frontend, FEATURES),
+            ):
+                labelled = side_by_side(self._label, chain(first, batches), num_threads=num_at_once)
+                for batch, labels in labelled:
+                    with self.stopwatch.part(SEARCH):
+                        for piece, of_piece in zip(batch, labels, strict=True):
+                            assembly.add(piece.index, piece.chunk.start, of_piece)
+                        finished = list(assembly.finished())
+                    yield from finished
         yield from assembly.finished()
 
     def _pieces(self, recordings: Iterable[Recording], assembly: Assembly) -> Iterator[_Piece]:
