@@ -38,8 +38,8 @@ PARTS = ("decode", "features", "encoder", "search")
 """Of the work: from files to waveforms, what the model does, from its output to words."""
 DECODE, FEATURES, ENCODER, SEARCH = PARTS
 
-BATCH_S = {"cpu": 60.0, "cuda": 480.0}
-"""Seconds of audio encoded at once, by kind of device; on a CPU more is no faster."""
+BATCH_S = {"cpu": 30.0, "cuda": 480.0}
+"""Seconds of audio encoded at once, by kind of device; more is no faster on a CPU."""
 _BATCHES_AHEAD = 3  # beside those in work, to be sorted by length
 
 
