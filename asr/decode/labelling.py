@@ -29,7 +29,7 @@ from asr.decode.read_ahead import read_ahead
 from asr.decode.side_by_side import side_by_side
 from asr.decode.stopwatch import Stopwatch
 from asr.model.recogniser import AcousticModel
-from asr.types import InputError, Waveform
+from asr.types import InputError, RunError, Waveform
 
 Recording = Callable[[], Iterator[Waveform]]
 """Opens a recording: its successive stretches, at the model's sample rate."""
@@ -99,6 +99,9 @@ class FrameLabeller:
         """Each recording as soon as it and all before it are there, or why it is unreadable.
 
         What else is in a batch changes results by no more than rounding.
+
+        Raises:
+            RunError: a batch is more than the memory of the device holds.
         """
         assembly = Assembly()
         num_at_once = self.num_threads if self.model.runs_side_by_side else 1
@@ -158,7 +161,14 @@ class FrameLabeller:
             samples = [torch.from_numpy(piece.chunk.samples) for piece in batch]
             waveforms_BN = pad_sequence(samples, batch_first=True).to(device)
             lengths_B = torch.tensor([len(one) for one in samples], device=device)
-            log_probs_BTV, lengths_B = self.model(waveforms_BN, lengths_B)
+            try:
+                log_probs_BTV, lengths_B = self.model(waveforms_BN, lengths_B)
+            except torch.OutOfMemoryError as error:
+                raise RunError(
+                    f"a batch of {self.batch_s:g} s (--batch-duration) in chunks of up to "
+                    f"{max(map(len, samples)) / self.sample_rate_hz:.1f} s (--chunk) is more than "
+                    f"the memory of {device} holds; make them shorter"
+                ) from error
             with self.stopwatch.part(SEARCH):
                 return batch, self.decoder.label(log_probs_BTV, lengths_B)
 

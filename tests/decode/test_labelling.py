@@ -14,7 +14,7 @@ from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.labelling import PARTS, FrameLabeller
 from asr.decode.stopwatch import Stopwatch
 from asr.model.package import ModelPackage, load_package
-from asr.types import InputError, Waveform
+from asr.types import InputError, RunError, Waveform
 from tests.model.configs import SAMPLE_RATE_HZ
 
 from .package import noise, save_tiny_package
@@ -126,6 +126,19 @@ def test_threads_of_torch_are_shared_and_given_back(package: ModelPackage) -> No
     assert len(seen) > 3
     assert set(seen[1:]) == {1}
     assert torch.get_num_threads() == before
+
+
+def test_too_large_a_batch_says_what_to_change(
+    package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(package.model, "forward", full)
+    with pytest.raises(
+        RunError, match=r"a batch of 20 s \(--batch-duration\) in chunks of up to 2"
+    ):
+        list(labeller(package)([partial(recording, 9.0)]))
 
 
 def test_the_work_is_charged(package: ModelPackage) -> None:
