@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import Counter
 from pathlib import Path
+
+import torch
 
 from asr.atomic import write_text
 from asr.cli.device import (
@@ -16,9 +19,11 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
-from asr.cli.numbers import seconds, seconds_or_none
+from asr.cli.numbers import count, seconds, seconds_or_none
 from asr.cli.places import check_folder
 from asr.decode.formats import FORMATS, suffix
+from asr.decode.labelling import BATCH_S
+from asr.decode.timing import Timing
 from asr.decode.transcribe import Transcriber, Transcript
 from asr.model.build import build
 from asr.model.recogniser import load_recogniser
@@ -61,6 +66,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="shared by neighbouring pieces",
     )
+    parser.add_argument(
+        "--batch-duration",
+        type=seconds,
+        metavar="S",
+        help="audio encoded at once, pieces of all files together "
+        f"(default: {BATCH_S['cpu']:g}, on a GPU {BATCH_S['cuda']:g})",
+    )
+    parser.add_argument(
+        "--num-threads",
+        type=count,
+        metavar="N",
+        help="CPU threads, each with a batch of its own (default: one per core)",
+    )
+    parser.add_argument(
+        "--timing",
+        action="store_true",
+        help="say at the end, on stderr, how long it took and where the time went; with "
+        "--format json as an object",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,21 +92,44 @@ def run(args: argparse.Namespace) -> int:
     check_device(args.device)
     check_graphs_argument(args)
     check_places(args)
+    if args.num_threads is not None:
+        torch.set_num_threads(args.num_threads)
+    started_s = time.perf_counter()
     recogniser = load_recogniser(args.model, args.device, args.dtype)
     graphs = use_graphs(recogniser.model) if args.cuda_graphs else None
     decoder = build(recogniser.config["decode"], "decode")
-    transcriber = Transcriber(recogniser, decoder, chunk_s=args.chunk, overlap_s=args.overlap)
-    num_bad = 0
-    for path in args.files:
-        try:
-            transcript = transcriber(path)
-        except InputError as error:
+    transcriber = Transcriber(
+        recogniser,
+        decoder,
+        chunk_s=args.chunk,
+        overlap_s=args.overlap,
+        batch_s=args.batch_duration,
+    )
+    loaded_s = time.perf_counter()
+    num_bad, audio_s = 0, 0.0
+    for transcript in transcriber.each(args.files):
+        if isinstance(transcript, InputError):
             num_bad += 1
-            print(f"asr transcribe: error: {error}", file=sys.stderr)
+            print(f"asr transcribe: error: {transcript}", file=sys.stderr)
         else:
+            audio_s += transcript.duration_s
             put(transcript, args)
     if graphs is not None:
         print(graphs, file=sys.stderr)
+    if num_bad and len(args.files) > 1:
+        print(
+            f"asr transcribe: {num_bad} of {len(args.files)} files could not be read",
+            file=sys.stderr,
+        )
+    if args.timing:
+        timing = Timing(
+            audio_s=audio_s,
+            wall_s=time.perf_counter() - loaded_s,
+            load_s=loaded_s - started_s,
+            num_threads=torch.get_num_threads(),
+            work_s=transcriber.stopwatch.times_s(),
+        )
+        print(timing.as_json() if args.format == "json" else timing, file=sys.stderr)
     return 2 if num_bad else 0
 
 

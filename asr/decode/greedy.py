@@ -5,10 +5,26 @@ Shape legend: B batch, T frames, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from asr.types import Hypothesis
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLabels:
+    """The best token of every frame (T,) and its log probability (T,), on the CPU."""
+
+    scores_T: Tensor
+    ids_T: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids_T)
+
+    def __getitem__(self, frames: slice) -> FrameLabels:
+        return FrameLabels(self.scores_T[frames], self.ids_T[frames])
 
 
 class GreedyDecoder:
@@ -19,22 +35,25 @@ class GreedyDecoder:
 
     def __call__(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
         """One hypothesis per utterance; frames behind a length are not read."""
+        return [self.collapse(labels) for labels in self.label(log_probs_BTV, lengths_B)]
+
+    def label(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[FrameLabels]:
+        """The best path of each utterance, frame by frame."""
         scores_BT, ids_BT = log_probs_BTV.max(-1)
-        changed_BT = torch.ones_like(ids_BT, dtype=torch.bool)
-        changed_BT[:, 1:] = ids_BT[:, 1:] != ids_BT[:, :-1]
-        emitted_BT = changed_BT & (ids_BT != self.blank_id)
-        scores_BT, ids_BT, emitted_BT = scores_BT.cpu(), ids_BT.cpu(), emitted_BT.cpu()
+        scores_BT, ids_BT = scores_BT.cpu(), ids_BT.cpu()
         return [
-            best_path(scores_BT[row, :length], ids_BT[row, :length], emitted_BT[row, :length])
+            FrameLabels(scores_BT[row, :length], ids_BT[row, :length])
             for row, length in enumerate(lengths_B.tolist())
         ]
 
-
-def best_path(scores_T: Tensor, ids_T: Tensor, emitted_T: Tensor) -> Hypothesis:
-    """The hypothesis of one utterance from its best ids and where a token is emitted."""
-    frames = emitted_T.nonzero().squeeze(-1)
-    return Hypothesis(
-        token_ids=tuple(ids_T[frames].tolist()),
-        token_frames=tuple(frames.tolist()),
-        score=float(scores_T.sum()),
-    )
+    def collapse(self, labels: FrameLabels) -> Hypothesis:
+        """The hypothesis that a best path spells."""
+        ids_T = labels.ids_T
+        changed_T = torch.ones_like(ids_T, dtype=torch.bool)
+        changed_T[1:] = ids_T[1:] != ids_T[:-1]
+        frames = (changed_T & (ids_T != self.blank_id)).nonzero().squeeze(-1)
+        return Hypothesis(
+            token_ids=tuple(ids_T[frames].tolist()),
+            token_frames=tuple(frames.tolist()),
+            score=float(labels.scores_T.sum()),
+        )

@@ -1,21 +1,19 @@
-"""An audio file to a transcript: any format, sample rate and length.
-
-Shape legend: B batch, N samples, T frames, V vocabulary.
-"""
+"""Audio files to transcripts: any format, sample rate and length."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from asr.audio.read import read_audio
-from asr.audio.resample import resample
-from asr.decode.chunking import chunks
+from asr.audio.read import stream_audio
+from asr.audio.resample import resample_blocks
+from asr.decode.assembly import LabelledAudio
 from asr.decode.greedy import GreedyDecoder
+from asr.decode.labelling import SEARCH, FrameLabeller
+from asr.decode.stopwatch import Stopwatch
 from asr.decode.words import TimedWord, timed_words
 from asr.model.recogniser import Recogniser
 from asr.types import InputError, Waveform
@@ -34,10 +32,8 @@ class Transcript:
 class Transcriber:
     """Reads files with one model.
 
-    Audio longer than ``chunk_s`` is encoded in chunks that share ``overlap_s`` seconds.
-
-    Raises:
-        InputError: the chunk has no length, or the overlap is not shorter than the chunk.
+    Audio longer than ``chunk_s`` is encoded in chunks that share ``overlap_s`` seconds; chunks of
+    all files are encoded in batches of up to ``batch_s`` seconds. `FrameLabeller` says more.
     """
 
     def __init__(
@@ -47,22 +43,21 @@ class Transcriber:
         *,
         chunk_s: float = 30.0,
         overlap_s: float = 4.0,
+        batch_s: float | None = None,
+        num_threads: int | None = None,
     ) -> None:
-        if not 0 < chunk_s < math.inf:
-            raise InputError(f"chunk of {chunk_s:g} s; allowed: above 0 s")
-        if not 0 <= overlap_s < chunk_s:
-            raise InputError(
-                f"overlap of {overlap_s:g} s; allowed: 0 to below the chunk, {chunk_s:g} s"
-            )
         self.package = package
         self.decoder = decoder
-        fbank = package.model.frontend.fbank
-        self.sample_rate_hz = fbank.sample_rate_hz
-        self.samples_per_frame = fbank.shift_size * package.model.subsampling_factor
-        self.lookahead_samples = max(0, fbank.window_size - fbank.shift_size)
-        self.frame_shift_s = self.samples_per_frame / self.sample_rate_hz
-        self.chunk_frames = max(1, round(chunk_s / self.frame_shift_s))
-        self.overlap_frames = min(round(overlap_s / self.frame_shift_s), self.chunk_frames - 1)
+        self.stopwatch = Stopwatch()
+        self.labeller = FrameLabeller(
+            package.model,
+            decoder,
+            chunk_s=chunk_s,
+            overlap_s=overlap_s,
+            batch_s=batch_s,
+            num_threads=num_threads,
+            stopwatch=self.stopwatch,
+        )
 
     def __call__(self, path: Path) -> Transcript:
         """Transcribe one file.
@@ -70,44 +65,37 @@ class Transcriber:
         Raises:
             InputError: the file cannot be read as audio.
         """
-        waveform = resample(read_audio(path), self.sample_rate_hz)
-        log_probs_TV = self.log_probs(waveform)
-        length = torch.tensor([len(log_probs_TV)])
-        hypothesis = self.decoder(log_probs_TV.unsqueeze(0), length)[0]
+        (transcript,) = self.each([path])
+        if isinstance(transcript, InputError):
+            raise transcript
+        return transcript
+
+    def each(self, paths: Iterable[Path]) -> Iterator[Transcript | InputError]:
+        """The transcripts of files in their order, or why a file cannot be read as audio."""
+        paths = list(paths)
+        recordings = (partial(self._waveforms, path) for path in paths)
+        with closing(self.labeller(recordings)) as labelled:
+            for path, audio in zip(paths, labelled, strict=True):
+                with self.stopwatch.part(SEARCH):
+                    found = audio if isinstance(audio, InputError) else self._words(path, audio)
+                yield found
+
+    def _waveforms(self, path: Path) -> Iterator[Waveform]:
+        return resample_blocks(stream_audio(path), self.labeller.sample_rate_hz)
+
+    def _words(self, path: Path, audio: LabelledAudio) -> Transcript:
+        hypothesis = self.decoder.collapse(audio.labels)
         tokenizer = self.package.tokenizer
-        pieces = tokenizer.pieces(hypothesis.token_ids)
         return Transcript(
             audio_path=str(path),
-            duration_s=round(waveform.duration_s, 3),
+            duration_s=round(audio.duration_s, 3),
             text=" ".join(tokenizer.decode(hypothesis.token_ids).split()),
             words=tuple(
                 timed_words(
-                    pieces, hypothesis.token_frames, self.frame_shift_s, waveform.duration_s
+                    tokenizer.pieces(hypothesis.token_ids),
+                    hypothesis.token_frames,
+                    self.labeller.chunking.frame_shift_s,
+                    audio.duration_s,
                 )
             ),
         )
-
-    def log_probs(self, waveform: Waveform) -> Tensor:
-        """Log probabilities (T, V) of the whole waveform, chunk by chunk."""
-        samples_N = torch.from_numpy(waveform.samples)
-        device = self.package.model.device
-        kept = []
-        for chunk in chunks(
-            self.num_frames(len(samples_N)),
-            chunk_frames=self.chunk_frames,
-            overlap_frames=self.overlap_frames,
-        ):
-            start = chunk.start * self.samples_per_frame
-            stop = chunk.stop * self.samples_per_frame + self.lookahead_samples
-            waveforms_BN = samples_N[None, start:stop].to(device)
-            lengths_B = torch.tensor([waveforms_BN.shape[1]], device=device)
-            with torch.inference_mode():
-                log_probs_BTV, _ = self.package.model(waveforms_BN, lengths_B)
-            keep = slice(chunk.keep_from - chunk.start, chunk.keep_to - chunk.start)
-            kept.append(log_probs_BTV[0, keep].cpu())
-        return torch.cat(kept)
-
-    def num_frames(self, num_samples: int) -> int:
-        """Encoder frames of a waveform of ``num_samples``."""
-        num_features = int(self.package.model.frontend.fbank.num_frames(torch.tensor(num_samples)))
-        return -(-num_features // self.package.model.subsampling_factor)

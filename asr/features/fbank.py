@@ -18,6 +18,7 @@ from torchaudio.functional import melscale_fbanks
 from asr.types import InputError
 
 _PREEMPHASIS = 0.97
+_SECTION_FRAMES = 512  # of a batch, transformed at once on a CPU: they stay in its cache
 _FLOOR = 1e-10  # energy; below the rounding noise of 16 bit audio
 
 
@@ -112,6 +113,16 @@ class LogMel(nn.Module):
             .mean(dim=-1, keepdim=True)
         )
         frames_BTS = emphasised_BN.unfold(1, spectrum_size, self.shift_size)
+        if waveforms_BN.device.type != "cpu":
+            return self._energies(frames_BTS, means_BT1)
+        size = max(1, _SECTION_FRAMES // len(frames_BTS))
+        sections = zip(
+            torch.split(frames_BTS, size, 1), torch.split(means_BT1, size, 1), strict=True
+        )
+        return torch.cat([self._energies(frames, means) for frames, means in sections], 1)
+
+    def _energies(self, frames_BTS: Tensor, means_BT1: Tensor) -> Tensor:
+        """Log-mel energies (B, T, F) of pre-emphasised frames that are to lose their means."""
         frames_BTS = (frames_BTS - (1 - _PREEMPHASIS) * means_BT1) * self.window
         spectrum_BTK = torch.fft.rfft(frames_BTS)
         real_BTK, imag_BTK = spectrum_BTK.real, spectrum_BTK.imag

@@ -71,6 +71,11 @@ class AsrModel(nn.Module):
         return next(self.parameters()).device
 
     @property
+    def runs_side_by_side(self) -> bool:
+        """Whether several threads may each run a batch: they wait for one another on a device."""
+        return self.device.type == "cpu"
+
+    @property
     def frame_shift_s(self) -> float:
         """Seconds of audio per output frame."""
         return float(self.frontend.frame_shift_ms / 1000 * self.subsampling_factor)

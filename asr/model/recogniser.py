@@ -35,6 +35,10 @@ class AcousticModel(Protocol):
     def device(self) -> torch.device:
         """Where waveforms are wanted."""
 
+    @property
+    def runs_side_by_side(self) -> bool:
+        """Whether threads of one core each, a batch each, are a good use of several cores."""
+
     def __call__(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities (B, T, V) and the number of valid frames (B,)."""
 

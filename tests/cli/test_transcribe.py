@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.decode.labelling import PARTS
 from asr.encoder.stack import Encoder
 from asr.types import EncoderOutput
 from tests.decode.package import save_tiny_package, write_noise
@@ -141,6 +143,7 @@ def test_a_bad_file_does_not_stop_the_others(asr: Command, model: Path, tmp_path
     assert done.code == 2
     assert [line.partition("\t")[0] for line in done.out.splitlines()] == [str(good)] * 2
     named = done.err.splitlines()
+    assert named.pop() == "asr transcribe: 3 of 5 files could not be read"
     assert len(named) == 3
     assert all(line.startswith("asr transcribe: error: ") for line in named)
     for line, name in zip(named, ("none.wav", "empty.wav", "text.wav"), strict=True):
@@ -155,6 +158,62 @@ def test_long_audio_is_cut_as_asked(asr: Command, model: Path, tmp_path: Path) -
     assert whole["duration_s"] == cut["duration_s"] == 12.0
     assert whole["words"][-1]["end_s"] > 10
     assert cut["words"][-1]["end_s"] > 10
+
+
+def test_damage_behind_the_first_chunks_is_that_of_its_file_alone(
+    asr: Command, model: Path, tmp_path: Path
+) -> None:
+    good = write_noise(tmp_path / "a.flac", 9.0)
+    bad = write_noise(tmp_path / "b.flac", 200.0)
+    bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
+    options = ("--model", model, "--chunk", "3", "--overlap", "1")
+    alone = asr("transcribe", good, *options).out
+    done = asr("transcribe", bad, good, bad, *options)
+    assert done.code == 2
+    assert done.out == f"{good}\t{alone}"
+    *named, counted = done.err.splitlines()
+    assert counted == "asr transcribe: 2 of 3 files could not be read"
+    assert len(named) == 2
+    assert all(line.startswith(f"asr transcribe: error: {bad}: not readable") for line in named)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--num-threads", "3"), ("--batch-duration", "2"), ("--batch-duration", "1000")],
+)
+def test_threads_and_batches_do_not_change_the_words(
+    asr: Command, model: Path, tmp_path: Path, options: tuple[str, str]
+) -> None:
+    files = [
+        write_noise(tmp_path / f"{name}.wav", duration_s)
+        for name, duration_s in (("a", 11.3), ("b", 0.4), ("c", 2.9), ("d", 7.0), ("e", 0.01))
+    ]
+    words: list[str | Path] = ["transcribe", *files, "--model", model, "--format", "json"]
+    words += ["--chunk", "3", "--overlap", "1"]
+    threads = torch.get_num_threads()
+    alone = [asr("transcribe", path, *words[6:]).out for path in files]
+    try:
+        together = asr(*words, *options).out
+    finally:
+        torch.set_num_threads(threads)
+    assert together == "".join(alone)
+
+
+def test_the_time_is_told(asr: Command, model: Path, tmp_path: Path) -> None:
+    files = [write_noise(tmp_path / f"{name}.wav", 2.5) for name in "ab"]
+    done = asr("transcribe", *files, "--model", model, "--timing")
+    (line,) = done.err.splitlines()
+    assert line.startswith("5.0 s of audio in ")
+    shares = [int(share) for share in re.findall(r"(\d+) %", line)]
+    assert len(shares) == 4
+    assert 98 <= sum(shares) <= 102
+    done = asr("transcribe", *files, "--model", model, "--timing", "--format", "json")
+    timing = json.loads(done.err)
+    assert timing["audio_s"] == 5.0
+    assert timing["real_time_factor"] == pytest.approx(timing["wall_s"] / 5)
+    assert timing["work_s"].keys() == timing["shares"].keys() == set(PARTS)
+    assert all(share > 0 for share in timing["shares"].values())
+    assert sum(timing["work_s"].values()) < timing["wall_s"] * (timing["num_threads"] + 1)
 
 
 def test_the_encoder_computes_in_the_dtype_asked_for(

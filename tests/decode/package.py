@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from asr.audio.write import write_audio
+from asr.decode.assembly import LabelledAudio
+from asr.decode.greedy import FrameLabels, GreedyDecoder
+from asr.decode.labelling import FrameLabeller
 from asr.model.package import save_package
+from asr.model.recogniser import Recogniser
 from asr.text.tokenizer import Tokenizer
 from asr.types import Waveform
 from tests.model.configs import CONFIG, SAMPLE_RATE_HZ, tiny_model
@@ -23,6 +27,22 @@ def save_tiny_package(folder: Path, config: dict[str, Any] | None = None) -> Pat
     model = tiny_model(config, vocab_size=tokenizer.vocab_size)
     save_package(folder, model=model, tokenizer=tokenizer, config=config, card="# Random\n")
     return folder
+
+
+def read_frames(
+    package: Recogniser, waveform: Waveform, *, chunk_s: float, overlap_s: float = 0.0
+) -> FrameLabels:
+    """The labels of all frames of one waveform, which comes in blocks of three seconds."""
+    labeller = FrameLabeller(package.model, GreedyDecoder(), chunk_s=chunk_s, overlap_s=overlap_s)
+    rate_hz = waveform.sample_rate_hz
+    blocks = [
+        Waveform(waveform.samples[first : first + 3 * rate_hz], rate_hz)
+        for first in range(0, len(waveform.samples), 3 * rate_hz)
+    ]
+    (found,) = labeller([lambda: iter(blocks)])
+    assert isinstance(found, LabelledAudio)
+    assert found.duration_s == waveform.duration_s
+    return found.labels
 
 
 def noise(duration_s: float, sample_rate_hz: int = SAMPLE_RATE_HZ, *, seed: int = 0) -> Waveform:

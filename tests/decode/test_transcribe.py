@@ -18,7 +18,7 @@ from asr.model.package import ModelPackage, load_package
 from asr.types import InputError, Waveform
 from tests.model.configs import SAMPLE_RATE_HZ, changed
 
-from .package import noise, save_tiny_package, write_noise
+from .package import noise, read_frames, save_tiny_package, write_noise
 
 FRAME = 320  # samples: four shifts of 10 ms at 8 kHz
 WINDOW = 200
@@ -56,19 +56,18 @@ def assert_times_are_sound(transcript: Transcript) -> None:
 def test_chunks_give_the_frames_of_the_whole(
     package: ModelPackage, num_samples: int, overlap_frames: int
 ) -> None:
-    chunked = transcriber(package, chunk_s=8 * 0.04, overlap_s=overlap_frames * 0.04)
     waveform = Waveform(noise(num_samples / SAMPLE_RATE_HZ).samples, SAMPLE_RATE_HZ)
     assert len(waveform.samples) == num_samples
     with torch.inference_mode():
         whole_BTV, _ = package.model(
             torch.from_numpy(waveform.samples)[None], torch.tensor([num_samples])
         )
-    found_TV = chunked.log_probs(waveform)
-    assert found_TV.shape == whole_BTV[0].shape
-    assert len(found_TV) == num_frames(num_samples)
-    assert torch.isfinite(found_TV).all()
+    found = read_frames(package, waveform, chunk_s=8 * 0.04, overlap_s=overlap_frames * 0.04)
+    assert len(found) == len(whole_BTV[0]) == num_frames(num_samples)
+    assert torch.isfinite(found.scores_T).all()
     if num_frames(num_samples) <= 8:
-        assert torch.equal(found_TV, whole_BTV[0])
+        assert torch.equal(found.scores_T, whole_BTV[0].max(-1).values)
+        assert torch.equal(found.ids_T, whole_BTV[0].max(-1).indices)
 
 
 def test_a_frame_is_computed_from_its_own_stretch_of_audio(
@@ -80,16 +79,16 @@ def test_a_frame_is_computed_from_its_own_stretch_of_audio(
     def loudness(
         waveforms_BN: torch.Tensor, lengths_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        assert waveforms_BN.shape[1] == int(lengths_B)
-        frames = num_frames(int(lengths_B))
+        frames_B = torch.tensor([num_frames(int(length)) for length in lengths_B])
+        frames = int(frames_B.max())
         padded = torch.nn.functional.pad(waveforms_BN, (0, (frames + 1) * FRAME))
-        return padded.unfold(1, FRAME, FRAME)[:, :frames].abs().sum(-1, keepdim=True), lengths_B
+        return padded.unfold(1, FRAME, FRAME)[:, :frames].abs().sum(-1, keepdim=True), frames_B
 
     monkeypatch.setattr(package.model, "forward", loudness)
     for overlap_s in (0.0, 0.04, 1.0):
-        found = transcriber(package, chunk_s=3.0, overlap_s=overlap_s).log_probs(waveform)
-        whole = transcriber(package, chunk_s=60.0).log_probs(waveform)
-        assert torch.equal(found, whole)
+        found = read_frames(package, waveform, chunk_s=3.0, overlap_s=overlap_s)
+        whole = read_frames(package, waveform, chunk_s=60.0)
+        assert torch.equal(found.scores_T, whole.scores_T)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
@@ -138,7 +137,7 @@ def test_seventy_seconds_are_read_in_chunks(package: ModelPackage, tmp_path: Pat
 @pytest.mark.parametrize("num_samples", [1, 199, 200, 201, 320])
 def test_a_blink_of_audio_is_one_frame(package: ModelPackage, num_samples: int) -> None:
     waveform = Waveform(noise(1.0).samples[:num_samples], SAMPLE_RATE_HZ)
-    assert len(transcriber(package).log_probs(waveform)) == 1
+    assert len(read_frames(package, waveform, chunk_s=30.0)) == 1
 
 
 def test_times_follow_the_samples_where_a_shift_is_not_a_whole_number_of_them(
@@ -147,15 +146,13 @@ def test_times_follow_the_samples_where_a_shift_is_not_a_whole_number_of_them(
     """At 11,025 Hz a shift of 10 ms is 110 samples, so a frame lasts 39.909 ms, not 40."""
     config = changed("features.fbank.sample_rate_hz", 11_025)
     package = load_package(save_tiny_package(tmp_path / "model", config))
-    reader = transcriber(package, chunk_s=2.0, overlap_s=0.0)
-    assert reader.samples_per_frame == 440
-    assert reader.frame_shift_s == pytest.approx(440 / 11_025)
+    assert transcriber(package).labeller.chunking.frame_shift_s == pytest.approx(440 / 11_025)
     waveform = noise(30.0, 11_025)
     with torch.inference_mode():
         whole_BTV, _ = package.model(
             torch.from_numpy(waveform.samples)[None], torch.tensor([len(waveform.samples)])
         )
-    assert len(reader.log_probs(waveform)) == whole_BTV.shape[1]
+    assert len(read_frames(package, waveform, chunk_s=2.0)) == whole_BTV.shape[1]
 
 
 @pytest.mark.parametrize(
@@ -178,8 +175,8 @@ def test_a_chunk_is_longer_than_its_overlap(
 
 
 def test_a_chunk_shorter_than_a_frame_is_one_frame(package: ModelPackage) -> None:
-    reader = transcriber(package, chunk_s=0.01, overlap_s=0.0)
-    assert len(reader.log_probs(noise(0.5))) == num_frames(round(0.5 * SAMPLE_RATE_HZ))
+    found = read_frames(package, noise(0.5), chunk_s=0.01)
+    assert len(found) == num_frames(round(0.5 * SAMPLE_RATE_HZ))
 
 
 @pytest.mark.parametrize("name", ["missing.wav", "empty.wav"])

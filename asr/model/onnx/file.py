@@ -46,6 +46,8 @@ class OnnxModel:
     """An exported model: waveform in, log probabilities out, as `asr.model.asr_model.AsrModel`."""
 
     device = torch.device("cpu")
+    runs_side_by_side = False
+    """The session has threads of its own."""
 
     def __init__(self, session: Session, *, frontend: Frontend, subsampling_factor: int) -> None:
         self.session = session

@@ -8,14 +8,12 @@ import onnx
 import pytest
 import torch
 
-from asr.decode.greedy import GreedyDecoder
-from asr.decode.transcribe import Transcriber
 from asr.model.onnx.export import Exported
 from asr.model.onnx.file import load_onnx, parse_onnx
 from asr.model.package import ModelPackage
 from asr.model.recogniser import load_recogniser
 from asr.types import InputError
-from tests.decode.package import noise
+from tests.decode.package import noise, read_frames
 from tests.model.configs import random_waveforms
 
 
@@ -35,12 +33,11 @@ def test_a_file_is_the_model_it_came_from(package: ModelPackage, saved: Path) ->
 
 @pytest.mark.parametrize("chunk_s", [2.0, 30.0])
 def test_audio_in_chunks(package: ModelPackage, saved: Path, chunk_s: float) -> None:
-    readers = [
-        Transcriber(one, GreedyDecoder(), chunk_s=chunk_s, overlap_s=0.5)
+    expected, found = (
+        read_frames(one, noise(7.0), chunk_s=chunk_s, overlap_s=0.5)
         for one in (package, load_recogniser(saved))
-    ]
-    expected_TV, found_TV = (reader.log_probs(noise(7.0)) for reader in readers)
-    torch.testing.assert_close(found_TV, expected_TV, rtol=1e-3, atol=1e-3)
+    )
+    torch.testing.assert_close(found.scores_T, expected.scores_T, rtol=1e-3, atol=1e-3)
 
 
 def test_who_decodes_elsewhere_finds_the_tokens(package: ModelPackage, exported: Exported) -> None:

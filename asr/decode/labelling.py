@@ -1,0 +1,184 @@
+"""Recordings of any number and length to the best token of every frame.
+
+Audio is read and cut by threads of its own, chunks of all recordings are put into batches of
+similar length, batches are encoded side by side, and each recording is stitched together as soon as
+its last chunk is there. What is held does not grow with the length of the recordings but for a few
+bytes a frame.
+
+Shape legend: B batch, N samples, T frames, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.decode.assembly import Assembly, LabelledAudio
+from asr.decode.batching import batches_by_length
+from asr.decode.chunking import Chunk, Chunking
+from asr.decode.greedy import FrameLabels, GreedyDecoder
+from asr.decode.read_ahead import read_ahead
+from asr.decode.side_by_side import side_by_side
+from asr.decode.stopwatch import Stopwatch
+from asr.model.recogniser import AcousticModel
+from asr.types import InputError, RunError, Waveform
+
+Recording = Callable[[], Iterator[Waveform]]
+"""Opens a recording: its successive stretches, at the model's sample rate."""
+
+PARTS = ("decode", "features", "encoder", "search")
+"""Of the work: from files to waveforms, what the model does, from its output to words."""
+DECODE, FEATURES, ENCODER, SEARCH = PARTS
+
+BATCH_S = {"cpu": 30.0, "cuda": 480.0}
+"""Seconds of audio encoded at once, by kind of device; more is no faster on a CPU."""
+_BATCHES_AHEAD = 3  # beside those in work, to be sorted by length
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A chunk of the recording number ``index``."""
+
+    index: int
+    chunk: Chunk
+
+
+class FrameLabeller:
+    """Reads recordings with one model.
+
+    Args:
+        model: what computes; in inference mode.
+        decoder: what labels frames.
+        chunk_s, overlap_s: see `Chunking`.
+        batch_s: seconds of audio encoded at once, padding counted; None for `BATCH_S`.
+        num_threads: CPU threads; None for those that torch has.
+        stopwatch: charged with the `PARTS`.
+
+    Raises:
+        InputError: see `Chunking`.
+    """
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        decoder: GreedyDecoder,
+        *,
+        chunk_s: float,
+        overlap_s: float,
+        batch_s: float | None = None,
+        num_threads: int | None = None,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
+        fbank = model.frontend.fbank
+        self.model = model
+        self.decoder = decoder
+        self.sample_rate_hz = fbank.sample_rate_hz
+        self.chunking = Chunking(
+            chunk_s=chunk_s,
+            overlap_s=overlap_s,
+            window_samples=fbank.window_size,
+            shift_samples=fbank.shift_size,
+            subsampling_factor=model.subsampling_factor,
+            sample_rate_hz=fbank.sample_rate_hz,
+        )
+        self.batch_s = batch_s or BATCH_S.get(model.device.type, BATCH_S["cpu"])
+        self.num_threads = num_threads or torch.get_num_threads()
+        self.stopwatch = stopwatch or Stopwatch()
+
+    def __call__(
+        self, recordings: Iterable[Recording]
+    ) -> Generator[LabelledAudio | InputError, None, None]:
+        """Each recording as soon as it and all before it are there, or why it is unreadable.
+
+        What else is in a batch changes results by no more than rounding.
+
+        Raises:
+            RunError: a batch is more than the memory of the device holds.
+        """
+        assembly = Assembly()
+        num_at_once = self.num_threads if self.model.runs_side_by_side else 1
+        batch_samples = self.batch_s * self.sample_rate_hz
+        batches = batches_by_length(
+            self._pieces(recordings, assembly),
+            lambda piece: self.chunking.num_own_samples(piece.chunk),
+            max_length=round(batch_samples),
+            max_waiting=round(batch_samples * (num_at_once + _BATCHES_AHEAD)),
+        )
+        with closing(batches):
+            first = list(islice(batches, num_at_once))
+            num_at_once = max(1, len(first))
+            with (
+                _torch_threads(self.num_threads // num_at_once),
+                self.stopwatch.watching(self.model.frontend, FEATURES),
+            ):
+                labelled = side_by_side(self._label, chain(first, batches), num_threads=num_at_once)
+                for batch, labels in labelled:
+                    with self.stopwatch.part(SEARCH):
+                        for piece, of_piece in zip(batch, labels, strict=True):
+                            assembly.add(piece.index, piece.chunk.start, of_piece)
+                        finished = list(assembly.finished())
+                    yield from finished
+        yield from assembly.finished()
+
+    def _pieces(self, recordings: Iterable[Recording], assembly: Assembly) -> Iterator[_Piece]:
+        """The chunks of all recordings; what else is found out goes to the ``assembly``."""
+        sources = (partial(self._cut, recording) for recording in recordings)
+        for index, item in read_ahead(sources, num_threads=self.num_threads):
+            if isinstance(item, Chunk):
+                assembly.expect_chunk(index)
+                yield _Piece(index, item)
+            else:
+                assembly.end(index, item)
+
+    def _cut(self, recording: Recording) -> Iterator[Chunk | float | InputError]:
+        """The chunks of a recording, then its length in seconds or why it has none."""
+        num_samples = 0
+
+        def blocks() -> Iterator[NDArray[np.float32]]:
+            nonlocal num_samples
+            for waveform in self.stopwatch.each(recording(), DECODE):
+                num_samples += len(waveform.samples)
+                yield waveform.samples
+
+        try:
+            yield from self.chunking(blocks())
+        except InputError as error:
+            yield error
+        else:
+            yield num_samples / self.sample_rate_hz
+
+    def _label(self, batch: list[_Piece]) -> tuple[list[_Piece], list[FrameLabels]]:
+        device = self.model.device
+        with self.stopwatch.part(ENCODER, device), torch.inference_mode():
+            samples = [torch.from_numpy(piece.chunk.samples) for piece in batch]
+            waveforms_BN = pad_sequence(samples, batch_first=True).to(device)
+            lengths_B = torch.tensor([len(one) for one in samples], device=device)
+            try:
+                log_probs_BTV, lengths_B = self.model(waveforms_BN, lengths_B)
+            except torch.OutOfMemoryError as error:
+                raise RunError(
+                    f"a batch of {self.batch_s:g} s (--batch-duration) in chunks of up to "
+                    f"{max(map(len, samples)) / self.sample_rate_hz:.1f} s (--chunk) is more than "
+                    f"the memory of {device} holds; make them shorter"
+                ) from error
+            with self.stopwatch.part(SEARCH):
+                return batch, self.decoder.label(log_probs_BTV, lengths_B)
+
+
+@contextmanager
+def _torch_threads(num_threads: int) -> Iterator[None]:
+    """CPU threads of each operation of torch, in threads that begin inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

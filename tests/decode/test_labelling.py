@@ -1,0 +1,162 @@
+"""Many recordings at once, with a tiny random model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from asr.decode.assembly import LabelledAudio
+from asr.decode.greedy import FrameLabels, GreedyDecoder
+from asr.decode.labelling import PARTS, FrameLabeller
+from asr.decode.stopwatch import Stopwatch
+from asr.model.package import ModelPackage, load_package
+from asr.types import InputError, RunError, Waveform
+from tests.model.configs import SAMPLE_RATE_HZ
+
+from .package import noise, save_tiny_package
+
+DURATIONS_S = (5.0, 0.3, 12.4, 1.0, 0.01, 3.3, 0.3)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    return load_package(save_tiny_package(tmp_path_factory.mktemp("tiny") / "model"))
+
+
+def labeller(
+    package: ModelPackage, *, batch_s: float = 20.0, num_threads: int = 1
+) -> FrameLabeller:
+    return FrameLabeller(
+        package.model,
+        GreedyDecoder(),
+        chunk_s=2.0,
+        overlap_s=0.4,
+        batch_s=batch_s,
+        num_threads=num_threads,
+        stopwatch=Stopwatch(),
+    )
+
+
+def recording(duration_s: float) -> Iterator[Waveform]:
+    yield noise(duration_s, seed=round(duration_s * 100))
+
+
+def broken(duration_s: float) -> Iterator[Waveform]:
+    yield noise(duration_s)
+    raise InputError("b.wav: damaged")
+
+
+def labels_of(found: LabelledAudio | InputError) -> FrameLabels:
+    assert isinstance(found, LabelledAudio)
+    return found.labels
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("batch_s", [0.5, 4.0, 100.0])
+def test_company_changes_nothing(package: ModelPackage, batch_s: float, num_threads: int) -> None:
+    alone = [
+        labels_of(one)
+        for duration_s in DURATIONS_S
+        for one in labeller(package, batch_s=0.01)([partial(recording, duration_s)])
+    ]
+    read = labeller(package, batch_s=batch_s, num_threads=num_threads)
+    together = [labels_of(one) for one in read([partial(recording, one) for one in DURATIONS_S])]
+    for found, expected in zip(together, alone, strict=True):
+        assert torch.equal(found.ids_T, expected.ids_T)
+        torch.testing.assert_close(found.scores_T, expected.scores_T, atol=1e-5, rtol=0)
+
+
+def test_an_unreadable_one_keeps_its_place(package: ModelPackage) -> None:
+    found = list(
+        labeller(package, num_threads=2)(
+            [partial(recording, 3.0), partial(broken, 9.0), partial(recording, 1.0)]
+        )
+    )
+    assert [isinstance(one, InputError) for one in found] == [False, True, False]
+    assert str(found[1]) == "b.wav: damaged"
+    assert not list(labeller(package)([]))
+    assert [str(one) for one in labeller(package)([partial(broken, 0.1)])] == ["b.wav: damaged"]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_no_more_is_read_than_is_soon_encoded(package: ModelPackage, num_threads: int) -> None:
+    """Of half an hour no more than two minutes are ever ahead of the encoder."""
+    block_s, read_s, encoded_s, most_s = 1.0, 0.0, 0.0, 0.0
+
+    def long() -> Iterator[Waveform]:
+        nonlocal read_s, most_s
+        block = noise(block_s)
+        for _ in range(1800):
+            read_s += block_s
+            most_s = max(most_s, read_s - encoded_s)
+            yield block
+
+    def model(waveforms_BN: torch.Tensor, lengths_B: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        nonlocal encoded_s
+        frames_B = torch.div(lengths_B - 120, 320, rounding_mode="trunc").clamp_min(1)
+        encoded_s += int(frames_B.sum()) * 320 / SAMPLE_RATE_HZ
+        return torch.zeros(len(lengths_B), int(frames_B.max()), 3), frames_B
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package.model, "forward", model)
+        (found,) = labeller(package, batch_s=10.0, num_threads=num_threads)([long])
+    assert isinstance(found, LabelledAudio)
+    assert found.duration_s == 1800
+    assert most_s < 150
+
+
+def test_threads_of_torch_are_shared_and_given_back(package: ModelPackage) -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    forward = package.model.forward
+
+    def watch(waveforms_BN: torch.Tensor, lengths_B: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        seen.append(torch.get_num_threads())
+        return forward(waveforms_BN, lengths_B)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package.model, "forward", watch)
+        list(labeller(package, num_threads=4)([partial(recording, 1.0)]))
+        list(labeller(package, batch_s=2.0, num_threads=2)([partial(recording, 9.0)]))
+    assert seen[0] == 4
+    assert len(seen) > 3
+    assert set(seen[1:]) == {1}
+    assert torch.get_num_threads() == before
+
+
+def test_too_large_a_batch_says_what_to_change(
+    package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(package.model, "forward", full)
+    with pytest.raises(
+        RunError, match=r"a batch of 20 s \(--batch-duration\) in chunks of up to 2"
+    ):
+        list(labeller(package)([partial(recording, 9.0)]))
+
+
+def test_the_work_is_charged(package: ModelPackage) -> None:
+    read = labeller(package)
+    list(read([partial(recording, 9.0)]))
+    times_s = read.stopwatch.times_s()
+    assert times_s.keys() == set(PARTS)
+    assert all(seconds > 0 for seconds in times_s.values())
+    assert not package.model.frontend._forward_hooks
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_reads_the_same(package: ModelPackage, tmp_path: Path) -> None:
+    on_gpu = load_package(save_tiny_package(tmp_path / "model"), "cuda")
+    on_gpu.model.load_state_dict(package.model.state_dict())
+    recordings = [partial(recording, one) for one in DURATIONS_S]
+    expected = [labels_of(one) for one in labeller(package)(recordings)]
+    read = labeller(on_gpu, num_threads=2)
+    for found, one in zip(read(recordings), expected, strict=True):
+        torch.testing.assert_close(labels_of(found).scores_T, one.scores_T, atol=1e-3, rtol=0)
+    assert read.stopwatch.times_s().keys() == set(PARTS)
