@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
 from asr.nn.position_kinds import position_class
@@ -80,7 +81,7 @@ class Encoder(nn.Module):
         )
         self.subsampling_factor = self.subsampling.factor
         self.positions = position_class(positions)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.parts = AttentionParts(
             d_model=d_model, num_heads=num_heads, positions=positions, dropout=dropout
         )
