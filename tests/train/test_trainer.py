@@ -15,6 +15,10 @@ from asr.types import InputError
         ({"max_steps": None}, r"train\.trainer: set max_steps, max_epochs or max_minutes"),
         ({"max_steps": 0}, r"trainer\.max_steps=0"),
         ({"precision": "half"}, r"trainer\.precision='half': allowed: fp32, bf16, fp16"),
+        (
+            {"activation_checkpointing": "all"},
+            r"trainer\.activation_checkpointing='all': allowed: none, layers, groups",
+        ),
         ({"accelerator": "tpu"}, r"trainer\.accelerator='tpu': allowed: auto, cpu, gpu, mps"),
         ({"accumulate": 0}, r"trainer\.accumulate=0"),
         ({"gradient_clip": -1.0}, r"trainer\.gradient_clip=-1\.0"),
