@@ -36,7 +36,7 @@ def weight_gradient(x_BTD: Tensor, gradient_BTD: Tensor, kernel_size: int) -> Te
     A block of R frames of the output saw R + C - 1 of the input. Their products, summed over all
     blocks, hold the gradient of tap c on the c-th diagonal. This arrangement is ours.
     """
-    batch, num_frames, width = x_BTD.shape
+    _, num_frames, width = x_BTD.shape
     half, block = kernel_size // 2, min(BLOCK_FRAMES, num_frames)
     filled = -num_frames % block
     seen = block + kernel_size - 1

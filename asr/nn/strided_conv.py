@@ -15,7 +15,7 @@ from torch.nn import functional
 SIZE, STRIDE = 3, 2
 
 PATCH_ENTRIES = 2**21
-"""Entries of the patches that are laid side by side at a time: larger products are faster, larger copies slower."""
+"""Entries of the patches that are laid side by side at a time, about."""
 
 
 class StridedConv(nn.Conv2d):

@@ -24,9 +24,7 @@ from asr.nn.score_tiles import Operands, RowTile, score_tiles
 _Gradients = tuple[Tensor | None, ...]
 
 
-def attend(
-    operands: Operands, v_BHTV: Tensor, tiles: Sequence[RowTile], dropout: float
-) -> Tensor:
+def attend(operands: Operands, v_BHTV: Tensor, tiles: Sequence[RowTile], dropout: float) -> Tensor:
     """Context (B, H, T, V): softmax of the scores, with dropout, times values."""
     operands = operands.of_one_dtype()
     v_BHTV = v_BHTV.to(operands.k_BHTK.dtype)
