@@ -58,7 +58,7 @@ class _Depthwise(torch.autograd.Function):
         return _convolved(x_BTD, kernel_D1C, None)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient_BTD: Tensor) -> tuple[Tensor, Tensor]:
         x_BTD, kernel_D1C = ctx.saved_tensors
         gradient_BTD = gradient_BTD.contiguous()

@@ -48,7 +48,9 @@ class DropoutDraw:
         """``x`` with dropout, scaled."""
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         masks = self.masks(x.device)
-        chunks = zip(x.reshape(-1).split(CHUNK), out.view(-1).split(CHUNK), strict=True)
+        chunks = zip(
+            torch.split(x.reshape(-1), CHUNK), torch.split(out.view(-1), CHUNK), strict=True
+        )
         for given, taken in chunks:
             torch.mul(given, self.scale, out=taken)
             keep_(taken, masks.next(taken))
@@ -99,6 +101,6 @@ class _Dropout(torch.autograd.Function):
         return draw.apply(x)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.draw.apply(gradient), None

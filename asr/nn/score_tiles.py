@@ -38,7 +38,14 @@ class Operands(NamedTuple):
     def of_one_dtype(self) -> Self:
         """All as precise as the keys, which matrix products made."""
         dtype = self.k_BHTK.dtype
-        return type(self)(*(None if one is None else one.to(dtype) for one in self))
+        content_BHTK = self.content_BHTK.to(dtype)
+        if self.position_BHTK is None or self.r_HKP is None:
+            return self._replace(content_BHTK=content_BHTK)
+        return self._replace(
+            content_BHTK=content_BHTK,
+            position_BHTK=self.position_BHTK.to(dtype),
+            r_HKP=self.r_HKP.to(dtype),
+        )
 
 
 @dataclass(frozen=True, slots=True)

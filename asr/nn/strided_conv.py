@@ -68,7 +68,7 @@ class _StridedConv(torch.autograd.Function):
         return functional.conv2d(image, weight, bias, stride=STRIDE, padding=1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         image, weight = ctx.saved_tensors
         image_gradient = None

@@ -81,7 +81,7 @@ class _Attend(torch.autograd.Function):
         return context_BHTV if draw is None else context_BHTV.mul_(draw.scale)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient_BHTV: Tensor) -> _Gradients:
         v_BHTV, *operands = ctx.saved_tensors
         given, total = Operands(*operands), _zeros(operands)
@@ -119,7 +119,7 @@ class _Map(torch.autograd.Function):
         return probs_BHTT
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient_BHTT: Tensor) -> _Gradients:
         probs_BHTT, *operands = ctx.saved_tensors
         given, total = Operands(*operands), _zeros(operands)
@@ -143,7 +143,7 @@ class _Mix(torch.autograd.Function):
         return context if draw is None else context.mul_(draw.scale)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> _Gradients:
         probs, v = ctx.saved_tensors
         probs_total, v_total = torch.empty_like(probs), torch.empty_like(v)
@@ -171,7 +171,7 @@ def _dropped(probs: Tensor, masks: DropoutMasks | None) -> Tensor:
 def _split(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """One utterance after the other on a CPU, whose cache holds a map; else all at once."""
     step = 1 if tensors[0].is_cpu else len(tensors[0])
-    return zip(*(tensor.split(step) for tensor in tensors), strict=True)
+    return zip(*(torch.split(tensor, step) for tensor in tensors), strict=True)
 
 
 def _zeros(operands: Sequence[Tensor | None]) -> Operands:

@@ -78,16 +78,15 @@ class LeadContext(SelfAttention):
     def _attend(self, x_BTD: Tensor, v_BHTV: Tensor, frames: Frames) -> Tensor:
         """Contexts (B, H, T, G, K); the map exists for one tile of rows at a time."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
+        positions, dropout = self.scores.positions, self.mix.dropout_now
         if torch.is_grad_enabled():
-            wide_BHTV = self.scores.positions.attend(
-                q_BHTK, keys, v_BHTV, frames.padding_mask, self.mix.dropout_now
-            )
-            return wide_BHTV.unflatten(3, (self.group_size, -1))
-        tiles = [
-            self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)
-            for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys)
-        ]
-        wide_BHTV = torch.cat(tiles, 2)
+            wide_BHTV = positions.attend(q_BHTK, keys, v_BHTV, frames.padding_mask, dropout)
+        else:
+            tiles = [
+                self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)
+                for scores_BHRT in positions.score_tiles(q_BHTK, keys)
+            ]
+            wide_BHTV = torch.cat(tiles, 2)
         return wide_BHTV.view(*wide_BHTV.shape[:3], self.group_size, -1)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -91,9 +93,12 @@ def test_inference_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = tiny_encoder().train()
     encoder.checkpointing = "layers"
     twice: list[nn.Module] = []
-    monkeypatch.setattr(
-        "asr.encoder.stack.run_twice", lambda module, run: (twice.append(module), run())[1]
-    )
+
+    def noted(module: nn.Module, run: Callable[[], object]) -> object:
+        twice.append(module)
+        return run()
+
+    monkeypatch.setattr("asr.encoder.stack.run_twice", noted)
     features_BTF, lengths_B = random_features([30, 13])
 
     with torch.no_grad():

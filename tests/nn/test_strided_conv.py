@@ -16,7 +16,7 @@ def test_output_and_gradients_are_those_of_conv2d(
     monkeypatch.setattr(strided_conv, "PATCH_ENTRIES", 2 * 9 * channels * 3)  # tiles of 1 to 6 rows
     conv = StridedConv(channels, 5)
     image = torch.randn(2, channels, *size).to(memory_format=torch.channels_last).requires_grad_()
-    leaves = [image, conv.weight, conv.bias]
+    leaves = [image, *conv.parameters()]
 
     output = conv(image)
 
