@@ -75,6 +75,7 @@ def price_run(
     """Times real steps: on the largest batch of every bucket, then on batches as they come."""
     model, loader, distiller = setup.model, setup.train_loader, setup.distiller
     sample_rate_hz = int(model.frontend.sample_rate_hz)
+    trainer.checkpoint_activations(model)
     stepper = Stepper(
         model,
         model.loss if distiller is None else lambda batch: distiller.loss(model, batch),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.nn.convolution import ConvolutionModule
+from asr.nn.dropout import Dropout
 from asr.nn.feedforward import FeedForward
 from asr.nn.frames import Frames
 from asr.reuse.base import AttentionCarry, LayerAttention
@@ -30,7 +31,7 @@ class ConformerLayer(nn.Module):
         self.feedforward_in = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
         self.attention_norm = nn.LayerNorm(d_model) if attention.reads_input else nn.Identity()
         self.attention = attention
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.convolution = ConvolutionModule(
             d_model=d_model, kernel_size=conv_kernel_size, dropout=dropout
         )

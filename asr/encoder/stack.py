@@ -6,11 +6,14 @@ Shape legend: B batch, T frames, F mel bins, D model width.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from asr.encoder.checkpointing import Checkpointing, run_twice, stretches
+from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
 from asr.nn.position_kinds import position_class
@@ -34,7 +37,8 @@ class ScheduleRow(NamedTuple):
 class Encoder(nn.Module):
     """Subsampling and a stack of layers, each with the attention its role in the schedule needs.
 
-    ``make_layer`` builds one layer around a ready attention module.
+    ``make_layer`` builds one layer around a ready attention module. ``checkpointing`` is of the
+    activations in training, and may be set at any time.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Encoder(nn.Module):
         self.num_heads = num_heads
         self.num_layers = num_layers
         self.num_mel_bins = num_mel_bins
+        self.checkpointing: Checkpointing = "none"
         self.reuse = reuse
         self.schedule = reuse.schedule(num_layers)
         self.subsampling = ConvSubsampling(
@@ -80,7 +85,7 @@ class Encoder(nn.Module):
         )
         self.subsampling_factor = self.subsampling.factor
         self.positions = position_class(positions)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.parts = AttentionParts(
             d_model=d_model, num_heads=num_heads, positions=positions, dropout=dropout
         )
@@ -104,11 +109,29 @@ class Encoder(nn.Module):
         x_BTD, lengths_B, frames = self.prepare(features_BTF, lengths_B)
         carry: AttentionCarry | None = None
         intermediate: list[Tensor] = []
-        for role, layer in zip(self.schedule, self.layers, strict=True):
-            x_BTD, carry = layer(x_BTD, frames, None if role.begins_part else carry)
-            if role.layer in intermediate_layers:
-                intermediate.append(self.norm(x_BTD))
+        checkpointing = self.checkpointing if self.training and torch.is_grad_enabled() else "none"
+        for layers in stretches(self.schedule, checkpointing):
+            run = partial(self._run, layers, x_BTD, frames, carry, intermediate_layers)
+            x_BTD, carry, found = run() if checkpointing == "none" else run_twice(self.layers, run)
+            intermediate += found
         return EncoderOutput(self.norm(x_BTD), lengths_B, tuple(intermediate))
+
+    def _run(
+        self,
+        layers: range,
+        x_BTD: Tensor,
+        frames: Frames,
+        carry: AttentionCarry | None,
+        intermediate_layers: Collection[int],
+    ) -> tuple[Tensor, AttentionCarry | None, list[Tensor]]:
+        """Through some layers: frames and carry behind them, and the outputs asked for."""
+        intermediate = []
+        for index in layers:
+            carry = None if self.schedule[index].begins_part else carry
+            x_BTD, carry = self.layers[index](x_BTD, frames, carry)
+            if index in intermediate_layers:
+                intermediate.append(self.norm(x_BTD))
+        return x_BTD, carry, intermediate
 
     def prepare(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Frames]:
         """Input (B, T, D) of the first layer, its lengths, and what every layer is told of it."""

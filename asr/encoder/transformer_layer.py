@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from asr.nn.dropout import Dropout
 from asr.nn.feedforward import FeedForward
 from asr.nn.frames import Frames
 from asr.reuse.base import AttentionCarry, LayerAttention
@@ -21,7 +22,7 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.attention_norm = nn.LayerNorm(d_model) if attention.reads_input else nn.Identity()
         self.attention = attention
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.feedforward = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
 
     def forward(

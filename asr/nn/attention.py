@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from asr.nn import tiled_attention
+from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions
@@ -32,6 +34,10 @@ class AttentionScores(nn.Module):
 
     def forward(self, x_BTD: Tensor, frames: Frames) -> Tensor:
         """Attention map (B, H, T, T): rows sum to one, columns of padding are zero."""
+        if torch.is_grad_enabled():
+            operands = self.positions.operands(*self.project(x_BTD, frames))
+            tiles = self.positions.row_tiles(operands, frames.padding_mask)
+            return tiled_attention.attention_map(operands, tiles)
         return softmax_over_keys(self.scores(x_BTD, frames), frames.padding_mask)
 
     def scores(self, x_BTD: Tensor, frames: Frames) -> Tensor:
@@ -53,7 +59,7 @@ class ValueMix(nn.Module):
         self.num_heads = num_heads
         self.value = nn.Linear(d_model, num_heads * head_dim)
         self.output = nn.Linear(num_heads * head_dim, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, probs_BHTT: Tensor) -> Tensor:
         """Output (B, T, D). Dropout falls on the map here, so each user of a map has its own.
@@ -75,7 +81,7 @@ class ValueMix(nn.Module):
             output_BTD: Tensor = self.output(mix_values(probs_BHTT, self.value(x_BTD)))
             return output_BTD
         v_BHTK = self.project(x_BTD)
-        context_BHTK = self.dropout(probs_BHTT) @ v_BHTK.to(probs_BHTT.dtype)
+        context_BHTK = self.mix(probs_BHTT, v_BHTK)
         return self.merge(context_BHTK.to(v_BHTK.dtype))
 
     def attend(
@@ -88,7 +94,13 @@ class ValueMix(nn.Module):
     ) -> Tensor:
         """Context (B, H, R, V) of the rows of these scores; ``in_place`` as `softmax_over_keys`."""
         probs_BHRT = softmax_over_keys(scores_BHRT, padding_mask, in_place=in_place)
-        context_BHRV: Tensor = self.dropout(probs_BHRT) @ v_BHTV
+        return self.mix(probs_BHRT, v_BHTV)
+
+    def mix(self, probs_BHRT: Tensor, v_BHTV: Tensor) -> Tensor:
+        """Context (B, H, R, V) by rows of a map, dropout falling on it."""
+        if torch.is_grad_enabled():
+            return tiled_attention.mix_by_map(probs_BHRT, v_BHTV, self.dropout_now)
+        context_BHRV: Tensor = self.dropout(probs_BHRT) @ v_BHTV.to(probs_BHRT.dtype)
         return context_BHRV
 
     def project(self, x_BTD: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Conformer convolution module, channels last throughout.
 
-Shape legend: B batch, T frames, D model width, C kernel size.
+Shape legend: B batch, T frames, D model width.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.nn.depthwise import depthwise_over_time
+from asr.nn.dropout import Dropout
 from asr.nn.masking import zero_padding
 from asr.nn.valid_batch_norm import ValidBatchNorm
 
@@ -27,7 +29,7 @@ class ConvolutionModule(nn.Module):
         self.depthwise = nn.Conv1d(d_model, d_model, kernel_size, groups=d_model, bias=False)
         self.batch_norm = ValidBatchNorm(d_model)
         self.project = nn.Linear(d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, padding_mask: Tensor | None) -> Tensor:
         """(B, T, D) to (B, T, D); the residual is the caller's."""
@@ -43,20 +45,3 @@ class ConvolutionModule(nn.Module):
         hidden = functional.silu(hidden, inplace=not hidden.requires_grad)
         output: Tensor = self.dropout(self.project(hidden))
         return output
-
-
-def depthwise_over_time(x_BTD: Tensor, kernel_D1C: Tensor, bias_D: Tensor | None = None) -> Tensor:
-    """Same-length depthwise convolution of (B, T, D) over T.
-
-    Frames lie channels last in memory; seen as a one-row image in that layout they go through the
-    two-dimensional kernel, which vectorises over channels (several times the speed of conv1d).
-    """
-    image_BD1T = x_BTD.transpose(1, 2).unsqueeze(2)
-    image_BD1T = functional.conv2d(
-        image_BD1T,
-        kernel_D1C.unsqueeze(2),
-        bias_D,
-        padding=(0, kernel_D1C.shape[-1] // 2),
-        groups=kernel_D1C.shape[0],
-    )
-    return image_BD1T.squeeze(2).transpose(1, 2)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.nn.dropout import Dropout
+
 
 class FeedForward(nn.Module):
     """LayerNorm, expansion to ``ffn_dim``, Swish, projection (Gulati et al. 2020, figure 4)."""
@@ -16,7 +18,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(d_model)
         self.expand = nn.Linear(d_model, ffn_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(ffn_dim, d_model)
 
     def forward(self, x_BTD: Tensor) -> Tensor:

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.nn import tiled_attention
+from asr.nn.score_tiles import Operands, RowTile
+
 PositionKind = Literal["relative", "rotary", "none"]
 
 TILE_ROWS = 128
@@ -58,6 +61,28 @@ class Positions(nn.Module):
         scaled_BHTK = self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5
         return torch.matmul(scaled_BHTK, keys.k_BHTK.transpose(-1, -2))
 
+    def operands(self, q_BHTK: Tensor, keys: Keys) -> Operands:
+        """What the scores are made of, for training."""
+        return Operands(self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5, keys.k_BHTK)
+
+    def row_tiles(
+        self, operands: Operands, padding_mask: Tensor | None, reach: int | None = None
+    ) -> list[RowTile]:
+        """The tiles by which training goes through the scores of ``operands``."""
+        device = operands.k_BHTK.device
+        tiles = []
+        for rows, seen in row_tiles(operands.content_BHTK.shape[2], reach):
+            if reach is None:
+                seen = slice(0, operands.k_BHTK.shape[2])
+            allowed = visible(rows, seen, padding_mask, reach, device)
+            hidden = None if allowed is None else ~allowed
+            tiles.append(RowTile(rows, seen, self.distances(rows, seen, operands), hidden))
+        return tiles
+
+    def distances(self, rows: slice, seen: slice, operands: Operands) -> slice | None:
+        """Those of ``operands`` between rows of a tile and the frames they see, if it has any."""
+        return None
+
     def score_tiles(self, q_BHTK: Tensor, keys: Keys) -> Iterator[Tensor]:
         """The same scores, (B, H, R, T) for one tile of rows after the other."""
         scaled_BHTK = self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5
@@ -84,6 +109,10 @@ class Positions(nn.Module):
         With ``reach`` every query sees that many frames to either side, and the cost is linear in
         T: a tile of rows at a time meets the slice of keys that it can see.
         """
+        if torch.is_grad_enabled() and dropout and q_BHTK.is_cpu:  # the fused kernel has no dropout
+            operands = self.operands(q_BHTK, keys)
+            tiles = self.row_tiles(operands, padding_mask, reach)
+            return tiled_attention.attend(operands, v_BHTK, tiles, dropout)
         queries_BHTK = self.queries(q_BHTK, keys)
         if reach is None:
             return functional.scaled_dot_product_attention(

@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.nn import positions
+from asr.nn import positions, tiled_attention
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, row_tiles, visible
+from asr.nn.score_tiles import Operands
+from asr.nn.shift import shift_rows
 
 WAVELENGTH_BASE = 10_000.0
 
@@ -67,8 +69,13 @@ class RelativeQueries(Positions):
     ) -> Tensor:
         """Fused attention, one tile of rows at a time, with the position term as its bias.
 
-        On CUDA one kernel where there is one and no gradient is taken.
+        Training has attention of its own, whose gradient needs no bias; on CUDA one kernel serves
+        where there is one and no gradient is taken.
         """
+        if torch.is_grad_enabled():
+            operands = self.operands(q_BHTK, keys)
+            tiles = self.row_tiles(operands, padding_mask, reach)
+            return tiled_attention.attend(operands, v_BHTK, tiles, dropout)
         content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
         if dropout == 0.0 and self.has_kernel(keys, v_BHTK):
             from asr.nn.kernels.relative_attention import relative_attention
@@ -109,6 +116,16 @@ class RelativeQueries(Positions):
         from asr.nn.kernels.relative_attention import tiling
 
         return tiling(v_BHTV.dtype, keys.k_BHTK.shape[-1], v_BHTV.shape[-1]) is not None
+
+    def operands(self, q_BHTK: Tensor, keys: Keys) -> Operands:
+        """What the scores are made of, for training."""
+        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
+        return Operands(content_BHTK, keys.k_BHTK, position_BHTK, r_HKP)
+
+    def distances(self, rows: slice, seen: slice, operands: Operands) -> slice | None:
+        """See `Positions.distances`."""
+        assert operands.r_HKP is not None
+        return distances(rows, seen, operands.r_HKP)
 
     def _terms(self, q_BHTK: Tensor, keys: Keys) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled (q + u), scaled (q + v) and the projected distances (H, K, P)."""
@@ -166,31 +183,3 @@ def distances(rows: slice, seen: slice, r_HKP: Tensor) -> slice:
     """The columns of ``r_HKP`` that a tile of rows needs for the frames it can see."""
     middle = r_HKP.shape[-1] // 2
     return slice(middle - (rows.stop - 1 - seen.start), middle + seen.stop - rows.start)
-
-
-def shift_rows(product_BHRP: Tensor, num_seen: int) -> Tensor:
-    """(B, H, R, S) view in which row i starts at column R - 1 - i of ``product``.
-
-    ``product`` is (B, H, R, R + S - 1), its last axis the distances to the S frames seen.
-    """
-    if torch.compiler.is_exporting():
-        return shifted_copy(product_BHRP, num_seen)
-    product_BHRP = product_BHRP.contiguous()
-    rows, width = product_BHRP.shape[-2:]
-    batch_stride, head_stride, _, _ = product_BHRP.stride()
-    return product_BHRP.as_strided(
-        (*product_BHRP.shape[:2], rows, num_seen),
-        (batch_stride, head_stride, max(width - 1, 1), 1),
-        product_BHRP.storage_offset() + rows - 1,
-    )
-
-
-def shifted_copy(product_BHRP: Tensor, num_seen: int) -> Tensor:
-    """What `shift_rows` sees, without strides: an exported graph has none.
-
-    With one column more, rows one short of their length begin where they should (Dai et al. 2019,
-    appendix B, from the other end).
-    """
-    rows, width = product_BHRP.shape[-2:]
-    flat_BHE = functional.pad(product_BHRP, (0, 1)).flatten(2)[..., rows - 1 : -1]
-    return flat_BHE.reshape(*product_BHRP.shape[:2], rows, width)[..., :num_seen]

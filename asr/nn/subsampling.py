@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.nn.masking import padding_mask
+from asr.nn.strided_conv import StridedConv
 from asr.types import InputError
 
 SubsamplingKind = Literal["conv4", "separable8"]
@@ -87,8 +88,7 @@ class ConvSubsampling(nn.Module):
 
 def strided(in_channels: int, out_channels: int) -> nn.Module:
     """3x3 convolution that halves time and frequency, ReLU."""
-    conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
-    return nn.Sequential(conv, nn.ReLU(inplace=True))
+    return nn.Sequential(StridedConv(in_channels, out_channels), nn.ReLU(inplace=True))
 
 
 def separable(channels: int) -> nn.Module:

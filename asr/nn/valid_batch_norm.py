@@ -5,6 +5,9 @@ Shape legend: B batch, T frames, D channels, S = B * T valid frames.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import Tensor, nn
 
 
@@ -36,3 +39,22 @@ class ValidBatchNorm(nn.BatchNorm1d):
         assert self.running_var is not None
         scale_D = self.weight * (self.running_var + self.eps).rsqrt()
         return scale_D, self.bias - self.running_mean * scale_D
+
+
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Batches that normalisations in ``module`` meet meanwhile do not enter their statistics.
+
+    The statistics are set aside, not written back: the backward pass may hold them.
+    """
+    norms = [norm for norm in module.modules() if isinstance(norm, ValidBatchNorm)]
+    aside = [dict(norm.named_buffers()) for norm in norms]
+    for norm, buffers in zip(norms, aside, strict=True):
+        for name, buffer in buffers.items():
+            setattr(norm, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, aside, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)

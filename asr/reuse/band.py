@@ -75,7 +75,7 @@ class FollowBand(LayerAttention):
         """Output (B, T, D); the carry stays for the next follower."""
         v_BHTK = self.mix.project(x_BTD)
         contexts_BHRK = [
-            self.mix.dropout(band_BHRS) @ v_BHTK[:, :, near]
+            self.mix.mix(band_BHRS, v_BHTK[:, :, near])
             for _, near, band_BHRS in self._tiles(x_BTD, BandCarry.of(carry))
         ]
         return self.mix.merge(torch.cat(contexts_BHRK, 2)), carry

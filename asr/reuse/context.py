@@ -78,9 +78,9 @@ class LeadContext(SelfAttention):
     def _attend(self, x_BTD: Tensor, v_BHTV: Tensor, frames: Frames) -> Tensor:
         """Contexts (B, H, T, G, K); the map exists for one tile of rows at a time, if at all."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
-        positions = self.scores.positions
-        if self.mix.dropout_now == 0.0 and positions.has_kernel(keys, v_BHTV):
-            wide_BHTV = positions.attend(q_BHTK, keys, v_BHTV, frames.padding_mask, 0.0)
+        positions, dropout = self.scores.positions, self.mix.dropout_now
+        if torch.is_grad_enabled() or (dropout == 0.0 and positions.has_kernel(keys, v_BHTV)):
+            wide_BHTV = positions.attend(q_BHTK, keys, v_BHTV, frames.padding_mask, dropout)
         else:
             tiles = [
                 self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)

@@ -71,7 +71,7 @@ class FollowHeads(SelfAttention):
         heads_BTT = self._heads(x_BTD, frames, carry)
         v_BHTK = self.mix.project(x_BTD)
         contexts_BTK = [
-            self.mix.dropout(probs_BTT) @ v_BTK
+            self.mix.mix(probs_BTT, v_BTK)
             for probs_BTT, v_BTK in zip(heads_BTT, v_BHTK.unbind(1), strict=True)
         ]
         handed_on = HeadsCarry(heads_BTT=heads_BTT[: self.num_reused])

@@ -127,6 +127,7 @@ def fit(
         clock.tick()
         state.unreadable = sorted({*state.unreadable, *train_loader.unreadable})
 
+    trainer.checkpoint_activations(model)
     averaged = averaging.build(total_steps)
     checkpoints = Checkpoints(
         folder,

@@ -7,14 +7,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
+from torch import nn
 
 from asr.data.share import num_processes
+from asr.encoder.checkpointing import Checkpointing
+from asr.encoder.stack import Encoder
 from asr.train.checkpoint import PlainCheckpointIO
 from asr.train.limits import Limits
 from asr.train.sharding import ShardedStrategy
@@ -50,6 +53,8 @@ class TrainerSpec:
         save_every_minutes: minutes between two checkpoints; there is one with every validation.
         max_bad_steps_in_row: steps in a row with a loss or gradient that is not finite, or
         max_bad_steps: above so many of them in the whole run, after which it ends.
+        activation_checkpointing: ``layers`` or whole reuse ``groups`` of the encoder keep their
+            input alone and are run again for gradients: less memory, more time; or ``none``.
         num_threads: CPU threads of PyTorch; None keeps them.
         log_every_steps: steps between two rows in ``logs/``.
         print_every_s: seconds between two lines where standard error is no terminal.
@@ -74,6 +79,7 @@ class TrainerSpec:
     save_every_minutes: float | None = 10.0
     max_bad_steps_in_row: int = 20
     max_bad_steps: int = 100
+    activation_checkpointing: Checkpointing = "none"
     num_threads: int | None = None
     log_every_steps: int = 20
     print_every_s: float = 10.0
@@ -112,6 +118,11 @@ class TrainerSpec:
             raise InputError(
                 f"train.trainer.precision={self.precision!r}: allowed: {', '.join(_PRECISIONS)}"
             )
+        if self.activation_checkpointing not in get_args(Checkpointing):
+            raise InputError(
+                f"train.trainer.activation_checkpointing={self.activation_checkpointing!r}: "
+                f"allowed: {', '.join(get_args(Checkpointing))}"
+            )
         if self.accelerator not in ACCELERATORS:
             raise InputError(
                 f"train.trainer.accelerator={self.accelerator!r}: "
@@ -136,6 +147,12 @@ class TrainerSpec:
     def is_sharded(self) -> bool:
         """Whether each process holds a piece of the model only."""
         return self.strategy == "fsdp"
+
+    def checkpoint_activations(self, model: nn.Module) -> None:
+        """Have the encoders in ``model`` trained with ``activation_checkpointing``."""
+        for module in model.modules():
+            if isinstance(module, Encoder):
+                module.checkpointing = self.activation_checkpointing
 
     @property
     def limits(self) -> Limits:

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.nn.convolution import ConvolutionModule, depthwise_over_time
+from asr.nn.convolution import ConvolutionModule
+from asr.nn.depthwise import depthwise_over_time
 from asr.nn.masking import padding_mask
 from tests.encoder.tiny import randomise
 
@@ -32,23 +33,6 @@ def step_by_step(module: ConvolutionModule, x_TD: Tensor) -> Tensor:
     hidden_TD = hidden_TD * norm.weight + norm.bias
     output_TD: Tensor = module.project(hidden_TD * hidden_TD.sigmoid())
     return output_TD
-
-
-@pytest.mark.parametrize("kernel_size", [1, 3, 31])
-@pytest.mark.parametrize("num_frames", [1, 2, 9])
-@pytest.mark.parametrize("with_bias", [False, True])
-def test_depthwise_over_time_is_conv1d(kernel_size: int, num_frames: int, with_bias: bool) -> None:
-    x_BTD = torch.randn(2, num_frames, D)
-    kernel_D1C = torch.randn(D, 1, kernel_size)
-    bias_D = torch.randn(D) if with_bias else None
-
-    expected_BDT = functional.conv1d(
-        x_BTD.transpose(1, 2), kernel_D1C, bias_D, padding=kernel_size // 2, groups=D
-    )
-
-    torch.testing.assert_close(
-        depthwise_over_time(x_BTD, kernel_D1C, bias_D), expected_BDT.transpose(1, 2)
-    )
 
 
 @pytest.mark.parametrize("kernel_size", [1, 5, 31])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from asr.nn.masking import padding_mask
-from asr.nn.valid_batch_norm import ValidBatchNorm
+from asr.nn.valid_batch_norm import ValidBatchNorm, statistics_kept
 from tests.encoder.tiny import randomise
 
 LENGTHS = [5, 2, 4]
@@ -85,3 +85,19 @@ def test_a_single_valid_frame_trains() -> None:
     normalised_BTD = ours.train()(torch.randn(1, 1, 3))
 
     assert normalised_BTD.isfinite().all()
+
+
+def test_a_batch_met_again_does_not_enter_the_statistics() -> None:
+    norm = ValidBatchNorm(3).train()
+    x_BTD = torch.randn(2, 4, 3)
+    once = norm(x_BTD)
+    before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    places = {name: tensor.data_ptr() for name, tensor in norm.named_buffers()}
+
+    with statistics_kept(nn.Sequential(norm)):
+        again = norm(x_BTD)
+
+    assert torch.equal(again, once)
+    assert {name: tensor.data_ptr() for name, tensor in norm.named_buffers()} == places
+    for name, tensor in norm.state_dict().items():
+        assert torch.equal(tensor, before[name])

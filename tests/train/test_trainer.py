@@ -15,6 +15,10 @@ from asr.types import InputError
         ({"max_steps": None}, r"train\.trainer: set max_steps, max_epochs or max_minutes"),
         ({"max_steps": 0}, r"trainer\.max_steps=0"),
         ({"precision": "half"}, r"trainer\.precision='half': allowed: fp32, bf16, fp16"),
+        (
+            {"activation_checkpointing": "all"},
+            r"trainer\.activation_checkpointing='all': allowed: none, layers, groups",
+        ),
         ({"accelerator": "tpu"}, r"trainer\.accelerator='tpu': allowed: auto, cpu, gpu, mps"),
         ({"strategy": "fsdp2"}, r"trainer\.strategy='fsdp2': allowed: auto, ddp, fsdp"),
         ({"strategy": "fsdp", "precision": "fp16"}, r"'fp16': not with strategy=fsdp.*fp32, bf16"),
