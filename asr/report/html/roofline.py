@@ -59,7 +59,7 @@ def _chart(series: Series, length: str) -> Markup | None:
         _WIDTH,
         _HEIGHT,
         title,
-        f"{described}.",
+        f"{series.name}: {described}.",
         horizontal_axis(x, area, "FLOP per byte"),
         vertical_axis(y, area, "GFLOP/s"),
         _roof(point.roofline, x, y),
