@@ -30,6 +30,7 @@ from asr.types import InputError
 
 GEMM, TRIAD = "matrix product", "triad"
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_NUM_TRIES = 3
 _FEWEST_MIB = 192.0  # of the triad, where caches do not tell their sizes or are small
 _SHAPES = ((1, 1, 1), (4, 1, 0.25), (4, 0.25, 1))  # rows, inner and columns over the size
 
@@ -40,13 +41,15 @@ class RooflineSpec:
 
     Products of every size in ``gemm_sizes`` n, square (n x n by n x n) and two rectangular ones of
     as many operations, are tried until one takes ``max_gemm_ms``. The arrays of the triad take
-    ``triad_mib`` together; None is twice the largest cache of the CPU, or at least 192. Raises
+    ``triad_mib`` together; None is twice the largest cache of the CPU, or at least 192. A probe is
+    repeated until it takes about ``probe_ms``, so that it meets what disturbs an encoder. Raises
     InputError for a value outside its range.
     """
 
     gemm_sizes: Sequence[int] = (512, 1024, 2048, 4096, 8192)
     max_gemm_ms: float = 20.0
     triad_mib: float | None = None
+    probe_ms: float = 100.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gemm_sizes", tuple(sorted(self.gemm_sizes)))
@@ -55,9 +58,10 @@ class RooflineSpec:
             raise InputError(
                 f"metrics.roofline.gemm_sizes is {list(self.gemm_sizes)}; multiples of 4 allowed"
             )
-        check_above_zero("metrics.roofline.max_gemm_ms", [self.max_gemm_ms])
-        if self.triad_mib is not None:
-            check_above_zero("metrics.roofline.triad_mib", [self.triad_mib])
+        for key in ("max_gemm_ms", "triad_mib", "probe_ms"):
+            value = getattr(self, key)
+            if value is not None:
+                check_above_zero(f"metrics.roofline.{key}", [value])
 
 
 class Probe(NamedTuple):
@@ -102,7 +106,18 @@ def probes(
 ) -> dict[str, Probe]:
     """The fastest product and the triad, to be timed by :func:`asr.metrics.latency.measure`."""
     device = torch.device(device)
-    return {GEMM: _fastest_product(spec, device, dtype, num_threads), TRIAD: _triad(spec, device)}
+    found = {GEMM: _fastest_product(spec, device, dtype, num_threads), TRIAD: _triad(spec, device)}
+    timings = measure(
+        {name: probe.run for name, probe in found.items()},
+        repeats=_NUM_TRIES,
+        warmup=1,
+        device=device,
+        num_threads=num_threads,
+    )
+    return {
+        name: _repeated(probe, round(spec.probe_ms / min(timings[name].samples_ms)))
+        for name, probe in found.items()
+    }
 
 
 def ceilings(probed: Mapping[str, Probe], timings: Mapping[str, Timing]) -> Ceilings:
@@ -140,7 +155,7 @@ def _fastest_product(
         products = [_product(*shape, device, dtype) for shape in _shapes(size)]
         timings = measure(
             {str(index): product.run for index, product in enumerate(products)},
-            repeats=5,
+            repeats=_NUM_TRIES,
             warmup=1,
             device=device,
             num_threads=num_threads,
@@ -179,6 +194,18 @@ def _triad(spec: RooflineSpec, device: torch.device) -> Probe:
         return torch.add(left, right, alpha=0.5, out=out)
 
     return Probe(run, 3.0 * 4 * size)
+
+
+def _repeated(probe: Probe, num_times: int) -> Probe:
+    """The same ``num_times`` in a row, or once if that is less; the last result is returned."""
+    num_times = max(1, num_times)
+
+    def run() -> object:
+        for _ in range(num_times - 1):
+            probe.run()
+        return probe.run()
+
+    return Probe(run, num_times * probe.amount)
 
 
 def _largest_cache_mib() -> float:

@@ -110,6 +110,7 @@ def test_ceilings_and_a_library_are_timed_beside_the_variants(
     recipe.write_text(recipe.read_text().replace("[latency]", "[latency, roofline]"))
     words = ["reuse=none,none_explicit", "metrics.latency.lengths_s=[1]"]
     small = ["metrics.roofline.gemm_sizes=[64]", "metrics.roofline.triad_mib=3"]
+    small += ["metrics.roofline.probe_ms=1"]
     against = ["--against", "torchaudio"]
     done = asr("bench", recipe, *words, *small, *against, "--out", tmp_path / "o", "--json", "-")
     assert done.code == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ from asr.metrics.roofline import (
 )
 from asr.types import InputError
 
-SMALL = RooflineSpec(gemm_sizes=[32, 64], triad_mib=3)
+SMALL = RooflineSpec(gemm_sizes=[32, 64], triad_mib=3, probe_ms=1e-6)
 B, T, D = 2, 10, 8
 FLOAT = 4  # bytes
 
@@ -89,11 +91,25 @@ def test_probes_have_the_dtype_in_use() -> None:
     assert product.dtype == torch.bfloat16
 
 
+def test_a_probe_is_repeated_until_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_turn(runs: Mapping[str, Callable[[], object]], **_: object) -> dict[str, Timing]:
+        return {name: Timing.from_samples([3.0, 2.0, 30.0]) for name in runs}
+
+    once = probes(SMALL)
+    monkeypatch.setattr(roofline, "measure", in_turn)
+    longer = probes(replace(SMALL, probe_ms=10.0))
+    assert longer[TRIAD].amount == 5 * once[TRIAD].amount
+    assert longer[GEMM].amount in (5 * 2 * 32**3, 5 * 2 * 64**3)
+    sums = longer[TRIAD].run()
+    assert isinstance(sums, Tensor)
+    assert sums.unique().tolist() == [1.5]
+
+
 def test_no_larger_product_is_tried_once_one_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
     shapes = roofline._shapes
     monkeypatch.setattr(roofline, "_shapes", lambda size: tried.append(size) or shapes(size))
-    probes(RooflineSpec(gemm_sizes=[64, 32, 128], max_gemm_ms=1e-9, triad_mib=1))
+    probes(RooflineSpec(gemm_sizes=[64, 32, 128], max_gemm_ms=1e-9, triad_mib=1, probe_ms=1))
     assert tried == [32]
 
 
@@ -106,7 +122,7 @@ def test_the_triad_is_larger_than_the_caches(
     monkeypatch.setattr(roofline, "_CACHES", tmp_path)
     assert roofline._largest_cache_mib() == 30.0
     monkeypatch.setattr(roofline, "_FEWEST_MIB", 9.0)
-    spec = RooflineSpec(gemm_sizes=[32])
+    spec = RooflineSpec(gemm_sizes=[32], probe_ms=1e-6)
     assert probes(spec)[TRIAD].amount == pytest.approx(60 * 2**20, rel=1e-5)
     monkeypatch.setattr(roofline, "_CACHES", tmp_path / "nowhere")
     assert probes(spec)[TRIAD].amount == pytest.approx(9 * 2**20, rel=1e-5)
@@ -143,6 +159,7 @@ def test_intensity() -> None:
         ({"gemm_sizes": []}, r"metrics.roofline.gemm_sizes is \[\]; one or more numbers above 0"),
         ({"gemm_sizes": [30, 64]}, r"gemm_sizes is \[30, 64\]; multiples of 4 allowed"),
         ({"max_gemm_ms": 0}, r"metrics.roofline.max_gemm_ms is \[0\]"),
+        ({"probe_ms": 0}, r"metrics.roofline.probe_ms is \[0\]"),
         ({"triad_mib": -1}, r"metrics.roofline.triad_mib is \[-1\]"),
     ],
 )
