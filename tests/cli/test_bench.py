@@ -124,6 +124,7 @@ def test_ceilings_and_a_library_are_timed_beside_the_variants(
         assert row["roofline"]["1"].keys() == {
             *("gemm_gflop_per_s", "bandwidth_gb_per_s", "gemm_share")
         }
+        assert 0 < row["roofline"]["1"]["gemm_share"] < 1
         assert sum(part["macs"] for part in row["work"]["1"].values()) == row["macs"]["1"]
         assert row["work"]["1"].keys() == row["breakdown_ms"]["1"].keys()
     markdown = (tmp_path / "o" / "table.md").read_text()
@@ -162,8 +163,6 @@ def test_a_library_that_is_not_there_is_named(
     assert done.code == 2
     assert "--against nemo: nemo_toolkit cannot be imported" in done.error
     assert done.error.strip().endswith("pip install nemo_toolkit")
-    done = asr("bench", recipe, "encoder=transformer_xs", "--against", "torchaudio")
-    assert "no encoder.conv_kernel_size" in done.error
 
 
 def test_nothing_is_trained_or_written(asr: Command, recipe: Path) -> None:
