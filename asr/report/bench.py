@@ -23,7 +23,7 @@ from asr.metrics.breakdown import Call, time_by_part
 from asr.metrics.cost import count_parameters, multiply_adds_by_part
 from asr.metrics.latency import LatencySpec, Timing, measure
 from asr.metrics.memory import peak_memory_mib
-from asr.metrics.roofline import RooflineSpec, Work, probes, work_by_part
+from asr.metrics.roofline import Probe, RooflineSpec, Work, probes, work_by_part
 from asr.model.build import build_encoder, build_frontend
 from asr.report.peers.encoders import peer_encoders, peer_key
 from asr.report.peers.peer import Peer
@@ -69,16 +69,10 @@ def measure_encoders(
     """
     encoders = distinct_encoders(configs, device, spec.dtype)
     peers = peer_encoders(configs, against, device, spec.dtype)
-    probed = (
-        probes(
-            roofline,
-            device=device,
-            dtype=getattr(torch, spec.dtype),
-            num_threads=spec.num_threads,
-        )
-        if roofline
-        else {}
-    )
+    probed: dict[str, Probe] = {}
+    if roofline:
+        dtype = getattr(torch, spec.dtype)
+        probed = probes(roofline, device=device, dtype=dtype, num_threads=spec.num_threads)
     points: dict[str, list[LatencyPoint]] = {name: [] for name in configs}
     macs: dict[str, dict[str, dict[str, int]]] = {name: {} for name in configs}
     breakdown: dict[str, dict[str, dict[str, float]]] = {name: {} for name in configs}
@@ -120,20 +114,12 @@ def measure_encoders(
                 points[name].append(point)
         report(f"timing the parts of {len(configs)} encoders at {length_s:g} s")
         calls = part_calls(configs, encoders, length_s, spec, device)
-        parts = time_by_part(
-            calls,
-            ENCODER_PARTS,
-            repeats=min(_PART_ROUNDS, spec.repeats),
-            device=device,
-            num_threads=spec.num_threads,
-            max_point_s=spec.max_point_s,
-        )
+        parts = time_encoder_parts(calls, spec, device)
         for name, config in configs.items():
-            breakdown[name][length_key(length_s)] = parts[encoder_key(config)]
+            key = encoder_key(config)
+            breakdown[name][length_key(length_s)] = parts[key]
             if probed:
-                work[name][length_key(length_s)] = work_by_part(
-                    calls[encoder_key(config)], ENCODER_PARTS
-                )
+                work[name][length_key(length_s)] = work_by_part(calls[key], ENCODER_PARTS)
     return {
         name: EncoderCost(
             schedule=scheduled_layers(encoders[encoder_key(config)][0]),
@@ -201,6 +187,20 @@ def part_calls(
         args = random_features(encoder.num_mel_bins, length_s, batch_size, shift_ms, device)
         calls[key] = Call(encoder, args)
     return calls
+
+
+def time_encoder_parts(
+    calls: Mapping[str, Call], spec: LatencySpec, device: torch.device | str
+) -> dict[str, dict[str, float]]:
+    """Milliseconds by part of each call. The encoders must have run before."""
+    return time_by_part(
+        calls,
+        ENCODER_PARTS,
+        repeats=min(_PART_ROUNDS, spec.repeats),
+        device=device,
+        num_threads=spec.num_threads,
+        max_point_s=spec.max_point_s,
+    )
 
 
 def forward_pass(
