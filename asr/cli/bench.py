@@ -137,6 +137,7 @@ def bench_records(
             latency=costs[name].latency,
             breakdown=costs[name].breakdown,
             work=costs[name].work,
+            ceilings=costs[name].ceilings,
             scaling=scaled.get(name, ()),
             training_step=steps.get(name, ()),
         )

@@ -23,7 +23,16 @@ from asr.metrics.breakdown import Call, time_by_part
 from asr.metrics.cost import count_parameters, multiply_adds_by_part
 from asr.metrics.latency import LatencySpec, Timing, measure
 from asr.metrics.memory import peak_memory_mib
-from asr.metrics.roofline import Probe, RooflineSpec, Work, probes, work_by_part
+from asr.metrics.roofline import (
+    Ceilings,
+    Probe,
+    Probing,
+    RooflineSpec,
+    Work,
+    ceilings,
+    probes,
+    work_by_part,
+)
 from asr.model.build import build_encoder, build_frontend
 from asr.report.peers.encoders import peer_encoders, peer_key
 from asr.report.peers.peer import Peer
@@ -50,6 +59,7 @@ class EncoderCost:
     latency: tuple[LatencyPoint, ...]
     breakdown: dict[str, dict[str, float]]
     work: dict[str, dict[str, Work]]
+    ceilings: dict[str, Ceilings]
 
 
 def measure_encoders(
@@ -77,6 +87,7 @@ def measure_encoders(
     macs: dict[str, dict[str, dict[str, int]]] = {name: {} for name in configs}
     breakdown: dict[str, dict[str, dict[str, float]]] = {name: {} for name in configs}
     work: dict[str, dict[str, dict[str, Work]]] = {name: {} for name in configs}
+    tops: dict[str, Ceilings] = {}
     for length_s in spec.lengths_s:
         for name, config in configs.items():
             macs[name][length_key(length_s)] = macs_by_part(config, length_s)
@@ -114,7 +125,10 @@ def measure_encoders(
                 points[name].append(point)
         report(f"timing the parts of {len(configs)} encoders at {length_s:g} s")
         calls = part_calls(configs, encoders, length_s, spec, device)
-        parts = time_encoder_parts(calls, spec, device)
+        parts = time_encoder_parts(calls, probed, spec, device)
+        if probed:
+            times_ms = {name: sum(parts[name].values()) for name in probed}
+            tops[length_key(length_s)] = ceilings(probed, times_ms)
         for name, config in configs.items():
             key = encoder_key(config)
             breakdown[name][length_key(length_s)] = parts[key]
@@ -128,6 +142,7 @@ def measure_encoders(
             latency=tuple(points[name]),
             breakdown=breakdown[name],
             work=work[name],
+            ceilings=tops,
         )
         for name, config in configs.items()
     }
@@ -190,11 +205,14 @@ def part_calls(
 
 
 def time_encoder_parts(
-    calls: Mapping[str, Call], spec: LatencySpec, device: torch.device | str
+    calls: Mapping[str, Call],
+    probed: Mapping[str, Probe],
+    spec: LatencySpec,
+    device: torch.device | str,
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds by part of each call. The encoders must have run before."""
+    """Milliseconds by part of each call, probes among them. The encoders must have run before."""
     return time_by_part(
-        calls,
+        {**calls, **{name: Call(Probing(probe), ()) for name, probe in probed.items()}},
         ENCODER_PARTS,
         repeats=min(_PART_ROUNDS, spec.repeats),
         device=device,

@@ -132,7 +132,7 @@ class RooflinePoint(Ceilings):
         timings: Mapping[str, Timing],
     ) -> Self:
         """For an encoder that did ``macs`` in ``timing``, in alternation with the probes."""
-        found = ceilings(probed, timings)
+        found = ceilings(probed, {name: timings[name].median_ms for name in probed})
         share = gemm_share(macs, timing, probed, timings)
         return cls(**asdict(found), gemm_share=share)
 
@@ -209,7 +209,7 @@ class RunRecord:
 
     ``breakdown``: milliseconds inside the encoder's operations by length key, then by part, for one
     call at the smallest batch size timed; what a latency has beyond their sum lies between them.
-    ``work``: what the same parts do in that call.
+    ``work``: what the same parts do in that call; ``ceilings``: timed in alternation with them.
     ``training`` is None for a run that only measured. Records are values: extend one with
     ``dataclasses.replace``.
     """
@@ -230,6 +230,7 @@ class RunRecord:
     latency: tuple[LatencyPoint, ...] = ()
     breakdown: dict[str, dict[str, float]] = field(default_factory=dict)
     work: dict[str, dict[str, Work]] = field(default_factory=dict)
+    ceilings: dict[str, Ceilings] = field(default_factory=dict)
     scaling: tuple[ScalingPoint, ...] = ()
     training_step: tuple[TrainingStepPoint, ...] = ()
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))

@@ -16,8 +16,9 @@ from asr.report.units import MISSING, number_text
 _NOTES = (
     "Whole: share of the rate of this machine's fastest matrix product (GFLOP/s) that the "
     "encoder's multiply-adds reach, both timed in alternation. Parts: the same within their "
-    "operations; bw marks those that bandwidth binds (fewer FLOP per byte than GFLOP/s over GB/s, "
-    "the triad's), with their share of that, above 100 % where a cache serves them.",
+    "operations, with ceilings timed beside these; bw marks those that bandwidth binds (fewer FLOP "
+    "per byte than GFLOP/s over GB/s, the triad's), with their share of that, above 100 % where a "
+    "cache serves them.",
 )
 
 
@@ -49,12 +50,11 @@ class Reached:
 
 def reached_by_part(record: RunRecord, length: str) -> dict[str, Reached]:
     """Every part that was timed at ``length`` (a length key); empty without ceilings."""
-    point = latency_points(record).get(length)
-    if point is None or point.roofline is None:
+    if length not in record.ceilings:
         return {}
     times_ms = record.breakdown.get(length, {})
     return {
-        part: Reached.from_work(work, times_ms[part], point.roofline)
+        part: Reached.from_work(work, times_ms[part], record.ceilings[length])
         for part, work in record.work.get(length, {}).items()
         if times_ms.get(part)
     }

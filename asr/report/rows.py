@@ -61,6 +61,7 @@ def to_row(record: RunRecord) -> dict[str, Any]:
             length: {part: record.work[length][part] for part in in_order(parts)}
             for length, parts in record.work.items()
         },
+        "ceilings": record.ceilings,
         "scaling": [_scaled(point) for point in record.scaling],
         "pays_from_s": {baseline: pays_from_s(record, baseline) for baseline in BASELINES},
         "peak_memory_mib": {length: point.peak_memory_mib for length, point in points.items()},

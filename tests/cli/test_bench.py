@@ -13,7 +13,7 @@ KEYS = {
     "run", "reuse", "schedule", "num_params", "macs", "wer", "latency_ms", "speedup_vs_none",
     "pays_from_s", "peak_memory_mib", "train_s", "hardware", "rounds", "breakdown_ms",
     "training_step_ms", "training_step_vs_none", "training_step_memory_mib",
-    "peers_ms", "speedup_vs_peers", "roofline", "work", "scaling",
+    "peers_ms", "speedup_vs_peers", "roofline", "work", "ceilings", "scaling",
 }  # fmt: skip
 
 
@@ -126,6 +126,7 @@ def test_ceilings_and_a_library_are_timed_beside_the_variants(
         }
         assert 0 < row["roofline"]["1"]["gemm_share"] < 1
         assert sum(part["macs"] for part in row["work"]["1"].values()) == row["macs"]["1"]
+        assert row["ceilings"].keys() == {"1"}
         assert row["work"]["1"].keys() == row["breakdown_ms"]["1"].keys()
     markdown = (tmp_path / "o" / "table.md").read_text()
     assert "| against | ms | torchaudio |" in markdown

@@ -31,6 +31,7 @@ def test_parts_are_those_timed() -> None:
     assert reached_by_part(record, "60").keys() == {"subsampling", "softmax"}
     assert reached_by_part(record, "15")["subsampling"].gflop_per_s == pytest.approx(40.0)
     assert reached_by_part(record, "5") == {}
+    assert reached_by_part(replace(record, ceilings={}), "15") == {}
     idle = replace(record, breakdown={"15": {"subsampling": 0.0}})
     assert reached_by_part(idle, "15") == {}
 

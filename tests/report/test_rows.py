@@ -61,6 +61,10 @@ def test_row_is_the_documented_one() -> None:
                 "softmax": {"macs": 0, "num_bytes": 100_000_000},
             },
         },
+        "ceilings": {
+            length: {"gemm_gflop_per_s": 80.0, "bandwidth_gb_per_s": 10.0}
+            for length in ("15", "60")
+        },
         "scaling": [
             {
                 "dtype": "float32",
@@ -100,6 +104,7 @@ def test_bare_record_has_every_key() -> None:
         latency=(),
         breakdown={},
         work={},
+        ceilings={},
         scaling=(),
         training_step=(),
         training=None,
@@ -110,7 +115,14 @@ def test_bare_record_has_every_key() -> None:
     assert row["speedup_vs_none"] == {"fused": {}, "explicit": {}}
     assert row["training_step_vs_none"] == {"fused": {}, "explicit": {}}
     assert row["latency_ms"] == row["wer"] == row["macs"] == row["peak_memory_mib"] == {}
-    assert row["peers_ms"] == row["speedup_vs_peers"] == row["roofline"] == row["work"] == {}
+    assert (
+        row["peers_ms"]
+        == row["speedup_vs_peers"]
+        == row["roofline"]
+        == row["work"]
+        == row["ceilings"]
+        == {}
+    )
     assert row["scaling"] == []
     assert row["breakdown_ms"] == row["rounds"] == row["training_step_ms"] == {}
     assert row["train_s"] is None

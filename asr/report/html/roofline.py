@@ -39,13 +39,13 @@ def _chart(series: Series, length: str) -> Markup | None:
     """Parts without multiply-adds have no place on a logarithmic axis."""
     record = series.records[0]
     point = latency_points(record).get(length)
-    found = reached_by_part(record, length)
+    found, top = reached_by_part(record, length), record.ceilings.get(length)
     parts = {part: found[part] for part in in_order(found) if found[part].intensity > 0}
-    if point is None or point.roofline is None or not parts:
+    if point is None or point.roofline is None or top is None or not parts:
         return None
     names = {part: f"{part}, {one.share:.0%}" for part, one in parts.items()}
-    x_values = [*(one.intensity for one in parts.values()), point.roofline.ridge]
-    y_values = [*(one.gflop_per_s for one in parts.values()), point.roofline.gemm_gflop_per_s]
+    x_values = [*(one.intensity for one in parts.values()), top.ridge]
+    y_values = [*(one.gflop_per_s for one in parts.values()), top.gemm_gflop_per_s]
     y = _log(y_values, _HEIGHT - 52, 34)
     room = 30 + max(map(text_width, names.values()))
     area = Box(tick_room(y), 34, _WIDTH - room, _HEIGHT - 52)
@@ -62,7 +62,7 @@ def _chart(series: Series, length: str) -> Markup | None:
         f"{series.name}: {described}.",
         horizontal_axis(x, area, "FLOP per byte"),
         vertical_axis(y, area, "GFLOP/s"),
-        _roof(point.roofline, x, y),
+        _roof(top, x, y),
         joined(_marks(series, parts, names, x, y, area)),
     )
     return figure(title, chart, "roofline")
