@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.device import add_device_argument, check_device
@@ -14,13 +14,21 @@ from asr.cli.run_check import TO_TIME, check_keys_for
 from asr.cli.run_summary import say
 from asr.cli.variants import variant_names
 from asr.metrics.latency import LatencySpec
+from asr.metrics.roofline import RooflineSpec
+from asr.metrics.scaling import ScalingSpec
 from asr.metrics.training_step import TrainingStepSpec
 from asr.model.build import build
 from asr.report.bench import EncoderCost, measure_encoders
 from asr.report.hardware import Hardware, describe_hardware
+from asr.report.peers.choice import PEERS, peer_versions
 from asr.report.provenance import installed_versions, source_revision
-from asr.report.record import RunRecord, TrainingStepPoint
+from asr.report.record import RunRecord, ScalingPoint, TrainingStepPoint
+from asr.report.scaling import measure_scaling
 from asr.report.training_steps import measure_training_steps
+from asr.types import InputError
+
+Configs = Mapping[str, Mapping[str, Any]]
+Spec = TypeVar("Spec")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     parser.add_argument(
         "overrides", nargs="*", help="Hydra overrides; commas list variants: reuse=none,probs"
+    )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        choices=PEERS,
+        metavar="LIBRARY",
+        help="encoders of other libraries to time beside them at the same dimensions: "
+        f"{', '.join(PEERS)}",
     )
     add_device_argument(parser)
     add_table_arguments(parser)
@@ -44,43 +61,66 @@ def run(args: argparse.Namespace) -> int:
     }
     for config in configs.values():
         check_keys_for("time", TO_TIME, config, args.recipe)
+    check_alike(configs)
     spec = latency_spec(configs)
-    step_spec = training_step_spec(configs)
-    costs = measure_encoders(configs, spec, device=args.device, report=say)
-    steps = (
-        measure_training_steps(configs, step_spec, device=args.device, report=say)
-        if step_spec
-        else {}
+    roofline = metric_spec(configs, "roofline", RooflineSpec)
+    scaling = metric_spec(configs, "scaling", ScalingSpec)
+    training_step = metric_spec(configs, "training_step", TrainingStepSpec)
+    where = {"device": args.device, "report": say}
+    costs = measure_encoders(configs, spec, roofline=roofline, against=args.against, **where)
+    scaled = measure_scaling(configs, scaling, **where) if scaling else {}
+    steps = measure_training_steps(configs, training_step, **where) if training_step else {}
+    records = bench_records(
+        configs,
+        costs,
+        scaled,
+        steps,
+        describe_hardware(
+            args.device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
+        ),
+        installed_versions() | peer_versions(args.against),
+        command_line("bench", args),
     )
-    hardware = describe_hardware(
-        args.device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
-    )
-    records = bench_records(configs, costs, steps, hardware, command_line("bench", args))
     print_table(records, args)
     return 0
 
 
-def latency_spec(configs: Mapping[str, Mapping[str, Any]]) -> LatencySpec:
+def latency_spec(configs: Configs) -> LatencySpec:
     """What to time, from the first config (a comparison times every variant alike)."""
     first = next(iter(configs.values()))
     spec: LatencySpec = build(first["metrics"]["latency"], "metrics.latency")
     return spec
 
 
-def training_step_spec(configs: Mapping[str, Mapping[str, Any]]) -> TrainingStepSpec | None:
-    """The training step to time, from the first config; None where the recipe picks none."""
+def metric_spec(configs: Configs, metric: str, kind: type[Spec]) -> Spec | None:
+    """What ``metric`` is to measure, from the first config; None where the recipe picks it not."""
     first = next(iter(configs.values()))["metrics"]
-    if "training_step" not in first:
+    if metric not in first:
         return None
-    spec: TrainingStepSpec = build(first["training_step"], "metrics.training_step")
+    spec = build(first[metric], f"metrics.{metric}")
+    assert isinstance(spec, kind)
     return spec
 
 
+def check_alike(configs: Configs) -> None:
+    """Raise InputError where variants differ in what is measured, which has to be alike."""
+    first, *others = (config["metrics"] for config in configs.values())
+    for other in others:
+        if other != first:
+            unlike = [name for name in first | other if first.get(name) != other.get(name)]
+            raise InputError(
+                f"metrics.{unlike[0]} differs between variants, which are all timed alike; give it "
+                "one value (lists of dtypes, threads and batch sizes go to metrics.scaling)"
+            )
+
+
 def bench_records(
-    configs: Mapping[str, Mapping[str, Any]],
+    configs: Configs,
     costs: Mapping[str, EncoderCost],
+    scaled: Mapping[str, tuple[ScalingPoint, ...]],
     steps: Mapping[str, tuple[TrainingStepPoint, ...]],
     hardware: Hardware,
+    versions: dict[str, str],
     command: str,
 ) -> list[RunRecord]:
     """A record without training for every measured config."""
@@ -92,12 +132,15 @@ def bench_records(
             config=dict(config),
             schedule=costs[name].schedule,
             hardware=hardware,
-            versions=installed_versions(),
+            versions=versions,
             revision=source_revision(),
             parameters=costs[name].parameters,
             macs=costs[name].macs,
             latency=costs[name].latency,
             breakdown=costs[name].breakdown,
+            work=costs[name].work,
+            ceilings=costs[name].ceilings,
+            scaling=scaled.get(name, ()),
             training_step=steps.get(name, ()),
         )
         for name, config in configs.items()
@@ -112,4 +155,6 @@ def reuse_name(config: Mapping[str, Any]) -> str:
 def command_line(verb: str, args: argparse.Namespace) -> str:
     """The command as it can be typed again."""
     overrides: Sequence[str] = args.overrides
-    return " ".join(["asr", verb, str(args.recipe), *overrides])
+    against: Sequence[str] = ["--against", *args.against] if args.against else []
+    device: Sequence[str] = ["--device", args.device] if args.device != "cpu" else []
+    return " ".join(["asr", verb, str(args.recipe), *overrides, *against, *device])

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from asr.atomic import write_text
 from asr.cli.places import check_folder, check_json
+from asr.report.against import against_table
 from asr.report.breakdown import breakdown_table
 from asr.report.comparison import compare
 from asr.report.difference import WerDifference
 from asr.report.html.page import page
 from asr.report.record import RunRecord
+from asr.report.roofline import roofline_table
 from asr.report.rows import write_rows
+from asr.report.scaling_table import scaling_table
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,13 +49,13 @@ def print_table(
     args: argparse.Namespace,
     differences: Sequence[WerDifference] = (),
 ) -> None:
-    """Print the table of ``records`` and that of time by part, and write the files asked for.
+    """Print the table of ``records`` and those of what was timed besides; write the files.
 
     With ``--json -`` rows go to stdout and the tables to stderr.
     """
     table = compare(records, allow_unlike=args.allow_unlike, differences=differences)
-    parts = breakdown_table(records)
-    tables = [table, parts] if parts else [table]
+    further = (against_table, breakdown_table, roofline_table, scaling_table)
+    tables = [table, *(each for make in further if (each := make(records)))]
     stream = sys.stderr if args.json == "-" else sys.stdout
     width = shutil.get_terminal_size((120, 24)).columns
     print("\n".join(each.text(width=width) for each in tables), file=stream)

@@ -37,6 +37,16 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
 
 
+class Operation(NamedTuple):
+    """An operation of torch that has run."""
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+    elapsed_ms: float
+
+
 def time_by_part(
     calls: Mapping[str, Call],
     parts: Mapping[str, str],
@@ -73,9 +83,28 @@ def time_by_part(
 def _time_once(
     call: Call, parts: Mapping[str, str], device: torch.device
 ) -> defaultdict[str, float]:
+    times_ms: defaultdict[str, float] = defaultdict(float)
+
+    def add(part: str, operation: Operation) -> None:
+        times_ms[part] += operation.elapsed_ms
+
+    watch_operations(call, parts, add, device)
+    return times_ms
+
+
+def watch_operations(
+    call: Call,
+    parts: Mapping[str, str],
+    charge: Callable[[str, Operation], None],
+    device: torch.device | str = "cpu",
+) -> None:
+    """Make ``call``, and give ``charge`` every operation that is no view, with its part."""
     callers: list[str] = []
-    stopwatch = _Stopwatch(
-        AttentionSteps(call.module), lambda: callers[-1] if callers else OTHER, device
+    watch = _Watch(
+        AttentionSteps(call.module),
+        lambda: callers[-1] if callers else OTHER,
+        charge,
+        torch.device(device),
     )
 
     def enter(name: str) -> None:
@@ -84,21 +113,24 @@ def _time_once(
     def leave() -> None:
         callers.pop()
 
-    with watched(call.module, enter=enter, leave=leave), stopwatch:
+    with watched(call.module, enter=enter, leave=leave), watch:
         call.module(*call.args)
-    return stopwatch.times_ms
 
 
-class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Times every operation below it and charges it to the present part."""
 
     def __init__(
-        self, steps: AttentionSteps, present: Callable[[], str], device: torch.device
+        self,
+        steps: AttentionSteps,
+        present: Callable[[], str],
+        charge: Callable[[str, Operation], None],
+        device: torch.device,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.times_ms: defaultdict[str, float] = defaultdict(float)
         self._steps = steps
         self._present = present
+        self._charge = charge
         self._device = device
 
     def __torch_dispatch__(
@@ -119,7 +151,7 @@ class _Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             part = self._steps.step(func, (args, kwargs), outputs)
         else:
             self._steps.forget(outputs)
-        self.times_ms[part] += elapsed_ms
+        self._charge(part, Operation(func, args, kwargs, outputs, elapsed_ms))
         return outputs
 
 

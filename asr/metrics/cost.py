@@ -13,13 +13,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    flop_registry,
+    sdpa_flop_count,
+    shape_wrapper,
+)
 
 from asr.metrics.callers import part_name, watched
 
@@ -67,6 +72,20 @@ def multiply_adds_by_part(module: nn.Module, *args: Any, depth: int = 1) -> dict
     with watched(module, enter=enter, leave=leave), _no_fused_layers(), counter:
         module(*args)
     return {part: num_flops // 2 for part, num_flops in counts.items()}
+
+
+def operation_multiply_adds(
+    function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Any
+) -> int:
+    """Multiply-adds of one operation (an overload of ``torch.ops``) that made ``outputs``."""
+    packet = function.overloadpacket
+    if packet in _MISSING_FORMULAS:
+        formula = shape_wrapper(_MISSING_FORMULAS[packet])  # type: ignore[no-untyped-call]
+    elif packet in flop_registry:
+        formula = flop_registry[packet]
+    else:
+        return 0
+    return int(formula(*args, **kwargs, out_val=outputs)) // 2
 
 
 @contextmanager

@@ -2,14 +2,15 @@
 
 Every schedule is timed in alternation with its own dimensions without reuse, twice: with the fused
 attention kernel, and explicit, building the attention map as a reuse leader must. A schedule that
-only beats the explicit one beats a slow program; the table shows both.
+only beats the explicit one beats a slow program; the table shows both. The ceilings of the machine
+and encoders of other libraries can join the alternation.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,9 +24,20 @@ from asr.metrics.breakdown import Call, time_by_part
 from asr.metrics.cost import count_parameters, multiply_adds_by_part
 from asr.metrics.latency import LatencySpec, Timing, measure
 from asr.metrics.memory import peak_memory_mib
+from asr.metrics.roofline import (
+    Ceilings,
+    Probe,
+    Probing,
+    RooflineSpec,
+    Work,
+    ceilings,
+    probes,
+    work_by_part,
+)
 from asr.model.build import build_encoder, build_frontend
-from asr.report.record import LatencyPoint, ScheduledLayer, length_key
-from asr.types import EncoderOutput
+from asr.report.peers.encoders import peer_encoders, peer_key
+from asr.report.peers.peer import Peer
+from asr.report.record import LatencyPoint, RooflinePoint, ScheduledLayer, length_key
 
 Config = Mapping[str, Any]
 Point = TypeVar("Point", bound=LatencyPoint)
@@ -47,53 +59,89 @@ class EncoderCost:
     macs: dict[str, dict[str, int]]
     latency: tuple[LatencyPoint, ...]
     breakdown: dict[str, dict[str, float]]
+    work: dict[str, dict[str, Work]]
+    ceilings: dict[str, Ceilings]
 
 
 def measure_encoders(
     configs: Mapping[str, Config],
     spec: LatencySpec,
     *,
+    roofline: RooflineSpec | None = None,
+    against: Sequence[str] = (),
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, EncoderCost]:
     """Time the encoders of run configs (groups ``features``, ``encoder``, ``reuse``) together.
 
-    Weights are random: latency does not depend on them. ``report`` receives a line per point.
+    Weights are random: latency does not depend on them. ``roofline`` says how to find the ceilings
+    to judge them by; ``against`` names encoders of `asr.report.peers.choice` to time beside them,
+    at the dimensions of each. ``report`` receives a line per point.
     """
     if spec.cuda_graphs:
         check_graphs(device, "metrics.latency.cuda_graphs=true")
     encoders = distinct_encoders(configs, device, spec.dtype)
+    peers = peer_encoders(configs, against, device, spec.dtype)
+    probed: dict[str, Probe] = {}
+    if roofline:
+        dtype = getattr(torch, spec.dtype)
+        probed = probes(roofline, device=device, dtype=dtype, num_threads=spec.num_threads)
     points: dict[str, list[LatencyPoint]] = {name: [] for name in configs}
     macs: dict[str, dict[str, dict[str, int]]] = {name: {} for name in configs}
     breakdown: dict[str, dict[str, dict[str, float]]] = {name: {} for name in configs}
+    work: dict[str, dict[str, dict[str, Work]]] = {name: {} for name in configs}
+    tops: dict[str, Ceilings] = {}
     for length_s in spec.lengths_s:
+        for name, config in configs.items():
+            macs[name][length_key(length_s)] = macs_by_part(config, length_s)
         for batch_size in spec.batch_sizes:
-            report(f"timing {len(encoders)} encoders at {length_s:g} s, batch {batch_size}")
+            beside = f" and {len(peers)} of other libraries" if peers else ""
+            report(f"timing {len(encoders)} encoders{beside} at {length_s:g} s, batch {batch_size}")
             forwards = {
                 key: forward_pass(encoder, length_s, batch_size, frame_shift_ms(config), device)
-                for key, (encoder, config) in encoders.items()
+                for key, (encoder, config) in (encoders | peers).items()
             }
-            timings = measure(
-                replayed_passes(encoders, length_s, batch_size, device, report)
+            timed = (
+                forwards | replayed_passes(encoders, length_s, batch_size, device, report)
                 if spec.cuda_graphs
-                else forwards,
+                else forwards
+            )
+            timings = measure(
+                timed | {name: probe.run for name, probe in probed.items()},
                 repeats=spec.repeats,
                 warmup=spec.warmup,
                 device=device,
                 num_threads=spec.num_threads,
                 max_point_s=spec.max_point_s,
             )
-            memory = {key: peak_memory_mib(run, device, warmup=0) for key, run in forwards.items()}
+            memory = {key: peak_memory_mib(forwards[key], device, warmup=0) for key in encoders}
             for name, config in configs.items():
                 point = alternating_point(
-                    LatencyPoint, config, timings, memory, length_s=length_s, batch_size=batch_size
+                    LatencyPoint,
+                    config,
+                    timings,
+                    memory,
+                    length_s=length_s,
+                    batch_size=batch_size,
+                    against=against,
                 )
+                if probed:
+                    num_macs = batch_size * sum(macs[name][length_key(length_s)].values())
+                    timing = timings[encoder_key(config)]
+                    judged = RooflinePoint.from_timings(num_macs, timing, probed, timings)
+                    point = replace(point, roofline=judged)
                 points[name].append(point)
         report(f"timing the parts of {len(configs)} encoders at {length_s:g} s")
-        parts = time_encoder_parts(configs, encoders, length_s, spec, device)
+        calls = part_calls(configs, encoders, length_s, spec, device)
+        parts = time_encoder_parts(calls, probed, spec, device)
+        if probed:
+            times_ms = {name: sum(parts[name].values()) for name in probed}
+            tops[length_key(length_s)] = ceilings(probed, times_ms)
         for name, config in configs.items():
-            macs[name][length_key(length_s)] = macs_by_part(config, length_s)
-            breakdown[name][length_key(length_s)] = parts[encoder_key(config)]
+            key = encoder_key(config)
+            breakdown[name][length_key(length_s)] = parts[key]
+            if probed:
+                work[name][length_key(length_s)] = work_by_part(calls[key], ENCODER_PARTS)
     return {
         name: EncoderCost(
             schedule=scheduled_layers(encoders[encoder_key(config)][0]),
@@ -101,6 +149,8 @@ def measure_encoders(
             macs=macs[name],
             latency=tuple(points[name]),
             breakdown=breakdown[name],
+            work=work[name],
+            ceilings=tops,
         )
         for name, config in configs.items()
     }
@@ -128,8 +178,9 @@ def alternating_point(
     *,
     length_s: float,
     batch_size: int,
+    against: Sequence[str] = (),
 ) -> Point:
-    """The point of one run, with its baselines picked from the timings of all."""
+    """The point of one run, with its baselines and peers picked from the timings of all."""
     key = encoder_key(config)
     return kind.from_timings(
         timings[key],
@@ -139,29 +190,37 @@ def alternating_point(
             name: timings[encoder_key(with_reuse(config, reuse))]
             for name, reuse in BASELINES.items()
         },
+        peers={name: timings[peer_key(name, config)] for name in against},
         peak_memory_mib=memory[key],
     )
 
 
-def time_encoder_parts(
+def part_calls(
     configs: Mapping[str, Config],
     encoders: Mapping[str, tuple[Encoder, Config]],
     length_s: float,
     spec: LatencySpec,
     device: torch.device | str,
-) -> dict[str, dict[str, float]]:
-    """Milliseconds by part of each run's encoder at the smallest batch size, by `encoder_key`.
-
-    Baselines that are no run of their own are left out. The encoders must have run before.
-    """
+) -> dict[str, Call]:
+    """Each run's encoder on the smallest batch, by `encoder_key`; baselines are left out."""
     calls = {}
     for key in dict.fromkeys(map(encoder_key, configs.values())):
         encoder, config = encoders[key]
         batch_size, shift_ms = min(spec.batch_sizes), frame_shift_ms(config)
         args = random_features(encoder.num_mel_bins, length_s, batch_size, shift_ms, device)
         calls[key] = Call(encoder, args)
+    return calls
+
+
+def time_encoder_parts(
+    calls: Mapping[str, Call],
+    probed: Mapping[str, Probe],
+    spec: LatencySpec,
+    device: torch.device | str,
+) -> dict[str, dict[str, float]]:
+    """Milliseconds by part of each call, probes among them. The encoders must have run before."""
     return time_by_part(
-        calls,
+        {**calls, **{name: Call(Probing(probe), ()) for name, probe in probed.items()}},
         ENCODER_PARTS,
         repeats=min(_PART_ROUNDS, spec.repeats),
         device=device,
@@ -171,12 +230,12 @@ def time_encoder_parts(
 
 
 def forward_pass(
-    encoder: Encoder,
+    encoder: Encoder | Peer,
     length_s: float,
     batch_size: int,
     shift_ms: float,
     device: torch.device | str,
-) -> Callable[[], EncoderOutput]:
+) -> Callable[[], object]:
     """A call of the encoder on random features of ``length_s`` seconds."""
     features_BTF, lengths_B = random_features(
         encoder.num_mel_bins, length_s, batch_size, shift_ms, device
@@ -190,9 +249,9 @@ def replayed_passes(
     batch_size: int,
     device: torch.device | str,
     report: Callable[[str], None],
-) -> dict[str, Callable[[], EncoderOutput]]:
+) -> dict[str, Callable[[], object]]:
     """The same calls as CUDA graphs, recorded here unless too long; ``report`` is told how long."""
-    passes: dict[str, Callable[[], EncoderOutput]] = {}
+    passes: dict[str, Callable[[], object]] = {}
     record_s = 0.0
     for key, (encoder, config) in encoders.items():
         graphs = GraphedEncoder(encoder)

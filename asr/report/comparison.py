@@ -153,10 +153,23 @@ def _memory_columns(rows: Sequence[_Row], name: str, word: str, csv_name: str) -
 
 
 def _csv_only(rows: Sequence[_Row]) -> dict[str, tuple[Any, ...]]:
-    """Values that are no column of the table: rounds and time by part; the hardware."""
+    """Values that are no column of the table: rounds, libraries, ceilings, parts; the hardware."""
     cells: dict[str, tuple[Any, ...]] = {}
     for length in _keys(rows, "rounds"):
         cells[f"latency_{length}s_rounds"] = tuple(row["rounds"].get(length) for row in rows)
+    for peer in dict.fromkeys(peer for row in rows for peer in row["peers_ms"]):
+        timed = [{peer: row["peers_ms"].get(peer, {})} for row in rows]
+        for length in _keys(timed, peer):
+            times, speedups = (
+                [row[key].get(peer, {}).get(length) for row in rows]
+                for key in ("peers_ms", "speedup_vs_peers")
+            )
+            cells[f"latency_{length}s_{peer}_median_ms"] = _pick(times, "median")
+            cells[f"speedup_{length}s_vs_{peer}"] = tuple(speedups)
+    for length in _keys(rows, "roofline"):
+        found = [row["roofline"].get(length) for row in rows]
+        for key in ("gemm_gflop_per_s", "bandwidth_gb_per_s", "gemm_share"):
+            cells[f"{key}_{length}s"] = _pick(found, key)
     for length in _keys(rows, "breakdown_ms"):
         timed = [row["breakdown_ms"].get(length, {}) for row in rows]
         for part in in_order(part for parts in timed for part in parts):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +16,7 @@ from typing import Any, Self
 from asr.atomic import write_text
 from asr.metrics.bootstrap import wer_interval
 from asr.metrics.latency import Timing, ratio
+from asr.metrics.roofline import Ceilings, Probe, Work, ceilings, gemm_share
 from asr.metrics.wer import WordErrors
 from asr.report.hardware import Hardware
 from asr.report.plain import from_plain, to_plain
@@ -109,7 +110,7 @@ class SplitWer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineTiming:
-    """A baseline timed in alternation; ``speedup`` is its time over that of the run's encoder."""
+    """An encoder timed in alternation; ``speedup`` is its time over that of the run's encoder."""
 
     median_ms: float
     p90_ms: float
@@ -117,11 +118,32 @@ class BaselineTiming:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RooflinePoint(Ceilings):
+    """Ceilings timed beside an encoder, and the share (0 to 1) of the first that it reaches."""
+
+    gemm_share: float
+
+    @classmethod
+    def from_timings(
+        cls,
+        macs: int,
+        timing: Timing,
+        probed: Mapping[str, Probe],
+        timings: Mapping[str, Timing],
+    ) -> Self:
+        """For an encoder that did ``macs`` in ``timing``, in alternation with the probes."""
+        found = ceilings(probed, {name: timings[name].median_ms for name in probed})
+        share = gemm_share(macs, timing, probed, timings)
+        return cls(**asdict(found), gemm_share=share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyPoint:
     """Encoder latency at one length and batch size.
 
-    ``baselines`` holds the encoder without reuse by its attention kernel, "fused" and "explicit".
-    ``peak_memory_mib`` is None where it cannot be measured, ``num_rounds`` where nobody noted it.
+    ``baselines`` holds the encoder without reuse by its attention kernel, "fused" and "explicit",
+    ``peers`` encoders of other libraries. ``peak_memory_mib`` is None where it cannot be measured,
+    ``num_rounds`` where nobody noted it, ``roofline`` where no ceilings were timed.
     """
 
     length_s: float
@@ -131,6 +153,8 @@ class LatencyPoint:
     baselines: dict[str, BaselineTiming] = field(default_factory=dict)
     peak_memory_mib: float | None = None
     num_rounds: int | None = None
+    peers: dict[str, BaselineTiming] = field(default_factory=dict)
+    roofline: RooflinePoint | None = None
 
     @classmethod
     def from_timings(
@@ -140,6 +164,7 @@ class LatencyPoint:
         length_s: float,
         batch_size: int,
         baselines: Mapping[str, Timing],
+        peers: Mapping[str, Timing] | None = None,
         peak_memory_mib: float | None = None,
     ) -> Self:
         """From timings of one alternating :func:`asr.metrics.latency.measure`."""
@@ -148,14 +173,8 @@ class LatencyPoint:
             batch_size=batch_size,
             median_ms=timing.median_ms,
             p90_ms=timing.p90_ms,
-            baselines={
-                name: BaselineTiming(
-                    median_ms=baseline.median_ms,
-                    p90_ms=baseline.p90_ms,
-                    speedup=ratio(baseline, timing),
-                )
-                for name, baseline in baselines.items()
-            },
+            baselines=_timed_beside(timing, baselines),
+            peers=_timed_beside(timing, peers or {}),
             peak_memory_mib=peak_memory_mib,
             num_rounds=len(timing.samples_ms),
         )
@@ -172,11 +191,25 @@ class TrainingStepPoint(LatencyPoint):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingPoint(LatencyPoint):
+    """Latency on ``num_threads`` CPU threads, with weights and activations of ``dtype``."""
+
+    num_threads: int = 1
+    dtype: str = "float32"
+
+    @property
+    def audio_s_per_s(self) -> float:
+        """Seconds of audio encoded in a second."""
+        return self.batch_size * self.length_s / self.median_ms * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """One run. ``parameters`` by part; ``macs`` (multiply-adds) by length key, then by part.
 
     ``breakdown``: milliseconds inside the encoder's operations by length key, then by part, for one
     call at the smallest batch size timed; what a latency has beyond their sum lies between them.
+    ``work``: what the same parts do in that call; ``ceilings``: timed in alternation with them.
     ``training`` is None for a run that only measured. Records are values: extend one with
     ``dataclasses.replace``.
     """
@@ -196,6 +229,9 @@ class RunRecord:
     wer: dict[str, SplitWer] = field(default_factory=dict)
     latency: tuple[LatencyPoint, ...] = ()
     breakdown: dict[str, dict[str, float]] = field(default_factory=dict)
+    work: dict[str, dict[str, Work]] = field(default_factory=dict)
+    ceilings: dict[str, Ceilings] = field(default_factory=dict)
+    scaling: tuple[ScalingPoint, ...] = ()
     training_step: tuple[TrainingStepPoint, ...] = ()
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     schema_version: int = SCHEMA_VERSION
@@ -226,6 +262,15 @@ class RunRecord:
                 f"{path}: run record of schema version {version!r}; {SCHEMA_VERSION} is expected"
             )
         return from_plain(cls, content, str(path))
+
+
+def _timed_beside(timing: Timing, others: Mapping[str, Timing]) -> dict[str, BaselineTiming]:
+    return {
+        name: BaselineTiming(
+            median_ms=other.median_ms, p90_ms=other.p90_ms, speedup=ratio(other, timing)
+        )
+        for name, other in others.items()
+    }
 
 
 def length_key(length_s: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from asr.atomic import write_text
 from asr.encoder.parts import in_order
 from asr.report.plain import to_plain
-from asr.report.record import LatencyPoint, RunRecord, length_key
+from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, ScalingPoint, length_key
 from asr.report.schedule import schedule_text
 
 BASELINES = ("fused", "explicit")
@@ -51,6 +51,18 @@ def to_row(record: RunRecord) -> dict[str, Any]:
             length: {part: record.breakdown[length][part] for part in in_order(parts)}
             for length, parts in record.breakdown.items()
         },
+        "peers_ms": {name: _times(found) for name, found in _peers(points).items()},
+        "speedup_vs_peers": {
+            name: {length: timing.speedup for length, timing in found.items()}
+            for name, found in _peers(points).items()
+        },
+        "roofline": {length: point.roofline for length, point in points.items() if point.roofline},
+        "work": {
+            length: {part: record.work[length][part] for part in in_order(parts)}
+            for length, parts in record.work.items()
+        },
+        "ceilings": record.ceilings,
+        "scaling": [_scaled(point) for point in record.scaling],
         "pays_from_s": {baseline: pays_from_s(record, baseline) for baseline in BASELINES},
         "peak_memory_mib": {length: point.peak_memory_mib for length, point in points.items()},
         "training_step_ms": _times(steps),
@@ -75,7 +87,7 @@ def write_rows(records: Sequence[RunRecord], path: Path | str) -> None:
         write_text(path, text)
 
 
-def _times(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]:
+def _times(points: Mapping[str, LatencyPoint | BaselineTiming]) -> dict[str, dict[str, float]]:
     return {
         length: {"median": point.median_ms, "p90": point.p90_ms} for length, point in points.items()
     }
@@ -89,6 +101,29 @@ def _speedups(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]
             if baseline in point.baselines
         }
         for baseline in BASELINES
+    }
+
+
+def _peers(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, BaselineTiming]]:
+    """By library, then by length."""
+    names = dict.fromkeys(name for point in points.values() for name in point.peers)
+    return {
+        name: {length: point.peers[name] for length, point in points.items() if name in point.peers}
+        for name in names
+    }
+
+
+def _scaled(point: ScalingPoint) -> dict[str, Any]:
+    return {
+        "dtype": point.dtype,
+        "num_threads": point.num_threads,
+        "batch_size": point.batch_size,
+        "length_s": point.length_s,
+        "median_ms": point.median_ms,
+        "p90_ms": point.p90_ms,
+        "audio_s_per_s": point.audio_s_per_s,
+        "speedup_vs_none": {name: one.speedup for name, one in point.baselines.items()},
+        "peak_memory_mib": point.peak_memory_mib,
     }
 
 

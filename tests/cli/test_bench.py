@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ KEYS = {
     "run", "reuse", "schedule", "num_params", "macs", "wer", "latency_ms", "speedup_vs_none",
     "pays_from_s", "peak_memory_mib", "train_s", "hardware", "rounds", "breakdown_ms",
     "training_step_ms", "training_step_vs_none", "training_step_memory_mib",
+    "peers_ms", "speedup_vs_peers", "roofline", "work", "ceilings", "scaling",
 }  # fmt: skip
 
 
@@ -100,6 +102,68 @@ def test_training_steps_are_timed_where_the_recipe_picks_them(asr: Command, reci
     assert fused["training_step_memory_mib"].keys() == {"1"}
     done = asr("bench", recipe, "metrics.training_step.batch_s=10")
     assert "metrics.training_step.batch_s is 10; at least the longest" in done.error
+
+
+def test_ceilings_and_a_library_are_timed_beside_the_variants(
+    asr: Command, recipe: Path, tmp_path: Path
+) -> None:
+    recipe.write_text(recipe.read_text().replace("[latency]", "[latency, roofline]"))
+    words = ["reuse=none,none_explicit", "metrics.latency.lengths_s=[1]"]
+    small = ["metrics.roofline.gemm_sizes=[64]", "metrics.roofline.triad_mib=3"]
+    small += ["metrics.roofline.probe_ms=1"]
+    against = ["--against", "torchaudio"]
+    done = asr("bench", recipe, *words, *small, *against, "--out", tmp_path / "o", "--json", "-")
+    assert done.code == 0
+    assert "timing 2 encoders and 1 of other libraries at 1 s, batch 1" in done.err
+    assert "torchaudio 2." in done.err  # the version that was timed
+    assert "--against torchaudio" in done.err
+    for row in json.loads(done.out):
+        (speedup,) = row["speedup_vs_peers"]["torchaudio"].values()
+        assert speedup > 0
+        assert row["peers_ms"]["torchaudio"]["1"]["median"] > 0
+        assert row["roofline"]["1"].keys() == {
+            *("gemm_gflop_per_s", "bandwidth_gb_per_s", "gemm_share")
+        }
+        assert 0 < row["roofline"]["1"]["gemm_share"] < 1
+        assert sum(part["macs"] for part in row["work"]["1"].values()) == row["macs"]["1"]
+        assert row["ceilings"].keys() == {"1"}
+        assert row["work"]["1"].keys() == row["breakdown_ms"]["1"].keys()
+    markdown = (tmp_path / "o" / "table.md").read_text()
+    assert "| against | ms | torchaudio |" in markdown
+    assert "| roofline | GFLOP/s | GB/s | whole | subsampling |" in markdown
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "Speed-up over torchaudio" in page
+    assert "Roofline" in page
+
+
+def test_threads_batches_and_dtypes_are_a_grid(asr: Command, recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("[latency]", "[latency, scaling]"))
+    few = ["metrics.scaling.num_threads=[1]", "metrics.scaling.batch_sizes=[1,2]"]
+    words = ["metrics.scaling.dtypes=[float32,bfloat16]", "metrics.scaling.repeats=1"]
+    short = ["metrics.scaling.length_s=0.5", "metrics.latency.lengths_s=[0.5]"]
+    done = asr("bench", recipe, *few, *words, *short, "--json", "-")
+    assert done.code == 0
+    (row,) = json.loads(done.out)
+    assert [(one["dtype"], one["batch_size"]) for one in row["scaling"]] == [
+        *(("float32", 1), ("float32", 2), ("bfloat16", 1), ("bfloat16", 2))
+    ]
+    assert "timing 2 encoders at 2 x 0.5 s, 1 CPU threads, bfloat16" in done.err
+
+
+def test_variants_are_not_timed_unlike(asr: Command, recipe: Path) -> None:
+    done = asr("bench", recipe, "metrics.latency.dtype=float32,bfloat16")
+    assert done.code == 2
+    assert "metrics.latency differs between variants" in done.error
+
+
+def test_a_library_that_is_not_there_is_named(
+    asr: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "asr.report.peers.nemo", None)
+    done = asr("bench", recipe, "--against", "nemo")
+    assert done.code == 2
+    assert "--against nemo: nemo_toolkit cannot be imported" in done.error
+    assert done.error.strip().endswith("pip install nemo_toolkit")
 
 
 def test_nothing_is_trained_or_written(asr: Command, recipe: Path) -> None:

@@ -4,12 +4,16 @@ from dataclasses import replace
 from typing import Any
 
 from asr.metrics.latency import Timing
+from asr.metrics.roofline import Ceilings, Work
 from asr.metrics.wer import WordErrors
 from asr.report.hardware import Hardware
 from asr.report.provenance import Revision
 from asr.report.record import (
+    BaselineTiming,
     LatencyPoint,
+    RooflinePoint,
     RunRecord,
+    ScalingPoint,
     ScheduledLayer,
     SplitCounts,
     SplitWer,
@@ -54,6 +58,17 @@ def none_record(**changes: Any) -> RunRecord:
             "15": {"subsampling": 10.0, "scores": 5.0, "softmax": 5.0, "projections": 20.0},
             "60": {"subsampling": 40.0, "scores": 50.0, "softmax": 50.0, "projections": 60.0},
         },
+        work={
+            "15": {"subsampling": Work(macs=200_000_000, num_bytes=20_000_000)},
+            "60": {
+                "subsampling": Work(macs=800_000_000, num_bytes=80_000_000),
+                "softmax": Work(macs=0, num_bytes=100_000_000),
+            },
+        },
+        ceilings={"15": CEILINGS, "60": CEILINGS},
+        scaling=tuple(
+            _scaled(num_threads, batch_size) for num_threads in (1, 2) for batch_size in (1, 4)
+        ),
         training_step=(_step(15.0, 8), _step(30.0, 4)),
         created_at="2025-01-02T03:04:05+00:00",
     )
@@ -75,15 +90,33 @@ def probs_record(**changes: Any) -> RunRecord:
     return none_record(**changes)
 
 
+CEILINGS = Ceilings(gemm_gflop_per_s=80.0, bandwidth_gb_per_s=10.0)
+
+
 def _point(length_s: float, own_ms: float, fused_ms: float) -> LatencyPoint:
     own = Timing.from_samples([own_ms, own_ms, own_ms * 1.5])
     fused = Timing.from_samples([fused_ms * 0.5, fused_ms, fused_ms])
-    return LatencyPoint.from_timings(
+    point = LatencyPoint.from_timings(
         own,
         length_s=length_s,
         batch_size=1,
         baselines={"fused": fused, "explicit": Timing.from_samples([own_ms * 0.9] * 3)},
+        peers={"nemo": Timing.from_samples([own_ms * 1.25, own_ms * 1.25, own_ms * 2.25])},
         peak_memory_mib=length_s * 2,
+    )
+    judged = RooflinePoint(gemm_gflop_per_s=80.0, bandwidth_gb_per_s=10.0, gemm_share=0.75)
+    return replace(point, roofline=judged)
+
+
+def _scaled(num_threads: int, batch_size: int) -> ScalingPoint:
+    own_ms = 40.0 * batch_size / num_threads
+    return ScalingPoint(
+        length_s=15.0,
+        batch_size=batch_size,
+        median_ms=own_ms,
+        p90_ms=own_ms,
+        baselines={"fused": BaselineTiming(median_ms=50.0, p90_ms=50.0, speedup=1.25)},
+        num_threads=num_threads,
     )
 
 

@@ -19,7 +19,7 @@ from asr.report.bench import (
     replayed_passes,
     scheduled_layers,
 )
-from asr.types import InputError
+from asr.types import EncoderOutput, InputError
 from tests.encoder.recording import stand_in
 from tests.model.configs import CONFIG, changed
 
@@ -141,6 +141,8 @@ def test_cuda_graphs_are_recorded_before_they_are_timed(monkeypatch: pytest.Monk
     for key, (encoder, config) in encoders.items():
         expected = forward_pass(encoder, 0.7, 2, frame_shift_ms(config), "cpu")()
         found = replayed[key]()
+        assert isinstance(found, EncoderOutput)
+        assert isinstance(expected, EncoderOutput)
         assert torch.equal(found.lengths_B, expected.lengths_B)
         torch.testing.assert_close(found.frames_BTD, expected.frames_BTD, atol=1e-5, rtol=1e-5)
 

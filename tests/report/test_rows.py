@@ -43,6 +43,43 @@ def test_row_is_the_documented_one() -> None:
             "15": {"subsampling": 10.0, "projections": 20.0, "scores": 5.0, "softmax": 5.0},
             "60": {"subsampling": 40.0, "projections": 60.0, "scores": 50.0, "softmax": 50.0},
         },
+        "peers_ms": {
+            "nemo": {
+                "15": {"median": 50.0, "p90": 82.0},
+                "60": {"median": 250.0, "p90": 410.0},
+            }
+        },
+        "speedup_vs_peers": {"nemo": {"15": 1.25, "60": 1.25}},
+        "roofline": {
+            length: {"gemm_gflop_per_s": 80.0, "bandwidth_gb_per_s": 10.0, "gemm_share": 0.75}
+            for length in ("15", "60")
+        },
+        "work": {
+            "15": {"subsampling": {"macs": 200_000_000, "num_bytes": 20_000_000}},
+            "60": {
+                "subsampling": {"macs": 800_000_000, "num_bytes": 80_000_000},
+                "softmax": {"macs": 0, "num_bytes": 100_000_000},
+            },
+        },
+        "ceilings": {
+            length: {"gemm_gflop_per_s": 80.0, "bandwidth_gb_per_s": 10.0}
+            for length in ("15", "60")
+        },
+        "scaling": [
+            {
+                "dtype": "float32",
+                "num_threads": num_threads,
+                "batch_size": batch_size,
+                "length_s": 15.0,
+                "median_ms": 40.0 * batch_size / num_threads,
+                "p90_ms": 40.0 * batch_size / num_threads,
+                "audio_s_per_s": 375.0 * num_threads,
+                "speedup_vs_none": {"fused": 1.25},
+                "peak_memory_mib": None,
+            }
+            for num_threads in (1, 2)
+            for batch_size in (1, 4)
+        ],
         "pays_from_s": {"fused": None, "explicit": None},
         "peak_memory_mib": {"15": 30.0, "60": 120.0},
         "training_step_ms": {
@@ -66,6 +103,9 @@ def test_bare_record_has_every_key() -> None:
         wer={},
         latency=(),
         breakdown={},
+        work={},
+        ceilings={},
+        scaling=(),
         training_step=(),
         training=None,
         data={},
@@ -75,6 +115,15 @@ def test_bare_record_has_every_key() -> None:
     assert row["speedup_vs_none"] == {"fused": {}, "explicit": {}}
     assert row["training_step_vs_none"] == {"fused": {}, "explicit": {}}
     assert row["latency_ms"] == row["wer"] == row["macs"] == row["peak_memory_mib"] == {}
+    assert (
+        row["peers_ms"]
+        == row["speedup_vs_peers"]
+        == row["roofline"]
+        == row["work"]
+        == row["ceilings"]
+        == {}
+    )
+    assert row["scaling"] == []
     assert row["breakdown_ms"] == row["rounds"] == row["training_step_ms"] == {}
     assert row["train_s"] is None
 

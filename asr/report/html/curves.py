@@ -11,6 +11,7 @@ from asr.report.html.label import LINE_PX, Box, shortened, spread, text_width
 from asr.report.html.markup import Markup, element, joined
 from asr.report.html.scale import fitted
 from asr.report.html.series import Series
+from asr.report.record import BaselineTiming, LatencyPoint
 from asr.report.rows import BASELINES, latency_points
 from asr.report.units import number_text, speedup_text
 
@@ -20,7 +21,7 @@ _Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line through (seconds of audio, value); ``series`` is None for a baseline."""
+    """A line through (place, value); ``series`` is None for a baseline."""
 
     name: str
     points: _Points
@@ -31,7 +32,7 @@ class Curve:
 def latency_chart(groups: Sequence[Series]) -> Markup | None:
     """Median latency of every series and of its baselines; None when nothing was timed."""
     curves = [*_baseline_curves(groups), *_own_curves(groups)]
-    return _chart(
+    return curve_chart(
         curves,
         "Encoder latency over the length of the audio",
         "encoder latency, ms",
@@ -43,19 +44,30 @@ def latency_chart(groups: Sequence[Series]) -> Markup | None:
 
 def speedup_chart(groups: Sequence[Series], baseline: str) -> Markup | None:
     """Speed-up of every series over ``baseline``; None when nothing was timed beside it."""
+    return _speedup_chart(groups, f"none {baseline}", lambda point: point.baselines.get(baseline))
+
+
+def peer_chart(groups: Sequence[Series], peer: str) -> Markup | None:
+    """Speed-up of every series over another library's encoder; None when it was not timed."""
+    return _speedup_chart(groups, peer, lambda point: point.peers.get(peer))
+
+
+def _speedup_chart(
+    groups: Sequence[Series], name: str, beside: Callable[[LatencyPoint], BaselineTiming | None]
+) -> Markup | None:
     curves = []
     for one in groups:
         points = tuple(
-            (point.length_s, point.baselines[baseline].speedup)
+            (point.length_s, timing.speedup)
             for point in latency_points(one.records[0]).values()
-            if baseline in point.baselines
+            if (timing := beside(point))
         )
         if points and any(speedup != 1.0 for _, speedup in points):  # not the baseline itself
             curves.append(Curve(one.name, points, one))
-    return _chart(
+    return curve_chart(
         curves,
-        f"Speed-up over none {baseline}",
-        f"times as fast as none {baseline}",
+        f"Speed-up over {name}",
+        f"times as fast as {name}",
         "speed-up",
         width=_NARROW,
         text=speedup_text,
@@ -94,7 +106,7 @@ def _baseline_curves(groups: Sequence[Series]) -> list[Curve]:
     return curves
 
 
-def _chart(
+def curve_chart(
     curves: Sequence[Curve],
     title: str,
     axis: str,
@@ -103,36 +115,41 @@ def _chart(
     width: float,
     text: Callable[[float], str],
     reference: float | None = None,
+    over: str = "length of the audio, s",
+    place_text: Callable[[float], str] = lambda length_s: f"{length_s:g} s",
 ) -> Markup | None:
+    """Lines over what ``over`` names, whose ticks are the places measured; None without lines.
+
+    ``text`` writes a value, ``place_text`` where it was measured; ``reference`` is a level to mark.
+    """
     if not curves:
         return None
     names = [shortened(curve.name, width / 4) for curve in curves]
     room = 30 + max(map(text_width, names))
     height = max(400.0, LINE_PX * len(curves) + 100)
     values = [value for curve in curves for _, value in curve.points]
-    lengths = sorted({length_s for curve in curves for length_s, _ in curve.points})
+    measured = sorted({place for curve in curves for place, _ in curve.points})
     y = fitted([*values, *([reference] if reference else [])], height - 52, 34)
     area = Box(tick_room(y), 34, width - room, height - 52)
-    x = fitted(lengths, area.left, area.right)
+    x = fitted(measured, area.left, area.right)
     ends = [y(curve.points[-1][1]) for curve in curves]
     places = spread(ends, LINE_PX, area.top + 6, area.bottom - 2)
     shapes = []
     for curve, name, end, place in zip(curves, names, ends, places, strict=True):
-        path = "L".join(f"{x(length_s):.2f} {y(value):.2f}" for length_s, value in curve.points)
+        path = "L".join(f"{x(at):.2f} {y(value):.2f}" for at, value in curve.points)
         hue = curve.series.hue if curve.series else f"baseline {curve.baseline}"
         last = x(curve.points[-1][0])
         shapes += [
             element("path", element("title", curve.name), d=f"M{path}", class_=f"curve {hue}"),
             *(
-                _mark(curve, x(length_s), y(value), f"{curve.name}: {length_s:g} s, {text(value)}")
-                for length_s, value in curve.points
+                _mark(curve, x(at), y(value), f"{curve.name}: {place_text(at)}, {text(value)}")
+                for at, value in curve.points
             ),
             line(last + 7, end, area.right + 14, place, "leader"),
             words(name, area.right + 18, place + 4, "name"),
         ]
     described = "; ".join(
-        f"{c.name}: "
-        + ", ".join(f"{text(value)} at {length_s:g} s" for length_s, value in c.points)
+        f"{c.name}: " + ", ".join(f"{text(value)} at {place_text(at)}" for at, value in c.points)
         for c in curves
     )
     chart = drawing(
@@ -140,7 +157,7 @@ def _chart(
         height,
         title,
         f"{described}.",
-        horizontal_axis(x, area, "length of the audio, s", ticks=lengths),
+        horizontal_axis(x, area, over, ticks=measured),
         vertical_axis(y, area, axis),
         line(area.left, y(reference), area.right, y(reference), "axis") if reference else "",
         joined(shapes),

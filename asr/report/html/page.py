@@ -8,7 +8,7 @@ from asr.report.comparison import usual_length
 from asr.report.difference import WerDifference
 from asr.report.html.breakdown import breakdown_charts
 from asr.report.html.choice import choice
-from asr.report.html.curves import latency_chart, speedup_chart
+from asr.report.html.curves import latency_chart, peer_chart, speedup_chart
 from asr.report.html.document import asset, document
 from asr.report.html.figure import grid, legend, section
 from asr.report.html.forest import forest_charts
@@ -16,6 +16,8 @@ from asr.report.html.heading import heading, page_title
 from asr.report.html.markup import Markup, element
 from asr.report.html.multiply_adds import multiply_adds_charts
 from asr.report.html.results import results_table
+from asr.report.html.roofline import roofline_charts
+from asr.report.html.scaling import scaling_charts
 from asr.report.html.seeds import seeds_table
 from asr.report.html.series import Series, grouped
 from asr.report.html.strips import schedule_strips
@@ -86,6 +88,20 @@ def _sections(
             "above 1.",
             id_="latency",
         )
+    peers = dict.fromkeys(
+        name for record in records for point in record.latency for name in point.peers
+    )
+    if peers:
+        charts = [peer_chart(groups, name) for name in peers]
+        yield section(
+            "Against other libraries",
+            signs,
+            grid(chart for chart in charts if chart),
+            reading="Encoders of other libraries at the same dimensions, without reuse, timed in "
+            "alternation with the runs. Above 1 a run is faster; at 1.25 it takes 0.8 of their "
+            "time.",
+            id_="libraries",
+        )
     times = breakdown_charts(groups)
     if times:
         yield section(
@@ -97,6 +113,17 @@ def _sections(
             "has a scale of its own.",
             id_="breakdown",
         )
+    roofs = roofline_charts(groups)
+    if roofs:
+        yield section(
+            "Roofline",
+            roofs,
+            reading="The grey line is what this machine reached beside the encoder: its fastest "
+            "matrix product, and memory traffic left of the ridge. Marks are the parts of the "
+            "encoder by their operations for each byte read and written, with their share of the "
+            "ceiling that binds them; a part above the line is served by a cache.",
+            id_="roofline",
+        )
     costs = multiply_adds_charts(groups)
     if costs:
         yield section(
@@ -105,6 +132,16 @@ def _sections(
             reading="Matrix products, convolutions and attention of one utterance. Each length has "
             "a scale of its own.",
             id_="multiply-adds",
+        )
+    scaling = scaling_charts(groups)
+    if scaling:
+        yield section(
+            "Threads and batches",
+            signs,
+            scaling,
+            reading="Audio encoded in a second by calls on more CPU threads, and on more "
+            "utterances of equal length. Each dtype has charts of its own.",
+            id_="scaling",
         )
     steps = training_step_charts(groups)
     if steps:

@@ -57,7 +57,9 @@ def seeds(record: RunRecord, num_seeds: int) -> list[RunRecord]:
 
 def bench_record(**changes: Any) -> RunRecord:
     """A run that was timed and not trained."""
-    return none_record(wer={}, training=None, data={}, training_step=(), **changes)
+    return none_record(
+        **{"wer": {}, "training": None, "data": {}, "training_step": (), "scaling": (), **changes}
+    )
 
 
 def differences_of(records: Sequence[RunRecord]) -> list[WerDifference]:

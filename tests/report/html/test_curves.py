@@ -57,7 +57,7 @@ def test_lengths_measured_are_the_ticks() -> None:
 
 def test_a_run_without_baselines_has_no_speed_up() -> None:
     record = none_record()
-    bare = tuple(replace(point, baselines={}) for point in record.latency)
+    bare = tuple(replace(point, baselines={}, peers={}) for point in record.latency)
     root = parsed([replace(record, latency=bare)])
     assert len(charts(root, "latency")) == 1
     assert charts(root, "speed-up") == []

@@ -66,8 +66,11 @@ def test_every_part_is_there_when_records_hold_it() -> None:
         "WER against latency",
         "Paired differences",
         "Latency over length",
+        "Against other libraries",
         "Time by part",
+        "Roofline",
         "Multiply-adds by part",
+        "Threads and batches",
         "Training step",
         "Training cost",
         "Schedules",
@@ -78,13 +81,17 @@ def test_empty_parts_are_left_out() -> None:
     assert headings(parsed([bench_record()])) == [
         "Results",
         "Latency over length",
+        "Against other libraries",
         "Time by part",
+        "Roofline",
         "Multiply-adds by part",
         "Schedules",
     ]
     bare = bench_record(latency=(), breakdown={}, macs={}, schedule=())
     assert headings(parsed([bare])) == ["Results"]
-    untimed = none_record(latency=(), breakdown={}, training_step=(), macs={}, schedule=())
+    untimed = none_record(
+        latency=(), breakdown={}, scaling=(), training_step=(), macs={}, schedule=()
+    )
     assert headings(parsed([untimed])) == ["Results", "Training cost"]
 
 
@@ -210,8 +217,8 @@ def test_every_drawing_tells_what_it_shows() -> None:
 def test_length_to_show_is_chosen_without_a_script() -> None:
     root = parsed([NONE, PROBS])
     buttons = [one for one in root.iter("input") if one.get("type") == "radio"]
-    assert [button.get("checked") for button in buttons] == ["checked", None]
+    assert [button.get("checked") for button in buttons] == ["checked", None] * 2
     labels = {one.get("for"): one.text for one in root.iter("label")}
-    assert [labels[button.get("id")] for button in buttons] == ["15 s", "60 s"]
+    assert [labels[button.get("id")] for button in buttons] == ["15 s", "60 s"] * 2
     one_length = [replace(record, latency=record.latency[:1]) for record in (NONE, PROBS)]
     assert not list(parsed(one_length).iter("input"))
