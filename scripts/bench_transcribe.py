@@ -129,8 +129,8 @@ def main() -> int:
                     for name, files in given.items():
                         key = f"{model} | {num_threads} | {name}"
                         runs[key].append(run(files, model, num_threads, args.options))
-    hardware, commit = describe_hardware("cpu", "float32"), source_revision()
-    print(f"{hardware}; commit {commit}\n")
+    hardware = describe_hardware()
+    print(f"{hardware.cpu_model}, {hardware.num_cores} cores; commit {source_revision()}\n")
     parts = " | ".join(f"{part} %" for part in PARTS)
     print(f"| model | threads | audio | s | whole s | start-up s | CPU s | RTF | {parts} | MiB |")
     print("| :--- | ---: | :--- | " + " | ".join(["---:"] * (6 + len(PARTS))) + " |")
