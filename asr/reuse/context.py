@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from asr.nn.attention import AttentionScores, OutputOnly, ValueMix
 from asr.nn.frames import Frames
+from asr.nn.row_buffer import RowBuffer
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -78,11 +79,10 @@ class LeadContext(SelfAttention):
     def _attend(self, x_BTD: Tensor, v_BHTV: Tensor, frames: Frames) -> Tensor:
         """Contexts (B, H, T, G, K); the map exists for one tile of rows at a time."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
-        tiles = [
-            self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)
-            for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys)
-        ]
-        wide_BHTV = torch.cat(tiles, 2)
+        wide_BHRV = RowBuffer(x_BTD.shape[1])
+        for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys):
+            wide_BHRV.append(self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask))
+        wide_BHTV = wide_BHRV.joined()
         return wide_BHTV.view(*wide_BHTV.shape[:3], self.group_size, -1)
 
 
