@@ -75,6 +75,7 @@ class TorchaudioEncoder(Encoder):
             subsampling_channels=D_MODEL,
             dropout=DROPOUT,
             final_norm=False,
+            max_map_mib=None,
         )
         self.theirs = TorchaudioConformer(
             input_dim=D_MODEL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from asr.encoder.conformer_layer import ConformerLayer
-from asr.encoder.stack import Encoder, check_sizes
+from asr.encoder.stack import MAX_MAP_MIB, Encoder, check_sizes
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
 from asr.reuse.base import LayerAttention, ReuseMethod
@@ -33,6 +33,7 @@ class Conformer(Encoder):
         subsampling: SubsamplingKind,
         subsampling_channels: int,
         dropout: float,
+        max_map_mib: float | None = MAX_MAP_MIB,
     ) -> None:
         check_sizes(ffn_dim=ffn_dim, conv_kernel_size=conv_kernel_size)
         if conv_kernel_size % 2 == 0:
@@ -58,5 +59,6 @@ class Conformer(Encoder):
             subsampling=subsampling,
             subsampling_channels=subsampling_channels,
             dropout=dropout,
+            max_map_mib=max_map_mib,
             final_norm=False,
         )

@@ -22,6 +22,9 @@ from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
 from asr.types import EncoderOutput, InputError
 
+MAX_MAP_MIB = 256.0
+"""All of one map of four heads in float32 up to 160 s of audio at 25 frames a second."""
+
 
 class ScheduleRow(NamedTuple):
     """One line of the resolved schedule, as printed and stored in the run record."""
@@ -37,8 +40,10 @@ class ScheduleRow(NamedTuple):
 class Encoder(nn.Module):
     """Subsampling and a stack of layers, each with the attention its role in the schedule needs.
 
-    ``make_layer`` builds one layer around a ready attention module. ``checkpointing`` is of the
-    activations in training, and may be set at any time.
+    ``make_layer`` builds one layer around a ready attention module. ``max_map_mib`` bounds the maps
+    or scores that a layer and its leader keep in inference, None for no bound; what does not fit is
+    computed again whenever it is needed. ``checkpointing`` is of the activations in training, and
+    may be set at any time.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Encoder(nn.Module):
         subsampling: SubsamplingKind,
         subsampling_channels: int,
         dropout: float,
+        max_map_mib: float | None,
         final_norm: bool,
     ) -> None:
         super().__init__()
@@ -68,6 +74,8 @@ class Encoder(nn.Module):
                 f"encoder.num_heads={num_heads} must divide encoder.d_model={d_model} "
                 "into heads of even width"
             )
+        if max_map_mib is not None and not max_map_mib >= 0:
+            raise InputError(f"encoder.max_map_mib={max_map_mib}: allowed: 0 or more, or null")
         if not 0.0 <= dropout <= 1.0:
             raise InputError(f"encoder.dropout={dropout}: allowed: 0 to 1")
         self.d_model = d_model
@@ -87,7 +95,11 @@ class Encoder(nn.Module):
         self.positions = position_class(positions)
         self.dropout = Dropout(dropout)
         self.parts = AttentionParts(
-            d_model=d_model, num_heads=num_heads, positions=positions, dropout=dropout
+            d_model=d_model,
+            num_heads=num_heads,
+            positions=positions,
+            dropout=dropout,
+            max_map_mib=max_map_mib,
         )
         self.layers = nn.ModuleList(
             make_layer(reuse.attention(layer, self.parts)) for layer in self.schedule

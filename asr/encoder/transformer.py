@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from asr.encoder.stack import Encoder, check_sizes
+from asr.encoder.stack import MAX_MAP_MIB, Encoder, check_sizes
 from asr.encoder.transformer_layer import TransformerLayer
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
@@ -31,6 +31,7 @@ class Transformer(Encoder):
         subsampling: SubsamplingKind,
         subsampling_channels: int,
         dropout: float,
+        max_map_mib: float | None = MAX_MAP_MIB,
     ) -> None:
         check_sizes(ffn_dim=ffn_dim)
 
@@ -48,5 +49,6 @@ class Transformer(Encoder):
             subsampling=subsampling,
             subsampling_channels=subsampling_channels,
             dropout=dropout,
+            max_map_mib=max_map_mib,
             final_norm=True,
         )

@@ -10,24 +10,39 @@ R rows of a tile, V value width.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from asr.nn import tiled_attention
 from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames
+from asr.nn.kept_rows import KeptRows, RowSource, rows_to_keep
 from asr.nn.kernels import support
-from asr.nn.positions import Keys, Positions
+from asr.nn.positions import Keys, Positions, ScoreTerms
+from asr.nn.row_buffer import RowBuffer
 
 
 class AttentionScores(nn.Module):
-    """Queries, keys and positions of one layer (Vaswani et al. 2017, eq. 1)."""
+    """Queries, keys and positions of one layer (Vaswani et al. 2017, eq. 1).
+
+    ``max_map_mib`` is how much of maps or scores may be kept in inference, None for no bound.
+    """
 
     def __init__(
-        self, *, d_model: int, num_heads: int, head_dim: int, positions: Positions
+        self,
+        *,
+        d_model: int,
+        num_heads: int,
+        head_dim: int,
+        positions: Positions,
+        max_map_mib: float | None = None,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.max_map_mib = max_map_mib
         self.query = nn.Linear(d_model, num_heads * head_dim)
         self.key = nn.Linear(d_model, num_heads * head_dim)
         self.positions = positions
@@ -40,6 +55,34 @@ class AttentionScores(nn.Module):
             return tiled_attention.attention_map(operands, tiles)
         return softmax_over_keys(self.scores(x_BTD, frames), frames.padding_mask)
 
+    def map(
+        self, x_BTD: Tensor, frames: Frames, *, num_heads: int | None = None
+    ) -> KeptRows[MapRows]:
+        """The same map, kept as far as it may be; see `rows_to_keep`."""
+        num_kept = self.rows_to_keep(x_BTD, num_heads=num_heads)
+        if num_kept == x_BTD.shape[1]:
+            return KeptRows((self(x_BTD, frames),))
+        source = self.map_rows(x_BTD, frames)
+        kept_BHRT = softmax_over_keys(source.terms.first_rows(num_kept), frames.padding_mask)
+        return KeptRows((kept_BHRT,), source)
+
+    def map_rows(self, x_BTD: Tensor, frames: Frames) -> MapRows:
+        """The same map, computed tile by tile."""
+        return MapRows(self.positions.terms(*self.project(x_BTD, frames)), frames.padding_mask)
+
+    def rows_to_keep(
+        self, x_BTD: Tensor, *, num_heads: int | None = None, dtype: torch.dtype | None = None
+    ) -> int:
+        """How many rows of this layer's map or scores may be kept.
+
+        ``num_heads`` counts all heads of which maps stand at a time, None for this layer's.
+        ``dtype`` is what they are kept in, None for that of ``x_BTD``.
+        """
+        batch, num_frames, _ = x_BTD.shape
+        row_bytes = batch * (num_heads or self.num_heads) * num_frames
+        row_bytes *= (dtype or x_BTD.dtype).itemsize
+        return rows_to_keep(num_frames, row_bytes=row_bytes, max_mib=self.max_map_mib)
+
     def scores(self, x_BTD: Tensor, frames: Frames) -> Tensor:
         """What the softmax is taken of, (B, H, T, T)."""
         return self.positions.scores(*self.project(x_BTD, frames))
@@ -49,6 +92,28 @@ class AttentionScores(nn.Module):
         q_BHTK = split_heads(self.query(x_BTD), self.num_heads)
         k_BHTK = split_heads(self.key(x_BTD), self.num_heads)
         return q_BHTK, self.positions.keys(k_BHTK, frames.position_table)
+
+
+@dataclass(frozen=True, slots=True)
+class MapRows:
+    """Rows of a map (B, H, T, T), computed of what its scores are."""
+
+    terms: ScoreTerms
+    padding_mask: Tensor | None
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self.terms.num_frames
+
+    def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
+        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on."""
+        for scores_BHRT in self.terms.tiles(first_row):
+            yield softmax_over_keys(scores_BHRT, self.padding_mask)
+
+    def heads(self, heads: slice) -> MapRows:
+        """The rows of some of the heads."""
+        return MapRows(self.terms.heads(heads), self.padding_mask)
 
 
 class ValueMix(nn.Module):
@@ -62,27 +127,43 @@ class ValueMix(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, probs_BHTT: Tensor) -> Tensor:
-        """Output (B, T, D). Dropout falls on the map here, so each user of a map has its own.
+        """Output (B, T, D) by a whole map; see `context`.
 
-        The product is taken in the precision of the map; of one in half precision on CUDA in a
-        kernel of ours, where no gradient is taken.
-
-        Raises:
-            ValueError: the map covers another number of frames than ``x_BTD`` has.
+        One in half precision goes through a kernel of ours on CUDA, where no gradient is taken.
         """
-        if probs_BHTT.shape[-1] != x_BTD.shape[1]:
-            raise ValueError(
-                f"an attention map over {probs_BHTT.shape[-1]} frames cannot serve a layer with "
-                f"{x_BTD.shape[1]} frames: reuse must not cross a change of frame rate"
-            )
         if self.dropout_now == 0.0 and support.runs_here(probs_BHTT, support.HALF):
             from asr.nn.kernels.mix import mix_values
 
+            check_width(probs_BHTT, x_BTD.shape[1])
             output_BTD: Tensor = self.output(mix_values(probs_BHTT, self.value(x_BTD)))
             return output_BTD
-        v_BHTK = self.project(x_BTD)
-        context_BHTK = self.mix(probs_BHTT, v_BHTK)
-        return self.merge(context_BHTK.to(v_BHTK.dtype))
+        return self.by_tiles(x_BTD, (probs_BHTT,))
+
+    def by_kept(self, x_BTD: Tensor, probs_BHTT: KeptRows[RowSource]) -> Tensor:
+        """Output (B, T, D) by a map that is kept as far as it may be."""
+        if probs_BHTT.source is None:
+            return self(x_BTD, probs_BHTT.whole())  # type: ignore[no-any-return]
+        return self.by_tiles(x_BTD, probs_BHTT.tiles())
+
+    def by_tiles(self, x_BTD: Tensor, probs_BHRT: Iterable[Tensor]) -> Tensor:
+        """Output (B, T, D) by a map that comes in tiles of rows."""
+        return self.merge(self.context(self.project(x_BTD), probs_BHRT))
+
+    def context(self, v_BHTK: Tensor, probs_BHRT: Iterable[Tensor]) -> Tensor:
+        """Context (B, H, T, K) of values by a map that comes in tiles of rows.
+
+        Dropout falls on the map here, so each user of a map has its own. The product is taken in
+        the precision of the map.
+
+        Raises:
+            ValueError: the map covers another number of frames than there are values.
+        """
+        num_frames = v_BHTK.shape[2]
+        contexts_BHRK = RowBuffer(num_frames, dtype=v_BHTK.dtype)
+        for tile_BHRT in probs_BHRT:
+            check_width(tile_BHRT, num_frames)
+            contexts_BHRK.append(self.mix(tile_BHRT, v_BHTK))
+        return contexts_BHRK.joined()
 
     def attend(
         self,
@@ -129,6 +210,15 @@ class OutputOnly(nn.Module):
         """Context of all heads through the output projection, (B, T, D)."""
         output: Tensor = self.output(merge_heads(context_BHTK))
         return output
+
+
+def check_width(probs_BHRT: Tensor, num_frames: int) -> None:
+    """Raise ValueError where a map does not look at ``num_frames`` frames."""
+    if probs_BHRT.shape[-1] != num_frames:
+        raise ValueError(
+            f"an attention map over {probs_BHRT.shape[-1]} frames cannot serve a layer with "
+            f"{num_frames} frames: reuse must not cross a change of frame rate"
+        )
 
 
 def split_heads(x_BTD: Tensor, num_heads: int) -> Tensor:

@@ -7,14 +7,17 @@ S frames that a tile of rows can see, P distances.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.nn import tiled_attention
+from asr.nn.row_buffer import RowBuffer
 from asr.nn.score_tiles import Operands, RowTile
+from asr.nn.tile_memory import TileMemory
 
 PositionKind = Literal["relative", "rotary", "none"]
 
@@ -29,6 +32,42 @@ class Keys(NamedTuple):
 
     k_BHTK: Tensor
     positions: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ScoreTerms:
+    """What scores are computed of, as many rows at a time as are wanted: queries, scaled, and keys.
+
+    Much smaller than the scores of long audio.
+    """
+
+    q_BHTK: Tensor
+    k_BHTK: Tensor
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self.q_BHTK.shape[2]
+
+    def first_rows(self, num_rows: int | None = None) -> Tensor:
+        """(B, H, num_rows, T), None for all; whole tiles of rows, unless it is all."""
+        return self.q_BHTK[:, :, :num_rows] @ self.k_BHTK.transpose(-1, -2)
+
+    def tiles(self, first_row: int = 0, *, lasting: bool = False) -> Iterator[Tensor]:
+        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on.
+
+        In inference each lasts until the next is asked for, unless they are to be ``lasting``.
+        """
+        memory = TileMemory()
+        k_BHKT = self.k_BHTK.transpose(-1, -2)
+        for rows, _ in row_tiles(self.num_frames):
+            if rows.start >= first_row:
+                q_BHRK = self.q_BHTK[:, :, rows]
+                yield q_BHRK @ k_BHKT if lasting else memory.product(q_BHRK, k_BHKT)
+
+    def heads(self, heads: slice) -> Self:
+        """The terms of some of the heads."""
+        return replace(self, q_BHTK=self.q_BHTK[:, heads], k_BHTK=self.k_BHTK[:, heads])
 
 
 class Positions(nn.Module):
@@ -56,10 +95,14 @@ class Positions(nn.Module):
         """Queries as the keys meet them."""
         return q_BHTK
 
+    def terms(self, q_BHTK: Tensor, keys: Keys) -> ScoreTerms:
+        """What the scores are computed of."""
+        scaled_BHTK = self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5
+        return ScoreTerms(scaled_BHTK, keys.k_BHTK)
+
     def scores(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
         """Scaled scores (B, H, T, T) before masking and softmax."""
-        scaled_BHTK = self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5
-        return torch.matmul(scaled_BHTK, keys.k_BHTK.transpose(-1, -2))
+        return self.terms(q_BHTK, keys).first_rows()
 
     def operands(self, q_BHTK: Tensor, keys: Keys) -> Operands:
         """What the scores are made of, for training."""
@@ -84,11 +127,8 @@ class Positions(nn.Module):
         return None
 
     def score_tiles(self, q_BHTK: Tensor, keys: Keys) -> Iterator[Tensor]:
-        """The same scores, (B, H, R, T) for one tile of rows after the other."""
-        scaled_BHTK = self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5
-        k_BHKT = keys.k_BHTK.transpose(-1, -2)
-        for rows, _ in row_tiles(q_BHTK.shape[2]):
-            yield scaled_BHTK[:, :, rows] @ k_BHKT
+        """The same scores in tiles of rows, see `ScoreTerms.tiles`."""
+        return self.terms(q_BHTK, keys).tiles()
 
     def has_kernel(self, keys: Keys, v_BHTV: Tensor) -> bool:
         """Whether `attend` has a kernel of ours here, which takes values wider than the heads."""
@@ -122,17 +162,17 @@ class Positions(nn.Module):
                 attn_mask=key_mask(padding_mask),
                 dropout_p=dropout,
             )
-        contexts_BRHK = [
-            functional.scaled_dot_product_attention(
+        contexts_BRHK = RowBuffer(q_BHTK.shape[2], dim=1)
+        for rows, seen in row_tiles(q_BHTK.shape[2], reach):
+            context_BHRK = functional.scaled_dot_product_attention(
                 queries_BHTK[:, :, rows],
                 keys.k_BHTK[:, :, seen],
                 v_BHTK[:, :, seen],
                 attn_mask=visible(rows, seen, padding_mask, reach, q_BHTK.device),
                 dropout_p=dropout,
-            ).transpose(1, 2)
-            for rows, seen in row_tiles(q_BHTK.shape[2], reach)
-        ]
-        return torch.cat(contexts_BRHK, 1).transpose(1, 2)
+            )
+            contexts_BRHK.append(context_BHRK.transpose(1, 2))
+        return contexts_BRHK.joined().transpose(1, 2)
 
 
 def row_tiles(num_frames: int, reach: int | None = None) -> list[tuple[slice, slice]]:

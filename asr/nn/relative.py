@@ -14,6 +14,8 @@ S frames that these rows can see, P distances, zero in the middle (2T - 1 where 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +23,56 @@ from torch.nn import functional
 
 from asr.nn import positions, tiled_attention
 from asr.nn.kernels import support
-from asr.nn.positions import Keys, Positions, row_tiles, visible
+from asr.nn.positions import Keys, Positions, ScoreTerms, row_tiles, visible
+from asr.nn.row_buffer import RowBuffer
 from asr.nn.score_tiles import Operands
 from asr.nn.shift import shift_rows
+from asr.nn.tile_memory import TileMemory
 
 WAVELENGTH_BASE = 10_000.0
+
+
+@dataclass(frozen=True)
+class RelativeTerms(ScoreTerms):
+    """``q_BHTK`` is scaled (q + u); beside it scaled (q + v) and the projected distances."""
+
+    position_BHTK: Tensor
+    r_HKP: Tensor
+
+    def first_rows(self, num_rows: int | None = None) -> Tensor:
+        """See `ScoreTerms.first_rows`; in inference the position term is added tile by tile."""
+        scores_BHST = super().first_rows(num_rows)
+        if torch.is_grad_enabled():
+            assert num_rows is None
+            return scores_BHST + shift_rows(self.position_BHTK @ self.r_HKP, self.num_frames)
+        tiles = row_tiles(scores_BHST.shape[2])
+        for (rows, _), shifted_BHRT in zip(tiles, self._position_tiles(), strict=False):
+            scores_BHST[:, :, rows] += shifted_BHRT
+        return scores_BHST
+
+    def tiles(self, first_row: int = 0, *, lasting: bool = False) -> Iterator[Tensor]:
+        """See `ScoreTerms.tiles`."""
+        tiles_BHRT = super().tiles(first_row, lasting=lasting)
+        shifted = self._position_tiles(first_row)
+        for tile_BHRT, shifted_BHRT in zip(tiles_BHRT, shifted, strict=True):
+            tile_BHRT += shifted_BHRT
+            yield tile_BHRT
+
+    def _position_tiles(self, first_row: int = 0) -> Iterator[Tensor]:
+        """The position term of each tile, which lasts until the next."""
+        memory = TileMemory()
+        for rows, seen in row_tiles(self.num_frames):
+            if rows.start >= first_row:
+                r_HKP = self.r_HKP[:, :, distances(rows, seen, self.r_HKP)]
+                product = memory.product(self.position_BHTK[:, :, rows], r_HKP)
+                yield shift_rows(product, self.num_frames)
+
+    def heads(self, heads: slice) -> Self:
+        """See `ScoreTerms.heads`."""
+        of_heads = super().heads(heads)
+        return replace(
+            of_heads, position_BHTK=self.position_BHTK[:, heads], r_HKP=self.r_HKP[heads]
+        )
 
 
 class RelativeQueries(Positions):
@@ -36,26 +83,10 @@ class RelativeQueries(Positions):
         self.content_bias_HK = nn.Parameter(torch.zeros(num_heads, head_dim))
         self.position_bias_HK = nn.Parameter(torch.zeros(num_heads, head_dim))
 
-    def scores(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
-        """Scaled scores (B, H, T, T); in inference the position term is added tile by tile."""
+    def terms(self, q_BHTK: Tensor, keys: Keys) -> RelativeTerms:
+        """What the scores are computed of: content and position terms."""
         content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
-        num_frames = content_BHTK.shape[2]
-        scores_BHTT = content_BHTK @ keys.k_BHTK.transpose(-1, -2)
-        if torch.is_grad_enabled():
-            return scores_BHTT + shift_rows(position_BHTK @ r_HKP, num_frames)
-        for rows, seen in row_tiles(num_frames):
-            product = position_BHTK[:, :, rows] @ r_HKP[:, :, distances(rows, seen, r_HKP)]
-            scores_BHTT[:, :, rows] += shift_rows(product, num_frames)
-        return scores_BHTT
-
-    def score_tiles(self, q_BHTK: Tensor, keys: Keys) -> Iterator[Tensor]:
-        """The same scores, one tile of rows after the other."""
-        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
-        k_BHKT = keys.k_BHTK.transpose(-1, -2)
-        num_frames = content_BHTK.shape[2]
-        for rows, seen in row_tiles(num_frames):
-            product = position_BHTK[:, :, rows] @ r_HKP[:, :, distances(rows, seen, r_HKP)]
-            yield content_BHTK[:, :, rows] @ k_BHKT + shift_rows(product, num_frames)
+        return RelativeTerms(content_BHTK, keys.k_BHTK, position_BHTK, r_HKP)
 
     def attend(
         self,
@@ -91,9 +122,11 @@ class RelativeQueries(Positions):
                 reach,
             )
             return context_BTHK.transpose(1, 2)
-        contexts_BRHK = []
+        memory = TileMemory()
+        contexts_BRHK = RowBuffer(content_BHTK.shape[2], dim=1)
         for rows, seen in row_tiles(content_BHTK.shape[2], reach):
-            product = position_BHTK[:, :, rows] @ r_HKP[:, :, distances(rows, seen, r_HKP)]
+            r_seen_HKP = r_HKP[:, :, distances(rows, seen, r_HKP)]
+            product = memory.product(position_BHTK[:, :, rows], r_seen_HKP)
             bias = shift_rows(product, seen.stop - seen.start)
             allowed = visible(rows, seen, padding_mask, reach, bias.device)
             if allowed is not None:
@@ -107,7 +140,7 @@ class RelativeQueries(Positions):
                 scale=1.0,
             )
             contexts_BRHK.append(context_BHRK.transpose(1, 2))
-        return torch.cat(contexts_BRHK, 1).transpose(1, 2)
+        return contexts_BRHK.joined().transpose(1, 2)
 
     def has_kernel(self, keys: Keys, v_BHTV: Tensor) -> bool:
         """See `Positions.has_kernel`."""

@@ -118,12 +118,16 @@ def check_frame_rate(num_carried: int, x_BTD: Tensor) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionParts:
-    """Makes the parts of a layer's attention as the encoder dimensions them."""
+    """Makes the parts of a layer's attention as the encoder dimensions them.
+
+    ``max_map_mib`` as in `AttentionScores`.
+    """
 
     d_model: int
     num_heads: int
     positions: PositionKind
     dropout: float
+    max_map_mib: float | None = None
 
     @property
     def head_dim(self) -> int:
@@ -143,7 +147,11 @@ class AttentionParts:
                 self.positions, d_model=self.d_model, num_heads=num_heads, head_dim=self.head_dim
             )
         return AttentionScores(
-            d_model=self.d_model, num_heads=num_heads, head_dim=self.head_dim, positions=positions
+            d_model=self.d_model,
+            num_heads=num_heads,
+            head_dim=self.head_dim,
+            positions=positions,
+            max_map_mib=self.max_map_mib,
         )
 
     def query_positions(self) -> Positions:

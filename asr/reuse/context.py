@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from asr.nn.attention import AttentionScores, OutputOnly, ValueMix
 from asr.nn.frames import Frames
+from asr.nn.row_buffer import RowBuffer
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -82,11 +83,10 @@ class LeadContext(SelfAttention):
         if torch.is_grad_enabled() or (dropout == 0.0 and positions.has_kernel(keys, v_BHTV)):
             wide_BHTV = positions.attend(q_BHTK, keys, v_BHTV, frames.padding_mask, dropout)
         else:
-            tiles = [
-                self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)
-                for scores_BHRT in positions.score_tiles(q_BHTK, keys)
-            ]
-            wide_BHTV = torch.cat(tiles, 2)
+            wide_BHRV = RowBuffer(x_BTD.shape[1])
+            for scores_BHRT in positions.score_tiles(q_BHTK, keys):
+                wide_BHRV.append(self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask))
+            wide_BHTV = wide_BHRV.joined()
         return wide_BHTV.view(*wide_BHTV.shape[:3], self.group_size, -1)
 
 

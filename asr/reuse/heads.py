@@ -5,7 +5,7 @@ takes K of the H heads that the layer before it emitted and computes H - K of it
 first in what it emits, so the next follower prefers them. Values and output projection are
 always its own. K = H is attention map reuse (`asr.reuse.probs`).
 
-Shape legend: B batch, T frames, D model width, H heads.
+Shape legend: B batch, T frames, D model width, H heads, K head width, S rows kept.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from asr.nn.attention import AttentionScores, ValueMix
+from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
+from asr.nn.kept_rows import KeptRows
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -36,9 +37,9 @@ from asr.types import InputError
 
 @dataclass(frozen=True, slots=True)
 class HeadsCarry(AttentionCarry):
-    """The maps of the heads that the next follower takes, in order."""
+    """The maps (B, 1, T, T) of the heads that the next follower takes, in order."""
 
-    heads_BTT: tuple[Tensor, ...]
+    heads: tuple[KeptRows[MapRows], ...]
 
 
 class LeadHeads(SelfAttention):
@@ -52,9 +53,9 @@ class LeadHeads(SelfAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the heads a follower will take."""
-        probs_BHTT = self.scores(x_BTD, frames)
-        heads_BTT = probs_BHTT.unbind(1)[: self.num_reused]
-        return self.mix(x_BTD, probs_BHTT), HeadsCarry(heads_BTT=heads_BTT)
+        probs_BHTT = self.scores.map(x_BTD, frames, num_heads=num_standing(self))
+        handed_on = HeadsCarry(each_head(probs_BHTT)[: self.num_reused])
+        return self.mix.by_kept(x_BTD, probs_BHTT), handed_on
 
 
 class FollowHeads(SelfAttention):
@@ -68,28 +69,29 @@ class FollowHeads(SelfAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the first ``num_reused`` of [fresh, reused]."""
-        heads_BTT = self._heads(x_BTD, frames, carry)
+        heads = self._heads(x_BTD, frames, carry)
         v_BHTK = self.mix.project(x_BTD)
-        contexts_BTK = [
-            self.mix.mix(probs_BTT, v_BTK)
-            for probs_BTT, v_BTK in zip(heads_BTT, v_BHTK.unbind(1), strict=True)
+        contexts_B1TK = [
+            self.mix.context(v_B1TK, probs_B1TT.tiles())
+            for probs_B1TT, v_B1TK in zip(heads, torch.split(v_BHTK, 1, 1), strict=True)
         ]
-        handed_on = HeadsCarry(heads_BTT=heads_BTT[: self.num_reused])
-        return self.mix.merge(torch.stack(contexts_BTK, 1)), handed_on
+        handed_on = HeadsCarry(heads[: self.num_reused])
+        return self.mix.merge(torch.cat(contexts_B1TK, 1)), handed_on
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
         """Its fresh heads, then those of the carry."""
-        return torch.stack(self._heads(x_BTD, frames, carry), 1)
+        return torch.cat([head.whole() for head in self._heads(x_BTD, frames, carry)], 1)
 
     def _heads(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> tuple[Tensor, ...]:
-        """One map (B, T, T) per head; no map is copied to stand beside another."""
-        reused_BTT = HeadsCarry.of(carry).heads_BTT
-        check_frame_rate(reused_BTT[0].shape[-1], x_BTD)
-        return (*self.scores(x_BTD, frames).unbind(1), *reused_BTT)
+    ) -> tuple[KeptRows[MapRows], ...]:
+        """One map (B, 1, T, T) per head; no map is copied to stand beside another."""
+        reused = HeadsCarry.of(carry).heads
+        check_frame_rate(reused[0].num_frames, x_BTD)
+        fresh_BHTT = self.scores.map(x_BTD, frames, num_heads=num_standing(self))
+        return (*each_head(fresh_BHTT), *reused)
 
     def inherit(self, own: SelfAttention, followers: Sequence[SelfAttention]) -> set[str]:
         """The first heads of ``own`` stay fresh; values and output projection of all."""
@@ -99,6 +101,22 @@ class FollowHeads(SelfAttention):
         return super().inherit(own, followers) | fill(
             self, {f"scores.{name}": tensor for name, tensor in fresh.items()}
         )
+
+
+def num_standing(layer: LeadHeads | FollowHeads) -> int:
+    """Heads whose maps stand at a time: all that a layer mixes by, and those made beside them."""
+    num_heads = layer.mix.num_heads
+    return num_heads + num_heads - layer.num_reused
+
+
+def each_head(probs_BHTT: KeptRows[MapRows]) -> tuple[KeptRows[MapRows], ...]:
+    """The maps (B, 1, T, T) of all heads; kept rows are not copied."""
+    (kept_BHST,), source = probs_BHTT.kept, probs_BHTT.source
+    heads = [slice(head, head + 1) for head in range(kept_BHST.shape[1])]
+    return tuple(
+        KeptRows((kept_BHST[:, head],), None if source is None else source.heads(head))
+        for head in heads
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ Shape legend: B batch, T frames, D model width, H heads.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
+from asr.nn.kept_rows import KeptRows, RowSource, keep_first
+from asr.nn.row_buffer import RowBuffer
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.group_reuse import GroupReuse
 from asr.types import InputError
@@ -28,9 +31,27 @@ MAP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True, slots=True)
 class ProbsCarry(AttentionCarry):
-    """The leader's map, after the softmax and before dropout."""
+    """The leader's map (B, H, T, T), after the softmax and before dropout."""
 
-    probs_BHTT: Tensor
+    probs_BHTT: KeptRows[RowSource]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundedRows:
+    """Rows of a map in another precision."""
+
+    source: RowSource
+    dtype: torch.dtype
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self.source.num_frames
+
+    def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
+        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on."""
+        for tile_BHRT in self.source.tiles(first_row):
+            yield tile_BHRT.to(self.dtype)
 
 
 class LeadProbs(SelfAttention):
@@ -45,10 +66,27 @@ class LeadProbs(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with this layer's map (B, H, T, T)."""
-        probs_BHTT = self.scores(x_BTD, frames)
-        carried_BHTT = probs_BHTT if self.map_dtype is None else probs_BHTT.to(self.map_dtype)
-        return self.mix(x_BTD, probs_BHTT), ProbsCarry(probs_BHTT=carried_BHTT)
+        """Output (B, T, D) and a carry with this layer's map."""
+        if self.map_dtype is not None:
+            return self._rounded(x_BTD, frames, self.map_dtype)
+        probs_BHTT = self.scores.map(x_BTD, frames)
+        return self.mix.by_kept(x_BTD, probs_BHTT), ProbsCarry(probs_BHTT)
+
+    def _rounded(
+        self, x_BTD: Tensor, frames: Frames, dtype: torch.dtype
+    ) -> tuple[Tensor, AttentionCarry]:
+        """The same with a rounded map; one too large never stands in full precision."""
+        both = 2 * self.scores.num_heads
+        if self.scores.rows_to_keep(x_BTD, num_heads=both) == x_BTD.shape[1]:
+            probs_BHTT = self.scores(x_BTD, frames)
+            rounded_BHTT: KeptRows[RowSource] = KeptRows((probs_BHTT.to(dtype),))
+            return self.mix(x_BTD, probs_BHTT), ProbsCarry(rounded_BHTT)
+        source = self.scores.map_rows(x_BTD, frames)
+        num_kept = self.scores.rows_to_keep(x_BTD, dtype=dtype)
+        kept_BHRT = RowBuffer(num_kept, dtype=dtype, tiles_last=False)
+        output_BTD = self.mix.by_tiles(x_BTD, keep_first(source.tiles(), num_kept, kept_BHRT))
+        kept = (kept_BHRT.joined(),) if num_kept else ()
+        return output_BTD, ProbsCarry(KeptRows(kept, RoundedRows(source, dtype)))
 
 
 class FollowProbs(LayerAttention):
@@ -62,13 +100,13 @@ class FollowProbs(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry stays for the next follower."""
-        return self.mix(x_BTD, ProbsCarry.of(carry).probs_BHTT), carry
+        return self.mix.by_kept(x_BTD, ProbsCarry.of(carry).probs_BHTT), carry
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
         """The leader's map as it came, in the precision of ``x_BTD``."""
-        return ProbsCarry.of(carry).probs_BHTT.to(x_BTD.dtype)
+        return ProbsCarry.of(carry).probs_BHTT.whole().to(x_BTD.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
+from asr.nn.kept_rows import KeptRows, RowSource
+from asr.nn.row_buffer import RowBuffer
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -42,9 +44,14 @@ class DiagonalCorrection(nn.Module):
         self.bandwidth = bandwidth
         self.bias_HW = nn.Parameter(torch.zeros(num_heads, 2 * bandwidth + 1))
 
-    def forward(self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor) -> Iterator[Tensor]:
-        """The scores with the band around the diagonal corrected, tile by tile."""
-        row = 0
+    def forward(
+        self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor, first_row: int = 0
+    ) -> Iterator[Tensor]:
+        """The scores with the band around the diagonal corrected, tile by tile.
+
+        The tiles begin at ``first_row``.
+        """
+        row = first_row
         for tile_BHRT in scores_BHRT:
             num_rows, num_frames = tile_BHRT.shape[2:]
             first, stop = max(0, row - self.bandwidth), row + num_rows + self.bandwidth
@@ -70,30 +77,62 @@ class LowRankCorrection(nn.Module):
         self.narrow_key = nn.Linear(d_model, num_heads * rank, bias=False)
         nn.init.zeros_(self.narrow_query.weight)
 
-    def forward(self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor) -> Iterator[Tensor]:
-        """The scores plus the low-rank ones of this layer's input, tile by tile."""
+    def forward(
+        self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor, first_row: int = 0
+    ) -> Iterator[Tensor]:
+        """The scores plus the low-rank ones of this layer's input, tile by tile.
+
+        The tiles begin at ``first_row``.
+        """
         q_BHTN = split_heads(self.narrow_query(x_BTD), self.num_heads) * self.rank**-0.5
         k_BHNT = split_heads(self.narrow_key(x_BTD), self.num_heads).transpose(-1, -2)
-        row = 0
+        row = first_row
         for tile_BHRT in scores_BHRT:
             stop = row + tile_BHRT.shape[2]
-            yield tile_BHRT + q_BHTN[:, :, row:stop] @ k_BHNT
+            narrow_BHRT = q_BHTN[:, :, row:stop] @ k_BHNT
+            if torch.is_grad_enabled() or narrow_BHRT.dtype != tile_BHRT.dtype:
+                yield tile_BHRT + narrow_BHRT
+            else:
+                yield narrow_BHRT.add_(tile_BHRT)
             row = stop
 
 
 class NoCorrection(nn.Module):
     """The scores as they are."""
 
-    def forward(self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor) -> Iterator[Tensor]:
+    def forward(
+        self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor, first_row: int = 0
+    ) -> Iterator[Tensor]:
         """The scores, tile by tile."""
         return iter(scores_BHRT)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoresCarry(AttentionCarry):
-    """What the softmax is taken of, tile by tile of rows; padding is not masked."""
+    """What the softmax is taken of (B, H, T, T), in tiles of rows; padding is not masked."""
 
-    scores_BHRT: tuple[Tensor, ...]
+    scores_BHTT: KeptRows[RowSource]
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedRows:
+    """Rows of scores, corrected by the layer whose input was ``x_BTD``."""
+
+    source: RowSource
+    correction: nn.Module
+    x_BTD: Tensor
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self.source.num_frames
+
+    def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
+        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on."""
+        tiles_BHRT: Iterator[Tensor] = self.correction(
+            self.source.tiles(first_row), self.x_BTD, first_row
+        )
+        return tiles_BHRT
 
 
 class LeadScores(SelfAttention):
@@ -103,8 +142,13 @@ class LeadScores(SelfAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with this layer's scores."""
-        scores_BHRT = self.scores.positions.score_tiles(*self.scores.project(x_BTD, frames))
-        return attend_and_keep(self.mix, x_BTD, scores_BHRT, frames)
+        terms = self.scores.positions.terms(*self.scores.project(x_BTD, frames))
+        # A follower's scores stand beside those it corrects.
+        num_kept = self.scores.rows_to_keep(x_BTD, num_heads=2 * self.scores.num_heads)
+        source = None if num_kept == terms.num_frames else terms
+        return attend_and_keep(
+            self.mix, x_BTD, terms.tiles(lasting=source is None), num_kept, source, frames
+        )
 
 
 class FollowScores(LayerAttention):
@@ -119,36 +163,53 @@ class FollowScores(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the corrected scores."""
-        return attend_and_keep(self.mix, x_BTD, self._corrected(x_BTD, carry), frames)
+        given = self._given(x_BTD, carry)
+        tiles_BHRT = self.correction(given.tiles(), x_BTD)
+        source = given.source and CorrectedRows(given.source, self.correction, x_BTD)
+        return attend_and_keep(self.mix, x_BTD, tiles_BHRT, given.num_kept, source, frames)
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
         """The map of the corrected scores."""
-        scores_BHTT = torch.cat(list(self._corrected(x_BTD, carry)), 2)
-        return softmax_over_keys(scores_BHTT, frames.padding_mask, in_place=False)
+        scores_BHTT = RowBuffer(x_BTD.shape[1])
+        for tile_BHRT in self.correction(self._given(x_BTD, carry).tiles(), x_BTD):
+            scores_BHTT.append(tile_BHRT)
+        return softmax_over_keys(scores_BHTT.joined(), frames.padding_mask, in_place=False)
 
-    def _corrected(self, x_BTD: Tensor, carry: AttentionCarry | None) -> Iterator[Tensor]:
-        scores_BHRT = ScoresCarry.of(carry).scores_BHRT
-        check_frame_rate(scores_BHRT[0].shape[-1], x_BTD)
-        corrected_BHRT: Iterator[Tensor] = self.correction(scores_BHRT, x_BTD)
-        return corrected_BHRT
+    def _given(self, x_BTD: Tensor, carry: AttentionCarry | None) -> KeptRows[RowSource]:
+        scores_BHTT = ScoresCarry.of(carry).scores_BHTT
+        check_frame_rate(scores_BHTT.num_frames, x_BTD)
+        return scores_BHTT
 
 
 def attend_and_keep(
-    mix: ValueMix, x_BTD: Tensor, scores_BHRT: Iterable[Tensor], frames: Frames
+    mix: ValueMix,
+    x_BTD: Tensor,
+    tiles_BHRT: Iterable[Tensor],
+    num_kept: int,
+    source: RowSource | None,
+    frames: Frames,
 ) -> tuple[Tensor, AttentionCarry]:
-    """Output (B, T, D) by these scores, and a carry that holds them.
+    """Output (B, T, D) by these scores, and a carry with the first ``num_kept`` rows of them.
 
-    Each tile is used while it is fresh: only the scores are ever stored whole, never the map.
+    ``source`` computes the others again; without one the tiles must last. Each tile is used while
+    it is fresh: only scores are stored, never the map.
     """
     v_BHTK = mix.project(x_BTD)
-    kept_BHRT, contexts_BHRK = [], []
-    for tile_BHRT in scores_BHRT:
-        kept_BHRT.append(tile_BHRT)
-        contexts_BHRK.append(mix.attend(tile_BHRT, v_BHTK, frames.padding_mask, in_place=False))
-    output_BTD = mix.merge(torch.cat(contexts_BHRK, 2))
-    return output_BTD, ScoresCarry(scores_BHRT=tuple(kept_BHRT))
+    kept_BHRT: list[Tensor] = []
+    contexts_BHRK = RowBuffer(x_BTD.shape[1])
+    num_done = 0
+    for tile_BHRT in tiles_BHRT:
+        is_kept = num_done < num_kept
+        if is_kept:
+            kept_BHRT.append(tile_BHRT if source is None else tile_BHRT.clone())
+        num_done += tile_BHRT.shape[2]
+        contexts_BHRK.append(
+            mix.attend(tile_BHRT, v_BHTK, frames.padding_mask, in_place=not is_kept)
+        )
+    handed_on = ScoresCarry(KeptRows(tuple(kept_BHRT), source))
+    return mix.merge(contexts_BHRK.joined()), handed_on
 
 
 @dataclass(frozen=True, kw_only=True)

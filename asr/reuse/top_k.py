@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
+from asr.nn.row_buffer import RowBuffer
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -54,14 +55,14 @@ class LeadTopK(SelfAttention):
         """Output (B, T, D) and a carry with weights and keys of the largest entries."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
         v_BHTK = self.mix.project(x_BTD)
-        top_BHRN, index_BHRN, contexts_BHRK = [], [], []
+        top_BHRN, index_BHRN, contexts_BHRK = (RowBuffer(x_BTD.shape[1]) for _ in range(3))
         for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys):
             top, index = largest(scores_BHRT, self.num_kept, frames.padding_mask)
             top_BHRN.append(top)
             index_BHRN.append(index)
             contexts_BHRK.append(self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask))
-        return self.mix.merge(torch.cat(contexts_BHRK, 2)), TopKCarry(
-            top_BHTN=torch.cat(top_BHRN, 2), index_BHTN=torch.cat(index_BHRN, 2)
+        return self.mix.merge(contexts_BHRK.joined()), TopKCarry(
+            top_BHTN=top_BHRN.joined(), index_BHTN=index_BHRN.joined()
         )
 
 

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from asr.nn.attention import AttentionScores, ValueMix
+from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
+from asr.nn.kept_rows import KeptRows
 from asr.reuse.alone import EveryLayerAlone
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole, Role
@@ -33,10 +34,9 @@ class NormalisedMix(nn.Module):
         self.norm = nn.LayerNorm(d_model)
         self.mix = mix
 
-    def forward(self, x_BTD: Tensor, probs_BHTT: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, probs_BHTT: KeptRows[MapRows]) -> Tensor:
         """Output (B, T, D)."""
-        output_BTD: Tensor = self.mix(self.norm(x_BTD), probs_BHTT)
-        return output_BTD
+        return self.mix.by_tiles(self.norm(x_BTD), probs_BHTT.tiles())
 
 
 class WithinAttention(SelfAttention):
@@ -52,8 +52,8 @@ class WithinAttention(SelfAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D), the sum of all mixes; the carry passes by untouched."""
-        probs_BHTT = self.scores(x_BTD, frames)
-        output_BTD = self.mix(x_BTD, probs_BHTT)
+        probs_BHTT = self.scores.map(x_BTD, frames)
+        output_BTD = self.mix.by_tiles(x_BTD, probs_BHTT.tiles())
         for mix in self.further:
             output_BTD = output_BTD + mix(x_BTD + output_BTD, probs_BHTT)
         return output_BTD, carry

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from asr.encoder.maps import encode_with_maps
+from asr.nn.kept_rows import KeptRows
 from asr.nn.positions import PositionKind
 from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand
@@ -80,7 +81,7 @@ def mixed_by(probs_BHTT: Any, attention: Any, input_BTD: Tensor, carry: Any) -> 
         mixed = attention.mix(input_BTD, probs_BHTT)
     if isinstance(attention, WithinAttention):
         for further in attention.further:
-            mixed = mixed + further(input_BTD + mixed, probs_BHTT)
+            mixed = mixed + further(input_BTD + mixed, KeptRows((probs_BHTT,)))
     return mixed
 
 

@@ -148,6 +148,13 @@ def test_a_kernel_of_no_frames(kernel_size: int) -> None:
         Conformer(reuse=NoReuse(), conv_kernel_size=kernel_size, **SIZES)
 
 
+@pytest.mark.parametrize("max_map_mib", [-1.0, float("nan")])
+def test_maps_of_less_than_no_memory(max_map_mib: float) -> None:
+    message = rf"encoder\.max_map_mib={max_map_mib}: allowed: 0 or more, or null"
+    with pytest.raises(InputError, match=message):
+        Conformer(reuse=NoReuse(), conv_kernel_size=5, max_map_mib=max_map_mib, **SIZES)
+
+
 def test_a_schedule_that_does_not_fit_the_depth() -> None:
     with pytest.raises(InputError, match=r"reuse\.group_size=3 .*encoder\.num_layers=4"):
         Conformer(reuse=ReuseProbs(group_size=3), conv_kernel_size=5, **SIZES)

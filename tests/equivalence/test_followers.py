@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any, cast
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from asr.encoder.stack import Encoder
 from asr.nn.frames import Frames
+from asr.nn.kept_rows import KeptRows
 from asr.nn.masking import padding_mask
 from asr.nn.positions import PositionKind
 from asr.reuse.absent import Absent
@@ -246,7 +247,7 @@ def test_dropout_falls_on_the_map_per_layer_while_the_carry_stays_whole() -> Non
     x_BTD = torch.randn(2, 6, D_MODEL)
 
     _, carry = run_attention(leader, x_BTD, None)
-    carried = carry.probs_BHTT.clone()
+    carried = carry.probs_BHTT.whole().clone()
     one, carry_one = run_attention(first, x_BTD, carry)
     two, carry_two = run_attention(second, x_BTD, carry_one)
 
@@ -256,18 +257,17 @@ def test_dropout_falls_on_the_map_per_layer_while_the_carry_stays_whole() -> Non
     assert not torch.equal(one, two), "each layer draws its own mask"
     assert carry_one is carry
     assert carry_two is carry
-    assert torch.equal(carry.probs_BHTT, carried)
+    assert torch.equal(carry.probs_BHTT.whole(), carried)
 
 
-def carried_tensors(carry: AttentionCarry) -> list[Tensor]:
-    """Every tensor a carry holds."""
-    held = [getattr(carry, field.name) for field in fields(cast(Any, carry))]
-    return [
-        tensor
-        for one in held
-        for tensor in ((one,) if isinstance(one, Tensor) else one)
-        if tensor is not None
-    ]
+def carried_tensors(held: object) -> list[Tensor]:
+    """Every tensor a carry holds, and what it holds."""
+    if isinstance(held, Tensor):
+        return [held]
+    if is_dataclass(held):
+        held = [getattr(held, field.name) for field in fields(held)]
+    inner = held if isinstance(held, list | tuple) else []
+    return [tensor for one in inner for tensor in carried_tensors(one)]
 
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
@@ -332,7 +332,7 @@ def test_the_map_of_the_leader_is_what_a_follower_mixes_with() -> None:
     x_BTD = torch.randn(1, 5, D_MODEL)
     identity = torch.eye(5).expand(1, NUM_HEADS, 5, 5)
 
-    output_BTD, _ = run_attention(follower, x_BTD, ProbsCarry(identity))
+    output_BTD, _ = run_attention(follower, x_BTD, ProbsCarry(KeptRows((identity,))))
 
     own = follower.mix
     torch.testing.assert_close(output_BTD, own.output(own.value(x_BTD)))
@@ -341,7 +341,7 @@ def test_the_map_of_the_leader_is_what_a_follower_mixes_with() -> None:
 @pytest.mark.parametrize("num_frames", [5, 7, 12])
 def test_a_map_over_another_frame_rate_is_refused(num_frames: int) -> None:
     encoder = tiny_encoder(reuse=ReuseProbs(group_size=4))
-    carry = ProbsCarry(torch.full((1, NUM_HEADS, 6, 6), 1 / 6))
+    carry = ProbsCarry(KeptRows((torch.full((1, NUM_HEADS, 6, 6), 1 / 6),)))
 
     with pytest.raises(ValueError, match=f"6 frames .* {num_frames} frames"):
         encoder.layers[1](torch.randn(1, num_frames, D_MODEL), Frames(), carry)

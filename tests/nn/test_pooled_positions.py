@@ -66,7 +66,7 @@ def test_scores_and_their_tiles_and_attention(
     with torch.set_grad_enabled(grad):
         keys = module.keys(k, table)
         scores_BHTS = module.scores(q, keys)
-        tiles = list(module.score_tiles(q, keys))
+        tiles = [tile.clone() for tile in module.score_tiles(q, keys)]
         context_BHTK = module.attend(q, keys, v, None, 0.0)
 
     expected_BHTS = double_loop(module, q, k, size)

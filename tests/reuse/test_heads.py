@@ -7,7 +7,8 @@ import torch
 
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
-from asr.reuse.heads import FollowHeads, HeadsCarry, ReuseHeads
+from asr.nn.kept_rows import KeptRows
+from asr.reuse.heads import FollowHeads, HeadsCarry, ReuseHeads, each_head
 from asr.reuse.schedule import schedule_from_leaders
 from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, tiny_encoder
@@ -84,14 +85,14 @@ def test_a_follower_hands_on_fresh_heads_first(num_reused: int, emitted: list[st
     x_BTD = torch.randn(2, 5, D_MODEL)
     carried_BHTT = torch.randn(2, num_reused, 5, 5).softmax(-1)
 
-    _, carry = follower(x_BTD, Frames(), HeadsCarry(carried_BHTT.unbind(1)))
+    _, carry = follower(x_BTD, Frames(), HeadsCarry(each_head(KeptRows((carried_BHTT,)))))
 
     assert carry is not None
     fresh_BHTT = follower.scores(x_BTD, Frames())
     heads = {f"fresh {head}": fresh_BHTT[:, head] for head in range(H - num_reused)}
     heads |= {f"carried {head}": carried_BHTT[:, head] for head in range(num_reused)}
-    for probs_BTT, name in zip(carry.heads_BTT, emitted, strict=True):
-        assert torch.equal(probs_BTT, heads[name])
+    for probs_B1TT, name in zip(carry.heads, emitted, strict=True):
+        assert torch.equal(probs_B1TT.whole().squeeze(1), heads[name])
 
 
 def test_dropout_spares_what_is_handed_on() -> None:
@@ -104,7 +105,7 @@ def test_dropout_spares_what_is_handed_on() -> None:
 
     for layer in encoder.layers:
         _, carry = layer.get_submodule("attention")(x_BTD, Frames(), carry)
-        heads_BHTT = torch.stack(carry.heads_BTT, 1)
+        heads_BHTT = torch.cat([head.whole() for head in carry.heads], 1)
         torch.testing.assert_close(heads_BHTT.sum(-1), torch.ones(2, 2, 6))
         assert (heads_BHTT > 0).all()
 
@@ -121,7 +122,7 @@ def test_maps_are_handed_on_and_not_copied() -> None:
     _, twice = third(x_BTD, Frames(), once)
 
     def places(carry: HeadsCarry) -> list[int]:
-        return [probs_BTT.data_ptr() for probs_BTT in carry.heads_BTT]
+        return [head.whole().data_ptr() for head in carry.heads]
 
     assert places(once)[1:] == places(led)[:2]
     assert places(twice)[1:] == places(once)[:2]

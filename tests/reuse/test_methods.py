@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from asr.nn.frames import Frames
+from asr.nn.kept_rows import KeptRows
 from asr.nn.positions import Keys
 from asr.reuse.band import BandCarry, FollowBand, LeadBand, ReuseBand
 from asr.reuse.base import AttentionCarry, AttentionParts, ReuseMethod
 from asr.reuse.context import ContextCarry, FollowContext, LeadContext, ReuseContext
-from asr.reuse.heads import FollowHeads, HeadsCarry, LeadHeads, ReuseHeads
+from asr.reuse.heads import FollowHeads, HeadsCarry, LeadHeads, ReuseHeads, each_head
 from asr.reuse.kv import FollowKeysValues, KeysValuesCarry, LeadKeysValues, ReuseKeysValues
 from asr.reuse.none import AloneAttention, NoReuse
 from asr.reuse.probs import FollowProbs, LeadProbs, ProbsCarry, ReuseProbs
@@ -53,7 +54,7 @@ def parts(dropout: float = 0.0) -> AttentionParts:
 def carry(method: ReuseMethod) -> AttentionCarry:
     """What a leader might hand on, with values of one and all else at random."""
     if method.name == "scores":
-        return ScoresCarry(scores_BHRT=(torch.randn(1, H, T, T),))
+        return ScoresCarry(KeptRows((torch.randn(1, H, T, T),)))
     if method.name == "kv":
         return KeysValuesCarry(keys=Keys(torch.randn(1, H, T, K)), v_BHTK=torch.ones(1, H, T, K))
     if method.name == "context":
@@ -65,8 +66,8 @@ def carry(method: ReuseMethod) -> AttentionCarry:
         index_BHTN = torch.randint(T, (1, H, T, 2)) + T * torch.arange(H).view(H, 1, 1)
         return TopKCarry(torch.randn(1, H, T, 2).softmax(-1), index_BHTN)
     if method is HEADS:
-        return HeadsCarry(probs_BHTT.unbind(1)[: HEADS.num_reused])
-    return ProbsCarry(probs_BHTT)
+        return HeadsCarry(each_head(KeptRows((probs_BHTT,)))[: HEADS.num_reused])
+    return ProbsCarry(KeptRows((probs_BHTT,)))
 
 
 def make(method: ReuseMethod, role: Role, dropout: float = 0.0) -> Any:

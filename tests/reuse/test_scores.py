@@ -9,6 +9,7 @@ from torch import nn
 
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
+from asr.nn.kept_rows import KeptRows
 from asr.reuse.base import AttentionParts
 from asr.reuse.schedule import LayerRole, Role
 from asr.reuse.scores import (
@@ -77,12 +78,12 @@ def test_a_new_follower_begins_with_the_scores_of_its_leader(
     assert isinstance(follower, FollowScores)
     assert type(follower.correction) is kind
     scores_BHTT = torch.randn(2, H, T, T)
-    given = ScoresCarry(torch.split(scores_BHTT, 4, 2))
+    given = ScoresCarry(KeptRows(torch.split(scores_BHTT, 4, 2)))
 
     _, carry = follower(torch.randn(2, T, D_MODEL), Frames(), given)
 
     assert carry is not None
-    assert torch.equal(torch.cat(carry.scores_BHRT, 2), scores_BHTT)
+    assert torch.equal(carry.scores_BHTT.whole(), scores_BHTT)
 
 
 @pytest.mark.parametrize("bandwidth", [1, 2, T - 1, T, 50])
@@ -124,4 +125,4 @@ def test_padding_is_masked_by_each_layer_for_itself() -> None:
 
     for layer in encoder.layers:
         x_BTD, carry = layer(x_BTD, Frames(mask), carry)
-        assert all(tile_BHRT.isfinite().all() for tile_BHRT in carry.scores_BHRT)
+        assert all(tile_BHRT.isfinite().all() for tile_BHRT in carry.scores_BHTT.tiles())

@@ -6,6 +6,7 @@ from torch import nn
 
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
+from asr.nn.kept_rows import KeptRows
 from asr.nn.positions import PositionKind
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ProbsCarry
@@ -84,7 +85,9 @@ def test_each_mix_draws_its_own_dropout() -> None:
         nn.init.zeros_(mix.get_parameter("output.bias"))
     shares: list[torch.Tensor] = []
     for mix in (module.mix, further.get_submodule("mix")):
-        mix.register_forward_hook(lambda _, __, output: shares.append(output))
+        mix.get_submodule("output").register_forward_hook(
+            lambda _, __, output: shares.append(output)
+        )
 
     module(torch.randn(2, T, D_MODEL), Frames(), None)
 
@@ -95,7 +98,7 @@ def test_each_mix_draws_its_own_dropout() -> None:
 
 
 def test_a_carry_passes_by() -> None:
-    given = ProbsCarry(torch.ones(1, 2, T, T))
+    given = ProbsCarry(KeptRows((torch.ones(1, 2, T, T),)))
     _, handed_on = attention(2)(torch.randn(1, T, D_MODEL), Frames(), given)
 
     assert handed_on is given
