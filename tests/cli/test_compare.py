@@ -129,11 +129,12 @@ def test_runs_are_jobs_of_a_cluster_where_one_is_asked_for(asr: Command, folder:
     words = ["train.trainer.max_steps=2", "metrics.latency.repeats=1", "--launcher", "submitit"]
     done = asr("compare", "tones.yaml", *words, "--launcher-options", "cluster=local", "hours=1")
     assert done.code == 0, done.err
-    found = re.search(r"^max_steps2: job \d+, log (runs/\S+/train\.log)$", done.err, re.MULTILINE)
-    assert found
+    name = "max_steps2-repeats1"
+    found = re.search(rf"^{name}: job \d+, log (runs/\S+/train\.log)$", done.err, re.MULTILINE)
+    assert found, done.err
     assert "step 2/2" in (folder / found[1]).read_text()
-    assert "[max_steps2] step 2/2" in done.err
-    assert "max_steps2" in done.out
+    assert f"[{name}] step 2/2" in done.err
+    assert name in done.out
 
 
 def test_options_of_a_launcher_need_the_launcher(asr: Command) -> None:
