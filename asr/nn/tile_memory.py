@@ -23,6 +23,7 @@ class TileMemory:
         if (
             torch.is_grad_enabled()
             or torch.compiler.is_exporting()
+            or left.is_meta
             or torch.is_autocast_enabled(left.device.type)
         ):
             return left @ right

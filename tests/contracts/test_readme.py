@@ -18,7 +18,6 @@ from .tree import REPO, recipe_files, relative
 README = REPO / "README.md"
 RESULTS = REPO / "recipes" / "RESULTS.md"
 PLACEHOLDER = re.compile(r"^[A-Z_]{2,}\.yaml$|(^|/)my[_-]")  # RECIPE.yaml, my_recipe.yaml
-OVERRIDE = re.compile(r"^[\w./]+=")
 ASSIGNMENT = re.compile(r"^[A-Z_]+=")
 
 
@@ -66,11 +65,10 @@ def check_command(words: list[str]) -> None:
     assert find_spec(f"asr.cli.{verb}") is not None, f"asr {verb} is not there"
     if not rest or any("…" in word or "..." in word or word.startswith("[") for word in rest):
         return
-    parser = build_parser(verb)
-    if "--help" not in rest and "-h" not in rest:
-        parser.parse_args(rest)
+    if "--help" in rest or "-h" in rest:
+        return
+    overrides = getattr(build_parser(verb).parse_args(rest), "overrides", [])
     recipes = [REPO / w for w in rest if w.endswith(".yaml") and not PLACEHOLDER.search(w)]
-    overrides = [w for w in rest if OVERRIDE.match(w) and not w.startswith("-")]
     for recipe in recipes:
         assert recipe.is_file(), f"no recipe {recipe}"
         for combination in expand_sweep(overrides):
