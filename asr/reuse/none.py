@@ -26,7 +26,7 @@ class AloneAttention(SelfAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry passes by untouched."""
         if not self.fused:
-            return self.mix.by_tiles(x_BTD, self.scores.map(x_BTD, frames).tiles()), carry
+            return self.mix.by_kept(x_BTD, self.scores.map(x_BTD, frames)), carry
         queries_and_keys = self.scores.project(x_BTD, frames)
         context_BHTK = self.scores.positions.attend(
             *queries_and_keys,

@@ -36,7 +36,7 @@ class NormalisedMix(nn.Module):
 
     def forward(self, x_BTD: Tensor, probs_BHTT: KeptRows[MapRows]) -> Tensor:
         """Output (B, T, D)."""
-        return self.mix.by_tiles(self.norm(x_BTD), probs_BHTT.tiles())
+        return self.mix.by_kept(self.norm(x_BTD), probs_BHTT)
 
 
 class WithinAttention(SelfAttention):
@@ -53,7 +53,7 @@ class WithinAttention(SelfAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D), the sum of all mixes; the carry passes by untouched."""
         probs_BHTT = self.scores.map(x_BTD, frames)
-        output_BTD = self.mix.by_tiles(x_BTD, probs_BHTT.tiles())
+        output_BTD = self.mix.by_kept(x_BTD, probs_BHTT)
         for mix in self.further:
             output_BTD = output_BTD + mix(x_BTD + output_BTD, probs_BHTT)
         return output_BTD, carry

@@ -115,5 +115,7 @@ def test_fresh_heads_stand_first_and_are_those_a_full_layer_would_compute(
 
     own_BHTT = alone.get_submodule("scores")(x_BTD, frames)
     lead_BHTT = leader.get_submodule("scores")(x_BTD, frames)
-    assert torch.equal(torch.stack(carry.heads_BTT, 1), lead_BHTT[:, :1])
-    torch.testing.assert_close(torch.stack(handed_on.heads_BTT, 1), own_BHTT[:, :1])
+    assert torch.equal(torch.cat([head.whole() for head in carry.heads], 1), lead_BHTT[:, :1])
+    torch.testing.assert_close(
+        torch.cat([head.whole() for head in handed_on.heads], 1), own_BHTT[:, :1]
+    )

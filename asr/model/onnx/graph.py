@@ -139,7 +139,7 @@ def _export(
 ) -> onnx.ModelProto:
     open_size = torch.export.Dim.DYNAMIC
     try:
-        with _silence():
+        with _silence(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 sample,
