@@ -38,6 +38,15 @@ from asr.types import Waveform
 SAMPLE_RATE_HZ = 16_000
 ENDINGS = {".flac", ".opus", ".wav"}
 
+METER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
+"""A process between: Linux counts in the peak of a child what its parent held, an hour of audio."""
+
 
 class Run(NamedTuple):
     """What one process needed; ``timing`` is the object of ``--timing``."""
@@ -61,26 +70,23 @@ def recordings(folder: Path, length_s: float) -> Iterator[tuple[Path, Waveform]]
 
 
 def run(files: Sequence[Path], model: str, num_threads: int, more: Sequence[str]) -> Run:
-    """One process; its standard error ends with the timing."""
+    """One process; its standard error ends with the timing, behind which `METER` puts its own."""
     command = [sys.executable, "-m", "asr", "transcribe", *map(str, files), "--model", model]
     command += ["--format", "json", "--timing", "--num-threads", str(num_threads), *more]
     began_s = time.perf_counter()
-    environment = {**os.environ, "OMP_NUM_THREADS": str(num_threads)}
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=errors, env=environment
-        ) as process,
-    ):
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        whole_s = time.perf_counter() - began_s
-        errors.seek(0)
-        said = errors.read()
-    if process.returncode:
-        sys.exit(f"bench_transcribe: {said.strip()}")
-    timing = json.loads(said.splitlines()[-1])
-    return Run(whole_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, timing)
+    done = subprocess.run(
+        [sys.executable, "-c", METER, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(num_threads)},
+    )
+    whole_s = time.perf_counter() - began_s
+    if done.returncode:
+        sys.exit(f"bench_transcribe: {done.stderr.strip()}")
+    *_, timing, used = done.stderr.splitlines()
+    cpu_s, peak_kib = map(float, used.split())
+    return Run(whole_s, cpu_s, peak_kib / 1024, json.loads(timing))
 
 
 def row(name: str, runs: Sequence[Run]) -> str:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All checks and tests, in the environment that is active; stops at the first that fails.
 # Options go to pytest: bash scripts/check.sh -k reuse
+# Test files are spread over the cores, four at the most.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,4 +20,4 @@ mypy
 section "lint-imports"
 lint-imports --no-logo
 section "pytest"
-python -m pytest "$@"
+python -m pytest --numprocesses "$(getconf _NPROCESSORS_ONLN)" --maxprocesses 4 --dist loadfile "$@"

@@ -119,7 +119,7 @@ def test_parts_inside_a_part() -> None:
             "reuse.parts[1].method.parts[1].method.width=0: allowed: 1 or more",
         ),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_mistake_is_named_where_it_is(mixed: Mixed, message: str) -> None:
     refused(mixed, message)
