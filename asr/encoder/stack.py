@@ -20,9 +20,10 @@ from asr.nn.position_kinds import position_class
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
+from asr.reuse.schedule import Role
 from asr.types import EncoderOutput, InputError
 
-MAX_MAP_MIB = 256.0
+MAX_MAP_MIB = 192.0
 """All of one map of four heads in float32 up to 160 s of audio at 25 frames a second."""
 
 
@@ -139,7 +140,9 @@ class Encoder(nn.Module):
         """Through some layers: frames and carry behind them, and the outputs asked for."""
         intermediate = []
         for index in layers:
-            carry = None if self.schedule[index].begins_part else carry
+            layer = self.schedule[index]
+            if layer.begins_part or layer.role is Role.LEAD:
+                carry = None  # makes room for what a leader hands on: a map as large
             x_BTD, carry = self.layers[index](x_BTD, frames, carry)
             if index in intermediate_layers:
                 intermediate.append(self.norm(x_BTD))

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from asr.nn import positions
 from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows, RowSource
@@ -197,18 +198,23 @@ def attend_and_keep(
     it is fresh: only scores are stored, never the map.
     """
     v_BHTK = mix.project(x_BTD)
-    kept_BHRT: list[Tensor] = []
+    lasting_BHRT: list[Tensor] = []
+    copied_BHRT = RowBuffer(num_kept, tiles_last=False)
     contexts_BHRK = RowBuffer(x_BTD.shape[1])
     num_done = 0
     for tile_BHRT in tiles_BHRT:
         is_kept = num_done < num_kept
-        if is_kept:
-            kept_BHRT.append(tile_BHRT if source is None else tile_BHRT.clone())
+        if is_kept and source is None:
+            lasting_BHRT.append(tile_BHRT)
+        elif is_kept:
+            copied_BHRT.append(tile_BHRT)
         num_done += tile_BHRT.shape[2]
         contexts_BHRK.append(
             mix.attend(tile_BHRT, v_BHTK, frames.padding_mask, in_place=not is_kept)
         )
-    handed_on = ScoresCarry(KeptRows(tuple(kept_BHRT), source))
+    if source is not None and num_kept:
+        lasting_BHRT.extend(copied_BHRT.joined().split(positions.TILE_ROWS, 2))
+    handed_on = ScoresCarry(KeptRows(tuple(lasting_BHRT), source))
     return mix.merge(contexts_BHRK.joined()), handed_on
 
 

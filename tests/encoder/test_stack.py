@@ -205,3 +205,16 @@ def test_the_shortest_utterance(kind: EncoderKind) -> None:
 
     assert output.frames_BTD.shape == (1, 1, D_MODEL)
     assert output.frames_BTD.isfinite().all()
+
+
+@each_kind
+def test_a_leader_finds_the_memory_of_the_last_map_free(kind: EncoderKind) -> None:
+    """What it hands on may be as large as what was handed on before."""
+    encoder = tiny_encoder(kind, reuse=ReuseProbs(pattern="LF"))
+    handed: list[object] = []
+    for layer in encoder.layers:
+        layer.register_forward_pre_hook(lambda _, args: handed.append(args[2]))
+
+    encoder(*random_features([33, 8]))
+
+    assert [carry is None for carry in handed] == [True, False, True, False]
