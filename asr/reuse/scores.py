@@ -213,7 +213,7 @@ def attend_and_keep(
             mix.attend(tile_BHRT, v_BHTK, frames.padding_mask, in_place=not is_kept)
         )
     if source is not None and num_kept:
-        lasting_BHRT.extend(copied_BHRT.joined().split(positions.TILE_ROWS, 2))
+        lasting_BHRT.extend(torch.split(copied_BHRT.joined(), positions.TILE_ROWS, 2))
     handed_on = ScoresCarry(KeptRows(tuple(lasting_BHRT), source))
     return mix.merge(contexts_BHRK.joined()), handed_on
 
