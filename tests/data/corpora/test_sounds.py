@@ -110,7 +110,9 @@ def test_what_is_there_stays(site: Site, tmp_path: Path) -> None:
     assert len(site.gets) == 1
 
 
-def test_wrong_archives(site: Site, tmp_path: Path) -> None:
+def test_wrong_archives(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**12))
     sounds = publish(site, "rirs", zipped({"OTHER/a.wav": b"x"}))
     with pytest.raises(InputError, match=r"rirs_noises\.zip: holds no RIRS_NOISES"):
         prepare(sounds, tmp_path / "a", site)
