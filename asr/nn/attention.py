@@ -21,7 +21,7 @@ from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows, RowSource, rows_to_keep
 from asr.nn.kernels import support
-from asr.nn.positions import Keys, Positions, ScoreTerms
+from asr.nn.positions import Keys, Positions, ScoreTerms, training_tiles
 from asr.nn.row_buffer import RowBuffer
 
 
@@ -50,8 +50,8 @@ class AttentionScores(nn.Module):
     def forward(self, x_BTD: Tensor, frames: Frames) -> Tensor:
         """Attention map (B, H, T, T): rows sum to one, columns of padding are zero."""
         if torch.is_grad_enabled():
-            operands = self.positions.operands(*self.project(x_BTD, frames))
-            tiles = self.positions.row_tiles(operands, frames.padding_mask)
+            operands = self.positions.terms(*self.project(x_BTD, frames)).operands
+            tiles = training_tiles(operands, frames.padding_mask)
             return tiled_attention.attention_map(operands, tiles)
         return softmax_over_keys(self.scores(x_BTD, frames), frames.padding_mask)
 

@@ -9,12 +9,13 @@ width, D model width, P distances, R rows of a tile.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from asr.nn.positions import Keys
-from asr.nn.relative import RelativePositions, falling_sinusoids, sinusoids
+from asr.nn.relative import RelativePositions, RelativeTerms, falling_sinusoids, sinusoids
 from asr.nn.rotary import RotaryPositions, rotate, rotations
 from asr.nn.spans import fill_up, num_spans
 
@@ -79,9 +80,14 @@ class PooledRelativePositions(RelativePositions):
         )
         return self._by_frame(context_BHSK, q_BHTK)
 
-    def _terms(self, q_BHTK: Tensor, keys: Keys) -> tuple[Tensor, Tensor, Tensor]:
-        content_BHTK, position_BHTK, r_HKP = super()._terms(q_BHTK, keys)
-        return self._by_residue(content_BHTK), self._by_residue(position_BHTK), r_HKP
+    def terms(self, q_BHTK: Tensor, keys: Keys) -> RelativeTerms:
+        """What the scores are computed of, one residue of the frames beside the other."""
+        terms = super().terms(q_BHTK, keys)
+        return replace(
+            terms,
+            q_BHTK=self._by_residue(terms.q_BHTK),
+            position_BHTK=self._by_residue(terms.position_BHTK),
+        )
 
     def _for_each_residue(self, keys: Keys) -> Keys:
         return Keys(keys.k_BHTK.repeat(1, self.pool_size, 1, 1), keys.positions)

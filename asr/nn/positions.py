@@ -17,6 +17,7 @@ from torch.nn import functional
 from asr.nn import tiled_attention
 from asr.nn.row_buffer import RowBuffer
 from asr.nn.score_tiles import Operands, RowTile
+from asr.nn.shift import distances
 from asr.nn.tile_memory import TileMemory
 
 PositionKind = Literal["relative", "rotary", "none"]
@@ -65,6 +66,11 @@ class ScoreTerms:
                 q_BHRK = self.q_BHTK[:, :, rows]
                 yield q_BHRK @ k_BHKT if lasting else memory.product(q_BHRK, k_BHKT)
 
+    @property
+    def operands(self) -> Operands:
+        """The same for `asr.nn.tiled_attention`, by which training attends."""
+        return Operands(self.q_BHTK, self.k_BHTK)
+
     def heads(self, heads: slice) -> Self:
         """The terms of some of the heads."""
         return replace(self, q_BHTK=self.q_BHTK[:, heads], k_BHTK=self.k_BHTK[:, heads])
@@ -104,28 +110,6 @@ class Positions(nn.Module):
         """Scaled scores (B, H, T, T) before masking and softmax."""
         return self.terms(q_BHTK, keys).first_rows()
 
-    def operands(self, q_BHTK: Tensor, keys: Keys) -> Operands:
-        """What the scores are made of, for training."""
-        return Operands(self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5, keys.k_BHTK)
-
-    def row_tiles(
-        self, operands: Operands, padding_mask: Tensor | None, reach: int | None = None
-    ) -> list[RowTile]:
-        """The tiles by which training goes through the scores of ``operands``."""
-        device = operands.k_BHTK.device
-        tiles = []
-        for rows, seen in row_tiles(operands.content_BHTK.shape[2], reach):
-            if reach is None:
-                seen = slice(0, operands.k_BHTK.shape[2])
-            allowed = visible(rows, seen, padding_mask, reach, device)
-            hidden = None if allowed is None else ~allowed
-            tiles.append(RowTile(rows, seen, self.distances(rows, seen, operands), hidden))
-        return tiles
-
-    def distances(self, rows: slice, seen: slice, operands: Operands) -> slice | None:
-        """Those of ``operands`` between rows of a tile and the frames they see, if it has any."""
-        return None
-
     def score_tiles(self, q_BHTK: Tensor, keys: Keys) -> Iterator[Tensor]:
         """The same scores in tiles of rows, see `ScoreTerms.tiles`."""
         return self.terms(q_BHTK, keys).tiles()
@@ -150,8 +134,8 @@ class Positions(nn.Module):
         T: a tile of rows at a time meets the slice of keys that it can see.
         """
         if torch.is_grad_enabled() and dropout and q_BHTK.is_cpu:  # the fused kernel has no dropout
-            operands = self.operands(q_BHTK, keys)
-            tiles = self.row_tiles(operands, padding_mask, reach)
+            operands = self.terms(q_BHTK, keys).operands
+            tiles = training_tiles(operands, padding_mask, reach)
             return tiled_attention.attend(operands, v_BHTK, tiles, dropout)
         queries_BHTK = self.queries(q_BHTK, keys)
         if reach is None:
@@ -187,6 +171,22 @@ def row_tiles(num_frames: int, reach: int | None = None) -> list[tuple[slice, sl
         stop = min(start + TILE_ROWS, num_frames)
         first, last = (0, num_frames) if reach is None else (start - reach, stop + reach)
         tiles.append((slice(start, stop), slice(max(0, first), min(last, num_frames))))
+    return tiles
+
+
+def training_tiles(
+    operands: Operands, padding_mask: Tensor | None, reach: int | None = None
+) -> list[RowTile]:
+    """The tiles by which training goes through the scores of ``operands``."""
+    tiles = []
+    for rows, seen in row_tiles(operands.content_BHTK.shape[2], reach):
+        if reach is None:
+            seen = slice(0, operands.k_BHTK.shape[2])
+        allowed = visible(rows, seen, padding_mask, reach, operands.k_BHTK.device)
+        hidden = None if allowed is None else ~allowed
+        r_HKP = operands.r_HKP
+        needed = None if r_HKP is None else distances(rows, seen, r_HKP)
+        tiles.append(RowTile(rows, seen, needed, hidden))
     return tiles
 
 

@@ -23,10 +23,17 @@ from torch.nn import functional
 
 from asr.nn import positions, tiled_attention
 from asr.nn.kernels import support
-from asr.nn.positions import Keys, Positions, ScoreTerms, row_tiles, visible
+from asr.nn.positions import (
+    Keys,
+    Positions,
+    ScoreTerms,
+    row_tiles,
+    training_tiles,
+    visible,
+)
 from asr.nn.row_buffer import RowBuffer
 from asr.nn.score_tiles import Operands
-from asr.nn.shift import shift_rows
+from asr.nn.shift import distances, shift_rows
 from asr.nn.tile_memory import TileMemory
 
 WAVELENGTH_BASE = 10_000.0
@@ -67,6 +74,11 @@ class RelativeTerms(ScoreTerms):
                 product = memory.product(self.position_BHTK[:, :, rows], r_HKP)
                 yield shift_rows(product, self.num_frames)
 
+    @property
+    def operands(self) -> Operands:
+        """See `ScoreTerms.operands`."""
+        return Operands(self.q_BHTK, self.k_BHTK, self.position_BHTK, self.r_HKP)
+
     def heads(self, heads: slice) -> Self:
         """See `ScoreTerms.heads`."""
         of_heads = super().heads(heads)
@@ -85,8 +97,11 @@ class RelativeQueries(Positions):
 
     def terms(self, q_BHTK: Tensor, keys: Keys) -> RelativeTerms:
         """What the scores are computed of: content and position terms."""
-        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
-        return RelativeTerms(content_BHTK, keys.k_BHTK, position_BHTK, r_HKP)
+        assert keys.positions is not None
+        scale = q_BHTK.shape[-1] ** -0.5
+        content_BHTK = (q_BHTK + self.content_bias_HK.unsqueeze(1)) * scale
+        position_BHTK = (q_BHTK + self.position_bias_HK.unsqueeze(1)) * scale
+        return RelativeTerms(content_BHTK, keys.k_BHTK, position_BHTK, keys.positions)
 
     def attend(
         self,
@@ -103,11 +118,11 @@ class RelativeQueries(Positions):
         Training has attention of its own, whose gradient needs no bias; on CUDA one kernel serves
         where there is one and no gradient is taken.
         """
+        terms = self.terms(q_BHTK, keys)
         if torch.is_grad_enabled():
-            operands = self.operands(q_BHTK, keys)
-            tiles = self.row_tiles(operands, padding_mask, reach)
-            return tiled_attention.attend(operands, v_BHTK, tiles, dropout)
-        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
+            tiles = training_tiles(terms.operands, padding_mask, reach)
+            return tiled_attention.attend(terms.operands, v_BHTK, tiles, dropout)
+        content_BHTK, position_BHTK, r_HKP = terms.q_BHTK, terms.position_BHTK, terms.r_HKP
         if dropout == 0.0 and self.has_kernel(keys, v_BHTK):
             from asr.nn.kernels.relative_attention import relative_attention
 
@@ -149,24 +164,6 @@ class RelativeQueries(Positions):
         from asr.nn.kernels.relative_attention import tiling
 
         return tiling(v_BHTV.dtype, keys.k_BHTK.shape[-1], v_BHTV.shape[-1]) is not None
-
-    def operands(self, q_BHTK: Tensor, keys: Keys) -> Operands:
-        """What the scores are made of, for training."""
-        content_BHTK, position_BHTK, r_HKP = self._terms(q_BHTK, keys)
-        return Operands(content_BHTK, keys.k_BHTK, position_BHTK, r_HKP)
-
-    def distances(self, rows: slice, seen: slice, operands: Operands) -> slice | None:
-        """See `Positions.distances`."""
-        assert operands.r_HKP is not None
-        return distances(rows, seen, operands.r_HKP)
-
-    def _terms(self, q_BHTK: Tensor, keys: Keys) -> tuple[Tensor, Tensor, Tensor]:
-        """Scaled (q + u), scaled (q + v) and the projected distances (H, K, P)."""
-        assert keys.positions is not None
-        scale = q_BHTK.shape[-1] ** -0.5
-        content_BHTK = (q_BHTK + self.content_bias_HK.unsqueeze(1)) * scale
-        position_BHTK = (q_BHTK + self.position_bias_HK.unsqueeze(1)) * scale
-        return content_BHTK, position_BHTK, keys.positions
 
 
 class RelativePositions(RelativeQueries):
@@ -210,9 +207,3 @@ def falling_sinusoids(first: int, step: int, num: int, d_model: int, like: Tenso
     distance = first - step * index
     angle = torch.outer(distance, WAVELENGTH_BASE ** (-channel / d_model))
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1).to(like.dtype)
-
-
-def distances(rows: slice, seen: slice, r_HKP: Tensor) -> slice:
-    """The columns of ``r_HKP`` that a tile of rows needs for the frames it can see."""
-    middle = r_HKP.shape[-1] // 2
-    return slice(middle - (rows.stop - 1 - seen.start), middle + seen.stop - rows.start)

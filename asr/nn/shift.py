@@ -1,6 +1,7 @@
 """The relative shift: products of rows with distances, read as scores of rows and frames.
 
-Shape legend: B batch, H heads, R rows of a tile, S frames that these rows can see, P distances.
+Shape legend: B batch, H heads, R rows of a tile, S frames that these rows can see, P distances,
+K head width.
 """
 
 from __future__ import annotations
@@ -36,3 +37,9 @@ def shifted_copy(product_BHRP: Tensor, num_seen: int) -> Tensor:
     rows, width = product_BHRP.shape[-2:]
     flat_BHE = functional.pad(product_BHRP, (0, 1)).flatten(2)[..., rows - 1 : -1]
     return flat_BHE.reshape(*product_BHRP.shape[:2], rows, width)[..., :num_seen]
+
+
+def distances(rows: slice, seen: slice, r_HKP: Tensor) -> slice:
+    """The columns of ``r_HKP`` that a tile of rows needs for the frames it can see."""
+    middle = r_HKP.shape[-1] // 2
+    return slice(middle - (rows.stop - 1 - seen.start), middle + seen.stop - rows.start)

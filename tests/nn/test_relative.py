@@ -13,8 +13,8 @@ from asr.nn.relative import (
     WAVELENGTH_BASE,
     RelativePositions,
     RelativeQueries,
-    distances,
 )
+from asr.nn.shift import distances
 from tests.encoder.tiny import randomise
 
 B, H, K = 2, 2, 4

@@ -9,7 +9,7 @@ from torch import Tensor
 from asr.encoder.stack import Encoder
 from asr.nn import positions as tiling
 from asr.nn import score_tiles, tiled_attention
-from asr.nn.positions import Keys, Positions
+from asr.nn.positions import Keys, Positions, training_tiles
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.reuse.context import ReuseContext
 from asr.reuse.none import NoReuse
@@ -47,8 +47,8 @@ def test_gradients_of_attend(relative: bool, reach: int | None, dropout: float) 
 
     def context(q: Tensor, k: Tensor, v: Tensor, *r: Tensor) -> Tensor:
         torch.manual_seed(7)
-        operands = positions.operands(q, Keys(k, *r))
-        tiles = positions.row_tiles(operands, MASK, reach)
+        operands = positions.terms(q, Keys(k, *r)).operands
+        tiles = training_tiles(operands, MASK, reach)
         return tiled_attention.attend(operands, v, tiles, dropout)
 
     assert torch.autograd.gradcheck(context, leaves(relative=relative), fast_mode=True)
@@ -61,8 +61,8 @@ def test_gradients_of_a_map_and_of_two_mixes_by_it(relative: bool, dropout: floa
 
     def context(q: Tensor, k: Tensor, v: Tensor, *r: Tensor) -> Tensor:
         torch.manual_seed(7)
-        operands = positions.operands(q, Keys(k, *r))
-        probs = tiled_attention.attention_map(operands, positions.row_tiles(operands, MASK))
+        operands = positions.terms(q, Keys(k, *r)).operands
+        probs = tiled_attention.attention_map(operands, training_tiles(operands, MASK))
         first = tiled_attention.mix_by_map(probs, v, dropout)
         return first + tiled_attention.mix_by_map(probs, first, dropout)
 
@@ -73,8 +73,8 @@ def test_gradients_of_a_map_and_of_two_mixes_by_it(relative: bool, dropout: floa
 def test_plain_operations_give_the_same(relative: bool) -> None:
     positions = encoding(relative=relative)
     q, k, v, *r = leaves(relative=relative)
-    operands = positions.operands(q, Keys(k, *r))
-    tiles = positions.row_tiles(operands, MASK)
+    operands = positions.terms(q, Keys(k, *r)).operands
+    tiles = training_tiles(operands, MASK)
 
     probs = tiled_attention.attention_map(operands, tiles)
     context = tiled_attention.attend(operands, v, tiles, 0.0)
@@ -89,8 +89,8 @@ def test_dropout_leaves_entries_of_the_map_whole_or_out() -> None:
     positions = encoding(relative=True)
     q, k, _, *r = leaves(relative=True)
     every_frame = torch.eye(T, dtype=torch.double).expand(B, H, T, T)
-    operands = positions.operands(q, Keys(k, *r))
-    tiles = positions.row_tiles(operands, None)
+    operands = positions.terms(q, Keys(k, *r)).operands
+    tiles = training_tiles(operands, None)
     probs = tiled_attention.attention_map(operands, tiles)
 
     for dropped in (
@@ -105,8 +105,8 @@ def test_dropout_leaves_entries_of_the_map_whole_or_out() -> None:
 def test_half_precision_operands() -> None:
     positions = encoding(relative=True)
     q, k, v, *r = leaves(relative=True)
-    operands = positions.operands(q, Keys(k.bfloat16(), *r))
-    tiles = positions.row_tiles(operands, MASK)
+    operands = positions.terms(q, Keys(k.bfloat16(), *r)).operands
+    tiles = training_tiles(operands, MASK)
 
     probs = tiled_attention.attention_map(operands, tiles)
     context = tiled_attention.attend(operands, v, tiles, 0.0)
@@ -160,9 +160,9 @@ def test_relative_positions_take_the_projected_distances_they_need() -> None:
     module = RelativePositions(d_model=H * K, num_heads=H, head_dim=K)
     table = module.table(T, H * K, H, torch.zeros(1))
     k = torch.randn(B, H, T, K)
-    operands = module.operands(torch.randn(B, H, T, K), module.keys(k, table))
+    operands = module.terms(torch.randn(B, H, T, K), module.keys(k, table)).operands
 
-    tiles = module.row_tiles(operands, None)
+    tiles = training_tiles(operands, None)
 
     assert [tile.rows for tile in tiles] == [slice(0, 2), slice(2, 4), slice(4, 5)]
     assert [tile.distances for tile in tiles] == [slice(3, 9), slice(1, 7), slice(0, 5)]
