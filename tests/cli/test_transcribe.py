@@ -113,7 +113,6 @@ def test_two_recordings_of_one_name(asr: Command, model: Path, tmp_path: Path) -
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_replayed_recordings_read_the_same(asr: Command, model: Path, tmp_path: Path) -> None:
     audio = write_noise(tmp_path / "a.wav", 5.0)
     plain, replayed = (

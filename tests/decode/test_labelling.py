@@ -150,7 +150,7 @@ def test_the_work_is_charged(package: ModelPackage) -> None:
     assert not package.model.frontend._forward_hooks
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_reads_the_same(package: ModelPackage, tmp_path: Path) -> None:
     on_gpu = load_package(save_tiny_package(tmp_path / "model"), "cuda")
     on_gpu.model.load_state_dict(package.model.state_dict())

@@ -88,7 +88,7 @@ def test_threads_are_summed() -> None:
     assert stopwatch.times_s()["encoder"] >= 0.15
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_work_on_a_gpu_is_timed_where_it_is_done() -> None:
     stopwatch, device = Stopwatch(), torch.device("cuda")
     matrix = torch.randn(4096, 4096, device=device)

@@ -122,7 +122,6 @@ def test_the_cpu_has_no_graphs() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ONE_OF_EACH.values())
 def test_on_cuda(name: str, dtype: torch.dtype) -> None:

@@ -125,7 +125,6 @@ def test_every_method_under_autocast(case: Case, positions: PositionKind) -> Non
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @each_position
 @each_reusing_case
 @pytest.mark.parametrize("grad", [True, False])
@@ -152,7 +151,6 @@ def test_reuse_on_cuda(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @each_encoder
 @each_position
 @pytest.mark.parametrize("num_frames", [1, 4, 29, 516, 1030])
@@ -190,7 +188,6 @@ def test_on_cuda(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @each_position
 @each_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -147,7 +147,6 @@ def test_the_result_is_the_same_and_nothing_is_left() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_work_is_waited_for() -> None:
     linear = nn.Linear(8192, 8192, device="cuda")
     x = torch.randn(8192, 8192, device="cuda")

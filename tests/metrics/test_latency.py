@@ -164,7 +164,6 @@ def test_spec_names_the_key(values: dict[str, list[int] | str], message: str) ->
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_work_is_waited_for() -> None:
     x = torch.randn(4096, 4096, device="cuda")
 

@@ -74,7 +74,6 @@ def test_kernel_without_the_counter_says_nothing(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_allocation_is_seen() -> None:
     assert peak_memory_mib(lambda: _allocate(50, "cuda"), "cuda") == pytest.approx(50.0, rel=0.1)
 

@@ -81,7 +81,6 @@ def test_the_peak_of_a_step_holds_its_gradients() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_step_on_cuda(dtype: str) -> None:
     module = nn.Linear(256, 1, device="cuda")

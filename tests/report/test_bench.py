@@ -157,7 +157,6 @@ def test_cuda_graphs_need_cuda() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_every_figure_on_cuda(dtype: str, cuda_graphs: bool) -> None:

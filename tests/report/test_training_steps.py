@@ -61,7 +61,6 @@ def test_every_parameter_is_trained() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_steps_on_cuda_in_bfloat16() -> None:
     spec = TrainingStepSpec(lengths_s=[1.0], batch_s=2.0, repeats=2, dtype="bfloat16")
     (point,) = measure_training_steps({"pairs": CONFIG}, spec, device="cuda")["pairs"]

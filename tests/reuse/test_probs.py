@@ -136,7 +136,6 @@ def test_maps_for_analysis_come_in_full_precision(map_dtype: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @each_dtype
 @each_position
 @pytest.mark.parametrize("autocast", [torch.float32, torch.bfloat16, torch.float16])

@@ -270,7 +270,6 @@ def test_bf16_keeps_the_weights_in_fp32(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_gpu_leaves_a_bad_step_out(tmp_path: Path, precision: str) -> None:
     model = TinyModel()

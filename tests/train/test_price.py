@@ -145,7 +145,6 @@ def test_a_batch_is_repeated_or_cut() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_memory_of_a_gpu_is_found_by_filling_it() -> None:
     torch.cuda.set_per_process_memory_fraction(0.02)
     try:

@@ -83,7 +83,6 @@ def test_other_errors_are_not_taken_for_want_of_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_memory_of_a_gpu_fails_first(tmp_path: Path) -> None:
     model = TinyModel()
 
