@@ -67,9 +67,10 @@ def run(args: argparse.Namespace) -> int:
     scaling = metric_spec(configs, "scaling", ScalingSpec)
     training_step = metric_spec(configs, "training_step", TrainingStepSpec)
     where = {"device": args.device, "report": say}
-    costs = measure_encoders(configs, spec, roofline=roofline, against=args.against, **where)
+    beside = {"against": args.against, **where}
+    costs = measure_encoders(configs, spec, roofline=roofline, **beside)
     scaled = measure_scaling(configs, scaling, **where) if scaling else {}
-    steps = measure_training_steps(configs, training_step, **where) if training_step else {}
+    steps = measure_training_steps(configs, training_step, **beside) if training_step else {}
     records = bench_records(
         configs,
         costs,

@@ -114,7 +114,9 @@ def measure_encoders(
                 num_threads=spec.num_threads,
                 max_point_s=spec.max_point_s,
             )
-            memory = {key: peak_memory_mib(forwards[key], device, warmup=0) for key in encoders}
+            memory = {
+                key: peak_memory_mib(call, device, warmup=0) for key, call in forwards.items()
+            }
             for name, config in configs.items():
                 point = alternating_point(
                     LatencyPoint,
@@ -182,6 +184,7 @@ def alternating_point(
 ) -> Point:
     """The point of one run, with its baselines and peers picked from the timings of all."""
     key = encoder_key(config)
+    key_of = {name: peer_key(name, config) for name in against}
     return kind.from_timings(
         timings[key],
         length_s=length_s,
@@ -190,8 +193,9 @@ def alternating_point(
             name: timings[encoder_key(with_reuse(config, reuse))]
             for name, reuse in BASELINES.items()
         },
-        peers={name: timings[peer_key(name, config)] for name in against},
+        peers={name: timings[key_of[name]] for name in against},
         peak_memory_mib=memory[key],
+        peer_memory_mib={name: memory[key_of[name]] for name in against},
     )
 
 

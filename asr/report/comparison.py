@@ -93,26 +93,36 @@ def _wer_columns(rows: Sequence[_Row]) -> Iterator[Column]:
         yield Column(f"WER % {split}", _texts(results, _wer_text), values)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Timed:
     """How what was timed beside its baselines is called: keys of rows, words and CSV headers."""
 
     times: str
     speedups: str
+    peer_times: str
+    peer_speedups: str
     word: str
     csv_times: str
     csv_speedup: str
 
 
 _LATENCY = _Timed(
-    "latency_ms", "speedup_vs_none", "", "latency_{length}s", "speedup_{length}s_vs_none"
+    times="latency_ms",
+    speedups="speedup_vs_none",
+    peer_times="peers_ms",
+    peer_speedups="speedup_vs_peers",
+    word="",
+    csv_times="latency_{length}s",
+    csv_speedup="speedup_{length}s_vs",
 )
 _TRAINING_STEP = _Timed(
-    "training_step_ms",
-    "training_step_vs_none",
-    "step ",
-    "training_step_{length}s",
-    "training_step_speedup_{length}s_vs_none",
+    times="training_step_ms",
+    speedups="training_step_vs_none",
+    peer_times="training_step_peers_ms",
+    peer_speedups="training_step_vs_peers",
+    word="step ",
+    csv_times="training_step_{length}s",
+    csv_speedup="training_step_speedup_{length}s_vs",
 )
 
 
@@ -128,7 +138,7 @@ def _timing_columns(rows: Sequence[_Row], timed: _Timed) -> Iterator[Column]:
                 yield Column(
                     f"{length} s: {timed.word}vs {baseline}",
                     _texts(factors, speedup_text),
-                    {f"{timed.csv_speedup.format(length=length)}_{baseline}": factors},
+                    {f"{timed.csv_speedup.format(length=length)}_none_{baseline}": factors},
                 )
 
 
@@ -157,25 +167,35 @@ def _csv_only(rows: Sequence[_Row]) -> dict[str, tuple[Any, ...]]:
     cells: dict[str, tuple[Any, ...]] = {}
     for length in _keys(rows, "rounds"):
         cells[f"latency_{length}s_rounds"] = tuple(row["rounds"].get(length) for row in rows)
-    for peer in dict.fromkeys(peer for row in rows for peer in row["peers_ms"]):
-        timed = [{peer: row["peers_ms"].get(peer, {})} for row in rows]
-        for length in _keys(timed, peer):
-            times, speedups = (
-                [row[key].get(peer, {}).get(length) for row in rows]
-                for key in ("peers_ms", "speedup_vs_peers")
-            )
-            cells[f"latency_{length}s_{peer}_median_ms"] = _pick(times, "median")
-            cells[f"speedup_{length}s_vs_{peer}"] = tuple(speedups)
+    for timed in (_LATENCY, _TRAINING_STEP):
+        cells |= _peer_cells(rows, timed)
     for length in _keys(rows, "roofline"):
         found = [row["roofline"].get(length) for row in rows]
         for key in ("gemm_gflop_per_s", "bandwidth_gb_per_s", "gemm_share"):
             cells[f"{key}_{length}s"] = _pick(found, key)
     for length in _keys(rows, "breakdown_ms"):
-        timed = [row["breakdown_ms"].get(length, {}) for row in rows]
-        for part in in_order(part for parts in timed for part in parts):
+        parts_ms = [row["breakdown_ms"].get(length, {}) for row in rows]
+        for part in in_order(part for parts in parts_ms for part in parts):
             name = part.replace(" ", "_").replace("-", "_")
-            cells[f"time_{length}s_{name}_ms"] = tuple(parts.get(part) for parts in timed)
+            cells[f"time_{length}s_{name}_ms"] = tuple(parts.get(part) for parts in parts_ms)
     return {**cells, "hardware": tuple(row["hardware"] for row in rows)}
+
+
+def _peer_cells(rows: Sequence[_Row], timed: _Timed) -> dict[str, tuple[Any, ...]]:
+    cells: dict[str, tuple[Any, ...]] = {}
+    for peer in dict.fromkeys(peer for row in rows for peer in row[timed.peer_times]):
+        found = [
+            {key: row[key].get(peer, {}) for key in (timed.peer_times, timed.peer_speedups)}
+            for row in rows
+        ]
+        for length in _keys(found, timed.peer_times):
+            times = [one[timed.peer_times].get(length) for one in found]
+            speedups = tuple(one[timed.peer_speedups].get(length) for one in found)
+            csv_times = timed.csv_times.format(length=length)
+            csv_speedup = timed.csv_speedup.format(length=length)
+            cells[f"{csv_times}_{peer}_median_ms"] = _pick(times, "median")
+            cells[f"{csv_speedup}_{peer}"] = speedups
+    return cells
 
 
 def _wer_text(result: dict[str, Any]) -> str:

@@ -110,11 +110,15 @@ class SplitWer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineTiming:
-    """An encoder timed in alternation; ``speedup`` is its time over that of the run's encoder."""
+    """An encoder timed in alternation; ``speedup`` is its time over that of the run's encoder.
+
+    ``peak_memory_mib`` is None where nobody measured it.
+    """
 
     median_ms: float
     p90_ms: float
     speedup: float
+    peak_memory_mib: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +170,7 @@ class LatencyPoint:
         baselines: Mapping[str, Timing],
         peers: Mapping[str, Timing] | None = None,
         peak_memory_mib: float | None = None,
+        peer_memory_mib: Mapping[str, float | None] | None = None,
     ) -> Self:
         """From timings of one alternating :func:`asr.metrics.latency.measure`."""
         return cls(
@@ -173,8 +178,8 @@ class LatencyPoint:
             batch_size=batch_size,
             median_ms=timing.median_ms,
             p90_ms=timing.p90_ms,
-            baselines=_timed_beside(timing, baselines),
-            peers=_timed_beside(timing, peers or {}),
+            baselines=_timed_beside(timing, baselines, {}),
+            peers=_timed_beside(timing, peers or {}, peer_memory_mib or {}),
             peak_memory_mib=peak_memory_mib,
             num_rounds=len(timing.samples_ms),
         )
@@ -264,10 +269,15 @@ class RunRecord:
         return from_plain(cls, content, str(path))
 
 
-def _timed_beside(timing: Timing, others: Mapping[str, Timing]) -> dict[str, BaselineTiming]:
+def _timed_beside(
+    timing: Timing, others: Mapping[str, Timing], memory_mib: Mapping[str, float | None]
+) -> dict[str, BaselineTiming]:
     return {
         name: BaselineTiming(
-            median_ms=other.median_ms, p90_ms=other.p90_ms, speedup=ratio(other, timing)
+            median_ms=other.median_ms,
+            p90_ms=other.p90_ms,
+            speedup=ratio(other, timing),
+            peak_memory_mib=memory_mib.get(name),
         )
         for name, other in others.items()
     }

@@ -52,10 +52,8 @@ def to_row(record: RunRecord) -> dict[str, Any]:
             for length, parts in record.breakdown.items()
         },
         "peers_ms": {name: _times(found) for name, found in _peers(points).items()},
-        "speedup_vs_peers": {
-            name: {length: timing.speedup for length, timing in found.items()}
-            for name, found in _peers(points).items()
-        },
+        "peers_memory_mib": {name: _memory(found) for name, found in _peers(points).items()},
+        "speedup_vs_peers": _peer_speedups(points),
         "roofline": {length: point.roofline for length, point in points.items() if point.roofline},
         "work": {
             length: {part: record.work[length][part] for part in in_order(parts)}
@@ -64,12 +62,15 @@ def to_row(record: RunRecord) -> dict[str, Any]:
         "ceilings": record.ceilings,
         "scaling": [_scaled(point) for point in record.scaling],
         "pays_from_s": {baseline: pays_from_s(record, baseline) for baseline in BASELINES},
-        "peak_memory_mib": {length: point.peak_memory_mib for length, point in points.items()},
+        "peak_memory_mib": _memory(points),
         "training_step_ms": _times(steps),
         "training_step_vs_none": _speedups(steps),
-        "training_step_memory_mib": {
-            length: point.peak_memory_mib for length, point in steps.items()
+        "training_step_memory_mib": _memory(steps),
+        "training_step_peers_ms": {name: _times(found) for name, found in _peers(steps).items()},
+        "training_step_peers_memory_mib": {
+            name: _memory(found) for name, found in _peers(steps).items()
         },
+        "training_step_vs_peers": _peer_speedups(steps),
         "train_s": record.training.train_s if record.training else None,
         "hardware": str(record.hardware),
     }
@@ -111,6 +112,18 @@ def _peers(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, BaselineTi
         name: {length: point.peers[name] for length, point in points.items() if name in point.peers}
         for name in names
     }
+
+
+def _peer_speedups(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]:
+    """By library, then by length."""
+    return {
+        name: {length: timing.speedup for length, timing in found.items()}
+        for name, found in _peers(points).items()
+    }
+
+
+def _memory(points: Mapping[str, LatencyPoint | BaselineTiming]) -> dict[str, float | None]:
+    return {length: point.peak_memory_mib for length, point in points.items()}
 
 
 def _scaled(point: ScalingPoint) -> dict[str, Any]:

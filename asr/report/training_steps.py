@@ -9,7 +9,7 @@ Shape legend: B batch, T frames, F mel bins, U tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -27,6 +27,8 @@ from asr.report.bench import (
     frame_shift_ms,
     random_features,
 )
+from asr.report.peers.encoders import peer_encoders
+from asr.report.peers.peer import Peer
 from asr.report.record import TrainingStepPoint
 
 VOCAB_SIZE = 500  # of a common subword vocabulary
@@ -37,23 +39,28 @@ def measure_training_steps(
     configs: Mapping[str, Config],
     spec: TrainingStepSpec,
     *,
+    against: Sequence[str] = (),
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, tuple[TrainingStepPoint, ...]]:
     """Time training steps of run configs (groups ``features``, ``encoder``, ``reuse``) together.
 
+    ``against`` names encoders of other libraries, see `asr.report.bench.measure_encoders`.
     ``report`` receives a line per point.
     """
+    encoders = distinct_encoders(configs, device)
+    peers = peer_encoders(configs, against, device, "float32")
+    beside = f" and {len(peers)} of other libraries" if peers else ""
     models = {
         key: (CtcModel(encoder).to(device), config)
-        for key, (encoder, config) in distinct_encoders(configs, device).items()
+        for key, (encoder, config) in (encoders | peers).items()
     }
     points: dict[str, list[TrainingStepPoint]] = {name: [] for name in configs}
     for length_s in spec.lengths_s:
         batch_size = spec.batch_size(length_s)
         report(
-            f"timing training steps of {len(models)} encoders at {batch_size} x {length_s:g} s, "
-            f"{spec.dtype}"
+            f"timing training steps of {len(encoders)} encoders{beside} "
+            f"at {batch_size} x {length_s:g} s, {spec.dtype}"
         )
         steps = {
             key: training_step(
@@ -81,15 +88,16 @@ def measure_training_steps(
                 memory,
                 length_s=length_s,
                 batch_size=batch_size,
+                against=against,
             )
             points[name].append(replace(point, dtype=spec.dtype))
     return {name: tuple(found) for name, found in points.items()}
 
 
 class CtcModel(nn.Module):
-    """An encoder with a CTC head over `VOCAB_SIZE` tokens."""
+    """An encoder, of ours or another library, with a CTC head over `VOCAB_SIZE` tokens."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder | Peer) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = CtcHead(d_model=encoder.d_model, vocab_size=VOCAB_SIZE)

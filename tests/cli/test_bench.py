@@ -13,7 +13,8 @@ KEYS = {
     "run", "reuse", "schedule", "num_params", "macs", "wer", "latency_ms", "speedup_vs_none",
     "pays_from_s", "peak_memory_mib", "train_s", "hardware", "rounds", "breakdown_ms",
     "training_step_ms", "training_step_vs_none", "training_step_memory_mib",
-    "peers_ms", "speedup_vs_peers", "roofline", "work", "ceilings", "scaling",
+    "training_step_peers_ms", "training_step_vs_peers", "training_step_peers_memory_mib",
+    "peers_ms", "speedup_vs_peers", "peers_memory_mib", "roofline", "work", "ceilings", "scaling",
 }  # fmt: skip
 
 
@@ -88,9 +89,10 @@ def test_training_steps_are_timed_where_the_recipe_picks_them(asr: Command, reci
     recipe.write_text(recipe.read_text().replace("[latency]", "[latency, training_step]"))
     small = ["metrics.training_step.lengths_s=[1]", "metrics.training_step.batch_s=2.5"]
     words = [*small, "metrics.training_step.repeats=2", "reuse=none,none_explicit"]
-    done = asr("bench", recipe, *words, "--json", "-")
+    done = asr("bench", recipe, *words, "--against", "torchaudio", "--json", "-")
     assert done.code == 0
-    assert "timing training steps of 2 encoders at 2 x 1 s, float32" in done.err
+    steps = "timing training steps of 2 encoders and 1 of other libraries at 2 x 1 s, float32"
+    assert steps in done.err
     fused, explicit = json.loads(done.out)
     assert (fused["run"], explicit["run"]) == ("none", "none_explicit")
     assert (fused["reuse"], explicit["reuse"]) == ("none", "none explicit")
@@ -100,6 +102,10 @@ def test_training_steps_are_timed_where_the_recipe_picks_them(asr: Command, reci
     assert explicit["training_step_vs_none"]["explicit"] == {"1": 1.0}
     assert fused["training_step_ms"]["1"]["median"] > 0
     assert fused["training_step_memory_mib"].keys() == {"1"}
+    (speedup,) = fused["training_step_vs_peers"]["torchaudio"].values()
+    assert speedup > 0
+    assert fused["training_step_peers_ms"]["torchaudio"]["1"]["median"] > 0
+    assert "step of 2 x 1 s" in done.err
     done = asr("bench", recipe, "metrics.training_step.batch_s=10")
     assert "metrics.training_step.batch_s is 10; at least the longest" in done.error
 
@@ -129,7 +135,7 @@ def test_ceilings_and_a_library_are_timed_beside_the_variants(
         assert row["ceilings"].keys() == {"1"}
         assert row["work"]["1"].keys() == row["breakdown_ms"]["1"].keys()
     markdown = (tmp_path / "o" / "table.md").read_text()
-    assert "| against | ms | torchaudio |" in markdown
+    assert "| against | ms | MiB | torchaudio |" in markdown
     assert "| roofline | GFLOP/s | GB/s | whole | subsampling |" in markdown
     page = (tmp_path / "o" / "report.html").read_text()
     assert "Speed-up over torchaudio" in page

@@ -103,6 +103,7 @@ def _point(length_s: float, own_ms: float, fused_ms: float) -> LatencyPoint:
         baselines={"fused": fused, "explicit": Timing.from_samples([own_ms * 0.9] * 3)},
         peers={"nemo": Timing.from_samples([own_ms * 1.25, own_ms * 1.25, own_ms * 2.25])},
         peak_memory_mib=length_s * 2,
+        peer_memory_mib={"nemo": length_s * 4},
     )
     judged = RooflinePoint(gemm_gflop_per_s=80.0, bandwidth_gb_per_s=10.0, gemm_share=0.75)
     return replace(point, roofline=judged)
@@ -129,5 +130,7 @@ def _step(length_s: float, batch_size: int) -> TrainingStepPoint:
             "fused": Timing.from_samples([5000.0] * 3),
             "explicit": Timing.from_samples([6000.0] * 3),
         },
+        peers={"nemo": Timing.from_samples([8000.0] * 3)},
         peak_memory_mib=2048.0,
+        peer_memory_mib={"nemo": 3072.0},
     )

@@ -49,6 +49,7 @@ def test_row_is_the_documented_one() -> None:
                 "60": {"median": 250.0, "p90": 410.0},
             }
         },
+        "peers_memory_mib": {"nemo": {"15": 60.0, "60": 240.0}},
         "speedup_vs_peers": {"nemo": {"15": 1.25, "60": 1.25}},
         "roofline": {
             length: {"gemm_gflop_per_s": 80.0, "bandwidth_gb_per_s": 10.0, "gemm_share": 0.75}
@@ -91,6 +92,14 @@ def test_row_is_the_documented_one() -> None:
             "explicit": {"15": 1.5, "30": 1.5},
         },
         "training_step_memory_mib": {"15": 2048.0, "30": 2048.0},
+        "training_step_peers_ms": {
+            "nemo": {
+                "15": {"median": 8000.0, "p90": 8000.0},
+                "30": {"median": 8000.0, "p90": 8000.0},
+            }
+        },
+        "training_step_peers_memory_mib": {"nemo": {"15": 3072.0, "30": 3072.0}},
+        "training_step_vs_peers": {"nemo": {"15": 2.0, "30": 2.0}},
         "train_s": 314.0,
         "hardware": "Example CPU, 1 thread of 2 cores, float32",
     }
@@ -117,7 +126,11 @@ def test_bare_record_has_every_key() -> None:
     assert row["latency_ms"] == row["wer"] == row["macs"] == row["peak_memory_mib"] == {}
     assert (
         row["peers_ms"]
+        == row["peers_memory_mib"]
         == row["speedup_vs_peers"]
+        == row["training_step_peers_ms"]
+        == row["training_step_peers_memory_mib"]
+        == row["training_step_vs_peers"]
         == row["roofline"]
         == row["work"]
         == row["ceilings"]

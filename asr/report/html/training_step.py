@@ -37,7 +37,6 @@ def _chart(timed: Sequence[tuple[Series, TrainingStepPoint]]) -> Markup:
 
 
 def _text(point: TrainingStepPoint) -> str:
-    speedups = [
-        f"{speedup_text(baseline.speedup)} vs {name}" for name, baseline in point.baselines.items()
-    ]
+    beside = point.baselines | point.peers
+    speedups = [f"{speedup_text(timed.speedup)} vs {name}" for name, timed in beside.items()]
     return ", ".join([f"{number_text(point.median_ms / 1000)} s", *speedups])

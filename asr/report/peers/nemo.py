@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asr.report.peers.peer import Peer
 from asr.report.peers.size import PeerSize
-from asr.types import InputError
+from asr.types import EncoderOutput, InputError
 
 _SUBSAMPLING = {"conv4": ("striding", 4), "separable8": ("dw_striding", 8)}
 
@@ -37,10 +37,14 @@ class NemoConformer(Peer):
             subsampling_factor=factor,
             subsampling_conv_channels=size.subsampling_channels,
             use_pytorch_sdpa=fused,
+            dropout=size.dropout,
+            dropout_pre_encoder=size.dropout,
+            dropout_emb=size.dropout,
+            dropout_att=size.dropout,
         )
 
-    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
         """(B, T, F) to (B, T / factor, D)."""
         features_BFT = features_BTF.to(self.dtype).transpose(1, 2)
-        frames_BDT: Tensor = self.encoder(audio_signal=features_BFT, length=lengths_B)[0]
-        return frames_BDT.transpose(1, 2)
+        frames_BDT, lengths_B = self.encoder(audio_signal=features_BFT, length=lengths_B)
+        return EncoderOutput(frames_BDT.transpose(1, 2), lengths_B)

@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.report.peers.size import PeerSize
+from asr.types import EncoderOutput
 
 
 class Peer(nn.Module, ABC):
-    """Features (B, T, F) and their lengths to frames (B, T / factor, D), as our encoders do."""
+    """Features (B, T, F) and their lengths to frames (B, T / factor, D), called as our encoders."""
 
     def __init__(self, size: PeerSize) -> None:
         super().__init__()
         self.num_mel_bins = size.num_mel_bins
+        self.d_model = size.d_model
 
     @abstractmethod
-    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """(B, T, F) to (B, T / factor, D)."""
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
+        """(B, T, F) without padding to (B, T / factor, D)."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -45,9 +47,10 @@ class SubsampledPeer(Peer):
             d_model=size.d_model,
         )
 
-    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
         """(B, T, F) to (B, T / factor, D)."""
-        return self.encode(*self.subsampling(features_BTF.to(self.dtype), lengths_B))
+        x_BTD, lengths_B = self.subsampling(features_BTF.to(self.dtype), lengths_B)
+        return EncoderOutput(self.encode(x_BTD, lengths_B), lengths_B)
 
     @abstractmethod
     def encode(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:

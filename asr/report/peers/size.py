@@ -11,7 +11,10 @@ from asr.types import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerSize:
-    """Dimensions of a Conformer, named as in the config group ``encoder``."""
+    """Dimensions of a Conformer, named as in the config group ``encoder``.
+
+    ``dropout`` is everywhere that a library has it; none of them drops a whole layer.
+    """
 
     num_mel_bins: int
     num_layers: int
@@ -21,6 +24,7 @@ class PeerSize:
     conv_kernel_size: int
     subsampling: str
     subsampling_channels: int
+    dropout: float
 
     @classmethod
     def from_config(cls, encoder: Mapping[str, Any], num_mel_bins: int) -> Self:

@@ -23,6 +23,7 @@ class TorchaudioConformer(SubsampledPeer):
             ffn_dim=size.ffn_dim,
             num_layers=size.num_layers,
             depthwise_conv_kernel_size=size.conv_kernel_size,
+            dropout=size.dropout,
         )
 
     def encode(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Shape legend: B batch, T frames, F mel bins, D model width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from transformers.models.parakeet.configuration_parakeet import ParakeetEncoderConfig
 from transformers.models.parakeet.modeling_parakeet import ParakeetEncoder
@@ -17,7 +18,7 @@ from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
 
 from asr.report.peers.peer import Peer, SubsampledPeer
 from asr.report.peers.size import PeerSize
-from asr.types import InputError
+from asr.types import EncoderOutput, InputError
 
 
 class Wav2Vec2Conformer(SubsampledPeer):
@@ -35,6 +36,11 @@ class Wav2Vec2Conformer(SubsampledPeer):
                 position_embeddings_type=positions,
                 attn_implementation="sdpa",  # alone, these layers would take the slower eager one
                 hidden_act="swish",
+                hidden_dropout=size.dropout,
+                attention_dropout=size.dropout,
+                activation_dropout=size.dropout,
+                conformer_conv_dropout=size.dropout,
+                layerdrop=0.0,
             )
         )
 
@@ -63,10 +69,14 @@ class Parakeet(Peer):
                 conv_kernel_size=size.conv_kernel_size,
                 subsampling_conv_channels=size.subsampling_channels,
                 num_mel_bins=size.num_mel_bins,
+                dropout=size.dropout,
+                attention_dropout=size.dropout,
+                activation_dropout=size.dropout,
+                layerdrop=0.0,
             )
         )
 
-    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
         """(B, T, F) to (B, T / 8, D)."""
         frames_BTD: Tensor = self.encoder(features_BTF.to(self.dtype)).last_hidden_state
-        return frames_BTD
+        return EncoderOutput(frames_BTD, torch.full_like(lengths_B, frames_BTD.shape[1]))

@@ -4,10 +4,10 @@ from tests.report.html.pages import charts, of_class, parsed
 from tests.report.records import none_record, probs_record
 
 
-def test_a_bar_for_each_run_with_both_baselines() -> None:
+def test_a_bar_for_each_run_with_what_was_timed_beside_it() -> None:
     first, second = charts(parsed([none_record(), probs_record()]), "training-step")
     assert [one.text for one in of_class(first, "name")] == ["none", "probs"]
-    text = "4.00 s, 1.25x vs fused, 1.50x vs explicit"
+    text = "4.00 s, 1.25x vs fused, 1.50x vs explicit, 2.00x vs nemo"
     assert [one.text for one in of_class(second, "value")] == [text, text]
 
 

@@ -22,6 +22,7 @@ SIZE = PeerSize(
     conv_kernel_size=5,
     subsampling="separable8",
     subsampling_channels=8,
+    dropout=0.1,
 )
 CONV4 = replace(SIZE, subsampling="conv4")
 MODULES = {"torchaudio": "torchaudio", "transformers": "transformers", "nemo_toolkit": "nemo"}
@@ -38,9 +39,10 @@ def test_frames_are_as_many_and_as_wide_as_ours(name: str) -> None:
     peer = build_peer(name, SIZE).to(torch.bfloat16)
     assert not peer.training
     with torch.inference_mode():
-        frames_BTD = peer(torch.randn(2, 80, 16), torch.tensor([80, 80]))
-    assert frames_BTD.shape == (2, 10, 16)
-    assert frames_BTD.dtype == torch.bfloat16
+        encoded = peer(torch.randn(2, 80, 16), torch.tensor([80, 80]))
+    assert encoded.frames_BTD.shape == (2, 10, 16)
+    assert encoded.frames_BTD.dtype == torch.bfloat16
+    assert encoded.lengths_B.tolist() == [10, 10]
     assert peer_versions([name]).keys() == {PEERS[name].distribution}
 
 
@@ -48,8 +50,18 @@ def test_frames_are_as_many_and_as_wide_as_ours(name: str) -> None:
 def test_fourfold_subsampling(name: str) -> None:
     skip_unless_installed(name)
     with torch.inference_mode():
-        frames_BTD = build_peer(name, CONV4)(torch.randn(1, 80, 16), torch.tensor([80]))
-    assert frames_BTD.shape == (1, 20, 16)
+        encoded = build_peer(name, CONV4)(torch.randn(1, 80, 16), torch.tensor([80]))
+    assert encoded.frames_BTD.shape == (1, 20, 16)
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_in_training(name: str, dropout: float) -> None:
+    skip_unless_installed(name)
+    peer = build_peer(name, replace(SIZE, dropout=dropout)).train()
+    batch = torch.randn(1, 80, 16), torch.tensor([80])
+    first, second = (peer(*batch).frames_BTD for _ in range(2))
+    assert torch.equal(first, second) == (dropout == 0.0)
 
 
 @pytest.mark.parametrize("name", ["transformers_rotary", "transformers_relative", "parakeet"])
