@@ -21,6 +21,7 @@ from asr.train.distillation import Distiller
 from asr.train.failures import explain
 from asr.train.finite import FiniteGuard
 from asr.train.interrupt import Interrupt
+from asr.train.last_words import LastWords
 from asr.train.logs import LogMetrics, make_loggers
 from asr.train.module import AsrModule, FrameDecoder, TextDecoder
 from asr.train.optim import AdamWSpec
@@ -145,6 +146,7 @@ def fit(
         interrupt=interrupt,
     )
     callbacks: list[Callback] = [
+        LastWords(),
         *([averaged] if averaged is not None else []),
         control,
         LogMetrics(state, every_steps=trainer.log_every_steps),

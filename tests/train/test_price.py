@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -115,22 +115,30 @@ def test_a_batch_costs_what_the_largest_of_its_bucket_does() -> None:
     assert mean_step_s(prices, [(1, 4.0)]) == pytest.approx(1.2)
 
 
-def test_waiting_is_told_from_working() -> None:
+def test_waiting_is_told_from_working(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+
+    def pass_time(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now_s))
+
     def items() -> Iterator[StreamItem]:
         for seed in range(100):
-            time.sleep(0.02)
+            pass_time(0.02)
             yield StreamItem(make_batch(seed), 0, False, {}, wait_s=0.02, audio_s=1.0)
 
     seen: list[str] = []
 
     def step(batch: Batch) -> None:
         seen.append(batch.utterance_ids[0])
-        time.sleep(0.06)
+        pass_time(0.06)
 
     data = price_data(items(), step, num_steps=9, max_s=60.0)
     assert len(seen) == 10
     assert data.first_batch_s == 0.02
-    assert data.wait_share == pytest.approx(0.25, abs=0.08)
+    assert data.wait_share == pytest.approx(9 * 0.02 / (10 * 0.06 + 9 * 0.02))
     price_data(items(), step, num_steps=9, max_s=0.1)
     assert len(seen) == 12
 
