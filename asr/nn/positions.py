@@ -159,16 +159,19 @@ class Positions(nn.Module):
         return contexts_BRHK.joined().transpose(1, 2)
 
 
-def row_tiles(num_frames: int, reach: int | None = None) -> list[tuple[slice, slice]]:
+def row_tiles(
+    num_frames: int, reach: int | None = None, *, num_rows: int | None = None
+) -> list[tuple[slice, slice]]:
     """Ranges of rows that cover the frames, each with the range of frames these rows can see.
 
-    An exported graph has no loop over an unknown number of frames: there one tile holds all.
+    ``num_rows`` is how many rows a tile has, None for `TILE_ROWS`. An exported graph has no loop
+    over an unknown number of frames: there one tile holds all.
     """
     if torch.compiler.is_exporting():
         return [(slice(0, num_frames), slice(0, num_frames))]
-    tiles = []
-    for start in range(0, num_frames, TILE_ROWS):
-        stop = min(start + TILE_ROWS, num_frames)
+    tiles, num_rows = [], num_rows or TILE_ROWS
+    for start in range(0, num_frames, num_rows):
+        stop = min(start + num_rows, num_frames)
         first, last = (0, num_frames) if reach is None else (start - reach, stop + reach)
         tiles.append((slice(start, stop), slice(max(0, first), min(last, num_frames))))
     return tiles

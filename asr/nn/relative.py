@@ -23,20 +23,19 @@ from torch.nn import functional
 
 from asr.nn import positions, tiled_attention
 from asr.nn.kernels import support
-from asr.nn.positions import (
-    Keys,
-    Positions,
-    ScoreTerms,
-    row_tiles,
-    training_tiles,
-    visible,
-)
+from asr.nn.positions import Keys, Positions, ScoreTerms, row_tiles, training_tiles, visible
 from asr.nn.row_buffer import RowBuffer
 from asr.nn.score_tiles import Operands
 from asr.nn.shift import distances, shift_rows
 from asr.nn.tile_memory import TileMemory
 
 WAVELENGTH_BASE = 10_000.0
+
+# On a CPU the fused kernel works in blocks of 64 rows, not of 32, where it is given this many. It
+# pays from four tiles on: the more rows a tile has, the more distances it takes to see all frames.
+LONG_TILE_ROWS = 192
+LONG_FRAMES = 4 * LONG_TILE_ROWS
+BIAS_ENTRIES = 3 * 2**19  # of a tile, so that the cache holds them until the kernel reads them
 
 
 @dataclass(frozen=True)
@@ -122,40 +121,25 @@ class RelativeQueries(Positions):
         if torch.is_grad_enabled():
             tiles = training_tiles(terms.operands, padding_mask, reach)
             return tiled_attention.attend(terms.operands, v_BHTK, tiles, dropout)
-        content_BHTK, position_BHTK, r_HKP = terms.q_BHTK, terms.position_BHTK, terms.r_HKP
         if dropout == 0.0 and self.has_kernel(keys, v_BHTK):
             from asr.nn.kernels.relative_attention import relative_attention
 
             dtype = v_BHTK.dtype
-            context_BTHK: Tensor = relative_attention(
-                content_BHTK.to(dtype),
-                position_BHTK.to(dtype),
-                keys.k_BHTK.to(dtype),
+            context_BTHK = relative_attention(
+                terms.q_BHTK.to(dtype),
+                terms.position_BHTK.to(dtype),
+                terms.k_BHTK.to(dtype),
                 v_BHTK,
-                r_HKP.to(dtype),
+                terms.r_HKP.to(dtype),
                 padding_mask,
                 reach,
             )
             return context_BTHK.transpose(1, 2)
-        memory = TileMemory()
-        contexts_BRHK = RowBuffer(content_BHTK.shape[2], dim=1)
-        for rows, seen in row_tiles(content_BHTK.shape[2], reach):
-            r_seen_HKP = r_HKP[:, :, distances(rows, seen, r_HKP)]
-            product = memory.product(position_BHTK[:, :, rows], r_seen_HKP)
-            bias = shift_rows(product, seen.stop - seen.start)
-            allowed = visible(rows, seen, padding_mask, reach, bias.device)
-            if allowed is not None:
-                bias = bias.masked_fill(~allowed, float("-inf"))
-            context_BHRK = functional.scaled_dot_product_attention(
-                content_BHTK[:, :, rows],
-                keys.k_BHTK[:, :, seen],
-                v_BHTK[:, :, seen],
-                attn_mask=bias,
-                dropout_p=dropout,
-                scale=1.0,
-            )
-            contexts_BRHK.append(context_BHRK.transpose(1, 2))
-        return contexts_BRHK.joined().transpose(1, 2)
+        if reach is None and has_long_tiles(terms):
+            context_BTHK = attend_by_long_tiles(terms, v_BHTK, padding_mask, dropout)
+        else:
+            context_BTHK = attend_by_tiles(terms, v_BHTK, padding_mask, dropout, reach)
+        return context_BTHK.transpose(1, 2)
 
     def has_kernel(self, keys: Keys, v_BHTV: Tensor) -> bool:
         """See `Positions.has_kernel`."""
@@ -193,6 +177,59 @@ class RelativePositions(RelativeQueries):
         assert table is not None
         r_PHK = self.position(table).view(table.shape[0], self.num_heads, -1)
         return Keys(k_BHTK, r_PHK.permute(1, 2, 0))
+
+
+def has_long_tiles(terms: RelativeTerms) -> bool:
+    """Whether `attend_by_long_tiles` is the faster way."""
+    is_open = torch.compiler.is_exporting() or terms.q_BHTK.is_cuda
+    return not is_open and terms.num_frames >= LONG_FRAMES
+
+
+def attend_by_long_tiles(
+    terms: RelativeTerms, v_BHTV: Tensor, padding_mask: Tensor | None, dropout: float
+) -> Tensor:
+    """Context (B, T, H, V) by the fused kernel, few heads of many rows at a time."""
+    entries = len(terms.q_BHTK) * LONG_TILE_ROWS * (LONG_TILE_ROWS + terms.num_frames)
+    num_heads = max(1, BIAS_ENTRIES // entries)
+    contexts_BTHV = []
+    for first in range(0, terms.q_BHTK.shape[1], num_heads):
+        heads = slice(first, first + num_heads)
+        context_BTHV = attend_by_tiles(
+            terms.heads(heads), v_BHTV[:, heads], padding_mask, dropout, num_rows=LONG_TILE_ROWS
+        )
+        contexts_BTHV.append(context_BTHV)
+    return torch.cat(contexts_BTHV, 2)
+
+
+def attend_by_tiles(
+    terms: RelativeTerms,
+    v_BHTV: Tensor,
+    padding_mask: Tensor | None,
+    dropout: float,
+    reach: int | None = None,
+    *,
+    num_rows: int | None = None,
+) -> Tensor:
+    """Context (B, T, H, V) by the fused kernel, ``num_rows`` rows at a time."""
+    memory = TileMemory()
+    contexts_BRHV = RowBuffer(terms.num_frames, dim=1)
+    for rows, seen in row_tiles(terms.num_frames, reach, num_rows=num_rows):
+        r_HKP = terms.r_HKP[:, :, distances(rows, seen, terms.r_HKP)]
+        product = memory.product(terms.position_BHTK[:, :, rows], r_HKP)
+        bias = shift_rows(product, seen.stop - seen.start)
+        allowed = visible(rows, seen, padding_mask, reach, bias.device)
+        if allowed is not None:
+            bias = bias.masked_fill(~allowed, float("-inf"))
+        context_BHRV = functional.scaled_dot_product_attention(
+            terms.q_BHTK[:, :, rows],
+            terms.k_BHTK[:, :, seen],
+            v_BHTV[:, :, seen],
+            attn_mask=bias,
+            dropout_p=dropout,
+            scale=1.0,
+        )
+        contexts_BRHV.append(context_BHRV.transpose(1, 2))
+    return contexts_BRHV.joined()
 
 
 def sinusoids(distance_P: range, d_model: int, like: Tensor) -> Tensor:

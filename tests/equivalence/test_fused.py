@@ -7,6 +7,7 @@ import torch
 
 from asr.encoder.stack import Encoder
 from asr.nn import positions as tiling
+from asr.nn import relative
 from asr.nn.positions import PositionKind
 from asr.reuse.none import NoReuse
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
@@ -91,20 +92,28 @@ def test_under_autocast(kind: EncoderKind, positions: PositionKind) -> None:
 @each_position
 @each_case
 @pytest.mark.parametrize("grad", [True, False])
-def test_every_method_in_small_tiles_and_in_one(
+def test_every_method_in_any_tiles_and_in_one(
     monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, grad: bool
 ) -> None:
     encoder = case.encoder(positions=positions)
     features_BTF, lengths_B = random_features([61, 3, 40])
+    monkeypatch.setattr(relative, "LONG_TILE_ROWS", 5)
     outputs = []
-    for tile_rows in (3, 128):
+    for tile_rows, long_frames in ((128, 100), (3, 100), (3, 10)):
         monkeypatch.setattr(tiling, "TILE_ROWS", tile_rows)
+        monkeypatch.setattr(relative, "LONG_FRAMES", long_frames)
         with torch.set_grad_enabled(grad):
             outputs.append(encoder(features_BTF, lengths_B))
 
-    for row, length in enumerate(outputs[0].lengths_B):
-        tiled, whole = (output.frames_BTD[row, :length] for output in outputs)
-        torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=1e-5)
+    whole, *tiled = outputs
+    for row, length in enumerate(whole.lengths_B):
+        for found in tiled:
+            torch.testing.assert_close(
+                found.frames_BTD[row, :length],
+                whole.frames_BTD[row, :length],
+                atol=1e-5,
+                rtol=1e-5,
+            )
 
 
 @each_position

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from asr.nn import positions as tiling
-from asr.nn.relative import (
-    WAVELENGTH_BASE,
-    RelativePositions,
-    RelativeQueries,
-)
+from asr.nn import relative
+from asr.nn.relative import WAVELENGTH_BASE, RelativePositions, RelativeQueries
 from asr.nn.shift import distances
 from tests.encoder.tiny import randomise
 
@@ -108,6 +107,37 @@ def test_tiled_attention_equals_untiled(monkeypatch: pytest.MonkeyPatch, num_fra
     monkeypatch.setattr(tiling, "TILE_ROWS", 3)
 
     torch.testing.assert_close(module.attend(*arguments), untiled_BHTK)
+
+
+@pytest.mark.parametrize("num_frames", [7, 8, 9, 20])
+@pytest.mark.parametrize("heads_at_once", [0, 1, H])
+def test_long_tiles_of_some_heads(
+    monkeypatch: pytest.MonkeyPatch, num_frames: int, heads_at_once: int
+) -> None:
+    module, (q_BHTK, k_BHTK) = make(), queries_and_keys(num_frames)
+    keys, v_BHTK = module.keys(k_BHTK, table(num_frames)), torch.randn(B, H, num_frames, K)
+    padding_mask = torch.arange(num_frames) >= torch.tensor([[num_frames], [4]])
+    arguments = (q_BHTK, keys, v_BHTK, padding_mask, 0.0)
+    biases: list[torch.Size] = []
+
+    def fused(*operands: Tensor, attn_mask: Tensor, **options: Any) -> Tensor:
+        biases.append(attn_mask.shape)
+        context: Tensor = attention(*operands, attn_mask=attn_mask, **options)
+        return context
+
+    with torch.inference_mode():
+        expected_BHTK = module.attend(*arguments)
+        monkeypatch.setattr(relative, "LONG_FRAMES", 7)
+        monkeypatch.setattr(relative, "LONG_TILE_ROWS", 4)
+        monkeypatch.setattr(relative, "BIAS_ENTRIES", heads_at_once * B * 4 * (4 + num_frames))
+        attention: Any = functional.scaled_dot_product_attention
+        monkeypatch.setattr(functional, "scaled_dot_product_attention", fused)
+        found_BHTK = module.attend(*arguments)
+
+    torch.testing.assert_close(found_BHTK, expected_BHTK)
+    assert found_BHTK.transpose(1, 2).is_contiguous()
+    assert biases[0] == (B, max(1, heads_at_once), 4, num_frames)
+    assert len(biases) == -(-H // max(1, heads_at_once)) * -(-num_frames // 4)
 
 
 @pytest.mark.parametrize("num_frames", [1, 7])
