@@ -14,7 +14,7 @@ from asr.cli.run_summary import say
 from asr.cli.training_setup import TrainingSetup, set_up
 from asr.data.batching import Batching
 from asr.model.build import build
-from asr.report.bench import scheduled_layers
+from asr.report.encoders import scheduled_layers
 from asr.report.hardware import describe_hardware
 from asr.report.schedule import schedule_text
 from asr.report.table import Table

@@ -12,7 +12,7 @@ from asr.encoder.stack import Encoder
 from asr.model.asr_model import AsrModel
 from asr.model.initialise import Initialised
 from asr.model.package import ModelPackage
-from asr.report.bench import scheduled_layers
+from asr.report.encoders import scheduled_layers
 from asr.report.record import TrainingCost
 from asr.report.schedule import schedule_text
 from asr.text.tokenizer import Tokenizer

@@ -24,8 +24,9 @@ from asr.metrics.latency import LatencySpec
 from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.package import CARD, load_package, save_package
-from asr.report.bench import measure_encoders, scheduled_layers
+from asr.report.bench import measure_encoders
 from asr.report.card import model_card
+from asr.report.encoders import scheduled_layers
 from asr.report.evaluation import SplitEvaluation, evaluate
 from asr.report.hardware import describe_hardware
 from asr.report.hypotheses import write_hypotheses

@@ -17,7 +17,7 @@ from asr.model.onnx.file import OUTPUTS, OnnxModel, parse_onnx
 from asr.model.onnx.graph import FEATURE_LENGTHS, FEATURES, FRAMES
 from asr.model.package import ModelPackage
 from asr.report.agreement import TORCH, Agreement, Sample, agreements
-from asr.report.bench import forward_pass, random_features
+from asr.report.encoders import forward_pass, random_features
 from asr.report.plain import to_plain
 from asr.report.record import SplitWer, length_key
 from asr.report.table import Column, Table

@@ -15,13 +15,8 @@ import torch
 from asr.metrics.latency import measure, undisturbed
 from asr.metrics.memory import peak_memory_mib
 from asr.metrics.scaling import ScalingSpec
-from asr.report.bench import (
-    Config,
-    alternating_point,
-    distinct_encoders,
-    forward_pass,
-    frame_shift_ms,
-)
+from asr.report.alternating import alternating_point
+from asr.report.encoders import Config, distinct_encoders, forward_pass, frame_shift_ms
 from asr.report.record import ScalingPoint
 
 

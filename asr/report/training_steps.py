@@ -20,13 +20,8 @@ from asr.head.ctc import CtcHead
 from asr.metrics.latency import measure
 from asr.metrics.memory import peak_memory_mib
 from asr.metrics.training_step import TrainingStepSpec, training_step
-from asr.report.bench import (
-    Config,
-    alternating_point,
-    distinct_encoders,
-    frame_shift_ms,
-    random_features,
-)
+from asr.report.alternating import alternating_point
+from asr.report.encoders import Config, distinct_encoders, frame_shift_ms, random_features
 from asr.report.peers.encoders import peer_encoders
 from asr.report.peers.peer import Peer
 from asr.report.record import TrainingStepPoint

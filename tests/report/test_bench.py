@@ -8,13 +8,12 @@ import torch
 from asr.metrics.cost import multiply_adds_by_part
 from asr.metrics.latency import LatencySpec
 from asr.model.build import build_encoder
-from asr.report.bench import (
-    EncoderCost,
+from asr.report.bench import EncoderCost, measure_encoders
+from asr.report.encoders import (
     distinct_encoders,
     encoder_key,
     forward_pass,
     frame_shift_ms,
-    measure_encoders,
     random_features,
     replayed_passes,
     scheduled_layers,

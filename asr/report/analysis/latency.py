@@ -17,7 +17,7 @@ import torch
 from asr.metrics.latency import measure
 from asr.model.build import build_encoder, build_frontend
 from asr.report.analysis.grouped import PROBS, with_groups
-from asr.report.bench import forward_pass, with_reuse
+from asr.report.encoders import forward_pass, with_reuse
 from asr.reuse.suggest import LayerCosts
 
 WARMUP, REPEATS = 2, 10
