@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     check_graphs_argument(args)
     check_outputs(args)
     package = load_package(args.model, args.device, args.dtype)
+    package.model.encoder.keep_between_calls()
     graphs = use_graphs(package.model) if args.cuda_graphs else None
     decoder = build(package.config["decode"], "decode")
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}

@@ -18,6 +18,7 @@ from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
 from asr.nn.position_kinds import position_class
 from asr.nn.positions import PositionKind
+from asr.nn.relative import RelativePositions
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
 from asr.reuse.schedule import Role
@@ -159,6 +160,15 @@ class Encoder(nn.Module):
             position_table=self.positions.table(num_frames, self.d_model, self.num_heads, x_BTD),
         )
         return x_BTD, lengths_B, frames
+
+    def keep_between_calls(self) -> None:
+        """Keep what depends on weights and the number of frames alone, until `train` is called.
+
+        For inference: weights must not change any more.
+        """
+        for module in self.modules():
+            if isinstance(module, RelativePositions):
+                module.keep_between_calls()
 
     def schedule_rows(self) -> list[ScheduleRow]:
         """The resolved schedule with what each layer saves against computing its attention.

@@ -74,6 +74,7 @@ def load_recogniser(
     """
     if path.suffix != ONNX_SUFFIX:
         package: ModelPackage = load_package(path, device, dtype)
+        package.model.encoder.keep_between_calls()
         return package
     if torch.device(device).type != "cpu":
         raise InputError(

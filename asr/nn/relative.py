@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.nn import positions, tiled_attention
+from asr.nn.kept_distances import KeptDistances
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, ScoreTerms, row_tiles, training_tiles, visible
 from asr.nn.row_buffer import RowBuffer
@@ -157,6 +158,18 @@ class RelativePositions(RelativeQueries):
         super().__init__(num_heads=num_heads, head_dim=head_dim)
         self.num_heads = num_heads
         self.position = nn.Linear(d_model, num_heads * head_dim, bias=False)
+        self.kept: KeptDistances | None = None
+
+    def keep_between_calls(self) -> None:
+        """Keep projected distances from call to call, until `train`: weights must not change."""
+        self.kept = KeptDistances()
+
+    def train(self, mode: bool = True) -> Self:
+        """See `torch.nn.Module.train`."""
+        super().train(mode)
+        if mode:
+            self.kept = None
+        return self
 
     @staticmethod
     def table(num_frames: int, d_model: int, num_heads: int, like: Tensor) -> Tensor | None:
@@ -173,10 +186,15 @@ class RelativePositions(RelativeQueries):
         return table[max(0, middle - furthest) : middle + furthest + 1]
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
-        """Keys with the projected distances (H, K, P)."""
+        """Keys with the projected distances (H, K, P), or more of them to both sides if kept."""
         assert table is not None
-        r_PHK = self.position(table).view(table.shape[0], self.num_heads, -1)
-        return Keys(k_BHTK, r_PHK.permute(1, 2, 0))
+        kept = self.kept
+        return Keys(k_BHTK, kept(table, self.project) if kept else self.project(table))
+
+    def project(self, table_PD: Tensor) -> Tensor:
+        """Projected distances (H, K, P)."""
+        r_PD: Tensor = self.position(table_PD)
+        return r_PD.view(len(r_PD), self.num_heads, -1).permute(1, 2, 0)
 
 
 def has_long_tiles(terms: RelativeTerms) -> bool:

@@ -96,21 +96,21 @@ def measure_encoders(
         if roofline
         else {},
     )
-    macs = {
-        name: {length_key(length_s): macs_by_part(config, length_s) for length_s in spec.lengths_s}
-        for name, config in configs.items()
-    }
     points: dict[str, list[LatencyPoint]] = {name: [] for name in configs}
-    parts: dict[str, _Parts] = {}
+    times_ms: dict[str, dict[str, dict[str, float]]] = {}
+    work: dict[str, dict[str, dict[str, Work]]] = {}
+    tops: dict[str, Ceilings] = {}
     for length_s in spec.lengths_s:
+        length = length_key(length_s)
+        work[length] = bench.work(length_s)
         for batch_size in spec.batch_sizes:
-            num_macs = {
-                name: batch_size * sum(counted[length_key(length_s)].values())
-                for name, counted in macs.items()
-            }
-            for name, point in bench.points(length_s, batch_size, num_macs).items():
+            for name, point in bench.points(length_s, batch_size, work[length]).items():
                 points[name].append(point)
-        parts[length_key(length_s)] = bench.parts(length_s)
+        times_ms[length] = bench.times_by_part(length_s)
+        if bench.probed:
+            tops[length] = ceilings(
+                bench.probed, {name: sum(times_ms[length][name].values()) for name in bench.probed}
+            )
     costs = {}
     for name, config in configs.items():
         key = encoder_key(config)
@@ -118,22 +118,13 @@ def measure_encoders(
         costs[name] = EncoderCost(
             schedule=scheduled_layers(encoder),
             parameters=count_parameters(encoder),
-            macs=macs[name],
+            macs={length_key(one): macs_by_part(config, one) for one in spec.lengths_s},
             latency=tuple(points[name]),
-            breakdown={length: found.times_ms[key] for length, found in parts.items()},
-            work={length: found.work[key] for length, found in parts.items() if found.work},
-            ceilings={length: found.ceilings for length, found in parts.items() if found.ceilings},
+            breakdown={length: found[key] for length, found in times_ms.items()},
+            work={length: found[key] for length, found in work.items() if found},
+            ceilings=tops,
         )
     return costs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    """Milliseconds and work by `encoder_key` and part; ceilings and work only where probed."""
-
-    times_ms: dict[str, dict[str, float]]
-    work: dict[str, dict[str, Work]]
-    ceilings: Ceilings | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +140,23 @@ class _Bench:
     peers: dict[str, tuple[Peer, Config]]
     probed: dict[str, Probe]
 
+    def work(self, length_s: float) -> dict[str, dict[str, Work]]:
+        """What each run's encoder does part by part in a call that is not its first.
+
+        With the smallest batch; empty where nothing is probed.
+        """
+        if not self.probed:
+            return {}
+        calls = self._calls(length_s)
+        with torch.inference_mode():
+            for call in calls.values():
+                call.module(*call.args)
+        return {key: work_by_part(call, ENCODER_PARTS) for key, call in calls.items()}
+
     def points(
-        self, length_s: float, batch_size: int, num_macs: Mapping[str, int]
+        self, length_s: float, batch_size: int, work: Mapping[str, Mapping[str, Work]]
     ) -> dict[str, LatencyPoint]:
-        """The point of every run, timed in alternation; ``num_macs`` are what each computes."""
+        """The point of every run, timed in alternation; judged by its `work` where probed."""
         beside = f" and {len(self.peers)} of other libraries" if self.peers else ""
         self.report(
             f"timing {len(self.encoders)} encoders{beside} at {length_s:g} s, batch {batch_size}"
@@ -185,18 +189,32 @@ class _Bench:
                 against=self.against,
             )
             if self.probed:
-                timing = timings[encoder_key(config)]
-                judged = RooflinePoint.from_timings(num_macs[name], timing, self.probed, timings)
+                key = encoder_key(config)
+                num_macs = sum(part.macs for part in work[key].values())
+                num_macs = num_macs // min(self.spec.batch_sizes) * batch_size
+                judged = RooflinePoint.from_timings(num_macs, timings[key], self.probed, timings)
                 point = replace(point, roofline=judged)
             points[name] = point
         return points
 
-    def parts(self, length_s: float) -> _Parts:
-        """What each run's encoder does part by part in a call with the smallest batch.
+    def times_by_part(self, length_s: float) -> dict[str, dict[str, float]]:
+        """Milliseconds by part of each run's encoder with the smallest batch, and of the probes.
 
         Baselines are left out. The encoders must have run before.
         """
         self.report(f"timing the parts of {len(self.configs)} encoders at {length_s:g} s")
+        probing = {name: Call(Probing(probe), ()) for name, probe in self.probed.items()}
+        return time_by_part(
+            self._calls(length_s) | probing,
+            ENCODER_PARTS,
+            repeats=min(_PART_ROUNDS, self.spec.repeats),
+            device=self.device,
+            num_threads=self.spec.num_threads,
+            max_point_s=self.spec.max_point_s,
+        )
+
+    def _calls(self, length_s: float) -> dict[str, Call]:
+        """Each run's encoder on the smallest batch, by `encoder_key`."""
         calls = {}
         for key in dict.fromkeys(map(encoder_key, self.configs.values())):
             encoder, config = self.encoders[key]
@@ -205,21 +223,4 @@ class _Bench:
                 encoder.num_mel_bins, length_s, batch_size, shift_ms, self.device
             )
             calls[key] = Call(encoder, features)
-        probing = {name: Call(Probing(probe), ()) for name, probe in self.probed.items()}
-        times_ms = time_by_part(
-            calls | probing,
-            ENCODER_PARTS,
-            repeats=min(_PART_ROUNDS, self.spec.repeats),
-            device=self.device,
-            num_threads=self.spec.num_threads,
-            max_point_s=self.spec.max_point_s,
-        )
-        if not self.probed:
-            return _Parts(times_ms=times_ms, work={}, ceilings=None)
-        return _Parts(
-            times_ms=times_ms,
-            work={key: work_by_part(call, ENCODER_PARTS) for key, call in calls.items()},
-            ceilings=ceilings(
-                self.probed, {name: sum(times_ms[name].values()) for name in self.probed}
-            ),
-        )
+        return calls

@@ -38,7 +38,9 @@ def distinct_encoders(
             key = encoder_key(variant)
             if key not in encoders:
                 encoder = build_encoder(variant, build_frontend(variant).num_mel_bins)
-                encoders[key] = (encoder.to(device, getattr(torch, dtype)).eval(), variant)
+                encoder = encoder.to(device, getattr(torch, dtype)).eval()
+                encoder.keep_between_calls()
+                encoders[key] = (encoder, variant)
     return encoders
 
 
@@ -63,7 +65,7 @@ def scheduled_layers(encoder: Encoder) -> tuple[ScheduledLayer, ...]:
 
 
 def macs_by_part(config: Config, length_s: float) -> dict[str, int]:
-    """Multiply-adds of the encoder for one utterance; counted without computing anything."""
+    """Multiply-adds of a first call for one utterance; counted without computing anything."""
     frontend = build_frontend(config)
     with torch.device("meta"):
         encoder = build_encoder(config, frontend.num_mel_bins)

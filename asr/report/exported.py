@@ -106,6 +106,7 @@ def time_encoders(
 ) -> dict[float, dict[str, Timing]]:
     """Encoder latency of the model and of exported files, in alternation, on random features."""
     encoder, frontend = package.model.encoder, package.model.frontend
+    encoder.keep_between_calls()
     sessions = {
         name: encoder_session(content, frontend.num_mel_bins) for name, content in contents.items()
     }

@@ -114,16 +114,17 @@ def test_ceilings_and_a_library_are_timed_beside_the_variants(
     asr: Command, recipe: Path, tmp_path: Path
 ) -> None:
     recipe.write_text(recipe.read_text().replace("[latency]", "[latency, roofline]"))
-    words = ["reuse=none,none_explicit", "metrics.latency.lengths_s=[1]"]
+    words = ["encoder.positions=rotary,relative", "metrics.latency.lengths_s=[1]"]
     small = ["metrics.roofline.gemm_sizes=[64]", "metrics.roofline.triad_mib=3"]
     small += ["metrics.roofline.probe_ms=1"]
     against = ["--against", "torchaudio"]
     done = asr("bench", recipe, *words, *small, *against, "--out", tmp_path / "o", "--json", "-")
     assert done.code == 0
-    assert "timing 2 encoders and 1 of other libraries at 1 s, batch 1" in done.err
+    assert "timing 4 encoders and 1 of other libraries at 1 s, batch 1" in done.err
     assert "torchaudio 2." in done.err  # the version that was timed
     assert "--against torchaudio" in done.err
-    for row in json.loads(done.out):
+    rows = json.loads(done.out)
+    for row in rows:
         (speedup,) = row["speedup_vs_peers"]["torchaudio"].values()
         assert speedup > 0
         assert row["peers_ms"]["torchaudio"]["1"]["median"] > 0
@@ -131,9 +132,11 @@ def test_ceilings_and_a_library_are_timed_beside_the_variants(
             *("gemm_gflop_per_s", "bandwidth_gb_per_s", "gemm_share")
         }
         assert 0 < row["roofline"]["1"]["gemm_share"] < 1
-        assert sum(part["macs"] for part in row["work"]["1"].values()) == row["macs"]["1"]
         assert row["ceilings"].keys() == {"1"}
         assert row["work"]["1"].keys() == row["breakdown_ms"]["1"].keys()
+    rotary, relative = (sum(part["macs"] for part in row["work"]["1"].values()) for row in rows)
+    assert rotary == rows[0]["macs"]["1"]
+    assert relative < rows[1]["macs"]["1"], "projected distances are kept from the call before"
     markdown = (tmp_path / "o" / "table.md").read_text()
     assert "| against | ms | MiB | torchaudio |" in markdown
     assert "| roofline | GFLOP/s | GB/s | whole | subsampling |" in markdown

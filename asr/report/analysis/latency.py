@@ -49,6 +49,7 @@ def measure_layer_costs(
     for groups in probed_schedules(num_layers):
         variant = with_reuse(config, with_groups(reuse, groups))
         encoder = build_encoder(variant, frontend.num_mel_bins).to(device).eval()
+        encoder.keep_between_calls()
         calls[str(groups)] = forward_pass(encoder, length_s, 1, frontend.frame_shift_ms, device)
     timings = measure(calls, repeats=REPEATS, warmup=WARMUP, device=device)
     return fit_costs(
