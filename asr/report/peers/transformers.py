@@ -5,6 +5,8 @@ Shape legend: B batch, T frames, F mel bins, D model width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers.models.parakeet.configuration_parakeet import ParakeetEncoderConfig
@@ -28,19 +30,13 @@ class Wav2Vec2Conformer(SubsampledPeer):
         super().__init__(size)
         self.layers = Wav2Vec2ConformerEncoder(
             Wav2Vec2ConformerConfig(
-                hidden_size=size.d_model,
-                num_hidden_layers=size.num_layers,
-                num_attention_heads=size.num_heads,
-                intermediate_size=size.ffn_dim,
+                **dimensions(size),
                 conv_depthwise_kernel_size=size.conv_kernel_size,
                 position_embeddings_type=positions,
                 attn_implementation="sdpa",  # alone, these layers would take the slower eager one
                 hidden_act="swish",
                 hidden_dropout=size.dropout,
-                attention_dropout=size.dropout,
-                activation_dropout=size.dropout,
                 conformer_conv_dropout=size.dropout,
-                layerdrop=0.0,
             )
         )
 
@@ -62,17 +58,11 @@ class Parakeet(Peer):
             )
         self.encoder = ParakeetEncoder(
             ParakeetEncoderConfig(
-                hidden_size=size.d_model,
-                num_hidden_layers=size.num_layers,
-                num_attention_heads=size.num_heads,
-                intermediate_size=size.ffn_dim,
+                **dimensions(size),
                 conv_kernel_size=size.conv_kernel_size,
                 subsampling_conv_channels=size.subsampling_channels,
                 num_mel_bins=size.num_mel_bins,
                 dropout=size.dropout,
-                attention_dropout=size.dropout,
-                activation_dropout=size.dropout,
-                layerdrop=0.0,
             )
         )
 
@@ -80,3 +70,16 @@ class Parakeet(Peer):
         """(B, T, F) to (B, T / 8, D)."""
         frames_BTD: Tensor = self.encoder(features_BTF.to(self.dtype)).last_hidden_state
         return EncoderOutput(frames_BTD, torch.full_like(lengths_B, frames_BTD.shape[1]))
+
+
+def dimensions(size: PeerSize) -> dict[str, Any]:
+    """What the configs of both call by the same names."""
+    return {
+        "hidden_size": size.d_model,
+        "num_hidden_layers": size.num_layers,
+        "num_attention_heads": size.num_heads,
+        "intermediate_size": size.ffn_dim,
+        "attention_dropout": size.dropout,
+        "activation_dropout": size.dropout,
+        "layerdrop": 0.0,
+    }
