@@ -147,11 +147,11 @@ def split_name(path: Path) -> str:
 
 
 def wer_line(split: str, evaluation: SplitEvaluation) -> str:
-    """WER with its interval and the counts behind it, for people."""
+    """WER with its interval, CER, and the counts behind the WER, for people."""
     wer, counts = evaluation.wer, evaluation.counts
     skipped = f", {counts.num_skipped} skipped" if counts.num_skipped else ""
     return (
-        f"{split}: WER {wer.wer:.2f} % [{wer.low:.2f}, {wer.high:.2f}], {wer.sub} substitutions, "
-        f"{wer.del_} deletions, {wer.ins} insertions in {wer.words:,} words of "
-        f"{counts.num_utterances:,} utterances{skipped}"
+        f"{split}: WER {wer.wer:.2f} % [{wer.low:.2f}, {wer.high:.2f}], CER {wer.cer:.2f} %, "
+        f"{wer.sub} substitutions, {wer.del_} deletions, {wer.ins} insertions in "
+        f"{wer.words:,} words of {counts.num_utterances:,} utterances{skipped}"
     )

@@ -88,7 +88,7 @@ def _wer_columns(rows: Sequence[_Row]) -> Iterator[Column]:
         results = tuple(row["wer"].get(split) for row in rows)
         values = {
             f"wer_{split}_{key}": _pick(results, key)
-            for key in ("wer", "low", "high", "sub", "del", "ins", "words")
+            for key in ("wer", "low", "high", "sub", "del", "ins", "words", "cer")
         }
         yield Column(f"WER % {split}", _texts(results, _wer_text), values)
 

@@ -12,6 +12,7 @@ from asr.data.dataset import SpeechDataset
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Cuts, audio_path
 from asr.decode.greedy import GreedyDecoder
+from asr.metrics.wer import corpus_cer
 from asr.model.package import ModelPackage
 from asr.report.hypotheses import ScoredUtterance, score
 from asr.report.record import SplitCounts, SplitWer
@@ -73,7 +74,8 @@ def evaluate(
         report(f"decoded {len(results)} of {len(by_id)} utterances")
     if not results:
         raise InputError(f"none of {len(by_id)} utterances could be read; see the log")
-    scored = tuple(score(results[key]) for key in by_id if key in results)
+    in_order = [results[key] for key in by_id if key in results]
+    scored = tuple(map(score, in_order))
     return SplitEvaluation(
         scored=scored,
         counts=SplitCounts(
@@ -82,5 +84,5 @@ def evaluate(
             num_words=sum(one.words for one in scored),
             num_skipped=len(loader.unreadable),
         ),
-        wer=SplitWer.from_errors([one.errors for one in scored]),
+        wer=SplitWer.from_errors([one.errors for one in scored], cer=corpus_cer(in_order).wer),
     )

@@ -73,7 +73,10 @@ class TrainingCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitWer:
-    """Word error rate of a split in percent, its interval at ``level``, and the counts."""
+    """Word error rate of a split in percent, its interval at ``level``, and the counts.
+
+    ``cer`` is the character error rate in percent, None in records that do not say.
+    """
 
     wer: float
     low: float
@@ -83,6 +86,7 @@ class SplitWer:
     ins: int
     words: int
     level: float = 0.95
+    cer: float | None = None
 
     @classmethod
     def from_errors(
@@ -92,6 +96,7 @@ class SplitWer:
         num_samples: int = 1000,
         seed: int = 0,
         level: float = 0.95,
+        cer: float | None = None,
     ) -> SplitWer:
         """Corpus rate over ``per_utterance`` with its bootstrap interval."""
         total = WordErrors.total(per_utterance)
@@ -105,6 +110,7 @@ class SplitWer:
             ins=total.ins,
             words=total.words,
             level=level,
+            cer=cer,
         )
 
 

@@ -41,6 +41,7 @@ def to_row(record: RunRecord) -> dict[str, Any]:
                 "del": result.del_,
                 "ins": result.ins,
                 "words": result.words,
+                "cer": result.cer,
             }
             for split, result in record.wer.items()
         },

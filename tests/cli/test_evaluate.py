@@ -59,7 +59,7 @@ def test_wer_with_its_counts_and_interval(asr: Command, model: Path, data: Path)
     assert done.code == 0
     row = row_of(done.out)  # and nothing else on stdout
     wer = row["wer"]["test"]
-    assert wer.keys() == {"wer", "low", "high", "sub", "del", "ins", "words"}
+    assert wer.keys() == {"wer", "low", "high", "sub", "del", "ins", "words", "cer"}
     assert wer["words"] == 11
     assert wer["wer"] == pytest.approx(100 * (wer["sub"] + wer["del"] + wer["ins"]) / 11)
     assert wer["low"] <= wer["wer"] <= wer["high"]
@@ -69,8 +69,8 @@ def test_wer_with_its_counts_and_interval(asr: Command, model: Path, data: Path)
     assert row["schedule"] == "LF x2"
     line = (
         f"test: WER {wer['wer']:.2f} % [{wer['low']:.2f}, {wer['high']:.2f}], "
-        f"{wer['sub']} substitutions, {wer['del']} deletions, {wer['ins']} insertions "
-        "in 11 words of 3 utterances\n"
+        f"CER {wer['cer']:.2f} %, {wer['sub']} substitutions, {wer['del']} deletions, "
+        f"{wer['ins']} insertions in 11 words of 3 utterances\n"
     )
     assert line in done.err
 

@@ -7,7 +7,7 @@ import pytest
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.transcribe import Transcriber
-from asr.metrics.wer import WordErrors, align_words
+from asr.metrics.wer import WordErrors, align_chars, align_words
 from asr.model.package import ModelPackage, load_package
 from asr.report import evaluation
 from asr.report.evaluation import SplitEvaluation, evaluate
@@ -60,6 +60,8 @@ def test_the_rate_sums_errors_and_words(package: ModelPackage, manifest: Path) -
     wer = found.wer
     assert (wer.sub, wer.del_, wer.ins, wer.words) == (total.sub, total.del_, total.ins, 12)
     assert wer.wer == 100 * (wer.sub + wer.del_ + wer.ins) / 12
+    chars = WordErrors.total([align_chars(one.ref, one.hyp)[0] for one in found.scored])
+    assert wer.cer == chars.wer
     assert found.counts.num_words == 12
     assert found.counts.num_utterances == 5
     assert found.counts.hours == pytest.approx(sum(TEXTS) / 3600)

@@ -28,6 +28,7 @@ def test_row_is_the_documented_one() -> None:
                 "del": 1,
                 "ins": 1,
                 "words": 20,
+                "cer": None,
             }
         },
         "latency_ms": {
