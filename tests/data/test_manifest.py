@@ -79,7 +79,7 @@ def test_audio_elsewhere_keeps_its_path(tmp_path: Path) -> None:
         (b"RIFF....WAVE", "line 1: not a lhotse cut"),
         (b'{"id": 1}\n', "line 1: not a lhotse cut"),
         (b"\xff\xfe\x00", "is not a manifest"),
-        (gzip.compress(b"x" * 10_000)[:-12], "cut short"),
+        (gzip.compress(b"x" * 10_000, mtime=0)[:-12], "cut short"),
     ],
 )
 def test_bad_manifests_are_named(tmp_path: Path, content: bytes | None, message: str) -> None:
