@@ -194,7 +194,7 @@ class RelativePositions(RelativeQueries):
     def project(self, table_PD: Tensor) -> Tensor:
         """Projected distances (H, K, P)."""
         r_PD: Tensor = self.position(table_PD)
-        return r_PD.view(len(r_PD), self.num_heads, -1).permute(1, 2, 0)
+        return r_PD.view(r_PD.shape[0], self.num_heads, -1).permute(1, 2, 0)
 
 
 def has_long_tiles(terms: RelativeTerms) -> bool:
