@@ -71,7 +71,7 @@ def test_autocast_multiplies_in_bfloat16_and_keeps_weights() -> None:
 
 
 def test_the_peak_of_a_step_holds_its_gradients() -> None:
-    module = nn.Linear(3072, 3072, bias=False)  # 36 MiB: above 32 glibc takes and returns it at once
+    module = nn.Linear(3072, 3072, bias=False)  # 36 MiB: above 32 glibc returns it at once
     step = training_step(module, lambda: module(torch.ones(1, 3072)).sum())
     step()
     peak_mib = peak_memory_mib(step, warmup=0)
