@@ -17,15 +17,14 @@ from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames
 from asr.nn.masking import padding_mask
 from asr.nn.position_kinds import position_class
-from asr.nn.positions import PositionKind
-from asr.nn.relative import RelativePositions
+from asr.nn.positions import PositionKind, Positions
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
 from asr.reuse.schedule import Role
 from asr.types import EncoderOutput, InputError
 
 MAX_MAP_MIB = 192.0
-"""All of one map of four heads in float32 up to 160 s of audio at 25 frames a second."""
+"""All of one map of four heads in float32 up to 140 s of audio at 25 frames a second."""
 
 
 class ScheduleRow(NamedTuple):
@@ -167,7 +166,7 @@ class Encoder(nn.Module):
         For inference: weights must not change any more.
         """
         for module in self.modules():
-            if isinstance(module, RelativePositions):
+            if isinstance(module, Positions):
                 module.keep_between_calls()
 
     def schedule_rows(self) -> list[ScheduleRow]:

@@ -93,6 +93,9 @@ class Positions(nn.Module):
         """What of a table is needed by `attend` with this ``reach``."""
         return table
 
+    def keep_between_calls(self) -> None:
+        """Keep what depends on weights and the number of frames alone, until `train`: nothing."""
+
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
         """Keys as queries meet them."""
         return Keys(k_BHTK)

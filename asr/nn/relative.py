@@ -161,7 +161,7 @@ class RelativePositions(RelativeQueries):
         self.kept: KeptDistances | None = None
 
     def keep_between_calls(self) -> None:
-        """Keep projected distances from call to call, until `train`: weights must not change."""
+        """Keep projected distances; see `Positions.keep_between_calls`."""
         self.kept = KeptDistances()
 
     def train(self, mode: bool = True) -> Self:
@@ -199,8 +199,9 @@ class RelativePositions(RelativeQueries):
 
 def has_long_tiles(terms: RelativeTerms) -> bool:
     """Whether `attend_by_long_tiles` is the faster way."""
-    is_open = torch.compiler.is_exporting() or terms.q_BHTK.is_cuda
-    return not is_open and terms.num_frames >= LONG_FRAMES
+    if torch.compiler.is_exporting() or terms.q_BHTK.is_cuda:  # an exported graph has one tile
+        return False
+    return terms.num_frames >= LONG_FRAMES
 
 
 def attend_by_long_tiles(
