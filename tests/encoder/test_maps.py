@@ -26,6 +26,7 @@ from asr.reuse.probs import FollowProbs, ReuseProbs
 from asr.reuse.scores import ReuseScores
 from asr.reuse.top_k import ReuseTopK
 from asr.reuse.within import ReuseWithin, WithinAttention
+from tests.pairwise import pairwise
 
 from .tiny import KINDS, NUM_HEADS, POSITIONS, EncoderKind, random_features, tiny_encoder
 
@@ -85,9 +86,7 @@ def mixed_by(probs_BHTT: Any, attention: Any, input_BTD: Tensor, carry: Any) -> 
     return mixed
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("reuse", METHODS, ids=lambda reuse: f"{reuse.name}")
+@pairwise(kind=KINDS, positions=POSITIONS, reuse=METHODS)
 def test_each_layer_mixes_its_values_by_the_map_shown(
     kind: EncoderKind, positions: PositionKind, reuse: ReuseMethod
 ) -> None:

@@ -10,6 +10,7 @@ from asr.metrics.callers import part_name
 from asr.nn.positions import PositionKind
 from tests.encoder.tiny import KINDS, NUM_MEL_BINS, POSITIONS, EncoderKind, tiny_encoder
 from tests.equivalence.cases import CASES, Case
+from tests.pairwise import pairwise
 
 COMMON = {"subsampling", "feed-forward", "norms and residuals", "projections", "scores", "other"}
 
@@ -33,8 +34,7 @@ def test_every_submodule_of_a_layer_has_a_part(kind: EncoderKind) -> None:
     assert top <= {part.partition(".")[0] for part in ENCODER_PARTS}
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("kind", KINDS)
+@pairwise(positions=POSITIONS, kind=KINDS)
 def test_kernels_are_told_apart(kind: EncoderKind, positions: PositionKind) -> None:
     common = COMMON | ({"convolution"} if kind == "conformer" else set())
     explicit = parts_of(CASES["none-explicit"], kind, positions)

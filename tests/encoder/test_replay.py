@@ -12,7 +12,8 @@ from asr.reuse.base import LayerAttention
 from asr.reuse.probs import ReuseProbs
 from asr.types import EncoderOutput
 from tests.encoder.tiny import KINDS, NUM_MEL_BINS, EncoderKind, tiny_encoder
-from tests.equivalence.cases import Case, each_reusing_case
+from tests.equivalence.cases import REUSING, Case
+from tests.pairwise import pairwise
 
 PROBS = ReuseProbs(group_size=4)
 
@@ -41,8 +42,7 @@ def test_a_replay_is_the_forward_pass(kind: EncoderKind) -> None:
     assert torch.equal(found.lengths_B, expected.lengths_B)
 
 
-@each_reusing_case
-@pytest.mark.parametrize("kind", KINDS)
+@pairwise(case=REUSING, kind=KINDS)
 def test_other_attention_is_what_an_encoder_built_with_it_computes(
     case: Case, kind: EncoderKind
 ) -> None:

@@ -52,6 +52,11 @@ class Case:
     leaders: list[int]
     num_heads: int = NUM_HEADS
 
+    @property
+    def family(self) -> str:
+        """The method: `pairwise` lets each method meet every other setting."""
+        return self.reuse.name
+
     def place(self, layer: int) -> Place:
         """The method a layer is under, and where it stands among the layers of that method."""
         return places_of(self.reuse, NUM_LAYERS)[layer]

@@ -17,7 +17,8 @@ from tests.encoder.tiny import (
     random_features,
     tiny_encoder,
 )
-from tests.equivalence.cases import Case, each_case
+from tests.equivalence.cases import CASES, Case, each_case
+from tests.pairwise import pairwise
 
 NUM_FOLLOWERS = 6  # of eight layers in groups of four
 
@@ -30,8 +31,7 @@ def scores_parameters(positions: PositionKind) -> int:
     return query_and_key + (D_MODEL * D_MODEL + 2 * D_MODEL if positions == "relative" else 0)
 
 
-@each_kind
-@each_position
+@pairwise(kind=KINDS, positions=POSITIONS)
 def test_parameters_saved(kind: EncoderKind, positions: PositionKind) -> None:
     none = tiny_encoder(kind, reuse=NoReuse(), positions=positions, num_layers=8)
     probs = tiny_encoder(kind, reuse=ReuseProbs(group_size=4), positions=positions, num_layers=8)
@@ -41,8 +41,7 @@ def test_parameters_saved(kind: EncoderKind, positions: PositionKind) -> None:
     assert saved == sum(row.parameters_saved for row in probs.schedule_rows())
 
 
-@each_position
-@each_case
+@pairwise(case=CASES, positions=POSITIONS)
 def test_rows_add_up_to_all_that_is_saved(positions: PositionKind, case: Case) -> None:
     none = tiny_encoder("transformer", positions=positions, num_heads=case.num_heads)
     encoder = case.encoder("transformer", positions=positions)
@@ -51,9 +50,7 @@ def test_rows_add_up_to_all_that_is_saved(positions: PositionKind, case: Case) -
     assert saved == sum(row.parameters_saved for row in encoder.schedule_rows())
 
 
-@each_kind
-@each_position
-@pytest.mark.parametrize("fused", [True, False])
+@pairwise(kind=KINDS, positions=POSITIONS, fused=[True, False])
 def test_multiply_adds_saved(kind: EncoderKind, positions: PositionKind, fused: bool) -> None:
     features_BTF, lengths_B = random_features([160])
     num_frames = 40

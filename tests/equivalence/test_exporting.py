@@ -7,12 +7,12 @@ import torch
 
 from asr.nn.positions import PositionKind
 from tests.encoder.tiny import POSITIONS, random_features
+from tests.pairwise import pairwise
 
-from .cases import Case, each_case
+from .cases import CASES, Case
 
 
-@each_case
-@pytest.mark.parametrize("positions", POSITIONS)
+@pairwise(case=CASES, positions=POSITIONS)
 def test_the_branches_of_an_exported_graph_compute_the_same(
     case: Case, positions: PositionKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,8 @@ from tests.encoder.tiny import (
     random_features,
     tiny_encoder,
 )
-from tests.equivalence.cases import GROUPINGS, Case, each_case, each_reusing_case
+from tests.equivalence.cases import CASES, GROUPINGS, REUSING, Case, each_reusing_case
+from tests.pairwise import pairwise
 
 MIX = {"mix.value.weight", "mix.value.bias", "mix.output.weight", "mix.output.bias"}
 SCORES = {
@@ -70,9 +71,7 @@ def attention(encoder: Encoder, layer: int) -> Any:
     return encoder.layers[layer].get_submodule("attention")
 
 
-@each_kind
-@each_position
-@each_grouping
+@pairwise(name=list(GROUPINGS), kind=KINDS, positions=POSITIONS)
 def test_state_holds_exactly_the_parameters_of_each_role(
     kind: EncoderKind, positions: PositionKind, name: str
 ) -> None:
@@ -121,9 +120,7 @@ def further_keys(case: Case) -> set[str]:
     return {f"further.{index}.{name}" for index in range(num_further) for name in each}
 
 
-@each_kind
-@each_position
-@each_case
+@pairwise(case=CASES, kind=KINDS, positions=POSITIONS)
 def test_each_role_has_exactly_these_parameters(
     kind: EncoderKind, positions: PositionKind, case: Case
 ) -> None:
@@ -138,9 +135,7 @@ def test_each_role_has_exactly_these_parameters(
         assert set(norm) == (set() if needs_no_norm else {"weight", "bias"})
 
 
-@each_kind
-@each_position
-@each_grouping
+@pairwise(name=list(GROUPINGS), kind=KINDS, positions=POSITIONS)
 def test_nothing_but_scores_is_gone_from_the_baseline(
     kind: EncoderKind, positions: PositionKind, name: str
 ) -> None:
@@ -176,9 +171,7 @@ def valid_sum(output_BTD: Tensor, lengths_B: Tensor) -> Tensor:
     return (output_BTD * weight_BTD).masked_fill(mask.unsqueeze(-1), 0.0).sum()
 
 
-@each_kind
-@each_position
-@each_case
+@pairwise(case=CASES, kind=KINDS, positions=POSITIONS)
 def test_every_parameter_gets_a_gradient(
     kind: EncoderKind, positions: PositionKind, case: Case
 ) -> None:
@@ -270,9 +263,9 @@ def carried_tensors(held: object) -> list[Tensor]:
     return [tensor for one in inner for tensor in carried_tensors(one)]
 
 
-@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
-@each_position
-@each_reusing_case
+@pairwise(
+    case=REUSING, mode=[torch.enable_grad, torch.no_grad, torch.inference_mode], positions=POSITIONS
+)
 def test_the_carry_survives_its_users(case: Case, positions: PositionKind, mode: Any) -> None:
     """Inference works in place in many spots; none of them may be what is handed on.
 

@@ -11,11 +11,12 @@ from asr.nn import relative
 from asr.nn.positions import PositionKind
 from asr.reuse.none import NoReuse
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
-from tests.equivalence.cases import Case, each_case, each_reusing_case
+from tests.equivalence.cases import CASES, REUSING, Case
+from tests.pairwise import pairwise
 
 each_encoder = pytest.mark.parametrize("kind", KINDS)
 each_position = pytest.mark.parametrize("positions", POSITIONS)
-each_batch = pytest.mark.parametrize("lengths", [[19], [30, 30], [30, 3, 12]], ids=str)
+BATCHES = [[19], [30, 30], [30, 3, 12]]
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +31,7 @@ def pair(kind: EncoderKind, positions: PositionKind) -> tuple[Encoder, Encoder]:
     return fused, explicit
 
 
-@each_encoder
-@each_position
-@each_batch
-@pytest.mark.parametrize("grad", [True, False])
+@pairwise(kind=KINDS, positions=POSITIONS, lengths=BATCHES, grad=[True, False])
 def test_outputs(
     kind: EncoderKind, positions: PositionKind, lengths: list[int], grad: bool
 ) -> None:
@@ -52,8 +50,7 @@ def test_outputs(
         )
 
 
-@each_encoder
-@each_position
+@pairwise(kind=KINDS, positions=POSITIONS)
 def test_gradients(kind: EncoderKind, positions: PositionKind) -> None:
     gradients = []
     features_BTF, lengths_B = random_features([30, 3, 12])
@@ -71,8 +68,7 @@ def test_gradients(kind: EncoderKind, positions: PositionKind) -> None:
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3, msg=name)
 
 
-@each_encoder
-@each_position
+@pairwise(kind=KINDS, positions=POSITIONS)
 def test_under_autocast(kind: EncoderKind, positions: PositionKind) -> None:
     """bfloat16 agrees with float32 as far as its eight bits go, in both kernels and both modes."""
     features_BTF, lengths_B = random_features([30, 3, 12])
@@ -89,9 +85,7 @@ def test_under_autocast(kind: EncoderKind, positions: PositionKind) -> None:
                 assert difference.square().mean().sqrt() < 0.1 * exact.std()
 
 
-@each_position
-@each_case
-@pytest.mark.parametrize("grad", [True, False])
+@pairwise(case=CASES, positions=POSITIONS, grad=[True, False])
 def test_every_method_in_any_tiles_and_in_one(
     monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, grad: bool
 ) -> None:
@@ -116,8 +110,7 @@ def test_every_method_in_any_tiles_and_in_one(
             )
 
 
-@each_position
-@each_case
+@pairwise(case=CASES, positions=POSITIONS)
 def test_every_method_under_autocast(case: Case, positions: PositionKind) -> None:
     features_BTF, lengths_B = random_features([30, 3, 12])
     encoder = case.encoder(positions=positions)
@@ -134,9 +127,7 @@ def test_every_method_under_autocast(case: Case, positions: PositionKind) -> Non
 
 
 @pytest.mark.gpu
-@each_position
-@each_reusing_case
-@pytest.mark.parametrize("grad", [True, False])
+@pairwise(case=REUSING, positions=POSITIONS, grad=[True, False])
 def test_reuse_on_cuda(
     monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, grad: bool
 ) -> None:
@@ -160,10 +151,12 @@ def test_reuse_on_cuda(
 
 
 @pytest.mark.gpu
-@each_encoder
-@each_position
-@pytest.mark.parametrize("num_frames", [1, 4, 29, 516, 1030])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pairwise(
+    kind=KINDS,
+    positions=POSITIONS,
+    num_frames=[1, 4, 29, 516, 1030],
+    dtype=[torch.float32, torch.bfloat16, torch.float16],
+)
 def test_on_cuda(
     monkeypatch: pytest.MonkeyPatch,
     kind: EncoderKind,
@@ -197,9 +190,7 @@ def test_on_cuda(
 
 
 @pytest.mark.gpu
-@each_position
-@each_case
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pairwise(case=CASES, positions=POSITIONS, dtype=[torch.float32, torch.bfloat16])
 def test_every_method_on_cuda(
     monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind, dtype: torch.dtype
 ) -> None:

@@ -13,6 +13,7 @@ from asr.nn.masking import padding_mask
 from asr.nn.positions import PositionKind
 from tests.encoder.tiny import D_MODEL, POSITIONS
 from tests.equivalence.cases import CASES, Case
+from tests.pairwise import pairwise
 
 LENGTHS = [5, 1, 3]
 ALONE = {
@@ -22,8 +23,7 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("case", ALONE.values(), ids=ALONE)
+@pairwise(case=ALONE, positions=POSITIONS)
 def test_gradients_of_a_layer_that_attends_for_itself(
     monkeypatch: pytest.MonkeyPatch, case: Case, positions: PositionKind
 ) -> None:

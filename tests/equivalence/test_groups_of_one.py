@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from asr.nn.positions import PositionKind
@@ -16,6 +15,7 @@ from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
 from asr.reuse.top_k import ReuseTopK
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
+from tests.pairwise import pairwise
 
 ONES: dict[str, ReuseMethod] = {
     "groups": ReuseProbs(groups=[1, 1, 1, 1]),
@@ -33,9 +33,7 @@ ONES: dict[str, ReuseMethod] = {
 }
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reuse", ONES.values(), ids=ONES)
+@pairwise(positions=POSITIONS, kind=KINDS, reuse=ONES)
 def test_groups_of_one_equal_no_reuse_bit_by_bit(
     kind: EncoderKind, positions: PositionKind, reuse: ReuseMethod
 ) -> None:

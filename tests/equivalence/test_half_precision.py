@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 
 from asr.nn.positions import PositionKind
 from tests.encoder.tiny import POSITIONS, random_features
-from tests.equivalence.cases import Case, each_case
+from tests.equivalence.cases import CASES, Case
+from tests.pairwise import pairwise
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
-@each_case
+@pairwise(case=CASES, positions=POSITIONS)
 def test_bfloat16_is_near_float32(case: Case, positions: PositionKind) -> None:
     encoder = case.encoder(positions=positions)
     half = copy.deepcopy(encoder).bfloat16()

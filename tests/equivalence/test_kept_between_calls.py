@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from asr.nn.positions import PositionKind
 from asr.nn.relative import RelativePositions
 from tests.encoder.tiny import POSITIONS, random_features, tiny_encoder
-from tests.equivalence.cases import Case, each_case
+from tests.equivalence.cases import CASES, Case
+from tests.pairwise import pairwise
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
-@each_case
+@pairwise(case=CASES, positions=POSITIONS)
 def test_calls_of_any_length(case: Case, positions: PositionKind) -> None:
     plain, keeping = case.encoder(positions=positions), case.encoder(positions=positions)
     keeping.load_state_dict(plain.state_dict())

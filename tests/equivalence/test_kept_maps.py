@@ -19,6 +19,7 @@ from asr.nn.positions import PositionKind
 from asr.reuse.probs import ReuseProbs
 from tests.encoder.tiny import POSITIONS, random_features
 from tests.equivalence.cases import CASES, Case
+from tests.pairwise import pairwise
 
 ROUNDED = Case(ReuseProbs(group_size=4, map_dtype="bfloat16"), [0, 0, 0, 0])
 KEPT = {
@@ -30,7 +31,7 @@ KEPT = {
 each_kept = pytest.mark.parametrize("case", KEPT.values(), ids=KEPT)
 each_position = pytest.mark.parametrize("positions", POSITIONS)
 # None of 16 rows of a batch of three, some of them, nearly all; in tiles of three rows.
-each_limit = pytest.mark.parametrize("max_map_mib", [0.0, 0.004, 0.012])
+LIMITS = [0.0, 0.004, 0.012]
 
 
 @pytest.fixture
@@ -56,9 +57,7 @@ def assert_same(found: Any, expected: Any) -> None:
 
 
 @pytest.mark.usefixtures("_small_tiles")
-@each_position
-@each_limit
-@each_kept
+@pairwise(case=KEPT, positions=POSITIONS, max_map_mib=LIMITS)
 def test_outputs(case: Case, max_map_mib: float, positions: PositionKind) -> None:
     encoder = case.encoder(positions=positions)
     features_BTF, lengths_B = random_features([61, 3, 40])
@@ -71,8 +70,7 @@ def test_outputs(case: Case, max_map_mib: float, positions: PositionKind) -> Non
 
 
 @pytest.mark.usefixtures("_small_tiles")
-@each_limit
-@each_kept
+@pairwise(case=KEPT, max_map_mib=LIMITS)
 def test_maps_for_analysis(case: Case, max_map_mib: float) -> None:
     encoder = case.encoder()
     arguments = random_features([61])

@@ -28,6 +28,7 @@ from asr.reuse.top_k import ReuseTopK
 from asr.reuse.within import ReuseWithin
 from tests.encoder.tiny import D_MODEL as D
 from tests.encoder.tiny import POSITIONS, random_features, tiny_encoder
+from tests.pairwise import pairwise
 
 H, T = 4, 40
 GROUP_SIZE = 4
@@ -94,8 +95,7 @@ METHODS: dict[str, ReuseMethod] = {
 }
 
 
-@each_position
-@pytest.mark.parametrize("name", METHODS)
+@pairwise(name=list(METHODS), positions=POSITIONS)
 def test_one_leader_and_one_follower(name: str, positions: PositionKind) -> None:
     reuse = METHODS[name]
     encoder = tiny_encoder(reuse=reuse, positions=positions, num_heads=H)
@@ -112,8 +112,7 @@ def test_one_leader_and_one_follower(name: str, positions: PositionKind) -> None
     assert found == expected(reuse, positions)
 
 
-@each_position
-@pytest.mark.parametrize("fused", [True, False])
+@pairwise(positions=POSITIONS, fused=[True, False])
 def test_a_layer_that_reuses_nothing(positions: PositionKind, fused: bool) -> None:
     encoder = tiny_encoder(reuse=NoReuse(fused=fused), positions=positions, num_heads=H)
     x_BTD = torch.randn(1, T, D)
@@ -176,8 +175,7 @@ BY_ITSELF: list[ReuseMethod] = [
 ]
 
 
-@each_position
-@pytest.mark.parametrize("reuse", BY_ITSELF, ids=lambda reuse: reuse.name)
+@pairwise(positions=POSITIONS, reuse=BY_ITSELF)
 def test_a_layer_that_attends_for_itself(
     monkeypatch: pytest.MonkeyPatch, reuse: ReuseMethod, positions: PositionKind
 ) -> None:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features
-from tests.equivalence.cases import Case, each_case
+from tests.equivalence.cases import CASES, Case, each_case
+from tests.pairwise import pairwise
 
 LENGTHS = [61, 1, 33, 8, 60]
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("kind", KINDS)
-@each_case
+@pairwise(case=CASES, positions=POSITIONS, kind=KINDS)
 def test_padded_equals_alone(kind: EncoderKind, positions: PositionKind, case: Case) -> None:
     assert_padded_equals_alone(kind, positions, case, "conv4")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@each_case
+@pairwise(case=CASES, kind=KINDS)
 def test_padded_equals_alone_at_factor_8(kind: EncoderKind, case: Case) -> None:
     assert_padded_equals_alone(kind, "relative", case, "separable8")
 

@@ -8,15 +8,14 @@ import torch
 from asr.nn import positions as tiling
 from asr.nn.positions import PositionKind
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features
-from tests.equivalence.cases import Case, each_case
+from tests.equivalence.cases import CASES, Case
 from tests.equivalence.reference import encode_alone
+from tests.pairwise import pairwise
 
 LENGTHS = [19, 3, 12]  # 5, 1 and 3 encoder frames
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("kind", KINDS)
-@each_case
+@pairwise(case=CASES, positions=POSITIONS, kind=KINDS)
 def test_padded_batch_equals_the_loops(
     monkeypatch: pytest.MonkeyPatch, kind: EncoderKind, positions: PositionKind, case: Case
 ) -> None:

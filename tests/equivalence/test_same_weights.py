@@ -27,6 +27,7 @@ from tests.encoder.tiny import (
     random_features,
     tiny_encoder,
 )
+from tests.pairwise import pairwise
 
 LENGTHS = [61, 3, 30]
 LEADERS = [0, 1, 0, 0]
@@ -55,10 +56,7 @@ def assert_same(encoders: Sequence[Encoder], grad: bool) -> None:
         )
 
 
-@pytest.mark.parametrize("grad", [True, False])
-@each_position
-@each_kind
-@pytest.mark.parametrize("name", AS_PROBS)
+@pairwise(name=list(AS_PROBS), grad=[True, False], positions=POSITIONS, kind=KINDS)
 def test_methods_that_are_map_reuse(
     name: str, kind: EncoderKind, positions: PositionKind, grad: bool
 ) -> None:
@@ -72,8 +70,7 @@ def test_methods_that_are_map_reuse(
     ]
 
 
-@each_position
-@pytest.mark.parametrize("correction", ["diagonal", "low_rank"])
+@pairwise(positions=POSITIONS, correction=["diagonal", "low_rank"])
 def test_a_correction_of_zero_is_map_reuse(correction: str, positions: PositionKind) -> None:
     probs = tiny_encoder(reuse=ReuseProbs(leaders=LEADERS), positions=positions)
     reuse = ReuseScores(leaders=LEADERS, correction=correction)  # type: ignore[arg-type]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from asr.nn.positions import PositionKind
 from asr.nn.valid_batch_norm import ValidBatchNorm
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features
-from tests.equivalence.cases import Case, each_case
+from tests.equivalence.cases import CASES, Case, each_case
+from tests.pairwise import pairwise
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("kind", KINDS)
-@each_case
+@pairwise(case=CASES, positions=POSITIONS, kind=KINDS)
 def test_training_mode_equals_inference(
     kind: EncoderKind, positions: PositionKind, case: Case
 ) -> None:

@@ -16,12 +16,13 @@ from asr.nn.pooled_positions import (
 from asr.nn.relative import RelativePositions, sinusoids
 from asr.nn.rotary import RotaryPositions, rotations
 from tests.encoder.tiny import randomise
+from tests.pairwise import pairwise
 
 B, H, K = 2, 2, 4
 D = H * K
 
-each_size = pytest.mark.parametrize("size", [1, 2, 3, 4])
-each_length = pytest.mark.parametrize("num_frames", [1, 2, 5, 8, 9])
+SIZES = [1, 2, 3, 4]
+LENGTHS = [1, 2, 5, 8, 9]
 
 
 def relative(size: int, num_frames: int) -> tuple[PooledRelativePositions, Tensor]:
@@ -54,9 +55,7 @@ def double_loop(module: PooledRelativePositions, q: Tensor, k: Tensor, size: int
     return scores
 
 
-@each_size
-@each_length
-@pytest.mark.parametrize("grad", [True, False])
+@pairwise(size=SIZES, num_frames=LENGTHS, grad=[True, False])
 def test_scores_and_their_tiles_and_attention(
     monkeypatch: pytest.MonkeyPatch, size: int, num_frames: int, grad: bool
 ) -> None:
@@ -75,7 +74,7 @@ def test_scores_and_their_tiles_and_attention(
     torch.testing.assert_close(context_BHTK, expected_BHTS.softmax(-1) @ v, atol=1e-5, rtol=1e-5)
 
 
-@each_length
+@pytest.mark.parametrize("num_frames", LENGTHS)
 def test_pools_of_one_frame_are_frames(num_frames: int) -> None:
     (module, table), (q, k, _) = relative(1, num_frames), tensors(1, num_frames)
     plain = RelativePositions(d_model=D, num_heads=H, head_dim=K)
@@ -86,8 +85,7 @@ def test_pools_of_one_frame_are_frames(num_frames: int) -> None:
     )
 
 
-@each_size
-@each_length
+@pairwise(size=SIZES, num_frames=LENGTHS)
 def test_rotary_keys_are_turned_by_the_time_of_the_middle(size: int, num_frames: int) -> None:
     module = PooledRotaryPositions(pool_size=size)
     q, k, _ = tensors(size, num_frames)
@@ -106,8 +104,7 @@ def test_the_middle_of_a_pool() -> None:
     assert [middle_of(size) for size in (1, 2, 3, 4, 5)] == [0, 0, 1, 1, 2]
 
 
-@pytest.mark.parametrize("first", [3, 4, 5, 9])
-@pytest.mark.parametrize("last", [-3, -4, -5, -9])
+@pairwise(first=[3, 4, 5, 9], last=[-3, -4, -5, -9])
 def test_a_table_within_or_beyond_the_shared_one(first: int, last: int) -> None:
     shared = RelativePositions.table(5, D, H, torch.zeros(1))
     assert shared is not None

@@ -15,6 +15,7 @@ from asr.nn.positions import Keys, Positions, key_mask, row_tiles, visible
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.nn.rotary import RotaryPositions
 from tests.encoder.tiny import randomise
+from tests.pairwise import pairwise
 
 H, K = 2, 4
 
@@ -35,7 +36,6 @@ MAKERS: dict[str, tuple[Callable[[], Positions], Callable[[], Positions] | None]
 LENGTHS = [[1], [7], [7, 7], [7, 1, 4], [2, 1]]
 
 each_encoding = pytest.mark.parametrize("name", list(MAKERS))
-each_batch = pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 
 
 @pytest.fixture(autouse=True)
@@ -69,9 +69,7 @@ def explicit(asking: Positions, q: Tensor, keys: Keys, v: Tensor, mask: Tensor |
     return softmax_over_keys(asking.scores(q, keys), mask) @ v
 
 
-@each_encoding
-@each_batch
-@pytest.mark.parametrize("grad", [True, False])
+@pairwise(name=list(MAKERS), lengths=LENGTHS, grad=[True, False])
 def test_attend_is_softmax_of_scores_times_values(
     name: str, lengths: list[int], grad: bool
 ) -> None:
@@ -85,9 +83,7 @@ def test_attend_is_softmax_of_scores_times_values(
     torch.testing.assert_close(context_BHTK, expected_BHTK, atol=1e-5, rtol=1e-5)
 
 
-@each_encoding
-@each_batch
-@pytest.mark.parametrize("grad", [True, False])
+@pairwise(name=list(MAKERS), lengths=LENGTHS, grad=[True, False])
 def test_tiles_of_scores_are_the_scores_cut_into_rows(
     name: str, lengths: list[int], grad: bool
 ) -> None:
@@ -120,8 +116,7 @@ def test_a_tile_can_be_overwritten_before_the_next(name: str) -> None:
         assert torch.equal(ours, theirs)
 
 
-@each_encoding
-@each_batch
+@pairwise(name=list(MAKERS), lengths=LENGTHS)
 def test_gradients_of_attend_equal_those_of_the_explicit_path(
     name: str, lengths: list[int]
 ) -> None:
@@ -207,8 +202,7 @@ def test_key_mask_allows_what_is_not_padding() -> None:
     assert key_mask(None) is None
 
 
-@pytest.mark.parametrize("reach", [None, 1, 4])
-@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 7, 12])
+@pairwise(reach=[None, 1, 4], num_frames=[1, 2, 3, 4, 7, 12])
 def test_tiles_cover_every_row_once_and_all_that_it_can_see(
     num_frames: int, reach: int | None
 ) -> None:
@@ -222,8 +216,7 @@ def test_tiles_cover_every_row_once_and_all_that_it_can_see(
     assert covered == list(range(num_frames))
 
 
-@pytest.mark.parametrize("reach", [None, 1, 3])
-@pytest.mark.parametrize("lengths", [[5, 5], [5, 1]], ids=str)
+@pairwise(reach=[None, 1, 3], lengths=[[5, 5], [5, 1]])
 def test_visible_says_frame_by_frame_what_may_be_attended_to(
     lengths: list[int], reach: int | None
 ) -> None:
@@ -244,9 +237,7 @@ def test_visible_says_frame_by_frame_what_may_be_attended_to(
                 assert bool(found[row, 0, i - 2, j - 1]) == may
 
 
-@each_encoding
-@each_batch
-@pytest.mark.parametrize("reach", [1, 2, 9])
+@pairwise(name=list(MAKERS), lengths=LENGTHS, reach=[1, 2, 9])
 def test_attending_within_reach_is_a_softmax_of_the_scores_in_sight(
     name: str, lengths: list[int], reach: int
 ) -> None:
