@@ -1,15 +1,26 @@
-"""`asr prepare librispeech`, `mini_librispeech`, `musan`, `rirs`, `lhotse`: published corpora."""
+"""`asr prepare librispeech`, `mini_librispeech`, `an4`, `musan`, `rirs`, `lhotse`: public data."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from asr.cli.numbers import count
 from asr.cli.suggest import did_you_mean
-from asr.data.corpora.parts import CORPORA, MIRROR, OTHER_MIRRORS, SOUNDS, Corpus, Sounds
+from asr.data.corpora.parts import (
+    AN4,
+    AN4_MIRROR,
+    AN4_OTHER_MIRRORS,
+    CORPORA,
+    MIRROR,
+    OTHER_MIRRORS,
+    SOUNDS,
+    Corpus,
+    Sounds,
+)
 
 _USES = {
     "musan": ("noise, music and speech to add to speech", "data.noise.folder"),
@@ -23,6 +34,7 @@ def add_public(corpora: Corpora) -> None:
     """A sub-command for each corpus with archives, and one for those of lhotse."""
     for corpus in CORPORA.values():
         _add_archives(corpora, corpus)
+    _add_an4(corpora)
     for sounds in SOUNDS.values():
         _add_sounds(corpora, sounds)
     lhotse = corpora.add_parser(
@@ -60,7 +72,7 @@ def _add_archives(corpora: Corpora, corpus: Corpus) -> None:
         metavar="PART",
         help=f"this part, or all; may be repeated (default: {', '.join(corpus.usual_parts)})",
     )
-    _add_mirror(parser, f"{corpus.resource}/PART.tar.gz")
+    _add_mirror(parser, f"{corpus.resource}/PART.tar.gz", MIRROR, OTHER_MIRRORS)
     _add_common(parser, f"data/{corpus.name}")
     parser.set_defaults(prepare=_archives)
 
@@ -75,23 +87,44 @@ def _add_sounds(corpora: Corpora, sounds: Sounds) -> None:
         description=f"Downloads openslr.org/{resource} as LibriSpeech is downloaded, and makes "
         f"manifests of {', '.join(sounds.patterns)}. Training uses them where {key} names DIR.",
     )
-    _add_mirror(parser, f"{resource}/{archive.file_name}")
+    _add_mirror(parser, f"{resource}/{archive.file_name}", MIRROR, OTHER_MIRRORS)
     _add_common(parser, f"data/{sounds.name}")
     parser.set_defaults(prepare=_sounds)
 
 
-def _add_mirror(parser: argparse.ArgumentParser, archive: str) -> None:
+def _add_an4(corpora: Corpora) -> None:
+    (archive,) = AN4.parts.values()
+    parser = corpora.add_parser(
+        AN4.name,
+        help="AN4, 948 and 130 utterances of people who spell and count: download, check, unpack",
+        description="Downloads the SPHERE archive of AN4 as LibriSpeech is downloaded, and makes "
+        "manifests of its official train and test, and of dev: whole speakers held out of train.",
+    )
+    parser.add_argument(
+        "--source",
+        type=Path,
+        metavar="FOLDER",
+        help="a copy on disk in place of the archive: it unpacked, or LibriSpeech layout",
+    )
+    _add_mirror(parser, archive.file_name, AN4_MIRROR, AN4_OTHER_MIRRORS)
+    _add_common(parser, f"data/{AN4.name}")
+    parser.set_defaults(prepare=_an4)
+
+
+def _add_mirror(
+    parser: argparse.ArgumentParser, archive: str, mirror: str, others: Sequence[str]
+) -> None:
     parser.add_argument(
         "--mirror",
-        default=MIRROR,
+        default=mirror,
         metavar="URL",
-        help=f"what stands before /{archive} (%(default)s; others: {', '.join(OTHER_MIRRORS)})",
+        help=f"what stands before /{archive} (%(default)s; others: {', '.join(others)})",
     )
     parser.add_argument(
         "--checksums",
         type=Path,
         metavar="FILE",
-        help="check by this md5sum.txt, for a mirror whose archives are not the official ones",
+        help="check by this list of MD5 or SHA-256 sums, for a mirror whose archives are its own",
     )
     parser.add_argument(
         "--keep-archives", action="store_true", help="keep them in DIR/archives when unpacked"
@@ -125,6 +158,25 @@ def _archives(args: argparse.Namespace) -> None:
         corpus,
         out,
         parts=tuple(corpus.parts) if "all" in (args.parts or ()) else args.parts,
+        mirror=args.mirror,
+        checksums=args.checksums,
+        keep_archives=args.keep_archives,
+        strict=args.strict,
+        num_jobs=args.jobs,
+    )
+    write_page(summary)
+
+
+def _an4(args: argparse.Namespace) -> None:
+    from asr.cli.corpus_page import write_page
+    from asr.cli.places import check_folder
+    from asr.data.corpora.an4 import prepare_an4
+
+    out = args.out or Path("data") / AN4.name
+    check_folder(out)
+    summary = prepare_an4(
+        out,
+        source=args.source,
         mirror=args.mirror,
         checksums=args.checksums,
         keep_archives=args.keep_archives,

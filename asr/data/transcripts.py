@@ -14,6 +14,7 @@ from asr.types import InputError
 
 AUDIO_SUFFIXES = frozenset(
     {".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"}
+    | {".sph"}
 )
 # Names a column may go by; the first is ours.
 COLUMNS: Mapping[str, Sequence[str]] = {

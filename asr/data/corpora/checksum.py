@@ -1,4 +1,4 @@
-"""MD5 sums of files, and the lists in which they are published."""
+"""MD5 and SHA-256 sums of files, and the lists in which they are published."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from asr.data.progress import Meter
 from asr.types import InputError
 
 _BLOCK_BYTES = 1 << 22
-_LINE = re.compile(r"([0-9a-fA-F]{32})\s+[*]?(\S.*)")
+_LINE = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{64})\s+[*]?(\S.*)")
 
 
-def md5_of(path: Path, report: Callable[[str], None]) -> str:
-    """The MD5 sum of a file; a large one reports how far it is."""
-    sum_ = hashlib.md5(usedforsecurity=False)
+def mismatch(path: Path, expected: str, report: Callable[[str], None]) -> str:
+    """What is wrong with the sum of a file, in words; empty where it is the ``expected`` one.
+
+    ``expected`` is in hexadecimal: 32 digits of MD5, or 64 of SHA-256. A large file reports how far
+    it is.
+    """
+    is_md5 = len(expected) == 32
+    sum_ = hashlib.md5(usedforsecurity=False) if is_md5 else hashlib.sha256()
     num_bytes = 0
     with (
         path.open("rb") as file,
@@ -27,17 +32,22 @@ def md5_of(path: Path, report: Callable[[str], None]) -> str:
             sum_.update(block)
             num_bytes += len(block)
             meter(num_bytes)
-    return sum_.hexdigest()
+    found = sum_.hexdigest()
+    if found == expected:
+        return ""
+    return f"{'MD5' if is_md5 else 'SHA-256'} sum is {found}, expected {expected}"
 
 
-def read_md5_list(path: Path) -> dict[str, str]:
-    """File name -> sum, from a list as ``md5sum`` prints it (openslr's md5sum.txt)."""
+def read_sums(path: Path) -> dict[str, str]:
+    """File name -> sum, from a list as ``md5sum`` or ``sha256sum`` prints it."""
     sums = {}
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())
         if match is None:
-            raise InputError(f"{path}, line {number}: not an MD5 sum (32 hex digits) and a file")
+            raise InputError(
+                f"{path}, line {number}: not an MD5 or SHA-256 sum (32 or 64 hex digits) and a file"
+            )
         sums[Path(match[2]).name] = match[1].lower()
     return sums

@@ -1,4 +1,4 @@
-"""Files from the web that arrive whole: resumed where they broke off, checked by their MD5 sum.
+"""Files from the web that arrive whole: resumed where they broke off, checked by their sum.
 
 What has arrived lies in ``<file>.part`` until its sum is right. Proxies are those of the
 environment (``https_proxy``, ``no_proxy``).
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import asr
-from asr.data.corpora.checksum import md5_of
+from asr.data.corpora.checksum import mismatch
 from asr.data.progress import Meter, size_text
 from asr.types import InputError
 
@@ -37,12 +37,13 @@ class _BrokenOffError(Exception):
 
 
 def download(
-    url: str, path: Path, *, md5: str, num_bytes: int | None = None, report: Report
+    url: str, path: Path, *, checksum: str, num_bytes: int | None = None, report: Report
 ) -> None:
     """Make ``path`` the file at ``url``, going on from ``<path>.part`` where that is there.
 
-    ``num_bytes`` is the size that is expected, None where it is not known. A partial file from an
-    earlier run that leads to a wrong sum is thrown away once.
+    ``checksum`` is its MD5 or SHA-256 sum in hexadecimal; ``num_bytes`` is the size that is
+    expected, None where it is not known. A partial file from an earlier run that leads to a wrong
+    sum is thrown away once.
 
     Raises:
         InputError: the address is wrong, the server keeps failing, or size or sum is not the
@@ -54,18 +55,15 @@ def download(
     part = partial_path(path)
     with _opened(part) as file:
         resumed = _fetch(url, file, part, num_bytes, report)
-        found = md5_of(part, report)
-        if found != md5 and resumed:
+        wrong = mismatch(part, checksum, report)
+        if wrong and resumed:
             report(f"{part.name}: what an earlier run left is damaged; starting anew")
             file.truncate(0)
             _fetch(url, file, part, num_bytes, report)
-            found = md5_of(part, report)
-        if found != md5:
+            wrong = mismatch(part, checksum, report)
+        if wrong:
             part.unlink()
-            raise InputError(
-                f"{path.name}: MD5 sum is {found}, expected {md5}; "
-                f"what {url} sent was deleted and is not used"
-            )
+            raise InputError(f"{path.name}: {wrong}; what {url} sent was deleted and is not used")
         part.replace(path)
 
 

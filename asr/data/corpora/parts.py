@@ -1,12 +1,16 @@
-"""The archives of openslr.org: LibriSpeech (12), Mini LibriSpeech (31), MUSAN (17), RIRs (28).
+"""Archives of openslr.org (LibriSpeech 12, Mini LibriSpeech 31, MUSAN 17, RIRs 28), and AN4.
 
 Panayotov, Chen, Povey and Khudanpur, "LibriSpeech: an ASR corpus based on public domain audio
 books", ICASSP 2015; CC BY 4.0. Snyder, Chen and Povey, "MUSAN: A Music, Speech, and Noise Corpus",
 arXiv:1510.08484; CC BY 4.0. Ko, Peddinti, Povey, Seltzer and Khudanpur, "A study on data
 augmentation of reverberant speech for robust speech recognition", ICASSP 2017; Apache 2.0.
 
+Acero, "Acoustical and Environmental Robustness in Automatic Speech Recognition", 1993, describes
+AN4, the census recordings of Carnegie Mellon University; free for any use.
+
 Sums are those of the lists beside the archives; sums and sizes were read in public repositories
-that quote them, the sums in two or more, not from openslr.org itself.
+that quote them, the sums in two or more, not from openslr.org itself. AN4 has no such list: its sum
+is quoted in one repository, and its size nowhere to the byte.
 """
 
 from __future__ import annotations
@@ -24,11 +28,11 @@ OTHER_MIRRORS = (
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """``<part><suffix>``: its size and its MD5 sum."""
+    """``<part><suffix>``: its size, None where unknown, and its MD5 or SHA-256 sum."""
 
     part: str
-    num_bytes: int
-    md5: str
+    num_bytes: int | None
+    checksum: str
     suffix: str = ".tar.gz"
 
     @property
@@ -41,11 +45,12 @@ class Archive:
 class Corpus:
     """Archives of a resource of openslr.org; ``usual_parts`` are taken unless others are named.
 
-    ``unpacked_share`` is how much larger they are when unpacked.
+    ``resource`` is None for archives of another place. ``unpacked_share`` is how much larger they
+    are when unpacked.
     """
 
     name: str
-    resource: int
+    resource: int | None
     parts: Mapping[str, Archive]
     usual_parts: tuple[str, ...]
     unpacked_share: float = 1.1  # FLAC hardly shrinks, and small files fill whole blocks
@@ -120,3 +125,21 @@ SOUNDS: Mapping[str, Sounds] = {
     ),
 }
 """Noises to add to speech, and impulse responses of rooms to convolve it with."""
+
+AN4_MIRROR = "https://dldata-public.s3.us-east-2.amazonaws.com"
+"""NVIDIA's copy; the origin has been out of reach for years at a time."""
+AN4_OTHER_MIRRORS = (
+    "http://www.speech.cs.cmu.edu/databases/an4",
+    "https://huggingface.co/datasets/espnet/an4/resolve/main",
+)
+AN4 = Corpus(
+    "an4",
+    None,
+    {
+        "an4_sphere": Archive(
+            "an4_sphere", None, "a0525579493735d32b60fb6fa5975dd0eaacde087b0a4eeb7f13b7ef33077b12"
+        )
+    },
+    ("an4_sphere",),
+    unpacked_share=1.7,
+)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from asr.data.corpora.archives import Archives
+from asr.data.corpora.archives import Archives, unpack_whole
 from asr.data.corpora.complete import is_complete, read_own_summary
 from asr.data.corpora.parts import MIRROR, Sounds
-from asr.data.corpora.unpack import unpack
 from asr.data.prepare import write_splits
 from asr.data.progress import print_progress
 from asr.data.row import Row
 from asr.data.summary import PrepareSummary, write_summary
-from asr.types import InputError
 
 
 def prepare_sounds(
@@ -44,13 +41,9 @@ def prepare_sounds(
         return summary
     root = out / sounds.root
     if not root.is_dir():
-        _unpack(
-            sounds,
-            out,
-            Archives(sounds.corpus, out / "archives", mirror, checksums),
-            keep_archives,
-            report,
-        )
+        (part,) = sounds.corpus.parts
+        archives = Archives(sounds.corpus, out / "archives", mirror, checksums)
+        unpack_whole(archives, part, root, keep=keep_archives, report=report)
     report(f"reading {root}")
     rows = [
         Row(str(file), file.relative_to(root).with_suffix("").as_posix(), file, "", split=part)
@@ -71,20 +64,3 @@ def prepare_sounds(
     for line in summary.lines():
         report(line)
     return summary
-
-
-def _unpack(
-    sounds: Sounds, out: Path, archives: Archives, keep: bool, report: Callable[[str], None]
-) -> None:
-    """The folder appears in one step, when all of it is there."""
-    (part,) = sounds.corpus.parts
-    archives.check_disk([part], keep, report)
-    archive = archives.fetch(part, report)
-    folder = out / f".{sounds.name}.unpacking"
-    unpack(archive, folder, report)
-    if not (folder / sounds.root).is_dir():
-        shutil.rmtree(folder)
-        raise InputError(f"{archive}: holds no {sounds.root}; the archive is not used")
-    (folder / sounds.root).rename(out / sounds.root)
-    shutil.rmtree(folder)
-    archives.drop(part, keep)

@@ -153,4 +153,4 @@ def publish(site: Site, archives: Mapping[str, bytes], resource: int = 12) -> Co
 
 def md5_list(corpus: Corpus) -> str:
     """The corpus's sums as an md5sum.txt."""
-    return "".join(f"{one.md5}  {part}.tar.gz\n" for part, one in corpus.parts.items())
+    return "".join(f"{one.checksum}  {part}.tar.gz\n" for part, one in corpus.parts.items())

@@ -30,8 +30,8 @@ class Fetch:
         self.part = path.with_name(f"{path.name}.part")
         self.lines: list[str] = []
 
-    def __call__(self, url: str, *, md5: str = MD5, num_bytes: int | None = None) -> bytes:
-        download(url, self.path, md5=md5, num_bytes=num_bytes, report=self.lines.append)
+    def __call__(self, url: str, *, checksum: str = MD5, num_bytes: int | None = None) -> bytes:
+        download(url, self.path, checksum=checksum, num_bytes=num_bytes, report=self.lines.append)
         assert not self.part.exists()
         return self.path.read_bytes()
 
@@ -102,7 +102,7 @@ def test_a_damaged_partial_file_is_dropped_once(site: Site, url: str, fetch: Fet
 def test_a_wrong_sum_is_named_and_nothing_is_left(url: str, fetch: Fetch) -> None:
     wrong = "0" * 32
     with pytest.raises(InputError) as error:
-        fetch(url, md5=wrong)
+        fetch(url, checksum=wrong)
     assert f"a.tar.gz: MD5 sum is {MD5}, expected {wrong}" in str(error.value)
     assert url in str(error.value)
     assert list(fetch.path.parent.iterdir()) == []

@@ -201,12 +201,12 @@ def test_sums_and_sizes_of_a_mirror_of_its_own(prepare: Prepare, tmp_path: Path)
     official = Prepare(CORPORA["librispeech"], prepare.out, prepare.site)
     assert official(["dev-clean"], checksums=sums).splits["dev-clean"].num_utterances == 4
     assert [method for method, *_ in prepare.site.requests] == ["HEAD", "GET"]
-    with pytest.raises(InputError, match="no MD5 sum for dev-other"):
+    with pytest.raises(InputError, match="no sum for dev-other"):
         official(["dev-other"], checksums=sums)
     with pytest.raises(InputError, match=r"has [\d,]+ bytes, expected 346,663,984"):
         official(["test-clean"])
     sums.write_text("dev-clean.tar.gz\n")
-    with pytest.raises(InputError, match=r"md5sum\.txt, line 1: not an MD5 sum"):
+    with pytest.raises(InputError, match=r"md5sum\.txt, line 1: not an MD5 or SHA-256 sum"):
         official(["test-clean"], checksums=sums)
 
 
@@ -244,6 +244,7 @@ def test_the_table_of_archives(name: str) -> None:
     }  # fmt: skip
     for part, archive in corpus.parts.items():
         assert archive.part == part
-        assert len(bytes.fromhex(archive.md5)) == 16
+        assert len(bytes.fromhex(archive.checksum)) == 16
+        assert archive.num_bytes is not None
         assert 55e6 < archive.num_bytes / hours[part] < 70e6  # FLAC: half of 115 MB an hour
-    assert len({archive.md5 for archive in corpus.parts.values()}) == len(corpus.parts)
+    assert len({archive.checksum for archive in corpus.parts.values()}) == len(corpus.parts)

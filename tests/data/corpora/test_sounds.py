@@ -127,5 +127,6 @@ def test_wrong_archives(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", SOUNDS)
 def test_the_table_of_archives(name: str) -> None:
     (archive,) = SOUNDS[name].corpus.parts.values()
-    assert len(bytes.fromhex(archive.md5)) == 16
+    assert len(bytes.fromhex(archive.checksum)) == 16
+    assert archive.num_bytes is not None
     assert 1e9 < archive.num_bytes < 12e9

@@ -1,0 +1,134 @@
+"""AN4 from its archive or from a folder: official train and test, dev of speakers held out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from asr.data.corpora.archives import Archives, unpack_whole
+from asr.data.corpora.complete import is_complete, read_own_summary
+from asr.data.corpora.parts import AN4, AN4_MIRROR, Corpus
+from asr.data.folder import folder_rows
+from asr.data.lines import read_lines
+from asr.data.prepare import prepare_rows
+from asr.data.progress import print_progress
+from asr.data.row import Row
+from asr.data.summary import PrepareSummary, Skipped
+from asr.data.transcripts import AUDIO_SUFFIXES
+from asr.types import InputError
+
+NUM_UTTERANCES = {"train": 948, "test": 130}
+"""Of the official splits."""
+SPLITS = ("train", "dev", "test")
+_FOLDERS = {"train": "an4_clstk", "test": "an4test_clstk"}
+_LINE = re.compile(r"(.*?)\s*\(([\w-]+)\)\s*")
+_FIRST_DEV, _DEV_STEP = 3, 9  # 8 of the 74 speakers, 2 of them women; 102 of the 948 utterances
+
+Report = Callable[[str], None]
+
+
+def prepare_an4(
+    out: str | Path,
+    *,
+    source: str | Path | None = None,
+    corpus: Corpus = AN4,
+    mirror: str = AN4_MIRROR,
+    checksums: str | Path | None = None,
+    keep_archives: bool = False,
+    strict: bool = False,
+    num_jobs: int = 1,
+    report: Report = print_progress,
+) -> PrepareSummary:
+    """Write ``<out>/an4/…``, manifests of train, dev and test, and ``<out>/summary.json``.
+
+    ``source`` is a copy on disk, used as it is in place of the archive: the unpacked archive, with
+    audio of any format beside or in place of SPHERE, or the audio in LibriSpeech's layout with the
+    splits train and test. dev, which AN4 does not have, is made of whole speakers of train, every
+    ninth in the order of their names: the same people in either layout. For ``mirror``,
+    ``checksums``, bad rows and ``strict`` see ``prepare_librispeech``.
+
+    Raises:
+        InputError: ``source`` is neither, no room, or what download, checksum and archive can
+            raise.
+    """
+    out = Path(out)
+    summary = read_own_summary(out, corpus.name)
+    root = out / corpus.name if source is None else Path(source)
+    if source is None:
+        if summary.splits and all(is_complete(summary, split, report) for split in SPLITS):
+            report(f"{out} is complete")
+            return summary
+        if not root.is_dir():
+            (part,) = corpus.parts
+            archives = Archives(corpus, out / "archives", mirror, checksums)
+            unpack_whole(archives, part, root, keep=keep_archives, report=report)
+    return prepare_rows(
+        with_dev(_rows(root), report),
+        out,
+        source=str(root),
+        settings={"corpus": corpus.name, "source": str(root.resolve())},
+        strict=strict,
+        num_jobs=num_jobs,
+        report=report,
+    )
+
+
+def with_dev(items: Sequence[Row | Skipped], report: Report) -> list[Row | Skipped]:
+    """The rows, those of held-out training speakers in ``dev``; says how many are missing."""
+    rows = [item for item in items if isinstance(item, Row)]
+    for split, whole in NUM_UTTERANCES.items():
+        found = sum(row.split == split for row in rows)
+        if found != whole:
+            report(f"{split}: {found:,} utterances, the official split has {whole:,}")
+    speakers = sorted({str(row.speaker) for row in rows if row.split == "train"})
+    held_out = set(speakers[_FIRST_DEV::_DEV_STEP])
+    return [
+        replace(item, split="dev")
+        if isinstance(item, Row) and item.split == "train" and item.speaker in held_out
+        else item
+        for item in items
+    ]
+
+
+def _rows(root: Path) -> list[Row | Skipped]:
+    """The rows of either layout."""
+    if not root.is_dir():
+        raise InputError(f"{root} is {'a file' if root.exists() else 'missing'}; give a folder")
+    if (root / "etc").is_dir():
+        return [row for split in _FOLDERS for row in _official_rows(root, split)]
+    if all((root / split).is_dir() for split in _FOLDERS):
+        return folder_rows(root, splits=tuple(_FOLDERS))
+    raise InputError(
+        f"{root} is not AN4: neither etc/an4_train.transcription and wav/ (the unpacked archive) "
+        "nor train/ and test/ in LibriSpeech layout"
+    )
+
+
+def _official_rows(root: Path, split: str) -> Iterator[Row | Skipped]:
+    """A line is ``<s> THE WORDS </s> (an251-fash-b)``; the name's second part is the speaker."""
+    transcription = root / "etc" / f"an4_{split}.transcription"
+    if not transcription.is_file():
+        raise InputError(f"{root} has no etc/{transcription.name}; is it the whole of AN4?")
+    folder = root / "wav" / _FOLDERS[split]
+    audio = {
+        file.stem: file
+        for file in sorted(folder.glob("*/*"), key=_sphere_first)  # what was made of it wins
+        if file.suffix.lower() in AUDIO_SUFFIXES
+    }
+    for number, line in enumerate(read_lines(transcription), 1):
+        if not line.strip():
+            continue
+        where = f"{transcription}, line {number}"
+        match = _LINE.fullmatch(line)
+        name = match[2] if match else ""
+        if match is None or name.count("-") != 2:
+            yield Skipped(where, "no name such as (an251-fash-b) at its end")
+            continue
+        text = " ".join(word for word in match[1].split() if word not in ("<s>", "</s>"))
+        yield Row(where, name, audio.get(name), text, speaker=name.split("-")[1], split=split)
+
+
+def _sphere_first(file: Path) -> tuple[bool, str]:
+    return file.suffix.lower() != ".sph", str(file)
