@@ -1,26 +1,28 @@
-"""Which step of attention an operation belongs to, told by the data it reads.
+"""The steps of attention, marked where they are computed.
 
-Names of modules do not tell scores from mix, the less where a map was made in another layer, or
-comes tile by tile. What tensors were made of does:
+Names of modules do not tell scores from mix: a map may be made in another layer, or come tile by
+tile. So the code of attention says itself what it is doing::
 
-- a product with a parameter is a projection,
-- a product of what projections made gives scores, and softmax makes a map of them,
-- a product with a map is the mix, and so is a product with the result of another product where
-  there is no softmax (linear attention),
-- everything else (adding, masking, copying) goes with the last step that made what it reads, or
-  with the scores where no step did.
+    with scoring:
+        scores_BHRT = q_BHRK @ k_BHKT
+
+and `watched_steps` tells a profiler which of the marks is the innermost at the moment. While nobody
+watches, a mark is one comparison. A generator must leave its mark before it yields, because what
+its caller does meanwhile is another step.
+
+Two kinds of operations need no mark: the products of an ``nn.Linear`` are projections, and kernels
+of softmax and of fused attention are known by their names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from enum import IntEnum
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
-
-from asr.metrics.cost import COUNTED
+P = ParamSpec("P")
+R = TypeVar("R")
 
 PROJECTIONS, SCORES, SOFTMAX, MIX, FUSED = (
     "projections",
@@ -32,74 +34,62 @@ PROJECTIONS, SCORES, SOFTMAX, MIX, FUSED = (
 STEPS = (PROJECTIONS, SCORES, SOFTMAX, MIX, FUSED)
 """The parts of attention in the order in which they run; FUSED stands for the last three."""
 
-
-class _Made(IntEnum):
-    """By what step the data of a tensor was made, earliest first."""
-
-    GIVEN = 0
-    LEARNT = 1
-    PROJECTED = 2
-    SCORED = 3
-    MAPPED = 4
-    MIXED = 5
-    FUSED = 6
+_running: list[str] | None = None  # marks entered and not left, None while nobody watches
 
 
-_GOES_WITH = {
-    _Made.GIVEN: SCORES,
-    _Made.LEARNT: SCORES,
-    _Made.PROJECTED: PROJECTIONS,
-    _Made.SCORED: SCORES,
-    _Made.MAPPED: MIX,
-    _Made.MIXED: MIX,
-    _Made.FUSED: FUSED,
-}
+class Step:
+    """A mark: ``with step:`` around code, or ``@step`` above a function that is no generator."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        if _running is not None:
+            _running.append(self.name)
+
+    def __exit__(self, *_: object) -> None:
+        if _running is not None:
+            _running.pop()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """``function`` with this mark on all that it does."""
+
+        @wraps(function)
+        def marked(*args: P.args, **kwargs: P.kwargs) -> R:
+            if _running is None:
+                return function(*args, **kwargs)
+            with self:
+                return function(*args, **kwargs)
+
+        return marked
 
 
-class AttentionSteps:
-    """Follows the data through the operations of ``module``, one after the other.
+projecting, scoring, normalising, mixing, fused = map(Step, STEPS)
+"""Marks for code that prepares queries, keys and values, that compares them, that takes the
+softmax (masks included), that weighs values, and that does the last three in one kernel."""
 
-    Data is known by its memory, which views share. It must see every operation, those outside
-    attention through `forget`: memory is used again.
+
+@contextmanager
+def watched_steps() -> Iterator[Callable[[], str | None]]:
+    """Gives a function that names the innermost mark, None outside all of them.
+
+    One watcher at a time, in one thread.
     """
-
-    def __init__(self, module: nn.Module) -> None:
-        learnt = [*module.parameters(), *module.buffers()]
-        self._made = {_memory(tensor): _Made.LEARNT for tensor in learnt}
-
-    def step(self, operation: Any, inputs: object, outputs: object) -> str:
-        """The part, one of `STEPS`, of an operation in attention that made ``outputs``."""
-        read = {self._made.get(_memory(tensor), _Made.GIVEN) for tensor in _tensors(inputs)}
-        part, made = _judge(operation, read or {_Made.GIVEN})
-        for tensor in _tensors(outputs):
-            self._made[_memory(tensor)] = made
-        return part
-
-    def forget(self, outputs: object) -> None:
-        """An operation outside attention made ``outputs``."""
-        for tensor in _tensors(outputs):
-            self._made.pop(_memory(tensor), None)
+    global _running
+    assert _running is None, "the steps of attention are watched already"
+    running: list[str] = []
+    _running = running
+    try:
+        yield lambda: running[-1] if running else None
+    finally:
+        _running = None
 
 
-def _judge(operation: Any, read: Iterable[_Made]) -> tuple[str, _Made]:
+def step_of_kernel(operation: Any) -> str | None:
+    """The step of an operation (an overload of ``torch.ops``) whose name tells it, else None."""
     name = operation.overloadpacket.__name__
-    latest = max(read)
     if "attention" in name:
-        return FUSED, _Made.FUSED
-    if "softmax" in name:
-        return SOFTMAX, _Made.MAPPED
-    if operation.overloadpacket not in COUNTED:
-        return _GOES_WITH[latest], latest
-    if _Made.LEARNT in read:
-        return PROJECTIONS, _Made.PROJECTED
-    if latest >= _Made.SCORED:
-        return MIX, _Made.MIXED
-    return SCORES, _Made.SCORED
-
-
-def _tensors(tree: object) -> Iterator[Tensor]:
-    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+        return FUSED
+    return SOFTMAX if "softmax" in name else None

@@ -1,8 +1,9 @@
 """Time of a forward pass by part, operation by operation.
 
 Every operation that torch runs is timed on its own and charged to the submodule that asked for it;
-inside attention, where one submodule does several steps, to the step it belongs to
-(`asr.metrics.attention_steps`). Views cost nothing and are not timed.
+inside attention, where one submodule does several steps, to the step whose code it is in
+(`asr.metrics.attention_steps`), or to `OTHER` where no step is marked. Views cost nothing and are
+not timed.
 
 Only the time inside operations is told. What Python and torch's dispatch need between them cannot
 be seen while watching; it is what a latency, measured without watching, has beyond the sum of the
@@ -21,7 +22,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr.metrics.attention_steps import AttentionSteps
+from asr.metrics.attention_steps import PROJECTIONS, step_of_kernel, watched_steps
 from asr.metrics.callers import part_name, watched
 from asr.metrics.latency import check_rounds, clock_ms, rounds, undisturbed
 
@@ -99,37 +100,43 @@ def watch_operations(
     device: torch.device | str = "cpu",
 ) -> None:
     """Make ``call``, and give ``charge`` every operation that is no view, with its part."""
+    device = torch.device(device)
     callers: list[str] = []
-    watch = _Watch(
-        AttentionSteps(call.module),
-        lambda: callers[-1] if callers else OTHER,
-        charge,
-        torch.device(device),
-    )
+    linear = {name for name, one in call.module.named_modules() if isinstance(one, nn.Linear)}
 
     def enter(name: str) -> None:
-        callers.append(_part_of(part_name(name), parts))
+        part = _part_of(part_name(name), parts)
+        callers.append(PROJECTIONS if part == ATTENTION and name in linear else part)
 
     def leave() -> None:
         callers.pop()
 
-    with watched(call.module, enter=enter, leave=leave), watch:
-        call.module(*call.args)
+    with watched_steps() as present_step:
+
+        def part_of(function: Any) -> str:
+            part = callers[-1] if callers else OTHER
+            if part != ATTENTION:
+                return part
+            return step_of_kernel(function) or present_step() or OTHER
+
+        with (
+            watched(call.module, enter=enter, leave=leave),
+            _Watch(part_of, charge, device),
+        ):
+            call.module(*call.args)
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Times every operation below it and charges it to the present part."""
+    """Times every operation below it and charges it to its part."""
 
     def __init__(
         self,
-        steps: AttentionSteps,
-        present: Callable[[], str],
+        part_of: Callable[[Any], str],
         charge: Callable[[str, Operation], None],
         device: torch.device,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._steps = steps
-        self._present = present
+        self._part_of = part_of
         self._charge = charge
         self._device = device
 
@@ -146,12 +153,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         start_ms = clock_ms(self._device)
         outputs = func(*args, **kwargs)
         elapsed_ms = clock_ms(self._device) - start_ms
-        part = self._present()
-        if part == ATTENTION:
-            part = self._steps.step(func, (args, kwargs), outputs)
-        else:
-            self._steps.forget(outputs)
-        self._charge(part, Operation(func, args, kwargs, outputs, elapsed_ms))
+        self._charge(self._part_of(func), Operation(func, args, kwargs, outputs, elapsed_ms))
         return outputs
 
 

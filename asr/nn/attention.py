@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from asr.metrics.attention_steps import mixing, normalising, projecting
 from asr.nn import tiled_attention
 from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames
@@ -87,6 +88,7 @@ class AttentionScores(nn.Module):
         """What the softmax is taken of, (B, H, T, T)."""
         return self.positions.scores(*self.project(x_BTD, frames))
 
+    @projecting
     def project(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
         """Queries (B, H, T, K) and keys with their positions."""
         q_BHTK = split_heads(self.query(x_BTD), self.num_heads)
@@ -135,7 +137,8 @@ class ValueMix(nn.Module):
             from asr.nn.kernels.mix import mix_values
 
             check_width(probs_BHTT, x_BTD.shape[1])
-            output_BTD: Tensor = self.output(mix_values(probs_BHTT, self.value(x_BTD)))
+            with mixing:
+                output_BTD: Tensor = self.output(mix_values(probs_BHTT, self.value(x_BTD)))
             return output_BTD
         return self.by_tiles(x_BTD, (probs_BHTT,))
 
@@ -149,6 +152,7 @@ class ValueMix(nn.Module):
         """Output (B, T, D) by a map that comes in tiles of rows."""
         return self.merge(self.context(self.project(x_BTD), probs_BHRT))
 
+    @mixing
     def context(self, v_BHTK: Tensor, probs_BHRT: Iterable[Tensor]) -> Tensor:
         """Context (B, H, T, K) of values by a map that comes in tiles of rows.
 
@@ -177,6 +181,7 @@ class ValueMix(nn.Module):
         probs_BHRT = softmax_over_keys(scores_BHRT, padding_mask, in_place=in_place)
         return self.mix(probs_BHRT, v_BHTV)
 
+    @mixing
     def mix(self, probs_BHRT: Tensor, v_BHTV: Tensor) -> Tensor:
         """Context (B, H, R, V) by rows of a map, dropout falling on it."""
         if torch.is_grad_enabled():
@@ -226,11 +231,13 @@ def split_heads(x_BTD: Tensor, num_heads: int) -> Tensor:
     return x_BTD.view(*x_BTD.shape[:2], num_heads, -1).transpose(1, 2)
 
 
+@mixing
 def merge_heads(x_BHTK: Tensor) -> Tensor:
     """(B, H, T, K) back to (B, T, D)."""
     return x_BHTK.transpose(1, 2).flatten(2)
 
 
+@normalising
 def softmax_over_keys(
     scores_BHTT: Tensor, padding_mask: Tensor | None, *, in_place: bool = True
 ) -> Tensor:

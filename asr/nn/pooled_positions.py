@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from asr.metrics.attention_steps import fused, projecting
 from asr.nn.positions import Keys
 from asr.nn.relative import RelativePositions, RelativeTerms, falling_sinusoids, sinusoids
 from asr.nn.rotary import RotaryPositions, rotate, rotations
@@ -59,6 +60,7 @@ class PooledRelativePositions(RelativePositions):
             num_done += tile_BHRS.shape[2]
             yield tile_BHRS
 
+    @fused
     def attend(
         self,
         q_BHTK: Tensor,
@@ -80,6 +82,7 @@ class PooledRelativePositions(RelativePositions):
         )
         return self._by_frame(context_BHSK, q_BHTK)
 
+    @projecting
     def terms(self, q_BHTK: Tensor, keys: Keys) -> RelativeTerms:
         """What the scores are computed of, one residue of the frames beside the other."""
         terms = super().terms(q_BHTK, keys)
@@ -89,6 +92,7 @@ class PooledRelativePositions(RelativePositions):
             position_BHTK=self._by_residue(terms.position_BHTK),
         )
 
+    @projecting
     def _for_each_residue(self, keys: Keys) -> Keys:
         return Keys(keys.k_BHTK.repeat(1, self.pool_size, 1, 1), keys.positions)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.metrics.attention_steps import fused, projecting, scoring
 from asr.nn import tiled_attention
 from asr.nn.row_buffer import RowBuffer
 from asr.nn.score_tiles import Operands, RowTile
@@ -50,6 +51,7 @@ class ScoreTerms:
         """T."""
         return self.q_BHTK.shape[2]
 
+    @scoring
     def first_rows(self, num_rows: int | None = None) -> Tensor:
         """(B, H, num_rows, T), None for all; whole tiles of rows, unless it is all."""
         return self.q_BHTK[:, :, :num_rows] @ self.k_BHTK.transpose(-1, -2)
@@ -64,7 +66,9 @@ class ScoreTerms:
         for rows, _ in row_tiles(self.num_frames):
             if rows.start >= first_row:
                 q_BHRK = self.q_BHTK[:, :, rows]
-                yield q_BHRK @ k_BHKT if lasting else memory.product(q_BHRK, k_BHKT)
+                with scoring:
+                    scores_BHRT = q_BHRK @ k_BHKT if lasting else memory.product(q_BHRK, k_BHKT)
+                yield scores_BHRT
 
     @property
     def operands(self) -> Operands:
@@ -104,6 +108,7 @@ class Positions(nn.Module):
         """Queries as the keys meet them."""
         return q_BHTK
 
+    @projecting
     def terms(self, q_BHTK: Tensor, keys: Keys) -> ScoreTerms:
         """What the scores are computed of."""
         scaled_BHTK = self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5
@@ -121,6 +126,7 @@ class Positions(nn.Module):
         """Whether `attend` has a kernel of ours here, which takes values wider than the heads."""
         return False
 
+    @fused
     def attend(
         self,
         q_BHTK: Tensor,
@@ -196,6 +202,7 @@ def training_tiles(
     return tiles
 
 
+@scoring
 def visible(
     rows: slice,
     seen: slice,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.metrics.attention_steps import fused, projecting, scoring
 from asr.nn import positions, tiled_attention
 from asr.nn.kept_distances import KeptDistances
 from asr.nn.kernels import support
@@ -46,6 +47,7 @@ class RelativeTerms(ScoreTerms):
     position_BHTK: Tensor
     r_HKP: Tensor
 
+    @scoring
     def first_rows(self, num_rows: int | None = None) -> Tensor:
         """See `ScoreTerms.first_rows`; in inference the position term is added tile by tile."""
         scores_BHST = super().first_rows(num_rows)
@@ -62,7 +64,8 @@ class RelativeTerms(ScoreTerms):
         tiles_BHRT = super().tiles(first_row, lasting=lasting)
         shifted = self._position_tiles(first_row)
         for tile_BHRT, shifted_BHRT in zip(tiles_BHRT, shifted, strict=True):
-            tile_BHRT += shifted_BHRT
+            with scoring:
+                tile_BHRT += shifted_BHRT
             yield tile_BHRT
 
     def _position_tiles(self, first_row: int = 0) -> Iterator[Tensor]:
@@ -71,7 +74,8 @@ class RelativeTerms(ScoreTerms):
         for rows, seen in row_tiles(self.num_frames):
             if rows.start >= first_row:
                 r_HKP = self.r_HKP[:, :, distances(rows, seen, self.r_HKP)]
-                product = memory.product(self.position_BHTK[:, :, rows], r_HKP)
+                with scoring:
+                    product = memory.product(self.position_BHTK[:, :, rows], r_HKP)
                 yield shift_rows(product, self.num_frames)
 
     @property
@@ -95,6 +99,7 @@ class RelativeQueries(Positions):
         self.content_bias_HK = nn.Parameter(torch.zeros(num_heads, head_dim))
         self.position_bias_HK = nn.Parameter(torch.zeros(num_heads, head_dim))
 
+    @projecting
     def terms(self, q_BHTK: Tensor, keys: Keys) -> RelativeTerms:
         """What the scores are computed of: content and position terms."""
         assert keys.positions is not None
@@ -103,6 +108,7 @@ class RelativeQueries(Positions):
         position_BHTK = (q_BHTK + self.position_bias_HK.unsqueeze(1)) * scale
         return RelativeTerms(content_BHTK, keys.k_BHTK, position_BHTK, keys.positions)
 
+    @fused
     def attend(
         self,
         q_BHTK: Tensor,
@@ -234,11 +240,12 @@ def attend_by_tiles(
     contexts_BRHV = RowBuffer(terms.num_frames, dim=1)
     for rows, seen in row_tiles(terms.num_frames, reach, num_rows=num_rows):
         r_HKP = terms.r_HKP[:, :, distances(rows, seen, terms.r_HKP)]
-        product = memory.product(terms.position_BHTK[:, :, rows], r_HKP)
-        bias = shift_rows(product, seen.stop - seen.start)
-        allowed = visible(rows, seen, padding_mask, reach, bias.device)
-        if allowed is not None:
-            bias = bias.masked_fill(~allowed, float("-inf"))
+        with scoring:
+            product = memory.product(terms.position_BHTK[:, :, rows], r_HKP)
+            bias = shift_rows(product, seen.stop - seen.start)
+            allowed = visible(rows, seen, padding_mask, reach, bias.device)
+            if allowed is not None:
+                bias = bias.masked_fill(~allowed, float("-inf"))
         context_BHRV = functional.scaled_dot_product_attention(
             terms.q_BHTK[:, :, rows],
             terms.k_BHTK[:, :, seen],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from asr.metrics.attention_steps import projecting
 from asr.nn.positions import Keys, Positions
 
 WAVELENGTH_BASE = 10_000.0
@@ -46,6 +47,7 @@ def rotations(num: int, head_dim: int, like: Tensor, *, first: int = 0, step: in
     return table.to(like.dtype)
 
 
+@projecting
 def rotate(x_BHTK: Tensor, table: Tensor) -> Tensor:
     """Each pair (x_i, x_{i+K/2}) turned by its angle; ``table`` as `RotaryPositions.table`."""
     cos, sin = table[0], table[1]

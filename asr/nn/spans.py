@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from asr.metrics.attention_steps import scoring
 from asr.nn.masking import zero_padding
 
 
@@ -45,6 +46,7 @@ def num_valid(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
     return in_spans(valid_BT.unsqueeze(-1), padding_mask, span).sum((2, 3))
 
 
+@scoring
 def empty_spans(padding_mask: Tensor | None, span: int) -> Tensor | None:
     """(B, S) bool, True = holds padding only: the padding mask at the rate of spans."""
     if padding_mask is None:

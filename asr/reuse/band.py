@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from asr.metrics.attention_steps import mixing, normalising
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.reuse.base import (
@@ -57,8 +58,9 @@ class LeadBand(SelfAttention):
             band_BHRS.append(band_of(scores_BHRT, row, self.width, frames.padding_mask))
             contexts_BHRK.append(self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask))
             row += scores_BHRT.shape[2]
-        output_BTD = self.mix.merge(torch.cat(contexts_BHRK, 2))
-        return output_BTD, BandCarry(band_BHRS=tuple(band_BHRS))
+        with mixing:
+            context_BHTK = torch.cat(contexts_BHRK, 2)
+        return self.mix.merge(context_BHTK), BandCarry(band_BHRS=tuple(band_BHRS))
 
 
 class FollowBand(LayerAttention):
@@ -78,7 +80,9 @@ class FollowBand(LayerAttention):
             self.mix.mix(band_BHRS, v_BHTK[:, :, near])
             for _, near, band_BHRS in self._tiles(x_BTD, BandCarry.of(carry))
         ]
-        return self.mix.merge(torch.cat(contexts_BHRK, 2)), carry
+        with mixing:
+            context_BHTK = torch.cat(contexts_BHRK, 2)
+        return self.mix.merge(context_BHTK), carry
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
@@ -108,6 +112,7 @@ def keys_near(rows: slice, width: int, num_frames: int) -> slice:
     return slice(max(0, rows.start - width), min(num_frames, rows.stop + width))
 
 
+@normalising
 def band_of(scores_BHRT: Tensor, row: int, width: int, padding_mask: Tensor | None) -> Tensor:
     """Probabilities (B, H, R, S) over the keys at most ``width`` from each row, from ``row`` on.
 

@@ -7,6 +7,9 @@ The stack threads one `AttentionCarry` from layer to layer as a return value:
 A method is one file. It says which step's result (project, score or mix) travels, in a carry of its
 own kind, and therefore which parameters a follower does not have.
 
+Code of a method that is not made of the parts of `asr.nn.attention` marks the steps it computes
+(`asr.metrics.attention_steps`), or a breakdown shows its time as "other".
+
 Shape legend: B batch, T frames, D model width, H heads.
 """
 

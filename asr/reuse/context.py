@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from asr.metrics.attention_steps import mixing, projecting
 from asr.nn.attention import AttentionScores, OutputOnly, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.row_buffer import RowBuffer
@@ -54,7 +55,8 @@ class LeadContext(SelfAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with one context (B, H, T, K) for each follower."""
-        wide_BTGD = torch.cat([self.mix.value(x_BTD), self.followers_value(x_BTD)], -1)
+        with projecting:
+            wide_BTGD = torch.cat([self.mix.value(x_BTD), self.followers_value(x_BTD)], -1)
         contexts_BHTGK = self._attend(x_BTD, self._split(wide_BTGD), frames)
         own, *others = contexts_BHTGK.unbind(3)
         return self.mix.merge(own), ContextCarry(contexts=tuple(others))
@@ -70,6 +72,7 @@ class LeadContext(SelfAttention):
             },
         )
 
+    @projecting
     def _split(self, wide_BTGD: Tensor) -> Tensor:
         """(B, T, G * D) to (B, H, T, G * K): the values of a head for all layers side by side."""
         batch, num_frames, _ = wide_BTGD.shape
@@ -85,7 +88,9 @@ class LeadContext(SelfAttention):
         else:
             wide_BHRV = RowBuffer(x_BTD.shape[1])
             for scores_BHRT in positions.score_tiles(q_BHTK, keys):
-                wide_BHRV.append(self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask))
+                context_BHRV = self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)
+                with mixing:
+                    wide_BHRV.append(context_BHRV)
             wide_BHTV = wide_BHRV.joined()
         return wide_BHTV.view(*wide_BHTV.shape[:3], self.group_size, -1)
 

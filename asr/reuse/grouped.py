@@ -21,6 +21,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from asr.metrics.attention_steps import mixing, projecting
 from asr.nn.attention import (
     AttentionScores,
     ValueMix,
@@ -58,7 +59,8 @@ class GroupedAttention(SelfAttention):
             self.mix.dropout_now,
         )
         batch, num_frames, width = x_BTD.shape
-        context_BTD = merge_heads(context_BHGK).reshape(batch, -1, width)[:, :num_frames]
+        with mixing:
+            context_BTD = merge_heads(context_BHGK).reshape(batch, -1, width)[:, :num_frames]
         output_BTD: Tensor = self.mix.output(context_BTD)
         return output_BTD, carry
 
@@ -70,12 +72,14 @@ class GroupedAttention(SelfAttention):
         probs_BHTG = probs_BHGG.repeat_interleave(span, 2)[:, :, : x_BTD.shape[1]]
         return spread(probs_BHTG, x_BTD, frames.padding_mask, span)
 
+    @projecting
     def _project(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
         """Queries (B, H, G, K) and keys of groups, with their positions."""
         q_BHGK = self._group(self.scores.query(x_BTD), frames)
         k_BHGK = self._group(self.scores.key(x_BTD), frames)
         return q_BHGK, self.scores.positions.keys(k_BHGK, frames.position_table)
 
+    @projecting
     def _group(self, projected_BTD: Tensor, frames: Frames) -> Tensor:
         """(B, T, D) to (B, H, G, K), zero where a group holds no valid frame."""
         spans_BGND = in_spans(projected_BTD, frames.padding_mask, self.frames_per_group)

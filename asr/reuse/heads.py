@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from asr.metrics.attention_steps import mixing
 from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows
@@ -76,7 +77,9 @@ class FollowHeads(SelfAttention):
             for probs_B1TT, v_B1TK in zip(heads, torch.split(v_BHTK, 1, 1), strict=True)
         ]
         handed_on = HeadsCarry(heads[: self.num_reused])
-        return self.mix.merge(torch.cat(contexts_B1TK, 1)), handed_on
+        with mixing:
+            context_BHTK = torch.cat(contexts_B1TK, 1)
+        return self.mix.merge(context_BHTK), handed_on
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None

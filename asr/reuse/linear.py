@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from asr.metrics.attention_steps import mixing, projecting, scoring
 from asr.nn.attention import split_heads
 from asr.nn.frames import Frames
 from asr.nn.positions import Positions
@@ -33,10 +34,14 @@ class LinearAttention(SelfAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry passes by untouched."""
         q_BHTK, k_BHTK = self._features(x_BTD, frames)
-        norm_BHT1 = q_BHTK @ k_BHTK.sum(2).unsqueeze(-1)
+        v_BHTK = self.mix.project(x_BTD)
+        with scoring:
+            norm_BHT1 = q_BHTK @ k_BHTK.sum(2).unsqueeze(-1)
         q_BHTK, k_BHTK = self._turned(q_BHTK, k_BHTK, frames)
-        sums_BHKK = k_BHTK.transpose(-1, -2) @ self.mix.project(x_BTD)
-        return self.mix.merge((q_BHTK @ sums_BHKK) / norm_BHT1), carry
+        with mixing:
+            sums_BHKK = k_BHTK.transpose(-1, -2) @ v_BHTK
+            context_BHTK = (q_BHTK @ sums_BHKK) / norm_BHT1
+        return self.mix.merge(context_BHTK), carry
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
@@ -51,6 +56,7 @@ class LinearAttention(SelfAttention):
         products_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2)
         return products_BHTT / products_BHTT.sum(-1, keepdim=True)
 
+    @projecting
     def _features(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Tensor]:
         """Features (B, H, T, K) of queries, and of keys, zero where there is padding."""
         q_BHTK = features(split_heads(self.scores.query(x_BTD), self.scores.num_heads))

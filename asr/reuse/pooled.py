@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from asr.metrics.attention_steps import projecting
 from asr.nn.attention import AttentionScores, ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
 from asr.nn.position_kinds import make_pooled_positions
@@ -55,12 +56,14 @@ class PooledAttention(SelfAttention):
         )
         return spread(probs_BHTS, x_BTD, frames.padding_mask, self.pool_size)
 
+    @projecting
     def _pool(self, x_BTD: Tensor, frames: Frames) -> Tensor:
         """Averages (B, S, D) over the valid frames of each pool; zero where there is none."""
         sum_BSD = in_spans(x_BTD, frames.padding_mask, self.pool_size).sum(2)
         num_BS = num_valid(x_BTD, frames.padding_mask, self.pool_size)
         return sum_BSD / num_BS.clamp(min=1).unsqueeze(-1)
 
+    @projecting
     def _project(self, x_BTD: Tensor, pooled_BSD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
         """Queries (B, H, T, K) of frames, and keys of pools with their positions."""
         q_BHTK = split_heads(self.scores.query(x_BTD), self.scores.num_heads)

@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from asr.metrics.attention_steps import normalising
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows, RowSource, keep_first
@@ -51,7 +52,9 @@ class RoundedRows:
     def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
         """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on."""
         for tile_BHRT in self.source.tiles(first_row):
-            yield tile_BHRT.to(self.dtype)
+            with normalising:
+                rounded_BHRT = tile_BHRT.to(self.dtype)
+            yield rounded_BHRT
 
 
 class LeadProbs(SelfAttention):
@@ -79,7 +82,8 @@ class LeadProbs(SelfAttention):
         both = 2 * self.scores.num_heads
         if self.scores.rows_to_keep(x_BTD, num_heads=both) == x_BTD.shape[1]:
             probs_BHTT = self.scores(x_BTD, frames)
-            rounded_BHTT: KeptRows[RowSource] = KeptRows((probs_BHTT.to(dtype),))
+            with normalising:
+                rounded_BHTT: KeptRows[RowSource] = KeptRows((probs_BHTT.to(dtype),))
             return self.mix(x_BTD, probs_BHTT), ProbsCarry(rounded_BHTT)
         source = self.scores.map_rows(x_BTD, frames)
         num_kept = self.scores.rows_to_keep(x_BTD, dtype=dtype)

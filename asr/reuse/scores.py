@@ -19,6 +19,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from asr.metrics.attention_steps import mixing, projecting, scoring
 from asr.nn import positions
 from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
@@ -56,13 +57,14 @@ class DiagonalCorrection(nn.Module):
         for tile_BHRT in scores_BHRT:
             num_rows, num_frames = tile_BHRT.shape[2:]
             first, stop = max(0, row - self.bandwidth), row + num_rows + self.bandwidth
-            near = torch.arange(first, min(stop, num_frames), device=tile_BHRT.device)
-            rows = torch.arange(row, row + num_rows, device=tile_BHRT.device)
-            distance_RS = near - rows.unsqueeze(1)
-            index_RS = distance_RS.clamp(-self.bandwidth, self.bandwidth) + self.bandwidth
-            bias_HRS = self.bias_HW[:, index_RS] * (distance_RS.abs() <= self.bandwidth)
-            corrected_BHRT = tile_BHRT.clone()
-            corrected_BHRT[..., first:stop] += bias_HRS
+            with scoring:
+                near = torch.arange(first, min(stop, num_frames), device=tile_BHRT.device)
+                rows = torch.arange(row, row + num_rows, device=tile_BHRT.device)
+                distance_RS = near - rows.unsqueeze(1)
+                index_RS = distance_RS.clamp(-self.bandwidth, self.bandwidth) + self.bandwidth
+                bias_HRS = self.bias_HW[:, index_RS] * (distance_RS.abs() <= self.bandwidth)
+                corrected_BHRT = tile_BHRT.clone()
+                corrected_BHRT[..., first:stop] += bias_HRS
             yield corrected_BHRT
             row += num_rows
 
@@ -85,16 +87,19 @@ class LowRankCorrection(nn.Module):
 
         The tiles begin at ``first_row``.
         """
-        q_BHTN = split_heads(self.narrow_query(x_BTD), self.num_heads) * self.rank**-0.5
+        with projecting:
+            q_BHTN = split_heads(self.narrow_query(x_BTD), self.num_heads) * self.rank**-0.5
         k_BHNT = split_heads(self.narrow_key(x_BTD), self.num_heads).transpose(-1, -2)
         row = first_row
         for tile_BHRT in scores_BHRT:
             stop = row + tile_BHRT.shape[2]
-            narrow_BHRT = q_BHTN[:, :, row:stop] @ k_BHNT
-            if torch.is_grad_enabled() or narrow_BHRT.dtype != tile_BHRT.dtype:
-                yield tile_BHRT + narrow_BHRT
-            else:
-                yield narrow_BHRT.add_(tile_BHRT)
+            with scoring:
+                corrected_BHRT = q_BHTN[:, :, row:stop] @ k_BHNT
+                if torch.is_grad_enabled() or corrected_BHRT.dtype != tile_BHRT.dtype:
+                    corrected_BHRT = tile_BHRT + corrected_BHRT
+                else:
+                    corrected_BHRT.add_(tile_BHRT)
+            yield corrected_BHRT
             row = stop
 
 
@@ -207,11 +212,12 @@ def attend_and_keep(
         if is_kept and source is None:
             lasting_BHRT.append(tile_BHRT)
         elif is_kept:
-            copied_BHRT.append(tile_BHRT)
+            with scoring:
+                copied_BHRT.append(tile_BHRT)
         num_done += tile_BHRT.shape[2]
-        contexts_BHRK.append(
-            mix.attend(tile_BHRT, v_BHTK, frames.padding_mask, in_place=not is_kept)
-        )
+        context_BHRK = mix.attend(tile_BHRT, v_BHTK, frames.padding_mask, in_place=not is_kept)
+        with mixing:
+            contexts_BHRK.append(context_BHRK)
     if source is not None and num_kept:
         lasting_BHRT.extend(torch.split(copied_BHRT.joined(), positions.TILE_ROWS, 2))
     handed_on = ScoresCarry(KeptRows(tuple(lasting_BHRT), source))

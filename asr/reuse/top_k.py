@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from asr.metrics.attention_steps import mixing, normalising
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.row_buffer import RowBuffer
@@ -58,9 +59,11 @@ class LeadTopK(SelfAttention):
         top_BHRN, index_BHRN, contexts_BHRK = (RowBuffer(x_BTD.shape[1]) for _ in range(3))
         for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys):
             top, index = largest(scores_BHRT, self.num_kept, frames.padding_mask)
-            top_BHRN.append(top)
-            index_BHRN.append(index)
-            contexts_BHRK.append(self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask))
+            context_BHRK = self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask)
+            with mixing:
+                top_BHRN.append(top)
+                index_BHRN.append(index)
+                contexts_BHRK.append(context_BHRK)
         return self.mix.merge(contexts_BHRK.joined()), TopKCarry(
             top_BHTN=top_BHRN.joined(), index_BHTN=index_BHRN.joined()
         )
@@ -82,13 +85,15 @@ class FollowTopK(LayerAttention):
         top_BHTN, index_BHTN = self._kept(x_BTD, carry)
         v_BHTK = self.mix.project(x_BTD)
         # The kernel for bags of weighted vectors: no (B, H, T, N, K) is ever gathered.
-        context_BHTK = functional.embedding_bag(
-            index_BHTN.flatten(0, 2),
-            v_BHTK.flatten(0, 2).to(top_BHTN.dtype),
-            mode="sum",
-            per_sample_weights=self.mix.dropout(top_BHTN).flatten(0, 2),
-        ).view(v_BHTK.shape)
-        return self.mix.merge(context_BHTK.to(v_BHTK.dtype)), carry
+        with mixing:
+            context_BHTK = functional.embedding_bag(
+                index_BHTN.flatten(0, 2),
+                v_BHTK.flatten(0, 2).to(top_BHTN.dtype),
+                mode="sum",
+                per_sample_weights=self.mix.dropout(top_BHTN).flatten(0, 2),
+            ).view(v_BHTK.shape)
+            context_BHTK = context_BHTK.to(v_BHTK.dtype)
+        return self.mix.merge(context_BHTK), carry
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
@@ -105,6 +110,7 @@ class FollowTopK(LayerAttention):
         return carry.top_BHTN, carry.index_BHTN
 
 
+@normalising
 def largest(
     scores_BHRT: Tensor, num_kept: int, padding_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from asr.metrics.attention_steps import mixing
 from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows
@@ -55,7 +56,8 @@ class WithinAttention(SelfAttention):
         probs_BHTT = self.scores.map(x_BTD, frames)
         output_BTD = self.mix.by_kept(x_BTD, probs_BHTT)
         for mix in self.further:
-            output_BTD = output_BTD + mix(x_BTD + output_BTD, probs_BHTT)
+            with mixing:
+                output_BTD = output_BTD + mix(x_BTD + output_BTD, probs_BHTT)
         return output_BTD, carry
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.metrics import breakdown
+from asr.metrics.attention_steps import mixing, scoring
 from asr.metrics.breakdown import ATTENTION, OTHER, Call, time_by_part
 from asr.metrics.latency import measure
 
@@ -24,8 +25,11 @@ class Attention(nn.Module):
 
     def forward(self, x_TD: Tensor) -> Tensor:
         q_TD = self.query(x_TD)
-        probs_TT = (q_TD @ x_TD.T).softmax(-1)
-        context_TD: Tensor = probs_TT @ x_TD
+        with scoring:
+            scores_TT = q_TD @ x_TD.T
+        probs_TT = scores_TT.softmax(-1)
+        with mixing:
+            context_TD: Tensor = probs_TT @ x_TD
         return context_TD
 
 
