@@ -19,6 +19,7 @@ from asr.report.hardware import describe_hardware
 from asr.report.schedule import schedule_text
 from asr.report.table import Table
 from asr.train.failures import is_out_of_memory, shape
+from asr.train.plan import plan_steps
 from asr.train.price import (
     BatchPrice,
     DataPrice,
@@ -28,6 +29,7 @@ from asr.train.price import (
     price_data,
     repeated,
 )
+from asr.train.state import RunState
 from asr.train.stream import TrainStream
 from asr.train.trainer import TrainerSpec
 from asr.types import Batch, RunError
@@ -95,7 +97,7 @@ def price_run(
         max_s=_DATA_S,
     )
     loader.set_epoch(1)
-    num_steps = number_of_steps(trainer, len(loader))
+    num_steps = plan_steps(trainer, loader, RunState())
     hours = price_hours(trainer, num_steps, data, mean_step_s(prices, loader.sizes()))
     peaks = [price.peak_mib for price in prices if price.peak_mib is not None]
     return Price(
@@ -137,15 +139,6 @@ def advice(stepper: Stepper, batch: Batch) -> str:
         if kept and stepper.fits(repeated(batch, kept)):
             return f"{kept} utterances of it fit: divide data.batching.max_duration_s by {parts}"
     return "not even a sixteenth of it fits: lower data.batching.max_utterance_s or the model"
-
-
-def number_of_steps(trainer: TrainerSpec, num_batches: int) -> int | None:
-    """Optimiser steps of the run; None where only the minutes say when it ends."""
-    limits = [
-        trainer.max_steps,
-        trainer.max_epochs and max(1, trainer.max_epochs * num_batches // trainer.accumulate),
-    ]
-    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def price_hours(

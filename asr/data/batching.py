@@ -93,12 +93,18 @@ class Batching:
         The plan is the same for any number of processes: in a step each takes the next batch of
         it. What is left at the end and too little for all of them is left out.
         """
-        if not self.shuffle or (self.sort_first_epoch and epoch == 0):
-            batches = self._pack(sorted(cuts, key=_by_duration))
-        else:
-            batches = self._bucket(cuts, random.Random(f"{self.seed}/{epoch}"))
+        batches = self._epoch(cuts, epoch)
         num_whole = len(batches) // num_processes() * num_processes()
-        return batches[rank() : num_whole or None : num_processes()]
+        return batches[rank() : num_whole : num_processes()]
+
+    def num_train_batches(self, cuts: Cuts, epoch: int) -> int:
+        """How many batches all processes share in an epoch over ``cuts`` (from ``select``)."""
+        return len(self._epoch(cuts, epoch))
+
+    def _epoch(self, cuts: Cuts, epoch: int) -> list[Cuts]:
+        if not self.shuffle or (self.sort_first_epoch and epoch == 0):
+            return self._pack(sorted(cuts, key=_by_duration))
+        return self._bucket(cuts, random.Random(f"{self.seed}/{epoch}"))
 
     def largest_batches(self, cuts: Cuts) -> list[Cuts]:
         """For each bucket over ``cuts`` (from ``select``) the most it can put into a batch.

@@ -55,6 +55,7 @@ class ResumableLoader(Sized):
         self._epoch = 0
         self._batch = 0
         self._plan: list[Cuts] | None = None
+        self._num_batches: dict[int, int] = {}
         self._num_sharing = 1
         self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
@@ -111,9 +112,25 @@ class ResumableLoader(Sized):
         """Utterances, and seconds of the longest, of every batch of the whole current epoch."""
         return [(len(cuts), max(cut.duration for cut in cuts)) for cuts in self._batches()]
 
-    def _share_s(self) -> float:
+    def num_batches(self, epoch: int, num_processes: int) -> int:
+        """Batches of ``epoch`` for each of ``num_processes`` that share it."""
+        kind = min(epoch, 1)  # the first epoch may be sorted; all others are of one length
+        if kind not in self._num_batches:
+            self._num_batches[kind] = self._batching.num_train_batches(self._selected, kind)
+        return self._num_batches[kind] // num_processes
+
+    def batch_at(self, position: Mapping[str, Any], num_processes: int) -> int:
+        """Batches of its epoch behind ``position`` where ``num_processes`` share the rest.
+
+        With larger batches, or on more devices, as far into the epoch as then.
+        """
+        share_s = self._share_s(num_processes)
+        ratio = float(position.get("share_s", share_s)) / share_s
+        return int(int(position["batch"]) * ratio)
+
+    def _share_s(self, num_processes: int) -> float:
         """Padded seconds that all devices take at a time."""
-        return self._batching.max_duration_s * num_processes()
+        return self._batching.max_duration_s * num_processes
 
     def _check_unreadable(self) -> None:
         num_unreadable, num_all = len(self.unreadable), len(self._selected or self._all)
@@ -140,14 +157,12 @@ class ResumableLoader(Sized):
         return {
             "epoch": self._epoch,
             "batch": self._batch,
-            "share_s": self._share_s(),
+            "share_s": self._share_s(num_processes()),
             "data": self._checksum,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``state_dict`` stood; needs the same cuts and batching.
-
-        With larger batches, or on more devices, as far into the epoch as then.
+        """Stand where ``state_dict`` stood, as `batch_at` says; needs the same cuts.
 
         Raises:
             InputError: the cuts are others.
@@ -158,8 +173,7 @@ class ResumableLoader(Sized):
                 "back, or choose another --run-dir (init= takes over the weights)"
             )
         self.set_epoch(int(state["epoch"]))
-        ratio = float(state.get("share_s", self._share_s())) / self._share_s()
-        self._batch = int(int(state["batch"]) * ratio)
+        self._batch = self.batch_at(state, num_processes())
 
     def _batches(self) -> list[Cuts]:
         if self._plan is None or self._num_sharing != num_processes():

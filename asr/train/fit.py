@@ -25,6 +25,7 @@ from asr.train.last_words import LastWords
 from asr.train.logs import LogMetrics, make_loggers
 from asr.train.module import AsrModule, FrameDecoder, TextDecoder
 from asr.train.optim import AdamWSpec
+from asr.train.plan import plan_steps
 from asr.train.progress import make_progress
 from asr.train.quiet import quiet_lightning
 from asr.train.random_state import seed_all
@@ -107,7 +108,7 @@ def fit(
     folder = run_dir / "checkpoints"
     checkpoint = _checkpoint_to_resume(folder / "last.ckpt", model, resume=resume)
     state = RunState() if checkpoint is None else RunState.from_dict(checkpoint["run"])
-    total_steps = trainer.total_steps(train_loader)
+    total_steps = plan_steps(trainer, train_loader, state)
     if checkpoint is not None and ("averaging_state" in checkpoint) != (averaging.kind != "none"):
         raise InputError(
             f"train.averaging.kind={averaging.kind!r}: {folder / 'last.ckpt'} was written "

@@ -15,7 +15,8 @@ class RunState:
     """Progress of a run across all its resumptions.
 
     ``num_epochs`` counts whole epochs, ``epoch`` (from 0) is the one of the last batch.
-    ``position`` is the loader's own state behind the last batch of the last step; ``train_s`` and
+    ``position`` is the loader's own state behind the last batch of the last step; ``plan`` is kept
+    by :func:`asr.train.plan.plan_steps`; ``train_s`` and
     ``cpu_s`` count wall and processor seconds in :func:`asr.train.fit.fit`, ``wait_s`` the part of
     ``train_s`` spent waiting for data, ``audio_s`` seconds of audio trained on. ``num_left_out``
     counts utterances without a CTC alignment, ``num_skipped`` steps with a loss or gradient that
@@ -28,6 +29,7 @@ class RunState:
     num_epochs: int = 0
     epoch: int = 0
     position: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
     train_s: float = 0.0
     cpu_s: float = 0.0
     wait_s: float = 0.0

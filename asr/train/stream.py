@@ -38,6 +38,12 @@ class TrainLoader(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Stand there again."""
 
+    def num_batches(self, epoch: int, num_processes: int) -> int:
+        """Batches of ``epoch`` for each of ``num_processes`` that share it."""
+
+    def batch_at(self, position: Mapping[str, Any], num_processes: int) -> int:
+        """Batches of its epoch behind ``position`` where ``num_processes`` share the rest."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:

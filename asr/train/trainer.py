@@ -15,7 +15,6 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from asr.data.share import num_processes
 from asr.encoder.checkpointing import Checkpointing
 from asr.encoder.stack import Encoder
 from asr.train.checkpoint import PlainCheckpointIO
@@ -166,17 +165,6 @@ class TrainerSpec:
             save_every_steps=self.save_every_steps,
             save_every_minutes=self.save_every_minutes,
         )
-
-    def total_steps(self, loader: object) -> int | None:
-        """Optimiser steps of the whole run, None if only ``loader`` will tell."""
-        if self.max_steps is not None or self.max_epochs is None:
-            return self.max_steps
-        try:
-            num_batches = len(loader)  # type: ignore[arg-type]
-        except TypeError:
-            return None
-        num_batches = num_batches * num_processes() // self.num_processes
-        return max(1, self.max_epochs * num_batches // self.accumulate)
 
     def resolve_accelerator(self) -> str:
         """``cpu``, ``gpu`` or ``mps``: what this machine runs the training on.

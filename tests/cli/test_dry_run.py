@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from asr.cli import dry_run as module
-from asr.cli.dry_run import number_of_steps
 from asr.model.asr_model import AsrModel
-from asr.train.trainer import TrainerSpec
 from asr.types import Batch
 
 from .runs import Command, files_in, write_corpus, write_recipe
@@ -77,18 +75,3 @@ def test_a_batch_that_does_not_fit_is_named(asr: Command, monkeypatch: pytest.Mo
 
 def test_a_report_is_refused(asr: Command) -> None:
     assert "--out report: a dry run has no report" in asr(*WORDS, "--out", "report").error
-
-
-@pytest.mark.parametrize(
-    ("settings", "num_steps"),
-    [
-        ({"max_steps": 7}, 7),
-        ({"max_epochs": 3}, 30),
-        ({"max_epochs": 3, "accumulate": 4}, 7),
-        ({"max_steps": 7, "max_epochs": 3}, 7),
-        ({"max_steps": 70, "max_epochs": 3}, 30),
-        ({"max_minutes": 2.0}, None),
-    ],
-)
-def test_the_first_limit_ends_a_run(settings: dict[str, int], num_steps: int | None) -> None:
-    assert number_of_steps(TrainerSpec(**settings), 10) == num_steps  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ class TinyLoader:
     """``num_batches`` batches an epoch, other ones in every epoch; resumable."""
 
     def __init__(self, num_batches: int = 5, make: Callable[[int], Batch] = make_batch) -> None:
-        self.num_batches = num_batches
+        self.size = num_batches
         self.make = make
         self.epoch = 0
         self.batch = 0
@@ -115,11 +115,17 @@ class TinyLoader:
 
     def __iter__(self) -> Iterator[Batch | None]:
         torch.rand(())  # a loader may draw random numbers when it is opened
-        while self.batch < self.num_batches:
+        while self.batch < self.num_batches(self.epoch, 1):
             seed = 100 * self.epoch + self.batch
             self.batch += 1
             self.seeds.append(seed)
             yield self.make(seed)
+
+    def num_batches(self, epoch: int, num_processes: int) -> int:
+        return self.size // num_processes
+
+    def batch_at(self, position: Mapping[str, Any], num_processes: int) -> int:
+        return int(position["batch"])
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch, self.batch = epoch, 0

@@ -48,10 +48,3 @@ def test_a_gpu_that_is_not_there() -> None:
     assert TrainerSpec(max_steps=1).resolve_accelerator() in ("cpu", "mps")
     with pytest.raises(InputError, match=r"trainer\.accelerator=gpu: none found"):
         TrainerSpec(max_steps=1, accelerator="gpu").resolve_accelerator()
-
-
-def test_total_steps_come_from_epochs_where_the_loader_has_a_length() -> None:
-    spec = TrainerSpec(max_epochs=3, accumulate=2)
-    assert spec.total_steps([0] * 5) == 7
-    assert spec.total_steps(iter([])) is None
-    assert TrainerSpec(max_epochs=3, max_steps=4).total_steps([0] * 5) == 4
