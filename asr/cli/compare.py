@@ -23,6 +23,7 @@ from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.places import check_folder
 from asr.cli.run_check import check_run
 from asr.cli.run_folder import RunFolder, default_run_folder
+from asr.cli.run_lock import check_free
 from asr.cli.run_summary import say
 from asr.cli.train_process import TrainProcess
 from asr.cli.training_run import save_record
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     folders = {name: run_folder(config, args.recipe) for name, config in configs.items()}
     check_distinct(folders)
     pending = [name for name in names if folders[name].finished_record() is None]
+    for name in pending:
+        check_free(folders[name].path)
     launcher = make_launcher(args, len(pending)) if pending else None
     for name in names:
         state = "to train" if name in pending else "trained already"

@@ -7,6 +7,7 @@
     hypotheses/     one <split>.jsonl with alignments per test split
     record.json     the run record, written last: a folder that has it is complete
     report.md       WER beside latency
+    .lock           while a run is going on
 
 The default folder is ``runs/<recipe>/<reuse>-<signature>``: the same settings on the same data find
 the same folder, so `asr compare` trains nothing twice.

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from asr.cli.places import check_folder
 from asr.cli.price_table import write_price
 from asr.cli.run_check import check_run
 from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
+from asr.cli.run_lock import locked
 from asr.cli.run_summary import say
 from asr.cli.training_run import train_run
+from asr.data.share import is_first
 from asr.types import InputError
 
 EXIT_INTERRUPT = 130
@@ -60,6 +63,12 @@ def run(args: argparse.Namespace) -> int:
     launch = describe_launch(config["train"]["trainer"], train_words(args), os.environ)
     if launch is not None:
         say(launch)
+    with locked(folder.path) if is_first() else nullcontext():
+        return train(args, config, folder)
+
+
+def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder) -> int:
+    """Begin the run or go on with it, as the options say; returns the exit code."""
     record = folder.finished_record()
     if args.resume:
         changes = folder.check_same_config(config)
