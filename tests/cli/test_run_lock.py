@@ -52,11 +52,11 @@ def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
-        for refused in (lambda: locked(tmp_path).__enter__(), lambda: check_free(tmp_path)):
-            with pytest.raises(
-                InputError, match=rf"a run is going on there \(process {first.pid} "
-            ):
-                refused()
+        words = rf"a run is going on there \(process {first.pid} "
+        with pytest.raises(InputError, match=words), locked(tmp_path):
+            raise AssertionError("both are inside")
+        with pytest.raises(InputError, match=words):
+            check_free(tmp_path)
         os.kill(first.pid, signal.SIGKILL)  # its child lives on
         first.wait()
         assert (tmp_path / FILE_NAME).is_file()
