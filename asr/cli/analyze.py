@@ -37,7 +37,13 @@ from asr.types import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, manifest, and where the findings go."""
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="model folder, or the run folder that holds it",
+    )
     parser.add_argument(
         "--data",
         type=Path,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.device import add_device_argument, check_device
 from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.parser import Parser
+from asr.cli.recipe import is_recipe
 from asr.cli.run_check import TO_TIME, check_keys_for
 from asr.cli.run_summary import say
 from asr.cli.variants import variant_names
@@ -20,7 +22,7 @@ from asr.metrics.training_step import TrainingStepSpec
 from asr.model.build import build
 from asr.report.bench import EncoderCost, measure_encoders
 from asr.report.hardware import Hardware, describe_hardware
-from asr.report.peers.choice import PEERS, peer_versions
+from asr.report.peers.choice import PEERS, check_peers, peer_versions
 from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord, ScalingPoint, TrainingStepPoint
 from asr.report.scaling import measure_scaling
@@ -31,20 +33,20 @@ Configs = Mapping[str, Mapping[str, Any]]
 Spec = TypeVar("Spec")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Recipe, overrides (commas list variants) and where the table goes."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     parser.add_argument(
         "overrides", nargs="*", help="Hydra overrides; commas list variants: reuse=none,probs"
     )
-    parser.add_argument(
+    parser.add_list(
         "--against",
-        nargs="+",
-        default=[],
+        ends=lambda word: "=" in word or is_recipe(word),
         choices=PEERS,
         metavar="LIBRARY",
-        help="encoders of other libraries to time beside them at the same dimensions: "
-        f"{', '.join(PEERS)}",
+        help="one or more encoders of other libraries to time beside them at the same dimensions: "
+        f"{', '.join(PEERS)}; their libraries are not installed with Encore (`pip install "
+        "transformers`; nemo needs nemo_toolkit)",
     )
     add_device_argument(parser)
     add_table_arguments(parser)
@@ -54,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure every variant in one alternating process and print one table."""
     check_device(args.device)
     check_outputs(args)
+    check_peers(args.against)
     variants = expand_sweep(args.overrides)
     configs = {
         name: compose_recipe(args.recipe, overrides)
@@ -80,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             args.device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
         ),
         installed_versions() | peer_versions(args.against),
-        command_line("bench", args),
+        args.command,
     )
     print_table(records, args)
     return 0
@@ -151,11 +154,3 @@ def bench_records(
 def reuse_name(config: Mapping[str, Any]) -> str:
     """Name of the reuse method of a config."""
     return str(build(config["reuse"], "reuse").name)
-
-
-def command_line(verb: str, args: argparse.Namespace) -> str:
-    """The command as it can be typed again."""
-    overrides: Sequence[str] = args.overrides
-    against: Sequence[str] = ["--against", *args.against] if args.against else []
-    device: Sequence[str] = ["--device", args.device] if args.device != "cpu" else []
-    return " ".join(["asr", verb, str(args.recipe), *overrides, *against, *device])

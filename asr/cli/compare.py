@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,9 @@ from asr.cli.launch_submitit import SubmititLauncher
 from asr.cli.launcher_options import parse_launcher_options
 from asr.cli.numbers import count
 from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.parser import Parser
 from asr.cli.places import check_folder
+from asr.cli.recipe import is_override, is_recipe
 from asr.cli.run_check import check_run
 from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_lock import check_free
@@ -39,7 +40,7 @@ from asr.types import InputError
 LAUNCHERS = ("local", "submitit")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Recipe, variants, and where the table goes."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     parser.add_argument(
@@ -61,13 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where runs are trained: processes of this machine, or jobs on a SLURM cluster "
         "(needs `pip install 'encore-asr[cluster]'`)",
     )
-    parser.add_argument(
+    parser.add_list(
         "--launcher-options",
-        nargs="+",
-        default=[],
+        ends=lambda word: is_override(word) or is_recipe(word),
         metavar="KEY=VALUE",
-        help="what every job asks for: partition, hours (24), gpus, cpus, memory_gb, "
-        "slurm.<any parameter of sbatch>; cluster=local tries it on this machine",
+        help="what every job asks for, one or more of partition, hours (24), gpus, cpus, "
+        "memory_gb, slurm.<any parameter of sbatch>; cluster=local tries it on this machine",
     )
     add_table_arguments(parser)
 
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
             for name in pending
         ]
         train_all(runs, launcher)
-    records = with_latency(configs, folders, shlex.join(["asr", "compare", *compare_words(args)]))
+    records = with_latency(configs, folders, args.command)
     print_table(records, args, paired_differences(records, folders))
     return 0
 
@@ -204,8 +204,3 @@ def paired_differences(
                 )
             )
     return differences
-
-
-def compare_words(args: argparse.Namespace) -> list[str]:
-    """Recipe and overrides as typed."""
-    return [str(args.recipe), *args.overrides]

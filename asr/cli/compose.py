@@ -2,14 +2,15 @@
 
 A recipe is a Hydra primary config that lies anywhere on disk. Its ``defaults`` list picks from the
 project's config groups (and from groups beside the recipe, which come first), its body changes
-single keys, and the overrides of the command line have the last word. What Hydra would answer in
-several lines, or accept in silence, is said here in one line: file or key, and what is allowed.
+single keys, and the overrides of the command line have the last word. A choice may also be a file,
+as in ``reuse=analysis/reuse/suggested.yaml``. What Hydra would answer in several lines, or accept
+in silence, is said here in one line: file or key, and what is allowed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from asr.cli.keys import check_keys
 from asr.cli.locate import locate_configs
 from asr.cli.override import parse_overrides
-from asr.cli.recipe import RECIPE_KEYS, Recipe, read_recipe, yaml_message
+from asr.cli.recipe import RECIPE_KEYS, SUFFIX, Recipe, read_group_file, read_recipe, yaml_message
 from asr.cli.suggest import did_you_mean
 from asr.cli.sweep import expand_sweep
 from asr.types import InputError
@@ -36,6 +37,8 @@ from asr.types import InputError
 __all__ = ["compose_recipe", "expand_sweep", "locate_configs"]
 
 _PICKS_ONLY = "__picks_only__"
+_RESOLVED = "__resolved__"
+_FROM_FILE = "__from_file__"
 
 
 class ProjectConfigs(SearchPathPlugin):
@@ -60,23 +63,46 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
     choices = [override for override in parsed if _is_choice(override, read)]
     for override in parsed:
         _check_single(override)
+    files = {choice.key_or_group: path for choice in choices if (path := _file_of(choice))}
     for choice in choices:
-        _check_choice(choice, read)
+        _check_choice(choice, read, is_file=choice.key_or_group in files)
+    for group, file in files.items():
+        ConfigStore.instance().store(_FROM_FILE, read_group_file(group, file), group=group)
 
     Plugins.instance().register(ProjectConfigs)
     with (
         _one_line(read),
         initialize_config_dir(str(read.path.parent), job_name="asr", version_base="1.3"),
     ):
-        picked = [_line(choice) for choice in choices]
-        free = dict.fromkeys(RECIPE_KEYS)
-        check_keys(read.body, {**_plain(_compose_picks(read, picked)), **free}, where=str(recipe))
-        known = _plain(compose(read.path.stem, overrides=picked))
-        for override in parsed:
-            if override not in choices:
-                check_keys(_nested(override), known)
-        config = compose(read.path.stem, overrides=list(overrides))
+        picked = [
+            f"{group}={_FROM_FILE}" if (group := choice.key_or_group) in files else _line(choice)
+            for choice in choices
+        ]
+        name = read.path.stem
+        if read.resolved:
+            name, picked = _store_resolved(read, choices, files), []
+        else:
+            free = dict.fromkeys(RECIPE_KEYS)
+            known = {**_plain(_compose_picks(read, picked)), **free}
+            check_keys(read.body, known, where=str(recipe))
+        known = _plain(compose(name, overrides=picked))
+        single = [override for override in parsed if override not in choices]
+        for override in single:
+            check_keys(_nested(override), known)
+        config = compose(name, overrides=[*picked, *map(_line, single)])
         return _plain(config, resolve=True)
+
+
+def _store_resolved(recipe: Recipe, choices: Sequence[Override], files: Mapping[str, Path]) -> str:
+    """A primary config for Hydra: all of a run's config but the groups that are chosen anew."""
+    chosen = {
+        (group := choice.key_or_group): _FROM_FILE if group in files else choice.value()
+        for choice in choices
+    }
+    kept = {key: value for key, value in recipe.body.items() if key not in chosen}
+    defaults = [*({group: name} for group, name in chosen.items()), "_self_"]
+    ConfigStore.instance().store(_RESOLVED, {"defaults": defaults, **kept})
+    return _RESOLVED
 
 
 def _compose_picks(recipe: Recipe, choices: list[str]) -> DictConfig:
@@ -121,12 +147,22 @@ def _check_single(override: Override) -> None:
         )
 
 
-def _check_choice(choice: Override, recipe: Recipe) -> None:
+def _file_of(choice: Override) -> Path | None:
+    """The file that ``choice`` names in place of a config of its group."""
+    value = choice.value()
+    return Path(value) if isinstance(value, str) and value.endswith(SUFFIX) else None
+
+
+def _check_choice(choice: Override, recipe: Recipe, *, is_file: bool) -> None:
     group, value = choice.key_or_group, choice.value()
     if group not in recipe.picks:
         raise InputError(
             f"{_line(choice)}: the recipe picks no {group}, only {', '.join(recipe.picks)}"
         )
+    if is_file:
+        if isinstance(recipe.picks[group], list):
+            raise InputError(f"{_line(choice)}: {group} is picked in parts, [a,b], not as one file")
+        return
     options = _options(group, recipe)
     for name in value if isinstance(value, list) else [value]:
         if not isinstance(name, str) or name not in options:

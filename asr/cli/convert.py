@@ -19,7 +19,14 @@ from asr.data.sample import no_longer_than, spread
 from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.convert import Conversion, LayerChange, convert, module_names
-from asr.model.package import ORIGIN, WEIGHTS, ModelPackage, load_package, save_package
+from asr.model.package import (
+    ORIGIN,
+    WEIGHTS,
+    ModelPackage,
+    load_package,
+    package_folder,
+    save_package,
+)
 from asr.report.calibration import MAX_UTTERANCE_S, Calibration, Tested
 from asr.reuse.alignment import aligned_orders
 from asr.types import InputError
@@ -94,7 +101,7 @@ def origin(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: ``--model`` holds no weights.
     """
-    weights = args.model / WEIGHTS
+    weights = package_folder(args.model) / WEIGHTS
     if not weights.is_file():
         raise InputError(f"{args.model}: no model folder; it must hold {WEIGHTS}")
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +35,13 @@ from asr.types import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, manifests, and what to measure."""
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="model folder, or the run folder that holds it",
+    )
     parser.add_argument(
         "--data",
         type=Path,
@@ -106,9 +111,7 @@ def evaluation_record(
     return RunRecord(
         run=name,
         reuse=build(config["reuse"], "reuse").name,
-        command=shlex.join(["asr", "evaluate", "--model", str(args.model), "--data"])
-        + " "
-        + shlex.join(map(str, args.data)),
+        command=args.command,
         config=config,
         schedule=cost.schedule,
         hardware=describe_hardware(args.device, args.dtype, cuda_graphs=args.cuda_graphs),

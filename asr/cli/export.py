@@ -31,7 +31,13 @@ LARGEST_RELATIVE_ERROR = 1e-3  # of frames in float32, where there is no fault
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, file, and what to compare on."""
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model folder")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="model folder, or the run folder that holds it",
+    )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.onnx", help="the file to write"
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 import asr
+from asr.cli.command import command_text
 from asr.cli.parser import Parser
 from asr.cli.suggest import did_you_mean
 
@@ -73,6 +74,8 @@ def build_parser(verb: str) -> Parser:
 def _run(verb: str, words: Sequence[str]) -> int:
     module = _load(verb)
     args = _parser(verb, module).parse_args(words)
+    args.words = list(words)
+    args.command = command_text(["asr", verb, *words])
 
     # These bring torch, which help and usage errors do without.
     from asr.atomic import NO_SPACE, no_space

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from asr.cli.suggest import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with three habits: options are never abbreviated (a typing error is not a guess),
-    overrides may stand before and after options, and a mistyped option gets a suggestion.
+    """argparse with four habits: options are never abbreviated (a typing error is not a guess),
+    overrides may stand before and after options, an option of several values does not take the
+    overrides behind it for values, and a mistyped option gets a suggestion.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
+        self._ends: dict[str, Callable[[str], bool]] = {}
+
+    def add_list(self, option: str, *, ends: Callable[[str], bool], **kwargs: Any) -> None:
+        """An option of one or more words, up to the next option or the first word that ``ends``
+        says is none of its own. It may be given several times; its value is a list.
+        """
+        self._ends[option] = ends
+        self.add_argument(option, action="extend", nargs=1, default=[], **kwargs)
+
+    def add_optional_value(
+        self, option: str, *, ends: Callable[[str], bool], **kwargs: Any
+    ) -> None:
+        """An option with or without a word: None when it is absent, "" when it stands alone.
+
+        The word behind it is its own unless ``ends`` says otherwise.
+        """
+        self._ends[option] = ends
+        self.add_argument(option, nargs="?", const="", **kwargs)
 
     def parse_args(  # type: ignore[override]  # argparse declares overloads for its namespace
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -23,12 +43,37 @@ class Parser(argparse.ArgumentParser):
         """The parsed arguments; exits with code 2 and one line on stderr when they are wrong."""
         nested = any(action.nargs == argparse.PARSER for action in self._actions)
         parse = self.parse_known_args if nested else self.parse_known_intermixed_args
-        parsed, unknown = parse(args, namespace)
+        words = sys.argv[1:] if args is None else args
+        parsed, unknown = parse(list(self._assigned(words)), namespace)
         if unknown:
             options = [option for action in self._actions for option in action.option_strings]
             word = unknown[0].partition("=")[0]
             self.error(f"unknown argument {word}{did_you_mean(word, options)}")
         return parsed
+
+    def _assigned(self, args: Sequence[str]) -> Iterator[str]:
+        """``args`` with each value of an option in ``_ends`` as ``--option=value``.
+
+        Written so, argparse can take neither the value nor the word behind it for anything else.
+        """
+        words = list(args)
+        while words:
+            word = words.pop(0)
+            if word == "--":
+                yield from [word, *words]
+                return
+            if word not in self._ends:
+                yield word
+                continue
+            is_list = self._option_string_actions[word].nargs == 1
+            values: list[str] = []
+            while words and not (words[0].startswith("-") or self._ends[word](words[0])):
+                values.append(words.pop(0))
+                if not is_list:
+                    break
+            if is_list and not values:
+                self.error(f"argument {word}: expected one or more values")
+            yield from (f"{word}={value}" for value in values or [""])
 
     def error(self, message: str) -> NoReturn:
         """Prints ``message`` in one line and exits with code 2."""

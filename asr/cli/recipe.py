@@ -1,7 +1,11 @@
-"""Reading a recipe before Hydra does, so that what is wrong with it can be said plainly."""
+"""Reading a recipe before Hydra does, so that what is wrong with it can be said plainly.
+
+The config that a run has left is a recipe too: one that picks nothing any more.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,45 +14,114 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from asr.cli.locate import locate_configs
 from asr.cli.suggest import nearest
 from asr.types import InputError
 
+SUFFIX = ".yaml"
+RUN_CONFIG = "config.yaml"
+"""The resolved config in a run folder."""
 RECIPE_KEYS = ("name", "seed", "splits", "init")
 """Keys a recipe may set beside the config groups; what lies below them is free."""
 
 
+def is_override(word: str) -> bool:
+    """Whether ``word`` sets a key that a recipe may have, as ``reuse=probs`` and ``seeds=3`` do."""
+    key, equals, _ = word.partition("=")
+    section = key.lstrip("+~").partition(".")[0]
+    return bool(equals) and (
+        section in (*RECIPE_KEYS, "seeds") or (locate_configs() / section).is_dir()
+    )
+
+
+def is_recipe(word: str) -> bool:
+    """Whether ``word`` is named as a recipe is."""
+    return "=" not in word and word.endswith(SUFFIX)
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe file: what it ``picks`` from each config group, and the keys it sets itself."""
+    """A recipe file: what it ``picks`` from each config group, and the keys it sets itself.
+
+    Of a run's own config, which is ``resolved``, ``body`` is all there is; ``picks`` names its
+    groups, from which something else may be picked.
+    """
 
     path: Path
     picks: Mapping[str, str | list[str]]
     body: Mapping[str, Any]
+    resolved: bool = False
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe at ``path``.
+    """The recipe at ``path``, or what the run in the folder ``path`` was trained with.
 
     Raises:
         InputError: no such file, not YAML, or a ``defaults`` list that is missing or malformed.
     """
+    if (path / RUN_CONFIG).is_file():
+        path = path / RUN_CONFIG
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a recipe; {_recipes_in(path)}")
     if not path.is_file():
         raise InputError(f"no recipe {path}{_near(path)}")
-    if path.suffix != ".yaml":
+    if path.suffix != SUFFIX:
         raise InputError(f"{path} is not a recipe: its name must end in .yaml")
+    content = _load(path, "a recipe")
+    if isinstance(content, dict) and "defaults" not in content and _is_resolved(content):
+        body = {str(key): value for key, value in content.items()}
+        groups = [key for key in body if (locate_configs() / key).is_dir()]
+        return Recipe(path.resolve(), dict.fromkeys(groups, ""), body, resolved=True)
+    defaults = content.get("defaults") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not isinstance(defaults, list):
+        raise InputError(
+            f"{path} is not a recipe: it needs a `defaults` list of config groups (a recipe), or "
+            f"the sections of a run's {RUN_CONFIG}"
+        )
+    body = {str(key): value for key, value in content.items() if key != "defaults"}
+    return Recipe(path.resolve(), _picks(defaults, path), body)
+
+
+def recipe_name(path: Path, config: Mapping[str, Any]) -> str:
+    """What runs of the recipe at ``path`` are filed under: its stem.
+
+    A run's own config goes by the ``name`` that its recipe gave it.
+    """
+    if path.name != RUN_CONFIG and not path.is_dir():
+        return path.stem
+    name = re.sub(r"[^\w.-]+", "-", str(config.get("name") or "")).strip("-.")
+    return name or path.absolute().parent.name
+
+
+def read_group_file(group: str, path: Path) -> dict[str, Any]:
+    """The config in ``path``, to stand in place of one of the config group ``group``.
+
+    Raises:
+        InputError: no such file, or not a config of one class (``_target_``).
+    """
+    if not path.is_file():
+        raise InputError(f"{group}={path}: no such file{_near(path)}")
+    content = _load(path, f"a {group} config")
+    if not isinstance(content, dict) or not isinstance(content.get("_target_"), str):
+        raise InputError(
+            f"{group}={path}: not a {group} config, which sets _target_ and the keys of its class"
+        )
+    return {str(key): value for key, value in content.items()}
+
+
+def _load(path: Path, what: str) -> Any:
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
+        return OmegaConf.to_container(OmegaConf.load(path))
     except yaml.YAMLError as error:
         raise InputError(yaml_message(error, path)) from error
     except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path} is not a recipe: it is not a readable text file") from error
-    defaults = content.get("defaults") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not isinstance(defaults, list):
-        raise InputError(f"{path} is not a recipe: it needs a `defaults` list of config groups")
-    body = {str(key): value for key, value in content.items() if key != "defaults"}
-    return Recipe(path.resolve(), _picks(defaults, path), body)
+        raise InputError(f"{path} is not {what}: it is not a readable text file") from error
+
+
+def _is_resolved(content: Mapping[Any, Any]) -> bool:
+    """Whether it is a config as runs leave it, with classes where a recipe names choices."""
+    reuse = content.get("reuse")
+    return isinstance(reuse, dict) and "_target_" in reuse and "encoder" in content
 
 
 def yaml_message(error: yaml.YAMLError, path: Path | None = None) -> str:

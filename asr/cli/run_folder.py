@@ -25,9 +25,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from asr.atomic import clear_partials, write_text
+from asr.cli.command import command_text
 from asr.cli.keys import dotted_keys
+from asr.cli.recipe import RUN_CONFIG, recipe_name
 from asr.data.splits import Splits
-from asr.model.package import WEIGHTS, check_files
+from asr.model.package import CHECKPOINTS, RUN_MODEL, WEIGHTS, check_files, package_folder
 from asr.report.record import FILE_NAME, RunRecord
 from asr.types import InputError
 
@@ -96,7 +98,7 @@ class RunFolder:
     @property
     def model(self) -> Path:
         """The model package."""
-        return self.path / "model"
+        return self.path / RUN_MODEL
 
     @property
     def record(self) -> Path:
@@ -106,7 +108,25 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """The resolved config."""
-        return self.path / "config.yaml"
+        return self.path / RUN_CONFIG
+
+    @classmethod
+    def holding(cls, path: Path) -> RunFolder:
+        """The run that ``path`` is the folder of, or in: its config, its model, a checkpoint.
+
+        Raises:
+            InputError: no run is there.
+        """
+        for folder in (path, path.parent, path.parent.parent):
+            if (folder / RUN_CONFIG).is_file():
+                return cls(folder)
+        there = "holds no run" if path.exists() else "is not there"
+        raise InputError(f"{path} {there}; a run folder has {RUN_CONFIG}, as `asr train` left it")
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with this run."""
+        return command_text(["asr", "train", "--resume", self.path])
 
     def hypotheses(self, split: str) -> Path:
         """Scored hypotheses of a split."""
@@ -121,7 +141,7 @@ class RunFolder:
 
     def is_begun(self) -> bool:
         """Is there a checkpoint to resume?"""
-        return (self.path / "checkpoints" / "last.ckpt").is_file()
+        return (self.path / CHECKPOINTS / "last.ckpt").is_file()
 
     def begin(self, config: Mapping[str, Any]) -> None:
         """Write the resolved config; from here on, and until its record is there, the run is on."""
@@ -142,8 +162,8 @@ class RunFolder:
         if refused:
             raise InputError(
                 f"{self.path} was begun with {'; '.join(map(str, refused))}: resume with the same "
-                "settings, or choose another --run-dir (init= takes over the weights); allowed to "
-                f"change: {', '.join(MAY_CHANGE)}"
+                f"settings (`{self.resume_command}` reads them there), or choose another --run-dir "
+                f"(init= takes over the weights); allowed to change: {', '.join(MAY_CHANGE)}"
             )
         return changes
 
@@ -167,10 +187,12 @@ def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) 
         digest.update(splits.digest(split))
     for model in (config.get("init"), lookup(config, "train.distillation.teacher")):
         if model:
-            check_files(Path(model))
-            digest.update((Path(model) / WEIGHTS).read_bytes())
+            package = package_folder(Path(model))
+            check_files(package)
+            digest.update((package / WEIGHTS).read_bytes())
     reuse = config["reuse"]["_target_"].split(".")[-2]
-    return RunFolder(Path("runs") / recipe.stem / f"{reuse}-{digest.hexdigest()[:8]}")
+    name = recipe_name(recipe, config)
+    return RunFolder(Path("runs") / name / f"{reuse}-{digest.hexdigest()[:8]}")
 
 
 def essential(config: Any) -> dict[str, Any]:

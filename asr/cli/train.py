@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,8 +14,10 @@ from asr.cli.compose import compose_recipe
 from asr.cli.dry_run import dry_run
 from asr.cli.launch_line import describe_launch
 from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.parser import Parser
 from asr.cli.places import check_folder
 from asr.cli.price_table import write_price
+from asr.cli.recipe import RUN_CONFIG, is_override, is_recipe
 from asr.cli.run_check import check_run
 from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
 from asr.cli.run_lock import locked
@@ -28,16 +29,27 @@ from asr.types import InputError
 EXIT_INTERRUPT = 130
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Recipe, overrides and where the run lives."""
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        metavar="RECIPE.yaml",
+        help="a recipe, or the config.yaml of a run; --resume RUN needs none",
+    )
     parser.add_argument(
         "overrides", nargs="*", help="Hydra overrides: reuse=probs train.trainer.max_steps=100"
     )
     parser.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="default: runs/<recipe>/<reuse>-<signature>"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_optional_value(
+        "--resume",
+        ends=lambda word: is_override(word) or (is_recipe(word) and Path(word).name != RUN_CONFIG),
+        metavar="RUN",
+        help="go on from the last checkpoint of the run folder RUN (or --run-dir), with the "
+        "settings it was begun with; overrides may make it longer",
+    )
     parser.add_argument(
         "--no-latency", action="store_true", help="leave the encoder's latency unmeasured"
     )
@@ -52,15 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, print WER beside latency."""
     check_outputs(args)
-    config = compose_recipe(args.recipe, args.overrides)
-    splits = check_run(config, args.recipe)
-    folder = (
-        RunFolder(args.run_dir) if args.run_dir else default_run_folder(config, args.recipe, splits)
-    )
+    recipe, overrides, folder = what_to_train(args)
+    config = compose_recipe(recipe, overrides)
+    splits = check_run(config, recipe)
+    if folder is None:
+        folder = default_run_folder(config, recipe, splits)
     if args.dry_run:
         return price(args, config, folder)
     check_folder(folder.path)
-    launch = describe_launch(config["train"]["trainer"], train_words(args), os.environ)
+    launch = describe_launch(config["train"]["trainer"], args.words, os.environ)
     if launch is not None:
         say(launch)
     with locked(folder.path) if is_first() else nullcontext():
@@ -70,47 +82,68 @@ def run(args: argparse.Namespace) -> int:
 def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder) -> int:
     """Begin the run or go on with it, as the options say; returns the exit code."""
     record = folder.finished_record()
-    if args.resume:
+    if args.resume is not None:
         changes = folder.check_same_config(config)
         for change in changes:
             say(change.notice)
         if any(change.key in LENGTH for change in changes):
             record = None
+        if args.resume and record is None and not folder.is_begun():
+            say(f"{folder.path} has no checkpoint yet: training starts from the beginning")
     elif record is not None:
         raise InputError(
-            f"{folder.path} holds a finished run; --resume shows its result, "
+            f"{folder.path} holds a finished run; `{folder.resume_command}` shows its result, "
             "another --run-dir trains again"
         )
     elif folder.is_begun():
         raise InputError(
-            f"{folder.path} holds a run that has begun; --resume goes on, "
+            f"{folder.path} holds a run that has begun; `{folder.resume_command}` goes on, "
             "another --run-dir trains again"
         )
     if record is None:
-        command = shlex.join(["asr", "train", str(args.recipe), *args.overrides])
         record = train_run(
-            config, folder, command=command, resume=args.resume, with_latency=not args.no_latency
+            config,
+            folder,
+            command=args.command,
+            resume=args.resume is not None,
+            with_latency=not args.no_latency,
         )
     if record is None:  # the first of the processes goes on
         return 0
     if record.training is not None and record.training.interrupted:
-        say(f"interrupted; the model so far is in {folder.model}, --resume goes on")
+        say(
+            f"interrupted; the model so far is in {folder.model}; to go on: {folder.resume_command}"
+        )
         return EXIT_INTERRUPT
     print_table([record], args)
     print(f"model: {folder.model}", file=sys.stderr)
     return 0
 
 
-def train_words(args: argparse.Namespace) -> list[str]:
-    """Recipe, overrides and options of a run, as typed."""
-    words = [str(args.recipe), *args.overrides]
-    if args.run_dir:
-        words += ["--run-dir", str(args.run_dir)]
+def what_to_train(args: argparse.Namespace) -> tuple[Path, list[str], RunFolder | None]:
+    """Recipe, overrides, and the run folder where one is named.
+
+    Without a recipe it is the config of the run that is to be resumed.
+
+    Raises:
+        InputError: neither a recipe nor a run, or two run folders.
+    """
+    recipe, overrides = args.recipe, list(args.overrides)
+    if recipe is not None and is_override(recipe):
+        recipe, overrides = None, [recipe, *overrides]
+    folder = RunFolder(args.run_dir) if args.run_dir else None
     if args.resume:
-        words.append("--resume")
-    if args.no_latency:
-        words.append("--no-latency")
-    return words
+        resumed = RunFolder.holding(Path(args.resume))
+        if folder is not None and folder.path.resolve() != resumed.path.resolve():
+            raise InputError(
+                f"--resume {args.resume} and --run-dir {args.run_dir} name two folders; give one"
+            )
+        folder = resumed
+    if recipe is not None:
+        return Path(recipe), overrides, folder
+    if args.resume is None or folder is None:
+        raise InputError("no recipe; name one (asr train RECIPE.yaml), or a run: --resume RUN")
+    return RunFolder.holding(folder.path).config, overrides, folder
 
 
 def price(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder) -> int:

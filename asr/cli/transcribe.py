@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="model folder, or a file of `asr export`",
+        help="model folder, run folder, or a file of `asr export`",
     )
     parser.add_argument(
         "--format",

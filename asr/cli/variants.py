@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 PLAIN = "recipe"
 MAX_LENGTH = 60
@@ -36,11 +37,13 @@ def short_value(override: str) -> str:
     """The value of an override, with the last part of its key unless it picks a config group.
 
     ``reuse=probs`` is ``probs``; ``reuse.group_size=8`` is ``group_size8``; ``seed=1`` is
-    ``seed1``; ``reuse.groups=[4,4]`` is ``groups4-4``. A class is called by its last name, and what
-    is longer than a file name should be ends early.
+    ``seed1``; ``reuse.groups=[4,4]`` is ``groups4-4``; a file goes by its stem. A class
+    is called by its last name, and what is longer than a file name should be ends early.
     """
     key, _, value = override.partition("=")
     leaf = key.rpartition(".")[2]
+    if value.endswith(".yaml"):
+        value = Path(value).stem
     value = re.sub(r"_target_: *(?:\w+\.)*", "", value)
     plain = re.sub(r"[^\w.]+", "-", value)[:MAX_LENGTH].strip("-")
     return plain if "." not in key and not plain.isdigit() else f"{leaf}{plain}"

@@ -11,6 +11,7 @@ Loading runs no code from the folder: no pickle, and only classes inside ``asr``
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ WEIGHTS, CONFIG, TOKENIZER, CARD = (
     "README.md",
 )
 FILES = (WEIGHTS, CONFIG, TOKENIZER)
+RUN_MODEL, CHECKPOINTS, CHECKPOINT = "model", "checkpoints", ".ckpt"
+"""The package and the checkpoints in a run folder, and how checkpoints are named."""
 GROUPS = ("features", "text", "reuse", "encoder", "head", "decode")
 ORIGIN = "converted_from"
 """Key of a config for where a converted model comes from; such a package has it, others do not."""
@@ -77,9 +80,12 @@ def load_package(
 ) -> ModelPackage:
     """Load a package for inference; its encoder computes in ``dtype``, one of `DTYPES`.
 
+    ``folder`` is what `package_folder` takes.
+
     Raises:
         InputError: no such folder, a file missing or damaged, weights that do not fit the config.
     """
+    folder = package_folder(folder)
     check_files(folder)
     config = read_config(folder / CONFIG)
     check_groups(config, "text")
@@ -96,10 +102,50 @@ def load_package(
     )
 
 
+def package_folder(path: Path) -> Path:
+    """The package that ``path`` stands for.
+
+    A run folder, a checkpoint in it, or a file of a package stand for the package there; anything
+    else for itself.
+
+    Raises:
+        InputError: a run that has not left its package yet, or a checkpoint that is in no run.
+    """
+    if path.suffix == CHECKPOINT:
+        near = path if path.parent.name == CHECKPOINTS else path.absolute()
+        run = near.parent.parent
+        if near.parent.name != CHECKPOINTS or not (run / RUN_MODEL).is_dir():
+            raise _no_package(path, run)
+        return run / RUN_MODEL
+    if path.name in FILES and path.is_file():
+        return path.parent
+    if (path / WEIGHTS).exists() or not (path / CHECKPOINTS).is_dir():
+        return path / RUN_MODEL if (path / RUN_MODEL / WEIGHTS).is_file() else path
+    if not (path / RUN_MODEL).is_dir():
+        raise _no_package(path, path)
+    return path / RUN_MODEL
+
+
+def _no_package(path: Path, run: Path) -> InputError:
+    """What to say, and what to type, where a checkpoint is all there is of a model."""
+    if not (run / CHECKPOINTS / f"last{CHECKPOINT}").is_file():
+        return InputError(
+            f"{path}: a checkpoint alone is no model; name the {RUN_MODEL} folder that its run left"
+        )
+    return InputError(
+        f"{path}: the run has left no {RUN_MODEL} folder yet, and a checkpoint alone is no model; "
+        f"`asr train --resume {shlex.quote(str(run))}` finishes it, and Ctrl-C there leaves the "
+        "model so far"
+    )
+
+
 def check_files(folder: Path) -> None:
     """Raise InputError unless ``folder`` holds every file a package needs."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such model folder; it must hold {', '.join(FILES)}")
+        raise InputError(
+            f"{folder}: no such model folder; it must hold {', '.join(FILES)} (a run folder that "
+            "holds one will do)"
+        )
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise InputError(

@@ -239,8 +239,6 @@ def _result(model: nn.Module, state: RunState, best_path: Path, *, is_averaged: 
 
 def _checkpoint_to_resume(path: Path, model: nn.Module, *, resume: bool) -> dict[str, Any] | None:
     if not path.is_file():
-        if resume:
-            _log.warning("%s: no such checkpoint, starting from the beginning", path)
         return None
     if not resume:
         raise InputError(f"{path}: a run is there already; resume it, or choose another run folder")

@@ -64,7 +64,7 @@ def test_both_are_trained_each_in_a_process(compared: Outcome, folder: Path) -> 
         assert record.training is not None
         assert record.training.num_steps == 12
         assert (record.run, record.reuse) == (name, name)
-        assert record.command == f"asr {' '.join(WORDS)}"
+        assert record.command == f"asr {' '.join(WORDS)} --jobs 1 --out first --json -"
 
 
 def test_a_row_each_with_what_the_design_asks_for(compared: Outcome) -> None:
@@ -127,7 +127,7 @@ def test_only_what_is_missing_is_trained(asr: Command, compared: Outcome, folder
 
 def test_runs_are_jobs_of_a_cluster_where_one_is_asked_for(asr: Command, folder: Path) -> None:
     words = ["train.trainer.max_steps=2", "metrics.latency.repeats=1", "--launcher", "submitit"]
-    done = asr("compare", "tones.yaml", *words, "--launcher-options", "cluster=local", "hours=1")
+    done = asr("compare", "--launcher-options", "cluster=local", "hours=1", "tones.yaml", *words)
     assert done.code == 0, done.err
     name = "max_steps2-repeats1"
     found = re.search(rf"^{name}: job \d+, log (runs/\S+/train\.log)$", done.err, re.MULTILINE)

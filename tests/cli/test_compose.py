@@ -163,3 +163,36 @@ def test_a_broken_config_group_is_named_with_its_line(recipe: Path) -> None:
     group.mkdir()
     (group / "broken.yaml").write_text("a: 1\nb: [\n")
     assert "broken.yaml:3: " in error_of(recipe, "encoder=broken")
+
+
+def test_a_choice_may_be_a_file(recipe: Path, tmp_path: Path) -> None:
+    file = tmp_path / "my own.yaml"
+    file.write_text("_target_: asr.reuse.probs.ReuseProbs\ngroups: [1, 3]\n")
+    config = compose_recipe(recipe, [f"reuse='{file}'", "reuse.groups=[2,2]"])
+    assert config["reuse"] == {"_target_": "asr.reuse.probs.ReuseProbs", "groups": [2, 2]}
+    with pytest.raises(InputError, match=r"unknown key reuse\.group;"):
+        compose_recipe(recipe, [f"reuse='{file}'", "reuse.group=[2,2]"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "reuse=.*mine.yaml: no such file"),
+        ("groups: [1, 3]\n", "not a reuse config, which sets _target_"),
+        ("- a\n", "not a reuse config, which sets _target_"),
+        ("a: [\n", "mine.yaml:2: "),
+    ],
+)
+def test_a_file_that_is_no_choice(
+    recipe: Path, tmp_path: Path, text: str | None, said: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InputError, match=said):
+        compose_recipe(recipe, [f"reuse={file}"])
+
+
+def test_what_is_picked_in_parts_is_no_file(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"features is picked in parts, \[a,b\], not as one file"):
+        compose_recipe(recipe, ["features=a.yaml"])

@@ -13,7 +13,7 @@ from asr.cli.compose import compose_recipe
 from asr.cli.launch_line import describe_launch, launch_lines
 from asr.cli.main import build_parser
 from asr.cli.run_folder import MAY_CHANGE
-from asr.cli.train import train_words
+from asr.cli.train import what_to_train
 from asr.types import InputError
 
 from .runs import REPO
@@ -26,8 +26,11 @@ def trainer(**settings: object) -> dict[str, object]:
     return {"num_nodes": 1, "devices": 1, "strategy": "auto", "accelerator": "cpu", **settings}
 
 
-def test_words_are_those_that_were_typed() -> None:
-    assert train_words(build_parser("train").parse_args(WORDS)) == WORDS
+def test_a_recipe_before_resume_is_the_recipe() -> None:
+    recipe, overrides, folder = what_to_train(build_parser("train").parse_args(WORDS))
+    assert (recipe, overrides) == (RECIPE, ["reuse=probs"])
+    assert folder is not None
+    assert folder.path == Path("my runs/l")
 
 
 @pytest.mark.parametrize(("num_nodes", "devices"), [(1, 2), (4, 8)])
@@ -117,7 +120,7 @@ def test_the_batch_file_trains_and_is_queued_again_where_it_was_interrupted(
     python, option, module, verb, *words = (tmp_path / "started").read_text().splitlines()
     assert [python, option, module, verb] == ["python", "-m", "asr", "train"]
     args = build_parser("train").parse_args(words)
-    assert args.resume
+    assert args.resume == ""
     settings = compose_recipe(args.recipe, args.overrides)["train"]["trainer"]
     assert (settings["num_nodes"], settings["devices"]) == (2, 4)
     for key in ("num_nodes", "devices", "strategy"):

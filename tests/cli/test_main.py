@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,60 @@ def test_overrides_may_stand_on_both_sides_of_an_option(monkeypatch: pytest.Monk
 
     stand_in(monkeypatch, run)
     assert frame.main(["train", "a.yaml", "x=1", "--resume", "y=2"]) == 5
-    assert seen == [argparse.Namespace(recipe="a.yaml", overrides=["x=1", "y=2"], resume=True)]
+    (args,) = seen
+    assert (args.recipe, args.overrides, args.resume) == ("a.yaml", ["x=1", "y=2"], True)
+
+
+def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[argparse.Namespace] = []
+
+    def run(args: argparse.Namespace) -> int:
+        seen.append(args)
+        return 0
+
+    stand_in(monkeypatch, run)
+    words = ["my recipe.yaml", "splits.test=[test]", "a='x y'", "name=caf\udce9\n", "s=it's é"]
+    assert frame.main(["train", *words, "--resume"]) == 0
+    command = seen[0].command
+    assert command.isprintable()
+    echoed = subprocess.run(
+        ["bash", "-c", command.replace("asr train", "printf '%s\\0'", 1)], capture_output=True
+    )
+    said = os.fsdecode(echoed.stdout).split("\0")
+    assert said == [*words, "--resume", ""]
+
+
+@pytest.mark.parametrize(
+    ("words", "against", "overrides"),
+    [
+        (["r.yaml", "--against", "a", "b", "x=1"], ["a", "b"], ["x=1"]),
+        (["--against", "a", "r.yaml", "x=1"], ["a"], ["x=1"]),
+        (["r.yaml", "--against", "a", "x=1", "--against", "b"], ["a", "b"], ["x=1"]),
+        (["r.yaml", "--against=a", "x=1"], ["a"], ["x=1"]),
+        (["r.yaml", "x=1", "--against", "a", "--resume"], ["a"], ["x=1"]),
+        (["r.yaml", "--", "x=1"], [], ["x=1"]),
+    ],
+)
+def test_an_option_of_several_values_leaves_overrides_alone(
+    words: list[str], against: list[str], overrides: list[str]
+) -> None:
+    parser = Parser(prog="asr")
+    parser.add_argument("recipe")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_list("--against", ends=lambda word: "=" in word or word.endswith(".yaml"))
+    args = parser.parse_args(words)
+    assert (args.recipe, args.against, args.overrides) == ("r.yaml", against, overrides)
+
+
+def test_an_option_of_several_values_needs_one(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser(prog="asr")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_list("--against", ends=lambda word: "=" in word)
+    with pytest.raises(SystemExit) as exit_:
+        parser.parse_args(["--against", "x=1"])
+    assert exit_.value.code == 2
+    assert "argument --against: expected one or more values" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from asr.cli.compose import compose_recipe
+from asr.cli.run_check import check_run
+from asr.cli.run_folder import default_run_folder
+from asr.cli.run_name import run_name
 from asr.model.package import load_package
 from asr.report.hypotheses import read_hypotheses
 from asr.report.record import RunRecord
@@ -58,7 +63,8 @@ def test_a_run_leaves_everything_it_should(trained: Outcome, folder: Path) -> No
 
 def test_the_record_says_what_was_done(trained: Outcome, folder: Path) -> None:
     record = RunRecord.load(folder / "run")
-    assert (record.run, record.reuse, record.command) == ("run", "none", "asr train tones.yaml")
+    assert (record.run, record.reuse) == ("run", "none")
+    assert record.command == "asr train tones.yaml --run-dir run --json rows.json"
     assert record.training is not None
     assert record.training.num_steps == NUM_STEPS
     assert not record.training.interrupted
@@ -117,11 +123,95 @@ def test_the_model_transcribes_and_evaluates_to_the_same_wer(
 def test_a_finished_run_is_not_trained_over(asr: Command, trained: Outcome, folder: Path) -> None:
     before = files_in(folder / "run")
     error = asr("train", "tones.yaml", "--run-dir", "run").error
-    assert "run holds a finished run; --resume shows its result, another --run-dir" in error
+    assert (
+        "run holds a finished run; `asr train --resume run` shows its result, another --ru" in error
+    )
     done = asr("train", "tones.yaml", "--run-dir", "run", "--resume")
     assert done.code == 0
     assert done.out.splitlines()[2].split()[:4] == trained.out.splitlines()[2].split()[:4]
     assert files_in(folder / "run") == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--resume", "run"],
+        ["--run-dir", "run", "--resume"],
+        ["metrics.latency.repeats=1", "--resume", "run/checkpoints/last.ckpt"],
+        ["--resume", "run/config.yaml"],
+        ["tones.yaml", "--resume", "run"],
+    ],
+)
+def test_a_run_is_resumed_by_its_folder(
+    asr: Command, trained: Outcome, folder: Path, words: list[str]
+) -> None:
+    before = files_in(folder / "run")
+    done = asr("train", *words)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[2].split()[:4] == trained.out.splitlines()[2].split()[:4]
+    assert files_in(folder / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no recipe; name one (asr train RECIPE.yaml), or a run: --resume RUN"),
+        (["--resume"], "no recipe; name one"),
+        (["seed=3"], "no recipe; name one"),
+        (["--resume", "nowhere"], "nowhere is not there; a run folder has config.yaml"),
+        (["--resume", "corpus"], "corpus holds no run; a run folder has config.yaml"),
+        (["--resume", "run", "--run-dir", "other"], "--resume run and --run-dir other name two"),
+        (["--resume", "run", "seed=3"], "run was begun with seed=0, now 3"),
+        (["--resume", "run", "encoder.dmodel=3"], "unknown key encoder.dmodel; did you mean"),
+    ],
+)
+def test_what_cannot_be_resumed(
+    asr: Command, trained: Outcome, words: list[str], said: str
+) -> None:
+    assert said in asr("train", *words).error
+
+
+def test_the_config_of_a_run_is_a_recipe(asr: Command, trained: Outcome, folder: Path) -> None:
+    begun = yaml.safe_load((folder / "run" / "config.yaml").read_text())
+    for recipe in (Path("run"), Path("run/config.yaml")):
+        assert compose_recipe(recipe) == begun
+    probs = compose_recipe(Path("run"), ["reuse=probs", "reuse.group_size=2", "seed=4"])
+    same = compose_recipe(Path("tones.yaml"), ["reuse=probs", "reuse.group_size=2", "seed=4"])
+    assert probs == same
+    splits = check_run(begun, Path("run"))
+    folders = [default_run_folder(begun, Path(one), splits) for one in ("run", "tones.yaml")]
+    assert folders[0] == folders[1]
+    assert asr("bench", "run", "metrics.latency.lengths_s=[0.5]").code == 0
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("run", "run/model", "run/model/config.json"),
+        *("run/checkpoints/best.ckpt", "run/checkpoints/last.ckpt"),
+    ],
+)
+def test_a_run_stands_for_its_model(
+    asr: Command, trained: Outcome, folder: Path, model: str
+) -> None:
+    assert run_name(Path(model)) == "run"
+    done = asr("transcribe", "corpus/audio/test-0.wav", "--model", model)
+    assert (done.code, done.err) == (0, "")
+    weights = load_package(folder / model).model.state_dict()
+    expected = load_package(folder / "run" / "model").model.state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_a_checkpoint_without_a_model(asr: Command, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "my run" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    for model in (checkpoint, checkpoint.parent.parent):
+        error = asr("transcribe", "a.wav", "--model", model).error
+        assert f"`asr train --resume '{tmp_path}/my run'` finishes it" in error
+    lone = tmp_path / "lone.ckpt"
+    error = asr("train", "tones.yaml", f"init={lone}").error
+    assert "lone.ckpt: a checkpoint alone is no model; name the model folder" in error
 
 
 @pytest.mark.parametrize("words", [[], ["--resume"]])
@@ -156,7 +246,9 @@ def test_an_interrupted_run_is_usable_and_goes_on(asr: Command, folder: Path) ->
     words += ["train.trainer.validate_every_steps=20", "--run-dir", "cut", "--no-latency"]
     code, err = interrupt([*words, "train.trainer.print_every_s=0.1"], folder, after="step ")
     assert code == 130, err
-    assert "interrupted; the model so far is in cut/model, --resume goes on" in err
+    assert (
+        "interrupted; the model so far is in cut/model; to go on: asr train --resume cut\n" in err
+    )
     record = RunRecord.load(folder / "cut")
     assert record.training is not None
     assert record.training.interrupted
@@ -167,22 +259,22 @@ def test_an_interrupted_run_is_usable_and_goes_on(asr: Command, folder: Path) ->
     assert (done.code, done.err) == (0, "")
 
     before = files_in(folder / "cut")
-    assert "cut holds a run that has begun; --resume goes on" in asr(*words).error
+    assert "cut holds a run that has begun; `asr train --resume cut` goes on" in asr(*words).error
     error = asr(*words, "train.optim.peak_lr=0.1", "--resume").error
     assert "cut was begun with train.optim.peak_lr=0.001, now 0.1" in error
     assert files_in(folder / "cut") == before
 
-    config = folder / "cut" / "config.yaml"  # a nearer end, as if it had been so from the start
-    begun = config.read_text()
-    assert "max_steps: 100000\n" in begun
-    config.write_text(begun.replace("max_steps: 100000\n", f"max_steps: {num_steps + 5}\n"))
-    words[2] = f"train.trainer.max_steps={num_steps + 5}"
-    done = asr(*words, "--resume")
+    error = asr("train", "tones.yaml", "--run-dir", "cut", "--resume").error
+    assert "`asr train --resume cut` reads them there" in error
+    error = asr("train", "train.optim.peak_lr=0.1", "--resume", "cut").error
+    assert "cut was begun with train.optim.peak_lr=0.001, now 0.1" in error
+    done = asr("train", "--resume", "cut", f"train.trainer.max_steps={num_steps + 5}")
     assert done.code == 0, done.err
     resumed = RunRecord.load(folder / "cut")
     assert resumed.training is not None
     assert (resumed.training.num_steps, resumed.training.interrupted) == (num_steps + 5, False)
     assert resumed.wer["test"].words == 13
+    assert resumed.command == f"asr train --resume cut train.trainer.max_steps={num_steps + 5}"
 
 
 def test_an_interruption_before_training_is_quiet(folder: Path) -> None:

@@ -44,3 +44,7 @@ def test_no_two_variants_share_a_name() -> None:
     assert variant_names(groups) == ["groups1-12", "groups11-2"]
     assert variant_names([["init=a/b"], ["init=a-b"]]) == ["a-b-1", "a-b-2"]
     assert variant_names([["reuse=none"], ["reuse=none"]]) == ["recipe-1", "recipe-2"]
+
+
+def test_a_file_goes_by_its_stem() -> None:
+    assert short_value("reuse=runs/a/analysis/reuse/suggested.yaml") == "suggested"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -35,6 +35,19 @@ PEERS = {
     "nemo": Choice("nemo", "NemoConformer", "nemo_toolkit", {"fused": False}),
     "nemo_fused": Choice("nemo", "NemoConformer", "nemo_toolkit", {"fused": True}),
 }
+
+
+def check_peers(names: Sequence[str]) -> None:
+    """Raise InputError where the library of one of ``names`` is not installed."""
+    for name in names:
+        distribution = PEERS[name].distribution
+        try:
+            metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            raise InputError(
+                f"--against {name} needs {distribution}, which is not installed; "
+                f"pip install {distribution}"
+            ) from None
 
 
 def build_peer(name: str, size: PeerSize) -> Peer:
