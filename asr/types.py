@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asr.printable import printable
+
 DTYPES = ("float32", "bfloat16", "float16")
 """What an encoder can compute in, by the names that PyTorch gives them."""
 
@@ -23,8 +25,11 @@ class InputError(ValueError):
     """Input a user can mend: a file, a key, an option.
 
     The message is one line and says what is wrong, where, and what is allowed. Commands print it
-    and exit with code 2.
+    and exit with code 2. What a terminal would obey, in the names of files, is escaped.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), keep="\n\t")
 
     def moved(self, key: str, to: str) -> InputError:
         """The same error where the config ``key``, and all below it, lies under another key."""
@@ -37,6 +42,9 @@ class RunError(RuntimeError):
     The message is one line and says what happened, where, and what to do. Commands print it and
     exit with code 3; `asr train --resume` goes on from the last checkpoint.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), keep="\n\t")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,93 +1,288 @@
-"""Open audio files, their headers checked; whatever libsndfile raises names the file.
+"""Recordings opened for decoding; whatever libsndfile raises names the file.
 
-Files are opened by descriptor, so libsndfile judges a file by its content and never by its name.
+A file is judged by its content and never by its name.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
+from asr.audio.containers import chunked_streams
+from asr.audio.flac import MAGIC as FLAC
+from asr.audio.flac import flac_streams
+from asr.audio.mpeg import mpeg_streams
+from asr.audio.ogg import MAGIC as OGG
+from asr.audio.ogg import ogg_streams
+from asr.audio.quiet import quiet_decoder
+from asr.audio.source import Extent, Source, VirtualFile, memory_source, open_source
+from asr.audio.stream import Stream, as_it_is
 from asr.types import InputError
 
 SHORTFALL_S = 0.1
-"""The header of a sound mp3 may promise this much more than there is."""
+"""A recording may be this much shorter than its header says, and still be sound."""
 _FORMATS = "wav, flac, ogg, opus, mp3 or aiff"
-_MIN_SAMPLE_RATE_HZ = 1000
-_UNKNOWN_NUM_SAMPLES = 1 << 62  # libsndfile reports 2**63 - 1 where a streamed FLAC says nothing
-_STREAMED_NUM_BYTES = (1 << 31) - (1 << 16)  # writers to a pipe put a size near 2**31 or 2**32
-_CUT_SHORT = re.compile(  # the chunk of samples in the log of a wav, aiff or au file
-    r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
-)
+_SAMPLE_RATES_HZ = (1000, 1_000_000)
+_UNKNOWN_NUM_SAMPLES = 1 << 62  # libsndfile reports 2**63 - 1 where the header says nothing
+_BLOCK_SAMPLES = 1 << 19  # over all channels
+_SMALL_BLOCK_SAMPLES = 1 << 12  # to get as near as this to damage
+_BUFFER_NUM_BYTES = 1 << 16
+
+Complain = Callable[[str], None]
+"""Takes what is wrong with a recording that can be read in part; raises where that is refused."""
+
+
+class _Decoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """Reads on from where it is; soundfile seeks to the same place after every read otherwise.
+
+    That fails in damaged files whose samples were read well.
+    """
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether the codec allows it."""
+        return bool(super().seekable())
+
+    def seekable(self) -> bool:
+        """False: what soundfile asks before it seeks."""
+        return False
+
+
+class Part(NamedTuple):
+    """One of the recordings in a file, as libsndfile sees it."""
+
+    stream: Stream
+    sample_rate_hz: int
+    num_channels: int
+    num_samples: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sample_rate_hz
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An open file: its parts, which follow one another."""
+
+    source: Source
+    parts: Sequence[Part]
+    complain: Complain
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.source.name
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return sum(part.duration_s for part in self.parts)
+
+    def starts_s(self, part: Part) -> float:
+        """Where a part begins."""
+        before = self.parts[: next(i for i, one in enumerate(self.parts) if one is part)]
+        return sum(one.duration_s for one in before)
+
+    def blocks(self, part: Part, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
+        """Samples ``start`` to ``stop`` of a part, in blocks (N, channels).
+
+        Damage is complained of where it is met, and ends the part: what follows would stand at the
+        wrong time.
+        """
+        present = start
+        reason = ""
+        for block_samples in (_BLOCK_SAMPLES, _SMALL_BLOCK_SAMPLES):
+            try:
+                with _decoder(self.source, part.stream) as audio:
+                    for samples in _read_on(audio, present, stop, block_samples):
+                        present += len(samples)
+                        yield samples
+                break
+            except soundfile.LibsndfileError as error:  # of a whole block, be it good up to the end
+                reason = _said(error)
+        if present == 0 and reason:
+            self.complain(f"{self.name}: {_unreadable(reason)}")
+        elif stop - present > SHORTFALL_S * part.sample_rate_hz or present <= start or reason:
+            self.complain(
+                f"{self.name}: damaged or cut short: decodes up to "
+                f"{self.starts_s(part) + present / part.sample_rate_hz:.2f} s of the "
+                f"{self.duration_s:.2f} s its header promises" + (f" ({reason})" if reason else "")
+            )
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def opened(path: Path, complain: Complain | None = None) -> Iterator[Recording]:
     """The open file.
 
     Raises:
-        InputError: missing, a folder, empty, not audio, cut short as far as its header can tell, or
-            of length zero.
+        InputError: missing, a folder, a device, empty, not audio, or of length zero; without
+            ``complain`` also damaged or cut short, as far as can be told without decoding.
     """
-    try:
-        with (
-            path.open("rb", buffering=0) as file,
-            decoder(file.fileno(), path, os.fstat(file.fileno()).st_size) as audio,
-        ):
-            yield audio
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such audio file") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path}: is a folder; give an audio file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+    with open_source(path) as source:
+        yield _recording(source, complain or _refuse)
 
 
 @contextmanager
-def decoder(
-    source: int | io.BytesIO, name: Path | str, num_bytes: int
-) -> Iterator[soundfile.SoundFile]:
-    """The same for a descriptor, or the bytes of a file; errors call it ``name``."""
-    try:
-        with soundfile.SoundFile(source, closefd=False) as audio:
-            _check_header(name, audio)
-            yield audio
-    except soundfile.LibsndfileError as error:
-        reason = " ".join(error.error_string.split()).removeprefix("Error : ").rstrip(".")
-        if num_bytes == 0:
-            reason = "the file is empty"
-        raise InputError(
-            f"{name}: not readable as audio ({reason}); give an intact {_FORMATS}"
-        ) from error
-    except MemoryError as error:
-        raise InputError(f"{name}: the length in its header is more than memory holds") from error
+def opened_bytes(data: bytes, name: str) -> Iterator[Recording]:
+    """The same for the bytes of a file; errors call it ``name``."""
+    yield _recording(memory_source(data, name), _refuse)
 
 
-def _check_header(path: Path | str, audio: soundfile.SoundFile) -> None:
-    if audio.frames == 0:
-        raise InputError(f"{path}: audio of length zero; it must hold at least one sample")
-    if audio.frames > _UNKNOWN_NUM_SAMPLES:
+def _refuse(message: str) -> None:
+    raise InputError(message)
+
+
+def _recording(source: Source, complain: Complain) -> Recording:
+    if source.damage:
+        complain(f"{source.name}: {source.damage}")
+    contents = _cached(_Known(source)) if source.identity else _look_through(source)
+    for fault in contents.faults:
+        complain(f"{source.name}: {fault}")
+    for part in contents.parts:
+        missing_s = part.duration_s * (1 / max(part.stream.present_share, 1e-9) - 1)
+        missing_s = part.stream.missing_s or missing_s
+        if missing_s > SHORTFALL_S and not source.damage:
+            complain(
+                f"{source.name}: cut short: holds {part.duration_s:.2f} s of the "
+                f"{part.duration_s + missing_s:.2f} s its header promises"
+            )
+    return Recording(source, contents.parts, complain)
+
+
+class _Contents(NamedTuple):
+    """What is in a file, and what is wrong with it."""
+
+    parts: tuple[Part, ...]
+    faults: tuple[str, ...]
+
+
+class _Known:
+    """A source as a key: equal while its file is the same."""
+
+    def __init__(self, source: Source) -> None:
+        self.source: Source | None = source
+        self._identity = source.identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Known) and self._identity == other._identity
+
+
+@lru_cache(maxsize=4096)
+def _cached(known: _Known) -> _Contents:
+    source, known.source = known.source, None  # the key outlives the open file
+    assert source is not None
+    return _look_through(source)
+
+
+def _look_through(source: Source) -> _Contents:
+    """What libsndfile makes of each stream that has samples.
+
+    Raises ``InputError`` where none has.
+    """
+    parts: list[Part] = []
+    faults: list[str] = []
+    reason = "audio of length zero; it must hold at least one sample"
+    before_s = 0.0
+    for stream in _streams(source):
+        try:
+            with _decoder(source, stream) as audio:
+                part = Part(stream, audio.samplerate, audio.channels, audio.frames)
+        except soundfile.LibsndfileError as error:
+            said = "the file is empty" if source.size == 0 else _said(error)
+            reason = _unreadable(said)
+            faults.append(f"what begins at {before_s:.2f} s is not readable as audio ({said})")
+            continue
+        if part.num_samples == 0:
+            continue
+        _check(source, part)
+        if stream.damage and not 0 < stream.lost_s <= SHORTFALL_S:
+            faults.append(stream.damage)
+        parts.append(part)
+        before_s += part.duration_s
+    if not parts:
+        raise InputError(f"{source.name}: {reason}")
+    return _Contents(tuple(parts), tuple(faults))
+
+
+def _streams(source: Source) -> list[Stream]:
+    head = source.read_at(0, 4)
+    if head == OGG:
+        return ogg_streams(source)
+    if head == FLAC:
+        return flac_streams(source)
+    return chunked_streams(source) or mpeg_streams(source) or [as_it_is(source)]
+
+
+def _check(source: Source, part: Part) -> None:
+    if part.num_samples > _UNKNOWN_NUM_SAMPLES:
         raise InputError(
-            f"{path}: the header does not say how long the audio is (written to a pipe?); "
+            f"{source.name}: the header does not say how long the audio is (written to a pipe?); "
             "encode it again into a file"
         )
-    if audio.samplerate < _MIN_SAMPLE_RATE_HZ:
+    low, high = _SAMPLE_RATES_HZ
+    if not low <= part.sample_rate_hz <= high:
         raise InputError(
-            f"{path}: sample rate of {audio.samplerate} Hz; "
-            f"it must be {_MIN_SAMPLE_RATE_HZ} Hz or more"
+            f"{source.name}: sample rate of {part.sample_rate_hz} Hz; "
+            f"it must be {low} Hz to {high} Hz"
         )
-    # libsndfile shortens such a file to what is there and mentions it in its log alone
-    if cut := _CUT_SHORT.search(audio.extra_info):
-        promised, present = (int(size) for size in cut.groups())
-        missing = audio.frames * (promised / max(present, 1) - 1)
-        if promised < _STREAMED_NUM_BYTES and missing > SHORTFALL_S * audio.samplerate:
-            raise InputError(
-                f"{path}: cut short: holds {audio.frames / audio.samplerate:.2f} s of the "
-                f"{(audio.frames + missing) / audio.samplerate:.2f} s its header promises"
-            )
+
+
+@contextmanager
+def _decoder(source: Source, stream: Stream) -> Iterator[_Decoder]:
+    file: int | io.BufferedReader
+    if source.file is not None and stream.pieces == (Extent(0, source.size),):
+        file = source.file
+        os.lseek(file, 0, os.SEEK_SET)
+    else:
+        file = io.BufferedReader(VirtualFile(source, stream.pieces), _BUFFER_NUM_BYTES)
+    with quiet_decoder():
+        audio = _Decoder(file, closefd=False)
+    try:
+        yield audio
+    finally:
+        with quiet_decoder():
+            audio.close()
+
+
+def _read_on(
+    audio: _Decoder, start: int, stop: int, block_samples: int
+) -> Iterator[NDArray[np.float32]]:
+    """Samples ``start`` to ``stop`` (N, channels), as far as they decode without a gap."""
+    size = max(1, block_samples // audio.channels)
+    present = 0
+    with quiet_decoder():
+        if start and audio.can_seek:
+            audio.seek(start)
+            present = start
+    while present < stop:
+        wanted = min(size, (stop if present >= start else start) - present)
+        with quiet_decoder():
+            samples = audio.read(wanted, dtype="float32", always_2d=True)
+        if len(samples) and present >= start:  # else of a codec that cannot seek
+            yield samples
+        present += len(samples)
+        if len(samples) < wanted:
+            return
+
+
+def _unreadable(reason: str) -> str:
+    return f"not readable as audio ({reason}); give an intact {_FORMATS}"
+
+
+def _said(error: soundfile.LibsndfileError) -> str:
+    return " ".join(error.error_string.split()).removeprefix("Error : ").rstrip(".")

@@ -1,26 +1,35 @@
-"""Audio files to waveforms: what libsndfile decodes (wav, flac, ogg, opus, mp3, aiff, ...)."""
+"""Audio files to waveforms: what libsndfile decodes (wav, flac, ogg, opus, mp3, aiff, ...).
+
+A file is read to its true end, whatever its header says; joined files are read one after another.
+"""
 
 from __future__ import annotations
 
-import io
+import math
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from asr.audio.open import SHORTFALL_S, decoder, opened
+from asr.audio.open import Part, Recording, opened, opened_bytes
+from asr.audio.resample import resample
 from asr.types import InputError, Waveform
 
-_BLOCK_SAMPLES = 1 << 19  # over all channels, held before they become one channel
+_CANCELLED = 0.1
+"""Energy of the mean of channels, of what it would be if they had nothing in common."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What the header of an audio file says; ``num_samples`` is per channel."""
+    """What is known of an audio file undecoded; ``num_samples`` is per channel.
+
+    Of joined recordings it is the rate and the channels of the first, and the length of all.
+    """
 
     sample_rate_hz: int
     num_samples: int
@@ -33,13 +42,13 @@ class AudioInfo:
 
 
 def probe_audio(path: str | os.PathLike[str]) -> AudioInfo:
-    """Read the header of an audio file, and none of its samples.
+    """Find out rate, length and channels of an audio file, and decode none of its samples.
 
-    Raises ``InputError`` where the file is missing, a folder, empty, not audio, cut short as far
-    as its header can tell, or of length zero.
+    Raises ``InputError`` where the file is missing, a folder, empty, not audio, of length zero, or
+    damaged or cut short as far as that can be told.
     """
-    with opened(Path(path)) as audio:
-        return AudioInfo(audio.samplerate, audio.frames, audio.channels)
+    with opened(Path(path)) as recording:
+        return _info(recording)
 
 
 def read_audio(
@@ -47,95 +56,192 @@ def read_audio(
     *,
     start_s: float = 0.0,
     duration_s: float | None = None,
-    first_channel: bool = False,
+    channel: int | None = None,
 ) -> Waveform:
     """Read a file, or the stretch of it from ``start_s`` on, at its own sample rate.
 
-    Channels are averaged to one, or only the ``first_channel`` is taken. A stretch that reaches
-    behind the end stops at the end. Raises ``InputError`` like :func:`probe_audio`, and where the
-    audio is damaged or cut short, has NaN or infinite samples, or where the stretch holds no
-    sample. Ogg and Opus files promise no length: cut short, they are read as far as they go.
+    Channels are averaged to one, or only the ``channel`` of this number is taken, from 1. A stretch
+    that reaches behind the end stops at the end. Raises ``InputError`` like :func:`probe_audio`,
+    and where the audio is damaged or cut short, has NaN or infinite samples, or where the stretch
+    holds no sample.
     """
-    path = Path(path)
-    with opened(path) as audio:
-        return _read(audio, path, start_s, duration_s, first_channel)
+    with opened(Path(path)) as recording:
+        return _read(recording, start_s, duration_s, channel)
 
 
 def decode_audio(data: bytes, name: str) -> Waveform:
     """What :func:`read_audio` gives for a file that holds ``data``; errors call it ``name``."""
-    with decoder(io.BytesIO(data), name, len(data)) as audio:
-        return _read(audio, name, 0.0, None, first_channel=False)
+    with opened_bytes(data, name) as recording:
+        return _read(recording, 0.0, None, None)
 
 
-def stream_audio(path: str | os.PathLike[str]) -> Iterator[Waveform]:
+def stream_audio(
+    path: str | os.PathLike[str],
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    channel: int | None = None,
+    strict: bool = True,
+    notify: Callable[[str], None] = lambda message: None,
+) -> Iterator[Waveform]:
     """What :func:`read_audio` gives, block by block, so that memory does not grow with the file.
 
-    Raises as it does, where the file is found to be damaged only behind the blocks that are sound.
+    ``notify`` is told, once all is read, where channels of opposite sign cancel in their mean.
+    Without ``strict`` it is also told what is damaged or missing, and what can be decoded is read.
+    Joined recordings may differ in their rate.
+
+    Raises as `read_audio` does, where the file is found to be damaged only behind the blocks that
+    are sound.
+    """
+    mix = _Mix()
+    num_samples = 0
+    with opened(Path(path), None if strict else notify) as recording:
+        for part, samples in _blocks(recording, start_s, duration_s, channel, mix):
+            num_samples += len(samples)
+            yield Waveform(samples, part.sample_rate_hz)
+        if not num_samples:
+            raise InputError(f"{recording.name}: nothing in it can be decoded")
+        if mix.cancels:
+            notify(
+                f"{recording.name}: its channels are of opposite sign: the mean that is read is "
+                f"{mix.level_db:.0f} dB below them"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A stretch of audio that was decoded, and what there is to say of it."""
+
+    info: AudioInfo
+    duration_s: float
+    notices: tuple[str, ...]
+
+
+def hear_audio(
+    path: str | os.PathLike[str], *, start_s: float = 0.0, duration_s: float | None = None
+) -> Heard:
+    """Decode a file, or a stretch of it, and keep nothing of it.
+
+    Raises as :func:`read_audio` does, and where ``path`` is a pipe, which cannot be read again.
     """
     path = Path(path)
-    with opened(path) as audio:
-        for samples in _blocks(audio, path, 0, audio.frames, first_channel=False):
-            yield Waveform(samples, audio.samplerate)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is no file; training reads audio more than once")
+    notices: list[str] = []
+    info = probe_audio(path)
+    heard = Counter[int]()
+    stretch = stream_audio(path, start_s=start_s, duration_s=duration_s, notify=notices.append)
+    for waveform in stretch:
+        heard[waveform.sample_rate_hz] += len(waveform.samples)
+    heard_s = sum(num_samples / rate_hz for rate_hz, num_samples in heard.items())
+    return Heard(info, heard_s, tuple(notices))
+
+
+class _Mix:
+    """Energy of the channels and of their mean."""
+
+    def __init__(self) -> None:
+        self._of_mean = self._of_channels = self._expected = 0.0
+
+    def add(self, samples: NDArray[np.float32], mean: NDArray[np.float32]) -> None:
+        """One more block (N, channels), and its mean (N,)."""
+        energy = float(np.square(samples, dtype=np.float64).mean(axis=1).sum())
+        self._of_mean += float(np.square(mean, dtype=np.float64).sum())
+        self._of_channels += energy
+        self._expected += energy / samples.shape[1]
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the mean is far weaker than that of unrelated channels."""
+        return self._of_mean < _CANCELLED * self._expected
+
+    @property
+    def level_db(self) -> float:
+        """Of the mean, relative to the channels."""
+        return 10 * math.log10(max(self._of_mean / self._of_channels, 1e-10))
+
+
+def _info(recording: Recording) -> AudioInfo:
+    first = recording.parts[0]
+    num_samples = sum(
+        part.num_samples
+        if part.sample_rate_hz == first.sample_rate_hz
+        else round(part.duration_s * first.sample_rate_hz)
+        for part in recording.parts
+    )
+    return AudioInfo(first.sample_rate_hz, num_samples, first.num_channels)
 
 
 def _read(
-    audio: soundfile.SoundFile,
-    path: Path | str,
-    start_s: float,
-    duration_s: float | None,
-    first_channel: bool,
+    recording: Recording, start_s: float, duration_s: float | None, channel: int | None
 ) -> Waveform:
-    start, stop = _sample_range(path, audio, start_s, duration_s)
-    samples = np.empty(stop - start, dtype=np.float32)
-    num_read = 0
-    for block in _blocks(audio, path, start, stop, first_channel):
-        samples[num_read : num_read + len(block)] = block
-        num_read += len(block)
-    return Waveform(samples[:num_read], audio.samplerate)
+    rate_hz = recording.parts[0].sample_rate_hz
+    blocks: list[NDArray[np.float32]] = []
+    for rate, group in groupby(
+        _blocks(recording, start_s, duration_s, channel), key=lambda block: block[0].sample_rate_hz
+    ):
+        of_rate = [samples for _, samples in group]
+        joined = of_rate[0] if len(of_rate) == 1 else np.concatenate(of_rate)
+        blocks.append(resample(Waveform(joined, rate), rate_hz).samples)
+    return Waveform(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), rate_hz)
 
 
 def _blocks(
-    audio: soundfile.SoundFile, path: Path | str, start: int, stop: int, first_channel: bool
-) -> Iterator[NDArray[np.float32]]:
-    """Samples ``start`` to ``stop``, checked; the mean of all channels."""
-    audio.seek(start)
-    present = start
-    while present < stop:
-        size = min(max(1, _BLOCK_SAMPLES // audio.channels), stop - present)
-        samples = audio.read(size, dtype="float32", always_2d=True)
-        if not len(samples):
-            break
-        used = samples[:, :1] if first_channel else samples
-        mono = used[:, 0] if used.shape[1] == 1 else used.mean(axis=1)
-        if not np.isfinite(mono).all():
-            first = present + int(np.argmin(np.isfinite(mono)))
-            raise InputError(
-                f"{path}: NaN or infinite sample at {first / audio.samplerate:.3f} s; "
-                "samples must be finite"
-            )
-        yield np.asarray(mono, dtype=np.float32)
-        present += len(mono)
-        if len(samples) < size:  # what follows the damage would stand at the wrong time
-            break
-    if stop - present > SHORTFALL_S * audio.samplerate or present == start:
+    recording: Recording,
+    start_s: float,
+    duration_s: float | None,
+    channel: int | None,
+    mix: _Mix | None = None,
+) -> Iterator[tuple[Part, NDArray[np.float32]]]:
+    """One channel of a stretch, checked, in blocks (N,)."""
+    for part, start, stop in _sample_ranges(recording, start_s, duration_s):
+        present = start
+        for samples in recording.blocks(part, start, stop):
+            mono = _one_channel(recording, samples, channel)
+            if not np.isfinite(mono).all():
+                first = present + int(np.argmin(np.isfinite(mono)))
+                raise InputError(
+                    f"{recording.name}: NaN or infinite sample at "
+                    f"{recording.starts_s(part) + first / part.sample_rate_hz:.3f} s; "
+                    "samples must be finite"
+                )
+            if mix is not None and channel is None and samples.shape[1] > 1:
+                mix.add(samples, mono)
+            present += len(mono)
+            yield part, mono
+
+
+def _one_channel(
+    recording: Recording, samples: NDArray[np.float32], channel: int | None
+) -> NDArray[np.float32]:
+    num_channels = samples.shape[1]
+    if channel is None:
+        return samples[:, 0] if num_channels == 1 else samples.mean(axis=1, dtype=np.float32)
+    if not 1 <= channel <= num_channels:
         raise InputError(
-            f"{path}: damaged or cut short: decodes up to "
-            f"{present / audio.samplerate:.2f} s of the "
-            f"{audio.frames / audio.samplerate:.2f} s its header promises"
+            f"{recording.name}: has no channel {channel}; it has "
+            + ("one" if num_channels == 1 else f"1 to {num_channels}")
         )
+    return np.ascontiguousarray(samples[:, channel - 1])
 
 
-def _sample_range(
-    path: Path | str, audio: soundfile.SoundFile, start_s: float, duration_s: float | None
-) -> tuple[int, int]:
-    start = round(start_s * audio.samplerate)
-    stop = audio.frames
-    if duration_s is not None:
-        stop = min(stop, start + round(duration_s * audio.samplerate))
-    if not 0 <= start < stop:
+def _sample_ranges(
+    recording: Recording, start_s: float, duration_s: float | None
+) -> list[tuple[Part, int, int]]:
+    """The parts that a stretch touches, and its samples in each."""
+    ranges = []
+    if 0 <= start_s < math.inf:
+        for part in recording.parts:
+            begin = round((start_s - recording.starts_s(part)) * part.sample_rate_hz)
+            stop = part.num_samples
+            if duration_s is not None:
+                stop = min(stop, begin + round(min(duration_s, 1e9) * part.sample_rate_hz))
+            if (start := max(0, begin)) < stop:
+                ranges.append((part, start, stop))
+    if not ranges:
         length = "" if duration_s is None else f" for {duration_s:g} s"
         raise InputError(
-            f"{path}: no audio from {start_s:g} s{length}; "
-            f"the file is {audio.frames / audio.samplerate:.2f} s long"
+            f"{recording.name}: no audio from {start_s:g} s{length}; "
+            f"the file is {recording.duration_s:.2f} s long"
         )
-    return start, stop
+    return ranges

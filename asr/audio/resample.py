@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import numpy as np
 import soxr
@@ -24,25 +25,30 @@ def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
 
 
 def resample_blocks(blocks: Iterable[Waveform], sample_rate_hz: int) -> Iterator[Waveform]:
-    """Successive stretches of one waveform at ``sample_rate_hz``, as :func:`resample` gives them.
+    """Successive stretches of one recording at ``sample_rate_hz``, as :func:`resample` gives them.
 
-    The samples are the same; where the stretches begin and end is not kept.
+    The samples are the same; where the stretches begin and end is not kept. Joined recordings of
+    different rates are resampled one by one.
     """
-    stream: soxr.ResampleStream | None = None
-    first = Waveform(np.empty(0, dtype=np.float32), sample_rate_hz)
+    for rate_hz, group in groupby(blocks, key=lambda block: block.sample_rate_hz):
+        if rate_hz == sample_rate_hz:
+            yield from group
+        else:
+            yield from _resample_group(group, rate_hz, sample_rate_hz)
+
+
+def _resample_group(
+    blocks: Iterator[Waveform], before_hz: int, sample_rate_hz: int
+) -> Iterator[Waveform]:
+    stream = soxr.ResampleStream(
+        before_hz, sample_rate_hz, num_channels=1, dtype="float32", quality="HQ"
+    )
     num_samples = 0
+    first = np.empty(0, dtype=np.float32)
     for block in blocks:
-        if block.sample_rate_hz == sample_rate_hz:
-            yield block
-            continue
-        if stream is None:
-            first = Waveform(block.samples[:1], sample_rate_hz)
-            stream = soxr.ResampleStream(
-                block.sample_rate_hz, sample_rate_hz, num_channels=1, dtype="float32", quality="HQ"
-            )
+        first = first if len(first) else block.samples[:1]
         samples = stream.resample_chunk(block.samples)
         num_samples += len(samples)
         yield Waveform(samples, sample_rate_hz)
-    if stream is not None:
-        samples = stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
-        yield Waveform(samples, sample_rate_hz) if num_samples + len(samples) else first
+    samples = stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+    yield Waveform(samples if num_samples + len(samples) else first, sample_rate_hz)

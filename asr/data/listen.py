@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from asr.audio.read import probe_audio, read_audio
+from asr.audio.read import Heard, hear_audio
 from asr.data.manifest import Utterance
 from asr.data.row import Row
 from asr.data.summary import Skipped
@@ -16,42 +16,50 @@ _REPORT_EVERY = 1000
 
 def listen(
     rows: Sequence[Row], num_jobs: int, report: Callable[[str], None]
-) -> tuple[dict[Row, Utterance], list[Skipped]]:
-    """The utterances of rows that have audio, in the order of ``rows``, and the unusable rows."""
+) -> tuple[dict[Row, Utterance], list[Skipped], list[Skipped]]:
+    """The utterances of rows that have audio, in the order of ``rows``, and the unusable rows.
+
+    Also the usable ones whose audio there is something to say about.
+    """
     usable: dict[Row, Utterance] = {}
     skipped: list[Skipped] = []
+    noticed: list[Skipped] = []
     with ThreadPoolExecutor(max(1, num_jobs)) as pool:
-        results = [pool.submit(_read_row, row) for row in rows]
+        results = [pool.submit(_hear, row) for row in rows]
         try:
             for number, (row, result) in enumerate(zip(rows, results, strict=True), 1):
-                utterance = result.result()
-                if isinstance(utterance, str):
-                    skipped.append(Skipped(row.where, utterance))
+                heard = result.result()
+                if isinstance(heard, str):
+                    skipped.append(Skipped(row.where, heard))
                 else:
-                    usable[row] = utterance
+                    usable[row] = _utterance(row, heard)
+                    noticed += [Skipped(row.where, notice) for notice in heard.notices]
                 if number % _REPORT_EVERY == 0:
                     report(f"read {number:,} of {len(rows):,} utterances")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return usable, skipped
+    return usable, skipped, noticed
 
 
-def _read_row(row: Row) -> Utterance | str:
-    """The utterance, or why it cannot be used."""
+def _hear(row: Row) -> Heard | str:
+    """What is heard, or why the row cannot be used."""
     assert row.audio_path is not None
     try:
-        info = probe_audio(row.audio_path)
-        waveform = read_audio(row.audio_path, start_s=row.start_s, duration_s=row.duration_s)
+        return hear_audio(row.audio_path, start_s=row.start_s, duration_s=row.duration_s)
     except InputError as error:
         return str(error)
+
+
+def _utterance(row: Row, heard: Heard) -> Utterance:
+    assert row.audio_path is not None
     return Utterance(
         utterance_id=row.utterance_id,
         audio_path=row.audio_path,
         start_s=row.start_s,
-        duration_s=waveform.duration_s,
-        sample_rate_hz=info.sample_rate_hz,
-        num_channels=info.num_channels,
+        duration_s=heard.duration_s,
+        sample_rate_hz=heard.info.sample_rate_hz,
+        num_channels=heard.info.num_channels,
         text=" ".join(row.text.split()),
         speaker=row.speaker,
         num_bytes=row.audio_path.stat().st_size,

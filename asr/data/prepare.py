@@ -64,8 +64,9 @@ def write_splits(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the manifests")
     rows, skipped = _check(items, has_words)
-    usable, unreadable = listen(rows, num_jobs, report)
+    usable, unreadable, noticed = listen(rows, num_jobs, report)
     skipped += unreadable
+    report_rows("notice", noticed, report)
     report_rows("skipped", skipped, report)
     if skipped and strict:
         raise InputError(f"{len(skipped):,} bad rows in {source} (strict), first: {skipped[0]}")

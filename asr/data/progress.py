@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from asr.printable import printable
+
 _BAR_CELLS = 24
 _REDRAW_S = 0.1
 _NUM_LINES = 10  # a step without a terminal says so many times how far it is
 
 
 def print_progress(line: str) -> None:
-    """Print ``line`` where it does not mix with results."""
-    print(line, file=sys.stderr, flush=True)
+    """Print ``line`` where it does not mix with results; what a terminal obeys is escaped."""
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def size_text(num_bytes: float) -> str:

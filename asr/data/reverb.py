@@ -48,7 +48,7 @@ class Reverb:
             audio_path(response),
             start_s=response.start,
             duration_s=response.duration,
-            first_channel=True,
+            channel=1,
         )
         return convolve(speech_N, resample(waveform, sample_rate_hz).samples)
 
