@@ -11,10 +11,14 @@ import argparse
 import errno
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import shtab
 
 import asr
 from asr.cli.command import command_text
@@ -24,6 +28,7 @@ from asr.cli.suggest import did_you_mean
 VERBS = {
     "prepare": "make manifests of a corpus: a public one, your own audio, or a synthetic one",
     "train": "train a recogniser from a recipe",
+    "config": "print what a recipe resolves to, with the meaning and type of every key",
     "transcribe": "print what is said in audio files",
     "evaluate": "measure word error rate beside encoder latency",
     "compare": "train reuse schedules side by side and print one table",
@@ -124,8 +129,57 @@ def _frame() -> Parser:
         epilog=f"commands:\n{verbs}\n\n`asr COMMAND --help` tells more about one of them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"asr {asr.__version__}")
+    parser.add_argument("--version", action=PrintVersion, help="of asr and torch, and the device")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=shtab.SUPPORTED_SHELLS,
+        help="the script that completes commands in this shell",
+    )
     return parser
+
+
+class PrintVersion(argparse.Action):
+    """Prints the versions of asr, Python and torch and the device that commands use, and exits."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, *_: object) -> None:
+        """Imports torch, which `asr --help` does without."""
+        import torch
+
+        from asr.report.hardware import describe_hardware
+
+        hardware = describe_hardware("cuda" if torch.cuda.is_available() else "cpu")
+        versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+        print(f"asr {asr.__version__}, {versions}, {hardware}")
+        sys.exit(0)
+
+
+class PrintCompletion(argparse.Action):
+    """Prints the completion script of a shell, with all commands and their options, and exits."""
+
+    def __call__(self, _: object, __: object, shell: Any, ___: object = None) -> None:
+        """Builds the parsers of all commands."""
+        parser = _frame()
+        commands = parser.add_subparsers()
+        for verb, summary in VERBS.items():
+            child = commands.add_parser(verb, help=summary)
+            _load(verb).add_arguments(child)
+            _complete_files(child)
+        print(shtab.complete(parser, shell))
+        sys.exit(0)
+
+
+def _complete_files(parser: argparse.ArgumentParser) -> None:
+    """Have arguments that are paths completed by the names of files."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                _complete_files(child)
+        elif action.type is Path:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

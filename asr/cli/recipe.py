@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from asr.cli.locate import locate_configs
+from asr.cli.locate import locate_configs, locate_recipes
 from asr.cli.suggest import nearest
 from asr.types import InputError
 
@@ -61,6 +61,7 @@ def read_recipe(path: Path) -> Recipe:
     """
     if (path / RUN_CONFIG).is_file():
         path = path / RUN_CONFIG
+    path = find_recipe(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a recipe; {_recipes_in(path)}")
     if not path.is_file():
@@ -124,6 +125,18 @@ def _is_resolved(content: Mapping[Any, Any]) -> bool:
     return isinstance(reuse, dict) and "_target_" in reuse and "encoder" in content
 
 
+def find_recipe(path: Path) -> Path:
+    """``path``, or the recipe of the project it names: ``quickstart``, ``recipes/quickstart.yaml``.
+
+    A file that is there comes first.
+    """
+    if path.is_absolute() or path.is_file():
+        return path
+    parts = path.parts[1:] if path.parts[:1] == ("recipes",) else path.parts
+    ours = locate_recipes().joinpath(*parts).with_suffix(".yaml")
+    return ours if parts and ours.is_file() else path
+
+
 def yaml_message(error: yaml.YAMLError, path: Path | None = None) -> str:
     """One line for a YAML syntax error: file, line and what the parser says."""
     mark = getattr(error, "problem_mark", None)
@@ -163,6 +176,8 @@ def _near(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder {folder}"
+    if folder == Path() and not path.suffix:
+        folder = locate_recipes()
     files = {file.stem: str(file) for file in sorted(folder.glob("*.yaml"))}
     near = [files[stem] for stem in nearest(path.stem, files)]
     return f"; did you mean {' or '.join(near)}?" if near else f"; {_recipes_in(folder)}"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 
 import asr
 from asr.cli import main as frame
@@ -46,8 +47,8 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"  {verb}" in shown
         assert summary in shown
     assert list(frame.VERBS) == [
-        *("prepare", "train", "transcribe", "evaluate", "compare", "bench", "analyze", "convert"),
-        "export",
+        *("prepare", "train", "config", "transcribe", "evaluate", "compare", "bench", "analyze"),
+        *("convert", "export"),
     ]
 
 
@@ -55,14 +56,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         frame.main(["--version"])
     assert exit_.value.code == 0
-    assert capsys.readouterr().out == f"asr {asr.__version__}\n"
+    assert capsys.readouterr().out.startswith(f"asr {asr.__version__}, Python ")
 
 
 def test_python_m_asr_is_the_command() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "asr", "--version"], capture_output=True, text=True, check=True
     )
-    assert shown.stdout == f"asr {asr.__version__}\n"
+    assert shown.stdout.startswith(f"asr {asr.__version__}, Python ")
 
 
 def test_an_unknown_verb_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,3 +216,21 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+def test_the_version_names_torch_and_the_device(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        frame.main(["--version"])
+    assert ended.value.code == 0
+    assert f"torch {torch.__version__}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_commands_and_options(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        frame.main(["--print-completion", shell])
+    assert ended.value.code == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("transcribe", "--model", "librispeech", "--run-dir"))
