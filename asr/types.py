@@ -116,10 +116,11 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceResult:
-    """One decoded utterance; ``ref`` is None where no transcript is known."""
+    """One decoded utterance; ``ref`` and ``speaker`` are None where they are not known."""
 
     utterance_id: str
     hyp: str
     duration_s: float
     ref: str | None = None
     audio_path: str | None = None
+    speaker: str | None = None

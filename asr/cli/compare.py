@@ -30,11 +30,11 @@ from asr.cli.train_process import TrainProcess
 from asr.cli.training_run import save_record
 from asr.cli.variants import variant_names
 from asr.report.bench import measure_encoders
-from asr.report.difference import WerDifference, wer_difference
+from asr.report.difference import WerDifference, corrected, wer_difference
 from asr.report.hardware import describe_hardware
-from asr.report.hypotheses import read_hypotheses
+from asr.report.hypotheses import ScoredUtterance, read_hypotheses
 from asr.report.record import RunRecord
-from asr.report.seeds import by_seed, seed_of
+from asr.report.seeds import SeedGroup, by_seed
 from asr.types import InputError
 
 LAUNCHERS = ("local", "submitit")
@@ -175,32 +175,29 @@ def with_latency(
 def paired_differences(
     records: Sequence[RunRecord], folders: Mapping[str, RunFolder]
 ) -> list[WerDifference]:
-    """Each schedule against the first without reuse, over the seeds and test splits they share."""
+    """Each schedule against the first without reuse: all seeds of both, on the splits they share.
+
+    Corrected for the number of schedules.
+    """
     groups = by_seed(records)
     baseline = next((group for group in groups if group.records[0].reuse == "none"), None)
     if baseline is None:
         return []
-    differences = []
-    for group in groups:
-        shared = [
-            (run, other)
-            for run in group.records
-            for other in baseline.records
-            if group is not baseline and seed_of(run) == seed_of(other)
-        ]
-        splits = [split for split in baseline.records[0].wer if split in group.records[0].wer]
-        for split in splits if shared else ():
-            runs, baselines = (
-                [read_hypotheses(folders[one.run].hypotheses(split)) for one in side]
-                for side in zip(*shared, strict=True)
-            )
-            differences.append(
-                wer_difference(
-                    runs,
-                    baselines,
-                    split=split,
-                    run_name=group.name,
-                    baseline_name=baseline.name,
-                )
-            )
-    return differences
+
+    def hypotheses(group: SeedGroup, split: str) -> list[list[ScoredUtterance]]:
+        return [read_hypotheses(folders[one.run].hypotheses(split)) for one in group.records]
+
+    differences = [
+        wer_difference(
+            hypotheses(group, split),
+            hypotheses(baseline, split),
+            split=split,
+            run_name=group.name,
+            baseline_name=baseline.name,
+        )
+        for group in groups
+        if group is not baseline
+        for split in baseline.records[0].wer
+        if split in group.records[0].wer
+    ]
+    return corrected(differences)

@@ -60,12 +60,12 @@ def print_table(
     width = shutil.get_terminal_size((120, 24)).columns
     print("\n".join(each.text(width=width) for each in tables), file=stream)
     if args.json:
-        write_rows(records, args.json)
+        write_rows(records, args.json, differences)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         markdown = "\n".join(each.markdown() for each in tables)
         (args.out / "table.md").write_text(markdown, encoding="utf-8")
         (args.out / "table.csv").write_text(table.csv(), encoding="utf-8")
-        write_rows(records, args.out / "rows.json")
+        write_rows(records, args.out / "rows.json", differences)
         write_text(args.out / "report.html", page(records, differences))
         print(f"report.html, table.md, table.csv and rows.json are in {args.out}", file=sys.stderr)

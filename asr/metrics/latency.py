@@ -2,7 +2,9 @@
 
 What is to be compared is timed in alternation inside one process (A B A B ...), because clock
 speed, caches and neighbours drift more between two processes than most changes are worth. Reported
-are the median and the 90th percentile; two timings are compared round by round.
+are the median and the 90th percentile. A speed-up is the ratio of the two medians, so that whoever
+divides the times of a table finds it there; its interval resamples rounds, both timings of a round
+together.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from asr.metrics.bootstrap import expanded_level
 from asr.types import DTYPES, InputError
 
 _FEWEST_ROUNDS = 3  # a median needs them
+_NUM_RESAMPLES = 2000
 _CPU = torch.device("cpu")
 
 
@@ -105,16 +109,39 @@ def measure(
 
 
 def ratio(a: Timing, b: Timing) -> float:
-    """How many times as long ``a`` takes as ``b``: the median over rounds of a / b.
+    """How many times as long ``a`` takes as ``b``: its median over that of ``b``.
 
     With a baseline as ``a`` this is the speed-up of ``b``. Both must come from one
     :func:`measure`; raises ValueError when their numbers of rounds differ.
     """
+    _check_paired(a, b)
+    return a.median_ms / b.median_ms
+
+
+def ratio_interval(a: Timing, b: Timing, *, level: float = 0.95) -> tuple[float, float] | None:
+    """(low, high) of `ratio` over the choice of rounds; None where they are too few.
+
+    Bootstrap over rounds with the percentiles of `asr.metrics.bootstrap`: with three or four rounds
+    from the smallest to the largest ratio that they can give.
+    """
+    _check_paired(a, b)
+    num_rounds = len(a.samples_ms)
+    if num_rounds < _FEWEST_ROUNDS:
+        return None
+    drawn = np.random.default_rng(0).integers(num_rounds, size=(_NUM_RESAMPLES, num_rounds))
+    medians_a, medians_b = (
+        np.median(np.array(timing.samples_ms)[drawn], axis=1) for timing in (a, b)
+    )
+    level = expanded_level(level, num_rounds)
+    low, high = np.quantile(medians_a / medians_b, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _check_paired(a: Timing, b: Timing) -> None:
     if len(a.samples_ms) != len(b.samples_ms):
         raise ValueError(
             f"timings of {len(a.samples_ms)} and {len(b.samples_ms)} rounds cannot be paired"
         )
-    return float(np.median(np.divide(a.samples_ms, b.samples_ms)))
 
 
 def clock_ms(device: torch.device) -> float:

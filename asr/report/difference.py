@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from asr.metrics.bootstrap import paired_difference
-from asr.metrics.wer import WordErrors
+from asr.metrics.significance import holm, seed_difference
 from asr.report.hypotheses import ScoredUtterance, pair
 
 Hypotheses = Sequence[ScoredUtterance]
 
+ALPHA = 0.05
+"""A corrected p up to here is a finding."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WerDifference:
-    """WER of ``run`` minus WER of ``baseline`` in points, with its paired bootstrap interval.
+    """WER of ``run`` minus WER of ``baseline`` in points, means over their seeds.
 
-    With several seeds both rates are over all of them.
+    The interval and ``p`` are those of `asr.metrics.significance`; ``p_holm`` is corrected for the
+    ``num_compared`` schedules of the table. All three are None with one seed of a schedule, where
+    the interval covers the choice of ``num_units`` speakers or utterances (``unit``) alone.
     """
 
     split: str
@@ -27,17 +31,57 @@ class WerDifference:
     high: float
     level: float
     num_seeds: int = 1
+    num_baseline_seeds: int = 1
+    p: float | None = None
+    p_holm: float | None = None
+    num_compared: int = 1
+    unit: str = "utterances"
+    num_units: int | None = None
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether the schedules are told apart."""
+        return self.p_holm is not None and self.p_holm <= ALPHA
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: "not told apart from none in WER with 3 seeds"."""
+        if self.p_holm is None:
+            return f"{self.difference:+.2f} WER points to {self.baseline} with one seed: no finding"
+        if self.is_finding:
+            word = "worse" if self.difference > 0 else "better"
+            return (
+                f"{abs(self.difference):.2f} WER points {word} than {self.baseline} with "
+                f"{self.seeds}"
+            )
+        return f"not told apart from {self.baseline} in WER with {self.seeds}"
+
+    @property
+    def seeds(self) -> str:
+        """ "3 seeds", or "5 and 3 seeds" where the schedules have unequal numbers."""
+        if self.num_seeds == self.num_baseline_seeds:
+            return f"{self.num_seeds} seed{'s' * (self.num_seeds != 1)}"
+        return f"{self.num_seeds} and {self.num_baseline_seeds} seeds"
 
     def __str__(self) -> str:
-        how = (
-            "; training seeds vary beyond it"
-            if self.num_seeds == 1
-            else f" with their errors of {self.num_seeds} seeds"
+        drawn = f"{self.num_units} {self.unit}" if self.num_units else self.unit
+        interval = (
+            f"{self.run} minus {self.baseline} {self.difference:+.2f}, {self.level:.0%} interval "
+            f"{self.low:+.2f} to {self.high:+.2f}"
+        )
+        if self.p_holm is None:
+            return (
+                f"{self.split}: {interval} WER points over {drawn} alone; one seed is no finding, "
+                "the next training may reverse it"
+            )
+        corrected = (
+            f"p {p_text(self.p_holm)} by Holm over {self.num_compared} schedules"
+            if self.num_compared > 1
+            else f"p {p_text(self.p_holm)}"
         )
         return (
-            f"{self.split}: {self.run} minus {self.baseline} is {self.difference:+.2f} WER points, "
-            f"{self.level:.0%} interval {self.low:+.2f} to {self.high:+.2f} (paired bootstrap over "
-            f"utterances{how})"
+            f"{self.split}: {self.run} is {self.verdict} ({interval} over seeds and {drawn}, "
+            f"{corrected})"
         )
 
 
@@ -52,18 +96,16 @@ def wer_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> WerDifference:
-    """Pair by utterance and resample; ``runs[i]`` and ``baselines[i]`` are of the same seed.
-
-    An utterance is drawn with its errors of all seeds, which are not independent.
+    """Compare the seeds of a schedule with those of its baseline.
 
     Raises:
         InputError: two of them score different utterances.
     """
-    assert len(runs) == len(baselines) > 0
     first = runs[0]
-    difference, low, high = paired_difference(
-        _total([pair(first, run)[1] for run in runs]),
-        _total([pair(first, baseline)[1] for baseline in baselines]),
+    found = seed_difference(
+        [pair(first, run)[1] for run in runs],
+        [pair(first, baseline)[1] for baseline in baselines],
+        speakers=[one.speaker for one in first],
         num_samples=num_samples,
         seed=seed,
         level=level,
@@ -72,14 +114,34 @@ def wer_difference(
         split=split,
         run=run_name,
         baseline=baseline_name,
-        difference=difference,
-        low=low,
-        high=high,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
         level=level,
         num_seeds=len(runs),
+        num_baseline_seeds=len(baselines),
+        p=found.p,
+        p_holm=found.p,
+        unit=found.unit,
+        num_units=found.num_units,
     )
 
 
-def _total(errors_of_seeds: Sequence[Sequence[WordErrors]]) -> list[WordErrors]:
-    """Errors of each utterance, added up over the seeds."""
-    return [WordErrors.total(errors) for errors in zip(*errors_of_seeds, strict=True)]
+def corrected(differences: Sequence[WerDifference]) -> list[WerDifference]:
+    """``differences`` of one table, with Holm's correction over the schedules of each split."""
+    p_holm: dict[int, float | None] = {}
+    num_compared: dict[str, int] = {}
+    for split in dict.fromkeys(one.split for one in differences):
+        places = [place for place, one in enumerate(differences) if one.split == split]
+        found = holm([differences[place].p for place in places])
+        num_compared[split] = sum(p is not None for p in found)
+        p_holm |= zip(places, found, strict=True)
+    return [
+        replace(one, p_holm=p_holm[place], num_compared=max(1, num_compared[one.split]))
+        for place, one in enumerate(differences)
+    ]
+
+
+def p_text(p: float) -> str:
+    """Two digits, or "below 0.001"."""
+    return "below 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.0995 else f"{p:.2f}"

@@ -70,6 +70,7 @@ def evaluate(
                 duration_s=cut.duration,
                 ref=ref,
                 audio_path=str(audio_path(cut)),
+                speaker=cut.speaker,
             )
         report(f"decoded {len(results)} of {len(by_id)} utterances")
     if not results:
@@ -84,5 +85,9 @@ def evaluate(
             num_words=sum(one.words for one in scored),
             num_skipped=len(loader.unreadable),
         ),
-        wer=SplitWer.from_errors([one.errors for one in scored], cer=corpus_cer(in_order).wer),
+        wer=SplitWer.from_errors(
+            [one.errors for one in scored],
+            speakers=[one.speaker for one in scored],
+            cer=corpus_cer(in_order).wer,
+        ),
     )

@@ -1,6 +1,6 @@
 """Scored hypotheses as JSON lines: one utterance per line, with its alignment.
 
-Keys: utterance_id, audio_path, duration_s, ref, hyp, sub, del, ins, words, alignment; the
+Keys: utterance_id, audio_path, duration_s, ref, hyp, sub, del, ins, words, alignment, speaker; the
 alignment is a list of ``{"op", "ref", "hyp"}``, one per word.
 """
 
@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredUtterance:
-    """An utterance with its word errors; ``audio_path`` is None where it is not known."""
+    """An utterance with its word errors; ``audio_path``, ``speaker`` None where not known."""
 
     utterance_id: str
     audio_path: str | None
@@ -40,6 +40,7 @@ class ScoredUtterance:
     ins: int
     words: int
     alignment: tuple[Step, ...]
+    speaker: str | None = None
 
     @property
     def errors(self) -> WordErrors:
@@ -62,6 +63,7 @@ def score(result: UtteranceResult) -> ScoredUtterance:
         ins=errors.ins,
         words=errors.words,
         alignment=tuple(Step(**step) for step in alignment),
+        speaker=result.speaker,
     )
 
 

@@ -30,9 +30,14 @@ def measurement_notes(records: Sequence[RunRecord]) -> Iterator[str]:
 
 def reading_notes(records: Sequence[RunRecord]) -> Iterator[str]:
     """What the figures of ``records`` are, and from what length on reuse pays."""
-    levels = {f"{result.level:.0%}" for record in records for result in record.wer.values()}
+    results = [result for record in records for result in record.wer.values()]
+    levels = {f"{result.level:.0%}" for result in results}
     if levels:
-        yield f"WER with its {' or '.join(sorted(levels))} bootstrap interval over utterances."
+        units = " or ".join(sorted({result.unit for result in results}))
+        yield (
+            f"WER (word error rate): percent of words substituted, left out or put in, with its "
+            f"{' or '.join(sorted(levels))} bootstrap interval over {units} of the test."
+        )
     batch_sizes = {
         min(p.batch_size for p in record.latency) for record in records if record.latency
     }

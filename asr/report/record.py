@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from asr.atomic import write_text
-from asr.metrics.bootstrap import wer_interval
-from asr.metrics.latency import Timing, ratio
+from asr.metrics.bootstrap import units_of, wer_interval
+from asr.metrics.latency import Timing, ratio, ratio_interval
 from asr.metrics.roofline import Ceilings, Probe, Work, ceilings, gemm_share
 from asr.metrics.wer import WordErrors
 from asr.report.hardware import Hardware
@@ -75,7 +75,8 @@ class TrainingCost:
 class SplitWer:
     """Word error rate of a split in percent, its interval at ``level``, and the counts.
 
-    ``cer`` is the character error rate in percent, None in records that do not say.
+    ``cer`` is the character error rate in percent, None in records that do not say. The interval is
+    over ``num_units`` speakers or utterances, whichever ``unit`` says.
     """
 
     wer: float
@@ -87,12 +88,15 @@ class SplitWer:
     words: int
     level: float = 0.95
     cer: float | None = None
+    unit: str = "utterances"
+    num_units: int | None = None
 
     @classmethod
     def from_errors(
         cls,
         per_utterance: Sequence[WordErrors],
         *,
+        speakers: Sequence[str | None] | None = None,
         num_samples: int = 1000,
         seed: int = 0,
         level: float = 0.95,
@@ -100,7 +104,10 @@ class SplitWer:
     ) -> SplitWer:
         """Corpus rate over ``per_utterance`` with its bootstrap interval."""
         total = WordErrors.total(per_utterance)
-        low, high = wer_interval(per_utterance, num_samples=num_samples, seed=seed, level=level)
+        units = units_of(len(per_utterance), speakers)
+        low, high = wer_interval(
+            per_utterance, speakers=speakers, num_samples=num_samples, seed=seed, level=level
+        )
         return cls(
             wer=total.wer,
             low=low,
@@ -111,20 +118,25 @@ class SplitWer:
             words=total.words,
             level=level,
             cer=cer,
+            unit=units.name,
+            num_units=units.num,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineTiming:
-    """An encoder timed in alternation; ``speedup`` is its time over that of the run's encoder.
+    """An encoder timed in alternation; ``speedup`` is its median over that of the run's encoder.
 
-    ``peak_memory_mib`` is None where nobody measured it.
+    ``low`` and ``high`` are the 95 % interval of the speed-up over the rounds, None where there
+    were too few of them or nobody noted it; ``peak_memory_mib`` is None where nobody measured it.
     """
 
     median_ms: float
     p90_ms: float
     speedup: float
     peak_memory_mib: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,15 +290,18 @@ class RunRecord:
 def _timed_beside(
     timing: Timing, others: Mapping[str, Timing], memory_mib: Mapping[str, float | None]
 ) -> dict[str, BaselineTiming]:
-    return {
-        name: BaselineTiming(
+    beside = {}
+    for name, other in others.items():
+        low, high = ratio_interval(other, timing) or (None, None)
+        beside[name] = BaselineTiming(
             median_ms=other.median_ms,
             p90_ms=other.p90_ms,
             speedup=ratio(other, timing),
             peak_memory_mib=memory_mib.get(name),
+            low=low,
+            high=high,
         )
-        for name, other in others.items()
-    }
+    return beside
 
 
 def length_key(length_s: float) -> str:

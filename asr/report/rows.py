@@ -10,15 +10,19 @@ from typing import Any
 
 from asr.atomic import write_text
 from asr.encoder.parts import in_order
+from asr.report.difference import WerDifference
 from asr.report.plain import to_plain
 from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, ScalingPoint, length_key
 from asr.report.schedule import schedule_text
+from asr.report.seeds import by_seed
 
 BASELINES = ("fused", "explicit")
 
 
-def to_row(record: RunRecord) -> dict[str, Any]:
+def to_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> dict[str, Any]:
     """A run as plain JSON values: rates in percent, lengths in seconds of audio as keys.
+
+    ``differences`` are those of the run's schedule, all its seeds together.
 
     Latency, speed-up, memory, rounds and breakdown are those of the smallest batch size timed.
     ``pays_from_s`` is the shortest length from which the run is faster than the baseline at every
@@ -42,11 +46,30 @@ def to_row(record: RunRecord) -> dict[str, Any]:
                 "ins": result.ins,
                 "words": result.words,
                 "cer": result.cer,
+                "unit": result.unit,
+                "num_units": result.num_units,
             }
             for split, result in record.wer.items()
         },
+        "wer_vs_none": {
+            one.split: {
+                "difference": one.difference,
+                "low": one.low,
+                "high": one.high,
+                "p": one.p,
+                "p_holm": one.p_holm,
+                "num_compared": one.num_compared,
+                "num_seeds": one.num_seeds,
+                "num_baseline_seeds": one.num_baseline_seeds,
+                "unit": one.unit,
+                "num_units": one.num_units,
+                "is_finding": one.is_finding,
+            }
+            for one in differences
+        },
         "latency_ms": _times(points),
         "speedup_vs_none": _speedups(points),
+        "speedup_interval_vs_none": _intervals(points),
         "rounds": {length: point.num_rounds for length, point in points.items()},
         "breakdown_ms": {
             length: {part: record.breakdown[length][part] for part in in_order(parts)}
@@ -66,6 +89,7 @@ def to_row(record: RunRecord) -> dict[str, Any]:
         "peak_memory_mib": _memory(points),
         "training_step_ms": _times(steps),
         "training_step_vs_none": _speedups(steps),
+        "training_step_interval_vs_none": _intervals(steps),
         "training_step_memory_mib": _memory(steps),
         "training_step_peers_ms": {name: _times(found) for name, found in _peers(steps).items()},
         "training_step_peers_memory_mib": {
@@ -79,9 +103,15 @@ def to_row(record: RunRecord) -> dict[str, Any]:
     return plain
 
 
-def write_rows(records: Sequence[RunRecord], path: Path | str) -> None:
+def write_rows(
+    records: Sequence[RunRecord], path: Path | str, differences: Sequence[WerDifference] = ()
+) -> None:
     """Write the rows of ``records`` as a JSON list to ``path``, or to stdout when it is "-"."""
-    rows = [to_row(record) for record in records]
+    group_of = {one.run: group.name for group in by_seed(records) for one in group.records}
+    rows = [
+        to_row(record, [one for one in differences if one.run == group_of[record.run]])
+        for record in records
+    ]
     text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
@@ -101,6 +131,20 @@ def _speedups(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]
             length: point.baselines[baseline].speedup
             for length, point in points.items()
             if baseline in point.baselines
+        }
+        for baseline in BASELINES
+    }
+
+
+def _intervals(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, list[float]]]:
+    """[low, high] of the speed-ups that have one."""
+    return {
+        baseline: {
+            length: [timing.low, timing.high]
+            for length, point in points.items()
+            if (timing := point.baselines.get(baseline))
+            and timing.low is not None
+            and timing.high is not None
         }
         for baseline in BASELINES
     }

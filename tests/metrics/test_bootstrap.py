@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.metrics.bootstrap import paired_difference, wer_interval
+from asr.metrics.bootstrap import expanded_level, paired_difference, wer_interval
 from asr.metrics.wer import WordErrors
 
 utterances = st.builds(
@@ -106,3 +106,38 @@ def test_unlike_utterances_are_refused() -> None:
         paired_difference([WordErrors(words=3)], [WordErrors(words=4)])
     with pytest.raises(ValueError, match="same utterances"):
         paired_difference([WordErrors(words=3)], [])
+
+
+def _by_speaker(num_speakers: int, seed: int) -> tuple[list[WordErrors], list[str]]:
+    """Ten utterances each of speakers whose rates lie around 20 %."""
+    rng = np.random.default_rng(seed)
+    rates = np.clip(rng.normal(0.2, 0.06, num_speakers), 0.01, 0.9)
+    errors = rng.binomial(20, np.repeat(rates, 10))
+    corpus = [WordErrors(sub=int(count), words=20) for count in errors]
+    return corpus, [f"speaker{number}" for number in range(num_speakers) for _ in range(10)]
+
+
+def test_speakers_are_drawn_whole() -> None:
+    """Their errors are not independent: by utterance the interval is far too narrow."""
+    hits = hits_by_utterance = 0
+    for seed in range(150):
+        corpus, speakers = _by_speaker(10, seed)
+        low, high = wer_interval(corpus, speakers=speakers, num_samples=300, seed=seed)
+        hits += low <= 20.0 <= high
+        low, high = wer_interval(corpus, num_samples=300, seed=seed)
+        hits_by_utterance += low <= 20.0 <= high
+    assert 136 <= hits <= 150  # 142 expected at 95 %
+    assert hits_by_utterance < 110
+
+
+def test_without_two_known_speakers_utterances_are_drawn() -> None:
+    corpus, speakers = _by_speaker(4, 0)
+    by_utterance = wer_interval(corpus)
+    assert wer_interval(corpus, speakers=["one"] * 40) == by_utterance
+    assert wer_interval(corpus, speakers=[None, *speakers[1:]]) == by_utterance
+    assert wer_interval(corpus, speakers=speakers) != by_utterance
+
+
+def test_percentiles_of_few_units_are_moved_apart() -> None:
+    assert expanded_level(0.95, 10_000) == pytest.approx(0.95, abs=1e-3)
+    assert expanded_level(0.95, 10) == pytest.approx(0.9829, abs=1e-3)  # z = 2.262 sqrt(10 / 9)

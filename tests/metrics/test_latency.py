@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from asr.metrics.latency import LatencySpec, Timing, measure, ratio
+from asr.metrics.latency import LatencySpec, Timing, measure, ratio, ratio_interval
 from asr.types import InputError
 
 
@@ -39,7 +39,7 @@ def test_sleep_counts_although_the_processor_rests() -> None:
 def test_ratio_of_two_waits() -> None:
     long, short = Busy(6.0), Busy(2.0)
     timings = measure({"long": long, "short": short}, repeats=9, warmup=0)
-    expected = np.median(np.divide(long.taken_ms, short.taken_ms))
+    expected = np.median(long.taken_ms) / np.median(short.taken_ms)
     assert ratio(timings["long"], timings["short"]) == pytest.approx(expected, rel=0.1)
 
 
@@ -63,11 +63,46 @@ def test_median_and_p90_of_known_samples() -> None:
     assert (timing.median_ms, timing.p90_ms) == (5.0, 9.0)
 
 
-def test_ratio_is_the_median_over_rounds() -> None:
-    """A drift that hits both callables of a round alike leaves the ratio as it is."""
-    a = Timing.from_samples([2.0, 20.0, 8.0])
-    b = Timing.from_samples([1.0, 10.0, 2.0])
-    assert ratio(a, b) == 2.0
+def test_ratio_is_that_of_the_times_that_are_printed() -> None:
+    """Rounds disturbed by something else: 55.6 ms and 50.9 ms are 1.09x, not another number."""
+    a = Timing.from_samples([55.6, 80.0, 50.0, 90.0, 51.0])
+    b = Timing.from_samples([44.0, 50.9, 50.0, 78.0, 52.0])
+    assert ratio(a, b) == a.median_ms / b.median_ms == 55.6 / 50.9
+    low, high = ratio_interval(a, b) or (0.0, 0.0)
+    assert low < 1.0 < ratio(a, b) < high
+
+
+def test_interval_of_a_ratio_shrinks_with_quiet_and_with_many_rounds() -> None:
+    rng = np.random.default_rng(0)
+
+    def width(num_rounds: int, sd: float) -> float:
+        a, b = (
+            Timing.from_samples(list(mean * (1 + sd * rng.random(num_rounds))))
+            for mean in (12.0, 10.0)
+        )
+        low, high = ratio_interval(a, b) or (0.0, 0.0)
+        assert low <= ratio(a, b) <= high
+        return high - low
+
+    assert width(41, 0.2) < width(7, 0.2)
+    assert width(7, 0.01) < 0.03
+    same = Timing.from_samples([3.0, 9.0, 4.0])
+    assert ratio_interval(same, same) == (1.0, 1.0)
+
+
+def test_interval_holds_the_true_ratio() -> None:
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(100):
+        a, b = (Timing.from_samples(list(mean * rng.gamma(30, 1 / 30, 9))) for mean in (12.0, 10.0))
+        low, high = ratio_interval(a, b) or (0.0, 0.0)
+        held += low <= 1.2 <= high
+    assert held >= 92
+
+
+def test_too_few_rounds_have_no_interval() -> None:
+    two = Timing.from_samples([1.0, 2.0])
+    assert ratio_interval(two, two) is None
 
 
 def test_ratio_refuses_unequal_rounds() -> None:

@@ -53,7 +53,7 @@ def none_record(**changes: Any) -> RunRecord:
         },
         training=TRAINING,
         wer={"test": SplitWer.from_errors([WordErrors(1, 0, 0, 10), WordErrors(1, 1, 1, 10)])},
-        latency=(_point(15.0, 40.0, 100.0), _point(60.0, 200.0, 250.0)),
+        latency=(_point(15.0, 40.0, 200 / 3), _point(60.0, 200.0, 500 / 3)),
         breakdown={
             "15": {"subsampling": 10.0, "scores": 5.0, "softmax": 5.0, "projections": 20.0},
             "60": {"subsampling": 40.0, "scores": 50.0, "softmax": 50.0, "projections": 60.0},

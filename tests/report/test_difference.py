@@ -1,8 +1,9 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from asr.report.difference import WerDifference, wer_difference
+from asr.report.difference import WerDifference, corrected, wer_difference
 from asr.report.hypotheses import ScoredUtterance, score
 from asr.types import InputError, UtteranceResult
 
@@ -27,25 +28,55 @@ def difference_of(
     )
 
 
-def test_of_one_seed_in_words() -> None:
+def test_one_seed_is_said_to_be_no_finding() -> None:
     difference = difference_of([BAD], [GOOD[::-1]])
     assert (difference.difference, difference.low, difference.high) == (25.0, 25.0, 25.0)
+    assert not difference.is_finding
+    assert difference.verdict == "+25.00 WER points to none with one seed: no finding"
     assert str(difference) == (
-        "test: probs minus none is +25.00 WER points, 95% interval +25.00 to +25.00 (paired "
-        "bootstrap over utterances; training seeds vary beyond it)"
+        "test: probs minus none +25.00, 95% interval +25.00 to +25.00 WER points over 100 "
+        "utterances alone; one seed is no finding, the next training may reverse it"
     )
 
 
-def test_seeds_are_added_up_utterance_by_utterance() -> None:
-    """What one seed loses another wins back: utterances differ, their sums do not."""
-    half = scored([ref if i % 2 else "x y z" for i, ref in enumerate(REFS)])
-    other_half = scored(["x y z" if i % 2 else ref for i, ref in enumerate(REFS)])
-    difference = difference_of([half, other_half[::-1]], [GOOD, GOOD])
-    assert (difference.difference, difference.low, difference.high) == (12.5, 12.5, 12.5)
-    assert str(difference).endswith(
-        "(paired bootstrap over utterances with their errors of 2 seeds)"
+def test_seeds_that_differ_are_not_told_apart() -> None:
+    """The mean is worse by 12.5 points, but one seed of two is as good as the baseline."""
+    difference = difference_of([GOOD, BAD[::-1]], [GOOD, GOOD])
+    assert difference.difference == 12.5
+    assert difference.verdict == "not told apart from none in WER with 2 seeds"
+    assert str(difference).startswith(f"test: probs is {difference.verdict} (probs minus none +12")
+    assert difference.low < 0 < difference.high
+
+
+def test_a_difference_of_every_seed_is_a_finding() -> None:
+    half, other_half = (
+        scored(["x y z" if i % 2 == odd else ref for i, ref in enumerate(REFS)]) for odd in range(2)
     )
-    assert difference_of([half], [GOOD]).low < 12.5
+    difference = difference_of([half, other_half, half], [GOOD, GOOD])
+    assert difference.is_finding
+    assert difference.verdict == "12.50 WER points worse than none with 3 and 2 seeds"
+    assert "over seeds and 100 utterances" in str(difference)
+
+
+def test_speakers_are_drawn_where_they_are_known() -> None:
+    good, bad = (
+        [replace(one, speaker=f"s{i // 50}") for i, one in enumerate(run)] for run in (GOOD, BAD)
+    )
+    difference = difference_of([bad, bad], [good, good])
+    assert (difference.unit, difference.num_units) == ("speakers", 2)
+    assert "2 speakers" in str(difference)
+
+
+def test_a_table_is_corrected_for_its_schedules() -> None:
+    base = replace(difference_of([BAD, BAD], [GOOD, GOOD]), p=None, p_holm=None)
+    ps = {"a": 0.02, "b": 0.03, "c": 0.5, "one seed": None}
+    table = [replace(base, run=run, p=p, p_holm=p) for run, p in ps.items()]
+    other_split = replace(base, split="dev", run="a", p=0.04, p_holm=0.04)
+    *found, dev = corrected([*table, other_split])
+    assert [one.p_holm for one in found] == pytest.approx([0.06, 0.06, 0.5, None])
+    assert not any(one.is_finding for one in found)
+    assert "p 0.06 by Holm over 3 schedules" in str(found[0])
+    assert (dev.p_holm, dev.is_finding) == (0.04, True)
 
 
 def test_a_seed_with_other_utterances() -> None:

@@ -15,7 +15,12 @@ texts = st.text(max_size=20)
 
 def _result(name: str, ref: str | None, hyp: str) -> UtteranceResult:
     return UtteranceResult(
-        utterance_id=name, hyp=hyp, duration_s=1.5, ref=ref, audio_path=f"{name}.flac"
+        utterance_id=name,
+        hyp=hyp,
+        duration_s=1.5,
+        ref=ref,
+        audio_path=f"{name}.flac",
+        speaker="anna",
     )
 
 
@@ -38,6 +43,7 @@ def test_a_line_is_the_documented_one(tmp_path: Path) -> None:
                 {"op": "equal", "ref": "ein", "hyp": "ein"},
                 {"op": "del", "ref": "Bär", "hyp": None},
             ],
+            "speaker": "anna",
         }
     ]
 

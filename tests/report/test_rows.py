@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from asr.metrics.wer import WordErrors
+from asr.report.difference import WerDifference
 from asr.report.record import SplitWer
 from asr.report.rows import latency_points, pays_from_s, to_row, write_rows
+from tests.report.html.pages import seeds
 from tests.report.records import none_record, probs_record
 
 RECORD = probs_record()
@@ -29,6 +31,8 @@ def test_row_is_the_documented_one() -> None:
                 "ins": 1,
                 "words": 20,
                 "cer": None,
+                "unit": "utterances",
+                "num_units": 2,
             }
         },
         "latency_ms": {
@@ -38,6 +42,11 @@ def test_row_is_the_documented_one() -> None:
         "speedup_vs_none": {
             "fused": {"15": pytest.approx(5 / 3), "60": pytest.approx(5 / 6)},
             "explicit": {"15": pytest.approx(0.9), "60": pytest.approx(0.9)},
+        },
+        "wer_vs_none": {},
+        "speedup_interval_vs_none": {
+            "fused": {"15": pytest.approx([5 / 6, 5 / 3]), "60": pytest.approx([5 / 12, 5 / 6])},
+            "explicit": {"15": pytest.approx([0.6, 0.9]), "60": pytest.approx([0.6, 0.9])},
         },
         "rounds": {"15": 3, "60": 3},
         "breakdown_ms": {
@@ -91,6 +100,10 @@ def test_row_is_the_documented_one() -> None:
         "training_step_vs_none": {
             "fused": {"15": 1.25, "30": 1.25},
             "explicit": {"15": 1.5, "30": 1.5},
+        },
+        "training_step_interval_vs_none": {
+            "fused": {"15": [1.25, 1.25], "30": [1.25, 1.25]},
+            "explicit": {"15": [1.5, 1.5], "30": [1.5, 1.5]},
         },
         "training_step_memory_mib": {"15": 2048.0, "30": 2048.0},
         "training_step_peers_ms": {
@@ -190,3 +203,17 @@ def test_parts_stand_in_one_order_whatever_ran_first() -> None:
     breakdown = {"15": {"new part": 1.0, "other": 2.0, "mix": 3.0, "scores": 4.0}}
     row = to_row(replace(RECORD, breakdown=breakdown))
     assert list(row["breakdown_ms"]["15"]) == ["scores", "mix", "other", "new part"]
+
+
+def test_differences_stand_in_the_rows_of_their_schedule(tmp_path: Path) -> None:
+    none, probs = seeds(none_record(), 2), seeds(probs_record(), 2)
+    difference = WerDifference(
+        split="test", run="probs", baseline="none", difference=0.5, low=-1.0, high=2.0, level=0.95,
+        num_seeds=2, num_baseline_seeds=2, p=0.2, p_holm=0.4, num_compared=2, num_units=10,
+    )  # fmt: skip
+    write_rows([*none, *probs], tmp_path / "rows.json", [difference])
+    found = [row["wer_vs_none"] for row in json.loads((tmp_path / "rows.json").read_text())]
+    assert found[:2] == [{}, {}]
+    assert found[2] == found[3]
+    assert found[2]["test"]["p_holm"] == 0.4
+    assert found[2]["test"]["is_finding"] is False

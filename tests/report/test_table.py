@@ -98,7 +98,7 @@ def test_notes_say_where_numbers_come_from() -> None:
     assert "Commit: 0123456789 with local changes" in notes
     assert "Command (none): `asr train recipe.yaml reuse=none`" in notes
     assert "Command (probs): `asr train recipe.yaml reuse=probs`" in notes
-    assert "WER with its 95% bootstrap interval over utterances." in notes
+    assert any("with its 95% bootstrap interval over utterances of the test." in n for n in notes)
     assert "probs is not faster than none fused at 60 s, the longest measured." in notes
     assert "Timed rounds: 3 at 15, 60 s." in notes
     assert any("on random batches of 8 x 15 s in float32 (3 rounds), 4 x 30 s" in n for n in notes)
@@ -143,7 +143,7 @@ def test_differences_are_noted() -> None:
     )
     notes = compare([NONE, PROBS], differences=[difference]).notes
     assert notes[0].startswith(
-        "test: probs minus none is +0.50 WER points, 95% interval -1.00 to +2.00"
+        "test: probs minus none +0.50, 95% interval -1.00 to +2.00 WER points"
     )
 
 

@@ -49,7 +49,8 @@ def _chart(
                 line(x(row.low), y - 4, x(row.low), y + 4, "bar"),
                 line(x(row.high), y - 4, x(row.high), y + 4, "bar"),
                 element(
-                    "rect", x=middle - 5, y=y - 5, width=10, height=10, class_="difference"
+                    "rect", x=middle - 5, y=y - 5, width=10, height=10,
+                    class_="difference" if row.is_finding else "difference open",
                 ),
                 class_=hues.get(row.run, "hue0"),
             ),

@@ -72,9 +72,10 @@ def _sections(
         yield section(
             "Paired differences",
             grid(forests),
-            reading="Left of zero a schedule makes fewer errors than none. Intervals are paired "
-            "bootstrap over utterances, each with its errors of all seeds; further seeds vary "
-            "beyond them.",
+            reading="Left of zero a schedule makes fewer errors than none. Intervals cover who was "
+            "tested and, with two seeds or more of both, the training seeds; they are those of one "
+            "difference alone. Hollow marks are no findings: their p, corrected by Holm for all "
+            "schedules of the table, is above 0.05, or there is one seed only.",
             id_="differences",
         )
     curves = [latency_chart(groups), *(speedup_chart(groups, name) for name in BASELINES)]
