@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from asr.cli.price_table import Price, price_table
 from asr.cli.run_summary import say
 from asr.cli.training_setup import TrainingSetup, set_up
 from asr.data.batching import Batching
+from asr.metrics.memory import available_mib
 from asr.model.build import build
 from asr.report.encoders import scheduled_layers
 from asr.report.hardware import describe_hardware
@@ -87,8 +90,10 @@ def price_run(
     )
     prices, worst, worst_price = price_buckets(stepper, setup)
     batching: Batching = build(config["data"]["batching"], "data.batching", seed=config["seed"])
-    say("looking for the largest batch that fits")
-    most = largest_num_utterances(stepper, worst, worst_price)
+    most = None
+    if device.type == "cuda":  # elsewhere a larger batch costs time, and a full machine kills
+        say("looking for the largest batch that fits")
+        most = largest_num_utterances(stepper, worst, most=sum(n for n, _ in loader.sizes()))
     say("steps on batches as they come")
     data = price_data(
         TrainStream(loader, sample_rate_hz=sample_rate_hz, position=_SECOND_EPOCH),
@@ -98,20 +103,40 @@ def price_run(
     )
     loader.set_epoch(1)
     num_steps = plan_steps(trainer, loader, RunState())
-    hours = price_hours(trainer, num_steps, data, mean_step_s(prices, loader.sizes()))
+    sizes = loader.sizes()
+    steps_s = [
+        data.step_s,
+        *(mean_step_s(prices, sizes, attrgetter(each)) for each in ("fastest_s", "slowest_s")),
+    ]
+    hours, low, high = (
+        price_hours(trainer, num_steps, data, step_s)
+        for step_s in (mean_step_s(prices, sizes), min(steps_s), max(steps_s))
+    )
     peaks = [price.peak_mib for price in prices if price.peak_mib is not None]
     return Price(
         batches=tuple(prices),
         num_steps=num_steps,
         hours=hours,
+        hours_low=low,
+        hours_high=high,
+        load_per_core=load_per_core(),
         gpu_hours=hours * trainer.devices * trainer.num_nodes if device.type == "cuda" else None,
         peak_mib=max(peaks, default=None),
+        available_mib=available_mib(device),
         first_batch_s=data.first_batch_s,
         data_wait_share=data.wait_share,
         largest_max_duration_s=(
             None if most is None else round(most * batching.cost_s(worst_price.longest_s), 1)
         ),
     )
+
+
+def load_per_core() -> float | None:
+    """Processes of this machine that want to compute, by core; None where nobody can tell."""
+    try:
+        return os.getloadavg()[0] / len(os.sched_getaffinity(0))
+    except (OSError, AttributeError):
+        return None
 
 
 def price_buckets(

@@ -56,7 +56,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="price the run: hours, memory, the largest batch that fits; writes no run folder",
+        help="price the run: from how many hours to how many, memory, the wait for data; writes "
+        "no run folder",
     )
     add_table_arguments(parser)
 

@@ -6,36 +6,35 @@ Shape legend: B batch, N samples, U tokens.
 from __future__ import annotations
 
 import gc
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from operator import attrgetter
 
 import torch
 from torch import nn
 
 from asr.head.ctc import CtcLoss
 from asr.metrics.latency import clock_ms, measure
-from asr.metrics.memory import available_mib, in_use_mib, peak_memory_mib
+from asr.metrics.memory import in_use_mib, peak_memory_mib
 from asr.metrics.training_step import training_step
 from asr.train.failures import is_out_of_memory
 from asr.train.stream import StreamItem
 from asr.types import Batch
 
-_REPEATS = 3
+_REPEATS = 5
 _MAX_POINT_S = 20.0
-_HEADROOM = 0.9  # of the memory available on a CPU: a machine out of memory kills
-_QUICK_S = 1.0
-_FINENESS = 1.05  # to which the largest batch of an accelerator is found
+_FINENESS = 1.05  # to which the largest batch is found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPrice:
     """A step on the largest batch of a bucket, ``num_utterances`` of up to ``longest_s`` seconds.
 
-    ``step_s`` is the median of forward, backward and update. ``above_mib`` is what the step takes
+    ``step_s`` is the median of forward, backward and update, ``fastest_s`` and ``slowest_s`` are
+    the ends of what was timed. ``above_mib`` is what the step takes
     at its peak above what is held between steps, ``peak_mib`` all of it, weights and the state of
     AdamW included; None where it cannot be measured.
     """
@@ -43,6 +42,8 @@ class BatchPrice:
     num_utterances: int
     longest_s: float
     step_s: float
+    fastest_s: float
+    slowest_s: float
     above_mib: float | None
     peak_mib: float | None
 
@@ -54,10 +55,14 @@ class BatchPrice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataPrice:
-    """``first_batch_s`` from the start of the loader; ``wait_share`` (0 to 1) of the time then."""
+    """``first_batch_s`` from the start of the loader; ``wait_share`` (0 to 1) of the time then.
+
+    ``step_s`` is the mean time of a batch as they come, without the waiting.
+    """
 
     first_batch_s: float
     wait_share: float
+    step_s: float
 
 
 class Stepper:
@@ -105,6 +110,8 @@ class Stepper:
             num_utterances=len(batch),
             longest_s=batch.waveforms_BN.shape[1] / self._sample_rate_hz,
             step_s=timing.median_ms / 1000,
+            fastest_s=min(timing.samples_ms) / 1000,
+            slowest_s=max(timing.samples_ms) / 1000,
             above_mib=above_mib,
             peak_mib=None if above_mib is None or held_mib is None else held_mib + above_mib,
         )
@@ -144,52 +151,43 @@ def price_data(
             break
     end_s = time.perf_counter()
     first_s = min(waits_s[0], begun_s - start_s)
+    waited_s = sum(waits_s[1:])
     return DataPrice(
-        first_batch_s=first_s, wait_share=min(1.0, sum(waits_s[1:]) / (end_s - begun_s))
+        first_batch_s=first_s,
+        wait_share=min(1.0, waited_s / (end_s - begun_s)),
+        step_s=max(0.0, end_s - begun_s - waited_s) / len(waits_s),
     )
 
 
-def mean_step_s(prices: Sequence[BatchPrice], sizes: Sequence[tuple[int, float]]) -> float:
+def mean_step_s(
+    prices: Sequence[BatchPrice],
+    sizes: Sequence[tuple[int, float]],
+    step_s: Callable[[BatchPrice], float] = attrgetter("step_s"),
+) -> float:
     """Seconds of a batch of an epoch of ``sizes`` (utterances, seconds of the longest).
 
-    A batch costs what the largest of its bucket does, by its padded seconds.
+    A batch costs what the largest of its bucket does, ``step_s`` of it, by its padded seconds.
     """
     by_length = sorted(prices, key=lambda price: price.longest_s)
     costs_s = []
     for num_utterances, longest_s in sizes:
         longer = (price for price in by_length if price.longest_s >= longest_s - 1e-3)
         price = next(longer, by_length[-1])
-        costs_s.append(num_utterances * longest_s / price.audio_s * price.step_s)
+        costs_s.append(num_utterances * longest_s / price.audio_s * step_s(price))
     return statistics.fmean(costs_s)
 
 
-def largest_num_utterances(stepper: Stepper, batch: Batch, price: BatchPrice) -> int | None:
-    """How many utterances as long as those of ``batch`` fit in memory; None if it cannot be told.
+def largest_num_utterances(stepper: Stepper, batch: Batch, *, most: int) -> int:
+    """How many utterances as long as those of ``batch`` fit in the memory of an accelerator.
 
-    An accelerator is filled until it is full. On a CPU the memory that one utterance more takes is
-    measured at two sizes and set against what is available, since a machine that is full kills.
+    Doubled until it does not fit, then halved between; 0 if not even one utterance fits, and never
+    above ``most``.
     """
-    if stepper.device.type == "cuda":
-        return _largest_by_trying(stepper, batch)
-    available = available_mib(stepper.device)
-    if available is None:
-        return None
-    is_quick = price.step_s < _QUICK_S and 4 * (price.above_mib or 0.0) < available
-    num_others = 4 * len(batch) if is_quick else math.ceil(len(batch) / 2)
-    few, many = sorted(
-        (price, stepper.price(repeated(batch, num_others))), key=lambda p: p.num_utterances
-    )
-    if few.above_mib is None or many.above_mib is None or many.above_mib <= few.above_mib:
-        return None
-    each_mib = (many.above_mib - few.above_mib) / (many.num_utterances - few.num_utterances)
-    return max(0, many.num_utterances + int((_HEADROOM * available - many.above_mib) / each_mib))
-
-
-def _largest_by_trying(stepper: Stepper, batch: Batch) -> int:
-    """Doubled until it does not fit, then halved between; 0 if not even one utterance fits."""
-    fits, fails = 0, len(batch)
+    fits, fails = 0, min(most, len(batch))
     while stepper.fits(repeated(batch, fails)):
-        fits, fails = fails, 2 * fails
+        if fails == most:
+            return most
+        fits, fails = fails, min(most, 2 * fails)
     while fails - fits > 1 and fails > _FINENESS * fits:
         middle = (fits + fails) // 2
         if stepper.fits(repeated(batch, middle)):

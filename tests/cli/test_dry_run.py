@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from asr.cli import dry_run as module
+from asr.cli.price_table import time_range
 from asr.model.asr_model import AsrModel
 from asr.types import Batch
 
@@ -47,7 +49,16 @@ def test_a_run_is_priced_and_nothing_is_written(asr: Command, tmp_path: Path) ->
     said = " ".join(done.err.split())
     assert "8 x 0.75 s" in said
     assert "1,200 steps: " in said
-    assert "the recipe has 6." in said
+    assert "data.batching.max_duration_s is 6." in said  # and nothing of a largest batch
+    assert row["largest_max_duration_s"] is None
+    assert 0 < row["hours_low"] <= row["hours"] <= row["hours_high"]
+    assert re.search(r"1,200 steps: [\d.]+( to [\d.]+)? (minutes|hours); validations", said)
+
+
+def test_a_range_of_time() -> None:
+    assert time_range(0.25, 0.5) == "15.0 to 30.0 minutes"
+    assert time_range(0.9, 2.0) == "0.9 to 2.0 hours"
+    assert time_range(1234.0, 1234.01) == "1,234.0 hours"
 
 
 def test_a_batch_that_does_not_fit_is_named(asr: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def test_the_batch_file_trains_and_is_queued_again_where_it_was_interrupted(
     assert [python, option, module, verb] == ["python", "-m", "asr", "train"]
     args = build_parser("train").parse_args(words)
     assert args.resume == ""
-    settings = compose_recipe(args.recipe, args.overrides)["train"]["trainer"]
+    settings = compose_recipe(Path(args.recipe), args.overrides)["train"]["trainer"]
     assert (settings["num_nodes"], settings["devices"]) == (2, 4)
     for key in ("num_nodes", "devices", "strategy"):
         assert f"train.trainer.{key}" in MAY_CHANGE
