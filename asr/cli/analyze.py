@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +14,7 @@ from typing import Any, TextIO
 import yaml
 
 from asr.atomic import write_text
+from asr.cli.command import command_text
 from asr.cli.device import add_device_argument, check_device
 from asr.cli.locate import locate_configs
 from asr.cli.numbers import count, milliseconds, seconds, share
@@ -30,7 +32,7 @@ from asr.report.analysis.latency import EncoderLatency, measure_layer_costs
 from asr.report.analysis.page import page
 from asr.report.analysis.propose import check_budget, config_text
 from asr.report.analysis.result import Analysis
-from asr.report.analysis.text import headline, layer_table, suggestion_lines
+from asr.report.analysis.text import headline, layer_table, suggestion_lines, verdict
 from asr.report.plain import to_plain
 from asr.types import InputError
 
@@ -88,7 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="write analysis.json, analysis.html and reuse/suggested.yaml here",
+        help="write analysis.json, analysis.html and reuse/suggested.yaml here, the proposal as "
+        "train, compare, convert and bench take it: reuse=DIR/reuse/suggested.yaml",
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON (- : stdout)")
 
@@ -126,13 +129,24 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.out / "analysis.json", text)
         write_text(args.out / "analysis.html", page(analysis))
         say(f"analysis.json and analysis.html are in {args.out}")
-        if analysis.suggested:
-            write_text(
-                args.out / "reuse" / "suggested.yaml",
-                config_text(analysis.run, analysis.suggested, analysis.tried),
-            )
-            say(f"{args.out}/reuse beside a recipe makes reuse=suggested known to it")
+        write_proposal(analysis, args)
     return 0
+
+
+def write_proposal(analysis: Analysis, args: argparse.Namespace) -> None:
+    """The proposal as a reuse config, and what to type with it; no file where nothing is shared."""
+    file = args.out / "reuse" / "suggested.yaml"
+    file.unlink(missing_ok=True)
+    suggested, tried = analysis.suggested, analysis.tried
+    if suggested is None or not (tried or suggested).proposed.shares:
+        say("nothing to share is proposed, so there is no reuse/suggested.yaml")
+        return
+    write_text(file, config_text(analysis.run, suggested, tried))
+    convert = ["asr", "convert", f"reuse={file}", "--model", str(args.model), "--out", "NEW_FOLDER"]
+    say(
+        f"the proposal is reuse={file}, for train, compare and bench; as a model: "
+        f"{command_text(convert)}"
+    )
 
 
 def read_method(name: str) -> dict[str, Any]:
@@ -177,8 +191,10 @@ def measured_latency(
 
 
 def print_analysis(analysis: Analysis, stream: TextIO) -> None:
-    """One line a layer, and the groups to try."""
+    """What is proposed and why; one line a layer, and the groups to try."""
     width = shutil.get_terminal_size((120, 24)).columns
     print(headline(analysis), file=stream)
+    if answer := verdict(analysis):
+        print(textwrap.fill(answer, width), file=stream)
     print(layer_table(analysis).text(width=width), file=stream)
     print(*suggestion_lines(analysis), sep="\n", file=stream)

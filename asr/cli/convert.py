@@ -31,10 +31,17 @@ from asr.report.calibration import MAX_UTTERANCE_S, Calibration, Tested
 from asr.reuse.alignment import aligned_orders
 from asr.types import InputError
 
+AS_THEY_WERE, IN_LINE = "converted, heads as they were", "converted, heads in line"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, schedule, calibration data, and where the new model goes."""
-    parser.add_argument("overrides", nargs="*", help="the schedule: reuse=probs reuse.group_size=2")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="the schedule: reuse=probs reuse.group_size=2, or reuse=FILE.yaml that `asr analyze` "
+        "wrote",
+    )
     parser.add_argument(
         "--model", type=Path, required=True, metavar="DIR", help="model trained with reuse=none"
     )
@@ -45,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="MANIFEST",
-        help="bring heads into line by their attention on these utterances, and measure on them",
+        help="bring heads into line by their attention on these utterances, measure on them, and "
+        "keep the better of both",
     )
     parser.add_argument(
         "--limit", type=count, metavar="N", help="use N of them, evenly spread (default: all)"
@@ -66,15 +74,21 @@ def run(args: argparse.Namespace) -> int:
     lines = [*summary_lines(package.model, conversion)]
     if args.data:
         calibration = read_calibration(package, args)
-        plain, conversion = conversion, aligned(package.model, config, calibration)
+        plain, in_line = conversion, aligned(package.model, config, calibration)
         models = {
             "full attention": package.model,
-            "converted, heads as they were": plain.model,
-            "converted, heads in line": conversion.model,
+            AS_THEY_WERE: plain.model,
+            IN_LINE: in_line.model,
         }
+        tested = test_all(models, package, calibration)
+        if is_worse(tested):
+            config[ORIGIN]["heads_aligned_on"] = None
+        else:
+            conversion = in_line
         lines += [
             f"on {calibration.num_utterances} utterances of {args.data.name}:",
-            *tested_lines(test_all(models, package, calibration)),
+            *tested_lines(tested),
+            kept_line(tested),
         ]
     print(*lines, sep="\n")
     save_package(
@@ -82,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         model=conversion.model,
         tokenizer=package.tokenizer,
         config=config,
-        card=card(args.overrides, args.model, lines),
+        card=card(args.command, args.model, lines),
     )
     say(f"model: {args.out}; train it further with init={args.out} and the same reuse")
     return 0
@@ -146,6 +160,26 @@ def test_all(
     }
 
 
+def is_worse(tested: Mapping[str, Tested]) -> bool:
+    """Whether bringing heads into line cost words, or loss where it cost none."""
+    in_line, as_they_were = tested[IN_LINE], tested[AS_THEY_WERE]
+    return (in_line.wer, in_line.loss) > (as_they_were.wer, as_they_were.loss)
+
+
+def kept_line(tested: Mapping[str, Tested]) -> str:
+    """Which of both conversions is written, and why."""
+    in_line, as_they_were = tested[IN_LINE], tested[AS_THEY_WERE]
+    if in_line == as_they_were:
+        return "bringing heads into line changed nothing"
+    numbers = (
+        f"WER {in_line.wer:.2f} % against {as_they_were.wer:.2f} %, "
+        f"loss {in_line.loss:.3f} against {as_they_were.loss:.3f}"
+    )
+    if is_worse(tested):
+        return f"bringing heads into line made it worse ({numbers}): heads stay as they were"
+    return f"heads are in line in what is written ({numbers})"
+
+
 def summary_lines(parent: AsrModel, conversion: Conversion) -> list[str]:
     """The schedule, what became of each layer, and parameters before and after."""
     before, after = (
@@ -182,13 +216,13 @@ def tested_lines(tested: Mapping[str, Tested]) -> list[str]:
     ]
 
 
-def card(overrides: Sequence[str], model: Path, lines: Sequence[str]) -> str:
+def card(command: str, model: Path, lines: Sequence[str]) -> str:
     """README of the new package."""
     return "\n".join(
         [
             f"# Converted from {model}",
             "",
-            f"`asr convert {' '.join(overrides)}`: a trained model without reuse as this schedule.",
+            f"`{command}`: a trained model without reuse as this schedule.",
             "Its weights are its parent's; it has not been trained since, and reads worse than its",
             "parent until it is.",
             "",

@@ -22,7 +22,8 @@ class Price:
     of it ``hours_low`` and ``hours_high``; ``gpu_hours`` those of all GPUs, None without;
     ``first_batch_s`` from the reading of the manifests; ``largest_max_duration_s`` is the greatest
     ``data.batching.max_duration_s`` that fits in the memory of a GPU, None without one.
-    ``available_mib`` was free when all was timed. ``load_per_core`` is how many processes wanted each core meanwhile, None where nobody can tell.
+    ``available_mib`` was free when all was timed. ``load_per_core`` is how many processes wanted
+    each core meanwhile, None where nobody can tell.
     """
 
     batches: tuple[BatchPrice, ...]

@@ -122,6 +122,30 @@ def test_a_schedule_is_tried_before_it_is_proposed(
     assert compose_recipe(recipe)["reuse"] == tried["reuse"]
     assert tried["reuse"]["groups"] == tried["proposed"]["groups"]
     assert tried["reuse"]["_target_"] == "asr.reuse.heads.ReuseHeads"
+    proposal = f"reuse={tmp_path / 'reuse' / 'suggested.yaml'}"
+    assert proposal in done.err
+    out = tmp_path / "converted"
+    converted = asr("convert", proposal, "--model", full_model, "--out", out)
+    assert converted.code == 0, converted.err
+    assert json.loads((out / "config.json").read_text())["reuse"] == tried["reuse"]
+
+
+def test_a_trial_shares_even_where_similarity_would_not(
+    asr: Command, full_model: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ("--model", full_model, "--data", data, "--limit", "4", "--threshold", "1")
+    done = asr("analyze", *words, "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert "Proposal: share nothing. Why: no neighbouring layers have a JS similarity" in done.out
+    assert "nothing to share is proposed, so there is no reuse/suggested.yaml" in done.err
+    assert not (tmp_path / "reuse" / "suggested.yaml").exists()
+    done = asr("analyze", *words, "--try", "probs", "--out", tmp_path)
+    assert done.code == 0, done.err
+    tried = row_of((tmp_path / "analysis.json").read_text())["tried"]
+    assert tried["limit"]["groups"] == [2, 2]
+    assert len(tried["proposed"]["groups"]) <= 2
+    assert "as cheap as groups of two, since by similarity" in " ".join(done.out.split())
+    assert (tmp_path / "reuse" / "suggested.yaml").is_file()
 
 
 def test_what_cannot_be_tried(asr: Command, model: Path, data: Path) -> None:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from asr.cli.compose_reuse import compose_reuse
+from asr.cli.convert import AS_THEY_WERE, IN_LINE, is_worse, kept_line
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.decode.greedy import GreedyDecoder
 from asr.model.package import load_package
-from asr.report.calibration import Calibration
+from asr.report.calibration import Calibration, Tested
 from asr.types import InputError
 from tests.decode.package import save_tiny_package
 from tests.model.configs import changed, random_waveforms
@@ -94,9 +95,12 @@ def test_with_data_losses_are_measured(
     assert done.code == 0, done.err
     assert "on 5 utterances of test.jsonl.gz:\n  full attention " in done.out
     full, plain, aligned = (tuple(map(float, one)) for one in MEASURED.findall(done.out))
+    kept = min(aligned, plain, key=lambda one: (one[1], one[0]))
+    worse = f"made it worse (WER {aligned[1]:.2f} % against {plain[1]:.2f} %, loss {aligned[0]:.3f}"
+    assert (worse in done.out) == (kept != aligned)
     cuts = read_manifest(data)
     some = [cuts[index * 7 // 5] for index in range(5)]
-    for folder, expected in ((parent, full), (out, aligned)):
+    for folder, expected in ((parent, full), (out, kept)):
         package = load_package(folder)
         found = Calibration.read(package, some).test(
             package.model, package.tokenizer, GreedyDecoder()
@@ -105,7 +109,26 @@ def test_with_data_losses_are_measured(
     assert plain != full
     assert ("former heads in the order" in done.err) == (method != "kv")
     origin = json.loads((out / "config.json").read_text())["converted_from"]
-    assert (origin["heads_aligned_on"], origin["limit"]) == (str(data), 5)
+    assert origin["limit"] == 5
+    assert origin["heads_aligned_on"] == (str(data) if kept == aligned else None)
+
+
+@pytest.mark.parametrize(
+    ("in_line", "as_they_were", "worse"),
+    [
+        (Tested(30.0, 12.55), Tested(31.0, 10.88), True),
+        (Tested(31.0, 10.88), Tested(30.0, 12.55), False),
+        (Tested(31.0, 10.0), Tested(30.0, 10.0), True),
+        (Tested(30.0, 10.0), Tested(30.0, 10.0), False),
+    ],
+)
+def test_the_better_of_both_is_kept(in_line: Tested, as_they_were: Tested, worse: bool) -> None:
+    tested = {IN_LINE: in_line, AS_THEY_WERE: as_they_were}
+    assert is_worse(tested) is worse
+    said = kept_line(tested)
+    assert ("made it worse" in said) is worse
+    if in_line != as_they_were:
+        assert f"WER {in_line.wer:.2f} % against {as_they_were.wer:.2f} %" in said
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from asr.report.analysis.heat_map import heat_map
 from asr.report.analysis.line_chart import Line, line_chart, line_sign
 from asr.report.analysis.result import Analysis, Relationship, Tried
-from asr.report.analysis.text import headline, layer_table, mean, suggestion_lines
+from asr.report.analysis.text import headline, layer_table, mean, suggestion_lines, verdict
 from asr.report.html.document import asset, document
 from asr.report.html.figure import grid, legend, section, sign
 from asr.report.html.markup import Markup, element, joined
@@ -26,6 +26,7 @@ def page(analysis: Analysis) -> str:
             "header",
             element("h1", f"{analysis.run}: where its attention goes"),
             element("p", headline(analysis), class_="reading"),
+            element("p", answer, class_="verdict") if (answer := verdict(analysis)) else "",
         ),
         element("main", *_sections(analysis)),
         style=style,

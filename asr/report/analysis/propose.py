@@ -58,14 +58,16 @@ def propose_tried(
     costs = _costs(latency)
     found = frontier(risk_LL, costs)
     best = [_groups(one, latency) for one in found]
+    similar = suggested.proposed
+    most = priced(risk_LL, similar.groups if similar.shares else in_pairs(len(risk_LL)), costs)
+    limit = _groups(most, latency)
     if suggested.budget_ms is None:
-        limit = priced(risk_LL, suggested.proposed.groups, costs).cost
-        chosen = [one for one in found if one.cost <= limit + 1e-9][-1]
-        proposed = _groups(chosen, latency)
+        within = [one for one in found if one.cost <= most.cost + 1e-9]
+        proposed = _groups(within[-1], latency)
     else:
         proposed = _within(best, suggested.budget_ms)[-1]
-    similar = [suggested.greedy, suggested.proposed, *suggested.best]
-    added = _added_losses(trial, [*best, *similar], report)
+    others = [limit, suggested.greedy, similar, *suggested.best]
+    added = _added_losses(trial, [*best, *others], report)
     return (
         replace(
             suggested,
@@ -82,9 +84,15 @@ def propose_tried(
                 [None if one.isnan() else round(float(one), 5) for one in row] for row in loss_LL
             ],
             best=[added(one) for one in best],
+            limit=added(limit),
             proposed=added(proposed),
         ),
     )
+
+
+def in_pairs(num_layers: int) -> list[int]:
+    """Groups of two, and one alone where there is an odd layer."""
+    return [2] * (num_layers // 2) + [1] * (num_layers % 2)
 
 
 def _added_losses(

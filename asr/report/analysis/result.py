@@ -92,6 +92,11 @@ class Groups:
     latency_ms: float | None
     added_loss: float | None = None
 
+    @property
+    def shares(self) -> bool:
+        """Whether any layer takes over the attention of another."""
+        return max(self.groups) > 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggested:
@@ -118,8 +123,9 @@ class Tried:
     the model as it is, ``loss`` (L, L) that of the model in which only one layer (column) follows
     another (row), None for pairs that cannot be. The risk of the schedules in ``best`` is the sum
     of what their pairs add; of them none beats another in both risk and cost, cheapest first.
-    ``proposed`` is the one of least risk within the budget, without one the one that costs no more
-    than that proposed from similarity. ``reuse`` is its config.
+    ``proposed`` is the one of least risk within the budget, without one that of least risk among
+    those that cost no more than ``limit``: what similarity proposes, or groups of two where
+    similarity proposes to share nothing. ``reuse`` is the config of what is proposed.
     """
 
     method: str
@@ -128,6 +134,7 @@ class Tried:
     full_loss: float
     loss: list[list[float | None]]
     best: list[Groups]
+    limit: Groups
     proposed: Groups
 
 

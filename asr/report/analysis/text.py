@@ -70,6 +70,82 @@ def layer_table(analysis: Analysis) -> Table:
     return Table(tuple(columns), NOTES)
 
 
+def verdict(analysis: Analysis) -> str:
+    """What is proposed and why, in sentences; empty where a layer has no map."""
+    suggested, tried = analysis.suggested, analysis.tried
+    if suggested is None:
+        return ""
+    if tried is not None:
+        return _tried_verdict(suggested, tried)
+    proposed = suggested.proposed
+    if proposed.shares:
+        if suggested.budget_ms is not None:
+            why = f"the most alike maps of all schedules within {suggested.budget_ms:g} ms"
+        else:
+            why = f"the maps in each group have a mean JS similarity above {suggested.threshold:g}"
+        return (
+            f"Proposal: {shared_text(proposed)}. Why: {why}. That is a weak ground, for it says "
+            "nothing of the errors that follow; --try probs measures the loss that sharing adds."
+        )
+    if suggested.budget_ms is not None:
+        return f"Proposal: share nothing; the model is within {suggested.budget_ms:g} ms as it is."
+    return (
+        f"Proposal: share nothing. Why: no neighbouring layers have a JS similarity above "
+        f"{suggested.threshold:g}{_nearest_pair(analysis)}. To see what sharing costs all the "
+        "same, --try probs measures it and proposes groups; --threshold sets how alike is enough."
+    )
+
+
+def _tried_verdict(suggested: Suggested, tried: Tried) -> str:
+    proposed, limit = tried.proposed, tried.limit
+    assert proposed.added_loss is not None
+    if suggested.budget_ms is not None:
+        among = f"all schedules within {suggested.budget_ms:g} ms"
+    elif suggested.proposed.shares:
+        among = f"all schedules as cheap as what similarity proposes, {sizes_text(limit)}"
+    else:
+        among = (
+            "all schedules as cheap as groups of two, since by similarity alone (above "
+            f"{suggested.threshold:g}) nothing would be shared"
+        )
+    if not proposed.shares:
+        return f"Proposal: share nothing. Why: that is possible within the limit, {among}."
+    other = ""
+    if limit.groups != proposed.groups and limit.added_loss is not None:
+        other = f"; {sizes_text(limit)} adds {limit.added_loss:.2f}"
+    return (
+        f"Proposal: {shared_text(proposed)}, by reuse {tried.method}. Why: of {among}, it is the "
+        f"one whose pairs add least to the CTC loss; as a whole it adds {proposed.added_loss:.2f} "
+        f"to {tried.full_loss:.2f} nats an utterance before any training{other}."
+    )
+
+
+def shared_text(groups: Groups) -> str:
+    """Groups as they can be typed and in words: "groups [1,3]: layers 2 to 3 use the map of 1"."""
+    start, parts = 0, []
+    for size in groups.groups:
+        if size > 1:
+            first, last = start + 1, start + size - 1
+            layers = f"layer {first} uses" if size == 2 else f"layers {first} to {last} use"
+            parts.append(f"{layers} the attention of {start}")
+        start += size
+    return f"groups {sizes_text(groups)}: {', '.join(parts)}"
+
+
+def sizes_text(groups: Groups) -> str:
+    """As ``reuse.groups`` takes them: "[1,3]"."""
+    return f"[{','.join(map(str, groups.groups))}]"
+
+
+def _nearest_pair(analysis: Analysis) -> str:
+    matrix = analysis.similarity.jensen_shannon
+    pairs = {(i - 1, i): matrix[i][i - 1] for i in range(1, len(matrix))}
+    if not pairs:
+        return ""
+    (lower, upper), value = max(pairs.items(), key=lambda pair: pair[1])
+    return f" (layers {lower} and {upper} come nearest, {value:.2f})"
+
+
 def suggestion_lines(analysis: Analysis) -> list[str]:
     """Schedules to try; none where a layer has no map."""
     suggested, tried = analysis.suggested, analysis.tried
@@ -86,18 +162,13 @@ def suggestion_lines(analysis: Analysis) -> list[str]:
         lines += trial_lines(suggested, tried)
     elif suggested.budget_ms is not None:
         lines.append(f"within {suggested.budget_ms:g} ms: {groups_text(suggested.proposed)}")
-    if tried is None:
-        lines.append(
-            "Similarity is a weak ground to choose by: try schedules with --try, or train and "
-            "compare them (reuse=probs reuse.group_size=null reuse.groups=[...])."
-        )
     return lines
 
 
 def trial_lines(suggested: Suggested, tried: Tried) -> list[str]:
     """Schedules by the loss that they add, and the proposal beside that from similarity."""
     limit = (
-        f"at no more {cost_name(suggested)} than that by similarity"
+        f"at no more {cost_name(suggested)} than {sizes_text(tried.limit)}"
         if suggested.budget_ms is None
         else f"within {suggested.budget_ms:g} ms"
     )
@@ -121,10 +192,9 @@ def cost_name(suggested: Suggested) -> str:
 
 def groups_text(groups: Groups) -> str:
     """As it can be typed, the risk, and what was measured: "[2,2] risk 0.13, 15.2 ms"."""
-    sizes = ",".join(map(str, groups.groups))
     latency = "" if groups.latency_ms is None else f", {groups.latency_ms:.1f} ms"
     added = "" if groups.added_loss is None else f", adds {groups.added_loss:.2f} to the loss"
-    return f"[{sizes}] risk {groups.risk:.2f}{added}{latency}"
+    return f"{sizes_text(groups)} risk {groups.risk:.2f}{added}{latency}"
 
 
 def number_column(header: str, values: Sequence[float | None], *, digits: int = 2) -> Column:
