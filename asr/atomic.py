@@ -16,8 +16,8 @@ _PARTIAL = ".partial"
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write ``text`` in UTF-8 as :func:`write_bytes` does."""
-    write_bytes(path, text.encode())
+    """Write ``text`` in UTF-8 as :func:`write_bytes` does; lone surrogates stand as escapes."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,14 +29,14 @@ def prepare_folder(
     ``source`` has LibriSpeech's layout (``<split>/<speaker>/<chapter>/*.trans.txt``, audio of any
     format beside it), or ``transcripts`` names a table (see ``read_table``). ``splits`` keeps
     those splits only. Audio that no row names is reported, counted and skipped, and so are bad rows
-    (see ``write_splits``, also for ``strict``). Running again prepares again.
+    (see ``read_splits``, also for ``strict``). Running again prepares again.
     """
     source, out = Path(source), Path(out)
     if not source.is_dir():
         raise InputError(f"{source} is {'a file' if source.exists() else 'missing'}; give a folder")
     table = None if transcripts is None else Path(transcripts)
     return prepare_rows(
-        folder_rows(source, table, splits),
+        folder_rows(source, table, splits, report),
         out,
         source=str(source),
         settings={
@@ -50,14 +51,19 @@ def prepare_folder(
 
 
 def folder_rows(
-    source: Path, table: Path | None = None, splits: Sequence[str] | None = None
+    source: Path,
+    table: Path | None = None,
+    splits: Sequence[str] | None = None,
+    report: Callable[[str], None] = print_progress,
 ) -> list[Row | Skipped]:
     """The rows of LibriSpeech's transcripts or of ``table``, then the audio that none names.
 
     With ``splits``, the rows of those; audio without a row may belong to others and is left out.
     """
     files = list_files(source)
-    items = list(read_librispeech(source, files) if table is None else read_table(table, source))
+    items = list(
+        read_librispeech(source, files) if table is None else read_table(table, source, report)
+    )
     if not items and table is None:
         raise InputError(
             f"{source} has no *.trans.txt (LibriSpeech layout); "
@@ -68,11 +74,11 @@ def folder_rows(
         _check_splits(splits, rows, source)
         kept = (None, *splits)
         return [item for item in items if isinstance(item, Skipped) or item.split in kept]
-    named = {row.audio_path.resolve() for row in rows if row.audio_path}
+    named = {os.path.realpath(row.audio_path) for row in rows if row.audio_path}
     return items + [
         Skipped(str(file), "audio without transcript")
         for file in files
-        if file.suffix.lower() in AUDIO_SUFFIXES and file.resolve() not in named
+        if file.suffix.lower() in AUDIO_SUFFIXES and os.path.realpath(file) not in named
     ]
 
 

@@ -9,9 +9,9 @@ from asr.audio.read import Heard, hear_audio
 from asr.data.manifest import Utterance
 from asr.data.row import Row
 from asr.data.summary import Skipped
-from asr.types import InputError
 
 _REPORT_EVERY = 1000
+_ROUNDED_S, _ROUNDED_SHARE = 0.5, 0.05  # what lengths in tables are off by
 
 
 def listen(
@@ -46,9 +46,15 @@ def _hear(row: Row) -> Heard | str:
     """What is heard, or why the row cannot be used."""
     assert row.audio_path is not None
     try:
-        return hear_audio(row.audio_path, start_s=row.start_s, duration_s=row.duration_s)
-    except InputError as error:
+        heard = hear_audio(row.audio_path, start_s=row.start_s, duration_s=row.duration_s)
+    except (OSError, ValueError) as error:
         return str(error)
+    if row.whole_s is not None and _is_longer(heard.duration_s, row.whole_s):
+        return (
+            f"{row.audio_path} is {heard.duration_s:.2f} s long, its duration says "
+            f"{row.whole_s:g} s; a stretch of a file needs its start too (start_s, offset, begin)"
+        )
+    return heard
 
 
 def _utterance(row: Row, heard: Heard) -> Utterance:
@@ -64,3 +70,8 @@ def _utterance(row: Row, heard: Heard) -> Utterance:
         speaker=row.speaker,
         num_bytes=row.audio_path.stat().st_size,
     )
+
+
+def _is_longer(duration_s: float, said_s: float) -> bool:
+    """Whether a file is longer than a rounded length of all of it can say."""
+    return duration_s - said_s > max(_ROUNDED_S, _ROUNDED_SHARE * duration_s)

@@ -11,7 +11,6 @@ import gc
 import gzip
 import io
 import json
-import math
 import os
 import sys
 import zlib
@@ -22,7 +21,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from asr.atomic import write_bytes
+from asr.data.columns import shown
+from asr.data.lines import json_object, split_lines
 from asr.types import InputError
+
+MAX_DURATION_S = 1e7  # of a cut, and where it starts: four months
+_MAX_BYTES = 1 << 60  # of a file, and where in it something starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +69,19 @@ Cuts: TypeAlias = Sequence[Cut]
 """The utterances of a split."""
 
 
-def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> int:
+def write_manifest(utterances: Sequence[Utterance], path: str | Path) -> int:
     """Write ``utterances`` in their order; how many there were.
 
     Equal utterances give equal bytes. The file appears whole or not at all.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, manifest_bytes(utterances, Path(path)))
+    return len(utterances)
+
+
+def manifest_bytes(utterances: Iterable[Utterance], path: Path) -> bytes:
+    """The content of the manifest of ``utterances`` that is to lie at ``path``."""
     folder = path.parent.resolve()
-    lines = [
+    lines = (
         json.dumps(
             cut_record(
                 utterance, _place(utterance.audio_path, folder), num_bytes=utterance.num_bytes
@@ -81,10 +89,9 @@ def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> int:
             ensure_ascii=False,
         )
         for utterance in utterances
-    ]
+    )
     data = "".join(line + "\n" for line in lines).encode()
-    write_bytes(path, compress(data) if path.suffix == ".gz" else data)
-    return len(lines)
+    return compress(data) if path.suffix == ".gz" else data
 
 
 def read_manifest(path: str | Path) -> list[Cut]:
@@ -102,7 +109,7 @@ def read_manifest(path: str | Path) -> list[Cut]:
         raise InputError(f"no manifest at {path}; `asr prepare` writes one (<split>.jsonl.gz)")
     folder = str(path.parent.resolve())
     with path.open("rb") as file, _no_garbage():
-        cuts = [parse_cut(line, folder, where) for line, where in cut_lines(file, str(path))]
+        cuts = list(read_cuts(file, folder, str(path)))
     if not cuts:
         raise InputError(f"manifest {path} is empty; it needs one utterance a line")
     return cuts
@@ -130,57 +137,88 @@ def transcript(cut: Cut) -> str:
     return cut.text
 
 
-def cut_lines(file: io.BufferedIOBase | io.BufferedReader, name: str) -> Iterator[tuple[str, str]]:
-    """Lines of a manifest, gzipped or not, that are not empty, and where each stands."""
+def read_cuts(file: io.BufferedIOBase | io.BufferedReader, folder: str, name: str) -> Iterator[Cut]:
+    """The cuts of a manifest, gzipped or not; relative audio lies in ``folder``.
+
+    Raises ``InputError`` that says where in ``name`` the first line is that holds none, or one of
+    a name that was there before.
+    """
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    lines = gzip.GzipFile(fileobj=file) if packed else file
+    lines = io.BufferedReader(gzip.GzipFile(fileobj=file)) if packed else file
+    seen: set[str] = set()
+    where = name
     try:
-        for number, line in enumerate(io.BufferedReader(lines), 1):
-            if line.strip():
-                yield line.decode(), f"{name}, line {number}"
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError):
+        for where, line in split_lines(lines, name):
+            cut = _parse_cut(line, folder, where)
+            if cut.id in seen:
+                raise InputError(f"{where}: {shown(cut.id)} was there before; names must differ")
+            seen.add(cut.id)
+            yield cut
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{name} is not a manifest or was cut short; expected JSON lines, gzipped or not"
+            f"{name} is not a manifest or was cut short: it ends behind {where} ({error})"
         ) from None
 
 
-def parse_cut(line: str, folder: str, where: str) -> Cut:
-    """The cut of a line; relative audio lies in ``folder``, errors name ``where``."""
+def _parse_cut(line: str, folder: str, where: str) -> Cut:
     try:
-        record = json.loads(line)
-        if record["type"] != "MonoCut":
-            raise ValueError
-        spoken = record.get("supervisions") or []
-        text = spoken[0].get("text") if len(spoken) == 1 else None
-        custom = record.get("custom") or {}
-        (source,) = record["recording"]["sources"]
-        cut = Cut(
-            id=str(record["id"]),
-            start=float(record["start"]),
-            duration=float(record["duration"]),
-            text=text if isinstance(text, str) else "",
-            speaker=_interned(spoken[0].get("speaker")) if spoken else None,
-            source=os.path.join(folder, source["source"]),  # noqa: PTH118  a third of the time
-            num_bytes=custom.get("num_bytes"),
-            offset=custom.get("offset"),
-        )
+        record = json_object(line)
+    except InputError as error:
+        raise InputError(
+            f"{where}: not a lhotse cut ({error}); `asr prepare` writes such manifests"
+        ) from None
+    try:
+        return _make_cut(record, folder)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise InputError(
             f"{where}: not a lhotse cut with audio; `asr prepare` writes such manifests"
         ) from None
-    if not (0 < cut.duration < math.inf and 0 <= cut.start < math.inf):
+
+
+def _make_cut(record: dict[str, Any], folder: str) -> Cut:
+    """The cut of a line. Its values are looked at more closely only where they are not as usual."""
+    if record["type"] != "MonoCut":
+        raise ValueError
+    spoken = record.get("supervisions") or []
+    said = spoken[0] if len(spoken) == 1 else {}
+    text, speaker = said.get("text"), said.get("speaker")
+    custom = record.get("custom") or {}
+    (source,) = record["recording"]["sources"]
+    id_, place, start, duration = (
+        record["id"],
+        source["source"],
+        record["start"],
+        record["duration"],
+    )
+    offset, num_bytes = custom.get("offset"), custom.get("num_bytes")
+    for key, number in (("start", start), ("duration", duration)):
+        if type(number) is not float and type(number) is not int:
+            raise InputError(f"{key} is {shown(number)}; a number of seconds is expected")
+    if not (0 < duration <= MAX_DURATION_S and 0 <= start <= MAX_DURATION_S):
         raise InputError(
-            f"{where}: cut {cut.id!r} lasts {cut.duration:g} s from {cut.start:g} s on; "
-            "the duration must be above 0, the start not below"
+            f"cut {shown(id_)} lasts {shown(duration)} s from {shown(start)} s on; the duration "
+            f"must be above 0, the start not below, both at most {MAX_DURATION_S:,.0f}"
         )
     if not isinstance(text, str):
-        raise InputError(f"{where}: cut {cut.id!r} must have one supervision with a text")
-    return cut
-
-
-def _interned(speaker: str | None) -> str | None:
-    return None if speaker is None else sys.intern(str(speaker))
+        raise InputError(f"cut {shown(id_)} must have one supervision with a text")
+    if not isinstance(id_, str | int) or not isinstance(place, str) or "\0" in place:
+        raise InputError(f"id is {shown(id_)}, source {shown(place)}; texts are expected")
+    for key, number in (("offset", offset), ("num_bytes", num_bytes)):
+        if number is not None and (type(number) is not int or not 0 <= number < _MAX_BYTES):
+            raise InputError(f"custom.{key} is {shown(number)}; a number of bytes is expected")
+    return Cut(
+        id=str(id_),
+        start=float(start),
+        duration=float(duration),
+        text=text,
+        speaker=None if speaker is None else sys.intern(str(speaker)),
+        source=os.path.join(folder, place),  # noqa: PTH118  a third of the time
+        num_bytes=num_bytes,
+        offset=offset,
+    )
 
 
 def cut_record(

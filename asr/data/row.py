@@ -11,7 +11,8 @@ class Row:
     """A transcript and the audio it names; nothing of it is checked yet.
 
     ``where`` is the transcript file and line. ``audio_path`` is None where no file has the name
-    that the transcript wants. ``duration_s`` None means up to the end of the file.
+    that the transcript wants. ``duration_s`` None means up to the end of the file; ``whole_s`` is
+    then the length of the file as the transcript has it, None where it does not say.
     """
 
     where: str
@@ -22,3 +23,4 @@ class Row:
     split: str | None = None
     start_s: float = 0.0
     duration_s: float | None = None
+    whole_s: float | None = None

@@ -53,14 +53,23 @@ class Splits:
         return Path(self.folder) / f"{split}.jsonl.gz"
 
     def read(self, name: str) -> list[Cut]:
-        """The utterances of one of ``names``, part after part."""
-        cuts: list[Cut] = []
+        """The utterances of one of ``names``, part after part.
+
+        Where parts have utterances of one name, all are named ``<part>/<name>``.
+        """
+        parts: dict[str, list[Cut]] = {}
         for part in self._parts(name):
             shards = self._shards(part)
-            cuts += read_manifest(self.manifest(part)) if shards is None else read_shards(shards)
-        if len({cut.id for cut in cuts}) < len(cuts):
-            raise InputError(f"splits: {name} has utterances of one name; names must differ")
-        return cuts
+            found = read_manifest(self.manifest(part)) if shards is None else read_shards(shards)
+            if part in parts:
+                raise InputError(f"splits.train={name}: names {part} twice")
+            parts[part] = found
+        cuts = [cut for found in parts.values() for cut in found]
+        if len({cut.id for cut in cuts}) == len(cuts):
+            return cuts
+        return [
+            cut._replace(id=f"{part}/{cut.id}") for part, found in parts.items() for cut in found
+        ]
 
     def digest(self, name: str) -> bytes:
         """A sum that changes with the utterances of one of ``names``."""

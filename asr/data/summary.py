@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from asr.atomic import write_text
 from asr.data.statistics import Spoken, Statistics, from_record, measure
+from asr.printable import printable
 
 FILE_NAME = "summary.json"
 
@@ -38,10 +38,17 @@ class SplitSummary:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that is in no manifest: the file (or transcript line) and why, in words."""
+    """A row that is in no manifest: the file (or transcript line) and why, in words.
+
+    Characters of a file name that cannot be printed stand as escapes.
+    """
 
     where: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "where", printable(self.where))
+        object.__setattr__(self, "reason", printable(self.reason))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
@@ -81,21 +88,21 @@ class _Utterance(Spoken, Protocol):
     def speaker(self) -> str | None: ...
 
 
-def describe_split(manifest: Path, utterances: Sequence[_Utterance]) -> SplitSummary:
-    """Counts of a split whose manifest is already written."""
+def describe_split(manifest: Path, utterances: Sequence[_Utterance], data: bytes) -> SplitSummary:
+    """Counts of a split; ``data`` are the bytes of its manifest."""
     return SplitSummary(
         manifest=manifest,
         num_utterances=len(utterances),
         num_speakers=len({one.speaker for one in utterances if one.speaker}),
         num_words=sum(len(one.text.split()) for one in utterances),
         duration_s=round(sum(one.duration_s for one in utterances), 3),
-        sha256=_digest(manifest),
+        sha256=hashlib.sha256(data).hexdigest(),
         statistics=measure(utterances),
     )
 
 
-def write_summary(summary: PrepareSummary) -> None:
-    """Write ``summary.json`` into the folder; written last, it marks the folder as complete."""
+def summary_bytes(summary: PrepareSummary) -> bytes:
+    """The content of ``summary.json``; written last, it marks the folder as complete."""
     record = {
         "settings": summary.settings,
         "splits": {
@@ -105,7 +112,7 @@ def write_summary(summary: PrepareSummary) -> None:
         "skipped": [asdict(skipped) for skipped in summary.skipped],
     }
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_text(summary.out / FILE_NAME, text)
+    return text.encode(errors="backslashreplace")
 
 
 def read_summary(out: Path) -> PrepareSummary | None:

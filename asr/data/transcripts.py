@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from asr.data.lines import json_objects, read_lines
+from asr.data.columns import Columns, find_columns, time_label
+from asr.data.lines import json_objects, key_and_value, read_lines
+from asr.data.progress import print_progress
 from asr.data.row import Row
 from asr.data.summary import Skipped
+from asr.printable import printable
 from asr.types import InputError
 
 AUDIO_SUFFIXES = frozenset(
     {".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"}
     | {".sph"}
 )
-# Names a column may go by; the first is ours.
-COLUMNS: Mapping[str, Sequence[str]] = {
-    "audio": ("audio", "path", "audio_path", "audio_filepath", "file"),
-    "text": ("text", "transcript", "sentence"),
-    "id": ("id", "utterance_id"),
-    "speaker": ("speaker", "speaker_id", "client_id"),
-    "split": ("split",),
-    "start_s": ("start_s", "start"),
-    "duration_s": ("duration_s", "duration"),
-}
 _TRANS_SUFFIX = ".trans.txt"
 
 
@@ -62,84 +55,119 @@ def read_librispeech(source: Path, files: Sequence[Path]) -> Iterator[Row | Skip
         if len(folders) == 2:
             split = source.resolve().name
         speaker = folders[-2] if len(folders) >= 2 else None
-        for number, line in enumerate(read_lines(file), 1):
-            if line.strip():
-                name, _, text = line.strip().partition(" ")
-                path = audio.get((file.parent, name))
-                yield Row(f"{file}, line {number}", name, path, text, speaker, split)
+        for where, line in read_lines(file):
+            name, text = key_and_value(line)
+            yield Row(where, name, audio.get((file.parent, name)), text, speaker, split)
 
 
-def read_table(table: Path, source: Path) -> Iterator[Row | Skipped]:
+def read_table(
+    table: Path, source: Path, report: Callable[[str], None] = print_progress
+) -> Iterator[Row | Skipped]:
     """Rows of a tab-separated table with a heading line, or of JSON lines (``.jsonl``, ``.json``).
 
-    Columns: ``COLUMNS``; ``audio`` and ``text`` are needed. Relative audio paths start at
-    ``source`` or at the table's own folder.
+    ``find_columns`` says what the columns are: ``audio`` and ``text`` are needed, columns without a
+    use are reported. Relative audio paths start at ``source`` or at the table's own folder.
     """
     if not table.is_file():
         raise InputError(f"no transcripts at {table}; give a TSV or JSONL file")
     is_json = table.suffix.lower() in {".jsonl", ".json"}
-    lines = read_lines(table)
-    if not any(line.strip() for line in lines):
-        raise InputError(f"{table} is empty; it needs the columns audio and text")
-    rows = _json_rows(table, lines) if is_json else _tsv_rows(table, lines)
-    for where, fields in rows:
-        if isinstance(fields, str):
-            yield Skipped(where, fields)
+    rows = _json_rows(table) if is_json else _tsv_rows(table)
+    is_empty = True
+    unused: dict[str, None] = {}
+    for where, columns, fields in rows:
+        is_empty = False
+        if isinstance(columns, Columns):
+            unused.update(dict.fromkeys(columns.unused))
+            yield _make_row(where, columns, fields, (source, table.parent))
         else:
-            yield _make_row(where, fields, source, table.parent)
+            yield Skipped(where, columns)
+    if is_empty:
+        raise InputError(f"{table} is empty; it needs the columns audio and text")
+    if unused:
+        report(f"{table}: columns not used: {', '.join(map(printable, unused))}")
 
 
-def _make_row(where: str, fields: Mapping[str, str], source: Path, beside: Path) -> Row | Skipped:
-    missing = [name for name in ("audio", "text") if name not in fields]
+def find_audio(name: str, folders: Iterable[Path]) -> Path | None:
+    """The file that ``name`` is, absolute or in the first of ``folders`` that has it."""
+    for folder in folders:
+        try:
+            path = folder / Path(name).expanduser()
+            if path.is_file():
+                return path
+        except (OSError, RuntimeError):  # a name too long, the home of an unknown user
+            continue
+    return None
+
+
+def _make_row(
+    where: str, columns: Columns, fields: Mapping[str, Any], folders: Sequence[Path]
+) -> Row | Skipped:
+    try:
+        audio, text, utterance_id, speaker, split = (
+            columns.text_of(fields, name) for name in ("audio", "text", "id", "speaker", "split")
+        )
+        segment = columns.segment(fields)
+    except InputError as error:
+        return Skipped(where, str(error))
+    missing = [
+        name for name in ("audio", "text") if fields.get(columns.names.get(name, "")) is None
+    ]
     if missing:
         return Skipped(where, f"no {' and no '.join(missing)}")
-    try:
-        start_s = float(fields.get("start_s") or 0.0)
-        duration_s = float(fields["duration_s"]) if "start_s" in fields else None
-    except (ValueError, KeyError):
-        return Skipped(where, "start_s and duration_s must both be numbers of seconds")
-    audio = fields["audio"]
-    candidates = (source / audio, beside / audio)
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if "\0" in audio:
+        return Skipped(where, f"{audio} holds a NUL; no file name does")
     name = audio.removeprefix("./").removesuffix(Path(audio).suffix)
     return Row(
         where,
-        fields.get("id") or (f"{name}@{start_s:g}" if "start_s" in fields else name),
-        path or source / audio,
-        fields["text"],
-        fields.get("speaker") or None,
-        fields.get("split") or None,
-        start_s,
-        duration_s,
+        utterance_id or (name if segment.is_whole else f"{name}@{time_label(segment.start_s)}"),
+        find_audio(audio, folders) or folders[0] / audio,
+        text,
+        speaker or None,
+        split or None,
+        segment.start_s,
+        segment.duration_s,
+        whole_s=segment.whole_s,
     )
 
 
-def _tsv_rows(table: Path, lines: Sequence[str]) -> Iterator[tuple[str, dict[str, str] | str]]:
-    rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    heading = [_known_name(name) for name in next(rows)]
-    if "audio" not in heading or "text" not in heading:
+_Found = Iterator[tuple[str, Columns | str, Mapping[str, Any]]]
+"""Where a row stands, its columns or what is wrong with it, and its fields."""
+
+
+def _tsv_rows(table: Path) -> _Found:
+    lines = read_lines(table)
+    where, heading = next(lines, ("", ""))
+    if not where:
+        return
+    names = [name.strip() for name in heading.split("\t")]
+    try:
+        columns = find_columns(tuple(names))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    if not {"audio", "text"} <= columns.names.keys():
         raise InputError(
             f"{table}: the first line must name tab-separated columns, audio and text among them "
-            f"(optional: id, speaker, split, start_s, duration_s)"
+            "(optional: id, speaker, split, and start_s with end_s or duration_s)"
         )
-    for number, row in enumerate(rows, 2):
-        if len(row) > len(heading):
-            yield f"{table}, line {number}", f"{len(row)} columns, the heading has {len(heading)}"
-        elif any(row):
-            known = {name: value.strip() for name, value in zip(heading, row, strict=False) if name}
-            yield f"{table}, line {number}", known
+    is_empty = True
+    for where, line in lines:
+        is_empty = False
+        cells = line.split("\t")
+        if len(cells) > len(names):
+            yield where, f"{len(cells)} columns, the heading has {len(names)}", {}
+        else:
+            yield where, columns, dict(zip(names, cells, strict=False))
+    if is_empty:
+        raise InputError(f"{table} has a heading and no other line")
 
 
-def _json_rows(table: Path, lines: Sequence[str]) -> Iterator[tuple[str, dict[str, str] | str]]:
-    for where, record in json_objects(table, lines):
+def _json_rows(table: Path) -> _Found:
+    for where, record in json_objects(read_lines(table)):
         if isinstance(record, str):
-            yield where, record
+            yield where, record, {}
             continue
-        known = {_known_name(key): value for key, value in record.items() if value is not None}
-        yield where, {name: str(value).strip() for name, value in known.items() if name}
-
-
-def _known_name(name: str) -> str:
-    """Our name of a column, empty for one we have no use for."""
-    name = name.strip().lower()
-    return next((ours for ours, names in COLUMNS.items() if name in names), "")
+        given = {key: value for key, value in record.items() if value is not None}
+        try:
+            yield where, find_columns(tuple(given)), given
+        except InputError as error:
+            yield where, str(error), {}

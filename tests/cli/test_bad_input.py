@@ -404,7 +404,7 @@ def test_a_recipe_without_lengths_cannot_be_timed(asr: Command, recipe: Path) ->
     [
         (None, "no manifest at"),
         (b"", "is empty"),
-        (b"RIFF\x00\xff\xfe", "is not a manifest"),
+        (b"RIFF\x00\xff\xfe", "line 1, byte 6: not UTF-8 text"),
         (b"\x1f\x8bdamaged", "is not a manifest"),
         (b"hello\n", "line 1: not a lhotse cut"),
         (b'{"audio": "a.wav", "text": "a"}\n', "line 1: not a lhotse cut"),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +88,81 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere is missing"):
         prepare_folder(tmp_path / "nowhere", tmp_path / "out", report=silent)
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_not_utf8_or_hold_control_characters(
+    tmp_path: Path, write_tone: Callable[..., Path]
+) -> None:
+    source = make_librispeech(tmp_path / "corpus", write_tone)
+    good = source / "train" / "10" / "1" / "10-1-0000.flac"
+    for name in (b"caf\xe9.flac", b"two\nlines\x1b.flac"):
+        shutil.copy(good, good.parent / os.fsdecode(name))
+    lines: list[str] = []
+    summary = prepare_folder(source, tmp_path / "out", report=lines.append)
+    assert summary.splits["train"].num_utterances == 6
+    folder = good.parent
+    assert [line for line in lines if line.startswith("skipped")] == [
+        f"skipped: {folder}/caf\\udce9.flac: audio without transcript",
+        f"skipped: {folder}/two\\nlines\\x1b.flac: audio without transcript",
+    ]
+    stored = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert len(stored["skipped"]) == 2
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path: Path, write_tone: Callable[..., Path]) -> None:
+    source = make_librispeech(tmp_path / "corpus", write_tone)
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    source.rename(odd)
+    with pytest.raises(InputError, match="not a name in UTF-8; rename it"):
+        prepare_folder(odd, tmp_path / "out", report=silent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_a_manifest_cannot_be_written_none_is(
+    tmp_path: Path, write_tone: Callable[..., Path]
+) -> None:
+    source, out = make_librispeech(tmp_path / "corpus", write_tone), tmp_path / "out"
+    prepare_folder(source, out, report=silent)
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    (source / "train" / "10").rename(source / "train" / "12")
+    (out / f".train.jsonl.gz.{os.getpid()}.partial").mkdir()  # in the way
+    with pytest.raises(InputError, match=r"train\.jsonl\.gz cannot be written"):
+        prepare_folder(source, out, report=silent)
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_ids_are_unique_in_a_split(tmp_path: Path, write_tone: Callable[..., Path]) -> None:
+    for split in ("train", "dev"):
+        write_tone(tmp_path / "audio" / f"{split}.wav")
+    rows = ("0\ttrain.wav\tone\ttrain", "0\tdev.wav\ttwo\tdev", "0\tdev.wav\tthree\tdev")
+    table = tmp_path / "t.tsv"
+    table.write_text("\n".join(("id\taudio\ttext\tsplit", *rows)))
+    summary = prepare_folder(tmp_path / "audio", tmp_path / "out", transcripts=table, report=silent)
+    assert {name: split.num_utterances for name, split in summary.splits.items()} == {
+        "dev": 1,
+        "train": 1,
+    }
+    assert [str(row) for row in summary.skipped] == [
+        f"{table}, line 4: duplicated id 0, first in {table}, line 3"
+    ]
+
+
+def test_a_length_without_a_start_is_that_of_a_whole_file(
+    tmp_path: Path, write_tone: Callable[..., Path]
+) -> None:
+    write_tone(tmp_path / "audio" / "talk.wav", 4.0)
+    table = tmp_path / "t.jsonl"
+    rows = [
+        {"id": name, "audio_filepath": "talk.wav", "text": "one", "duration": duration_s}
+        for name, duration_s in (("rounded", 3.9), ("a part", 1.5))
+    ]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    summary = prepare_folder(tmp_path / "audio", tmp_path / "out", transcripts=table, report=silent)
+    assert summary.splits["train"].duration_s == 4.0
+    (skipped,) = summary.skipped
+    assert "is 4.00 s long, its duration says 1.5 s; a stretch of a file needs its start" in str(
+        skipped
+    )
 
 
 def make_librispeech(root: Path, write_tone: Callable[..., Path], suffix: str = ".flac") -> Path:

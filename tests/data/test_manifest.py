@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_audio_elsewhere_keeps_its_path(tmp_path: Path) -> None:
         (b"\n\n", "is empty"),
         (b"RIFF....WAVE", "line 1: not a lhotse cut"),
         (b'{"id": 1}\n', "line 1: not a lhotse cut"),
-        (b"\xff\xfe\x00", "is not a manifest"),
+        (b"\xff\xfe\x00", "line 1, byte 1: not UTF-8 text"),
         (gzip.compress(b"x" * 10_000, mtime=0)[:-12], "cut short"),
     ],
 )
@@ -133,6 +134,69 @@ def test_times_that_make_no_sense_are_named(tmp_path: Path, key: str, value: flo
     manifest.write_text(json.dumps({**record, key: value}) + "\n")
     with pytest.raises(InputError, match=r"line 1: cut 'u1' lasts .*above 0, the start not below"):
         read_manifest(manifest)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("start", "1.5", "start is '1.5'; a number of seconds is expected"),
+        ("duration", True, "duration is True; a number of seconds"),
+        ("duration", float("nan"), "lasts nan s"),
+        ("duration", 10**4000, "lasts 1000"),
+        ("duration", 1e300, "both at most 10,000,000"),
+        ("id", {"a": 1}, "id is an object"),
+        ("recording", {"sources": [{"source": "a\0b"}]}, "source 'a"),
+        ("recording", {"sources": 5}, "not a lhotse cut with audio"),
+        ("custom", {"offset": -1}, r"custom\.offset is -1; a number of bytes"),
+        ("custom", {"offset": 0, "num_bytes": 2**80}, r"custom\.num_bytes is 12"),
+        ("custom", [1], "not a lhotse cut with audio"),
+        ("type", "Cut", "not a lhotse cut with audio"),
+        ("supervisions", [{"text": 7}], "one supervision with a text"),
+    ],
+)
+def test_values_of_another_kind_are_named(
+    tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    manifest = tmp_path / "m.jsonl"
+    write_manifest([utterance(tmp_path / "a.flac")], manifest)
+    record = json.loads(manifest.read_text())
+    with manifest.open("a") as file:
+        file.write(json.dumps({**record, "id": "u2", key: value}) + "\n")
+    with pytest.raises(InputError, match=f"line 2: .*{message}") as error:
+        read_manifest(manifest)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": "a\\ud800"}', "key 'id' holds half of a surrogate pair"),
+        ("[" * 200_000, "nested too deeply"),
+        ('{"start": ' + "9" * 5000 + "}", "thousands of digits"),
+        ('{"id": "a",}', "column 12"),
+    ],
+)
+def test_a_line_that_is_no_object_is_named(tmp_path: Path, line: str, message: str) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text(line + "\n")
+    with pytest.raises(InputError, match=f"line 1: not a lhotse cut .*{message}"):
+        read_manifest(manifest)
+
+
+def test_two_utterances_of_one_name_are_an_error(tmp_path: Path) -> None:
+    one = utterance(tmp_path / "a.flac")
+    write_manifest([one, one], tmp_path / "m.jsonl")
+    with pytest.raises(InputError, match="line 2: 'u1' was there before"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize("byte", [b"\n", b" ", b"\0"])
+def test_a_compressed_gigabyte_is_refused_at_once(tmp_path: Path, byte: bytes) -> None:
+    (tmp_path / "m.jsonl.gz").write_bytes(64 * gzip.compress(byte * (1 << 24), 1))
+    started_s = time.perf_counter()
+    with pytest.raises(InputError, match=r"empty lines|longer than 4 MiB"):
+        read_manifest(tmp_path / "m.jsonl.gz")
+    assert time.perf_counter() - started_s < 10
 
 
 def test_the_size_of_the_file_is_kept(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_bad_lines_are_skipped_by_number(tmp_path: Path) -> None:
     *bad, good = read_table(table, tmp_path)
     assert [str(row) for row in bad] == [
         f"{table}, line 1: no text",
-        f"{table}, line 2: not a JSON object",
+        f"{table}, line 2: not a JSON object: column 1: Expecting value",
         f"{table}, line 3: not a JSON object",
     ]
     assert isinstance(good, Row)
@@ -76,12 +76,44 @@ def test_a_line_with_too_many_columns_is_skipped(tmp_path: Path) -> None:
     assert row == Skipped(f"{table}, line 2", "3 columns, the heading has 2")
 
 
+def test_what_is_no_text_is_no_transcript(tmp_path: Path) -> None:
+    table = tmp_path / "t.jsonl"
+    lines = [
+        '{"audio": "a.wav", "text": ["x"]}',
+        '{"audio": "a.wav", "text": "\\ud800"}',
+        '{"audio": "a\\u0000.wav", "text": "x"}',
+        '{"audio": "a.wav", "text": "x", "id": {}}',
+        '{"audio": "a.wav", "text": ' + "[" * 100_000,
+        '{"audio": "a.wav", "text": ' + "1" * 5000 + "}",
+    ]
+    table.write_text("\n".join(lines))
+    assert [row.reason for row in read_table(table, tmp_path) if isinstance(row, Skipped)] == [
+        "text is a list; a text is expected",
+        "key 'text' holds half of a surrogate pair, no character",
+        "a\\x00.wav holds a NUL; no file name does",
+        "id is an object; a text is expected",
+        "not a JSON object: nested too deeply",
+        "not a JSON object: a number of thousands of digits",
+    ]
+
+
+def test_columns_without_a_use_are_named_once(tmp_path: Path) -> None:
+    table = tmp_path / "t.tsv"
+    table.write_text("audio\ttext\tnote\tage\na.wav\tone\t-\t1\nb.wav\ttwo\t-\t2\n")
+    said: list[str] = []
+    list(read_table(table, tmp_path, said.append))
+    assert said == [f"{table}: columns not used: note, age"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "no transcripts at"),
         ("", "is empty"),
+        ("\n \n", "is empty"),
+        ("audio\ttext\n", "a heading and no other line"),
         ("a.wav\thello\n", "must name tab-separated columns"),
+        ("audio\ttext\tstart\na.wav\thello\t1\n", "line 1: column start is where"),
     ],
 )
 def test_a_bad_table_is_named(tmp_path: Path, content: str | None, message: str) -> None:

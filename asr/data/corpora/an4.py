@@ -117,10 +117,7 @@ def _official_rows(root: Path, split: str) -> Iterator[Row | Skipped]:
         for file in sorted(folder.glob("*/*"), key=_sphere_first)  # what was made of it wins
         if file.suffix.lower() in AUDIO_SUFFIXES
     }
-    for number, line in enumerate(read_lines(transcription), 1):
-        if not line.strip():
-            continue
-        where = f"{transcription}, line {number}"
+    for where, line in read_lines(transcription):
         match = _LINE.fullmatch(line)
         name = match[2] if match else ""
         if match is None or name.count("-") != 2:

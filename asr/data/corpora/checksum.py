@@ -41,13 +41,9 @@ def mismatch(path: Path, expected: str, report: Callable[[str], None]) -> str:
 def read_sums(path: Path) -> dict[str, str]:
     """File name -> sum, from a list as ``md5sum`` or ``sha256sum`` prints it."""
     sums = {}
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
+    for where, line in read_lines(path):
         match = _LINE.fullmatch(line.strip())
         if match is None:
-            raise InputError(
-                f"{path}, line {number}: not an MD5 or SHA-256 sum (32 or 64 hex digits) and a file"
-            )
+            raise InputError(f"{where}: not an MD5 or SHA-256 sum (32 or 64 hex digits) and a file")
         sums[Path(match[2]).name] = match[1].lower()
     return sums

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from asr.data.corpora.archives import Archives
@@ -11,9 +12,9 @@ from asr.data.corpora.complete import is_complete, read_own_summary
 from asr.data.corpora.parts import MIRROR, Corpus
 from asr.data.corpora.unpack import unpack
 from asr.data.folder import folder_rows
-from asr.data.prepare import write_splits
+from asr.data.prepare import read_splits, write_corpus
 from asr.data.progress import print_progress
-from asr.data.summary import PrepareSummary, write_summary
+from asr.data.summary import PrepareSummary
 from asr.types import InputError
 
 _ROOT = "LibriSpeech"  # what every archive unpacks to
@@ -42,7 +43,7 @@ def prepare_librispeech(
 
     What is complete is left as it is: a part with manifest and audio as they were written, a part
     that is unpacked, an archive, the beginning of an archive. A part whose audio has changed since
-    is named and prepared again. For bad rows and ``strict`` see ``write_splits``.
+    is named and prepared again. For bad rows and ``strict`` see ``read_splits``.
 
     Raises:
         InputError: an unknown part, no room, or what download, checksum and archive can raise.
@@ -92,7 +93,7 @@ def _prepare_part(
 ) -> PrepareSummary:
     folder = _folder(summary.out, part)
     report(f"reading {part}")
-    splits, skipped = write_splits(
+    by_split, skipped = read_splits(
         folder_rows(folder),
         summary.out,
         source=str(folder),
@@ -101,14 +102,9 @@ def _prepare_part(
         report=report,
     )
     others = [row for row in summary.skipped if not row.where.startswith(f"{folder}/")]
-    summary = PrepareSummary(
-        summary.out,
-        dict(sorted({**summary.splits, **splits}.items())),
-        (*others, *skipped),
-        summary.settings,
+    return write_corpus(
+        replace(summary, skipped=(*others, *skipped)), by_split, report=lambda _: None
     )
-    write_summary(summary)
-    return summary
 
 
 def _folder(out: Path, part: str) -> Path:

@@ -9,10 +9,10 @@ from pathlib import Path
 from asr.data.corpora.archives import Archives, unpack_whole
 from asr.data.corpora.complete import is_complete, read_own_summary
 from asr.data.corpora.parts import MIRROR, Sounds
-from asr.data.prepare import write_splits
+from asr.data.prepare import read_splits, write_corpus
 from asr.data.progress import print_progress
 from asr.data.row import Row
-from asr.data.summary import PrepareSummary, write_summary
+from asr.data.summary import PrepareSummary
 
 
 def prepare_sounds(
@@ -50,7 +50,7 @@ def prepare_sounds(
         for part, pattern in sounds.patterns.items()
         for file in sorted(root.glob(pattern))
     ]
-    splits, skipped = write_splits(
+    by_split, skipped = read_splits(
         rows,
         out,
         source=str(root),
@@ -59,8 +59,6 @@ def prepare_sounds(
         report=report,
         has_words=False,
     )
-    summary = replace(summary, splits=splits, skipped=tuple(skipped))
-    write_summary(summary)
-    for line in summary.lines():
-        report(line)
-    return summary
+    return write_corpus(
+        replace(summary, splits={}, skipped=tuple(skipped)), by_split, report=report
+    )

@@ -1,7 +1,8 @@
 """Kaldi's data folders: ``wav.scp``, ``text``, ``utt2spk``; ``segments`` for stretches of files.
 
-A line is a key and a value. ``wav.scp`` may hold commands (``flac -cd a.flac |``) and places in
-archives (``raw.ark:17``): these are never run nor read here, but named and skipped.
+A line is a key and a value, with spaces or tabs between them. ``wav.scp`` may hold commands
+(``flac -cd a.flac |``) and places in archives (``raw.ark:17``): these are never run nor read here,
+but named and skipped.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from asr.atomic import write_text
 from asr.data.formats.stretch import Stretch
-from asr.data.lines import read_lines
+from asr.data.lines import key_and_value, read_lines
 from asr.data.row import Row
 from asr.data.summary import Skipped
+from asr.data.transcripts import find_audio
 from asr.types import InputError
 
 _ARCHIVE = re.compile(r"\.ark:\d+$")
@@ -136,13 +138,13 @@ def _row(
     assert segment is not None
     assert audio is not None
     speaker = speakers.get(line.key)
-    path = Path(audio.value)
+    folder = Path(audio.where.rpartition(", line ")[0]).parent
     return Row(
         line.where,
         line.key,
-        path if path.is_file() else Path(audio.where.rpartition(", line ")[0]).parent / path,
+        find_audio(audio.value, (Path(), folder)) or folder / audio.value,
         line.value,
-        None if speaker == line.key else speaker,
+        None if speaker in (line.key, "") else speaker,
         split,
         segment.start_s,
         segment.duration_s,
@@ -150,10 +152,10 @@ def _row(
 
 
 def _segment(line: _Line) -> _Segment:
-    fields = line.value.split()
+    recording, times = key_and_value(line.value)
     try:
-        recording, start_s, end_s = fields[0], float(fields[1]), float(fields[2])
-    except (IndexError, ValueError):
+        start_s, end_s = (float(time) for time in times.split()[:2])
+    except ValueError:
         return _Segment("", wrong="its segment is not: recording, start, end in seconds")
     if end_s == -1:
         return _Segment(recording, start_s)
@@ -167,8 +169,7 @@ def _table(path: Path, *, needed: bool = True) -> list[_Line]:
             raise InputError(f"{path} is missing; Kaldi's data folders have wav.scp and text")
         return []
     lines = []
-    for number, line in enumerate(read_lines(path), 1):
-        key, _, value = line.strip().partition(" ")
-        if key:
-            lines.append(_Line(f"{path}, line {number}", key, value.strip()))
+    for where, line in read_lines(path):
+        key, value = key_and_value(line)
+        lines.append(_Line(where, key, value))
     return lines

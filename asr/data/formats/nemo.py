@@ -7,7 +7,6 @@ there and written always; NeMo passes over keys that it does not know.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from asr.atomic import write_text
+from asr.data.columns import number, time_label
 from asr.data.formats.stretch import Stretch
 from asr.data.lines import json_objects, read_lines
 from asr.data.row import Row
 from asr.data.summary import Skipped
+from asr.data.transcripts import find_audio
 from asr.types import InputError
 
 _UNNAMED = ""  # id of a row until the folder that all audio shares is known
@@ -36,7 +37,7 @@ def read_nemo(files: Sequence[Path]) -> list[Row | Skipped]:
             raise InputError(f"two files are named {split}; the name of a file names its split")
     rows: list[Row | Skipped] = []
     for file, split in zip(files, splits, strict=True):
-        found = list(json_objects(file, read_lines(file)))
+        found = list(json_objects(read_lines(file)))
         if not found:
             raise InputError(f"{file} is empty; it needs one JSON object a line")
         for where, record in found:
@@ -72,18 +73,19 @@ def _make_row(where: str, record: Mapping[str, Any], split: str, folder: Path) -
         return Skipped(where, "no audio_filepath")
     if not isinstance(text, str):
         return Skipped(where, "no text")
+    if "\0" in audio:
+        return Skipped(where, f"{audio} holds a NUL; no file name does")
     try:
-        start_s = _seconds(record, "offset")
-        duration_s = _seconds(record, "duration")
-    except (TypeError, ValueError):
-        return Skipped(where, "duration and offset must be numbers of seconds")
-    speaker = record.get("speaker")
+        start_s, duration_s = (_seconds(record, key) for key in ("offset", "duration"))
+        utterance_id, speaker = (_name_of(record, key) for key in ("id", "speaker"))
+    except InputError as error:
+        return Skipped(where, str(error))
     return Row(
         where,
-        str(record.get("id") or _UNNAMED),
-        folder / Path(audio).expanduser(),
+        utterance_id or _UNNAMED,
+        find_audio(audio, (folder,)) or folder / audio,
         text,
-        None if speaker is None else str(speaker),
+        speaker,
         split,
         start_s or 0.0,
         duration_s,
@@ -92,12 +94,17 @@ def _make_row(where: str, record: Mapping[str, Any], split: str, folder: Path) -
 
 def _seconds(record: Mapping[str, Any], key: str) -> float | None:
     value = record.get(key)
-    if value is None:
+    return None if value is None else number(value, key)
+
+
+def _name_of(record: Mapping[str, Any], key: str) -> str | None:
+    """The name under ``key``, which may be a number, 0 too."""
+    value = record.get(key)
+    if value is None or value == "":
         return None
-    number = float(value)
-    if math.isnan(number):
-        raise ValueError
-    return number
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InputError(f"{key} is neither a text nor a whole number")
+    return str(value)
 
 
 def _named(rows: Sequence[Row | Skipped]) -> list[Row | Skipped]:
@@ -118,4 +125,4 @@ def _named(rows: Sequence[Row | Skipped]) -> list[Row | Skipped]:
 def _name(row: Row, shared: str) -> str:
     assert row.audio_path is not None
     name = Path(os.path.relpath(row.audio_path, shared)).with_suffix("").as_posix()
-    return f"{name}@{row.start_s:g}" if row.start_s else name
+    return f"{name}@{time_label(row.start_s)}" if row.start_s else name

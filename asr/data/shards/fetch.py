@@ -42,8 +42,9 @@ def fetch(place: str, offset: int = 0, num_bytes: int | None = None) -> bytes:
 def _read(path: str, offset: int, num_bytes: int | None) -> bytes:
     try:
         with open(path, "rb") as file:  # noqa: PTH123  a path is made for every utterance else
-            file.seek(offset)
-            return file.read(-1 if num_bytes is None else num_bytes)
+            num_left = max(0, os.fstat(file.fileno()).st_size - offset)
+            file.seek(min(offset, offset + num_left))
+            return file.read(num_left if num_bytes is None else min(num_bytes, num_left))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 

@@ -40,7 +40,9 @@ def parse_index(data: bytes, place: str) -> ShardIndex:
             duration_s=float(record["duration_s"]),
             sha256=str(record["sha256"]),
         )
-    except (ValueError, KeyError, TypeError):
+        if len(index.cuts) != len(index.recording):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise InputError(
             f"{place}/{FILE_NAME}: not an index of shards; `asr prepare shards` writes one"
         ) from None

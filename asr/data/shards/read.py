@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from asr.data.manifest import Cut, cut_lines, parse_cut
+from asr.data.manifest import Cut, read_cuts
 from asr.data.shards.fetch import fetch, is_url
 from asr.data.shards.index import FILE_NAME, ShardIndex, parse_index
 from asr.types import InputError
@@ -32,18 +32,27 @@ def read_shards(place: str) -> list[Cut]:
     index = read_index(place)
     cuts = []
     for name, shard in zip(index.cuts, index.recording, strict=True):
-        file = io.BytesIO(fetch(f"{place}/{name}"))
-        for line, where in cut_lines(file, f"{place}/{name}"):
-            cut = parse_cut(line, "", where)
-            if cut.offset is None or cut.num_bytes is None:
-                raise InputError(
-                    f"{where}: cut {cut.id!r} does not say where its audio lies; "
-                    "`asr prepare shards` writes such shards"
-                )
-            cuts.append(cut._replace(source=f"{place}/{shard}"))
+        with _opened(f"{place}/{name}") as file:
+            for cut in read_cuts(file, "", f"{place}/{name}"):
+                if cut.offset is None or cut.num_bytes is None:
+                    raise InputError(
+                        f"{place}/{name}: cut {cut.id!r} does not say where its audio lies; "
+                        "`asr prepare shards` writes such shards"
+                    )
+                cuts.append(cut._replace(source=f"{place}/{shard}"))
     if len(cuts) != index.num_utterances:
         raise InputError(
             f"{place}: {len(cuts):,} utterances, {index.num_utterances:,} by its {FILE_NAME}; "
             "write the shards again"
         )
     return cuts
+
+
+def _opened(place: str) -> io.BufferedIOBase:
+    """The file at a path, or what an address holds."""
+    if is_url(place):
+        return io.BytesIO(fetch(place))
+    try:
+        return Path(place).open("rb")
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read ({error.strerror})") from error

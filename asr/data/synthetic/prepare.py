@@ -12,15 +12,11 @@ from typing import Any
 
 from asr.atomic import write_text
 from asr.audio.write import write_audio
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.lines import read_lines
+from asr.data.manifest import Utterance
+from asr.data.prepare import write_corpus
 from asr.data.progress import print_progress
-from asr.data.summary import (
-    FILE_NAME,
-    PrepareSummary,
-    describe_split,
-    read_summary,
-    write_summary,
-)
+from asr.data.summary import FILE_NAME, PrepareSummary, read_summary
 from asr.data.synthetic.plan import Shard, make_plan
 from asr.data.synthetic.recording import SAMPLE_RATE_HZ, record
 from asr.data.synthetic.speaker import Speaker, require_synthesizer
@@ -78,10 +74,9 @@ def prepare_synthetic(
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / _SETTINGS, json.dumps(settings, indent=2) + "\n")
         _speak_all(missing, out, num_jobs, report)
-    summary = _write_manifests(plan, out, settings)
-    for line in summary.lines():
-        report(line)
-    return summary
+    return write_corpus(
+        PrepareSummary(out, {}, (), settings), _utterances(plan, out), report=report
+    )
 
 
 def _check_numbers(counts: dict[str, int], num_jobs: int) -> None:
@@ -94,11 +89,7 @@ def _check_numbers(counts: dict[str, int], num_jobs: int) -> None:
 
 
 def _read_sentences(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable text file of sentences") from error
-    sentences = [" ".join(line.split()).lower() for line in lines if line.strip()]
+    sentences = [" ".join(line.split()).lower() for _, line in read_lines(path)]
     if not any(character.isalnum() for sentence in sentences for character in sentence):
         raise InputError(f"{path}: no sentences; one a line is expected")
     return sentences
@@ -170,7 +161,7 @@ def _folder(out: Path, shard: Shard) -> Path:
     return out / "audio" / shard.split / shard.name
 
 
-def _write_manifests(plan: Iterable[Shard], out: Path, settings: dict[str, Any]) -> PrepareSummary:
+def _utterances(plan: Iterable[Shard], out: Path) -> dict[str, list[Utterance]]:
     utterances: dict[str, list[Utterance]] = defaultdict(list)
     for shard in plan:
         lengths = _read_lengths(out, shard)
@@ -188,11 +179,4 @@ def _write_manifests(plan: Iterable[Shard], out: Path, settings: dict[str, Any])
             )
             for line in shard.lines
         ]
-    splits = {}
-    for split, rows in utterances.items():
-        manifest = out / f"{split}.jsonl.gz"
-        write_manifest(rows, manifest)
-        splits[split] = describe_split(manifest, rows)
-    summary = PrepareSummary(out, splits, (), settings)
-    write_summary(summary)
-    return summary
+    return utterances

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.formats.kaldi import read_kaldi
+from asr.data.manifest import read_manifest
 from asr.data.prepare import prepare_rows
 from asr.data.row import Row
 from asr.data.summary import PrepareSummary
@@ -50,6 +51,41 @@ def test_utterances_that_are_whole_files(
     ]
     assert [row.audio_path for row in rows] == [audio, folder / "b.wav", Path("c.wav")]
     assert prepare(folder, tmp_path / "out").splits["dev"].num_words == 4
+
+
+def test_tabs_are_spaces(tmp_path: Path, write_tone: Tone) -> None:
+    audio = write_tone(tmp_path / "a b.wav", 3.0)
+    folder = write_folder(
+        tmp_path / "train",
+        wav_scp=f"rec\t{audio}\n",
+        text="u1\tONE  TWO\nu2 \t TH\u2028REE\x0bx\n",
+        utt2spk="u1\tann\nu2\tbob\n",
+        segments="u1\trec\t0.25\t1.75\nu2 rec\t2.0 \t2.5\n",
+    )
+    prepare(folder, tmp_path / "out")
+    cuts = read_manifest(tmp_path / "out" / "train.jsonl.gz")
+    assert [(cut.id, cut.text, cut.speaker, cut.start, cut.duration) for cut in cuts] == [
+        ("u1", "ONE TWO", "ann", 0.25, 1.5),
+        ("u2", "TH REE x", "bob", 2.0, 0.5),
+    ]
+
+
+def test_splits_may_have_utterances_of_one_name(tmp_path: Path, write_tone: Tone) -> None:
+    folders = [
+        write_folder(
+            tmp_path / split,
+            wav_scp=f"u0 {write_tone(tmp_path / f'{split}.wav')}\n",
+            text="u0 ONE\n",
+        )
+        for split in ("train", "dev")
+    ]
+    out = tmp_path / "out"
+    summary = prepare_rows(read_kaldi(folders), out, source="k", settings={}, report=silent)
+    assert {name: split.num_utterances for name, split in summary.splits.items()} == {
+        "dev": 1,
+        "train": 1,
+    }
+    assert not summary.skipped
 
 
 def test_segments_of_recordings(tmp_path: Path, write_tone: Tone) -> None:

@@ -48,6 +48,18 @@ def test_rows_are_named_by_their_audio(tmp_path: Path, write_tone: Tone) -> None
     }
 
 
+def test_the_name_0_is_one_and_other_splits_may_have_it(tmp_path: Path, write_tone: Tone) -> None:
+    files = []
+    for split in ("train", "dev"):
+        write_tone(tmp_path / f"{split}.wav")
+        row = {"id": 0, "audio_filepath": f"{split}.wav", "duration": 0.5, "text": "one"}
+        files.append(write_rows(tmp_path / f"{split}.json", row))
+    rows = [row for row in read_nemo(files) if isinstance(row, Row)]
+    assert [(row.split, row.utterance_id) for row in rows] == [("train", "0"), ("dev", "0")]
+    summary = prepare_rows(rows, tmp_path / "out", source="n", settings={}, report=silent)
+    assert sorted(summary.splits) == ["dev", "train"]
+
+
 def test_bad_rows_are_named_counted_and_skipped(tmp_path: Path, write_tone: Tone) -> None:
     write_tone(tmp_path / "a.wav")
     good = {"audio_filepath": "a.wav", "duration": 0.5, "text": "one"}
@@ -74,14 +86,14 @@ def test_bad_rows_are_named_counted_and_skipped(tmp_path: Path, write_tone: Tone
     reasons = [row.reason for row in sorted(summary.skipped, key=lambda row: _line(row.where))]
     expected = [
         "negative lasts -1 s; more than 0 is allowed",
-        "endless lasts inf s",
+        "duration is inf; a number is expected",
         "early starts at -0.5 s; 0 or more is allowed",
         "no audio from 9 s",
         "no such audio file",
         "duplicated id a, first in",
         "empty transcript of empty",
-        "must be numbers of seconds",
-        "must be numbers of seconds",
+        "duration is 'long'; a number is expected",
+        "duration is nan; a number is expected",
         "no text",
         "no audio_filepath",
         "not a JSON object",

@@ -180,7 +180,7 @@ def test_a_file_without_sentences_is_refused(tmp_path: Path, content: str) -> No
 
 
 def test_a_missing_file_of_sentences_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"mine\.txt: not a readable text file"):
+    with pytest.raises(InputError, match=r"mine\.txt: cannot be read"):
         prepare_synthetic(tmp_path / "out", sentences=tmp_path / "mine.txt")
 
 

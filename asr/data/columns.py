@@ -1,0 +1,220 @@
+"""Columns of tables of transcripts, by the many names that people give them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from asr.types import InputError
+
+NAMES: Mapping[str, Sequence[str]] = {
+    "audio": ("audio", "path", "audio_path", "audio_filepath", "file"),
+    "text": ("text", "transcript", "sentence"),
+    "id": ("id", "utterance_id"),
+    "speaker": ("speaker", "speaker_id", "client_id"),
+    "split": ("split",),
+}
+"""Columns that are no times: ours, and the names each may go by, the first one preferred."""
+
+Kind = Literal["start", "end", "duration"]
+
+_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("start", "begin", "beginning", "beg", "onset", "offset"), "start"),
+    **dict.fromkeys(("tmin", "xmin", "from"), "start"),
+    **dict.fromkeys(("end", "stop", "finish", "tmax", "xmax", "to", "until"), "end"),
+    **dict.fromkeys(("duration", "dur", "length", "len"), "duration"),
+}
+_WEAK = frozenset({"from", "to", "until", "length", "len"})  # mean other things when alone
+_FILLERS = frozenset({"time", "times", "timestamp", "audio", "segment", "seg", "utterance", "utt"})
+_FILLERS |= {"clip", "file", "speech", "at", "in", "pos", "position"}
+_UNITS_S: Mapping[str, float | None] = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), 1e-3),
+    **dict.fromkeys(("us", "ns", "sample", "samples", "frame", "frames"), None),
+    **dict.fromkeys(("min", "mins", "minute", "minutes", "h", "hours"), None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TimeColumn:
+    """A column of times: the ``name`` it goes by, and the seconds in its unit."""
+
+    name: str
+    unit_s: float
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the name means other things where no other column of times is."""
+        return _WEAK.issuperset(_words(self.name))
+
+    def seconds(self, fields: Mapping[str, Any]) -> float | None:
+        """The time that a row gives, None where it gives none; ``InputError`` for no number."""
+        value = fields.get(self.name)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        return self.unit_s * number(value, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The stretch of a file that a row names; ``duration_s`` None: to the end of the file.
+
+    ``whole_s`` is the length that a row gives for a file of which it names no stretch.
+    """
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    whole_s: float | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no stretch is named."""
+        return self.start_s == 0 and self.duration_s is None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the columns of a table are: by our name the one to read, and those without a use."""
+
+    names: Mapping[str, str]
+    times: Mapping[Kind, TimeColumn]
+    unused: tuple[str, ...]
+
+    def text_of(self, fields: Mapping[str, Any], name: str) -> str:
+        """The value of our column ``name``, empty where the row has none.
+
+        Raises ``InputError`` for a value that is neither a text nor a number.
+        """
+        column = self.names.get(name)
+        value = None if column is None else fields.get(column)
+        if value is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise InputError(f"{column} is {shown(value)}; a text is expected")
+        return str(value).strip()
+
+    def segment(self, fields: Mapping[str, Any]) -> Segment:
+        """The stretch that a row names; ``InputError`` where its times make no sense."""
+        times_s = {kind: column.seconds(fields) for kind, column in self.times.items()}
+        start_s, end_s, duration_s = (times_s.get(k) for k in ("start", "end", "duration"))
+        if "start" not in self.times:
+            return Segment(whole_s=duration_s)
+        if start_s is None and end_s is None and duration_s is None:
+            return Segment()
+        if start_s is None or (end_s is None and duration_s is None):
+            given = [self.times[kind].name for kind in self.times if times_s[kind] is not None]
+            raise InputError(f"{' and '.join(given)} alone; a stretch needs a start and an end")
+        length_s = duration_s if end_s is None else round(end_s - start_s, 9)
+        assert length_s is not None
+        if duration_s is not None and abs(length_s - duration_s) > 0.01:
+            raise InputError(
+                f"{self.times['start'].name}, {self.times['end'].name} and "
+                f"{self.times['duration'].name} contradict one another: "
+                f"{start_s:g}, {end_s:g} and {duration_s:g} s"
+            )
+        return Segment(start_s, length_s)
+
+
+@lru_cache(maxsize=64)
+def find_columns(heading: tuple[str, ...]) -> Columns:
+    """What the columns of a table are, by their names.
+
+    Raises:
+        InputError: a start without an end or a length, an end without a start, or times in a unit
+            other than seconds and milliseconds.
+    """
+    named: dict[str, str] = {}
+    for ours, theirs in NAMES.items():
+        by_rank = {_plain(name): name for name in reversed(heading)}
+        found = next((by_rank[name] for name in theirs if name in by_rank), None)
+        if found is not None:
+            named[ours] = found
+    times: dict[Kind, TimeColumn] = {}
+    foreign: list[str] = []
+    has_onset = any("onset" in _words(name) for name in heading)
+    for name in heading:
+        kind, unit_s = _time_kind(name)
+        if kind == "start" and has_onset and "offset" in _words(name):
+            kind = "end"  # as annotators have it, onset and offset
+        if kind is None or kind in times:
+            continue
+        if unit_s is None:
+            foreign.append(name)
+        else:
+            times[kind] = TimeColumn(name, unit_s)
+    is_alone = "start" not in times or len(times) == 1
+    times = {kind: column for kind, column in times.items() if not (is_alone and column.is_weak)}
+    _check_pairs(times, foreign)
+    used = {*named.values(), *(column.name for column in times.values())}
+    return Columns(named, times, tuple(name for name in heading if name and name not in used))
+
+
+def number(value: object, name: str) -> float:
+    """A finite number from a text or a number of JSON; ``InputError`` names the column."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or "_" in str(value):
+            raise ValueError
+        found = float(value)
+    except (ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise InputError(f"{name} is {shown(value)}; a number is expected")
+    return found
+
+
+def time_label(start_s: float) -> str:
+    """Seconds as they stand in the name of a stretch: ``1.5`` for 1.5."""
+    return f"{start_s:.10g}"
+
+
+def _check_pairs(times: Mapping[Kind, TimeColumn], foreign: Sequence[str]) -> None:
+    if foreign:
+        raise InputError(
+            f"column {foreign[0]}: times are read in seconds (start_s, end_s) or milliseconds "
+            "(start_ms, end_ms); convert or rename it"
+        )
+    if "start" in times and len(times) == 1:
+        raise InputError(
+            f"column {times['start'].name} is where an utterance starts, but no column says where "
+            "it ends (end, end_s, end_time, duration, …); add one, or rename it"
+        )
+    if "end" in times and "start" not in times:
+        raise InputError(
+            f"column {times['end'].name} is where an utterance ends, but no column says where it "
+            "starts (start, start_s, begin, offset, …); add one, or rename it"
+        )
+
+
+def _time_kind(name: str) -> tuple[Kind | None, float | None]:
+    """Which time a column holds, if any, and the seconds in its unit."""
+    words = [word for word in _words(name) if word not in _FILLERS]
+    units = [word for word in words if word in _UNITS_S]
+    kinds = [word for word in words if word not in _UNITS_S]
+    if len(kinds) > 1 and "offset" in kinds:  # start_offset, end_offset
+        kinds.remove("offset")
+    if len(kinds) != 1 or len(units) > 1:
+        return None, None
+    return _KINDS.get(kinds[0]), _UNITS_S[units[0]] if units else 1.0
+
+
+def _words(name: str) -> list[str]:
+    """``startTime`` and ``Start Time (s)`` in small words."""
+    return re.findall(r"[a-z]+\d*", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
+
+
+def shown(value: object) -> str:
+    """A value as an error names it: short, whatever it is."""
+    text = repr(value) if isinstance(value, str | bool) or value is None else str(value)
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    return text if len(text) <= 40 else f"{text[:37]}…"
