@@ -1,4 +1,4 @@
-"""SpecAugment: masks over frequency and time.
+"""SpecAugment: a warp of time, and masks over frequency and time.
 
 Park et al. 2019; time masks that grow with the utterance: Park et al. 2020.
 Shape legend: B batch, T frames, F mel bins, M masks, X positions of either axis.
@@ -15,6 +15,11 @@ from asr.types import InputError
 class SpecAugment(nn.Module):
     """Sets random stripes of the features to 0, their mean after normalisation; training only.
 
+    Before that a frame of each utterance moves by up to ``max_time_warp`` frames to either side and
+    takes the frames around it along: what lies before it is stretched and what lies behind it is
+    squeezed, or the other way round. First and last frame stay, and so does the length. 0 leaves
+    time as it is.
+
     Each of ``num_freq_masks`` is 0 to ``max_freq_width`` bins wide, each of ``num_time_masks``
     0 to ``max_time_width`` frames, and no wider than ``max_time_fraction`` of its utterance.
     Stripes lie within valid frames. Draws from the generator of the features' device.
@@ -28,9 +33,11 @@ class SpecAugment(nn.Module):
         num_time_masks: int,
         max_time_width: int,
         max_time_fraction: float,
+        max_time_warp: int = 0,
     ) -> None:
         super().__init__()
         for key, value in (
+            ("max_time_warp", max_time_warp),
             ("num_freq_masks", num_freq_masks),
             ("max_freq_width", max_freq_width),
             ("num_time_masks", num_time_masks),
@@ -48,11 +55,14 @@ class SpecAugment(nn.Module):
         self.num_time_masks = num_time_masks
         self.max_time_width = max_time_width
         self.max_time_fraction = max_time_fraction
+        self.max_time_warp = max_time_warp
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """The features (B, T, F) with stripes in training mode, else as they are."""
+        """The features (B, T, F), warped and with stripes in training mode, else as they are."""
         if not self.training:
             return features_BTF
+        if self.max_time_warp:
+            features_BTF = _warped(features_BTF, lengths_B, self.max_time_warp)
         _, num_frames, num_bins = features_BTF.shape
         bins_B = torch.full_like(lengths_B, num_bins)
         freq_width_B = bins_B.clamp_max(self.max_freq_width)
@@ -62,6 +72,29 @@ class SpecAugment(nn.Module):
         valid_BT = torch.arange(num_frames, device=lengths_B.device) < lengths_B[:, None]
         masked_BTF = (freq_BF[:, None, :] & valid_BT[:, :, None]) | time_BT[:, :, None]
         return features_BTF.masked_fill(masked_BTF, 0.0)
+
+
+def _warped(features_BTF: Tensor, lengths_B: Tensor, max_warp: int) -> Tensor:
+    """Between 0, a frame that moves, and the last frame time runs evenly; linear interpolation."""
+    last_B = lengths_B - 1
+    reach_B = (last_B // 2).clamp_max(max_warp)
+    from_B = reach_B + _randint(last_B - 2 * reach_B)
+    to_B = from_B - reach_B + _randint(2 * reach_B)
+    frames_T = torch.arange(features_BTF.shape[1], device=lengths_B.device)
+    last_B1, from_B1, to_B1 = last_B[:, None], from_B[:, None], to_B[:, None]
+    before_BT = frames_T * from_B1 / to_B1.clamp_min(1)
+    behind_BT = last_B1 - (last_B1 - frames_T) * (last_B1 - from_B1) / (last_B1 - to_B1).clamp_min(
+        1
+    )
+    source_BT = torch.where(frames_T < to_B1, before_BT, behind_BT)
+    source_BT = torch.where(frames_T < last_B1, source_BT, frames_T.to(source_BT.dtype))
+    left_BT = source_BT.long()
+    right_BT = torch.minimum(left_BT + 1, torch.maximum(last_B1, frames_T))
+    shape = (-1, -1, features_BTF.shape[2])
+    left_BTF = features_BTF.gather(1, left_BT[:, :, None].expand(shape))
+    right_BTF = features_BTF.gather(1, right_BT[:, :, None].expand(shape))
+    share_BT = (source_BT - left_BT).to(features_BTF.dtype)
+    return torch.lerp(left_BTF, right_BTF, share_BT[:, :, None])
 
 
 def _stripes(lengths_B: Tensor, max_widths_B: Tensor, num_masks: int, size: int) -> Tensor:

@@ -150,6 +150,7 @@ def test_no_masks_at_all() -> None:
         ("max_freq_width", -1),
         ("num_time_masks", -2),
         ("max_time_width", -27),
+        ("max_time_warp", -1),
         ("max_time_fraction", 1.5),
         ("max_time_fraction", -0.1),
     ],
@@ -165,3 +166,82 @@ def test_settings_that_cannot_be(key: str, value: float) -> None:
     }
     with pytest.raises(InputError, match=rf"features\.specaugment\.{key}: {value} must be"):
         SpecAugment(**arguments)  # type: ignore[arg-type]
+
+
+def warp(max_time_warp: int) -> SpecAugment:
+    return SpecAugment(
+        num_freq_masks=0,
+        max_freq_width=0,
+        num_time_masks=0,
+        max_time_width=0,
+        max_time_fraction=0.0,
+        max_time_warp=max_time_warp,
+    )
+
+
+def warped_times(*, seed: int, reach: int = 30) -> Tensor:
+    """(B, T) the time that each frame of a draw comes from: features that are their own time."""
+    torch.manual_seed(seed)
+    times_BTF = torch.arange(float(NUM_FRAMES)).view(1, -1, 1).repeat(len(LENGTHS_B), 1, 2)
+    result_BTF: Tensor = warp(reach)(times_BTF, LENGTHS_B)
+    assert torch.equal(result_BTF[:, :, 0], result_BTF[:, :, 1])
+    return result_BTF[:, :, 0]
+
+
+def test_a_warp_is_two_even_stretches_that_meet_in_a_frame_that_moved() -> None:
+    """Ends and padding stay, time never runs back, and the knee moves up to the reach, evenly."""
+    moves = set()
+    own = False
+    for seed in range(120):
+        times_BT = warped_times(seed=seed)
+        own |= not torch.allclose(times_BT[0, :237], times_BT[1, :237])
+        for times_T, length in zip(times_BT, LENGTHS_B.tolist(), strict=True):
+            torch.testing.assert_close(
+                times_T[length - 1 :], torch.arange(length - 1.0, NUM_FRAMES)
+            )
+            assert times_T[0] == 0
+            steps = torch.diff(times_T[:length])
+            assert (steps > 0).all()
+            paces, counts = torch.unique(steps.mul(1e3).round(), return_counts=True)
+            assert len(paces) <= 4  # two, and their roundings
+            if length == 400:
+                knee = int((steps - steps[0]).abs().gt(1e-3).int().argmax())
+                moves.add(round(float(times_T[knee])) - knee if counts.max() < 398 else 0)
+    assert own
+    assert min(moves) < -25
+    assert max(moves) > 25
+    assert max(map(abs, moves)) <= 30
+
+
+def test_a_warp_interpolates_and_leaves_its_input() -> None:
+    features_BTF = torch.randn(4, NUM_FRAMES, NUM_BINS)
+    copy_BTF = features_BTF.clone()
+    torch.manual_seed(3)
+    result_BTF = warp(40)(features_BTF, LENGTHS_B)
+    assert torch.equal(features_BTF, copy_BTF)
+    torch.manual_seed(3)
+    times_BT = warp(40)(torch.arange(400.0).view(1, -1, 1).repeat(4, 1, 1), LENGTHS_B)[:, :, 0]
+    for row in range(4):
+        for frame in (0, 7, 39, 100, 399):
+            time = float(times_BT[row, frame])
+            left, share = int(time), time - int(time)
+            right = min(left + 1, NUM_FRAMES - 1)
+            expected_F = (1 - share) * copy_BTF[row, left] + share * copy_BTF[row, right]
+            torch.testing.assert_close(result_BTF[row, frame], expected_F, atol=1e-3, rtol=1e-3)
+
+
+def test_warps_of_utterances_shorter_than_the_reach_and_none_at_all() -> None:
+    lengths_B = torch.tensor([1, 2, 3, 5])
+    features_BTF = torch.randn(4, 5, NUM_BINS)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        result_BTF = warp(80)(features_BTF, lengths_B)
+        assert result_BTF.isfinite().all()
+        assert torch.equal(result_BTF[0], features_BTF[0])
+        assert torch.equal(result_BTF[1], features_BTF[1])
+    state = torch.random.get_rng_state()
+    warp(0)(features_BTF, lengths_B)
+    masks_only = torch.random.get_rng_state()
+    torch.random.set_rng_state(state)
+    warp(1)(features_BTF, lengths_B)
+    assert not torch.equal(torch.random.get_rng_state(), masks_only)  # 0 draws nothing for it
