@@ -98,3 +98,51 @@ def test_what_every_recipe_does(path: Path) -> None:
     assert config["data"]["noise"]["folder"] is None
     assert config["data"]["reverb"]["folder"] is None
     assert config["train"]["averaging"]["kind"] == "ema"
+
+
+LARGE = [path for path in recipes() if path.stem != "mini_conformer_xs"]
+
+
+def steps_by_devices() -> dict[str, dict[int, tuple[float, int]]]:
+    """Recipe -> devices -> seconds of a batch and batches in a step, as slurm.sh tells them."""
+    lines = (RECIPES / "librispeech" / "slurm.sh").read_text().splitlines()
+    words = [line.lstrip("# ").split() for line in lines]
+    (heading,) = [row for row in words if row[:1] == ["recipe"]]
+    devices = [int(word) for word in heading[1:]]
+    rows = {row[0]: row[1:] for row in words if row and row[0] in PUBLISHED_MILLIONS}
+    found = {}
+    for name, settings in rows.items():
+        split = [setting.split("x") for setting in settings]
+        found[name] = {
+            count: (float(seconds), int(batches))
+            for count, (seconds, batches) in zip(devices, split, strict=True)
+        }
+    return found
+
+
+@pytest.mark.parametrize("path", LARGE, ids=relative)
+def test_a_step_is_the_same_on_any_number_of_devices(path: Path) -> None:
+    config = compose_recipe(path)
+    seconds = config["data"]["batching"]["max_duration_s"]
+    batches = config["train"]["trainer"]["accumulate"]
+    told = steps_by_devices()[path.stem]
+    assert sorted(told) == [1, 2, 4, 8]
+    assert told[1] == (seconds, batches)
+    assert {count * a * b for count, (a, b) in told.items()} == {seconds * batches}
+    assert f"Devices: {batches} batches of {seconds:.0f} s make a step on one" in header(path)
+
+
+@pytest.mark.parametrize("path", LARGE, ids=relative)
+def test_depth_is_helped_on_its_way_and_time_is_warped(path: Path) -> None:
+    config = compose_recipe(path)
+    assert config["encoder"]["num_layers"] >= 12
+    assert config["head"]["intermediate_layers"] == [5, 11]
+    assert config["head"]["intermediate_weight"] == 0.3
+    assert config["features"]["specaugment"]["max_time_warp"] == 80
+    if path.stem.startswith("100h"):
+        assert config["train"]["trainer"]["max_epochs"] == 200
+
+
+def test_the_small_one_is_small() -> None:
+    (path,) = [path for path in recipes() if path not in LARGE]
+    assert size(path) < 0.8e6
