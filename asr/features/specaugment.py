@@ -20,6 +20,10 @@ class SpecAugment(nn.Module):
     squeezed, or the other way round. First and last frame stay, and so does the length. 0 leaves
     time as it is.
 
+    Over the first ``ramp_steps`` optimiser steps the widths grow evenly from 0: CTC learns where
+    words stand first, and what is missing then. ``num_steps`` are those taken, which the training
+    loop keeps; None, as outside of it, is the full width.
+
     Each of ``num_freq_masks`` is 0 to ``max_freq_width`` bins wide, each of ``num_time_masks``
     0 to ``max_time_width`` frames, and no wider than ``max_time_fraction`` of its utterance.
     Stripes lie within valid frames. Draws from the generator of the features' device.
@@ -34,10 +38,12 @@ class SpecAugment(nn.Module):
         max_time_width: int,
         max_time_fraction: float,
         max_time_warp: int = 0,
+        ramp_steps: int = 0,
     ) -> None:
         super().__init__()
         for key, value in (
             ("max_time_warp", max_time_warp),
+            ("ramp_steps", ramp_steps),
             ("num_freq_masks", num_freq_masks),
             ("max_freq_width", max_freq_width),
             ("num_time_masks", num_time_masks),
@@ -56,22 +62,33 @@ class SpecAugment(nn.Module):
         self.max_time_width = max_time_width
         self.max_time_fraction = max_time_fraction
         self.max_time_warp = max_time_warp
+        self.ramp_steps = ramp_steps
+        self.num_steps: int | None = None
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
         """The features (B, T, F), warped and with stripes in training mode, else as they are."""
         if not self.training:
             return features_BTF
         if self.max_time_warp:
-            features_BTF = _warped(features_BTF, lengths_B, self.max_time_warp)
+            most = int(self._strength() * self.max_time_warp)
+            features_BTF = _warped(features_BTF, lengths_B, most)
         _, num_frames, num_bins = features_BTF.shape
         bins_B = torch.full_like(lengths_B, num_bins)
-        freq_width_B = bins_B.clamp_max(self.max_freq_width)
-        time_width_B = (lengths_B * self.max_time_fraction).long().clamp_max(self.max_time_width)
+        strength = self._strength()
+        freq_width_B = bins_B.clamp_max(int(strength * self.max_freq_width))
+        time_width_B = (lengths_B * self.max_time_fraction).long()
+        time_width_B = time_width_B.clamp_max(int(strength * self.max_time_width))
         freq_BF = _stripes(bins_B, freq_width_B, self.num_freq_masks, num_bins)
         time_BT = _stripes(lengths_B, time_width_B, self.num_time_masks, num_frames)
         valid_BT = torch.arange(num_frames, device=lengths_B.device) < lengths_B[:, None]
         masked_BTF = (freq_BF[:, None, :] & valid_BT[:, :, None]) | time_BT[:, :, None]
         return features_BTF.masked_fill(masked_BTF, 0.0)
+
+    def _strength(self) -> float:
+        """Share of the full widths, 0 to 1."""
+        if self.num_steps is None or self.num_steps >= self.ramp_steps:
+            return 1.0
+        return self.num_steps / self.ramp_steps
 
 
 def _warped(features_BTF: Tensor, lengths_B: Tensor, max_warp: int) -> Tensor:

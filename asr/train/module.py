@@ -13,6 +13,7 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from asr.features.specaugment import SpecAugment
 from asr.head.ctc import CtcLoss, utterance_losses
 from asr.metrics.wer import WordErrors, corpus_wer
 from asr.model.asr_model import AsrModel
@@ -87,6 +88,7 @@ class AsrModule(LightningModule):
         self._distiller = distiller
         self._make_guard = make_guard
         self._guard: FiniteGuard | None = None
+        self._ramped: list[SpecAugment] = []
 
     def configure_model(self) -> None:
         """Cut the model into pieces, where the strategy asks for it."""
@@ -115,7 +117,8 @@ class AsrModule(LightningModule):
         return self.device.type in ("cpu", "cuda")
 
     def on_train_start(self) -> None:
-        """Remember the running statistics as they are before the first step."""
+        """Remember the running statistics as they are before the first step, and what ramps."""
+        self._ramped = [part for part in self.model.modules() if isinstance(part, SpecAugment)]
         self._guard = self._make_guard(self.model, self._state, scaled=self._is_scaled)
 
     def on_train_end(self) -> None:
@@ -137,6 +140,8 @@ class AsrModule(LightningModule):
     def training_step(self, item: StreamItem, batch_idx: int) -> Tensor:
         """Loss of one batch; exactly zero where no utterance of it is kept."""
         self.batch = batch = item.batch
+        for part in self._ramped:
+            part.num_steps = self.trainer.global_step
         result = self.batch_loss(batch)
         loss: Tensor = result.loss
         self._state.num_left_out += result.num_left_out

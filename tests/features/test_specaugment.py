@@ -151,6 +151,7 @@ def test_no_masks_at_all() -> None:
         ("num_time_masks", -2),
         ("max_time_width", -27),
         ("max_time_warp", -1),
+        ("ramp_steps", -1),
         ("max_time_fraction", 1.5),
         ("max_time_fraction", -0.1),
     ],
@@ -245,3 +246,24 @@ def test_warps_of_utterances_shorter_than_the_reach_and_none_at_all() -> None:
     torch.random.set_rng_state(state)
     warp(1)(features_BTF, lengths_B)
     assert not torch.equal(torch.random.get_rng_state(), masks_only)  # 0 draws nothing for it
+
+
+def test_widths_grow_over_the_first_steps() -> None:
+    augment = SpecAugment(
+        num_freq_masks=1,
+        max_freq_width=20,
+        num_time_masks=1,
+        max_time_width=40,
+        max_time_fraction=1.0,
+        ramp_steps=100,
+    )
+    lengths_B = torch.full((600,), NUM_FRAMES)
+    widest = {}
+    for num_steps in (0, 50, 100, 1000, None):
+        augment.num_steps = num_steps
+        torch.manual_seed(0)
+        masked_BTF = augment(torch.ones(600, NUM_FRAMES, NUM_BINS), lengths_B) == 0
+        bins = int(masked_BTF.all(dim=1).sum(dim=1).max())
+        frames = int(masked_BTF.all(dim=2).sum(dim=1).max())
+        widest[num_steps] = (bins, frames)
+    assert widest == {0: (0, 0), 50: (10, 20), 100: (20, 40), 1000: (20, 40), None: (20, 40)}

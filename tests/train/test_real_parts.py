@@ -39,6 +39,8 @@ CONFIG: dict[str, Any] = {
             "num_time_masks": 1,
             "max_time_width": 10,
             "max_time_fraction": 0.1,
+            "max_time_warp": 5,
+            "ramp_steps": 14,
         },
     },
     "encoder": {
@@ -147,5 +149,8 @@ def test_a_resumed_run_equals_one_that_never_stopped(manifest: Path, tmp_path: P
         losses = logged(tmp_path / "whole", column)
         assert all(np.isfinite(list(losses.values())))
         assert losses == logged(tmp_path / "cut", column)
+    for model in (whole, resumed):
+        assert model.frontend.specaugment is not None
+        assert model.frontend.specaugment.num_steps == 15
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
