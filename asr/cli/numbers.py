@@ -49,6 +49,18 @@ def share(text: str) -> float:
     return number
 
 
+def level_or_off(text: str) -> float | None:
+    """A level in dB of full scale, from -200 to 0; None for ``off``."""
+    if text == "off":
+        return None
+    number = _finite(text)
+    if not -200 <= number <= 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of decibels from -200 to 0 nor 'off'"
+        )
+    return number
+
+
 def _finite(text: str) -> float:
     """The number, NaN where there is none."""
     try:

@@ -19,10 +19,11 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
-from asr.cli.numbers import count, seconds, seconds_or_none
+from asr.cli.numbers import count, level_or_off, seconds, seconds_or_none
 from asr.cli.places import check_folder
 from asr.decode.formats import FORMATS, suffix
 from asr.decode.labelling import BATCH_S
+from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Timing
 from asr.decode.transcribe import Transcriber, Transcript
 from asr.model.build import build
@@ -80,6 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CPU threads, each with a batch of its own (default: one per core)",
     )
     parser.add_argument(
+        "--silence",
+        type=level_or_off,
+        default=SILENCE_DB,
+        metavar="DB",
+        help="pieces below this level, in dB of full scale, have no words, nor has steady noise "
+        "up to 30 dB above; off: every piece is read (default: %(default)g)",
+    )
+    parser.add_argument(
         "--timing",
         action="store_true",
         help="say at the end, on stderr, how long it took and where the time went; with "
@@ -104,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
         chunk_s=args.chunk,
         overlap_s=args.overlap,
         batch_s=args.batch_duration,
+        silence_db=args.silence,
     )
     loaded_s = time.perf_counter()
     num_bad, audio_s = 0, 0.0

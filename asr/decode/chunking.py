@@ -55,6 +55,8 @@ class Chunking:
                 f"overlap of {overlap_s:g} s; allowed: 0 to below the chunk, {chunk_s:g} s"
             )
         samples_per_frame = shift_samples * subsampling_factor
+        self._window_samples, self._shift_samples = window_samples, shift_samples
+        self._subsampling_factor = subsampling_factor
         self.frame_shift_s = samples_per_frame / sample_rate_hz
         num_frames = max(1, round(chunk_s / self.frame_shift_s))
         self._step_frames = num_frames - min(round(overlap_s / self.frame_shift_s), num_frames - 1)
@@ -87,3 +89,8 @@ class Chunking:
     def num_own_samples(self, chunk: Chunk) -> int:
         """Samples of its frames, without those that only its last window reaches into."""
         return max(1, len(chunk.samples) - self._lookahead_samples)
+
+    def num_frames(self, chunk: Chunk) -> int:
+        """Encoder frames of a chunk."""
+        later = max(0, len(chunk.samples) - self._window_samples) // self._shift_samples
+        return later // self._subsampling_factor + 1

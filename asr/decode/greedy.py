@@ -46,6 +46,10 @@ class GreedyDecoder:
             for row, length in enumerate(lengths_B.tolist())
         ]
 
+    def blanks(self, num_frames: int) -> FrameLabels:
+        """The best path where nothing is said."""
+        return FrameLabels(torch.zeros(num_frames), torch.full((num_frames,), self.blank_id))
+
     def collapse(self, labels: FrameLabels) -> Hypothesis:
         """The hypothesis that a best path spells."""
         ids_T = labels.ids_T

@@ -27,6 +27,7 @@ from asr.decode.chunking import Chunk, Chunking
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.read_ahead import read_ahead
 from asr.decode.side_by_side import side_by_side
+from asr.decode.silence import SILENCE_DB, is_silent
 from asr.decode.stopwatch import Stopwatch
 from asr.model.recogniser import AcousticModel
 from asr.types import InputError, RunError, Waveform
@@ -60,6 +61,7 @@ class FrameLabeller:
         chunk_s, overlap_s: see `Chunking`.
         batch_s: seconds of audio encoded at once, padding counted; None for `BATCH_S`.
         num_threads: CPU threads; None for those that torch has.
+        silence_db: a chunk without speech by `is_silent` is not encoded and has no tokens.
         stopwatch: charged with the `PARTS`.
 
     Raises:
@@ -75,6 +77,7 @@ class FrameLabeller:
         overlap_s: float,
         batch_s: float | None = None,
         num_threads: int | None = None,
+        silence_db: float | None = SILENCE_DB,
         stopwatch: Stopwatch | None = None,
     ) -> None:
         fbank = model.frontend.fbank
@@ -90,6 +93,7 @@ class FrameLabeller:
             sample_rate_hz=fbank.sample_rate_hz,
         )
         self.batch_s = batch_s or BATCH_S.get(model.device.type, BATCH_S["cpu"])
+        self.silence_db = silence_db
         self.num_threads = num_threads or torch.get_num_threads()
         self.stopwatch = stopwatch or Stopwatch()
 
@@ -129,14 +133,18 @@ class FrameLabeller:
         yield from assembly.finished()
 
     def _pieces(self, recordings: Iterable[Recording], assembly: Assembly) -> Iterator[_Piece]:
-        """The chunks of all recordings; what else is found out goes to the ``assembly``."""
+        """The chunks of all recordings that may hold speech; the rest goes to the ``assembly``."""
         sources = (partial(self._cut, recording) for recording in recordings)
         for index, item in read_ahead(sources, num_threads=self.num_threads):
-            if isinstance(item, Chunk):
-                assembly.expect_chunk(index)
-                yield _Piece(index, item)
-            else:
+            if not isinstance(item, Chunk):
                 assembly.end(index, item)
+                continue
+            assembly.expect_chunk(index)
+            if is_silent(item.samples, self.sample_rate_hz, silence_db=self.silence_db):
+                blanks = self.decoder.blanks(self.chunking.num_frames(item))
+                assembly.add(index, item.start, blanks)
+            else:
+                yield _Piece(index, item)
 
     def _cut(self, recording: Recording) -> Iterator[Chunk | float | InputError]:
         """The chunks of a recording, then its length in seconds or why it has none."""

@@ -13,6 +13,7 @@ from asr.audio.resample import resample_blocks
 from asr.decode.assembly import LabelledAudio
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.labelling import SEARCH, FrameLabeller
+from asr.decode.silence import SILENCE_DB
 from asr.decode.stopwatch import Stopwatch
 from asr.decode.words import TimedWord, timed_words
 from asr.model.recogniser import Recogniser
@@ -33,7 +34,8 @@ class Transcriber:
     """Reads files with one model.
 
     Audio longer than ``chunk_s`` is encoded in chunks that share ``overlap_s`` seconds; chunks of
-    all files are encoded in batches of up to ``batch_s`` seconds. `FrameLabeller` says more.
+    all files are encoded in batches of up to ``batch_s`` seconds. Chunks without speech, by
+    ``silence_db``, have no words. `FrameLabeller` says more.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Transcriber:
         overlap_s: float = 4.0,
         batch_s: float | None = None,
         num_threads: int | None = None,
+        silence_db: float | None = SILENCE_DB,
     ) -> None:
         self.package = package
         self.decoder = decoder
@@ -56,6 +59,7 @@ class Transcriber:
             overlap_s=overlap_s,
             batch_s=batch_s,
             num_threads=num_threads,
+            silence_db=silence_db,
             stopwatch=self.stopwatch,
         )
 

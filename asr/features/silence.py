@@ -12,13 +12,19 @@ from asr.types import InputError
 
 
 class RandomSilence(nn.Module):
-    """Zeros around every utterance: 0 to ``max_lead_s`` seconds before, 0 to ``max_tail_s`` after.
+    """Zeros around an utterance: 0 to ``max_lead_s`` seconds before, 0 to ``max_tail_s`` after.
 
-    Training only. Draws from the generator of the waveforms' device.
+    An utterance gets them with ``probability``. Training only. Draws from the generator of the
+    waveforms' device.
     """
 
     def __init__(
-        self, *, max_lead_s: float, max_tail_s: float, sample_rate_hz: int = 16000
+        self,
+        *,
+        max_lead_s: float,
+        max_tail_s: float,
+        probability: float = 1.0,
+        sample_rate_hz: int = 16000,
     ) -> None:
         super().__init__()
         if max_lead_s < 0 or max_tail_s < 0:
@@ -26,6 +32,11 @@ class RandomSilence(nn.Module):
                 f"features.silence.max_lead_s, max_tail_s: {max_lead_s:g}, {max_tail_s:g} "
                 "must be 0 or more"
             )
+        if not 0 <= probability <= 1:
+            raise InputError(
+                f"features.silence.probability: {probability:g} must be between 0 and 1"
+            )
+        self.probability = probability
         self.max_lead = round(max_lead_s * sample_rate_hz)
         self.max_tail = round(max_tail_s * sample_rate_hz)
 
@@ -38,6 +49,9 @@ class RandomSilence(nn.Module):
             (torch.rand(batch, device=waveforms_BN.device) * (most + 1)).long().clamp_max(most)
             for most in (self.max_lead, self.max_tail)
         )
+        if self.probability < 1:
+            is_padded_B = torch.rand(batch, device=waveforms_BN.device) < self.probability
+            lead_B, tail_B = lead_B * is_padded_B, tail_B * is_padded_B
         total = num_samples + int((lead_B + tail_B).max())
         source_BN = torch.arange(total, device=waveforms_BN.device) - lead_B.unsqueeze(1)
         inside_BN = (source_BN >= 0) & (source_BN < num_samples)

@@ -12,6 +12,7 @@ from asr.data.dataset import SpeechDataset
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Cuts, audio_path
 from asr.decode.greedy import GreedyDecoder
+from asr.decode.silence import is_silent
 from asr.metrics.wer import corpus_cer
 from asr.model.package import ModelPackage
 from asr.report.hypotheses import ScoredUtterance, score
@@ -39,6 +40,7 @@ def evaluate(
 ) -> SplitEvaluation:
     """Decode ``cuts`` and score them; utterances come back in the order of the manifest.
 
+    Utterances without speech by `is_silent` have no words, as in `asr.decode.labelling`.
     Audio that cannot be read is named in the log, counted and left out of the rate.
 
     Raises:
@@ -60,13 +62,15 @@ def evaluate(
         on_device = batch.to(device)
         with torch.inference_mode():
             log_probs_BTV, lengths_B = model(on_device.waveforms_BN, on_device.waveform_lengths_B)
-        for utterance_id, ref, hypothesis in zip(
-            batch.utterance_ids, batch.texts, decoder(log_probs_BTV, lengths_B), strict=True
+        for row, (utterance_id, ref, hypothesis) in enumerate(
+            zip(batch.utterance_ids, batch.texts, decoder(log_probs_BTV, lengths_B), strict=True)
         ):
+            samples_N = batch.waveforms_BN[row, : batch.waveform_lengths_B[row]].numpy()
+            spoken = not is_silent(samples_N, model.frontend.sample_rate_hz)
             cut = by_id[utterance_id]
             results[utterance_id] = UtteranceResult(
                 utterance_id=utterance_id,
-                hyp=tokenizer.decode(hypothesis.token_ids),
+                hyp=tokenizer.decode(hypothesis.token_ids) if spoken else "",
                 duration_s=cut.duration,
                 ref=ref,
                 audio_path=str(audio_path(cut)),

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
 
@@ -36,6 +38,29 @@ def test_one_file_is_its_text(asr: Command, model: Path, tmp_path: Path) -> None
     assert done.out.count("\n") == 1
     assert set(done.out.strip()) <= set(" 'acdghimnorst")
     assert done.out.strip()
+
+
+@pytest.mark.parametrize("written_in", ["text", "json", "srt", "vtt", "ctm"])
+def test_silence_is_empty(asr: Command, model: Path, tmp_path: Path, written_in: str) -> None:
+    path = tmp_path / "a.wav"
+    stereo = np.random.default_rng(0).integers(-1, 2, (40_000, 2)).astype(np.int16)
+    soundfile.write(path, stereo, 8000)
+    done = asr("transcribe", path, "--model", model, "--format", written_in)
+    assert (done.code, done.err) == (0, "")
+    if written_in == "json":
+        assert (json.loads(done.out)["text"], json.loads(done.out)["words"]) == ("", [])
+    else:
+        assert done.out == {"text": "\n", "vtt": "WEBVTT\n\n"}.get(written_in, "")
+    read = asr("transcribe", path, "--model", model, "--silence", "off")
+    assert read.out.strip()
+
+
+@pytest.mark.parametrize("level", ["5", "-1000", "nan", "quiet"])
+def test_a_level_that_is_none(asr: Command, model: Path, level: str) -> None:
+    done = asr("transcribe", "a.wav", "--model", model, f"--silence={level}")
+    assert done.code == 2
+    assert "--silence" in done.err
+    assert "neither a number of decibels from -200 to 0 nor 'off'" in done.err
 
 
 def test_several_files_are_named(asr: Command, model: Path, tmp_path: Path) -> None:

@@ -32,8 +32,10 @@ def save_tiny_package(folder: Path, config: dict[str, Any] | None = None) -> Pat
 def read_frames(
     package: Recogniser, waveform: Waveform, *, chunk_s: float, overlap_s: float = 0.0
 ) -> FrameLabels:
-    """The labels of all frames of one waveform, which comes in blocks of three seconds."""
-    labeller = FrameLabeller(package.model, GreedyDecoder(), chunk_s=chunk_s, overlap_s=overlap_s)
+    """What the model makes of all frames of one waveform, in blocks of three seconds."""
+    labeller = FrameLabeller(
+        package.model, GreedyDecoder(), chunk_s=chunk_s, overlap_s=overlap_s, silence_db=None
+    )
     rate_hz = waveform.sample_rate_hz
     blocks = [
         Waveform(waveform.samples[first : first + 3 * rate_hz], rate_hz)

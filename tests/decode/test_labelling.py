@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from asr.decode.assembly import LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
@@ -68,6 +70,37 @@ def test_company_changes_nothing(package: ModelPackage, batch_s: float, num_thre
     for found, expected in zip(together, alone, strict=True):
         assert torch.equal(found.ids_T, expected.ids_T)
         torch.testing.assert_close(found.scores_T, expected.scores_T, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_silent_chunks_are_blank_and_not_encoded(
+    package: ModelPackage, monkeypatch: pytest.MonkeyPatch, num_threads: int
+) -> None:
+    """Recordings of silence, speech, and both; the middle one has speech from 8 to 11 seconds."""
+    speech = noise(3.0).samples
+    silence = np.zeros(8 * SAMPLE_RATE_HZ, dtype=np.float32)
+    audio = [silence, np.concatenate([silence, speech, silence]), speech, silence[:100]]
+    encoded_s: list[float] = []
+    forward = package.model.forward
+
+    def counted(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        encoded_s.append(float(lengths_B.sum()) / SAMPLE_RATE_HZ)
+        return forward(waveforms_BN, lengths_B)
+
+    monkeypatch.setattr(package.model, "forward", counted)
+    waveforms = [[Waveform(one, SAMPLE_RATE_HZ)] for one in audio]
+    read = labeller(package, num_threads=num_threads)
+    found = list(read([partial(iter, one) for one in waveforms]))
+    labels = [labels_of(one) for one in found]
+    assert sum(encoded_s) < 12
+    assert [len(one) for one in labels] == [200, 475, 75, 1]
+    assert not labels[0].ids_T.any()
+    assert not labels[3].ids_T.any()
+    assert labels[2].ids_T.any()
+    said_T = labels[1].ids_T.nonzero().squeeze(1) * 0.04
+    assert 6.0 <= said_T.min() <= 9.0  # chunks of two seconds, read whole
+    assert 9.0 <= said_T.max() <= 13.0
+    assert not read.decoder.collapse(labels[0]).token_ids
 
 
 def test_an_unreadable_one_keeps_its_place(package: ModelPackage) -> None:

@@ -34,6 +34,22 @@ def test_ratios_spread_over_the_range() -> None:
     assert ratio_db.std().item() == pytest.approx(20 / 12**0.5, rel=0.2)
 
 
+def test_a_share_of_the_utterances_stays_clean() -> None:
+    torch.manual_seed(0)
+    waveforms_BN = torch.ones(1000, 50)
+    noise = WhiteNoise(low_snr_db=10, high_snr_db=30, probability=0.3)
+    noisy_BN, _ = noise(waveforms_BN, torch.full((1000,), 50))
+    is_noisy_B = (noisy_BN != waveforms_BN).any(1)
+    assert is_noisy_B.double().mean().item() == pytest.approx(0.3, abs=0.05)
+    assert (noisy_BN != waveforms_BN)[is_noisy_B].double().mean() > 0.99
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.5, float("nan")])
+def test_a_share_that_cannot_be(probability: float) -> None:
+    with pytest.raises(InputError, match=r"features\.noise\.probability: .* between 0 and 1"):
+        WhiteNoise(low_snr_db=10, high_snr_db=30, probability=probability)
+
+
 def test_silence_stays_finite_and_evaluation_untouched() -> None:
     noise = WhiteNoise(low_snr_db=10, high_snr_db=30)
     silent = torch.zeros(1, 100), torch.tensor([100])

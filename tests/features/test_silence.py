@@ -31,6 +31,20 @@ def test_every_utterance_is_moved_whole() -> None:
     assert len(leads) > 10
 
 
+def test_a_share_of_the_utterances_stays_as_cut() -> None:
+    torch.manual_seed(0)
+    padder = RandomSilence(max_lead_s=0.2, max_tail_s=0.2, probability=0.3, sample_rate_hz=100)
+    moved_BN, lengths_B = padder(torch.ones(1000, 50), torch.full((1000,), 50))
+    assert (lengths_B > 50).double().mean().item() == pytest.approx(0.3, abs=0.05)
+    assert (moved_BN.sum(1) == 50).all()
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.5, float("nan")])
+def test_a_share_that_cannot_be(probability: float) -> None:
+    with pytest.raises(InputError, match=r"features\.silence\.probability: .* between 0 and 1"):
+        RandomSilence(max_lead_s=0.1, max_tail_s=0.1, probability=probability)
+
+
 def test_rests_outside_training() -> None:
     batch = torch.randn(1, 9), torch.tensor([9])
     same = RandomSilence(max_lead_s=1, max_tail_s=1).eval()(*batch)

@@ -42,7 +42,11 @@ CONFIG: dict[str, Any] = {
             "sample_rate_hz": SAMPLE_RATE_HZ,
             "num_mel_bins": 10,
         },
-        "normalize": {"_target_": "asr.features.normalize.UtteranceNorm", "variance": True},
+        "normalize": {
+            "_target_": "asr.features.normalize.UtteranceNorm",
+            "variance": True,
+            "range_db": 50.0,
+        },
         "specaugment": {
             "_target_": "asr.features.specaugment.SpecAugment",
             "num_freq_masks": 1,

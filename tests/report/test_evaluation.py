@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from asr.audio.write import write_audio
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.transcribe import Transcriber
@@ -11,7 +13,7 @@ from asr.metrics.wer import WordErrors, align_chars, align_words
 from asr.model.package import ModelPackage, load_package
 from asr.report import evaluation
 from asr.report.evaluation import SplitEvaluation, evaluate
-from asr.types import InputError
+from asr.types import InputError, Waveform
 from tests.decode.package import save_tiny_package, write_noise
 from tests.model.configs import SAMPLE_RATE_HZ
 
@@ -51,6 +53,19 @@ def test_utterances_come_back_in_the_order_of_the_manifest(
         *("a cat", "the dog sat on the mat", "", "cat", "it's a dog")
     ]
     assert [one.duration_s for one in found.scored] == list(TEXTS)
+
+
+def test_silence_has_no_words_and_counts(package: ModelPackage, tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", Waveform(np.zeros(8000, np.float32), SAMPLE_RATE_HZ))
+    speech = write_noise(tmp_path / "b.wav", 1.0)
+    utterances = [
+        Utterance(path.stem, path, 0.0, 1.0, SAMPLE_RATE_HZ, 1, "A CAT", None)
+        for path in (tmp_path / "a.wav", speech)
+    ]
+    write_manifest(utterances, tmp_path / "test.jsonl.gz")
+    silent, spoken = evaluated(package, tmp_path / "test.jsonl.gz").scored
+    assert (silent.hyp, silent.errors.del_) == ("", 2)
+    assert spoken.hyp == Transcriber(package, GreedyDecoder())(speech).text
 
 
 def test_the_rate_sums_errors_and_words(package: ModelPackage, manifest: Path) -> None:

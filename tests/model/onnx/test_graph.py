@@ -60,6 +60,23 @@ def test_methods_for_any_batch_and_length(
         )
 
 
+def test_silence_is_left_out_of_the_statistics_of_a_graph(
+    model: AsrModel, session: Session
+) -> None:
+    waveforms_BN, lengths_B = random_waveforms([24_000, 16_000, 8_000])
+    waveforms_BN[0, :15_000] = 0.0
+    waveforms_BN[1, 9_000:] *= 1e-4
+    waveforms_BN[2] = 0.0
+    with torch.inference_mode():
+        expected_BTV, _ = model(waveforms_BN, lengths_B)
+    inputs = {WAVEFORMS: waveforms_BN, WAVEFORM_LENGTHS: lengths_B}
+    found_BTV, frames_B = session(inputs, [LOG_PROBS, "frame_lengths"])
+    for row, length in enumerate(frames_B.tolist()):
+        torch.testing.assert_close(
+            found_BTV[row, :length], expected_BTV[row, :length], rtol=1e-3, atol=2e-3
+        )
+
+
 def test_the_encoder_by_itself_is_exact(model: AsrModel, graph: onnx.ModelProto) -> None:
     part = encoder_alone(graph, model.frontend.num_mel_bins)
     assert len(part.graph.node) < len(graph.graph.node)
