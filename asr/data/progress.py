@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from typing import TextIO
 
+from tqdm import tqdm
+
 from asr.printable import printable
 
-_BAR_CELLS = 24
-_REDRAW_S = 0.1
 _NUM_LINES = 10  # a step without a terminal says so many times how far it is
 
 
@@ -29,8 +28,8 @@ def size_text(num_bytes: float) -> str:
 class Meter:
     """How many bytes of ``total_num_bytes`` (None: not known) a step has gone through.
 
-    A terminal shows a bar with rate and time left. Elsewhere ``report`` gets a line every tenth.
-    Use it as a context manager, and call it with the bytes so far.
+    A terminal shows tqdm's bar with rate and time left. Elsewhere ``report`` gets a line every
+    tenth. Use it as a context manager, and call it with the bytes so far.
     """
 
     def __init__(
@@ -42,57 +41,38 @@ class Meter:
         start_num_bytes: int = 0,
         terminal: TextIO | None = None,
     ) -> None:
+        terminal = sys.stderr if terminal is None else terminal
         self._what = what
         self._total = total_num_bytes
         self._report = report
-        self._start = start_num_bytes
-        terminal = sys.stderr if terminal is None else terminal
-        self._terminal = terminal if terminal.isatty() else None
-        self._began_s = time.monotonic()
-        self._drawn_s = 0.0
-        self._next = self._step()
+        self._bar = tqdm(
+            desc=what,
+            total=total_num_bytes,
+            initial=start_num_bytes,
+            unit="B",
+            unit_scale=True,
+            leave=False,
+            file=terminal,
+            disable=not terminal.isatty(),
+        )
+        self._next = start_num_bytes + self._step()
 
     def __enter__(self) -> Meter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._terminal is not None:
-            self._terminal.write("\r\x1b[K")
-            self._terminal.flush()
+        self._bar.close()
 
     def __call__(self, num_bytes: int) -> None:
         """Show that ``num_bytes`` are done, where it is time to."""
-        if self._terminal is not None:
-            now_s = time.monotonic()
-            if now_s - self._drawn_s >= _REDRAW_S:
-                self._drawn_s = now_s
-                self._terminal.write(f"\r\x1b[K{self.line(num_bytes, now_s - self._began_s)}")
-                self._terminal.flush()
+        if not self._bar.disable:
+            self._bar.update(num_bytes - self._bar.n)
         elif num_bytes >= self._next:
             self._next = num_bytes + self._step()
-            self._report(self.line(num_bytes, time.monotonic() - self._began_s))
-
-    def line(self, num_bytes: int, elapsed_s: float) -> str:
-        """The state after ``elapsed_s`` seconds, as shown."""
-        rate = (num_bytes - self._start) / max(elapsed_s, 1e-3)
-        speed = f"{size_text(rate)}/s"
-        if not self._total:
-            return f"{self._what}: {size_text(num_bytes)}, {speed}"
-        share = min(1.0, num_bytes / self._total)
-        amount = f"{size_text(num_bytes)} of {size_text(self._total)}"
-        left = f", {_time_text((self._total - num_bytes) / rate)} left" if rate > 0 else ""
-        bar = ""
-        if self._terminal is not None:
-            full = round(_BAR_CELLS * share)
-            bar = f" [{'#' * full}{'.' * (_BAR_CELLS - full)}]"
-        return f"{self._what}:{bar} {share:.0%}, {amount}, {speed}{left}"
+            done = size_text(num_bytes)
+            if self._total:
+                done = f"{num_bytes / self._total:.0%}, {done} of {size_text(self._total)}"
+            self._report(f"{self._what}: {done}")
 
     def _step(self) -> float:
         return self._total / _NUM_LINES if self._total else 1e9
-
-
-def _time_text(seconds: float) -> str:
-    minutes = round(max(0.0, seconds) / 60)
-    if minutes < 1:
-        return f"{max(0.0, seconds):.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.data.manifest import Cut, read_manifest
-from asr.data.shards.fetch import is_url
 from asr.data.shards.index import FILE_NAME
 from asr.data.shards.read import read_index, read_shards
+from asr.data.web import is_url
 from asr.types import InputError
 
 

@@ -1,32 +1,32 @@
 """Files from the web that arrive whole: resumed where they broke off, checked by their sum.
 
-What has arrived lies in ``<file>.part`` until its sum is right. Proxies are those of the
-environment (``https_proxy``, ``no_proxy``).
+What has arrived lies in ``<file>.part`` until its sum is right.
 """
 
 from __future__ import annotations
 
 import fcntl
-import http.client
 import os
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import asr
+from urllib3 import BaseHTTPResponse, Retry
+from urllib3.exceptions import HTTPError
+
 from asr.data.corpora.checksum import mismatch
 from asr.data.progress import Meter, size_text
+from asr.data.web import USER_AGENT, is_url, pool, reason
 from asr.types import InputError
 
 PAUSES_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # after failures without a byte in between; then it is over
-_TIMEOUT_S = 60.0
 _BLOCK_BYTES = 1 << 18
+_WHOLE, _PART, _NO_SUCH_RANGE = 200, 206, 416  # HTTP answers
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP answers that may be others in a minute
+_ONE_TRY = Retry(total=0, redirect=5, status=0, raise_on_status=False)
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 Report = Callable[[str], None]
@@ -49,7 +49,7 @@ def download(
         InputError: the address is wrong, the server keeps failing, or size or sum is not the
             expected one. Then ``path`` does not appear; what has arrived of a right file is kept.
     """
-    if not re.match(r"https?://", url):
+    if not is_url(url):
         raise InputError(f"{url}: not an address of the web; http:// and https:// are allowed")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = partial_path(path)
@@ -74,12 +74,11 @@ def partial_path(path: Path) -> Path:
 
 def offered_num_bytes(url: str) -> int | None:
     """The size of the file at ``url`` as its server says it, None where it does not."""
-    request = _request(url, 0, method="HEAD")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-            return _length(response)
-    except (OSError, http.client.HTTPException):
+        response = pool(url).request("HEAD", url, headers={"User-Agent": USER_AGENT})
+    except HTTPError:
         return None
+    return _length(response) if response.status == _WHOLE else None
 
 
 @contextmanager
@@ -124,16 +123,16 @@ def _transfer(url: str, file: IO[bytes], part: Path, num_bytes: int | None, repo
     """One request, to the end of the file; how many bytes from before it built on."""
     start = file.tell()
     try:
-        response = urllib.request.urlopen(_request(url, start), timeout=_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return _past_the_end(error, file)
-        if error.code in _PASSING:
-            raise _BrokenOffError(f"{error.code} {error.reason}") from None
-        raise InputError(f"{url}: {error.code} {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOffError(_reason(error)) from None
-    with response:
+        response = _request(url, start)
+    except HTTPError as error:
+        raise _BrokenOffError(reason(error)) from None
+    try:
+        if response.status == _NO_SUCH_RANGE:
+            return _past_the_end(response, file)
+        if response.status in _PASSING:
+            raise _BrokenOffError(f"{response.status} {response.reason}")
+        if response.status not in (_WHOLE, _PART):
+            raise InputError(f"{url}: {response.status} {response.reason}")
         if start and not _continues(response, start):
             report(f"{part.name}: the server does not resume; starting anew")
             file.truncate(0)
@@ -146,45 +145,52 @@ def _transfer(url: str, file: IO[bytes], part: Path, num_bytes: int | None, repo
             while block := _read(response):
                 _write(file, block, part)
                 meter(file.tell())
+    finally:
+        response.close()
     if total is not None and file.tell() < total:
         raise _BrokenOffError(f"broken off after {size_text(file.tell())} of {size_text(total)}")
     return start
 
 
-def _request(url: str, start: int, method: str = "GET") -> urllib.request.Request:
-    headers = {"User-Agent": f"encore-asr/{asr.__version__}"}
+def _request(url: str, start: int) -> BaseHTTPResponse:
+    """One try: trying again, from where it broke off, is for `_fetch`."""
+    headers = {"User-Agent": USER_AGENT}
     if start:
         headers["Range"] = f"bytes={start}-"
-    return urllib.request.Request(url, headers=headers, method=method)
-
-
-def _continues(response: Any, start: int) -> bool:
-    match = _RANGE.match(response.headers.get("Content-Range", ""))
-    return response.status == http.HTTPStatus.PARTIAL_CONTENT and (
-        match is not None and int(match[1]) == start
+    return pool(url).request(
+        "GET",
+        url,
+        headers=headers,
+        preload_content=False,
+        enforce_content_length=False,  # a cut connection is told from its length here
+        retries=_ONE_TRY,
     )
 
 
-def _past_the_end(error: urllib.error.HTTPError, file: IO[bytes]) -> int:
+def _continues(response: BaseHTTPResponse, start: int) -> bool:
+    match = _RANGE.match(response.headers.get("Content-Range", ""))
+    return response.status == _PART and match is not None and int(match[1]) == start
+
+
+def _past_the_end(response: BaseHTTPResponse, file: IO[bytes]) -> int:
     """Nothing follows what is there: either all of it is there, or it is of another file."""
     size = file.tell()
-    if error.headers.get("Content-Range", "") == f"bytes */{size}":
+    if response.headers.get("Content-Range", "") == f"bytes */{size}":
         return size
     file.truncate(0)
     raise _BrokenOffError("the partial file is longer than the whole")
 
 
-def _length(response: Any) -> int | None:
+def _length(response: BaseHTTPResponse) -> int | None:
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdigit() else None
 
 
-def _read(response: Any) -> bytes:
+def _read(response: BaseHTTPResponse) -> bytes:
     try:
-        block: bytes = response.read1(_BLOCK_BYTES)  # what has come, however little
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOffError(_reason(error)) from None
-    return block
+        return response.read1(_BLOCK_BYTES)  # what has come, however little
+    except (HTTPError, OSError) as error:
+        raise _BrokenOffError(reason(error)) from None
 
 
 def _write(file: IO[bytes], block: bytes, part: Path) -> None:
@@ -195,8 +201,3 @@ def _write(file: IO[bytes], block: bytes, part: Path) -> None:
         raise InputError(
             f"{part}: {error.strerror}; make room and run again to go on from here"
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)

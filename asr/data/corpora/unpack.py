@@ -12,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from asr.data.progress import Meter
+from asr.data.progress import Meter, size_text
 from asr.types import InputError
 
 _BLOCK_BYTES = 1 << 20
+_MOST_TIMES = 20  # audio packs to half its size; what grows more is no corpus
+_SPARE_BYTES = 1 << 30
 _DAMAGED = (
     *(tarfile.TarError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError),
     *(FileExistsError, IsADirectoryError, NotADirectoryError),  # one name for a file and a folder
@@ -26,11 +28,12 @@ def unpack(archive: Path, folder: Path, report: Callable[[str], None]) -> None:
     """Write the files of a ``.tar.gz`` or ``.zip`` below ``folder``, which is emptied first.
 
     Only folders and plain files are taken, and of these names and contents alone: no owner, mode,
-    link or device. Where anything is wrong, ``folder`` is removed.
+    link or device. Where anything is wrong, ``folder`` is removed. The filters of tarfile and
+    zipfile mend wrong names in silence; here they are errors.
 
     Raises:
-        InputError: the archive is damaged; or a member is absolute, leads out by ``..``, or is a
-            link or a device. The message names it.
+        InputError: the archive is damaged; a member is absolute, leads out by ``..``, or is a
+            link or a device; or the contents are more than 20 times the archive and a gigabyte.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -54,9 +57,12 @@ def _unpack_tar(archive: Path, folder: Path, meter: Meter) -> None:
         gzip.open(packed) as unzipped,  # unlike tarfile's own, it checks the sum of the content
         tarfile.open(fileobj=unzipped, mode="r|") as tar,
     ):
+        num_bytes = 0
         for member in tar:
             is_plain = member.isfile() or member.isdir()
             _check_member(archive, member.name, is_plain)
+            num_bytes += member.size
+            _check_size(archive, num_bytes)
             if member.isdir():
                 (folder / member.name).mkdir(parents=True, exist_ok=True)
             else:
@@ -71,6 +77,7 @@ def _unpack_tar(archive: Path, folder: Path, meter: Meter) -> None:
 def _unpack_zip(archive: Path, folder: Path, meter: Meter) -> None:
     num_bytes = 0
     with zipfile.ZipFile(archive) as packed:
+        _check_size(archive, sum(member.file_size for member in packed.infolist()))
         for member in packed.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the packer says nothing of it
             _check_member(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
@@ -87,6 +94,15 @@ def _check_member(archive: Path, name: str, is_plain: bool) -> None:
     reason = _reason_to_refuse(name, is_plain)
     if reason:
         raise InputError(f"{archive}: member {name!r} {reason}; the archive is not used")
+
+
+def _check_size(archive: Path, num_bytes: int) -> None:
+    most = _MOST_TIMES * archive.stat().st_size + _SPARE_BYTES
+    if num_bytes > most:
+        raise InputError(
+            f"{archive}: unpacks to over {size_text(most)}, which no corpus of this size does; "
+            "the archive is not used"
+        )
 
 
 def _write(content: IO[bytes], path: Path) -> None:

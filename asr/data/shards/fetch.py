@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import urllib.request
-from functools import lru_cache
-from urllib.parse import urlsplit
-
 import urllib3
 
-import asr
+from asr.data.web import USER_AGENT, is_url, pool, reason
 from asr.types import InputError
-
-_RETRIES = urllib3.Retry(total=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
-_TIMEOUT = urllib3.Timeout(connect=20, read=60)
-
-
-def is_url(place: str) -> bool:
-    """Whether ``place`` is an address of the web and not a path."""
-    return place.startswith(("http://", "https://"))
 
 
 def fetch(place: str, offset: int = 0, num_bytes: int | None = None) -> bytes:
@@ -50,11 +37,11 @@ def _read(path: str, offset: int, num_bytes: int | None) -> bytes:
 
 
 def _download(url: str, offset: int, num_bytes: int | None) -> bytes:
-    headers = {"User-Agent": f"encore-asr/{asr.__version__}"}
+    headers = {"User-Agent": USER_AGENT}
     if num_bytes is not None:
         headers["Range"] = f"bytes={offset}-{offset + num_bytes - 1}"
     try:
-        response = _pool(url).request("GET", url, headers=headers, preload_content=False)
+        response = pool(url).request("GET", url, headers=headers, preload_content=False)
         try:
             if response.status not in (200, 206):
                 raise InputError(f"{url}: {response.status} {response.reason}")
@@ -64,20 +51,4 @@ def _download(url: str, offset: int, num_bytes: int | None) -> bytes:
         finally:
             response.release_conn()
     except urllib3.exceptions.HTTPError as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(f"{url}: cannot be read ({str(reason).splitlines()[0]})") from error
-
-
-def _pool(url: str) -> urllib3.PoolManager:
-    parts = urlsplit(url)
-    direct = bool(urllib.request.proxy_bypass(parts.hostname or ""))
-    proxy = None if direct else urllib.request.getproxies().get(parts.scheme)
-    return _open_pool(os.getpid(), proxy)
-
-
-@lru_cache(maxsize=2)
-def _open_pool(process: int, proxy: str | None) -> urllib3.PoolManager:
-    """Connections of this process: those of its parent are not to be shared."""
-    if proxy is None:
-        return urllib3.PoolManager(retries=_RETRIES, timeout=_TIMEOUT)
-    return urllib3.ProxyManager(proxy, retries=_RETRIES, timeout=_TIMEOUT)
+        raise InputError(f"{url}: cannot be read ({reason(error)})") from error

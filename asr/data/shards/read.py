@@ -6,8 +6,9 @@ import io
 from pathlib import Path
 
 from asr.data.manifest import Cut, read_cuts
-from asr.data.shards.fetch import fetch, is_url
+from asr.data.shards.fetch import fetch
 from asr.data.shards.index import FILE_NAME, ShardIndex, parse_index
+from asr.data.web import is_url
 from asr.types import InputError
 
 

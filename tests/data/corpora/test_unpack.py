@@ -141,3 +141,19 @@ def test_a_bad_zip_leaves_nothing(tmp_path: Path, data: bytes, reason: str) -> N
     with pytest.raises(InputError, match=re.escape(reason)):
         unpack(archive, tmp_path / "out", silent)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rirs.zip"]
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+def test_an_archive_that_grows_without_end_is_refused(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr.data.corpora.unpack._SPARE_BYTES", 1000)
+    zeros, path = bytes(1_000_000), tmp_path / f"bomb.{suffix}"
+    if suffix == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("zeros", zeros)
+    else:
+        path.write_bytes(pack({"zeros": zeros}))
+    with pytest.raises(InputError, match="which no corpus of this size does"):
+        unpack(path, tmp_path / "out", silent)
+    assert not (tmp_path / "out").exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from asr.data.shards import fetch as module
+from asr.data import web as module
 from asr.data.shards.fetch import fetch
 from asr.types import InputError
 from tests.data.corpora.server import Site
