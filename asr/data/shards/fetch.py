@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import urllib3
 
 from asr.data.web import USER_AGENT, is_url, pool, reason
