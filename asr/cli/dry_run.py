@@ -89,7 +89,9 @@ def price_run(
         device=device,
     )
     prices, worst, worst_price = price_buckets(stepper, setup)
-    batching: Batching = build(config["data"]["batching"], "data.batching", seed=config["seed"])
+    batching: Batching = build(
+        config["data"]["batching"], "data.batching", longest_s=model.frontend.longest_s
+    )
     most = None
     if device.type == "cuda":  # elsewhere a larger batch costs time, and a full machine kills
         say("looking for the largest batch that fits")

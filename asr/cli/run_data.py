@@ -76,7 +76,8 @@ def make_loader(
         augment=[build(data[key], f"data.{key}") for key in AUGMENT if training and data.get(key)],
         seed=config["seed"],
     )
-    batching = build(data["batching"], "data.batching", seed=config["seed"])
+    lengthening = {"longest_s": model.frontend.longest_s} if training else {}
+    batching = build(data["batching"], "data.batching", seed=config["seed"], **lengthening)
     loader: ResumableLoader = build(
         data["loader"],
         "data.loader",

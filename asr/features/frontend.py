@@ -5,6 +5,9 @@ Shape legend: B batch, N samples, T frames, F mel bins.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import Tensor, nn
 
 from asr.features.fbank import LogMel
@@ -14,12 +17,14 @@ from asr.features.silence import RandomSilence
 from asr.features.specaugment import SpecAugment
 from asr.features.speed import SpeedPerturb
 
+_LENGTHENING = (SpeedPerturb, RandomSilence)
+
 
 class Frontend(nn.Module):
     """Log-mel features, then normalisation.
 
     In training the waveforms first change speed, get silence and noise, in this order, and
-    SpecAugment comes last.
+    SpecAugment comes last. `longest_s` says how long that may make an utterance.
     """
 
     def __init__(
@@ -42,6 +47,27 @@ class Frontend(nn.Module):
         self.sample_rate_hz = fbank.sample_rate_hz
         self.num_mel_bins = fbank.num_mel_bins
         self.frame_shift_ms = fbank.frame_shift_ms
+
+    @property
+    def _lengthening(self) -> list[SpeedPerturb | RandomSilence]:
+        return [part for part in self.augmentations if isinstance(part, _LENGTHENING)]
+
+    def longest_s(self, duration_s: float) -> float:
+        """The longest that training may make of ``duration_s`` seconds, a linear function of it."""
+        for part in self._lengthening:
+            duration_s = part.longest_s(duration_s)
+        return duration_s
+
+    @contextmanager
+    def at_longest(self) -> Iterator[None]:
+        """Meanwhile training makes the most of every utterance: what memory has to hold."""
+        for part in self._lengthening:
+            part.at_longest = True
+        try:
+            yield
+        finally:
+            for part in self._lengthening:
+                part.at_longest = False
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) float32 and frames of each utterance; padding is zero."""

@@ -15,7 +15,7 @@ class RandomSilence(nn.Module):
     """Zeros around an utterance: 0 to ``max_lead_s`` seconds before, 0 to ``max_tail_s`` after.
 
     An utterance gets them with ``probability``. Training only. Draws from the generator of the
-    waveforms' device.
+    waveforms' device. While ``at_longest`` is set every utterance gets the most.
     """
 
     def __init__(
@@ -39,6 +39,12 @@ class RandomSilence(nn.Module):
         self.probability = probability
         self.max_lead = round(max_lead_s * sample_rate_hz)
         self.max_tail = round(max_tail_s * sample_rate_hz)
+        self.max_s = max_lead_s + max_tail_s
+        self.at_longest = False
+
+    def longest_s(self, duration_s: float) -> float:
+        """The longest that an utterance of ``duration_s`` seconds may become."""
+        return duration_s + self.max_s
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Longer waveforms (B, N') and their lengths in samples; unchanged outside training."""
@@ -52,6 +58,8 @@ class RandomSilence(nn.Module):
         if self.probability < 1:
             is_padded_B = torch.rand(batch, device=waveforms_BN.device) < self.probability
             lead_B, tail_B = lead_B * is_padded_B, tail_B * is_padded_B
+        if self.at_longest:
+            lead_B, tail_B = lead_B.clamp_min(self.max_lead), tail_B.clamp_min(self.max_tail)
         total = num_samples + int((lead_B + tail_B).max())
         source_BN = torch.arange(total, device=waveforms_BN.device) - lead_B.unsqueeze(1)
         inside_BN = (source_BN >= 0) & (source_BN < num_samples)

@@ -17,10 +17,10 @@ _PARTS = 100  # factors are whole hundredths, so that the resampling filter stay
 
 
 class SpeedPerturb(nn.Module):
-    """Plays a batch at one of ``factors``, drawn anew for every batch; training only.
+    """Plays every utterance at one of ``factors``, drawn anew each time; training only.
 
     A factor above 1 is faster and shorter; factors are rounded to hundredths. Draws from torch's
-    generator.
+    generator. While ``at_longest`` is set every utterance gets the lowest factor.
     """
 
     def __init__(self, *, factors: Sequence[float]) -> None:
@@ -30,13 +30,32 @@ class SpeedPerturb(nn.Module):
             raise InputError(
                 f"features.speed.factors: {list(factors)}; one or more of 0.01 or above allowed"
             )
+        self.at_longest = False
+
+    def longest_s(self, duration_s: float) -> float:
+        """The longest that an utterance of ``duration_s`` seconds may become."""
+        return duration_s * _PARTS / min(self.hundredths)
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, N') and their lengths in samples; unchanged outside training."""
+        """Waveforms (B, N') and their lengths in samples; unchanged outside training.
+
+        Utterances of one factor are resampled together.
+        """
         if not self.training:
             return waveforms_BN, lengths_B
-        speed = self.hundredths[int(torch.randint(len(self.hundredths), ()))]
-        if speed == _PARTS:
-            return waveforms_BN, lengths_B
-        played_BN: Tensor = resample(waveforms_BN, speed, _PARTS)
-        return played_BN, (lengths_B * _PARTS / speed).ceil().to(lengths_B)
+        speeds_B = self._draw(len(waveforms_BN))
+        played = {
+            speed: resample(waveforms_BN[speeds_B == speed], speed, _PARTS)
+            for speed in set(speeds_B.tolist())
+        }
+        longest = max(played_bN.shape[1] for played_bN in played.values())
+        played_BN = waveforms_BN.new_zeros(len(waveforms_BN), longest)
+        for speed, played_bN in played.items():
+            played_BN[speeds_B == speed, : played_bN.shape[1]] = played_bN
+        return played_BN, -(-lengths_B * _PARTS // speeds_B.to(lengths_B))  # rounded up
+
+    def _draw(self, num_utterances: int) -> Tensor:
+        """Hundredths (B,) on the CPU."""
+        speeds = torch.tensor(self.hundredths)
+        drawn_B = torch.randint(len(speeds), (num_utterances,))
+        return speeds.min().expand(num_utterances) if self.at_longest else speeds[drawn_B]

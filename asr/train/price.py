@@ -21,6 +21,7 @@ from asr.metrics.latency import clock_ms, measure
 from asr.metrics.memory import in_use_mib, peak_memory_mib
 from asr.metrics.training_step import training_step
 from asr.train.failures import is_out_of_memory
+from asr.train.rehearsal import at_longest
 from asr.train.stream import StreamItem
 from asr.types import Batch
 
@@ -84,6 +85,7 @@ class Stepper:
         self.device = device
         self._sample_rate_hz = sample_rate_hz
         self._batch: Batch | None = None
+        self._model = model
         self._step = training_step(
             model.to(device), lambda: loss(self._held()).loss, dtype=dtype, device=device
         )
@@ -95,9 +97,13 @@ class Stepper:
         clock_ms(self.device)
 
     def price(self, batch: Batch) -> BatchPrice:
-        """Time and memory of steps on ``batch``, which comes from the CPU; raises out of memory."""
+        """Time and memory of steps on ``batch``, which comes from the CPU; raises out of memory.
+
+        Memory is what utterances at their longest take, time is that of those as they are drawn.
+        """
         self._batch = batch.to(self.device)
-        above_mib = peak_memory_mib(self._step, self.device, warmup=1)
+        with at_longest(self._model):
+            above_mib = peak_memory_mib(self._step, self.device, warmup=1)
         timing = measure(
             {"step": self._step},
             repeats=_REPEATS,
@@ -117,9 +123,10 @@ class Stepper:
         )
 
     def fits(self, batch: Batch) -> bool:
-        """Whether there is memory for a step on ``batch``."""
+        """Whether there is memory for a step on ``batch``, its utterances at their longest."""
         try:
-            self(batch)
+            with at_longest(self._model):
+                self(batch)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

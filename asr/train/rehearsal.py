@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from asr.model.asr_model import AsrModel
 from asr.train.failures import REMEDY, is_out_of_memory, shape
 from asr.train.module import AsrModule
 from asr.train.random_state import random_state, set_random_state
@@ -18,6 +20,7 @@ from asr.types import Batch, RunError
 class Rehearsal(Callback):
     """One forward and backward pass of ``batch`` at the start, of which nothing is left.
 
+    Utterances are as long as training may make them: at the lowest speed, with the most silence.
     Weights are not touched; buffers and random states are put back, gradients are dropped. While
     it runs, room is held for the state AdamW will have.
 
@@ -36,7 +39,7 @@ class Rehearsal(Callback):
         buffers = _Buffers(pl_module.model)
         try:
             room = [] if any(o.state for o in trainer.optimizers) else _adam_state(pl_module)
-            with trainer.precision_plugin.train_step_context():
+            with trainer.precision_plugin.train_step_context(), at_longest(pl_module.model):
                 loss = pl_module.batch_loss(self._batch.to(pl_module.device)).loss
             loss.backward()  # type: ignore[no-untyped-call]
             del loss, room
@@ -50,6 +53,11 @@ class Rehearsal(Callback):
             pl_module.zero_grad(set_to_none=True)
             buffers.put_back()
             set_random_state(randomness)
+
+
+def at_longest(model: nn.Module) -> AbstractContextManager[None]:
+    """Meanwhile ``model`` trains on every utterance at its longest, where it changes lengths."""
+    return model.frontend.at_longest() if isinstance(model, AsrModel) else nullcontext()
 
 
 class _Buffers:

@@ -41,6 +41,30 @@ def test_every_utterance_once_and_no_batch_too_large(
     assert max(padded_s(batch) for batch in batches) <= 16.0
 
 
+@pytest.mark.parametrize("quadratic_duration_s", [None, 8.0])
+@pytest.mark.parametrize("sort_first_epoch", [False, True])
+def test_no_batch_is_too_large_at_its_longest(
+    cuts: Cuts, quadratic_duration_s: float | None, sort_first_epoch: bool
+) -> None:
+    batching = Batching(
+        max_duration_s=16.0,
+        quadratic_duration_s=quadratic_duration_s,
+        sort_first_epoch=sort_first_epoch,
+        longest_s=lambda duration_s: duration_s / 0.9 + 1.5,
+    )
+    selected = batching.select(cuts)
+    batches = batching.train_batches(selected, 0)
+    assert sorted(chain.from_iterable(ids(batches))) == sorted(cut.id for cut in selected)
+    for batch in [*batches, *batching.largest_batches(selected)]:
+        longest_s = max(cut.duration for cut in batch) / 0.9 + 1.5
+        squared_s = longest_s**2 / quadratic_duration_s if quadratic_duration_s else 0.0
+        assert len(batch) * (longest_s + squared_s) <= 16.0
+    left_out = [cut.duration for cut in cuts if cut not in selected]
+    bound_s = batching._max_utterance_s()
+    assert max(cut.duration for cut in selected) <= bound_s
+    assert all(duration_s > bound_s or duration_s < 0.1 for duration_s in left_out)
+
+
 def test_little_padding_in_well_filled_batches(cuts: Cuts) -> None:
     batching = Batching(max_duration_s=30.0, num_buckets=20)
     batches = batching.train_batches(batching.select(cuts), 1)

@@ -1,9 +1,12 @@
+import pytest
 import torch
 
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.features.normalize import UtteranceNorm
+from asr.features.silence import RandomSilence
 from asr.features.specaugment import SpecAugment
+from asr.features.speed import SpeedPerturb
 
 WAVEFORMS_BN = 0.1 * torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
 WAVEFORMS_BN[1, 7000:] = 0
@@ -64,3 +67,19 @@ def test_an_utterance_is_the_same_alone_and_padded() -> None:
     features_BTF, lengths_B = frontend(WAVEFORMS_BN, LENGTHS_B)
     alone_BTF, _ = frontend(WAVEFORMS_BN[1:, :7000], LENGTHS_B[1:])
     torch.testing.assert_close(features_BTF[1, : lengths_B[1]], alone_BTF[0], atol=1e-5, rtol=1e-5)
+
+
+def test_at_the_longest_every_utterance_becomes_what_it_says() -> None:
+    frontend = Frontend(
+        fbank=LogMel(num_mel_bins=40),
+        speed=SpeedPerturb(factors=[1.1, 0.8, 1.0]),
+        silence=RandomSilence(max_lead_s=0.5, max_tail_s=0.25),
+    )
+    assert frontend.longest_s(1.0) == pytest.approx(1.0 / 0.8 + 0.75)
+    with frontend.at_longest():
+        features_BTF, lengths_B = frontend(WAVEFORMS_BN, LENGTHS_B)
+    longest = [round(16000 * frontend.longest_s(samples / 16000)) for samples in (16000, 7000)]
+    assert lengths_B.tolist() == frontend.fbank.num_frames(torch.tensor(longest)).tolist()
+    assert features_BTF.shape[1] == lengths_B.max()
+    drawn = {frontend(WAVEFORMS_BN, LENGTHS_B)[1][0].item() for _ in range(10)}
+    assert len(drawn) > 1, "lengths are drawn again afterwards"

@@ -52,6 +52,31 @@ def test_a_seed_fixes_the_factors() -> None:
     assert set(lengths()) == {11000, 9900, 9000}
 
 
+def test_each_utterance_has_its_own_factor_and_sounds_as_it_does_alone() -> None:
+    waveforms_BN = torch.randn(32, 9900)
+    waveforms_BN[1::2, 5000:] = 0.0
+    lengths_B = torch.tensor([9900, 5000] * 16)
+    perturb = SpeedPerturb(factors=[0.9, 1.0, 1.1])
+    played_BN, played_lengths_B = perturb(waveforms_BN, lengths_B)
+    factors_B = lengths_B / played_lengths_B
+    assert {round(factor, 1) for factor in factors_B.tolist()} == {0.9, 1.0, 1.1}
+    for played_N, waveform_N, factor in zip(
+        played_BN, waveforms_BN, factors_B.tolist(), strict=True
+    ):
+        alone = SpeedPerturb(factors=[round(factor, 1)])
+        alone_1N, _ = alone(waveform_N.unsqueeze(0), torch.tensor([9900]))
+        assert torch.allclose(played_N[: alone_1N.shape[1]], alone_1N[0], atol=1e-6)
+        assert played_N[alone_1N.shape[1] :].abs().sum() == 0.0
+
+
+def test_at_its_longest_every_utterance_is_slowest() -> None:
+    perturb = SpeedPerturb(factors=[1.0, 0.9, 1.1])
+    perturb.at_longest = True
+    _, lengths_B = perturb(torch.zeros(5, 9900), torch.full((5,), 9900))
+    assert lengths_B.tolist() == [11000] * 5
+    assert perturb.longest_s(9.9) == pytest.approx(11.0)
+
+
 def test_leaves_nothing_in_a_saved_model() -> None:
     assert not SpeedPerturb(factors=[0.9, 1.1]).state_dict()
 

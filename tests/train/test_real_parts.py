@@ -23,9 +23,10 @@ from asr.text.tokenizer import Tokenizer
 from asr.train.averaging import AveragingSpec
 from asr.train.fit import FitResult, fit
 from asr.train.optim import AdamWSpec
+from asr.train.price import Stepper
 from asr.train.trainer import TrainerSpec
 from asr.types import Batch, Waveform
-from tests.train.standin import logged
+from tests.train.standin import logged, make_batch
 
 WORDS = ("one", "two", "three", "four")
 CONFIG: dict[str, Any] = {
@@ -154,3 +155,26 @@ def test_a_resumed_run_equals_one_that_never_stopped(manifest: Path, tmp_path: P
         assert model.frontend.specaugment.num_steps == 15
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_the_rehearsal_and_the_price_are_those_of_the_lowest_speed(
+    manifest: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    speed = {"_target_": "asr.features.speed.SpeedPerturb", "factors": [1.2, 0.5, 1.1, 1.3]}
+    config = CONFIG | {"features": CONFIG["features"] | {"speed": speed}}
+    model = build_model(config, vocab_size=20)
+    heard: list[list[int]] = []
+    model.frontend.fbank.register_forward_pre_hook(lambda _, given: heard.append(given[1].tolist()))
+    run(manifest, tmp_path / "run", model, rehearses=True)
+    rehearsed, *stepped = heard[:17]
+    assert min(rehearsed) >= 8000, "twice the half second of every utterance"
+    assert min(map(min, stepped)) < 4000
+
+    batch = make_batch(0)
+    stepper = Stepper(
+        model.train(), model.loss, sample_rate_hz=8000, dtype="float32", device=torch.device("cpu")
+    )
+    heard.clear()
+    assert stepper.fits(batch)
+    assert heard == [(2 * batch.waveform_lengths_B).tolist()]
