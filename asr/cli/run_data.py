@@ -65,7 +65,10 @@ def prepare_tokenizer(
 def make_loader(
     config: Mapping[str, Any], cuts: Cuts, text: TextSetup, model: AsrModel, *, training: bool
 ) -> ResumableLoader:
-    """Batches of ``cuts`` as the config wants them."""
+    """Batches of ``cuts`` as the config wants them, for training or its validation.
+
+    Each of the processes that train together reads its share of them.
+    """
     data = config["data"]
     dataset = build(
         data["dataset"],
@@ -85,6 +88,7 @@ def make_loader(
         dataset=dataset,
         batching=batching,
         training=training,
+        shared=not training,
     )
     return loader
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
 from asr.data.manifest import Cut, Cuts
-from asr.data.share import num_processes
+from asr.data.share import num_processes, rank
 from asr.data.summary import Skipped
 from asr.types import Batch, InputError, RunError
 
@@ -22,10 +22,12 @@ class ResumableLoader(Sized):
 
     With ``training`` every epoch has its own order, iterating goes on from where the loader stands
     (``load_state_dict``; skipped batches are not read), and a finished epoch is followed by the
-    next one. Without, every iteration is all of ``cuts`` in the same order.
+    next one. Without, every iteration is all of ``cuts`` in the same order; with ``shared`` it is
+    the part of this process among those that train together.
 
     Where more than the part ``max_unreadable`` of the utterances cannot be read, iterating raises
-    ``RunError``.
+    ``RunError``. Of processes that share the utterances each knows of its own alone: whoever
+    gathers them calls `check_unreadable`.
 
     The state counts batches handed out, not batches that workers have read ahead. A batch in which
     no audio could be read is passed over, and still counted.
@@ -38,6 +40,7 @@ class ResumableLoader(Sized):
         dataset: SpeechDataset,
         batching: Batching,
         training: bool,
+        shared: bool = False,
         num_workers: int = 0,
         max_unreadable: float = 1.0,
     ) -> None:
@@ -49,6 +52,7 @@ class ResumableLoader(Sized):
         self._dataset = dataset
         self._batching = batching
         self._training = training
+        self._shared = shared
         self._all = cuts
         self._selected: list[Cut] = batching.select(cuts) if training else []
         self._checksum = _checksum(self._selected)
@@ -96,7 +100,8 @@ class ResumableLoader(Sized):
         self._order.items = [(draws, cuts) for cuts in self._batches()[self._batch :]]
         for batch, skipped in self._loader:
             self._dataset.note(skipped)
-            self._check_unreadable()
+            if num_processes() == 1 or not (self._training or self._shared):
+                self.check_unreadable(self.unreadable)
             self._batch += 1
             if batch is not None:
                 yield batch
@@ -132,10 +137,12 @@ class ResumableLoader(Sized):
         """Padded seconds that all devices take at a time."""
         return self._batching.max_duration_s * num_processes
 
-    def _check_unreadable(self) -> None:
-        num_unreadable, num_all = len(self.unreadable), len(self._selected or self._all)
+    def check_unreadable(self, unreadable: Collection[str]) -> None:
+        """Raise RunError where too many of the utterances are ``unreadable``, which are ids."""
+        num_unreadable, num_all = len(unreadable), len(self._selected or self._all)
         if num_unreadable > self._max_unreadable * num_all:
-            last = [*self._dataset.skipped.values()][-1]
+            *_, last_id = unreadable
+            last = self._dataset.skipped.get(last_id, last_id)
             raise RunError(
                 f"{num_unreadable:,} of {num_all:,} utterances cannot be read, above data.loader."
                 f"max_unreadable={self._max_unreadable:g}; last {last}; bring "
@@ -182,6 +189,8 @@ class ResumableLoader(Sized):
                 self._plan = self._batching.train_batches(self._selected, self._epoch)
             else:
                 self._plan = self._batching.eval_batches(self._all)
+                if self._shared:
+                    self._plan = self._plan[rank() :: num_processes()]
         return self._plan
 
 

@@ -103,6 +103,7 @@ class Checkpoints(Callback):
         self._refresh = refresh
         self._averaging = averaging
         self._resumed_random = resumed_random
+        self.state_of_all: RunState | None = None  # as it was last saved
 
     @property
     def last_path(self) -> Path:
@@ -155,5 +156,6 @@ class Checkpoints(Callback):
         """Add the state of the run and the random states."""
         assert isinstance(pl_module, AsrModule)
         pl_module.count_bad_steps()
-        checkpoint["run"] = self._state.to_dict()
+        self.state_of_all = self._state.of_all()
+        checkpoint["run"] = self.state_of_all.to_dict()
         checkpoint["random"] = of_all_processes(random_state())

@@ -13,7 +13,7 @@ from asr.train.checkpoint import Checkpoints
 from asr.train.interrupt import Interrupt
 from asr.train.limits import Limits
 from asr.train.state import RunClock, RunState
-from asr.train.stream import StreamItem
+from asr.train.stream import StreamItem, TrainLoader, check_unreadable
 
 # Devices ask each other whether one has to stop only every so many steps.
 _ASK_EVERY_STEPS = 10
@@ -36,12 +36,17 @@ class RunControl(Callback):
         clock: RunClock,
         checkpoints: Checkpoints,
         interrupt: Interrupt,
+        train_loader: TrainLoader,
+        dev_loader: object,
     ) -> None:
         self._state = state
         self._limits = limits
         self._clock = clock
         self._checkpoints = checkpoints
         self._interrupt = interrupt
+        self._train_loader = train_loader
+        self._dev_loader = dev_loader
+        self._num_unreadable = 0
         self._num_epochs_validated = state.num_epochs
         self._saved_s = time.monotonic()
 
@@ -71,6 +76,7 @@ class RunControl(Callback):
         state.position = batch.position
         state.num_epochs = batch.epoch + int(batch.ends_epoch)
         self._clock.tick()
+        self._check_unreadable(trainer)
         if self._on_any_device(trainer, self._interrupt.requested):
             state.interrupted = True
             trainer.limit_val_batches = 0
@@ -90,8 +96,19 @@ class RunControl(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """No second validation for the same epochs; the checkpoint was written with it."""
+        if trainer.world_size > 1:
+            check_unreadable(self._dev_loader)
         self._num_epochs_validated = self._state.num_epochs
         self._saved_s = time.monotonic()
+
+    def _check_unreadable(self, trainer: Trainer) -> None:
+        """Where several processes train: whether all together still read enough."""
+        num_unreadable = len(self._train_loader.unreadable)
+        if trainer.world_size > 1 and self._on_any_device(
+            trainer, num_unreadable > self._num_unreadable
+        ):
+            self._num_unreadable = num_unreadable
+            check_unreadable(self._train_loader)
 
     def _is_validation_due(self) -> bool:
         state, limits = self._state, self._limits

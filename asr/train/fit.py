@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 class FitResult:
     """What a run came to, all its resumptions together.
 
-    ``train_s`` wall and ``cpu_s`` processor seconds (of this process, not of loader workers);
+    ``train_s`` wall and ``cpu_s`` processor seconds (of all processes, not of loader workers);
     ``best_wer`` the lowest and ``last_wer`` the last dev WER in percent, None without validation;
     ``num_left_out`` utterances without an alignment, counted every time they came up;
     ``num_skipped`` steps left out for a loss or gradient that was not finite; ``num_unreadable``
@@ -107,7 +107,7 @@ def fit(
     run_dir = Path(run_dir)
     folder = run_dir / "checkpoints"
     checkpoint = _checkpoint_to_resume(folder / "last.ckpt", model, resume=resume)
-    state = RunState() if checkpoint is None else RunState.from_dict(checkpoint["run"])
+    state = RunState() if checkpoint is None else RunState.to_resume(checkpoint["run"])
     total_steps = plan_steps(trainer, train_loader, state)
     if checkpoint is not None and ("averaging_state" in checkpoint) != (averaging.kind != "none"):
         raise InputError(
@@ -145,6 +145,8 @@ def fit(
         clock=clock,
         checkpoints=checkpoints,
         interrupt=interrupt,
+        train_loader=train_loader,
+        dev_loader=dev_loader,
     )
     callbacks: list[Callback] = [
         LastWords(),
@@ -177,6 +179,11 @@ def fit(
         sample_rate_hz=_sample_rate_hz(model),
         position=state.position if checkpoint is not None else None,
     )
+    dev_data = None
+    if dev_loader is not None:
+        dev_data = DevData(
+            dev_loader, sample_rate_hz=_sample_rate_hz(model), in_step=trainer.is_sharded
+        )
     if checkpoint is not None:
         _log.info("resuming %s at step %d", run_dir, state.num_steps)
     try:
@@ -189,7 +196,7 @@ def fit(
             lightning.fit(
                 module,
                 train_dataloaders=stream,
-                val_dataloaders=None if dev_loader is None else DevData(dev_loader),
+                val_dataloaders=dev_data,
                 ckpt_path=None if checkpoint is None else checkpoints.last_path,
                 weights_only=True,
             )
@@ -209,7 +216,8 @@ def fit(
         assert module.final_weights is not None
         model.load_state_dict(module.final_weights)
     is_averaged = averaged is not None and averaged.num_averaged > 0
-    return _result(model, state, checkpoints.best_path, is_averaged=is_averaged)
+    final = replace(checkpoints.state_of_all or state, train_s=state.train_s)
+    return _result(model, final, checkpoints.best_path, is_averaged=is_averaged)
 
 
 def _result(model: nn.Module, state: RunState, best_path: Path, *, is_averaged: bool) -> FitResult:

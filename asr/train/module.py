@@ -21,9 +21,9 @@ from asr.train.distillation import Distiller
 from asr.train.finite import FiniteGuard
 from asr.train.meter import Meter
 from asr.train.optim import AdamWSpec
-from asr.train.sharding import gathered, shard, share_buffers, whole
+from asr.train.sharding import gathered, local, shard, whole
 from asr.train.state import RunState
-from asr.train.stream import StreamItem
+from asr.train.stream import DevItem, StreamItem
 from asr.types import Batch, Hypothesis, UtteranceResult
 
 
@@ -89,6 +89,7 @@ class AsrModule(LightningModule):
         self._make_guard = make_guard
         self._guard: FiniteGuard | None = None
         self._ramped: list[SpecAugment] = []
+        self._num_kept = 0
 
     def configure_model(self) -> None:
         """Cut the model into pieces, where the strategy asks for it."""
@@ -145,16 +146,16 @@ class AsrModule(LightningModule):
         result = self.batch_loss(batch)
         loss: Tensor = result.loss
         self._state.num_left_out += result.num_left_out
-        is_empty = result.num_left_out >= len(batch)
-        if is_empty:
-            # Backward must go through all pieces where others do.
-            loss = 0.0 * loss if self._is_sharded else self._zero_loss()
+        num_kept = max(0, len(batch) - result.num_left_out)
+        if not num_kept:
+            loss = self._zero_loss(loss)
         assert self._guard is not None
         self._guard.add_batch(loss, batch.utterance_ids)
-        kept = None if is_empty else loss.detach()
+        kept = loss.detach() if num_kept else None
         for meter in self.meters:
             meter.add(wait_s=item.wait_s, audio_s=item.audio_s, loss=kept)
-        return loss
+        self._num_kept += num_kept
+        return loss * num_kept if self._num_shares > 1 else loss
 
     def batch_loss(self, batch: Batch) -> CtcLoss:
         """What training minimises, for one batch."""
@@ -164,9 +165,33 @@ class AsrModule(LightningModule):
         result: CtcLoss = self.model.loss(batch)  # type: ignore[operator]
         return result
 
-    def _zero_loss(self) -> Tensor:
+    @property
+    def _num_shares(self) -> int:
+        """Batches in a step, those of all processes together."""
+        return self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def _zero_loss(self, loss: Tensor) -> Tensor:
+        """Zero; backward goes through all of the model where the other processes wait for that."""
+        if self._is_sharded:
+            return 0.0 * loss
         sums = [p.sum() for p in self.model.parameters() if p.requires_grad]
-        return torch.stack(sums).sum() * 0.0
+        zero = torch.stack(sums).sum() * 0.0
+        return zero + 0.0 * loss if self.trainer.world_size > 1 else zero
+
+    @torch.no_grad()
+    def _weigh(self, parameters: Sequence[Tensor]) -> None:
+        """Make of the gradient of a step that of the mean over all its utterances.
+
+        A batch gave the gradient of its sum, and the trainer took the mean over batches.
+        """
+        num_kept = torch.tensor(float(self._num_kept), device=self.device)
+        self._num_kept = 0
+        if self._num_shares == 1:
+            return
+        if self.trainer.world_size > 1:
+            num_kept = self.trainer.strategy.reduce(num_kept, reduce_op="sum")
+        grads = [local(p.grad) for p in parameters if p.grad is not None]
+        torch._foreach_mul_(grads, self._num_shares / num_kept.clamp_min(1.0))
 
     def configure_gradient_clipping(
         self,
@@ -176,6 +201,7 @@ class AsrModule(LightningModule):
     ) -> None:
         """Clip to the norm asked for, and leave the step out if anything is not finite."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._weigh(parameters)
         limit = float("inf") if self._gradient_clip is None else self._gradient_clip
         self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
         self.lr = optimizer.param_groups[0]["lr"]
@@ -189,19 +215,19 @@ class AsrModule(LightningModule):
             optimizer.zero_grad(set_to_none=True)
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting, everywhere with the statistics of the first process."""
-        if self._is_sharded:
-            share_buffers(self.model)
+        """Start counting."""
         for meter in self.meters:
             meter.pause()
         self._errors = WordErrors()
         self._dev_loss_sum = 0.0
         self._num_dev_losses = 0
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Decode ``batch`` and count its word errors; one forward pass gives the loss too."""
-        self.batch = batch
+    def validation_step(self, item: DevItem, batch_idx: int) -> None:
+        """Decode a batch and count its word errors; one forward pass gives the loss too."""
+        self.batch = batch = item.batch
         log_probs_BTV, lengths_B = self.model(batch.waveforms_BN, batch.waveform_lengths_B)
+        if not item.counts:
+            return
         hypotheses = self._decoder(log_probs_BTV, lengths_B)
         self._errors += corpus_wer(
             [

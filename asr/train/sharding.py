@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -111,17 +111,6 @@ def local(tensor: Tensor) -> Tensor:
 def whole(tensor: Tensor) -> Tensor:
     """``tensor`` in one piece, the same in all processes."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def share_buffers(module: nn.Module) -> None:
-    """Overwrite the stored buffers of ``module``, which are whole, with those of the first process.
-
-    Others may be of another shape in every process.
-    """
-    stored = module.state_dict().keys()
-    for name, buffer in module.named_buffers():
-        if name in stored:
-            distributed.broadcast(buffer, src=0)
 
 
 def _piece(value: Any, like: Tensor | None) -> Any:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
+
+from asr.data.share import is_first, of_all_processes
 
 # What a running process finds out anew, and a checkpoint therefore does not keep.
 _TRANSIENT = ("epoch", "interrupted")
+_SUMMED = ("audio_s", "cpu_s", "num_left_out")
+_PER_PROCESS = (*_SUMMED, "wait_s", "unreadable")
 
 
 @dataclass(slots=True)
 class RunState:
-    """Progress of a run across all its resumptions.
+    """Progress of a run across all its resumptions, as one of its processes sees it.
 
     ``num_epochs`` counts whole epochs, ``epoch`` (from 0) is the one of the last batch.
     ``position`` is the loader's own state behind the last batch of the last step; ``plan`` is kept
@@ -53,6 +57,33 @@ class RunState:
         """The state that :meth:`to_dict` wrote; names unknown to this version are ignored."""
         known = {f.name for f in fields(cls)} - set(_TRANSIENT)
         return cls(**{name: value for name, value in values.items() if name in known})
+
+    @classmethod
+    def to_resume(cls, values: dict[str, Any]) -> RunState:
+        """The state with which this process goes on behind a run of state ``values``.
+
+        What all processes sum up goes on in the first of them.
+        """
+        state = cls.from_dict(values)
+        if not is_first():
+            for name in _SUMMED:
+                setattr(state, name, 0)
+        return state
+
+    def of_all(self) -> RunState:
+        """The state of the processes that train together, all of which must call this.
+
+        ``audio_s``, ``cpu_s`` and ``num_left_out`` are sums, ``unreadable`` is what any of them
+        could not read, ``wait_s`` a mean; the rest is the same everywhere.
+        """
+        each = of_all_processes({name: getattr(self, name) for name in _PER_PROCESS})
+        sums = {name: sum(own[name] for own in each) for name in _SUMMED}
+        return replace(
+            self,
+            **sums,
+            wait_s=sum(own["wait_s"] for own in each) / len(each),
+            unreadable=sorted({name for own in each for name in own["unreadable"]}),
+        )
 
     @property
     def data_wait_share(self) -> float:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from asr.data.share import of_all_processes
 from asr.types import Batch, InputError
 
 
@@ -124,14 +125,68 @@ class TrainStream(Iterable[StreamItem]):
             start = time.perf_counter()
 
 
-class DevData(Iterable[Batch]):
-    """The development set, whole and in the same order every time it is read."""
+@dataclass(frozen=True, slots=True)
+class DevItem:
+    """A batch to validate with; ``counts`` is False of one that only keeps processes in step."""
 
-    def __init__(self, loader: Iterable[Batch | None]) -> None:
-        self._loader = loader
+    batch: Batch
+    counts: bool = True
 
-    def __iter__(self) -> Iterator[Batch]:
-        set_epoch = getattr(self._loader, "set_epoch", None)
+    def to(self, device: torch.device | str) -> DevItem:
+        """The same item with its batch on ``device``."""
+        return replace(self, batch=self.batch.to(device))
+
+
+class DevData(Iterable[DevItem]):
+    """What this process validates with: whole and in the same order every time it is read.
+
+    With ``in_step`` every process gets as many batches as the one that has most: the model is run
+    by all of them together. A second of silence takes the place of what is missing.
+    """
+
+    def __init__(
+        self, loader: Iterable[Batch | None], *, sample_rate_hz: int, in_step: bool = False
+    ) -> None:
+        self.loader = loader
+        self._silence = _silence(sample_rate_hz)
+        self._in_step = in_step
+
+    def __iter__(self) -> Iterator[DevItem]:
+        set_epoch = getattr(self.loader, "set_epoch", None)
         if set_epoch is not None:
             set_epoch(0)
-        return (batch for batch in self._loader if batch is not None)
+        batches = (batch for batch in self.loader if batch is not None)
+        if not self._in_step:
+            return (DevItem(batch) for batch in batches)
+        return self._filled_up(batches)
+
+    def _filled_up(self, batches: Iterator[Batch]) -> Iterator[DevItem]:
+        while True:
+            batch = next(batches, None)
+            if not any(of_all_processes(batch is not None)):
+                return
+            yield DevItem(self._silence, counts=False) if batch is None else DevItem(batch)
+
+
+def check_unreadable(loader: object) -> None:
+    """Raise RunError where too much of what ``loader`` gave all processes cannot be read.
+
+    All of them must call it.
+    """
+    check = getattr(loader, "check_unreadable", None)
+    if check is not None:
+        own = list(loader.unreadable)  # type: ignore[attr-defined]
+        every = dict.fromkeys(name for each in of_all_processes(own) for name in each)
+        check([*(name for name in every if name not in own), *own])
+
+
+def _silence(num_samples: int) -> Batch:
+    one_B, none_B = torch.ones(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+    return Batch(
+        utterance_ids=("",),
+        texts=("",),
+        waveforms_BN=torch.zeros(1, num_samples),
+        waveform_lengths_B=num_samples * one_B,
+        token_ids_BU=torch.zeros(1, 0, dtype=torch.int64),
+        token_lengths_B=none_B,
+    )

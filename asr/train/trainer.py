@@ -13,6 +13,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import nn
 
 from asr.encoder.checkpointing import Checkpointing
@@ -213,12 +214,11 @@ class TrainerSpec:
             torch.set_num_threads(self.num_threads)
         if accelerator == "gpu" and self.precision != "fp32":
             torch.set_float32_matmul_precision("high")
-        strategy = ShardedStrategy(num_processes=self.num_processes) if self.is_sharded else None
         return Trainer(
             accelerator=accelerator,
             devices=self.devices,
             num_nodes=self.num_nodes,
-            strategy=strategy or self.strategy,
+            strategy=self._strategy(),
             precision=_PRECISIONS[self.precision],
             accumulate_grad_batches=self.accumulate,
             max_epochs=-1,
@@ -235,3 +235,11 @@ class TrainerSpec:
             plugins=[PlainCheckpointIO()],
             default_root_dir=run_dir,
         )
+
+    def _strategy(self) -> str | Strategy:
+        if self.is_sharded:
+            return ShardedStrategy(num_processes=self.num_processes)
+        if self.num_processes == 1:
+            return self.strategy
+        # Running statistics are the same everywhere, and processes validate at their own pace.
+        return DDPStrategy(broadcast_buffers=False)

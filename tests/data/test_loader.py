@@ -4,7 +4,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ def make_loader(cuts: Cuts, tokenizer: Tokenizer) -> Callable[..., ResumableLoad
         max_unreadable: float = 0.1,
         augment: Sequence[Augment] = (),
         seed: int = 0,
+        shared: bool = False,
     ) -> ResumableLoader:
         dataset = SpeechDataset(
             tokenizer=tokenizer,
@@ -53,6 +54,7 @@ def make_loader(cuts: Cuts, tokenizer: Tokenizer) -> Callable[..., ResumableLoad
             dataset=dataset,
             batching=Batching(max_duration_s=1.5, num_buckets=5, sort_first_epoch=True),
             training=training,
+            shared=shared,
             num_workers=num_workers,
             max_unreadable=max_unreadable,
         )
@@ -149,6 +151,36 @@ def test_evaluation_is_whole_and_the_same_every_time(
     assert first == names(loader)
     assert len(sum(first, ())) == len(DURATIONS_S)
     assert len(loader) == len(first)
+
+
+def test_evaluation_in_shares_is_the_whole(
+    make_loader: Callable[..., ResumableLoader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = names(make_loader(training=False))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    shares = []
+    for number in range(3):
+        monkeypatch.setenv("RANK", str(number))
+        shares.append(names(make_loader(training=False, shared=True)))
+        assert names(make_loader(training=False)) == whole, "scoring is the work of one process"
+    assert sorted(chain.from_iterable(shares)) == sorted(whole)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_the_limit_of_processes_that_share_is_asked_of_all_they_know(
+    make_loader: Callable[..., ResumableLoader], cuts: Cuts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cut in list(cuts)[::8]:
+        audio_path(cut).unlink()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    loader = make_loader()
+    names(loader)
+    own = list(loader.unreadable)
+    assert len(own) < 5
+    loader.check_unreadable(own)
+    with pytest.raises(RunError, match=r"5 of 40 utterances cannot be read.*is gone"):
+        loader.check_unreadable(["a", "b", "c", "d", "e", *own][-5:])
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

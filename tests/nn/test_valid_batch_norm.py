@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
+from functools import partial
+
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from asr.nn.masking import padding_mask
 from asr.nn.valid_batch_norm import ValidBatchNorm, statistics_kept
 from tests.encoder.tiny import randomise
+from tests.train.two_processes import in_two_processes
 
 LENGTHS = [5, 2, 4]
 
@@ -101,3 +105,40 @@ def test_a_batch_met_again_does_not_enter_the_statistics() -> None:
     assert {name: tensor.data_ptr() for name, tensor in norm.named_buffers()} == places
     for name, tensor in norm.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def as_one_process_with_all_frames() -> None:
+    """Run in two processes: each has its own part of a batch, of unequal size."""
+    rank = int(os.environ["LOCAL_RANK"])
+    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    together, alone = pair()
+    x_BTD = torch.randn(5, 7, 3, dtype=torch.float64) * 2 + 100
+    lengths_B, weight_BTD = torch.tensor([7, 3, 5, 1, 6]), torch.randn(5, 7, 3)
+    mask = padding_mask(lengths_B, 7)
+    assert mask is not None
+    own = slice(0, 2) if rank == 0 else slice(2, 5)
+    own_in = x_BTD[own].float().requires_grad_()
+    whole_in = x_BTD.clone().requires_grad_()
+
+    for _ in range(2):
+        own_out = together(own_in, mask[own])
+        torch.autograd.backward((own_out * weight_BTD[own]).sum())
+        expected = torch.zeros_like(x_BTD)
+        expected[~mask] = alone.double()(whole_in[~mask])
+        torch.autograd.backward((expected * weight_BTD).sum())
+
+    close = partial(torch.testing.assert_close, rtol=1e-5, atol=2e-5, check_dtype=False)
+    close(own_out, expected[own])
+    assert whole_in.grad is not None
+    close(own_in.grad, whole_in.grad[own])
+    for ours, theirs in zip(together.parameters(), alone.parameters(), strict=True):
+        distributed.all_reduce(ours.grad)
+        close(ours.grad, theirs.grad)
+    for name, tensor in alone.state_dict().items():
+        close(together.state_dict()[name], tensor)
+    distributed.destroy_process_group()
+
+
+def test_processes_that_train_together_normalise_as_one() -> None:
+    in_two_processes(as_one_process_with_all_frames)

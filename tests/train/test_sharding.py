@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from asr.train.checkpoint import read_checkpoint
 from asr.train.fit import fit
 from asr.train.optim import AdamWSpec
 from asr.train.trainer import TrainerSpec
-from asr.types import Batch
+from asr.types import Batch, RunError
 
 from .standin import VOCAB, Letters, TinyLoader, decode_greedily, logged
 from .test_real_parts import CONFIG
@@ -75,6 +76,9 @@ def train(
     accumulate: int = 1,
     resume: bool = False,
     cut: bool = False,
+    loader: type[TinyLoader] = TinyLoader,
+    dev: Sequence[Batch] | None = None,
+    num_steps: int = NUM_STEPS,
 ) -> AsrModel:
     """Train for five steps, each process on batches of its own; ``cut`` off in the fourth."""
     model = make_model(encoder, reuse, dropout)
@@ -89,11 +93,11 @@ def train(
     fit(
         model,
         tokenizer=Letters(),
-        train_loader=TinyLoader(num_batches=20, make=make),
-        dev_loader=[make_batch(9001)],
+        train_loader=loader(num_batches=20, make=make),
+        dev_loader=[make_batch(9001)] if dev is None else dev,
         optim=AdamWSpec(peak_lr=3e-3, warmup_steps=2, decay="constant"),
         trainer=TrainerSpec(
-            max_steps=NUM_STEPS,
+            max_steps=num_steps,
             accelerator="cpu",
             devices=devices,
             strategy=strategy,
@@ -213,3 +217,118 @@ def test_a_run_goes_on_in_pieces(tmp_path: Path) -> None:
     whole, cut = last(tmp_path / "whole"), last(tmp_path / "cut")
     for key in (*WEIGHTS, "current_model_state"):
         assert_alike(cut[key], whole[key], tolerance=ROUNDING)
+
+
+def shared_dev(run_dir: Path, strategy: str, num_batches: int) -> None:
+    batches = [make_batch(9000 + number) for number in range(num_batches)]
+    devices = 1 if strategy == "auto" else 2
+    train(
+        run_dir, strategy, devices=devices, accumulate=3 - devices, dev=batches[rank() :: devices]
+    )
+
+
+@pytest.mark.parametrize("num_batches", [1, 3])
+def test_shares_of_the_development_set_make_up_the_whole(tmp_path: Path, num_batches: int) -> None:
+    for strategy in ("ddp", "fsdp"):
+        in_two_processes(partial(shared_dev, tmp_path / strategy, strategy, num_batches))
+    shared_dev(tmp_path / "one", "auto", num_batches)
+    for column in ("dev_loss", "dev_wer"):
+        expected = logged(tmp_path / "one", column)
+        assert len(expected) == 3
+        for strategy in ("ddp", "fsdp"):
+            assert logged(tmp_path / strategy, column) == pytest.approx(expected, rel=1e-4)
+    for name in ("audio_s", "num_left_out", "num_steps"):
+        expected_count = last(tmp_path / "one")["run"][name]
+        assert expected_count > 0
+        for strategy in ("ddp", "fsdp"):
+            assert last(tmp_path / strategy)["run"][name] == pytest.approx(expected_count)
+
+
+class LosesAudio(TinyLoader):
+    """Every process cannot read one utterance; together they may lose one alone."""
+
+    @property
+    def unreadable(self) -> list[str]:
+        return [f"lost by {rank()}"]
+
+    def check_unreadable(self, unreadable: Collection[str]) -> None:
+        if len(unreadable) > 1:
+            raise RunError(f"lost: {sorted(unreadable)}")
+
+
+def test_the_limit_of_what_cannot_be_read_is_that_of_all_processes(tmp_path: Path) -> None:
+    def work() -> None:
+        with pytest.raises(RunError, match=r"lost: \['lost by 0', 'lost by 1'\]"):
+            train(tmp_path / "two", "ddp", loader=LosesAudio, num_steps=40)
+
+    in_two_processes(work)
+    train(tmp_path / "one", "auto", loader=LosesAudio, num_steps=12, devices=1)
+    assert last(tmp_path / "one")["run"]["unreadable"] == ["lost by 0"]
+
+
+def unequal_batch(seed: int) -> Batch:
+    """Five utterances, then thirteen, then both together: an epoch of either kind."""
+    generator = torch.Generator().manual_seed(seed // 3)
+    waveforms_BN = torch.randn(18, 4000, generator=generator)
+    token_ids_BU = torch.randint(1, VOCAB, (18, 3), generator=generator)
+    part = (slice(0, 5), slice(5, 18), slice(0, 18))[seed % 3]
+    num = len(waveforms_BN[part])
+    return Batch(
+        utterance_ids=tuple(f"{seed}-{index}" for index in range(num)),
+        texts=("a b",) * num,
+        waveforms_BN=waveforms_BN[part],
+        waveform_lengths_B=torch.arange(2000, 3800, 100)[part],
+        token_ids_BU=token_ids_BU[part],
+        token_lengths_B=torch.full((num,), 3),
+    )
+
+
+def train_unequal(
+    run_dir: Path, seeds: list[int], encoder: dict[str, Any], **settings: Any
+) -> None:
+    model = make_model(encoder, PROBS, 0.0)
+    fit(
+        model,
+        tokenizer=Letters(),
+        train_loader=TinyLoader(num_batches=20, make=lambda number: unequal_batch(seeds[number])),
+        dev_loader=[make_batch(9001)],
+        optim=AdamWSpec(peak_lr=3e-3, warmup_steps=2, decay="constant"),
+        trainer=TrainerSpec(accelerator="cpu", log_every_steps=1, **settings),
+        averaging=NONE,
+        run_dir=run_dir,
+        resume=False,
+        seed=1,
+        decoder=decode_greedily,
+    )
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_unequal_shares_give_the_gradient_of_all_their_utterances(
+    tmp_path: Path, strategy: str
+) -> None:
+    def work() -> None:
+        seeds = [3 * step + rank() for step in range(6)]
+        settings = {"max_steps": 3, "devices": 2, "strategy": strategy}
+        train_unequal(tmp_path / "two", seeds, CONFORMER, **settings)
+
+    in_two_processes(work)
+    train_unequal(tmp_path / "one", [3 * step + 2 for step in range(6)], CONFORMER, max_steps=3)
+    assert logged(tmp_path / "two", "grad_norm") == pytest.approx(
+        logged(tmp_path / "one", "grad_norm"), rel=1e-4
+    )
+    two, one = last(tmp_path / "two")["state_dict"], last(tmp_path / "one")["state_dict"]
+    running = {name: value for name, value in one.items() if "running" in name}
+    assert running
+    for name, value in running.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_unequal_batches_of_a_step_give_the_gradient_of_all_their_utterances(
+    tmp_path: Path,
+) -> None:
+    seeds = [3 * step + part for step in range(6) for part in (0, 1)]
+    train_unequal(tmp_path / "two", seeds, TRANSFORMER, max_steps=3, accumulate=2)
+    train_unequal(tmp_path / "one", [3 * step + 2 for step in range(6)], TRANSFORMER, max_steps=3)
+    assert logged(tmp_path / "two", "grad_norm") == pytest.approx(
+        logged(tmp_path / "one", "grad_norm"), rel=1e-4
+    )

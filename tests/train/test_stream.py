@@ -65,7 +65,8 @@ def test_no_data_at_all_is_an_input_error() -> None:
 
 
 def test_dev_data_starts_over_every_time() -> None:
-    data = DevData(TinyLoader(2, make=make_batch))
-    first = [batch.utterance_ids for batch in data]
+    data = DevData(TinyLoader(2, make=make_batch), sample_rate_hz=SAMPLE_RATE_HZ)
+    first = [item.batch.utterance_ids for item in data]
     assert len(first) == 2
-    assert [batch.utterance_ids for batch in data] == first
+    assert [item.batch.utterance_ids for item in data] == first
+    assert all(item.counts for item in data)
