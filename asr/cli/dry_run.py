@@ -90,7 +90,7 @@ def price_run(
     )
     prices, worst, worst_price = price_buckets(stepper, setup)
     batching: Batching = build(
-        config["data"]["batching"], "data.batching", longest_s=model.frontend.longest_s
+        config["data"]["batching"], "data.batching", slowest_s=model.frontend.slowest_s
     )
     most = None
     if device.type == "cuda":  # elsewhere a larger batch costs time, and a full machine kills

@@ -79,8 +79,8 @@ def make_loader(
         augment=[build(data[key], f"data.{key}") for key in AUGMENT if training and data.get(key)],
         seed=config["seed"],
     )
-    lengthening = {"longest_s": model.frontend.longest_s} if training else {}
-    batching = build(data["batching"], "data.batching", seed=config["seed"], **lengthening)
+    slowing = {"slowest_s": model.frontend.slowest_s} if training else {}
+    batching = build(data["batching"], "data.batching", seed=config["seed"], **slowing)
     loader: ResumableLoader = build(
         data["loader"],
         "data.loader",

@@ -1,8 +1,8 @@
 """Cuts to batches of equal cost: buckets of similar duration.
 
-A batch costs its padded seconds of audio: number of utterances times the longest, each as long as
-training may make it (at the lowest speed, with the most silence). With ``quadratic_duration_s`` q,
-an utterance of d seconds counts as d + d^2 / q, which keeps the memory of attention level.
+A batch costs its padded seconds of audio at the lowest speed that training plays it at: number of
+utterances times the longest. With ``quadratic_duration_s`` q, an utterance of d seconds counts as
+d + d^2 / q, which keeps the memory of attention level.
 
 An epoch is planned as a whole, from durations alone: seconds for a million utterances, where
 lhotse's sampler, which plans ahead of a stream, takes minutes.
@@ -36,7 +36,7 @@ class Batching:
         shuffle: a new order every epoch. Otherwise every epoch runs from short to long.
         sort_first_epoch: the first epoch runs from short to long.
         seed: of the order.
-        longest_s: the seconds that training may make of an utterance, a linear function of its own.
+        slowest_s: what the lowest speed of training makes of some seconds, in proportion to them.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Batching:
         shuffle: bool = True,
         sort_first_epoch: bool = False,
         seed: int = 0,
-        longest_s: Callable[[float], float] = lambda duration_s: duration_s,
+        slowest_s: Callable[[float], float] = lambda duration_s: duration_s,
     ) -> None:
         for key, value in (
             ("max_duration_s", max_duration_s),
@@ -68,7 +68,7 @@ class Batching:
         self.shuffle = shuffle
         self.sort_first_epoch = sort_first_epoch
         self.seed = seed
-        self.longest_s = longest_s
+        self.slowest_s = slowest_s
 
     def select(self, cuts: Cuts) -> list[Cut]:
         """The cuts to train on; how many are left out is logged. ``InputError`` if none is left."""
@@ -127,7 +127,7 @@ class Batching:
 
         Without ``quadratic_duration_s`` the square outweighs the rest from thirty seconds on.
         """
-        longest_s = self.longest_s(max(cut.duration for cut in cuts))
+        longest_s = self.slowest_s(max(cut.duration for cut in cuts))
         quadratic_s = self.quadratic_duration_s or _QUADRATIC_S
         return len(cuts) * (longest_s + longest_s**2 / quadratic_s)
 
@@ -163,7 +163,7 @@ class Batching:
 
     def cost_s(self, duration_s: float) -> float:
         """What an utterance counts as in a batch."""
-        duration_s = self.longest_s(duration_s)
+        duration_s = self.slowest_s(duration_s)
         if self.quadratic_duration_s is None:
             return duration_s
         return duration_s + duration_s**2 / self.quadratic_duration_s
@@ -179,8 +179,7 @@ class Batching:
         if self.quadratic_duration_s is not None:
             q = self.quadratic_duration_s
             longest_s = ((q * q + 4 * q * self.max_duration_s) ** 0.5 - q) / 2
-        added_s = self.longest_s(0.0)
-        fits_s = (longest_s - added_s) / (self.longest_s(1.0) - added_s)
+        fits_s = longest_s / self.slowest_s(1.0)
         return min(fits_s, self.max_utterance_s or fits_s)
 
 

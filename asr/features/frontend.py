@@ -24,7 +24,7 @@ class Frontend(nn.Module):
     """Log-mel features, then normalisation.
 
     In training the waveforms first change speed, get silence and noise, in this order, and
-    SpecAugment comes last. `longest_s` says how long that may make an utterance.
+    SpecAugment comes last.
     """
 
     def __init__(
@@ -48,25 +48,23 @@ class Frontend(nn.Module):
         self.num_mel_bins = fbank.num_mel_bins
         self.frame_shift_ms = fbank.frame_shift_ms
 
-    @property
-    def _lengthening(self) -> list[SpeedPerturb | RandomSilence]:
-        return [part for part in self.augmentations if isinstance(part, _LENGTHENING)]
-
-    def longest_s(self, duration_s: float) -> float:
-        """The longest that training may make of ``duration_s`` seconds, a linear function of it."""
-        for part in self._lengthening:
-            duration_s = part.longest_s(duration_s)
+    def slowest_s(self, duration_s: float) -> float:
+        """What the lowest speed of training makes of ``duration_s`` seconds."""
+        for part in self.augmentations:
+            if isinstance(part, SpeedPerturb):
+                duration_s = part.slowest_s(duration_s)
         return duration_s
 
     @contextmanager
     def at_longest(self) -> Iterator[None]:
         """Meanwhile training makes the most of every utterance: what memory has to hold."""
-        for part in self._lengthening:
+        parts = [part for part in self.augmentations if isinstance(part, _LENGTHENING)]
+        for part in parts:
             part.at_longest = True
         try:
             yield
         finally:
-            for part in self._lengthening:
+            for part in parts:
                 part.at_longest = False
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:

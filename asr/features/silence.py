@@ -39,12 +39,7 @@ class RandomSilence(nn.Module):
         self.probability = probability
         self.max_lead = round(max_lead_s * sample_rate_hz)
         self.max_tail = round(max_tail_s * sample_rate_hz)
-        self.max_s = max_lead_s + max_tail_s
         self.at_longest = False
-
-    def longest_s(self, duration_s: float) -> float:
-        """The longest that an utterance of ``duration_s`` seconds may become."""
-        return duration_s + self.max_s
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Longer waveforms (B, N') and their lengths in samples; unchanged outside training."""

@@ -32,8 +32,8 @@ class SpeedPerturb(nn.Module):
             )
         self.at_longest = False
 
-    def longest_s(self, duration_s: float) -> float:
-        """The longest that an utterance of ``duration_s`` seconds may become."""
+    def slowest_s(self, duration_s: float) -> float:
+        """What the lowest factor makes of ``duration_s`` seconds."""
         return duration_s * _PARTS / min(self.hundredths)
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:

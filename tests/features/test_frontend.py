@@ -75,10 +75,12 @@ def test_at_the_longest_every_utterance_becomes_what_it_says() -> None:
         speed=SpeedPerturb(factors=[1.1, 0.8, 1.0]),
         silence=RandomSilence(max_lead_s=0.5, max_tail_s=0.25),
     )
-    assert frontend.longest_s(1.0) == pytest.approx(1.0 / 0.8 + 0.75)
+    assert frontend.slowest_s(1.0) == pytest.approx(1.25)
     with frontend.at_longest():
         features_BTF, lengths_B = frontend(WAVEFORMS_BN, LENGTHS_B)
-    longest = [round(16000 * frontend.longest_s(samples / 16000)) for samples in (16000, 7000)]
+    longest = [
+        round(16000 * (frontend.slowest_s(samples / 16000) + 0.75)) for samples in (16000, 7000)
+    ]
     assert lengths_B.tolist() == frontend.fbank.num_frames(torch.tensor(longest)).tolist()
     assert features_BTF.shape[1] == lengths_B.max()
     drawn = {frontend(WAVEFORMS_BN, LENGTHS_B)[1][0].item() for _ in range(10)}

@@ -74,7 +74,7 @@ def test_at_its_longest_every_utterance_is_slowest() -> None:
     perturb.at_longest = True
     _, lengths_B = perturb(torch.zeros(5, 9900), torch.full((5,), 9900))
     assert lengths_B.tolist() == [11000] * 5
-    assert perturb.longest_s(9.9) == pytest.approx(11.0)
+    assert perturb.slowest_s(9.9) == pytest.approx(11.0)
 
 
 def test_leaves_nothing_in_a_saved_model() -> None:
