@@ -28,7 +28,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from asr.cli.keys import check_keys
 from asr.cli.locate import locate_configs
-from asr.cli.override import parse_overrides
+from asr.cli.override import LIST_KEYS, TEXT_KEYS, parse_overrides
 from asr.cli.recipe import RECIPE_KEYS, SUFFIX, Recipe, read_group_file, read_recipe, yaml_message
 from asr.cli.suggest import did_you_mean
 from asr.cli.sweep import expand_sweep
@@ -90,7 +90,35 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
         for override in single:
             check_keys(_nested(override), known)
         config = compose(name, overrides=[*picked, *map(_line, single)])
-        return _plain(config, resolve=True)
+        return with_texts(_plain(config, resolve=True))
+
+
+def with_texts(config: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with names and paths as texts where YAML has read them as whole numbers.
+
+    Raises:
+        InputError: one is something else, such as a list where one name is expected.
+    """
+    for key in sorted(TEXT_KEYS | LIST_KEYS):
+        *sections, leaf = key.split(".")
+        section: Any = config
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict) and section.get(leaf) is not None:
+            section[leaf] = _as_text(key, section[leaf])
+    return config
+
+
+def _as_text(key: str, value: Any) -> Any:
+    if isinstance(value, list) and key in LIST_KEYS:
+        return [_as_text(key, one) for one in value]
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        what = "one name, or several in brackets," if key in LIST_KEYS else "one name"
+        raise InputError(
+            f"{key} is {value}; {what} is expected (a name that YAML reads as something else "
+            f"stands in quotes: {key}=\"'{value}'\")"
+        )
+    return str(value)
 
 
 def _store_resolved(recipe: Recipe, choices: Sequence[Override], files: Mapping[str, Path]) -> str:

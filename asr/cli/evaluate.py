@@ -18,8 +18,9 @@ from asr.cli.device import (
 from asr.cli.numbers import count, seconds
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.run_name import run_name
-from asr.data.characters import check_characters
-from asr.data.manifest import read_manifest
+from asr.data.characters import check_characters, describe_dropped
+from asr.data.manifest import read_manifest, transcript
+from asr.data.progress import print_progress
 from asr.metrics.cost import count_parameters
 from asr.metrics.latency import LatencySpec
 from asr.model.build import build
@@ -80,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
     graphs = use_graphs(package.model) if args.cuda_graphs else None
     decoder = build(package.config["decode"], "decode")
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
+    for split, cuts in manifests.items():
+        texts, events = map(transcript, cuts), package.normalizer.events_fate
+        for line in describe_dropped(texts, split, events=events):
+            print_progress(line)
     if not args.allow_unknown:
         for cuts in manifests.values():
             check_characters(cuts, tokenizer=package.tokenizer, normalizer=package.normalizer)

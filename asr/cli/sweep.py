@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
 
-from asr.cli.override import parse_overrides
+from asr.cli.override import expand, is_text, parse_overrides
 from asr.types import InputError
 
 
@@ -28,6 +28,8 @@ def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
 
 def _choices(line: str, override: Override) -> list[str]:
     key = override.get_key_element()
+    if is_text(key):
+        return list(expand(line))
     if key == "seeds":
         count = override.value()
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:

@@ -18,8 +18,9 @@ from asr.cli.run_data import (
 )
 from asr.cli.run_summary import describe_start, say
 from asr.data.alignable import count_unalignable
+from asr.data.characters import describe_dropped
 from asr.data.loader import ResumableLoader
-from asr.data.manifest import Cuts
+from asr.data.manifest import Cuts, transcript
 from asr.data.splits import Splits
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model
@@ -52,6 +53,9 @@ def set_up(config: Mapping[str, Any]) -> TrainingSetup:
     cuts = {split: splits.read(split) for split in splits.names}
     parent = load_package(Path(config["init"])) if config.get("init") else None
     normalizer = make_normalizer(config)
+    for split, each in cuts.items():
+        for line in describe_dropped(map(transcript, each), split, events=normalizer.events_fate):
+            say(line)
     spelling = cache(normalizer)  # each transcript is gone through three times from here on
     tokenizer = prepare_tokenizer(config, cuts, splits, parent, normalizer=spelling)
     text = TextSetup(normalizer, tokenizer)

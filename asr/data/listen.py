@@ -9,6 +9,7 @@ from asr.audio.read import Heard, hear_audio
 from asr.data.manifest import Utterance
 from asr.data.row import Row
 from asr.data.summary import Skipped
+from asr.text.normalize import drop_invisible
 
 _REPORT_EVERY = 1000
 _ROUNDED_S, _ROUNDED_SHARE = 0.5, 0.05  # what lengths in tables are off by
@@ -66,7 +67,7 @@ def _utterance(row: Row, heard: Heard) -> Utterance:
         duration_s=heard.duration_s,
         sample_rate_hz=heard.info.sample_rate_hz,
         num_channels=heard.info.num_channels,
-        text=" ".join(row.text.split()),
+        text=" ".join(drop_invisible(row.text).split()),
         speaker=row.speaker,
         num_bytes=row.audio_path.stat().st_size,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.atomic import replacing
+from asr.data.characters import describe_dropped
 from asr.data.holdout import hold_out
 from asr.data.listen import listen
 from asr.data.manifest import Utterance, manifest_bytes
@@ -106,6 +107,13 @@ def read_splits(
     if not usable:
         first = f", first: {skipped[0]}" if skipped else ""
         raise InputError(f"{source} has no usable utterance; {len(skipped):,} skipped{first}")
+    dropped = describe_dropped(
+        (row.text for row in usable),
+        source,
+        events="kept, for text.normalize.events to say what becomes of them",
+    )
+    for line in dropped:
+        report(line)
     return _split(usable, report), skipped
 
 
