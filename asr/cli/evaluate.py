@@ -155,11 +155,12 @@ def split_name(path: Path) -> str:
 
 
 def wer_line(split: str, evaluation: SplitEvaluation) -> str:
-    """WER with its interval, CER, and the counts behind the WER, for people."""
+    """The error rate with its interval, CER, and the counts behind the rate, for people."""
     wer, counts = evaluation.wer, evaluation.counts
+    cer = "" if wer.rate == "CER" else f", CER {wer.cer:.2f} %"
     skipped = f", {counts.num_skipped} skipped" if counts.num_skipped else ""
     return (
-        f"{split}: WER {wer.wer:.2f} % [{wer.low:.2f}, {wer.high:.2f}], CER {wer.cer:.2f} %, "
+        f"{split}: {wer.rate} {wer.wer:.2f} % [{wer.low:.2f}, {wer.high:.2f}]{cer}, "
         f"{wer.sub} substitutions, {wer.del_} deletions, {wer.ins} insertions in "
-        f"{wer.words:,} words of {counts.num_utterances:,} utterances{skipped}"
+        f"{wer.words:,} {wer.counted} of {counts.num_utterances:,} utterances{skipped}"
     )

@@ -1,19 +1,20 @@
 """Subtitles from words with times: SubRip (SRT) and WebVTT.
 
-A cue is at most two lines of 42 characters and seven seconds long, as broadcasters have it; a pause
-of a second ends one, and the last word of a cue stays readable for a second where nothing follows.
+A cue is at most two lines of 42 columns and seven seconds long, as broadcasters have it (an East
+Asian character takes two columns); a pause of a second ends one, and the last word of a cue stays
+readable for a second where nothing follows.
 """
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from asr.decode.words import TimedWord
+from asr.decode.words import TimedWord, join_words
+from asr.text.script import width
 
-LINE_CHARACTERS = 42
+LINE_WIDTH = 42
 CUE_LINES = 2
 LONGEST_CUE_S = 7.0
 PAUSE_S = 1.0
@@ -78,8 +79,14 @@ def grouped(words: Sequence[TimedWord]) -> Iterator[list[TimedWord]]:
 
 def wrapped(words: Sequence[TimedWord]) -> tuple[str, ...]:
     """The words in lines; a word longer than a line has one of its own."""
-    joined = " ".join(word.word for word in words)
-    return tuple(textwrap.wrap(joined, LINE_CHARACTERS, break_long_words=False))
+    lines: list[str] = []
+    for word in words:
+        longer = join_words([*lines[-1:], word.word])
+        if lines and width(longer) <= LINE_WIDTH:
+            lines[-1] = longer
+        else:
+            lines.append(word.word)
+    return tuple(lines)
 
 
 def text(cue: Cue) -> str:

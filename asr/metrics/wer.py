@@ -2,7 +2,9 @@
 
 A corpus rate sums errors and words over the utterances before it divides; it is not a mean of
 rates. Text is compared as given, apart from runs of white space: whoever wants case or punctuation
-ignored normalises reference and hypothesis first.
+ignored normalises reference and hypothesis first. In scripts without spaces between words (Chinese,
+Japanese, Thai, …) a character counts as a word, and spaces do not: what is a word there depends on
+who cuts the text.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Literal, TypedDict
 
 import jiwer
 
+from asr.text.script import is_unspaced
 from asr.types import InputError, UtteranceResult
 
 Operation = Literal["equal", "sub", "del", "ins"]
@@ -69,13 +72,19 @@ def align_words(ref: str, hyp: str) -> tuple[WordErrors, list[AlignedWord]]:
 
     An empty reference makes every word of the hypothesis an insertion.
     """
+    if is_unspaced(ref or hyp):
+        return align_chars(ref, hyp)
     output = jiwer.process_words(" ".join(ref.split()), " ".join(hyp.split()))
     return _errors_and_alignment(output)
 
 
 def align_chars(ref: str, hyp: str) -> tuple[WordErrors, list[AlignedWord]]:
-    """Like :func:`align_words`, character by character; a space between words counts as one."""
-    output = jiwer.process_characters(" ".join(ref.split()), " ".join(hyp.split()))
+    """Like :func:`align_words`, character by character; a space between words counts as one.
+
+    In scripts without spaces between words it does not count.
+    """
+    space = "" if is_unspaced(ref or hyp) else " "
+    output = jiwer.process_characters(space.join(ref.split()), space.join(hyp.split()))
     return _errors_and_alignment(output)
 
 

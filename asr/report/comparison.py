@@ -10,7 +10,7 @@ from asr.encoder.parts import in_order
 from asr.report.difference import WerDifference
 from asr.report.likeness import unlikeness
 from asr.report.notes import measurement_notes
-from asr.report.record import RunRecord
+from asr.report.record import RunRecord, rate_name
 from asr.report.rows import BASELINES, to_row
 from asr.report.table import Column, Table
 from asr.report.units import (
@@ -90,7 +90,8 @@ def _wer_columns(rows: Sequence[_Row]) -> Iterator[Column]:
             f"wer_{split}_{key}": _pick(results, key)
             for key in ("wer", "low", "high", "sub", "del", "ins", "words", "cer")
         }
-        yield Column(f"WER % {split}", _texts(results, _wer_text), values)
+        rate = next((rate_name(one["counted"]) for one in results if one), "WER")
+        yield Column(f"{rate} % {split}", _texts(results, _wer_text), values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from asr.metrics.significance import holm, seed_difference
 from asr.report.hypotheses import ScoredUtterance, pair
+from asr.report.record import rate_name
+from asr.text.script import counted_in
 
 Hypotheses = Sequence[ScoredUtterance]
 
@@ -37,6 +39,7 @@ class WerDifference:
     num_compared: int = 1
     unit: str = "utterances"
     num_units: int | None = None
+    rate: str = "WER"
 
     @property
     def is_finding(self) -> bool:
@@ -47,14 +50,15 @@ class WerDifference:
     def verdict(self) -> str:
         """What may be said: "not told apart from none in WER with 3 seeds"."""
         if self.p_holm is None:
-            return f"{self.difference:+.2f} WER points to {self.baseline} with one seed: no finding"
+            points = f"{self.difference:+.2f} {self.rate} points"
+            return f"{points} to {self.baseline} with one seed: no finding"
         if self.is_finding:
             word = "worse" if self.difference > 0 else "better"
             return (
-                f"{abs(self.difference):.2f} WER points {word} than {self.baseline} with "
+                f"{abs(self.difference):.2f} {self.rate} points {word} than {self.baseline} with "
                 f"{self.seeds}"
             )
-        return f"not told apart from {self.baseline} in WER with {self.seeds}"
+        return f"not told apart from {self.baseline} in {self.rate} with {self.seeds}"
 
     @property
     def seeds(self) -> str:
@@ -71,8 +75,8 @@ class WerDifference:
         )
         if self.p_holm is None:
             return (
-                f"{self.split}: {interval} WER points over {drawn} alone; one seed is no finding, "
-                "the next training may reverse it"
+                f"{self.split}: {interval} {self.rate} points over {drawn} alone; "
+                "one seed is no finding, the next training may reverse it"
             )
         corrected = (
             f"p {p_text(self.p_holm)} by Holm over {self.num_compared} schedules"
@@ -124,6 +128,7 @@ def wer_difference(
         p_holm=found.p,
         unit=found.unit,
         num_units=found.num_units,
+        rate=rate_name(counted_in(one.ref for one in first)),
     )
 
 

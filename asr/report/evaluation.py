@@ -17,6 +17,7 @@ from asr.metrics.wer import corpus_cer
 from asr.model.package import ModelPackage
 from asr.report.hypotheses import ScoredUtterance, score
 from asr.report.record import SplitCounts, SplitWer
+from asr.text.script import counted_in
 from asr.types import InputError, UtteranceResult
 
 BATCH_S = 120.0  # padded seconds of audio decoded at once
@@ -93,5 +94,6 @@ def evaluate(
             [one.errors for one in scored],
             speakers=[one.speaker for one in scored],
             cer=corpus_cer(in_order).wer,
+            counted=counted_in(one.ref for one in scored),
         ),
     )

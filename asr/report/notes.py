@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from asr.report.record import LatencyPoint, RunRecord
+from asr.report.record import LatencyPoint, RunRecord, rate_name
 from asr.report.rows import BASELINES, latency_points, pays_from_s
 from asr.report.seeds import by_seed
 
@@ -34,8 +34,12 @@ def reading_notes(records: Sequence[RunRecord]) -> Iterator[str]:
     levels = {f"{result.level:.0%}" for result in results}
     if levels:
         units = " or ".join(sorted({result.unit for result in results}))
+        rates = " or ".join(
+            f"{rate_name(counted)} ({counted.removesuffix('s')} error rate, of {counted})"
+            for counted in sorted({result.counted for result in results}, reverse=True)
+        )
         yield (
-            f"WER (word error rate): percent of words substituted, left out or put in, with its "
+            f"{rates}: percent of them substituted, left out or put in, with its "
             f"{' or '.join(sorted(levels))} bootstrap interval over {units} of the test."
         )
     batch_sizes = {

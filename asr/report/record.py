@@ -75,7 +75,9 @@ class TrainingCost:
 class SplitWer:
     """Word error rate of a split in percent, its interval at ``level``, and the counts.
 
-    ``cer`` is the character error rate in percent, None in records that do not say. The interval is
+    ``counted`` says what errors are of: "words", or "characters" in scripts without spaces, where
+    the rate is a character error rate. ``cer`` is the character error rate in percent, None in
+    records that do not say. The interval is
     over ``num_units`` speakers or utterances, whichever ``unit`` says.
     """
 
@@ -90,6 +92,12 @@ class SplitWer:
     cer: float | None = None
     unit: str = "utterances"
     num_units: int | None = None
+    counted: str = "words"
+
+    @property
+    def rate(self) -> str:
+        """How the rate is called."""
+        return rate_name(self.counted)
 
     @classmethod
     def from_errors(
@@ -101,6 +109,7 @@ class SplitWer:
         seed: int = 0,
         level: float = 0.95,
         cer: float | None = None,
+        counted: str = "words",
     ) -> SplitWer:
         """Corpus rate over ``per_utterance`` with its bootstrap interval."""
         total = WordErrors.total(per_utterance)
@@ -120,6 +129,7 @@ class SplitWer:
             cer=cer,
             unit=units.name,
             num_units=units.num,
+            counted=counted,
         )
 
 
@@ -302,6 +312,11 @@ def _timed_beside(
             high=high,
         )
     return beside
+
+
+def rate_name(counted: str) -> str:
+    """How the rate of errors of ``counted`` is called: WER of words, CER of characters."""
+    return "CER" if counted == "characters" else "WER"
 
 
 def length_key(length_s: float) -> str:

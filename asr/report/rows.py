@@ -46,6 +46,7 @@ def to_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> dict
                 "ins": result.ins,
                 "words": result.words,
                 "cer": result.cer,
+                "counted": result.counted,
                 "unit": result.unit,
                 "num_units": result.num_units,
             }

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from asr.decode.subtitles import LINE_CHARACTERS, LONGEST_CUE_S, clock, cues, srt, vtt
+from asr.decode.subtitles import LINE_WIDTH, LONGEST_CUE_S, clock, cues, srt, vtt
 from asr.decode.words import TimedWord
 
 
@@ -46,7 +46,7 @@ def test_no_cue_is_too_long_or_overlaps_the_next(word_s: float) -> None:
     ]
     for cue, following in zip(found, [*found[1:], None], strict=True):
         assert len(cue.lines) <= 2
-        assert all(len(line) <= LINE_CHARACTERS for line in cue.lines)
+        assert all(len(line) <= LINE_WIDTH for line in cue.lines)
         assert 0 < cue.end_s - cue.start_s <= LONGEST_CUE_S + 1e-9
         assert following is None or cue.end_s <= following.start_s + 1e-9
 
@@ -65,6 +65,17 @@ def test_a_short_cue_stays_until_the_next_one_at_most() -> None:
 
 def test_a_word_longer_than_a_line_is_not_broken() -> None:
     assert [cue.lines for cue in cues(spoken("x" * 60))] == [("x" * 60,)]
+
+
+def test_ideographs_take_two_columns_and_no_spaces() -> None:
+    words = [TimedWord(one, index * 0.2, (index + 1) * 0.2) for index, one in enumerate("一" * 100)]
+    found = cues(words)
+    assert "".join(line for cue in found for line in cue.lines) == "一" * 100
+    for cue in found:
+        assert len(cue.lines) <= 2
+        assert all(len(line) <= LINE_WIDTH // 2 for line in cue.lines)
+        assert cue.end_s - cue.start_s <= LONGEST_CUE_S + 1e-9
+    assert found[0].lines == ("一" * 21, "一" * 14)
 
 
 @pytest.mark.parametrize(

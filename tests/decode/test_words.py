@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.decode.words import TimedWord, timed_words
+from asr.decode.words import TimedWord, join_words, timed_words
 from asr.text.tokenizer import Tokenizer
 
 TEXTS = ["SEVEN EIGHT NINE", "A NINE", "IT'S EIGHT"]
@@ -28,6 +28,22 @@ def test_the_first_piece_begins_a_word_in_any_case() -> None:
 def test_a_word_without_letters_is_none() -> None:
     assert words(["▁", "▁A", "▁"], [0, 1, 2]) == [TimedWord("A", 0.04, 0.08)]
     assert words([], []) == []
+
+
+def test_tokens_of_scripts_without_spaces_have_times_of_their_own() -> None:
+    assert words(["▁今天", "天气", "。", "GO", "OD", "好"], [1, 3, 4, 6, 7, 9]) == [
+        TimedWord("今天", 0.04, 0.08),
+        TimedWord("天气。", 0.12, 0.2),
+        TimedWord("GOOD", 0.24, 0.32),
+        TimedWord("好", 0.36, 0.4),
+    ]
+    thai = words(["ส", "\u0e27", "\u0e31", "ส"], [0, 1, 2, 3])
+    assert [word.word for word in thai] == ["ส", "\u0e27\u0e31", "ส"]
+
+
+def test_words_are_joined_as_their_script_has_it() -> None:
+    assert join_words(["今天", "天气", "GOOD", "DAY", "好"]) == "今天天气 GOOD DAY 好"
+    assert join_words([]) == ""
 
 
 def test_no_word_ends_behind_the_audio() -> None:

@@ -126,3 +126,12 @@ def test_order_of_utterances_does_not_matter(pairs: list[tuple[str, str]], rando
     results = [_result(ref, hyp) for ref, hyp in pairs]
     shuffled = random.sample(results, len(results))
     assert corpus_wer(shuffled) == corpus_wer(results)
+
+
+def test_characters_are_counted_where_words_have_no_spaces() -> None:
+    errors, alignment = align_words("今天 天气好", "今天天汽")
+    assert (errors.sub, errors.del_, errors.ins, errors.words) == (1, 1, 0, 5)
+    assert [step["ref"] for step in alignment] == list("今天天气好")
+    assert align_chars("今天 天气好", "今天天汽")[0] == errors
+    assert align_words("", "今天")[0].ins == 2
+    assert align_words("good day", "good 中")[0].words == 2

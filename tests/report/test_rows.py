@@ -31,6 +31,7 @@ def test_row_is_the_documented_one() -> None:
                 "ins": 1,
                 "words": 20,
                 "cer": None,
+                "counted": "words",
                 "unit": "utterances",
                 "num_units": 2,
             }

@@ -56,13 +56,13 @@ def _chart(
             ),
             words(text, area.right + 8, y + 4, "value"),
         ]  # fmt: skip
-    title = f"{split}: WER minus that of {baseline}"
+    title = f"{split}: {rows[0].rate} minus that of {baseline}"
     chart = drawing(
         _WIDTH,
         area.bottom + 48,
         title,
         f"{'; '.join(map(str, rows))}.",
-        horizontal_axis(x, area, "difference, WER points"),
+        horizontal_axis(x, area, f"difference, {rows[0].rate} points"),
         line(x(0), area.top, x(0), area.bottom, "zero"),
         *shapes,
     )

@@ -31,7 +31,7 @@ class TradeOff:
 
     def __str__(self) -> str:
         return (
-            f"{self.record.run}: WER {percent_text(self.wer.wer)} % "
+            f"{self.record.run}: {self.wer.rate} {percent_text(self.wer.wer)} % "
             f"[{percent_text(self.wer.low)}, {percent_text(self.wer.high)}], "
             f"{number_text(self.latency.median_ms)} ms "
             f"(p90 {number_text(self.latency.p90_ms)} ms)"
@@ -52,14 +52,15 @@ def trade_off_chart(groups: Sequence[Series], split: str, length: str) -> Markup
     means = [_mean(points[one.index]) for one in groups]
     best = pareto_front(means)
     names = [one.name for one, mean in zip(groups, means, strict=True) if mean in best]
-    title = f"WER against latency: {split}, {length} s of audio"
+    rate, counted = shown[0].wer.rate, shown[0].wer.counted
+    title = f"{rate} against latency: {split}, {length} s of audio"
     chart = drawing(
         _WIDTH,
         _HEIGHT,
         title,
         f"{'; '.join(map(str, shown))}. Pareto front: {', '.join(names)}.",
         horizontal_axis(x, area, f"encoder latency for {length} s of audio, ms"),
-        vertical_axis(y, area, f"WER, % of words of {split}"),
+        vertical_axis(y, area, f"{rate}, % of {counted} of {split}"),
         _front(best, x, y) if len(best) > 1 else "",
         *(_bars(one, points[one.index], x, y) for one in groups),
         *(_mean_sign(one, len(points[one.index]), mean, x, y)

@@ -1,0 +1,35 @@
+"""Scripts that write no spaces between words, and how wide characters are shown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_UNSPACED = re.compile(
+    "[\u0e01-\u0e5b\u0e80-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai to Khmer
+    "\u2e80-\u2fd5\u3001-\u303f\uff01-\uff0f\uff1a-\uff20"  # and signs, East Asian
+    "\u3040-\u30ff\u3100-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"  # kana, ideographs
+    "\uf900-\ufaff\uff66-\uff9d\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
+)
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether most letters of ``text`` are of Chinese, Japanese, Thai, Lao, Khmer or the like."""
+    found = len(_UNSPACED.findall(text))
+    return 2 * found > sum(unicodedata.category(one)[0] in "LM" for one in text) if found else False
+
+
+def counted_in(texts: Iterable[str]) -> str:
+    """What errors against ``texts`` are counted in: "words", or "characters" without spaces."""
+    return "characters" if is_unspaced("".join(texts)) else "words"
+
+
+def width(text: str) -> int:
+    """Columns that ``text`` takes: East Asian wide characters take two, marks none."""
+    return sum(
+        0
+        if unicodedata.category(one) in ("Mn", "Me", "Cf")
+        else 1 + (unicodedata.east_asian_width(one) in "WF")
+        for one in text
+    )
