@@ -1,18 +1,46 @@
-"""Files and folders that are there whole or not at all."""
+"""Files and folders that are there whole or not at all, and files that are read whole."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from asr.types import InputError, RunError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _PARTIAL = ".partial"
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file, or a link to one, for reading; never waits for the other end of a pipe.
+
+    Raises:
+        InputError: it cannot be read, or is a folder, a pipe or a device.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path}: not a file but a folder, a pipe or a device")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path, *, most: int) -> bytes:
+    """A whole file of at most ``most`` bytes; InputError for a larger one, or see `open_file`."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = b"" if size > most else file.read(most + 1)
+    if max(size, len(data)) > most:
+        raise InputError(f"{path}: {size:,} bytes; allowed: up to {most:,}")
+    return data
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -17,7 +17,7 @@ from asr.atomic import write_text
 from asr.cli.command import command_text
 from asr.cli.device import add_device_argument, check_device
 from asr.cli.locate import locate_configs
-from asr.cli.numbers import count, milliseconds, seconds, share
+from asr.cli.numbers import audio_length, count, milliseconds, share
 from asr.cli.output import check_outputs
 from asr.cli.run_name import run_name
 from asr.cli.run_summary import say
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--length",
-        type=seconds,
+        type=audio_length,
         metavar="S",
         help="time the encoder at S seconds of audio and predict the latency of every schedule",
     )

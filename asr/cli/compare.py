@@ -17,7 +17,7 @@ from asr.cli.fan_out import Launcher, train_all
 from asr.cli.launch_local import LocalLauncher
 from asr.cli.launch_submitit import SubmititLauncher
 from asr.cli.launcher_options import parse_launcher_options
-from asr.cli.numbers import count
+from asr.cli.numbers import jobs
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.parser import Parser
 from asr.cli.places import check_folder
@@ -50,7 +50,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=count,
+        type=jobs,
         metavar="N",
         help="runs trained side by side (default: CPU cores, or 1 where there is a GPU; all on a "
         "cluster)",

@@ -52,9 +52,12 @@ def use_graphs(model: AcousticModel) -> GraphedEncoder:
 def check_device(name: str) -> None:
     """Raise InputError unless PyTorch can compute on ``name``."""
     try:
+        is_there = torch.device(name).type in ("cpu", "cuda", "mps")
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError):
+        is_there = False
+    if not is_there:
         allowed = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise InputError(
             f"--device {name}: not there on this machine; allowed: {', '.join(allowed)}"
-        ) from None
+        )

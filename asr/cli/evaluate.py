@@ -15,7 +15,7 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
-from asr.cli.numbers import count, seconds
+from asr.cli.numbers import audio_length, rounds
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.run_name import run_name
 from asr.data.characters import check_characters, describe_dropped
@@ -53,13 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lengths",
-        type=seconds,
+        type=audio_length,
         nargs="*",
         default=[5, 15, 30, 60],
         metavar="S",
         help="seconds of audio at which the encoder is timed; none: no latency",
     )
-    parser.add_argument("--repeats", type=count, default=10, help="timed rounds (%(default)s)")
+    parser.add_argument("--repeats", type=rounds, default=10, help="timed rounds (%(default)s)")
     add_device_argument(parser)
     add_dtype_argument(parser)
     add_graphs_argument(parser)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.atomic import write_bytes, write_text
-from asr.cli.numbers import count, seconds
+from asr.cli.numbers import audio_length, rounds
 from asr.cli.places import check_folder, check_json
 from asr.cli.run_name import run_name
 from asr.cli.run_summary import say
@@ -54,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lengths",
-        type=seconds,
+        type=audio_length,
         nargs="*",
         default=[5, 15, 30],
         metavar="S",
         help="seconds of audio at which encoders are timed; none: no latency",
     )
-    parser.add_argument("--repeats", type=count, default=10, help="timed rounds (%(default)s)")
+    parser.add_argument("--repeats", type=rounds, default=10, help="timed rounds (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write a row per program (- : stdout)")
 
 

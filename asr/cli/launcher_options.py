@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from asr.cli.numbers import number_in
 from asr.cli.suggest import did_you_mean
+from asr.ranges import Range
 from asr.types import InputError
 
 _OPTION = "--launcher-options"
@@ -75,21 +77,12 @@ def _text(key: str, text: str) -> str:
     return text
 
 
-def _amount(key: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise InputError(f"{_OPTION} {key}={text}: allowed: a number above 0")
-    return number
-
-
-def _num(minimum: int) -> Callable[[str, str], int]:
-    def read(key: str, text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
-            raise InputError(f"{_OPTION} {key}={text}: allowed: a whole number from {minimum} on")
-        return int(text)
+def _number(hint: Any) -> Callable[[str, str], Any]:
+    def read(key: str, text: str) -> Any:
+        try:
+            return number_in(text, hint)
+        except ValueError as error:
+            raise InputError(f"{_OPTION} {key}={error}") from None
 
     return read
 
@@ -97,8 +90,8 @@ def _num(minimum: int) -> Callable[[str, str], int]:
 _READ: dict[str, Callable[[str, str], Any]] = {
     "cluster": _cluster,
     "partition": _text,
-    "hours": _amount,
-    "gpus": _num(0),
-    "cpus": _num(1),
-    "memory_gb": _amount,
+    "hours": _number(Annotated[float, Range(0, 10_000, above=True)]),
+    "gpus": _number(Annotated[int, Range(0, 1024)]),
+    "cpus": _number(Annotated[int, Range(1, 1024)]),
+    "memory_gb": _number(Annotated[float, Range(0, 1e6, above=True)]),
 }

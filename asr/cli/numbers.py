@@ -3,68 +3,62 @@
 from __future__ import annotations
 
 import argparse
-import math
+import functools
+from typing import Annotated, Any, get_args
+
+from asr.ranges import (
+    AudioLength,
+    BatchDuration,
+    Count,
+    Range,
+    Rounds,
+    Seed,
+    Share,
+    Threads,
+    describe,
+    fits,
+    shown,
+)
 
 
-def count(text: str) -> int:
-    """A whole number, 1 or more."""
+def number_in(text: str, hint: Any) -> Any:
+    """The number that ``text`` spells; ValueError unless the annotated type ``hint`` allows it."""
+    kind = get_args(hint)[0]
     try:
-        number = int(text)
+        number = kind(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+        number = None
+    if not fits(number, hint):
+        raise ValueError(f"{shown(text)}: allowed: {describe(hint)}")
     return number
 
 
-def seconds(text: str) -> float:
-    """Seconds above 0."""
-    number = _finite(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return number
-
-
-def seconds_or_none(text: str) -> float:
-    """Seconds, 0 or more."""
-    number = _finite(text)
-    if not number >= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
-    return number
-
-
-def milliseconds(text: str) -> float:
-    """Milliseconds above 0."""
-    number = _finite(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds above 0")
-    return number
-
-
-def share(text: str) -> float:
-    """A number from 0 to 1."""
-    number = _finite(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return number
+def _read(hint: Any, text: str) -> Any:
+    try:
+        return number_in(text, hint)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def level_or_off(text: str) -> float | None:
-    """A level in dB of full scale, from -200 to 0; None for ``off``."""
+    """A level in dB of full scale; None for ``off``."""
     if text == "off":
         return None
-    number = _finite(text)
-    if not -200 <= number <= 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a number of decibels from -200 to 0 nor 'off'"
-        )
-    return number
-
-
-def _finite(text: str) -> float:
-    """The number, NaN where there is none."""
     try:
-        number = float(text)
-    except ValueError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
+        level: float = number_in(text, Annotated[float, Range(-200, 0)])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or off") from None
+    return level
+
+
+utterances = functools.partial(_read, Annotated[int, Range(1, 100_000)])
+count = functools.partial(_read, Count)
+rounds = functools.partial(_read, Rounds)
+threads = functools.partial(_read, Threads)
+jobs = functools.partial(_read, Annotated[int, Range(1, 256)])
+seed = functools.partial(_read, Seed)
+audio_length = functools.partial(_read, AudioLength)
+batch_duration = functools.partial(_read, BatchDuration)
+overlap = functools.partial(_read, Annotated[float, Range(0, 7200)])
+milliseconds = functools.partial(_read, Annotated[float, Range(0, 1e9, above=True)])
+share = functools.partial(_read, Share)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asr.cli.numbers import count
+from asr.cli.numbers import jobs, seed, utterances
 from asr.cli.prepare_formats import add_formats
 from asr.cli.prepare_public import add_public
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="a bad file is an error, and nothing is written"
     )
     folder.add_argument("--out", type=Path, metavar="DIR", help="default: data/<name of FOLDER>")
-    folder.add_argument("--jobs", type=count, default=2, help="files read at once (%(default)s)")
+    folder.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
     folder.set_defaults(prepare=_folder)
 
     synthetic = corpora.add_parser(
@@ -45,11 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synthetic.add_argument(
         "--sentences", type=Path, metavar="FILE", help="speak these, one a line, in every split"
     )
-    synthetic.add_argument("--num-train", type=int, default=3600, metavar="N")
-    synthetic.add_argument("--num-dev", type=int, default=300, metavar="N")
-    synthetic.add_argument("--num-test", type=int, default=300, metavar="N")
-    synthetic.add_argument("--seed", type=int, default=2024)
-    synthetic.add_argument("--jobs", type=count, default=2, help="processes (%(default)s)")
+    synthetic.add_argument("--num-train", type=utterances, default=3600, metavar="N")
+    synthetic.add_argument("--num-dev", type=utterances, default=300, metavar="N")
+    synthetic.add_argument("--num-test", type=utterances, default=300, metavar="N")
+    synthetic.add_argument("--seed", type=seed, default=2024)
+    synthetic.add_argument("--jobs", type=jobs, default=2, help="processes (%(default)s)")
     synthetic.set_defaults(prepare=_synthetic)
 
     add_public(corpora)

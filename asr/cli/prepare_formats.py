@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from asr.cli.numbers import count
+from asr.cli.numbers import count, jobs
 
 
 def add_formats(corpora: Any) -> None:
@@ -32,9 +32,7 @@ def add_formats(corpora: Any) -> None:
         parser.add_argument(
             "--strict", action="store_true", help="a bad row is an error, and nothing is written"
         )
-        parser.add_argument(
-            "--jobs", type=count, default=2, help="files read at once (%(default)s)"
-        )
+        parser.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
 
     export = corpora.add_parser(
         "export",
@@ -64,7 +62,7 @@ def add_formats(corpora: Any) -> None:
         help="utterances in one (%(default)s)",
     )
     shards.add_argument("--strict", action="store_true", help="a bad file is an error")
-    shards.add_argument("--jobs", type=count, default=2, help="files read at once (%(default)s)")
+    shards.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
     shards.set_defaults(prepare=_shards)
 
     summary = corpora.add_parser(

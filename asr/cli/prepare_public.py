@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asr.cli.numbers import count
+from asr.cli.numbers import jobs
 from asr.cli.suggest import did_you_mean
 from asr.data.corpora.parts import (
     AN4,
@@ -136,7 +136,7 @@ def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="a bad row is an error; no manifest has one left out"
     )
-    parser.add_argument("--jobs", type=count, default=2, help="files read at once (%(default)s)")
+    parser.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
 
 
 def _archives(args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from asr.data.splits import Splits
 from asr.encoder.graphed import check_graphs
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_encoder, build_frontend
+from asr.ranges import Seed, check_value
 from asr.types import InputError
 
 TO_TIME = ("features.fbank", "encoder", "reuse", "metrics.latency")
@@ -39,8 +40,7 @@ def check_keys_for(what: str, keys: Sequence[str], config: Mapping[str, Any], re
 def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
     """Raise InputError for settings that cannot be trained; otherwise what to train on."""
     check_keys_for("train", TO_TRAIN, config, recipe)
-    if type(config["seed"]) is not int or not 0 <= config["seed"] < 2**32:
-        raise InputError(f"seed={config['seed']}: allowed: a whole number from 0 to 2**32 - 1")
+    check_value(config["seed"], Seed, "seed")
     splits = read_splits(config)
     check_model(config)
     for key in ("text.normalize", "text.tokenizer", "decode", "metrics.latency"):

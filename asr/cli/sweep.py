@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
+from itertools import islice, product
+from typing import Annotated, Any
 
 from hydra.core.override_parser.types import Override
 
 from asr.cli.override import expand, is_text, parse_overrides
+from asr.ranges import Range, describe, fits
 from asr.types import InputError
+
+MAX_RUNS = 10_000
+Seeds = Annotated[int, Range(1, 1000)]
 
 
 def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
@@ -19,11 +25,14 @@ def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
     last override varies fastest.
 
     Raises:
-        InputError: an override that cannot be parsed, or ``seeds`` that is not a count.
+        InputError: an override that cannot be parsed, ``seeds`` that is not a count, or more
+            combinations than `MAX_RUNS`.
     """
     parsed = parse_overrides(overrides)
     choices = [_choices(line, override) for line, override in zip(overrides, parsed, strict=True)]
-    return [list(combination) for combination in itertools.product(*choices)]
+    if math.prod(map(len, choices)) > MAX_RUNS:
+        raise InputError(f"{' '.join(overrides)}: allowed: up to {MAX_RUNS:,} combinations")
+    return [list(combination) for combination in product(*choices)]
 
 
 def _choices(line: str, override: Override) -> list[str]:
@@ -31,12 +40,14 @@ def _choices(line: str, override: Override) -> list[str]:
     if is_text(key):
         return list(expand(line))
     if key == "seeds":
-        count = override.value()
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        count: Any = override.value()
+        if not fits(count, Seeds):
             raise InputError(
-                f"{line}: seeds is the number of seeds, 1 or more; for given seeds write seed=1,2"
+                f"{line}: allowed: {describe(Seeds)}, the number of seeds; for given seeds write "
+                "seed=1,2"
             )
         return [f"seed={seed}" for seed in range(count)]
     if override.is_sweep_override():
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        values = islice(override.sweep_string_iterator(), MAX_RUNS + 1)
+        return [f"{key}={value}" for value in values]
     return [line]

@@ -19,7 +19,7 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
-from asr.cli.numbers import count, level_or_off, seconds, seconds_or_none
+from asr.cli.numbers import audio_length, batch_duration, level_or_off, overlap, threads
 from asr.cli.places import check_folder
 from asr.decode.formats import FORMATS, suffix
 from asr.decode.labelling import BATCH_S
@@ -58,25 +58,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dtype_argument(parser)
     add_graphs_argument(parser)
     parser.add_argument(
-        "--chunk", type=seconds, default=30.0, metavar="S", help="longest piece encoded at once"
+        "--chunk",
+        type=audio_length,
+        default=30.0,
+        metavar="S",
+        help="longest piece encoded at once",
     )
     parser.add_argument(
         "--overlap",
-        type=seconds_or_none,
+        type=overlap,
         default=4.0,
         metavar="S",
         help="shared by neighbouring pieces",
     )
     parser.add_argument(
         "--batch-duration",
-        type=seconds,
+        type=batch_duration,
         metavar="S",
         help="audio encoded at once, pieces of all files together "
         f"(default: {BATCH_S['cpu']:g}, on a GPU {BATCH_S['cuda']:g})",
     )
     parser.add_argument(
         "--num-threads",
-        type=count,
+        type=threads,
         metavar="N",
         help="CPU threads, each with a batch of its own (default: one per core)",
     )

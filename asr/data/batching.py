@@ -14,9 +14,11 @@ import logging
 import random
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
 
 from asr.data.manifest import Cut, Cuts
 from asr.data.share import num_processes, rank
+from asr.ranges import BatchDuration, Range, in_ranges
 from asr.types import InputError
 
 _QUADRATIC_S = 30.0
@@ -24,6 +26,7 @@ _QUADRATIC_S = 30.0
 logger = logging.getLogger(__name__)
 
 
+@in_ranges("data.batching")
 class Batching:
     """Which utterances go into which batch of an epoch; a function of seed, epoch and cuts.
 
@@ -42,24 +45,16 @@ class Batching:
     def __init__(
         self,
         *,
-        max_duration_s: float,
-        num_buckets: int = 20,
-        quadratic_duration_s: float | None = None,
-        min_utterance_s: float = 0.0,
-        max_utterance_s: float | None = None,
+        max_duration_s: BatchDuration,
+        num_buckets: Annotated[int, Range(1, 10_000)] = 20,
+        quadratic_duration_s: BatchDuration | None = None,
+        min_utterance_s: Annotated[float, Range(0, 36_000)] = 0.0,
+        max_utterance_s: BatchDuration | None = None,
         shuffle: bool = True,
         sort_first_epoch: bool = False,
         seed: int = 0,
         slowest_s: Callable[[float], float] = lambda duration_s: duration_s,
     ) -> None:
-        for key, value in (
-            ("max_duration_s", max_duration_s),
-            ("num_buckets", num_buckets),
-            ("quadratic_duration_s", quadratic_duration_s),
-            ("max_utterance_s", max_utterance_s),
-        ):
-            if value is not None and not value > 0:
-                raise InputError(f"data.batching.{key} is {value}; it must be above 0")
         self.max_duration_s = max_duration_s
         self.num_buckets = num_buckets
         self.quadratic_duration_s = quadratic_duration_s

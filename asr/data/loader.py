@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -14,9 +14,11 @@ from asr.data.dataset import SpeechDataset
 from asr.data.manifest import Cut, Cuts
 from asr.data.share import num_processes, rank
 from asr.data.summary import Skipped
+from asr.ranges import Range, Share, in_ranges
 from asr.types import Batch, InputError, RunError
 
 
+@in_ranges("data.loader")
 class ResumableLoader(Sized):
     """Batches of ``cuts``, one epoch an iteration.
 
@@ -41,13 +43,9 @@ class ResumableLoader(Sized):
         batching: Batching,
         training: bool,
         shared: bool = False,
-        num_workers: int = 0,
-        max_unreadable: float = 1.0,
+        num_workers: Annotated[int, Range(0, 256)] = 0,
+        max_unreadable: Share = 1.0,
     ) -> None:
-        if num_workers < 0:
-            raise InputError(f"data.loader.num_workers is {num_workers}; 0 or more are allowed")
-        if not 0 <= max_unreadable <= 1:
-            raise InputError(f"data.loader.max_unreadable is {max_unreadable}; 0 to 1 is allowed")
         self._max_unreadable = max_unreadable
         self._dataset = dataset
         self._batching = batching

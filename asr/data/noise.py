@@ -15,9 +15,11 @@ from asr.audio.read import read_audio
 from asr.audio.resample import resample
 from asr.data.manifest import audio_path
 from asr.data.sounds import read_sounds
+from asr.ranges import Decibels, Share, in_ranges
 from asr.types import InputError
 
 
+@in_ranges("data.noise")
 class NoiseMix:
     """Adds a stretch of a random recording to an utterance, at a random signal-to-noise ratio.
 
@@ -36,9 +38,9 @@ class NoiseMix:
         *,
         folder: str | None,
         parts: Sequence[str],
-        low_snr_db: float,
-        high_snr_db: float,
-        probability: float,
+        low_snr_db: Decibels,
+        high_snr_db: Decibels,
+        probability: Share,
     ) -> None:
         if low_snr_db > high_snr_db:
             raise InputError(

@@ -15,8 +15,10 @@ from asr.audio.read import read_audio
 from asr.audio.resample import resample
 from asr.data.manifest import audio_path
 from asr.data.sounds import read_sounds
+from asr.ranges import Share, in_ranges
 
 
+@in_ranges("data.reverb")
 class Reverb:
     """Convolves an utterance with a random impulse response (Ko et al. 2017).
 
@@ -31,7 +33,7 @@ class Reverb:
         probability: of an utterance to be convolved.
     """
 
-    def __init__(self, *, folder: str | None, parts: Sequence[str], probability: float) -> None:
+    def __init__(self, *, folder: str | None, parts: Sequence[str], probability: Share) -> None:
         self._responses = [
             read_sounds(folder, [part], probability, "data.reverb") for part in parts if folder
         ]

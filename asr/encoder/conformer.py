@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import nn
 
 from asr.encoder.conformer_layer import ConformerLayer
-from asr.encoder.stack import MAX_MAP_MIB, Encoder, check_sizes
+from asr.encoder.stack import MAX_MAP_MIB, Encoder
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
+from asr.ranges import Layers, Range, Share, Width, in_ranges
 from asr.reuse.base import LayerAttention, ReuseMethod
 from asr.types import InputError
 
 
+@in_ranges("encoder")
 class Conformer(Encoder):
     """Conformer blocks over convolutional subsampling.
 
@@ -24,18 +28,17 @@ class Conformer(Encoder):
         *,
         reuse: ReuseMethod,
         num_mel_bins: int,
-        num_layers: int,
-        d_model: int,
-        num_heads: int,
-        ffn_dim: int,
-        conv_kernel_size: int,
+        num_layers: Layers,
+        d_model: Width,
+        num_heads: Annotated[int, Range(1, 512)],
+        ffn_dim: Annotated[int, Range(1, 65_536)],
+        conv_kernel_size: Annotated[int, Range(1, 999)],
         positions: PositionKind,
         subsampling: SubsamplingKind,
-        subsampling_channels: int,
-        dropout: float,
-        max_map_mib: float | None = MAX_MAP_MIB,
+        subsampling_channels: Annotated[int, Range(1, 4096)],
+        dropout: Share,
+        max_map_mib: Annotated[float, Range(0, 1e6)] | None = MAX_MAP_MIB,
     ) -> None:
-        check_sizes(ffn_dim=ffn_dim, conv_kernel_size=conv_kernel_size)
         if conv_kernel_size % 2 == 0:
             raise InputError(f"encoder.conv_kernel_size={conv_kernel_size}: allowed: odd numbers")
 

@@ -64,21 +64,11 @@ class Encoder(nn.Module):
         final_norm: bool,
     ) -> None:
         super().__init__()
-        check_sizes(
-            num_layers=num_layers,
-            d_model=d_model,
-            num_heads=num_heads,
-            subsampling_channels=subsampling_channels,
-        )
         if d_model % num_heads or (d_model // num_heads) % 2:
             raise InputError(
                 f"encoder.num_heads={num_heads} must divide encoder.d_model={d_model} "
                 "into heads of even width"
             )
-        if max_map_mib is not None and not max_map_mib >= 0:
-            raise InputError(f"encoder.max_map_mib={max_map_mib}: allowed: 0 or more, or null")
-        if not 0.0 <= dropout <= 1.0:
-            raise InputError(f"encoder.dropout={dropout}: allowed: 0 to 1")
         self.d_model = d_model
         self.num_heads = num_heads
         self.num_layers = num_layers
@@ -190,13 +180,6 @@ class Encoder(nn.Module):
             )
             for role, layer in zip(self.schedule, self.layers, strict=True)
         ]
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raise InputError for a size below one; each is named as its key of ``encoder``."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise InputError(f"encoder.{name}={size}: allowed: 1 or more")
 
 
 def num_parameters(module: nn.Module) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import nn
 
-from asr.encoder.stack import MAX_MAP_MIB, Encoder, check_sizes
+from asr.encoder.stack import MAX_MAP_MIB, Encoder
 from asr.encoder.transformer_layer import TransformerLayer
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
+from asr.ranges import Layers, Range, Share, Width, in_ranges
 from asr.reuse.base import LayerAttention, ReuseMethod
 
 
+@in_ranges("encoder")
 class Transformer(Encoder):
     """Pre-norm Transformer layers over convolutional subsampling, LayerNorm at the end.
 
@@ -23,18 +27,16 @@ class Transformer(Encoder):
         *,
         reuse: ReuseMethod,
         num_mel_bins: int,
-        num_layers: int,
-        d_model: int,
-        num_heads: int,
-        ffn_dim: int,
+        num_layers: Layers,
+        d_model: Width,
+        num_heads: Annotated[int, Range(1, 512)],
+        ffn_dim: Annotated[int, Range(1, 65_536)],
         positions: PositionKind,
         subsampling: SubsamplingKind,
-        subsampling_channels: int,
-        dropout: float,
-        max_map_mib: float | None = MAX_MAP_MIB,
+        subsampling_channels: Annotated[int, Range(1, 4096)],
+        dropout: Share,
+        max_map_mib: Annotated[float, Range(0, 1e6)] | None = MAX_MAP_MIB,
     ) -> None:
-        check_sizes(ffn_dim=ffn_dim)
-
         def make_layer(attention: LayerAttention) -> nn.Module:
             return TransformerLayer(attention, d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
 

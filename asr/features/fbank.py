@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.functional import melscale_fbanks
 
+from asr.ranges import Range, Share, in_ranges
 from asr.types import InputError
 
 _PREEMPHASIS = 0.97
@@ -22,6 +24,7 @@ _SECTION_FRAMES = 512  # of a batch, transformed at once on a CPU: they stay in 
 _FLOOR = 1e-10  # energy; below the rounding noise of 16 bit audio
 
 
+@in_ranges("features.fbank")
 class LogMel(nn.Module):
     """Waveforms to log-mel features, the way Kaldi computes them (Povey et al. 2011).
 
@@ -38,17 +41,15 @@ class LogMel(nn.Module):
     def __init__(
         self,
         *,
-        sample_rate_hz: int = 16000,
-        num_mel_bins: int = 80,
-        window_ms: float = 25.0,
-        shift_ms: float = 10.0,
-        dither: float = 0.0,
-        low_hz: float = 20.0,
-        high_hz: float | None = None,
+        sample_rate_hz: Annotated[int, Range(100, 192_000)] = 16000,
+        num_mel_bins: Annotated[int, Range(1, 512)] = 80,
+        window_ms: Annotated[float, Range(1, 250)] = 25.0,
+        shift_ms: Annotated[float, Range(1, 250)] = 10.0,
+        dither: Share = 0.0,
+        low_hz: Annotated[float, Range(0, 96_000)] = 20.0,
+        high_hz: Annotated[float, Range(0, 96_000)] | None = None,
     ) -> None:
         super().__init__()
-        if sample_rate_hz <= 0:
-            raise InputError(f"features.fbank.sample_rate_hz: {sample_rate_hz} must be above 0")
         self.sample_rate_hz = sample_rate_hz
         self.num_mel_bins = num_mel_bins
         self.frame_shift_ms = shift_ms
@@ -57,8 +58,6 @@ class LogMel(nn.Module):
         self.shift_size = round(shift_ms * sample_rate_hz / 1000)
         if self.window_size < 2:
             raise InputError(f"features.fbank.window_ms: {window_ms:g} is shorter than two samples")
-        if self.shift_size < 1:
-            raise InputError(f"features.fbank.shift_ms: {shift_ms:g} is shorter than one sample")
         window_W = torch.hann_window(self.window_size, periodic=False)
         spectrum_size = 1 << (self.window_size - 1).bit_length()
         window_S = functional.pad(window_W, (0, spectrum_size - self.window_size))
@@ -174,8 +173,6 @@ def _mel_filters(
             f"features.fbank.low_hz, high_hz: {low_hz:g}, {high_hz:g} must rise and stay within "
             f"0 and half the sample rate, {sample_rate_hz / 2:g}"
         )
-    if num_mel_bins < 1:
-        raise InputError(f"features.fbank.num_mel_bins: {num_mel_bins} must be 1 or more")
     with warnings.catch_warnings(action="ignore"):
         filters_KF: Tensor = melscale_fbanks(
             num_frequencies, low_hz, high_hz, num_mel_bins, sample_rate_hz

@@ -8,9 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from asr.ranges import Decibels, Share, in_ranges
 from asr.types import InputError
 
 
+@in_ranges("features.noise")
 class WhiteNoise(nn.Module):
     """Adds Gaussian noise at a signal-to-noise ratio drawn for every utterance; training only.
 
@@ -19,14 +21,14 @@ class WhiteNoise(nn.Module):
     generator of the waveforms' device.
     """
 
-    def __init__(self, *, low_snr_db: float, high_snr_db: float, probability: float = 1.0) -> None:
+    def __init__(
+        self, *, low_snr_db: Decibels, high_snr_db: Decibels, probability: Share = 1.0
+    ) -> None:
         super().__init__()
         if low_snr_db > high_snr_db:
             raise InputError(
                 f"features.noise.low_snr_db, high_snr_db: {low_snr_db:g}, {high_snr_db:g} must rise"
             )
-        if not 0 <= probability <= 1:
-            raise InputError(f"features.noise.probability: {probability:g} must be between 0 and 1")
         self.low_snr_db = low_snr_db
         self.high_snr_db = high_snr_db
         self.probability = probability

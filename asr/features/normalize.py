@@ -5,16 +5,17 @@ Shape legend: B batch, T frames, F mel bins.
 
 from __future__ import annotations
 
-import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from asr.types import InputError
+from asr.ranges import Range, in_ranges
 
 _VARIANCE_FLOOR = 1e-5  # keeps a bin that never moves, such as digital silence, at zero
 
 
+@in_ranges("features.normalize")
 class UtteranceNorm(nn.Module):
     """Brings every bin of every utterance to mean 0, with ``variance`` to standard deviation 1.
 
@@ -27,13 +28,8 @@ class UtteranceNorm(nn.Module):
         InputError: ``range_db`` is not a finite number above 0.
     """
 
-    def __init__(self, *, variance: bool, range_db: float | None = None) -> None:
+    def __init__(self, *, variance: bool, range_db: Annotated[float, Range(0, 1000, above=True)] | None = None) -> None:
         super().__init__()
-        if range_db is not None and not 0 < range_db < math.inf:
-            raise InputError(
-                f"features.normalize.range_db: {range_db:g}; allowed: a finite number above 0, "
-                "or null to count every frame"
-            )
         self.variance = variance
         self.range_db = range_db
 

@@ -5,12 +5,17 @@ Shape legend: B batch, N samples.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
-from asr.types import InputError
+from asr.ranges import Range, Share, in_ranges
+
+Pause = Annotated[float, Range(0, 60)]
 
 
+@in_ranges("features.silence")
 class RandomSilence(nn.Module):
     """Zeros around an utterance: 0 to ``max_lead_s`` seconds before, 0 to ``max_tail_s`` after.
 
@@ -21,21 +26,12 @@ class RandomSilence(nn.Module):
     def __init__(
         self,
         *,
-        max_lead_s: float,
-        max_tail_s: float,
-        probability: float = 1.0,
-        sample_rate_hz: int = 16000,
+        max_lead_s: Pause,
+        max_tail_s: Pause,
+        probability: Share = 1.0,
+        sample_rate_hz: Annotated[int, Range(100, 192_000)] = 16000,
     ) -> None:
         super().__init__()
-        if max_lead_s < 0 or max_tail_s < 0:
-            raise InputError(
-                f"features.silence.max_lead_s, max_tail_s: {max_lead_s:g}, {max_tail_s:g} "
-                "must be 0 or more"
-            )
-        if not 0 <= probability <= 1:
-            raise InputError(
-                f"features.silence.probability: {probability:g} must be between 0 and 1"
-            )
         self.probability = probability
         self.max_lead = round(max_lead_s * sample_rate_hz)
         self.max_tail = round(max_tail_s * sample_rate_hz)

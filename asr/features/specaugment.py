@@ -6,12 +6,18 @@ Shape legend: B batch, T frames, F mel bins, M masks, X positions of either axis
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
-from asr.types import InputError
+from asr.ranges import Range, Share, in_ranges
+
+Masks = Annotated[int, Range(0, 1000)]
+MaskWidth = Annotated[int, Range(0, 100_000)]
 
 
+@in_ranges("features.specaugment")
 class SpecAugment(nn.Module):
     """Sets random stripes of the features to 0, their mean after normalisation; training only.
 
@@ -32,30 +38,15 @@ class SpecAugment(nn.Module):
     def __init__(
         self,
         *,
-        num_freq_masks: int,
-        max_freq_width: int,
-        num_time_masks: int,
-        max_time_width: int,
-        max_time_fraction: float,
-        max_time_warp: int = 0,
-        ramp_steps: int = 0,
+        num_freq_masks: Masks,
+        max_freq_width: MaskWidth,
+        num_time_masks: Masks,
+        max_time_width: MaskWidth,
+        max_time_fraction: Share,
+        max_time_warp: MaskWidth = 0,
+        ramp_steps: Annotated[int, Range(0, 10**9)] = 0,
     ) -> None:
         super().__init__()
-        for key, value in (
-            ("max_time_warp", max_time_warp),
-            ("ramp_steps", ramp_steps),
-            ("num_freq_masks", num_freq_masks),
-            ("max_freq_width", max_freq_width),
-            ("num_time_masks", num_time_masks),
-            ("max_time_width", max_time_width),
-        ):
-            if value < 0:
-                raise InputError(f"features.specaugment.{key}: {value} must be 0 or more")
-        if not 0 <= max_time_fraction <= 1:
-            raise InputError(
-                f"features.specaugment.max_time_fraction: {max_time_fraction:g} "
-                "must be between 0 and 1"
-            )
         self.num_freq_masks = num_freq_masks
         self.max_freq_width = max_freq_width
         self.num_time_masks = num_time_masks

@@ -6,16 +6,19 @@ Shape legend: B batch, N samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import resample
 
+from asr.ranges import Range, in_ranges
 from asr.types import InputError
 
 _PARTS = 100  # factors are whole hundredths, so that the resampling filter stays short
 
 
+@in_ranges("features.speed")
 class SpeedPerturb(nn.Module):
     """Plays every utterance at one of ``factors``, drawn anew each time; training only.
 
@@ -23,13 +26,11 @@ class SpeedPerturb(nn.Module):
     generator. While ``at_longest`` is set every utterance gets the lowest factor.
     """
 
-    def __init__(self, *, factors: Sequence[float]) -> None:
+    def __init__(self, *, factors: Sequence[Annotated[float, Range(0.1, 10)]]) -> None:
         super().__init__()
         self.hundredths = [round(factor * _PARTS) for factor in factors]
-        if not self.hundredths or min(self.hundredths) < 1:
-            raise InputError(
-                f"features.speed.factors: {list(factors)}; one or more of 0.01 or above allowed"
-            )
+        if not self.hundredths:
+            raise InputError("features.speed.factors: []; one or more allowed")
         self.at_longest = False
 
     def slowest_s(self, duration_s: float) -> float:

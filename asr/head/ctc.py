@@ -6,12 +6,13 @@ Shape legend: B batch, T frames, D model width, V vocabulary, U tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.ranges import Range, Share, Width, in_ranges
 from asr.types import EncoderOutput, InputError
 
 BLANK_ID = 0
@@ -24,6 +25,7 @@ class CtcLoss(NamedTuple):
     num_left_out: int
 
 
+@in_ranges("head")
 class CtcHead(nn.Module):
     """One projection to the vocabulary, blank at id 0.
 
@@ -37,19 +39,13 @@ class CtcHead(nn.Module):
     def __init__(
         self,
         *,
-        d_model: int,
-        vocab_size: int,
-        dropout: float = 0.0,
+        d_model: Width,
+        vocab_size: Annotated[int, Range(1, 100_000)],
+        dropout: Share = 0.0,
         intermediate_layers: Sequence[int] = (),
-        intermediate_weight: float = 0.0,
+        intermediate_weight: Annotated[float, Range(0, 1, below=True)] = 0.0,
     ) -> None:
         super().__init__()
-        if not 0.0 <= dropout <= 1.0:
-            raise InputError(f"head.dropout={dropout}: allowed: 0 to 1")
-        if not 0.0 <= intermediate_weight < 1.0:
-            raise InputError(
-                f"head.intermediate_weight={intermediate_weight}: allowed: 0 to below 1"
-            )
         if bool(intermediate_layers) != bool(intermediate_weight):
             raise InputError(
                 f"head.intermediate_layers={list(intermediate_layers)} and "

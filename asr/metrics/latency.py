@@ -19,6 +19,16 @@ import numpy as np
 import torch
 
 from asr.metrics.bootstrap import expanded_level
+from asr.ranges import (
+    AudioLength,
+    BatchSize,
+    Patience,
+    Rounds,
+    Threads,
+    Warmup,
+    check_value,
+    in_ranges,
+)
 from asr.types import DTYPES, InputError
 
 _FEWEST_ROUNDS = 3  # a median needs them
@@ -41,6 +51,7 @@ class Timing:
         return cls(float(median_ms), float(p90_ms), tuple(samples_ms))
 
 
+@in_ranges("metrics.latency")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySpec:
     """What to time: every length with every batch size.
@@ -52,29 +63,22 @@ class LatencySpec:
     which are made before the clock starts. Raises InputError for a value outside its range.
     """
 
-    lengths_s: Sequence[float]
-    batch_sizes: Sequence[int] = (1,)
-    repeats: int = 20
-    warmup: int = 3
-    num_threads: int | None = None
-    max_point_s: float | None = None
+    lengths_s: Sequence[AudioLength]
+    batch_sizes: Sequence[BatchSize] = (1,)
+    repeats: Rounds = 20
+    warmup: Warmup = 3
+    num_threads: Threads | None = None
+    max_point_s: Patience | None = None
     dtype: str = "float32"
     cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths_s", tuple(float(x) for x in self.lengths_s))
         object.__setattr__(self, "batch_sizes", tuple(self.batch_sizes))
-        check_above_zero("metrics.latency.lengths_s", self.lengths_s)
-        check_above_zero("metrics.latency.batch_sizes", self.batch_sizes)
+        check_filled("metrics.latency.lengths_s", self.lengths_s)
+        check_filled("metrics.latency.batch_sizes", self.batch_sizes)
         if self.dtype not in DTYPES:
             raise InputError(f"metrics.latency.dtype={self.dtype}: allowed: {', '.join(DTYPES)}")
-        check_rounds(
-            "metrics.latency",
-            repeats=self.repeats,
-            warmup=self.warmup,
-            num_threads=self.num_threads,
-            max_point_s=self.max_point_s,
-        )
 
 
 def measure(
@@ -193,18 +197,16 @@ def check_rounds(
 ) -> None:
     """Raise InputError for what cannot be timed; keys are named as those of config ``where``."""
     prefix = where and f"{where}."
-    lowest = {"repeats": (repeats, 1), "warmup": (warmup, 0), "num_threads": (num_threads, 1)}
-    for key, (value, least) in lowest.items():
-        if value is not None and value < least:
-            raise InputError(f"{prefix}{key} is {value}; {least} or more allowed")
-    if max_point_s is not None and max_point_s <= 0:
-        raise InputError(f"{prefix}max_point_s is {max_point_s:g}; above 0 or null allowed")
+    check_value(repeats, Rounds, f"{prefix}repeats")
+    check_value(warmup, Warmup, f"{prefix}warmup")
+    check_value(num_threads, Threads | None, f"{prefix}num_threads")
+    check_value(max_point_s, Patience | None, f"{prefix}max_point_s")
 
 
-def check_above_zero(key: str, values: Sequence[float]) -> None:
-    """Raise InputError unless ``values`` are one or more numbers above zero."""
-    if not values or min(values) <= 0:
-        raise InputError(f"{key} is {list(values)}; one or more numbers above 0 allowed")
+def check_filled(key: str, values: Sequence[object]) -> None:
+    """Raise InputError where there is no value."""
+    if not values:
+        raise InputError(f"{key} is []; one or more values allowed")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,8 @@ from torch.utils._pytree import tree_leaves
 
 from asr.metrics.breakdown import Call, Operation, watch_operations
 from asr.metrics.cost import operation_multiply_adds
-from asr.metrics.latency import Timing, check_above_zero, measure, ratio
+from asr.metrics.latency import Timing, check_filled, measure, ratio
+from asr.ranges import Patience, Range, in_ranges
 from asr.types import InputError
 
 GEMM, TRIAD = "matrix product", "triad"
@@ -35,6 +36,7 @@ _FEWEST_MIB = 192.0  # of the triad, where caches do not tell their sizes or are
 _SHAPES = ((1, 1, 1), (4, 1, 0.25), (4, 0.25, 1))  # rows, inner and columns over the size
 
 
+@in_ranges("metrics.roofline")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RooflineSpec:
     """How to find the ceilings.
@@ -46,22 +48,18 @@ class RooflineSpec:
     InputError for a value outside its range.
     """
 
-    gemm_sizes: Sequence[int] = (512, 1024, 2048, 4096, 8192)
-    max_gemm_ms: float = 20.0
-    triad_mib: float | None = None
-    probe_ms: float = 100.0
+    gemm_sizes: Sequence[Annotated[int, Range(4, 32_768)]] = (512, 1024, 2048, 4096, 8192)
+    max_gemm_ms: Patience = 20.0
+    triad_mib: Annotated[float, Range(1, 65_536)] | None = None
+    probe_ms: Patience = 100.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gemm_sizes", tuple(sorted(self.gemm_sizes)))
-        check_above_zero("metrics.roofline.gemm_sizes", self.gemm_sizes)
+        check_filled("metrics.roofline.gemm_sizes", self.gemm_sizes)
         if any(size % 4 for size in self.gemm_sizes):
             raise InputError(
                 f"metrics.roofline.gemm_sizes is {list(self.gemm_sizes)}; multiples of 4 allowed"
             )
-        for key in ("max_gemm_ms", "triad_mib", "probe_ms"):
-            value = getattr(self, key)
-            if value is not None:
-                check_above_zero(f"metrics.roofline.{key}", [value])
 
 
 class Probing(nn.Module):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from asr.metrics.latency import check_above_zero, check_rounds
+from asr.metrics.latency import check_filled
+from asr.ranges import AudioLength, BatchSize, Patience, Rounds, Threads, Warmup, in_ranges
 from asr.types import DTYPES, InputError
 
 
+@in_ranges("metrics.scaling")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
     """Every dtype with every number of CPU threads and every batch size, at one length.
@@ -17,20 +19,19 @@ class ScalingSpec:
     `asr.metrics.latency.LatencySpec`. Raises InputError for a value outside its range.
     """
 
-    length_s: float = 15.0
-    num_threads: Sequence[int] = (1, 2, 4)
-    batch_sizes: Sequence[int] = (1, 4, 16)
+    length_s: AudioLength = 15.0
+    num_threads: Sequence[Threads] = (1, 2, 4)
+    batch_sizes: Sequence[BatchSize] = (1, 4, 16)
     dtypes: Sequence[str] = ("float32",)
-    repeats: int = 5
-    warmup: int = 1
-    max_point_s: float | None = None
+    repeats: Rounds = 5
+    warmup: Warmup = 1
+    max_point_s: Patience | None = None
 
     def __post_init__(self) -> None:
-        check_above_zero("metrics.scaling.length_s", [self.length_s])
         for key in ("num_threads", "batch_sizes"):
             values = tuple(getattr(self, key))
             object.__setattr__(self, key, values)
-            check_above_zero(f"metrics.scaling.{key}", values)
+            check_filled(f"metrics.scaling.{key}", values)
         object.__setattr__(self, "dtypes", tuple(self.dtypes))
         unknown = [dtype for dtype in self.dtypes if dtype not in DTYPES]
         if unknown or not self.dtypes:
@@ -38,10 +39,3 @@ class ScalingSpec:
                 f"metrics.scaling.dtypes is {list(self.dtypes)}; one or more of "
                 f"{', '.join(DTYPES)} allowed"
             )
-        check_rounds(
-            "metrics.scaling",
-            repeats=self.repeats,
-            warmup=self.warmup,
-            num_threads=None,
-            max_point_s=self.max_point_s,
-        )

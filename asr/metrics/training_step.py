@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from asr.metrics.latency import check_above_zero, check_rounds
+from asr.metrics.latency import check_filled
+from asr.ranges import AudioLength, BatchDuration, Patience, Rounds, Threads, Warmup, in_ranges
 from asr.types import InputError
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
+@in_ranges("metrics.training_step")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStepSpec:
     """What to time: a batch of ``batch_s`` seconds of audio at every length of utterance.
@@ -24,17 +26,17 @@ class TrainingStepSpec:
     its range.
     """
 
-    lengths_s: Sequence[float]
-    batch_s: float = 120.0
+    lengths_s: Sequence[AudioLength]
+    batch_s: BatchDuration = 120.0
     dtype: str = "float32"
-    repeats: int = 5
-    warmup: int = 1
-    num_threads: int | None = None
-    max_point_s: float | None = None
+    repeats: Rounds = 5
+    warmup: Warmup = 1
+    num_threads: Threads | None = None
+    max_point_s: Patience | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths_s", tuple(float(x) for x in self.lengths_s))
-        check_above_zero("metrics.training_step.lengths_s", self.lengths_s)
+        check_filled("metrics.training_step.lengths_s", self.lengths_s)
         if self.batch_s < max(self.lengths_s):
             raise InputError(
                 f"metrics.training_step.batch_s is {self.batch_s:g}; at least the longest of "
@@ -44,13 +46,6 @@ class TrainingStepSpec:
             raise InputError(
                 f"metrics.training_step.dtype is {self.dtype!r}; {' or '.join(DTYPES)} allowed"
             )
-        check_rounds(
-            "metrics.training_step",
-            repeats=self.repeats,
-            warmup=self.warmup,
-            num_threads=self.num_threads,
-            max_point_s=self.max_point_s,
-        )
 
     def batch_size(self, length_s: float) -> int:
         """Utterances of ``length_s`` that fit in a batch."""

@@ -13,12 +13,14 @@ from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any, get_args, get_origin
 
+import torch
+
 from asr.encoder.stack import Encoder
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.head.ctc import CtcHead
 from asr.model.asr_model import AsrModel
-from asr.model.value_types import check_types
+from asr.ranges import check_values, parameter_hints
 from asr.reuse.base import ReuseMethod
 from asr.types import InputError
 
@@ -58,11 +60,10 @@ def construct(target: type, arguments: Mapping[str, Any], key: str, **injected: 
     ]
     if missing:
         raise InputError(f"missing key {key}.{missing[0]}: {target.__name__} needs it")
-    check_types(target, arguments, key)
-    parameters = inspect.signature(target, eval_str=True).parameters
+    check_values(target, arguments, key)
+    hints = parameter_hints(target)
     built = {
-        name: build_inside(value, parameters[name].annotation, f"{key}.{name}")
-        for name, value in arguments.items()
+        name: build_inside(value, hints[name], f"{key}.{name}") for name, value in arguments.items()
     }
     return target(**built, **injected)
 
@@ -107,13 +108,13 @@ def target_class(config: Mapping[str, Any], key: str) -> type:
     module_name, _, class_name = path.rpartition(".")
     package = f"asr.{group}"
     if not module_name.startswith(f"{package}."):
-        raise InputError(f"{key}.{TARGET}={path}: only classes inside {package} are built")
+        raise InputError(f"{key}.{TARGET}={path[:200]}: only classes inside {package} are built")
     try:
         target = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError):
-        raise InputError(f"{key}.{TARGET}={path}: there is no such class") from None
+    except (ImportError, AttributeError, ValueError):
+        raise InputError(f"{key}.{TARGET}={path[:200]}: there is no such class") from None
     if not (inspect.isclass(target) and target.__module__.startswith(f"{package}.")):
-        raise InputError(f"{key}.{TARGET}={path}: not a class of {package}")
+        raise InputError(f"{key}.{TARGET}={path[:200]}: not a class of {package}")
     return target
 
 
@@ -139,9 +140,12 @@ def check_groups(config: Mapping[str, Any], *groups: str) -> None:
 
 def build_frontend(config: Mapping[str, Any]) -> Frontend:
     """Feature extraction from the group ``features``."""
-    parts = {
-        name: build(part, f"features.{name}") for name, part in config["features"].items() if part
-    }
+    with torch.device("cpu"):  # tables, not weights: they are there where weights are not
+        parts = {
+            name: build(part, f"features.{name}")
+            for name, part in config["features"].items()
+            if part
+        }
     known = list(inspect.signature(Frontend).parameters)
     unknown = set(parts) - set(known)
     if unknown or not isinstance(parts.get("fbank"), LogMel):

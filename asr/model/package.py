@@ -14,16 +14,17 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
-from asr.atomic import replacing
+from asr.atomic import read_bytes, replacing
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model, check_groups
+from asr.model.weights import load_model
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 from asr.types import InputError
@@ -34,6 +35,7 @@ WEIGHTS, CONFIG, TOKENIZER, CARD = (
     "tokenizer.model",
     "README.md",
 )
+MAX_CONFIG_BYTES, MAX_CONFIG_DEPTH = 1 << 20, 32
 FILES = (WEIGHTS, CONFIG, TOKENIZER)
 RUN_MODEL, CHECKPOINTS, CHECKPOINT = "model", "checkpoints", ".ckpt"
 """The package and the checkpoints in a run folder, and how checkpoints are named."""
@@ -81,17 +83,22 @@ def load_package(
     """Load a package for inference; its encoder computes in ``dtype``, one of `DTYPES`.
 
     ``folder`` is what `package_folder` takes.
+    Sizes are checked before memory is taken: of every file, and of the model against its weights.
 
     Raises:
-        InputError: no such folder, a file missing or damaged, weights that do not fit the config.
+        InputError: no such folder, a file missing, damaged or too large, weights that do not fit
+            the config.
     """
     folder = package_folder(folder)
     check_files(folder)
     config = read_config(folder / CONFIG)
-    check_groups(config, "text")
+    check_groups(config, "text", "encoder")
     tokenizer = Tokenizer.load(folder / TOKENIZER)
-    model = build_model(config, vocab_size=tokenizer.vocab_size)
-    load_weights(model, folder / WEIGHTS)
+    model = load_model(
+        partial(build_model, config, vocab_size=tokenizer.vocab_size),
+        config["encoder"].get("num_layers"),
+        folder / WEIGHTS,
+    )
     model.encoder.to(getattr(torch, dtype))
     return ModelPackage(
         folder=folder,
@@ -146,7 +153,7 @@ def check_files(folder: Path) -> None:
             f"{folder}: no such model folder; it must hold {', '.join(FILES)} (a run folder that "
             "holds one will do)"
         )
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise InputError(
             f"{folder}: {', '.join(missing)} missing; a model folder holds {', '.join(FILES)}"
@@ -159,8 +166,9 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         InputError: not JSON, or a group is missing.
     """
+    content = read_bytes(path, most=MAX_CONFIG_BYTES)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a JSON config ({error})") from None
     return parse_config(text, str(path))
@@ -174,31 +182,23 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
     """
     try:
         config = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise InputError(f"{where}: not a JSON config ({error})") from None
+    if depth(config) > MAX_CONFIG_DEPTH:
+        raise InputError(f"{where}: nested more than {MAX_CONFIG_DEPTH} deep")
     missing = [group for group in GROUPS if not isinstance(config, dict) or group not in config]
     if missing:
         raise InputError(f"{where}: lacks {', '.join(missing)}; needed: {', '.join(GROUPS)}")
     return dict(config)
 
 
-def load_weights(model: AsrModel, path: Path) -> None:
-    """Load safetensors weights into ``model``; every name and shape must fit.
-
-    Raises:
-        InputError: damaged file, or weights of another model.
-    """
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a safetensors file ({error})") from None
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in weights.items()}
-    if expected != found:
-        odd = sorted(
-            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
-        )
-        raise InputError(
-            f"{path}: weights do not fit {CONFIG}: {len(odd)} tensors differ, first {odd[0]}"
-        )
-    model.load_state_dict(weights)
+def depth(value: object) -> int:
+    """How many lists and objects of parsed JSON lie inside one another."""
+    deepest, waiting = 0, [(value, 1)]
+    while waiting:
+        one, level = waiting.pop()
+        if isinstance(one, Mapping | list):
+            deepest = max(deepest, level)
+            inside = one.values() if isinstance(one, Mapping) else one
+            waiting += [(item, level + 1) for item in inside]
+    return deepest

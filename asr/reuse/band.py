@@ -21,6 +21,7 @@ from torch import Tensor
 from asr.metrics.attention_steps import mixing, normalising
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
+from asr.ranges import FrameSpan, in_ranges
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -29,7 +30,6 @@ from asr.reuse.base import (
     check_frame_rate,
 )
 from asr.reuse.group_reuse import GroupReuse
-from asr.types import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,7 @@ def band_of(scores_BHRT: Tensor, row: int, width: int, padding_mask: Tensor | No
     return scores_BHRT[..., near].masked_fill(hidden, lowest).softmax(-1)
 
 
+@in_ranges("reuse")
 @dataclass(frozen=True, kw_only=True)
 class ReuseBand(GroupReuse):
     """Reuse of the map near its diagonal on the given grouping.
@@ -140,11 +141,7 @@ class ReuseBand(GroupReuse):
     """
 
     name: ClassVar[str] = "band"
-    width: int = 16
-
-    def __post_init__(self) -> None:
-        if self.width < 1:
-            raise InputError(f"reuse.width={self.width}: allowed: 1 or more")
+    width: FrameSpan = 16
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
         """Scores and mix."""

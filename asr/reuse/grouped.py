@@ -17,7 +17,7 @@ over a group.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -33,10 +33,10 @@ from asr.nn.frames import Frames
 from asr.nn.position_kinds import make_grouped_positions
 from asr.nn.positions import Keys
 from asr.nn.spans import empty_spans, in_spans, spread
+from asr.ranges import Range, in_ranges
 from asr.reuse.alone import EveryLayerAlone
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole
-from asr.types import InputError
 
 
 class GroupedAttention(SelfAttention):
@@ -86,21 +86,16 @@ class GroupedAttention(SelfAttention):
         return split_heads(spans_BGND.flatten(2), self.mix.num_heads)
 
 
+@in_ranges("reuse")
 @dataclass(frozen=True, kw_only=True)
 class Grouped(EveryLayerAlone):
     """Groups of ``frames_per_group`` frames in every layer."""
 
     name: ClassVar[str] = "grouped"
-    frames_per_group: int
+    frames_per_group: Annotated[int, Range(2, 1000)]
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Self-attention between groups, with all its parameters.
-
-        Raises:
-            InputError: ``frames_per_group`` is below 2.
-        """
-        if self.frames_per_group < 2:
-            raise InputError(f"reuse.frames_per_group={self.frames_per_group}: allowed: 2 or more")
+        """Self-attention between groups, with all its parameters."""
         positions = make_grouped_positions(
             parts.positions,
             d_model=parts.d_model,

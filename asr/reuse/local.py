@@ -17,10 +17,10 @@ from torch import Tensor
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.positions import visible
+from asr.ranges import FrameSpan, in_ranges
 from asr.reuse.alone import EveryLayerAlone
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole
-from asr.types import InputError
 
 
 class LocalAttention(SelfAttention):
@@ -56,19 +56,14 @@ class LocalAttention(SelfAttention):
         return scores_BHTT.softmax(-1)
 
 
+@in_ranges("reuse")
 @dataclass(frozen=True, kw_only=True)
 class Local(EveryLayerAlone):
     """A window of ``width`` frames to either side, in every layer."""
 
     name: ClassVar[str] = "local"
-    width: int
+    width: FrameSpan
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Self-attention with all its parameters.
-
-        Raises:
-            InputError: ``width`` is below 1.
-        """
-        if self.width < 1:
-            raise InputError(f"reuse.width={self.width}: allowed: 1 or more")
+        """Self-attention with all its parameters."""
         return LocalAttention(parts.scores(), parts.mix(), width=self.width)

@@ -11,7 +11,7 @@ Shape legend: B batch, T frames, D model width, H heads, S pools, K head width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -21,10 +21,10 @@ from asr.nn.frames import Frames
 from asr.nn.position_kinds import make_pooled_positions
 from asr.nn.positions import Keys
 from asr.nn.spans import empty_spans, in_spans, num_valid, spread
+from asr.ranges import Range, in_ranges
 from asr.reuse.alone import EveryLayerAlone
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole
-from asr.types import InputError
 
 
 class PooledAttention(SelfAttention):
@@ -71,21 +71,16 @@ class PooledAttention(SelfAttention):
         return q_BHTK, self.scores.positions.keys(k_BHSK, frames.position_table)
 
 
+@in_ranges("reuse")
 @dataclass(frozen=True, kw_only=True)
 class Pooled(EveryLayerAlone):
     """Keys and values pooled over ``pool_size`` frames in every layer."""
 
     name: ClassVar[str] = "pooled"
-    pool_size: int
+    pool_size: Annotated[int, Range(2, 1000)]
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Self-attention to pools, with all its parameters.
-
-        Raises:
-            InputError: ``pool_size`` is below 2.
-        """
-        if self.pool_size < 2:
-            raise InputError(f"reuse.pool_size={self.pool_size}: allowed: 2 or more")
+        """Self-attention to pools, with all its parameters."""
         positions = make_pooled_positions(
             parts.positions,
             d_model=parts.d_model,

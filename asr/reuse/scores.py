@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows, RowSource
 from asr.nn.row_buffer import RowBuffer
+from asr.ranges import Range, in_ranges
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -224,6 +225,7 @@ def attend_and_keep(
     return mix.merge(contexts_BHRK.joined()), handed_on
 
 
+@in_ranges("reuse")
 @dataclass(frozen=True, kw_only=True)
 class ReuseScores(GroupReuse):
     """Score reuse with a correction per follower.
@@ -236,17 +238,13 @@ class ReuseScores(GroupReuse):
 
     name: ClassVar[str] = "scores"
     correction: Correction = "diagonal"
-    bandwidth: int = 8
-    rank: int = 8
+    bandwidth: Annotated[int, Range(1, 1000)] = 8
+    rank: Annotated[int, Range(1, 256)] = 8
 
     def __post_init__(self) -> None:
         if self.correction not in get_args(Correction):
             raise InputError(
                 f"reuse.correction={self.correction!r}: allowed: {', '.join(get_args(Correction))}"
-            )
-        if self.bandwidth < 1 or self.rank < 1:
-            raise InputError(
-                f"reuse.bandwidth={self.bandwidth}, reuse.rank={self.rank}: allowed: 1 or more"
             )
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:

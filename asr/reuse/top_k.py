@@ -24,6 +24,7 @@ from asr.metrics.attention_steps import mixing, normalising
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.row_buffer import RowBuffer
+from asr.ranges import FrameSpan, in_ranges
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -32,7 +33,6 @@ from asr.reuse.base import (
     check_frame_rate,
 )
 from asr.reuse.group_reuse import GroupReuse
-from asr.types import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,7 @@ def first_keys(scores_BHRT: Tensor) -> Tensor:
     return first.view(batch, num_heads, 1, 1)
 
 
+@in_ranges("reuse")
 @dataclass(frozen=True, kw_only=True)
 class ReuseTopK(GroupReuse):
     """Reuse of the ``num_kept`` largest entries of each row of the map on the given grouping.
@@ -143,11 +144,7 @@ class ReuseTopK(GroupReuse):
     """
 
     name: ClassVar[str] = "top_k"
-    num_kept: int = 16
-
-    def __post_init__(self) -> None:
-        if self.num_kept < 1:
-            raise InputError(f"reuse.num_kept={self.num_kept}: allowed: 1 or more")
+    num_kept: FrameSpan = 16
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
         """Scores and mix."""

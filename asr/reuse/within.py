@@ -15,16 +15,18 @@ Shape legend: B batch, T frames, D model width, H heads.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from asr.metrics.attention_steps import mixing
 from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows
+from asr.ranges import Range, in_ranges
 from asr.reuse.alone import EveryLayerAlone
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.schedule import LayerRole, Role
-from asr.types import InputError
 
 
 class NormalisedMix(nn.Module):
@@ -61,18 +63,13 @@ class WithinAttention(SelfAttention):
         return output_BTD, carry
 
 
+@in_ranges("reuse")
 class ReuseWithin(EveryLayerAlone):
-    """Every layer ALONE, with ``num_mixes`` value modules on its map; one is the baseline.
-
-    Raises:
-        InputError: ``num_mixes`` below 1.
-    """
+    """Every layer ALONE, with ``num_mixes`` value modules on its map; one is the baseline."""
 
     name = "within"
 
-    def __init__(self, *, num_mixes: int = 2) -> None:
-        if num_mixes < 1:
-            raise InputError(f"reuse.num_mixes={num_mixes}: allowed: 1 or more")
+    def __init__(self, *, num_mixes: Annotated[int, Range(1, 64)] = 2) -> None:
         self.num_mixes = num_mixes
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:

@@ -12,14 +12,17 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import sentencepiece
 
+from asr.atomic import read_bytes
+from asr.ranges import Range, in_ranges
 from asr.types import InputError
 
 Kind = Literal["char", "bpe", "unigram"]
 
+MAX_MODEL_BYTES = 8 << 20  # several times that of 250,000 pieces
 BLANK_PIECE = "<blank>"
 _UNKNOWN_PIECE = "<unk>"
 _WORD_MARK = "\u2581"  # how sentencepiece writes a space
@@ -41,9 +44,12 @@ class Tokenizer:
 
     def __init__(self, model: bytes) -> None:
         """From the bytes of a sentencepiece model; ``InputError`` where they are not ours."""
-        self._processor = _processor(model)
-        self.vocab_size: int = self._processor.vocab_size()
-        self.characters = _characters(self._processor)
+        try:
+            self._processor = _processor(model)
+            self.vocab_size: int = self._processor.vocab_size()
+            self.characters = _characters(self._processor)
+        except (IndexError, UnicodeDecodeError) as error:
+            raise InputError(f"not a tokenizer: its pieces are damaged ({error})") from error
 
     @classmethod
     def train(cls, texts: Iterable[str], *, kind: Kind, vocab_size: int) -> Tokenizer:
@@ -79,10 +85,9 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Read a file that :meth:`save` wrote; ``InputError`` names the file."""
+        model = read_bytes(Path(path), most=MAX_MODEL_BYTES)
         try:
-            return cls(Path(path).read_bytes())
-        except OSError as error:
-            raise InputError(f"{path}: no tokenizer here ({error.strerror})") from error
+            return cls(model)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -122,12 +127,13 @@ class Tokenizer:
         return f"Tokenizer(vocab_size={self.vocab_size}, characters={self.characters!r})"
 
 
+@in_ranges("text.tokenizer")
 @dataclass(frozen=True, slots=True)
 class TokenizerSpec:
     """Which tokenizer a run has: one trained on its transcripts, or the file ``model``."""
 
     kind: Kind
-    vocab_size: int
+    vocab_size: Annotated[int, Range(1, 100_000)]
     model: str | None = None
 
     def train(self, texts: Iterable[str]) -> Tokenizer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning import LightningModule, Trainer
@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from asr.model.asr_model import AsrModel
+from asr.ranges import Count, Range, in_ranges
 from asr.train.sharding import gathered, load_whole, local, shard
 from asr.types import InputError
 
 KINDS = ("none", "ema", "last")
 
 
+@in_ranges("train.averaging")
 @dataclass(frozen=True, kw_only=True)
 class AveragingSpec:
     """Which average of the weights a run validates and leaves behind.
@@ -40,21 +42,13 @@ class AveragingSpec:
     """
 
     kind: str = "none"
-    decay: float = 0.999
-    last_fraction: float = 0.2
-    every_steps: int = 1
+    decay: Annotated[float, Range(0, 1, above=True, below=True)] = 0.999
+    last_fraction: Annotated[float, Range(0, 1, above=True)] = 0.2
+    every_steps: Count = 1
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"train.averaging.kind={self.kind!r}: allowed: {', '.join(KINDS)}")
-        if not 0 < self.decay < 1:
-            raise InputError(f"train.averaging.decay={self.decay}: allowed: between 0 and 1")
-        if not 0 < self.last_fraction <= 1:
-            raise InputError(
-                f"train.averaging.last_fraction={self.last_fraction}: allowed: above 0, to 1"
-            )
-        if self.every_steps < 1:
-            raise InputError(f"train.averaging.every_steps={self.every_steps}: allowed: 1 or above")
 
     def build(self, total_steps: int | None) -> AveragedWeights | None:
         """The callback that averages, None for ``kind: none``."""

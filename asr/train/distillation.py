@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -24,10 +24,12 @@ from asr.head.ctc import CtcLoss
 from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage, load_package
 from asr.nn.masking import padding_mask
+from asr.ranges import Range, Share, in_ranges
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError
 
 
+@in_ranges("train.distillation")
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
     """Which model to learn from, and how much.
@@ -42,14 +44,8 @@ class Distillation:
     """
 
     teacher: str | None = None
-    weight: float = 0.5
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1:
-            raise InputError(f"train.distillation.weight={self.weight}: allowed: 0 to 1")
-        if not self.temperature > 0:
-            raise InputError(f"train.distillation.temperature={self.temperature}: allowed: above 0")
+    weight: Share = 0.5
+    temperature: Annotated[float, Range(0, 1000, above=True)] = 1.0
 
     def load(
         self, student: AsrModel, tokenizer: Tokenizer, features: Mapping[str, Any]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from asr.ranges import Range, Share, in_ranges
 from asr.types import InputError
 
 DECAYS = ("cosine", "linear", "noam", "constant")
@@ -26,6 +27,7 @@ _NORMS = (
 )
 
 
+@in_ranges("train.optim")
 @dataclass(frozen=True, kw_only=True)
 class AdamWSpec:
     """AdamW whose rate rises linearly to ``peak_lr`` and then decays, step by step.
@@ -43,40 +45,24 @@ class AdamWSpec:
         InputError: a value outside its range, naming the key ``train.optim.*``.
     """
 
-    peak_lr: float
-    betas: Sequence[float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    warmup_steps: int | None = None
-    warmup_fraction: float | None = None
+    peak_lr: Annotated[float, Range(0, 100, above=True)]
+    betas: Sequence[Annotated[float, Range(0, 1, below=True)]] = (0.9, 0.98)
+    weight_decay: Annotated[float, Range(0, 100)] = 0.01
+    warmup_steps: Annotated[int, Range(0, 10**9)] | None = None
+    warmup_fraction: Annotated[float, Range(0, 1, below=True)] | None = None
     decay: str = "cosine"
-    final_lr_fraction: float = 0.0
+    final_lr_fraction: Share = 0.0
 
     def __post_init__(self) -> None:
-        if self.peak_lr <= 0:
-            raise InputError(f"train.optim.peak_lr={self.peak_lr}: allowed: above 0")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(
-                f"train.optim.betas={list(self.betas)}: allowed: two numbers from 0 to below 1"
-            )
-        if self.weight_decay < 0:
-            raise InputError(f"train.optim.weight_decay={self.weight_decay}: allowed: 0 or above")
+        if len(self.betas) != 2:
+            raise InputError(f"train.optim.betas={list(self.betas)}: allowed: two numbers")
         if (self.warmup_steps is None) == (self.warmup_fraction is None):
             raise InputError(
                 f"train.optim.warmup_steps={self.warmup_steps}, "
                 f"train.optim.warmup_fraction={self.warmup_fraction}: give one, null for the other"
             )
-        if self.warmup_steps is not None and self.warmup_steps < 0:
-            raise InputError(f"train.optim.warmup_steps={self.warmup_steps}: allowed: 0 or above")
-        if self.warmup_fraction is not None and not 0 <= self.warmup_fraction < 1:
-            raise InputError(
-                f"train.optim.warmup_fraction={self.warmup_fraction}: allowed: 0 to below 1"
-            )
         if self.decay not in DECAYS:
             raise InputError(f"train.optim.decay={self.decay!r}: allowed: {', '.join(DECAYS)}")
-        if not 0 <= self.final_lr_fraction <= 1:
-            raise InputError(
-                f"train.optim.final_lr_fraction={self.final_lr_fraction}: allowed: 0 to 1"
-            )
 
     @property
     def needs_total(self) -> bool:

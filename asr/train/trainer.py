@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from lightning import Trainer
@@ -18,6 +18,7 @@ from torch import nn
 
 from asr.encoder.checkpointing import Checkpointing
 from asr.encoder.stack import Encoder
+from asr.ranges import Count, Patience, Range, Threads, in_ranges
 from asr.train.checkpoint import PlainCheckpointIO
 from asr.train.limits import Limits
 from asr.train.sharding import ShardedStrategy
@@ -33,6 +34,7 @@ STRATEGIES = ("auto", "ddp", "fsdp")
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
 
+@in_ranges("train.trainer")
 @dataclass(frozen=True, kw_only=True)
 class TrainerSpec:
     """How a run is carried out; :class:`asr.train.optim.AdamWSpec` says how weights change.
@@ -63,57 +65,30 @@ class TrainerSpec:
         InputError: a value outside its range, naming the key ``train.trainer.*``.
     """
 
-    max_steps: int | None = None
-    max_epochs: int | None = None
-    max_minutes: float | None = None
+    max_steps: Count | None = None
+    max_epochs: Count | None = None
+    max_minutes: Patience | None = None
     precision: str = "fp32"
     accelerator: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
+    devices: Annotated[int, Range(1, 1024)] = 1
+    num_nodes: Annotated[int, Range(1, 10_000)] = 1
     strategy: str = "auto"
-    gradient_clip: float | None = 5.0
-    accumulate: int = 1
-    validate_every_steps: int | None = None
-    validate_every_epochs: int | None = None
-    save_every_steps: int | None = None
-    save_every_minutes: float | None = 10.0
-    max_bad_steps_in_row: int = 20
-    max_bad_steps: int = 100
+    gradient_clip: Annotated[float, Range(0, 1e6, above=True)] | None = 5.0
+    accumulate: Annotated[int, Range(1, 10_000)] = 1
+    validate_every_steps: Count | None = None
+    validate_every_epochs: Count | None = None
+    save_every_steps: Count | None = None
+    save_every_minutes: Patience | None = 10.0
+    max_bad_steps_in_row: Count = 20
+    max_bad_steps: Annotated[int, Range(0, 10**9)] = 100
     activation_checkpointing: Checkpointing = "none"
-    num_threads: int | None = None
-    log_every_steps: int = 20
-    print_every_s: float = 10.0
+    num_threads: Threads | None = None
+    log_every_steps: Count = 20
+    print_every_s: Patience = 10.0
 
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_epochs is None and self.max_minutes is None:
             raise InputError("train.trainer: set max_steps, max_epochs or max_minutes")
-        for name, minimum in (
-            ("devices", 1),
-            ("num_nodes", 1),
-            ("accumulate", 1),
-            ("log_every_steps", 1),
-            ("max_bad_steps_in_row", 1),
-            ("max_bad_steps", 0),
-        ):
-            if getattr(self, name) < minimum:
-                raise InputError(
-                    f"train.trainer.{name}={getattr(self, name)}: allowed: {minimum} or above"
-                )
-        for name in (
-            "max_steps",
-            "max_epochs",
-            "max_minutes",
-            "gradient_clip",
-            "validate_every_steps",
-            "validate_every_epochs",
-            "save_every_steps",
-            "save_every_minutes",
-            "num_threads",
-            "print_every_s",
-        ):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise InputError(f"train.trainer.{name}={value}: allowed: above 0, or null")
         if self.precision not in _PRECISIONS:
             raise InputError(
                 f"train.trainer.precision={self.precision!r}: allowed: {', '.join(_PRECISIONS)}"

@@ -166,10 +166,10 @@ def test_the_process_prints_json_alone(model: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--threshold", "1.5"), "argument --threshold: '1.5' is not a number from 0 to 1"),
-        (("--limit", "0"), "argument --limit: '0' is not a whole number of 1 or more"),
+        (("--threshold", "1.5"), "argument --threshold: '1.5': allowed: a number from 0 to 1"),
+        (("--limit", "0"), "argument --limit: '0': allowed: a whole number from 1"),
         (("--budget", "5"), "--budget needs --length, the seconds of audio that it is for"),
-        (("--budget", "-1", "--length", "1"), "'-1' is not a number of milliseconds above 0"),
+        (("--budget", "-1", "--length", "1"), "'-1': allowed: a number above 0"),
         (("--device", "tpu9"), "--device tpu9: not there on this machine"),
         (("--treshold", "0.5"), "unknown argument --treshold; did you mean --threshold?"),
     ],

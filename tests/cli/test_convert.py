@@ -237,5 +237,8 @@ def test_training_goes_on_from_a_converted_model_beside_its_parent(
     missing = ("train.distillation.teacher=nowhere", "--run-dir", "no")
     assert "nowhere: no such model folder" in asr("train", recipe, *missing).err
     weight = ("train.distillation.weight=2", "--run-dir", "no")
-    assert "train.distillation.weight=2: allowed: 0 to 1" in asr("train", recipe, *weight).error
+    assert (
+        "train.distillation.weight=2: allowed: a number from 0 to 1"
+        in asr("train", recipe, *weight).error
+    )
     assert files_in(tmp_path) == before

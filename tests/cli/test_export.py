@@ -91,7 +91,7 @@ def test_a_graph_that_is_off_is_not_kept(tmp_path: Path, off: float, kept: bool)
         (("--out", "a.onnx", "--data", "none.wav"), "none.wav"),
         (("--out", "a.onnx", "--data", "none.jsonl.gz"), "none.jsonl.gz"),
         (("--out", "a.onnx", "--json", "."), ". is a folder; name a file for --json"),
-        (("--out", "a.onnx", "--repeats", "0"), "is not a whole number of 1 or more"),
+        (("--out", "a.onnx", "--repeats", "0"), "'0': allowed: a whole number from 1"),
     ],
 )
 def test_bad_input(

@@ -32,5 +32,5 @@ def test_nothing_to_vary_is_one_run() -> None:
 
 @pytest.mark.parametrize("override", ["seeds=0", "seeds=x", "seeds=1,2", "seeds=true"])
 def test_seeds_is_a_count(override: str) -> None:
-    with pytest.raises(InputError, match="seeds is the number of seeds"):
+    with pytest.raises(InputError, match="the number of seeds"):
         expand_sweep([override])

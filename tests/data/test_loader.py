@@ -214,7 +214,7 @@ def test_a_batch_nobody_can_read_is_passed_over(
 def test_a_negative_number_of_workers_is_named(
     make_loader: Callable[..., ResumableLoader],
 ) -> None:
-    with pytest.raises(InputError, match=r"data\.loader\.num_workers is -1"):
+    with pytest.raises(InputError, match=r"data\.loader\.num_workers=-1"):
         make_loader(num_workers=-1)
 
 
@@ -251,7 +251,7 @@ def test_too_many_unreadable_utterances_end_it(
     with pytest.raises(RunError, match=r"5 of 40 .*max_unreadable=0\.1; last u00.*is gone"):
         names(make_loader(training=training))
     assert len(sum(names(make_loader(training=training, max_unreadable=0.125)), ())) == 35
-    with pytest.raises(InputError, match=r"max_unreadable is 1\.5; 0 to 1 is allowed"):
+    with pytest.raises(InputError, match=r"max_unreadable=1\.5: allowed: a number from 0 to 1"):
         make_loader(max_unreadable=1.5)
 
 

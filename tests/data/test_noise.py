@@ -96,7 +96,7 @@ def test_without_a_folder_nothing_is_added() -> None:
         ({"folder": "nowhere"}, r"data\.noise\.folder: nowhere has no manifest .*`asr prepare`"),
         ({"parts": []}, r"data\.noise\.parts: name one"),
         ({"low_snr_db": 30.0}, r"low_snr_db, high_snr_db: 30, 20 must rise"),
-        ({"probability": 1.5}, r"data\.noise\.probability: 1\.5 must be between 0 and 1"),
+        ({"probability": 1.5}, r"data\.noise\.probability=1\.5: allowed: a number from 0 to 1"),
     ],
 )
 def test_settings_that_cannot_be(

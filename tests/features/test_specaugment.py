@@ -26,9 +26,9 @@ def runs(row: Tensor) -> list[tuple[int, int]]:
 
 def one_mask(axis: str, *, width: int, fraction: float = 1.0) -> SpecAugment:
     return SpecAugment(
-        num_freq_masks=axis == "freq",
+        num_freq_masks=int(axis == "freq"),
         max_freq_width=width,
-        num_time_masks=axis == "time",
+        num_time_masks=int(axis == "time"),
         max_time_width=width,
         max_time_fraction=fraction,
     )

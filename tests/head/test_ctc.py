@@ -227,7 +227,9 @@ def test_one_projection_serves_all_layers() -> None:
 
 @pytest.mark.parametrize("weight", [-0.1, 1.0, 2.0, float("nan")])
 def test_a_weight_out_of_range(weight: float) -> None:
-    with pytest.raises(InputError, match=rf"head\.intermediate_weight={weight}: allowed: 0 to"):
+    with pytest.raises(
+        InputError, match=rf"head\.intermediate_weight={weight}: allowed: a number from 0 to"
+    ):
         make(intermediate_layers=[1], intermediate_weight=weight)
 
 

@@ -12,12 +12,12 @@ def test_spec_keeps_plain_numbers() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"length_s": 0}, r"metrics.scaling.length_s is \[0\]; one or more numbers above 0"),
-        ({"num_threads": [1, 0]}, r"metrics.scaling.num_threads is \[1, 0\]"),
+        ({"length_s": 0}, r"metrics.scaling.length_s=0: allowed: a number above 0"),
+        ({"num_threads": [1, 0]}, r"metrics.scaling.num_threads=\[1, 0\]"),
         ({"batch_sizes": []}, r"metrics.scaling.batch_sizes is \[\]"),
         ({"dtypes": ["half"]}, r"metrics.scaling.dtypes is \['half'\]; one or more of float32"),
         ({"dtypes": []}, r"metrics.scaling.dtypes is \[\]"),
-        ({"repeats": 0}, "metrics.scaling.repeats is 0; 1 or more"),
+        ({"repeats": 0}, "metrics.scaling.repeats=0: allowed: a whole number from 1"),
     ],
 )
 def test_spec_names_the_key(values: dict[str, float | list[int]], message: str) -> None:

@@ -23,10 +23,13 @@ def test_a_batch_holds_as_many_utterances_as_fit() -> None:
         ({"lengths_s": [0]}, "metrics.training_step.lengths_s"),
         ({"lengths_s": [5, 20], "batch_s": 10}, "batch_s is 10; at least the longest of .*, 20,"),
         ({"lengths_s": [5], "dtype": "float16"}, "dtype is 'float16'; float32 or bfloat16 allowed"),
-        ({"lengths_s": [5], "repeats": 0}, "metrics.training_step.repeats is 0; 1 or more"),
-        ({"lengths_s": [5], "warmup": -1}, "metrics.training_step.warmup is -1"),
-        ({"lengths_s": [5], "num_threads": 0}, "metrics.training_step.num_threads is 0"),
-        ({"lengths_s": [5], "max_point_s": -1}, "metrics.training_step.max_point_s is -1"),
+        (
+            {"lengths_s": [5], "repeats": 0},
+            "metrics.training_step.repeats=0: allowed: a whole number from 1",
+        ),
+        ({"lengths_s": [5], "warmup": -1}, "metrics.training_step.warmup=-1"),
+        ({"lengths_s": [5], "num_threads": 0}, "metrics.training_step.num_threads=0"),
+        ({"lengths_s": [5], "max_point_s": -1}, "metrics.training_step.max_point_s=-1"),
     ],
 )
 def test_spec_names_the_key(values: dict[str, Any], message: str) -> None:

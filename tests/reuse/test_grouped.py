@@ -14,7 +14,7 @@ from tests.encoder.tiny import D_MODEL, POSITIONS, tiny_encoder
 
 @pytest.mark.parametrize("size", [-1, 0, 1])
 def test_groups_of_less_than_two(size: int) -> None:
-    message = f"^reuse.frames_per_group={size}: allowed: 2 or more$"
+    message = f"^reuse.frames_per_group={size}: allowed: a whole number from 2"
     with pytest.raises(InputError, match=message):
         tiny_encoder(reuse=Grouped(frames_per_group=size))
 

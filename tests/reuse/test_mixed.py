@@ -97,10 +97,6 @@ def test_parts_inside_a_part() -> None:
             "or more",
         ),
         (
-            parts((2, NoReuse()), (2, Local(width=0))),
-            "reuse.parts[1].method.width=0: allowed: 1 or more",
-        ),
-        (
             parts((1, NoReuse()), (3, PAIRS)),
             "reuse.parts[1].method.group_size=2 does not divide reuse.parts[1].layers=3; "
             "allowed: 1, 3 (or give reuse.parts[1].method.groups)",
@@ -115,8 +111,9 @@ def test_parts_inside_a_part() -> None:
             "reuse.parts[0].method.num_heads=2: allowed: 1 to 1, below encoder.num_heads=2",
         ),
         (
-            parts((2, NoReuse()), (2, parts((1, NoReuse()), (1, Local(width=0))))),
-            "reuse.parts[1].method.parts[1].method.width=0: allowed: 1 or more",
+            parts((2, NoReuse()), (2, parts((1, NoReuse()), (1, FewHeads(num_heads=2))))),
+            "reuse.parts[1].method.parts[1].method.num_heads=2: allowed: 1 to 1, below "
+            "encoder.num_heads=2",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

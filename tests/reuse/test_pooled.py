@@ -14,7 +14,9 @@ from tests.encoder.tiny import D_MODEL, NUM_HEADS, POSITIONS, tiny_encoder
 
 @pytest.mark.parametrize("size", [-1, 0, 1])
 def test_pools_of_less_than_two(size: int) -> None:
-    with pytest.raises(InputError, match=f"^reuse.pool_size={size}: allowed: 2 or more$"):
+    with pytest.raises(
+        InputError, match=f"^reuse.pool_size={size}: allowed: a whole number from 2"
+    ):
         tiny_encoder(reuse=Pooled(pool_size=size))
 
 

@@ -29,7 +29,9 @@ def attention(num_mixes: int, *, dropout: float = 0.0) -> WithinAttention:
 
 @pytest.mark.parametrize("num_mixes", [0, -1])
 def test_fewer_than_one_mix(num_mixes: int) -> None:
-    with pytest.raises(InputError, match=rf"^reuse\.num_mixes={num_mixes}: allowed: 1 or more$"):
+    with pytest.raises(
+        InputError, match=rf"^reuse\.num_mixes={num_mixes}: allowed: a whole number from 1"
+    ):
         ReuseWithin(num_mixes=num_mixes)
 
 

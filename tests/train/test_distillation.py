@@ -244,9 +244,13 @@ def test_a_teacher_of_another_kind(folder: Path, tmp_path: Path) -> None:
 
 
 def test_bad_settings_name_their_key() -> None:
-    with pytest.raises(InputError, match=r"train\.distillation\.weight=1\.5: allowed: 0 to 1"):
+    with pytest.raises(
+        InputError, match=r"train\.distillation\.weight=1\.5: allowed: a number from 0 to 1"
+    ):
         Distillation(weight=1.5)
-    with pytest.raises(InputError, match=r"train\.distillation\.temperature=0: allowed: above 0"):
+    with pytest.raises(
+        InputError, match=r"train\.distillation\.temperature=0: allowed: a number above 0"
+    ):
         Distillation(temperature=0)
 
 

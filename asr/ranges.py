@@ -1,0 +1,172 @@
+"""The values that a parameter or an option may have: stated once, in its annotation.
+
+    def __init__(self, *, dropout: Share, width: Annotated[int, Range(1, 8192)]) -> None
+
+Everything that is built from a config is checked against its annotations, a class under
+`in_ranges` also where Python code builds it, and options of commands take their types from the
+same ranges. A number is never NaN or infinite; one without a range of its own stays within
+`ANY_NUMBER`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Class = TypeVar("Class", bound=type)
+
+_SHOWN = 60  # characters of a value in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from ``low`` to ``high``; ``above`` and ``below`` leave out the ends themselves."""
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, number: object) -> bool:
+        """False for NaN and the infinities."""
+        assert isinstance(number, int | float)
+        is_high_enough = self.low < number if self.above else self.low <= number
+        is_low_enough = number < self.high if self.below else number <= self.high
+        return is_high_enough and is_low_enough
+
+    def __str__(self) -> str:
+        low = f"above {_number(self.low)}," if self.above else f"from {_number(self.low)}"
+        return f"{low} to {'below ' if self.below else ''}{_number(self.high)}"
+
+
+ANY_NUMBER = Range(-1e12, 1e12)
+
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(1, 10**9)]
+Threads = Annotated[int, Range(1, 1024)]
+Rounds = Annotated[int, Range(1, 100_000)]
+Warmup = Annotated[int, Range(0, 100_000)]
+Layers = Annotated[int, Range(1, 1000)]
+Width = Annotated[int, Range(1, 16_384)]
+FrameSpan = Annotated[int, Range(1, 100_000)]
+AudioLength = Annotated[float, Range(0, 7200, above=True)]
+BatchSize = Annotated[int, Range(1, 4096)]
+BatchDuration = Annotated[float, Range(0, 36_000, above=True)]
+Patience = Annotated[float, Range(0, 1e6, above=True)]
+Decibels = Annotated[float, Range(-200, 200)]
+
+
+def in_ranges(key: str) -> Callable[[Class], Class]:
+    """Check every argument of a class's constructor; ``key`` is the place of its config.
+
+    Raises:
+        InputError: from the constructor, see `check_values`.
+    """
+
+    def decorate(cls: Class) -> Class:
+        constructor: Callable[..., None] = vars(cls)["__init__"]
+        names = inspect.signature(constructor)
+
+        @functools.wraps(constructor)
+        def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+            given = dict(names.bind(self, *args, **kwargs).arguments)
+            check_values(cls, dict(list(given.items())[1:]), key)
+            constructor(self, *args, **kwargs)
+
+        cls.__init__ = checked  # type: ignore[misc]
+        return cls
+
+    return decorate
+
+
+def check_values(target: type, arguments: Mapping[str, object], key: str) -> None:
+    """Raise InputError for a value that the annotation of its parameter does not allow."""
+    hints = parameter_hints(target)
+    for name, value in arguments.items():
+        check_value(value, hints.get(name), f"{key}.{name}" if key else name)
+
+
+def check_value(value: object, hint: Any, key: str) -> None:
+    """Raise InputError, which names ``key``, unless ``value`` is one that ``hint`` allows."""
+    from asr.types import InputError  # brings torch, which usage errors do without
+
+    if not fits(value, hint):
+        raise InputError(f"{key}={shown(value)}: allowed: {describe(hint)}")
+
+
+@functools.cache
+def parameter_hints(target: type) -> dict[str, Any]:
+    """What the parameters of a constructor are annotated with."""
+    if is_dataclass(target):  # fields may come from classes of other modules
+        return get_type_hints(target, include_extras=True)
+    parameters = inspect.signature(target, eval_str=True).parameters
+    return {name: parameter.annotation for name, parameter in parameters.items()}
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether plain data is of an annotated type; a whole number may stand for a float."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return fits(value, parts[0]) and value in range_of(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is Literal:
+        return isinstance(value, str | int) and value in parts
+    if origin in (list, Sequence):
+        return isinstance(value, list | tuple) and all(fits(item, parts[0]) for item in value)
+    if hint in (int, float):
+        is_number = isinstance(value, int | hint) and not isinstance(value, bool)
+        return is_number and value in ANY_NUMBER
+    if hint in (str, bool, NoneType):
+        return isinstance(value, hint)
+    return True
+
+
+def range_of(hint: Any) -> Range:
+    """The range in an annotation."""
+    return next(part for part in get_args(hint) if isinstance(part, Range))
+
+
+def describe(hint: Any) -> str:
+    """An annotation in words: ``a whole number from 1 to 8, or null``."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return f"{_KINDS[parts[0]]} {range_of(hint)}"
+    if origin in (Union, UnionType):
+        ordered = sorted(parts, key=lambda part: part is NoneType)
+        return ", or ".join(map(describe, ordered))
+    if origin is Literal:
+        return ", ".join(map(str, parts))
+    if origin in (list, Sequence):
+        return f"a list, each {describe(parts[0])}"
+    if hint in (int, float):
+        return f"{_KINDS[hint]} {ANY_NUMBER}"
+    return _KINDS.get(hint) or inspect.formatannotation(hint, "collections.abc")
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    NoneType: "null",
+}
+
+
+def shown(value: object) -> str:
+    """A value as a message has it: on one line, and not longer than a line."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _number(number: float) -> str:
+    is_short = number == int(number) and abs(number) < 1e9
+    return f"{int(number):,}" if is_short else f"{number:g}"
