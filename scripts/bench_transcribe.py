@@ -29,7 +29,7 @@ import numpy as np
 from asr.audio.read import read_audio
 from asr.audio.resample import resample
 from asr.audio.write import write_audio
-from asr.cli.numbers import count, seconds
+from asr.cli.numbers import audio_length, count
 from asr.decode.labelling import PARTS
 from asr.report.hardware import describe_hardware
 from asr.report.provenance import source_revision
@@ -117,7 +117,7 @@ def main() -> int:
     parser.add_argument("--speech", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", nargs="+", required=True, help="folders or exported files")
     parser.add_argument("--threads", nargs="+", type=count, default=[1, 2], metavar="N")
-    parser.add_argument("--length", type=seconds, default=3600.0, metavar="S")
+    parser.add_argument("--length", type=audio_length, default=3600.0, metavar="S")
     parser.add_argument("--repeats", type=count, default=3, metavar="N")
     parser.add_argument("options", nargs="*", help="more for `asr transcribe`, behind --")
     args = parser.parse_args()

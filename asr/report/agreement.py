@@ -37,13 +37,15 @@ Outputs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 class Sample:
     """Waveforms to compare programs on; ``texts`` are normalised transcripts, or None.
 
-    ``split`` is what the rates of such samples stand under.
+    ``split`` is what the rates of such samples stand under. Without ``is_speech`` there are no
+    words to compare: what a model writes of noise hangs on rounding.
     """
 
     split: str
     waveforms_BN: Tensor
     lengths_B: Tensor
     texts: tuple[str, ...] | None = None
+    is_speech: bool = True
 
 
 @dataclass(slots=True)
@@ -111,7 +113,8 @@ def agreements(
             assert torch.equal(found_B, lengths_B)
             for row, length in enumerate(lengths_B.tolist()):
                 found[name].add_frames(found_BTD[row, :length], frames_BTD[row, :length])
-            found[name].add_texts(written(log_probs_BTV, lengths_B), texts, sample)
+            if sample.is_speech:
+                found[name].add_texts(written(log_probs_BTV, lengths_B), texts, sample)
     return found
 
 
@@ -145,9 +148,10 @@ def samples_of_audio(path: Path, sample_rate_hz: int) -> Iterator[Sample]:
 
 
 def samples_of_noise(sample_rate_hz: int) -> Iterator[Sample]:
-    """One batch of unequal lengths."""
+    """One batch of unequal lengths; no speech."""
     lengths_B = torch.tensor([round(length_s * sample_rate_hz) for length_s in NOISE_S])
     generator = torch.Generator().manual_seed(0)
     waveforms_BN = 0.1 * torch.randn(len(NOISE_S), int(lengths_B.max()), generator=generator)
     is_padding_BN = torch.arange(waveforms_BN.shape[1]) >= lengths_B.unsqueeze(1)
-    yield Sample("noise", waveforms_BN.masked_fill(is_padding_BN, 0.0), lengths_B)
+    waveforms_BN = waveforms_BN.masked_fill(is_padding_BN, 0.0)
+    yield Sample("noise", waveforms_BN, lengths_B, is_speech=False)

@@ -47,9 +47,13 @@ class ExportRow:
         }
 
     @property
-    def changed(self) -> float:
-        """Words that differ from those of the model, in percent of those that it writes."""
-        return WordErrors.total(self.agreement.changed).wer
+    def changed(self) -> float | None:
+        """Words that differ from those of the model, in percent of those that it writes.
+
+        None where the model was given no speech.
+        """
+        words = self.agreement.changed
+        return WordErrors.total(words).wer if words else None
 
 
 def compare_exported(
@@ -126,12 +130,15 @@ def time_encoders(
 def export_table(rows: Sequence[ExportRow]) -> Table:
     """One row a program; times are followed by their ratio to that of the first."""
     first = rows[0]
+    changed = [row.changed for row in rows if row.changed is not None]
+    frames = "frames" if changed else "frames of noise"
     columns = [
         Column("program", tuple(row.runtime for row in rows), align_right=False),
         Column("MiB", tuple(number_text(row.size_mib) for row in rows)),
-        Column("frames: error, relative", tuple(_error_text(row.agreement) for row in rows)),
-        Column("words changed %", tuple(percent_text(row.changed) for row in rows)),
+        Column(f"{frames}: error, relative", tuple(_error_text(row.agreement) for row in rows)),
     ]
+    if changed:
+        columns.append(Column("words changed %", tuple(map(percent_text, changed))))
     for split in first.wer:
         columns.append(Column(f"WER % {split}", tuple(_wer_text(row, split) for row in rows)))
     for length_s in first.timings:

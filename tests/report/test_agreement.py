@@ -18,6 +18,7 @@ from asr.report.agreement import (
     samples_of_cuts,
     samples_of_noise,
 )
+from asr.report.exported import ExportRow, export_rows, export_table
 from tests.decode.package import save_tiny_package, write_noise
 from tests.model.configs import SAMPLE_RATE_HZ
 from tests.report.analysis.cases import TEXTS, write_data
@@ -71,6 +72,26 @@ def test_audio_in_pieces(tmp_path: Path) -> None:
     samples = list(samples_of_audio(write_noise(tmp_path / "a.flac", 61.0, 16_000), SAMPLE_RATE_HZ))
     assert [int(one.lengths_B) for one in samples] == [240_000, 240_000, 8_000]
     assert all(one.texts is None and one.split == "audio" for one in samples)
+
+
+def test_no_words_are_read_out_of_noise(package: ModelPackage) -> None:
+    def other(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        encoded = package.model.encoder(*package.model.frontend(waveforms_BN, lengths_B))
+        frames_BTD = encoded.frames_BTD + 1.0
+        return package.model.head(frames_BTD), encoded.lengths_B, frames_BTD
+
+    decoder = GreedyDecoder()
+    found = agreements(package, {"other": other}, samples_of_noise(SAMPLE_RATE_HZ), decoder)
+    assert found["other"].relative > 0
+    assert found["other"].changed == []
+    rows = [
+        ExportRow(runtime=name, size_mib=1.0, agreement=one, timings={})
+        for name, one in found.items()
+    ]
+    text = export_table(rows).text()
+    assert "frames of noise: error, relative" in text
+    assert "words" not in text
+    assert export_rows(rows)[1]["words_changed"] is None
 
 
 def test_noise_has_unequal_lengths_and_silent_padding() -> None:

@@ -13,7 +13,7 @@ from asr.model.package import ModelPackage
 
 
 class Exported:
-    """A package exported; ``float32`` and ``int8`` are files as bytes, one made from the other.
+    """A package exported; ``float32`` and `int8` are files as bytes, one made from the other.
 
     Raises:
         InputError: see `export_graph`.
@@ -32,10 +32,9 @@ class Exported:
         content: bytes = self._graph.SerializeToString()
         return content
 
-    @property
-    def int8(self) -> bytes:
+    def int8(self, weight_bits: int = 7) -> bytes:
         """The encoder's products in 8 bits, see `quantise`."""
-        content: bytes = quantise(self._graph).SerializeToString()
+        content: bytes = quantise(self._graph, weight_bits).SerializeToString()
         return content
 
 

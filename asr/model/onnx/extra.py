@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 from asr.types import InputError
 
-RUNNING = ("onnxruntime",)
-WRITING = (*RUNNING, "onnx", "onnxscript")
+RUNNING = ("onnxruntime", "onnx")
+WRITING = (*RUNNING, "onnxscript")
 
 
 def check_installed(names: tuple[str, ...], what: str) -> None:

@@ -69,7 +69,7 @@ def changed(content: bytes, key: str, value: str | None) -> bytes:
         ("config", None, "not a JSON config"),
         ("tokenizer", "!", "encore.tokenizer: "),
         ("tokenizer", "", "not a tokenizer: empty"),
-        ("subsampling_factor", "0", "encore.subsampling_factor is '0'; allowed: 1 or more"),
+        ("subsampling_factor", "0", "encore.subsampling_factor is '0'; allowed: 1, 2, 4, 8, 16"),
         ("subsampling_factor", "four", "encore.subsampling_factor is 'four'"),
     ],
 )
@@ -107,7 +107,7 @@ def test_half_a_file(saved: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none.onnx: no exported model can be read"):
+    with pytest.raises(InputError, match=r"none.onnx: cannot be read"):
         load_recogniser(tmp_path / "none.onnx")
 
 

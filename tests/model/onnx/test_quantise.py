@@ -77,6 +77,23 @@ def test_a_product(kind: str) -> None:
     assert not found[..., 3].any()
 
 
+@pytest.mark.parametrize(("bits", "largest"), [(7, 63), (8, 127)])
+def test_pairs_of_products_stay_within_16_bits_unless_told_otherwise(
+    bits: int, largest: int
+) -> None:
+    """What AVX2 sums: two inputs of up to 255, each by a weight."""
+    weight = np.random.default_rng(0).normal(size=(48, 20))
+    model = one_node("MatMul", weight, [7, 48])
+    (stored,) = (
+        numpy_helper.to_array(one)
+        for one in quantise(model, bits).graph.initializer
+        if one.data_type == TensorProto.INT8
+    )
+    assert np.abs(stored.astype(int)).max() == largest
+    assert (2 * 255 * largest <= np.iinfo(np.int16).max) == (bits == 7)
+    assert quantise(model) == quantise(model, 7)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (3, 1)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("image", [(9, 12), (8, 7), (1, 1)])
@@ -98,7 +115,7 @@ def test_narrow_and_depthwise_convolutions_stay(channels: int, group: int) -> No
 
 
 def test_the_encoder_alone_is_quantised(package: ModelPackage, exported: Exported) -> None:
-    whole, small = map(onnx.load_from_string, (exported.float32, exported.int8))
+    whole, small = map(onnx.load_from_string, (exported.float32, exported.int8()))
     kept = {node.name for node in small.graph.node}
     assert all(node.name in kept for node in whole.graph.node if node.name.startswith("frontend/"))
     (head,) = (node for node in whole.graph.node if "log_probs" in node.output)
@@ -107,13 +124,13 @@ def test_the_encoder_alone_is_quantised(package: ModelPackage, exported: Exporte
     assert {one.key: one.value for one in small.metadata_props} == {
         one.key: one.value for one in whole.metadata_props
     }
-    assert len(exported.int8) < len(exported.float32)
+    assert len(exported.int8()) < len(exported.float32)
     bins = package.model.frontend.num_mel_bins
     features_BTF, lengths_B = torch.randn(2, 160, bins), torch.tensor([160, 77])
     inputs = {FEATURES: features_BTF, FEATURE_LENGTHS: lengths_B}
     found, expected = (
         encoder_session(content, bins)(inputs, [FRAMES])[0]
-        for content in (exported.int8, exported.float32)
+        for content in (exported.int8(), exported.float32)
     )
     error = (found - expected)[0].square().mean().sqrt() / expected[0].square().mean().sqrt()
     assert 1e-4 < float(error) < 0.1
