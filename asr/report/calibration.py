@@ -1,13 +1,17 @@
 """Utterances on which models that share a front end are tried: features once, then pass after pass.
 
+Features wait in a temporary file, 115 MB an hour of audio, and one batch of them is in memory.
+
 Shape legend: B batch, T frames, F mel bins, D model width, V vocabulary, U tokens, L layers,
 H heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,16 +55,47 @@ class Tested:
     wer: float
 
 
+class StoredBatches:
+    """Batches in a temporary file, read one at a time onto ``device``, pass after pass.
+
+    The file goes when the object does.
+    """
+
+    def __init__(self, batches: Iterable[CalibrationBatch], device: torch.device) -> None:
+        self._device = device
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._starts: list[int] = []
+        self.num_utterances = 0
+        for batch in batches:
+            self._starts.append(self._file.tell())
+            torch.save(vars_of(batch), self._file)
+            self.num_utterances += len(batch.utterance_ids)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[CalibrationBatch]:
+        for start in self._starts:
+            self._file.seek(start)
+            stored = torch.load(self._file, map_location=self._device, weights_only=True)
+            yield CalibrationBatch(**stored)
+
+
+def vars_of(batch: CalibrationBatch) -> dict[str, Any]:
+    """The fields of a batch."""
+    return {field.name: getattr(batch, field.name) for field in fields(batch)}
+
+
 class Calibration:
     """Batches of features, on the device of the model that made them."""
 
-    def __init__(self, batches: Sequence[CalibrationBatch]) -> None:
-        self.batches = tuple(batches)
+    def __init__(self, batches: StoredBatches) -> None:
+        self.batches = batches
 
     @property
     def num_utterances(self) -> int:
         """How many could be read."""
-        return sum(len(batch.utterance_ids) for batch in self.batches)
+        return self.batches.num_utterances
 
     @classmethod
     @torch.inference_mode()
@@ -83,13 +118,13 @@ class Calibration:
             batching=Batching(max_duration_s=BATCH_S),
             training=False,
         )
-        device = next(package.model.parameters()).device
-        batches = []
-        for batch in loader:
-            there = batch.to(device)
-            features_BTF, lengths_B = frontend(there.waveforms_BN, there.waveform_lengths_B)
-            batches.append(
-                CalibrationBatch(
+        device = package.model.device
+
+        def featurised() -> Iterator[CalibrationBatch]:
+            for batch in loader:
+                there = batch.to(device)
+                features_BTF, lengths_B = frontend(there.waveforms_BN, there.waveform_lengths_B)
+                yield CalibrationBatch(
                     features_BTF=features_BTF,
                     lengths_B=lengths_B,
                     token_ids_BU=there.token_ids_BU,
@@ -97,8 +132,9 @@ class Calibration:
                     utterance_ids=batch.utterance_ids,
                     texts=batch.texts,
                 )
-            )
-        if not batches:
+
+        batches = StoredBatches(featurised(), device)
+        if not batches.num_utterances:
             raise InputError(f"none of {len(cuts)} utterances could be read; see the log")
         return cls(batches)
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from asr.data.manifest import read_manifest
@@ -53,6 +55,32 @@ def test_loss_and_wer_are_those_of_utterances_alone(
     found = calibration.test(package.model, package.tokenizer, GreedyDecoder())
     assert found.loss == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
     assert found.wer == pytest.approx(evaluate(package, cuts, GreedyDecoder()).wer.wer)
+
+
+def test_memory_does_not_grow_with_the_audio(
+    package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many batches there are, the features of one are alive."""
+    monkeypatch.setattr(calibration_module, "BATCH_S", 4.0)
+    cuts = read_manifest(data)
+    many = [cut._replace(id=f"{cut.id}-{copy}") for copy in range(5) for cut in cuts]
+    alive: list[weakref.ref[Tensor]] = []
+    num_alive: list[int] = []
+    frontend = package.model.frontend
+
+    def note(_module: object, _given: object, output: tuple[Tensor, Tensor]) -> None:
+        num_alive.append(sum(one() is not None for one in alive))
+        alive.append(weakref.ref(output[0]))
+
+    hook = frontend.register_forward_hook(note)
+    calibration = Calibration.read(package, many)
+    hook.remove()
+    assert len(calibration.batches) == len(num_alive) > 10
+    assert max(num_alive) <= 2
+    first, again = (list(calibration.batches) for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one.features_BTF, other.features_BTF)
+        assert one.utterance_ids == other.utterance_ids
 
 
 def test_heads_are_compared_without_padding(package: ModelPackage, data: Path) -> None:
