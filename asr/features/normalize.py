@@ -5,6 +5,7 @@ Shape legend: B batch, T frames, F mel bins.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -28,7 +29,12 @@ class UtteranceNorm(nn.Module):
         InputError: ``range_db`` is not a finite number above 0.
     """
 
-    def __init__(self, *, variance: bool, range_db: Annotated[float, Range(0, 1000, above=True)] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        variance: bool,
+        range_db: Annotated[float, Range(0, 1e6, above=True)] | None = None,
+    ) -> None:
         super().__init__()
         self.variance = variance
         self.range_db = range_db

@@ -60,7 +60,7 @@ def test_a_level_that_is_none(asr: Command, model: Path, level: str) -> None:
     done = asr("transcribe", "a.wav", "--model", model, f"--silence={level}")
     assert done.code == 2
     assert "--silence" in done.err
-    assert "neither a number of decibels from -200 to 0 nor 'off'" in done.err
+    assert "allowed: a number from -200 to 0, or off" in done.err
 
 
 def test_several_files_are_named(asr: Command, model: Path, tmp_path: Path) -> None:

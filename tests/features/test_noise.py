@@ -46,7 +46,7 @@ def test_a_share_of_the_utterances_stays_clean() -> None:
 
 @pytest.mark.parametrize("probability", [-0.1, 1.5, float("nan")])
 def test_a_share_that_cannot_be(probability: float) -> None:
-    with pytest.raises(InputError, match=r"features\.noise\.probability: .* between 0 and 1"):
+    with pytest.raises(InputError, match=r"features\.noise\.probability=.* from 0 to 1"):
         WhiteNoise(low_snr_db=10, high_snr_db=30, probability=probability)
 
 

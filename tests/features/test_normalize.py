@@ -155,5 +155,5 @@ def test_all_deep_silence_looks_the_same() -> None:
 
 @pytest.mark.parametrize("range_db", [0.0, -50.0, math.nan, math.inf])
 def test_a_range_that_cannot_be(range_db: float) -> None:
-    with pytest.raises(InputError, match=r"features\.normalize\.range_db: .* above 0"):
+    with pytest.raises(InputError, match=r"features\.normalize\.range_db=.* above 0"):
         UtteranceNorm(variance=True, range_db=range_db)

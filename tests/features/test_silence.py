@@ -41,7 +41,7 @@ def test_a_share_of_the_utterances_stays_as_cut() -> None:
 
 @pytest.mark.parametrize("probability", [-0.1, 1.5, float("nan")])
 def test_a_share_that_cannot_be(probability: float) -> None:
-    with pytest.raises(InputError, match=r"features\.silence\.probability: .* between 0 and 1"):
+    with pytest.raises(InputError, match=r"features\.silence\.probability=.* from 0 to 1"):
         RandomSilence(max_lead_s=0.1, max_tail_s=0.1, probability=probability)
 
 
