@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     if graphs is not None:
         print(graphs, file=sys.stderr)
     record = evaluation_record(args, package, splits)
-    print_table([record], args)
+    examples = {split: evaluation.scored for split, evaluation in splits.items()}
+    print_table([record], args, examples=examples)
     for split, evaluation in splits.items():
         print(wer_line(split, evaluation), file=sys.stderr)
         if args.out:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from asr.atomic import write_text
@@ -15,6 +16,8 @@ from asr.report.breakdown import breakdown_table
 from asr.report.comparison import compare
 from asr.report.difference import WerDifference
 from asr.report.html.page import page
+from asr.report.hypotheses import ScoredUtterance
+from asr.report.notes import origin_notes
 from asr.report.record import RunRecord
 from asr.report.roofline import roofline_table
 from asr.report.rows import write_rows
@@ -22,13 +25,21 @@ from asr.report.scaling_table import scaling_table
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--json``, ``--out`` and ``--allow-unlike``."""
+    """Where tables go and what of them is printed."""
     parser.add_argument("--json", metavar="FILE", help="write one row per run as JSON (- : stdout)")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
         help="write report.html, table.md, table.csv and rows.json here",
+    )
+    parser.add_argument(
+        "--by-run", action="store_true", help="print a row for every run, not one for its schedule"
+    )
+    parser.add_argument(
+        "--all-lengths",
+        action="store_true",
+        help="print figures for every length of audio timed, not for one",
     )
     parser.add_argument(
         "--allow-unlike",
@@ -48,24 +59,40 @@ def print_table(
     records: Sequence[RunRecord],
     args: argparse.Namespace,
     differences: Sequence[WerDifference] = (),
+    examples: Mapping[str, Sequence[ScoredUtterance]] | None = None,
 ) -> None:
     """Print the table of ``records`` and those of what was timed besides; write the files.
 
+    ``examples`` are the utterances of a single run by split, of which its page shows the worst.
     With ``--json -`` rows go to stdout and the tables to stderr.
     """
-    table = compare(records, allow_unlike=args.allow_unlike, differences=differences)
-    further = (against_table, breakdown_table, roofline_table, scaling_table)
-    tables = [table, *(each for make in further if (each := make(records)))]
+    further = [
+        table for make in (against_table, roofline_table, scaling_table) if (table := make(records))
+    ]
+    every_part = breakdown_table(records)
+    known = {"allow_unlike": args.allow_unlike, "differences": differences}
+    shown = compare(
+        records, by_run=args.by_run, all_lengths=args.all_lengths, with_origins=False, **known
+    )
+    whole = compare(records, with_origins=False, **known)
     stream = sys.stderr if args.json == "-" else sys.stdout
     width = shutil.get_terminal_size((120, 24)).columns
-    print("\n".join(each.text(width=width) for each in tables), file=stream)
+    parts = breakdown_table(records, all_lengths=args.all_lengths)
+    printed = [shown, *([parts] if parts else []), *further]
+    texts = [table.text(width=width) for table in printed]
+    print("\n".join([*texts, *origin_notes(records)]), file=stream)
     if args.json:
         write_rows(records, args.json, differences)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        markdown = "\n".join(each.markdown() for each in tables)
-        (args.out / "table.md").write_text(markdown, encoding="utf-8")
-        (args.out / "table.csv").write_text(table.csv(), encoding="utf-8")
+        by_schedule = compare(records, by_run=False, all_lengths=False, with_origins=False, **known)
+        tables = [by_schedule, replace(whole, verdict=(), notes=()), *further]
+        if every_part:
+            tables.append(every_part)
+        markdown = [table.markdown() for table in tables]
+        markdown.append("".join(f"- {note}\n" for note in origin_notes(records)))
+        (args.out / "table.md").write_text("\n".join(markdown), encoding="utf-8")
+        (args.out / "table.csv").write_text(whole.csv(), encoding="utf-8")
         write_rows(records, args.out / "rows.json", differences)
-        write_text(args.out / "report.html", page(records, differences))
+        write_text(args.out / "report.html", page(records, differences, examples))
         print(f"report.html, table.md, table.csv and rows.json are in {args.out}", file=sys.stderr)

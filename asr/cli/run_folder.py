@@ -7,6 +7,7 @@
     hypotheses/     one <split>.jsonl with alignments per test split
     record.json     the run record, written last: a folder that has it is complete
     report.md       WER beside latency
+    report.html     the same with learning curves and the utterances with the most errors
     .lock           while a run is going on
 
 The default folder is ``runs/<recipe>/<reuse>-<signature>``: the same settings on the same data find
@@ -127,6 +128,11 @@ class RunFolder:
     def resume_command(self) -> str:
         """What to type to go on with this run."""
         return command_text(["asr", "train", "--resume", self.path])
+
+    @property
+    def metrics(self) -> Path:
+        """The log of training, a row an entry."""
+        return self.path / "logs" / "metrics.csv"
 
     def hypotheses(self, split: str) -> Path:
         """Scored hypotheses of a split."""

@@ -29,7 +29,9 @@ from asr.report.card import model_card
 from asr.report.encoders import scheduled_layers
 from asr.report.evaluation import SplitEvaluation, evaluate
 from asr.report.hardware import describe_hardware
-from asr.report.hypotheses import write_hypotheses
+from asr.report.html.page import page
+from asr.report.hypotheses import read_hypotheses, write_hypotheses
+from asr.report.learning import read_learning
 from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord, SplitCounts, TrainingCost
 from asr.train.failures import shape
@@ -169,6 +171,7 @@ def make_record(
         wer={split: evaluation.wer for split, evaluation in evaluations.items()},
         latency=cost.latency if cost else (),
         breakdown=cost.breakdown if cost else {},
+        learning=read_learning(folder.metrics),
     )
 
 
@@ -178,3 +181,9 @@ def save_record(folder: RunFolder, record: RunRecord) -> None:
     card = model_card(record)
     write_text(folder.model / CARD, card)
     write_text(folder.path / "report.md", card)
+    examples = {
+        split: read_hypotheses(path)
+        for split in record.wer
+        if (path := folder.hypotheses(split)).is_file()
+    }
+    write_text(folder.path / "report.html", page([record], examples=examples))

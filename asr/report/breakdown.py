@@ -9,6 +9,7 @@ from asr.report.record import RunRecord
 from asr.report.seeds import by_seed
 from asr.report.table import Column, Table
 from asr.report.units import MISSING, number_text
+from asr.report.verdict import usual_length
 
 _NOTES = (
     "Shares of the time inside the operations of one call of the encoder (ms), each timed on its "
@@ -17,8 +18,10 @@ _NOTES = (
 )
 
 
-def breakdown_table(records: Sequence[RunRecord]) -> Table | None:
+def breakdown_table(records: Sequence[RunRecord], *, all_lengths: bool = True) -> Table | None:
     """A row for every encoder and length, shortest length first; None when no parts were timed.
+
+    With ``all_lengths`` off the one that stands for all.
 
     Runs that differ in their seed share an encoder, as far as time goes.
     """
@@ -28,6 +31,7 @@ def breakdown_table(records: Sequence[RunRecord]) -> Table | None:
         for length, times_ms in sorted(
             group.records[0].breakdown.items(), key=lambda one: float(one[0])
         )
+        if all_lengths or length == usual_length([*group.records[0].breakdown])
     ]
     if not timed:
         return None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from asr.encoder.parts import in_order
 from asr.report.difference import WerDifference
 from asr.report.likeness import unlikeness
-from asr.report.notes import measurement_notes
+from asr.report.notes import origin_notes, reading_notes
 from asr.report.record import RunRecord, rate_name
 from asr.report.rows import BASELINES, to_row
-from asr.report.table import Column, Table
+from asr.report.seeds import by_seed
+from asr.report.table import Column, Table, short_names
 from asr.report.units import (
     MISSING,
     count_text,
@@ -21,10 +23,10 @@ from asr.report.units import (
     percent_text,
     speedup_text,
 )
+from asr.report.verdict import usual_length, verdict
 from asr.types import InputError
 
 _Row = dict[str, Any]
-_USUAL_LENGTH = "15"  # seconds of audio for a figure that stands for one length only
 
 
 def compare(
@@ -32,11 +34,18 @@ def compare(
     *,
     allow_unlike: bool = False,
     differences: Sequence[WerDifference] = (),
+    by_run: bool = True,
+    all_lengths: bool = True,
+    with_origins: bool = True,
 ) -> Table:
-    """The table of ``records``, one row each in their order.
+    """The table of ``records`` in their order, under a verdict.
+
+    One row each, or with ``by_run`` off a row for each schedule, the mean of its seeds. With
+    ``all_lengths`` off figures are those of one length, and training steps are left out.
 
     Hardware, splits or training budgets that differ raise InputError; with ``allow_unlike`` they
-    become notes, and a CSV column, instead. ``differences`` are noted below the table.
+    become notes, and a CSV column, instead. Where figures come from stands last, or is left out
+    without ``with_origins``.
     """
     if not records:
         raise InputError("no run records to compare; one or more are needed")
@@ -46,32 +55,84 @@ def compare(
             f"these runs cannot be compared, {' | '.join(unlike)}; "
             "--allow-unlike prints the table with a warning"
         )
-    rows = [to_row(record) for record in records]
+    rows = [to_row(record) for record in records] if by_run else _schedule_rows(records)
+    if not all_lengths:
+        rows = [_at_usual_length(row) for row in rows]
     columns = [
-        *_identity_columns(rows),
-        *_wer_columns(rows),
+        *_identity_columns(rows, by_run=by_run),
+        *_wer_columns(rows, () if by_run else differences),
         *_timing_columns(rows, _LATENCY),
-        *_timing_columns(rows, _TRAINING_STEP),
+        *(_timing_columns(rows, _TRAINING_STEP) if all_lengths else ()),
         *_resource_columns(rows),
     ]
     notes = [
-        *(f"Warning, {text}." for text in unlike),
         *(f"{difference}." for difference in differences),
-        *measurement_notes(records),
+        *reading_notes(records, by_run=by_run, all_lengths=all_lengths),
+        *(origin_notes(records) if with_origins else ()),
     ]
     csv_only = _csv_only(rows)
     if unlike:
         csv_only["warning"] = (" | ".join(unlike),) * len(rows)
-    return Table(columns=tuple(columns), notes=tuple(notes), csv_only=csv_only)
+    return Table(
+        columns=tuple(columns),
+        notes=tuple(notes),
+        verdict=(*(f"Warning, {text}." for text in unlike), *verdict(records, differences)),
+        csv_only=csv_only,
+    )
 
 
-def usual_length(lengths: Sequence[str]) -> str:
-    """The length key to show where there is room for one: 15 s, or else the first."""
-    return _USUAL_LENGTH if _USUAL_LENGTH in lengths else lengths[0]
+def _schedule_rows(records: Sequence[RunRecord]) -> list[_Row]:
+    """A row for each schedule: that of its first run with means over all of its seeds."""
+    rows = []
+    for group in by_seed(records):
+        members = [to_row(record) for record in group.records]
+        row = members[0] | {"run": group.name}
+        if len(members) > 1:
+            row["wer"] = {
+                split: _over_seeds([one["wer"][split] for one in members if split in one["wer"]])
+                for split in row["wer"]
+            }
+            seconds = [one["train_s"] for one in members if one["train_s"] is not None]
+            row["train_s"] = fmean(seconds) if seconds else None
+        rows.append(row)
+    return rows
 
 
-def _identity_columns(rows: Sequence[_Row]) -> Iterator[Column]:
-    for key in ("run", "reuse", "schedule"):
+def _over_seeds(results: Sequence[_Row]) -> _Row:
+    """Means, and for ``low`` and ``high`` the lowest and the highest rate of ``seeds`` runs."""
+    rates = [result["wer"] for result in results if result["wer"] is not None]
+    if not rates:
+        return results[0]
+    means = {
+        key: fmean(values)
+        for key in ("sub", "del", "ins", "words", "cer")
+        if (values := [result[key] for result in results if result[key] is not None])
+    }
+    spread = {"wer": fmean(rates), "low": min(rates), "high": max(rates), "seeds": len(rates)}
+    return results[0] | means | spread
+
+
+def _at_usual_length(row: _Row) -> _Row:
+    """The row with one length in everything that has several."""
+    lengths = _keys([row], _LATENCY.times)
+    if not lengths:
+        return row
+    length = usual_length(lengths)
+
+    def only(found: _Row) -> _Row:
+        return {key: value for key, value in found.items() if key == length}
+
+    return row | {
+        "latency_ms": only(row["latency_ms"]),
+        "peak_memory_mib": only(row["peak_memory_mib"]),
+        "training_step_memory_mib": {},
+        "speedup_vs_none": {name: only(one) for name, one in row["speedup_vs_none"].items()},
+    }
+
+
+def _identity_columns(rows: Sequence[_Row], *, by_run: bool) -> Iterator[Column]:
+    is_named_by_reuse = not by_run and all(row["run"] == row["reuse"] for row in rows)
+    for key in ("run", "schedule") if is_named_by_reuse else ("run", "reuse", "schedule"):
         texts = tuple(row[key] for row in rows)
         yield Column(key, texts, {key: texts}, align_right=False)
     params = tuple(row["num_params"] for row in rows)
@@ -83,7 +144,7 @@ def _identity_columns(rows: Sequence[_Row]) -> Iterator[Column]:
         yield Column(f"{length} s: MACs", _texts(macs, count_text), {f"macs_{length}s": macs})
 
 
-def _wer_columns(rows: Sequence[_Row]) -> Iterator[Column]:
+def _wer_columns(rows: Sequence[_Row], differences: Sequence[WerDifference]) -> Iterator[Column]:
     for split in _keys(rows, "wer"):
         results = tuple(row["wer"].get(split) for row in rows)
         values = {
@@ -92,6 +153,15 @@ def _wer_columns(rows: Sequence[_Row]) -> Iterator[Column]:
         }
         rate = next((rate_name(one["counted"]) for one in results if one), "WER")
         yield Column(f"{rate} % {split}", _texts(results, _wer_text), values)
+        found = {one.run: one for one in differences if one.split == split}
+        if found:
+            beside = tuple(found.get(row["run"]) for row in rows)
+            yield Column(
+                f"minus {short_names([next(iter(found.values())).baseline])[0]}",
+                _texts(beside, _difference_text),
+                {f"wer_{split}_minus_none": tuple(one and one.difference for one in beside)},
+                align_right=False,
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +175,7 @@ class _Timed:
     word: str
     csv_times: str
     csv_speedup: str
+    intervals: str
 
 
 _LATENCY = _Timed(
@@ -115,6 +186,7 @@ _LATENCY = _Timed(
     word="",
     csv_times="latency_{length}s",
     csv_speedup="speedup_{length}s_vs",
+    intervals="speedup_interval_vs_none",
 )
 _TRAINING_STEP = _Timed(
     times="training_step_ms",
@@ -124,6 +196,7 @@ _TRAINING_STEP = _Timed(
     word="step ",
     csv_times="training_step_{length}s",
     csv_speedup="training_step_speedup_{length}s_vs",
+    intervals="training_step_interval_vs_none",
 )
 
 
@@ -136,11 +209,15 @@ def _timing_columns(rows: Sequence[_Row], timed: _Timed) -> Iterator[Column]:
         for baseline in BASELINES:
             factors = tuple(row[timed.speedups][baseline].get(length) for row in rows)
             if any(factor is not None for factor in factors):
-                yield Column(
-                    f"{length} s: {timed.word}vs {baseline}",
-                    _texts(factors, speedup_text),
-                    {f"{timed.csv_speedup.format(length=length)}_none_{baseline}": factors},
+                bounds = [row[timed.intervals][baseline].get(length) for row in rows]
+                low, high = (tuple(one and one[end] for one in bounds) for end in (0, 1))
+                key = f"{timed.csv_speedup.format(length=length)}_none_{baseline}"
+                texts = (
+                    MISSING if factor is None else speedup_text(factor, *ends)
+                    for factor, *ends in zip(factors, low, high, strict=True)
                 )
+                values = {key: factors, f"{key}_low": low, f"{key}_high": high}
+                yield Column(f"{length} s: {timed.word}vs {baseline}", tuple(texts), values)
 
 
 def _resource_columns(rows: Sequence[_Row]) -> Iterator[Column]:
@@ -203,7 +280,15 @@ def _wer_text(result: dict[str, Any]) -> str:
     if result["wer"] is None:  # no reference words
         return MISSING
     wer, low, high = (percent_text(result[key]) for key in ("wer", "low", "high"))
-    return f"{wer} [{low}, {high}]"
+    return f"{wer} ({low} to {high})" if "seeds" in result else f"{wer} [{low}, {high}]"
+
+
+def _difference_text(one: WerDifference) -> str:
+    if one.p_holm is None:
+        return f"{one.difference:+.2f}, one seed"
+    if not one.is_finding:
+        return f"{one.difference:+.2f}, not told apart"
+    return f"{one.difference:+.2f}, {'worse' if one.difference > 0 else 'better'}"
 
 
 def _timing_text(timing: dict[str, float]) -> str:

@@ -21,7 +21,7 @@ class WerDifference:
     """WER of ``run`` minus WER of ``baseline`` in points, means over their seeds.
 
     The interval and ``p`` are those of `asr.metrics.significance`; ``p_holm`` is corrected for the
-    ``num_compared`` schedules of the table. All three are None with one seed of a schedule, where
+    ``num_compared`` schedules of the table. Both are None with one seed of a schedule, where
     the interval covers the choice of ``num_units`` speakers or utterances (``unit``) alone.
     """
 
@@ -51,7 +51,7 @@ class WerDifference:
         """What may be said: "not told apart from none in WER with 3 seeds"."""
         if self.p_holm is None:
             points = f"{self.difference:+.2f} {self.rate} points"
-            return f"{points} to {self.baseline} with one seed: no finding"
+            return f"{points} from {self.baseline} with one seed (no finding)"
         if self.is_finding:
             word = "worse" if self.difference > 0 else "better"
             return (

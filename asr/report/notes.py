@@ -19,28 +19,35 @@ class Origin:
     runs: tuple[str, ...] = ()
 
 
-def measurement_notes(records: Sequence[RunRecord]) -> Iterator[str]:
-    """What the figures of ``records`` are, and by what hardware, code and command they came."""
-    yield from reading_notes(records)
+def origin_notes(records: Sequence[RunRecord]) -> Iterator[str]:
+    """By what hardware, code and command the figures of ``records`` came."""
     for origin in origins(records):
         names = f" ({', '.join(origin.runs)})" if origin.runs else ""
         text = f"`{origin.text}`" if origin.title == "Command" else origin.text
         yield f"{origin.title}{names}: {text}"
 
 
-def reading_notes(records: Sequence[RunRecord]) -> Iterator[str]:
+def reading_notes(
+    records: Sequence[RunRecord], *, by_run: bool = True, all_lengths: bool = True
+) -> Iterator[str]:
     """What the figures of ``records`` are, and from what length on reuse pays."""
     results = [result for record in records for result in record.wer.values()]
-    levels = {f"{result.level:.0%}" for result in results}
-    if levels:
+    if results:
         units = " or ".join(sorted({result.unit for result in results}))
+        levels = " or ".join(sorted({f"{result.level:.0%}" for result in results}))
+        seeds = "; of several seeds their mean (lowest to highest)" if not by_run else ""
         rates = " or ".join(
             f"{rate_name(counted)} ({counted.removesuffix('s')} error rate, of {counted})"
             for counted in sorted({result.counted for result in results}, reverse=True)
         )
         yield (
             f"{rates}: percent of them substituted, left out or put in, with its "
-            f"{' or '.join(sorted(levels))} bootstrap interval over {units} of the test."
+            f"{levels} bootstrap interval over {units} of the test{seeds}."
+        )
+    if any(record.schedule for record in records):
+        yield (
+            "Schedule: a letter a layer; A attends alone, L leads, F follows and takes over what "
+            "its leader computed, - has no attention. MACs: multiply-adds of one utterance."
         )
     batch_sizes = {
         min(p.batch_size for p in record.latency) for record in records if record.latency
@@ -48,10 +55,14 @@ def reading_notes(records: Sequence[RunRecord]) -> Iterator[str]:
     if batch_sizes:
         sizes = " or ".join(map(str, sorted(batch_sizes)))
         yield (
-            f"Encoder latency in ms at batch size {sizes}: median (90th percentile); "
-            "vs fused, vs explicit: speed-up over the encoder without reuse by its attention "
-            "kernel, timed in alternation."
+            f"Encoder latency in ms at batch size {sizes}: median (p90, which nine rounds of ten "
+            "stay below). vs fused, vs explicit: how many times as fast as the encoder without "
+            "reuse, whose attention is one kernel (fused) or writes its map to memory as a leader "
+            "must (explicit); the ratio of medians timed in alternation, with its 95% interval "
+            "over rounds."
         )
+    if not all_lengths:
+        return
     yield from _rounds_notes(records)
     for group in by_seed(records):  # seeds share an encoder, as far as time goes
         if group.records[0].reuse != "none":

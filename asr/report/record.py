@@ -237,14 +237,23 @@ class ScalingPoint(LatencyPoint):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearningPoint:
+    """What was logged at a step: mean loss since the point before, dev WER in percent, or None."""
+
+    step: int
+    train_loss: float | None = None
+    dev_wer: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """One run. ``parameters`` by part; ``macs`` (multiply-adds) by length key, then by part.
 
     ``breakdown``: milliseconds inside the encoder's operations by length key, then by part, for one
     call at the smallest batch size timed; what a latency has beyond their sum lies between them.
     ``work``: what the same parts do in that call; ``ceilings``: timed in alternation with them.
-    ``training`` is None for a run that only measured. Records are values: extend one with
-    ``dataclasses.replace``.
+    ``training`` is None for a run that only measured, ``learning`` its curve. Records are values:
+    extend one with ``dataclasses.replace``.
     """
 
     run: str
@@ -266,6 +275,7 @@ class RunRecord:
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
     scaling: tuple[ScalingPoint, ...] = ()
     training_step: tuple[TrainingStepPoint, ...] = ()
+    learning: tuple[LearningPoint, ...] = ()
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     schema_version: int = SCHEMA_VERSION
 

@@ -6,10 +6,11 @@ import csv
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 _GAP = "  "
+NAME_WIDTH = 24  # characters of a name in a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns of equal length, sentences to stand below them, and values for the CSV alone."""
+    """Columns of equal length, and values for the CSV alone.
+
+    ``verdict`` are sentences to stand above the columns, ``notes`` those below.
+    """
 
     columns: tuple[Column, ...]
     notes: tuple[str, ...] = ()
+    verdict: tuple[str, ...] = ()
     csv_only: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -50,7 +55,8 @@ class Table:
         rows = zip(*(column.texts for column in self.columns), strict=True)
         lines = [f"| {' | '.join(_escape(c) for c in row)} |" for row in (header, rule, *rows)]
         notes = [f"- {_one_line(note)}" for note in self.notes]
-        return "\n".join([*lines, "", *notes]).rstrip() + "\n"
+        verdict = [f"- {_one_line(text)}" for text in self.verdict]
+        return "\n".join([*verdict, *([""] if verdict else []), *lines, "", *notes]).rstrip() + "\n"
 
     def csv(self) -> str:
         """Full precision, units in the header, no notes (CSV has no comments)."""
@@ -65,14 +71,17 @@ class Table:
     def text(self, width: int = 100) -> str:
         """Aligned columns for a terminal of ``width`` characters.
 
-        Columns that do not fit continue in a block below, behind the first column again.
+        Columns that do not fit continue in a block below, behind the first column again. Its names
+        are shortened to `NAME_WIDTH`.
         """
+        verdict = "\n".join(_wrap(text, width) for text in self.verdict)
         blocks = ["\n".join(_join(block)) for block in self._blocks(width)]
         notes = "\n".join(_wrap(note, width) for note in self.notes)
-        return "\n\n".join([*blocks, notes]).rstrip() + "\n"
+        return "\n\n".join([*([verdict] if verdict else []), *blocks, notes]).rstrip() + "\n"
 
     def _blocks(self, width: int) -> list[list[Column]]:
         first, *others = self.columns
+        first = replace(first, texts=short_names(first.texts))
         blocks = [[first]]
         for column in others:
             if len(blocks[-1]) > 1 and len(_join([*blocks[-1], column])[0]) > width:
@@ -81,10 +90,32 @@ class Table:
         return blocks
 
 
+def short_names(names: Sequence[str], most: int = NAME_WIDTH) -> tuple[str, ...]:
+    """``names`` of at most ``most`` characters, the middle left out; different ones stay so.
+
+    What two long names share at both ends goes first: then each keeps its place as a number.
+    """
+    short = [_without_middle(name, most) for name in names]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
+    return tuple(
+        text
+        if all(names[i] == name for i, other in enumerate(short) if other == text)
+        else f"{numbers[name]}:{_without_middle(name, most - len(f'{numbers[name]}:'))}"
+        for name, text in zip(names, short, strict=True)
+    )
+
+
+def _without_middle(name: str, most: int) -> str:
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
+
+
 def _join(columns: Sequence[Column]) -> list[str]:
     """Lines of a block; the rule below the header is as wide as it."""
     rows = [_GAP.join(cells) for cells in zip(*(c.lines() for c in columns), strict=True)]
-    return [rows[0], "-" * len(rows[0]), *(row.rstrip() for row in rows[1:])]
+    return [rows[0].rstrip(), "-" * len(rows[0]), *(row.rstrip() for row in rows[1:])]
 
 
 def _wrap(note: str, width: int) -> str:

@@ -39,6 +39,8 @@ def percent_text(percent: float) -> str:
     return MISSING if math.isnan(percent) else f"{percent:.2f}"
 
 
-def speedup_text(speedup: float) -> str:
-    """A factor with two decimals: "1.18x"."""
-    return f"{speedup:.2f}x"
+def speedup_text(speedup: float, low: float | None = None, high: float | None = None) -> str:
+    """A factor with two decimals and its interval: "1.18x [1.15, 1.21]"; none around exactly 1."""
+    if low is None or high is None or low == speedup == high:
+        return f"{speedup:.2f}x"
+    return f"{speedup:.2f}x [{low:.2f}, {high:.2f}]"

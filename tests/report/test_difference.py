@@ -32,7 +32,7 @@ def test_one_seed_is_said_to_be_no_finding() -> None:
     difference = difference_of([BAD], [GOOD[::-1]])
     assert (difference.difference, difference.low, difference.high) == (25.0, 25.0, 25.0)
     assert not difference.is_finding
-    assert difference.verdict == "+25.00 WER points to none with one seed: no finding"
+    assert difference.verdict == "+25.00 WER points from none with one seed (no finding)"
     assert str(difference) == (
         "test: probs minus none +25.00, 95% interval +25.00 to +25.00 WER points over 100 "
         "utterances alone; one seed is no finding, the next training may reverse it"

@@ -11,7 +11,7 @@ from asr.metrics.wer import WordErrors
 from asr.report.comparison import compare
 from asr.report.difference import WerDifference
 from asr.report.record import SplitCounts, SplitWer
-from asr.report.table import Column, Table
+from asr.report.table import Column, Table, short_names
 from asr.report.units import count_text, duration_text, number_text, percent_text
 from asr.types import InputError
 from tests.report.html.pages import seeds
@@ -40,11 +40,11 @@ def test_markdown_holds_what_is_compared() -> None:
         "15 s: MACs": ["12.3 G", "12.3 G"],
         "WER % test": ["20.00 [10.00, 30.00]"] * 2,
         "15 s: ms (p90)": ["40.0 (56.0)"] * 2,
-        "15 s: vs fused": ["1.67x"] * 2,
-        "15 s: vs explicit": ["0.90x"] * 2,
+        "15 s: vs fused": ["1.67x [0.83, 1.67]"] * 2,
+        "15 s: vs explicit": ["0.90x [0.60, 0.90]"] * 2,
         "60 s: ms (p90)": ["200 (280)"] * 2,
-        "60 s: vs fused": ["0.83x"] * 2,
-        "60 s: vs explicit": ["0.90x"] * 2,
+        "60 s: vs fused": ["0.83x [0.42, 0.83]"] * 2,
+        "60 s: vs explicit": ["0.90x [0.60, 0.90]"] * 2,
         "15 s: step ms (p90)": ["4000 (4000)"] * 2,
         "15 s: step vs fused": ["1.25x"] * 2,
         "15 s: step vs explicit": ["1.50x"] * 2,
@@ -201,16 +201,16 @@ def test_unlike_runs_are_refused_or_warned_about(changes: dict[str, Any], messag
     assert "--allow-unlike" in str(caught.value)
     assert "\n" not in str(caught.value)
     table = compare(records, allow_unlike=True)
-    assert table.notes[0].startswith("Warning, unlike")
-    assert message in table.notes[0]
+    assert table.verdict[0].startswith("Warning, unlike")
+    assert message in table.verdict[0]
     assert message.split(":")[0] in table.text()
     assert message in _csv_rows(table)[0]["warning"]
 
 
 def test_every_unlikeness_is_named_at_once() -> None:
     other = replace(PROBS, hardware=replace(HARDWARE, num_cores=8), training=None)
-    notes = compare([NONE, other], allow_unlike=True).notes
-    assert [note.split(":")[0] for note in notes[:2]] == [
+    verdict = compare([NONE, other], allow_unlike=True).verdict
+    assert [text.split(":")[0] for text in verdict[:2]] == [
         "Warning, unlike hardware",
         "Warning, unlike training budget",
     ]
@@ -234,7 +234,7 @@ def test_latency_alone_and_missing_latency() -> None:
     bare: dict[str, Any] = {"wer": {}, "training": None, "data": {}}
     cells = _markdown_cells(compare([none_record(**bare), probs_record(**bare, latency=())]))
     assert cells["15 s: ms (p90)"] == ["40.0 (56.0)", "-"]
-    assert cells["15 s: vs fused"] == ["1.67x", "-"]
+    assert cells["15 s: vs fused"] == ["1.67x [0.83, 1.67]", "-"]
     assert cells["60 s: MiB"] == ["120", "-"]
     assert "training" not in cells
     assert not any(name.startswith("WER") for name in cells)
@@ -322,3 +322,34 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_percent() -> None:
     assert [percent_text(x) for x in (5.526, 100.0, float("nan"))] == ["5.53", "100.00", "-"]
+
+
+def test_a_row_a_schedule_at_one_length() -> None:
+    """The mean of the seeds with the lowest and the highest, beside whether it says anything."""
+    better = replace(NONE.wer["test"], wer=10.0)
+    records = [*seeds(NONE, 3), *seeds(PROBS, 2), replace(PROBS, run="probs-seed2",
+               config={**PROBS.config, "seed": 2}, wer={"test": better})]  # fmt: skip
+    difference = WerDifference(
+        split="test", run="probs", baseline="none", difference=-3.33, low=-10, high=3, level=0.95,
+        num_seeds=3, num_baseline_seeds=3, p=0.4, p_holm=0.4,
+    )  # fmt: skip
+    table = compare(records, differences=[difference], by_run=False, all_lengths=False)
+    cells = _markdown_cells(replace(table, verdict=()))
+    assert cells["run"] == ["none", "probs"]
+    assert "reuse" not in cells
+    assert cells["WER % test"] == ["20.00 (20.00 to 20.00)", "16.67 (10.00 to 20.00)"]
+    assert cells["minus none"] == ["-", "-3.33, not told apart"]
+    assert [header for header in cells if header.startswith(("60 s", "30 s"))] == []
+    assert "not told apart from none in WER with 3 seeds on test" in table.verdict[-1]
+
+
+def test_long_names_are_shortened_in_a_terminal_alone_and_stay_different() -> None:
+    names = ("none", *(f"conformer-medium-a-long-name-{n}-dropout0.1-seed0" for n in range(3)))
+    short = short_names(names)
+    assert short[0] == "none"
+    assert max(map(len, short)) <= 24
+    assert len({*short}) == 4
+    table = Table(columns=(Column("run", names), Column("x", ("1",) * 4)))
+    assert names[1] in table.markdown()
+    assert names[1] not in table.text()
+    assert short_names(["a" * 30, "a" * 30])[0] == short_names(["a" * 30])[0]

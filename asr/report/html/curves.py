@@ -16,6 +16,7 @@ from asr.report.rows import BASELINES, latency_points
 from asr.report.units import number_text, speedup_text
 
 _WIDE, _NARROW = 1110.0, 540.0  # pixels
+_MOST_TICKS = 12  # places with a tick and a mark each
 _Points = tuple[tuple[float, float], ...]
 
 
@@ -121,6 +122,7 @@ def curve_chart(
     """Lines over what ``over`` names, whose ticks are the places measured; None without lines.
 
     ``text`` writes a value, ``place_text`` where it was measured; ``reference`` is a level to mark.
+    Lines of many places are marked at their end alone.
     """
     if not curves:
         return None
@@ -144,6 +146,7 @@ def curve_chart(
             *(
                 _mark(curve, x(at), y(value), f"{curve.name}: {place_text(at)}, {text(value)}")
                 for at, value in curve.points
+                if len(curve.points) <= _MOST_TICKS or at == curve.points[-1][0]
             ),
             line(last + 7, end, area.right + 14, place, "leader"),
             words(name, area.right + 18, place + 4, "name"),
@@ -157,7 +160,7 @@ def curve_chart(
         height,
         title,
         f"{described}.",
-        horizontal_axis(x, area, over, ticks=measured),
+        horizontal_axis(x, area, over, ticks=measured if len(measured) <= _MOST_TICKS else None),
         vertical_axis(y, area, axis),
         line(area.left, y(reference), area.right, y(reference), "axis") if reference else "",
         joined(shapes),

@@ -1,4 +1,4 @@
-"""What the page is about, where its figures come from, and what does not compare."""
+"""What the page is about, what does not compare, and where its figures come from."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from asr.report.record import RunRecord
 
 
 def heading(records: Sequence[RunRecord]) -> Markup:
-    """Title, origin of the figures, and a warning for each way in which the runs are unlike."""
+    """Title, and a warning for each way in which the runs are unlike."""
+    return element("header", element("h1", page_title(records)), *_warnings(records))
+
+
+def provenance(records: Sequence[RunRecord]) -> Markup:
+    """Hardware, versions, code, command and time of the figures: the end of a page."""
     return element(
-        "header",
-        element("h1", page_title(records)),
+        "footer",
+        element("h2", "Where the figures come from"),
         element("dl", *_facts(records), class_="origin"),
-        *_warnings(records),
     )
 
 

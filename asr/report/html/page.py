@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from asr.report.comparison import usual_length
 from asr.report.difference import WerDifference
 from asr.report.html.breakdown import breakdown_charts
 from asr.report.html.choice import choice
 from asr.report.html.curves import latency_chart, peer_chart, speedup_chart
 from asr.report.html.document import asset, document
+from asr.report.html.examples import error_examples
 from asr.report.html.figure import grid, legend, section
 from asr.report.html.forest import forest_charts
-from asr.report.html.heading import heading, page_title
+from asr.report.html.heading import heading, page_title, provenance
+from asr.report.html.learning import learning_charts
 from asr.report.html.markup import Markup, element
 from asr.report.html.multiply_adds import multiply_adds_charts
-from asr.report.html.results import results_table
+from asr.report.html.results import results_table, schedules_table
 from asr.report.html.roofline import roofline_charts
 from asr.report.html.scaling import scaling_charts
 from asr.report.html.seeds import seeds_table
@@ -24,13 +25,22 @@ from asr.report.html.strips import schedule_strips
 from asr.report.html.trade_off import trade_off_chart
 from asr.report.html.training import training_chart
 from asr.report.html.training_step import training_step_charts
+from asr.report.hypotheses import ScoredUtterance
 from asr.report.notes import reading_notes
 from asr.report.record import RunRecord
 from asr.report.rows import BASELINES, latency_points
+from asr.report.verdict import usual_length, verdict
 
 
-def page(records: Sequence[RunRecord], differences: Sequence[WerDifference] = ()) -> str:
+def page(
+    records: Sequence[RunRecord],
+    differences: Sequence[WerDifference] = (),
+    examples: Mapping[str, Sequence[ScoredUtterance]] | None = None,
+) -> str:
     """The page for ``records``, in their order; parts for which they hold nothing are left out.
+
+    What they come to stands first, where they come from last. ``examples`` are the utterances of a
+    single run by split, of which those with the most errors are shown.
 
     Runs that are unlike are shown under a warning; that they may be compared at all is for
     :func:`asr.report.comparison.compare` to say. Its security policy lets the browser load
@@ -41,20 +51,59 @@ def page(records: Sequence[RunRecord], differences: Sequence[WerDifference] = ()
     return document(
         page_title(records),
         heading(records),
-        element("main", *_sections(records, groups, differences)),
+        element("main", *_sections(records, groups, differences, examples or {})),
+        provenance(records),
         style=asset(__package__, "style.css"),
         script=asset(__package__, "sort.js"),
     )
 
 
 def _sections(
-    records: Sequence[RunRecord], groups: Sequence[Series], differences: Sequence[WerDifference]
+    records: Sequence[RunRecord],
+    groups: Sequence[Series],
+    differences: Sequence[WerDifference],
+    examples: Mapping[str, Sequence[ScoredUtterance]],
 ) -> Iterator[Markup]:
-    notes = element("ul", *(element("li", note) for note in reading_notes(records)), class_="notes")
-    seeds = seeds_table(groups)
-    yield section("Results", results_table(records, groups), notes, seeds or "", id_="results")
+    said = [element("p", text) for text in verdict(records, differences)]
+    if said:
+        yield section("Verdict", element("div", *said, class_="verdict"), id_="verdict")
+    notes = element(
+        "ul",
+        *(element("li", note) for note in reading_notes(records, by_run=False)),
+        class_="notes",
+    )
+    yield section(
+        "Results",
+        schedules_table(records, groups, differences),
+        notes,
+        seeds_table(groups) or "",
+        element(
+            "details",
+            element("summary", "Every run at every length"),
+            results_table(records, groups),
+        ),
+        id_="results",
+    )
+    curves = list(learning_charts(groups))
+    if curves:
+        yield section(
+            "Learning curves",
+            grid(curves),
+            reading="Loss is the mean of the training steps since the point before, WER that of "
+            "the dev split. A curve that still falls at its end says that training ended early.",
+            id_="learning",
+        )
+    worst = error_examples(examples)
+    if worst:
+        yield section(
+            "Utterances with the most errors",
+            worst,
+            reading="Struck out: words of the reference that were not recognised. Underlined: "
+            "words written in their place, or too many.",
+            id_="examples",
+        )
     signs = legend((one.sign(), one.name) for one in groups)
-    trade_offs = _trade_offs(groups)
+    trade_offs = _trade_offs(groups) if len(groups) > 1 else None
     if trade_offs:
         yield section(
             "WER against latency",
@@ -78,12 +127,15 @@ def _sections(
             "schedules of the table, is above 0.05, or there is one seed only.",
             id_="differences",
         )
-    curves = [latency_chart(groups), *(speedup_chart(groups, name) for name in BASELINES)]
-    if curves[0]:
+    times_over_length = [
+        latency_chart(groups),
+        *(speedup_chart(groups, name) for name in BASELINES),
+    ]
+    if times_over_length[0]:
         yield section(
             "Latency over length",
             signs,
-            grid(curve for curve in curves if curve),
+            grid(curve for curve in times_over_length if curve),
             reading="Grey lines are the encoder without reuse by its attention kernel, fused and "
             "explicit, timed in alternation with the runs. Reuse pays where its speed-up lies "
             "above 1.",

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from asr.encoder.parts import in_order
 from asr.metrics.roofline import Ceilings
-from asr.report.comparison import usual_length
 from asr.report.html.axis import horizontal_axis, line, tick_room, vertical_axis, words
 from asr.report.html.choice import choice
 from asr.report.html.figure import drawing, figure, grid
@@ -16,6 +15,7 @@ from asr.report.html.scale import Scale
 from asr.report.html.series import Series
 from asr.report.roofline import Reached, reached_by_part
 from asr.report.rows import latency_points
+from asr.report.verdict import usual_length
 
 _WIDTH, _HEIGHT = 540.0, 380.0  # pixels
 _ROOM = 1.5  # factor beyond the outermost points

@@ -9,7 +9,9 @@ import pytest
 
 from asr.metrics.wer import WordErrors
 from asr.report.html.page import page
-from asr.report.record import SplitWer
+from asr.report.hypotheses import score
+from asr.report.record import LearningPoint, SplitWer
+from asr.types import UtteranceResult
 from tests.report.html.pages import (
     LONG,
     SVG,
@@ -25,6 +27,7 @@ from tests.report.html.pages import (
 from tests.report.records import HARDWARE, none_record, probs_record
 
 NONE, PROBS = none_record(), probs_record()
+LAST = "Where the figures come from"
 EVIL = "<script>alert('x')</script>\"&\x00"
 
 
@@ -62,6 +65,7 @@ def test_html_is_balanced() -> None:
 def test_every_part_is_there_when_records_hold_it() -> None:
     records = [NONE, PROBS]
     assert headings(parsed(records, differences_of(records))) == [
+        "Verdict",
         "Results",
         "WER against latency",
         "Paired differences",
@@ -74,11 +78,13 @@ def test_every_part_is_there_when_records_hold_it() -> None:
         "Training step",
         "Training cost",
         "Schedules",
+        LAST,
     ]
 
 
 def test_empty_parts_are_left_out() -> None:
     assert headings(parsed([bench_record()])) == [
+        "Verdict",
         "Results",
         "Latency over length",
         "Against other libraries",
@@ -86,26 +92,27 @@ def test_empty_parts_are_left_out() -> None:
         "Roofline",
         "Multiply-adds by part",
         "Schedules",
+        LAST,
     ]
     bare = bench_record(latency=(), breakdown={}, macs={}, schedule=())
-    assert headings(parsed([bare])) == ["Results"]
+    assert headings(parsed([bare])) == ["Results", LAST]
     untimed = none_record(
         latency=(), breakdown={}, scaling=(), training_step=(), macs={}, schedule=()
     )
-    assert headings(parsed([untimed])) == ["Results", "Training cost"]
+    assert headings(parsed([untimed])) == ["Verdict", "Results", "Training cost", LAST]
 
 
 @pytest.mark.parametrize("num_runs", [1, 2, 5, 12])
 def test_charts_show_as_many_points_as_the_table_has_rows(num_runs: int) -> None:
     records = many_records(num_runs)
     root = parsed(records, differences_of(records))
-    (table,) = (one for one in root.iter("table") if one.get("class") == "sortable")
-    body = table.find("tbody")
-    assert body is not None
-    assert len(body) == num_runs
+    tables = [one for one in root.iter("table") if one.get("class") == "sortable"]
+    assert [len(table.find("tbody") or ()) for table in tables] == [num_runs] * 2
     trade_offs = charts(root, "trade-off")
-    assert len(trade_offs) == 2  # one split at two lengths
-    assert [len(of_class(chart, "point")) for chart in trade_offs] == [num_runs] * 2
+    # One split at two lengths; a single point trades nothing.
+    assert [len(of_class(chart, "point")) for chart in trade_offs] == [num_runs] * 2 * (
+        num_runs > 1
+    )
     (latency,) = charts(root, "latency")
     assert len(of_class(latency, "point")) == 2 * num_runs
     for kind in ("breakdown", "training-step"):
@@ -179,7 +186,7 @@ def test_rounds_of_every_length_are_printed() -> None:
 def test_cells_hold_the_values_to_sort_by() -> None:
     root = parsed([NONE, replace(PROBS, training=None)])
     rows = [[cell.get("data-value") for cell in row] for row in root.iter("tr")]
-    header, none, probs = rows
+    header, none, probs = rows[:3]
     names = list(texts(next(root.iter("tr")), "th"))
     assert none[names.index("WER % test")] == "20.0"
     assert none[names.index("15 s: ms (p90)")] == "40.0"
@@ -222,3 +229,27 @@ def test_length_to_show_is_chosen_without_a_script() -> None:
     assert [labels[button.get("id")] for button in buttons] == ["15 s", "60 s"] * 2
     one_length = [replace(record, latency=record.latency[:1]) for record in (NONE, PROBS)]
     assert not list(parsed(one_length).iter("input"))
+
+
+def test_a_single_run_shows_its_curves_and_its_worst_utterances() -> None:
+    learning = tuple(
+        LearningPoint(step=10 * n, train_loss=50.0 / n, dev_wer=80.0 / n if n % 5 == 0 else None)
+        for n in range(1, 21)
+    )
+    said = [("u1", "a cat sat", "a mat sat on"), ("u2", "fine", "fine"), ("u3", "<b> x", "x")]
+    scored = [
+        score(UtteranceResult(utterance_id=name, hyp=hyp, duration_s=1.0, ref=ref))
+        for name, ref, hyp in said
+    ]
+    root = ET.fromstring(page([replace(NONE, learning=learning)], examples={"test": scored}))
+    assert headings(root)[:4] == [
+        *("Verdict", "Results", "Learning curves", "Utterances with the most errors")
+    ]
+    loss, wer = charts(root, "learning")
+    assert len(of_class(loss, "point")) == 1  # many places: only the end is marked
+    assert len(of_class(wer, "point")) == 4
+    (table,) = (one for one in root.iter("table") if one.get("class") == "examples")
+    assert ["".join(row[1].itertext()) for row in table.find("tbody") or ()] == ["u1", "u3"]
+    assert list(texts(table, "del")) == ["cat", "<b>"]
+    assert list(texts(table, "ins")) == ["mat", "on"]
+    assert not charts(root, "trade-off")
