@@ -9,6 +9,7 @@ import pytest
 from .runs import Command, write_recipe
 
 KEYS = {
+    *("wer_vs_none", "speedup_interval_vs_none", "training_step_interval_vs_none"),
     "run", "reuse", "schedule", "num_params", "macs", "wer", "latency_ms", "speedup_vs_none",
     "pays_from_s", "peak_memory_mib", "train_s", "hardware", "rounds", "breakdown_ms",
     "training_step_ms", "training_step_vs_none", "training_step_memory_mib",

@@ -59,7 +59,9 @@ def test_wer_with_its_counts_and_interval(asr: Command, model: Path, data: Path)
     assert done.code == 0
     row = row_of(done.out)  # and nothing else on stdout
     wer = row["wer"]["test"]
-    assert wer.keys() == {"wer", "low", "high", "sub", "del", "ins", "words", "cer"}
+    assert wer.keys() == {
+        *("wer", "low", "high", "sub", "del", "ins", "words", "cer", "unit", "num_units")
+    }
     assert wer["words"] == 11
     assert wer["wer"] == pytest.approx(100 * (wer["sub"] + wer["del"] + wer["ins"]) / 11)
     assert wer["low"] <= wer["wer"] <= wer["high"]

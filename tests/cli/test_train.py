@@ -50,7 +50,16 @@ def test_a_run_leaves_everything_it_should(trained: Outcome, folder: Path) -> No
     assert trained.code == 0, trained.err
     run = folder / "run"
     assert {path.name for path in run.iterdir()} == {
-        *("config.yaml", "checkpoints", "logs", "model", "hypotheses", "record.json", "report.md")
+        *(
+            "config.yaml",
+            "checkpoints",
+            "logs",
+            "model",
+            "hypotheses",
+            "record.json",
+            "report.md",
+            "report.html",
+        )
     }
     assert {path.name for path in (run / "model").iterdir()} == {
         *("model.safetensors", "config.json", "tokenizer.model", "README.md")

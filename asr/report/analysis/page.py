@@ -34,6 +34,15 @@ def page(analysis: Analysis) -> str:
 
 
 def _sections(analysis: Analysis) -> Iterator[Markup]:
+    if analysis.suggested is not None:
+        lines = suggestion_lines(analysis)
+        yield section(
+            "Groups to try",
+            element("pre", element("code", "\n".join(lines)), class_="answer"),
+            reading="Sizes of consecutive groups of layers, bottom first; the first layer of a "
+            "group computes attention and the others take it over.",
+            id_="groups",
+        )
     table = layer_table(analysis)
     notes = element("ul", *(element("li", note) for note in table.notes), class_="notes")
     yield section("Layers", html_table(table), notes, id_="layers")
@@ -86,11 +95,6 @@ def _sections(analysis: Analysis) -> Iterator[Markup]:
             f"model as it is loses {analysis.tried.full_loss:.3f}. What training brings back is "
             "not in it, and that losses add up over followers is an assumption.",
             id_="trials",
-        )
-    if analysis.suggested is not None:
-        lines = suggestion_lines(analysis)
-        yield section(
-            "Groups to try", element("pre", element("code", "\n".join(lines))), id_="groups"
         )
 
 
