@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from asr.audio.read import decode_audio, read_audio
-from asr.audio.resample import resample
+from asr.audio.read import decode_audio, read_audio, stream_audio
+from asr.audio.resample import resample, resample_blocks
 from asr.data.changed import what_changed
 from asr.data.manifest import Cut, Cuts, audio_path, transcript
 from asr.data.shards.fetch import fetch
@@ -129,6 +129,22 @@ class SpeechDataset(Dataset[Batch | None]):
             data = fetch(cut.source, cut.offset, cut.num_bytes)
             waveform = decode_audio(data, f"{cut.source}, {cut.id}")
         return resample(waveform, self.sample_rate_hz)
+
+
+def stream_cut(cut: Cut, sample_rate_hz: int) -> Iterator[Waveform]:
+    """The audio of a cut at ``sample_rate_hz``, block by block; of a shard in one.
+
+    Raises:
+        InputError: it cannot be read, or has another size than when it was prepared.
+    """
+    if cut.offset is None:
+        if changed := what_changed(cut):
+            raise InputError(f"{cut.source}: {changed}")
+        blocks = stream_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
+        yield from resample_blocks(blocks, sample_rate_hz)
+    else:
+        data = fetch(cut.source, cut.offset, cut.num_bytes)
+        yield resample(decode_audio(data, f"{cut.source}, {cut.id}"), sample_rate_hz)
 
 
 def _collate(

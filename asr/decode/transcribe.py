@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
 from asr.decode.assembly import LabelledAudio
 from asr.decode.greedy import GreedyDecoder
-from asr.decode.labelling import SEARCH, FrameLabeller
+from asr.decode.labelling import SEARCH, FrameLabeller, Recording
 from asr.decode.silence import SILENCE_DB
 from asr.decode.stopwatch import Stopwatch
 from asr.decode.words import TimedWord, timed_words
@@ -77,21 +77,26 @@ class Transcriber:
     def each(self, paths: Iterable[Path]) -> Iterator[Transcript | InputError]:
         """The transcripts of files in their order, or why a file cannot be read as audio."""
         paths = list(paths)
-        recordings = (partial(self._waveforms, path) for path in paths)
+        return self.read(paths, [partial(self._waveforms, path) for path in paths])
+
+    def read(
+        self, names: Sequence[Path | str], recordings: Iterable[Recording]
+    ) -> Iterator[Transcript | InputError]:
+        """The transcripts of ``recordings``, which come under ``names``, in their order."""
         with closing(self.labeller(recordings)) as labelled:
-            for path, audio in zip(paths, labelled, strict=True):
+            for name, audio in zip(names, labelled, strict=True):
                 with self.stopwatch.part(SEARCH):
-                    found = audio if isinstance(audio, InputError) else self._words(path, audio)
+                    found = audio if isinstance(audio, InputError) else self._words(name, audio)
                 yield found
 
     def _waveforms(self, path: Path) -> Iterator[Waveform]:
         return resample_blocks(stream_audio(path), self.labeller.sample_rate_hz)
 
-    def _words(self, path: Path, audio: LabelledAudio) -> Transcript:
+    def _words(self, name: Path | str, audio: LabelledAudio) -> Transcript:
         hypothesis = self.decoder.collapse(audio.labels)
         tokenizer = self.package.tokenizer
         return Transcript(
-            audio_path=str(path),
+            audio_path=str(name),
             duration_s=round(audio.duration_s, 3),
             text=" ".join(tokenizer.decode(hypothesis.token_ids).split()),
             words=tuple(

@@ -1,6 +1,6 @@
 """Utterances on which models that share a front end are tried: features once, then pass after pass.
 
-Features wait in a temporary file, 115 MB an hour of audio, and one batch of them is in memory.
+Features wait in temporary files, 115 MB an hour of audio, and one batch of them is in memory.
 
 Shape legend: B batch, T frames, F mel bins, D model width, V vocabulary, U tokens, L layers,
 H heads.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,28 +57,28 @@ class Tested:
 
 
 class StoredBatches:
-    """Batches in a temporary file, read one at a time onto ``device``, pass after pass.
+    """Batches in a temporary folder, read one at a time onto ``device``, pass after pass.
 
-    The file goes when the object does.
+    The folder goes when the object does.
     """
 
     def __init__(self, batches: Iterable[CalibrationBatch], device: torch.device) -> None:
         self._device = device
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        self._starts: list[int] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="encore-")
+        self._paths: list[Path] = []
         self.num_utterances = 0
-        for batch in batches:
-            self._starts.append(self._file.tell())
-            torch.save(vars_of(batch), self._file)
+        for index, batch in enumerate(batches):
+            path = Path(self._folder.name, f"{index}.pt")
+            torch.save(vars_of(batch), path)
+            self._paths.append(path)
             self.num_utterances += len(batch.utterance_ids)
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._paths)
 
     def __iter__(self) -> Iterator[CalibrationBatch]:
-        for start in self._starts:
-            self._file.seek(start)
-            stored = torch.load(self._file, map_location=self._device, weights_only=True)
+        for path in self._paths:
+            stored = torch.load(path, map_location=self._device, weights_only=True)
             yield CalibrationBatch(**stored)
 
 

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from asr.audio.write import write_audio
+from asr.data.dataset import SpeechDataset
 from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.decode import labelling
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.transcribe import Transcriber
 from asr.metrics.wer import WordErrors, align_chars, align_words
 from asr.model.package import ModelPackage, load_package
-from asr.report import evaluation
 from asr.report.evaluation import SplitEvaluation, evaluate
 from asr.types import InputError, Waveform
 from tests.decode.package import save_tiny_package, write_noise
@@ -88,7 +90,7 @@ def test_the_batches_make_no_difference(
 ) -> None:
     """A rate that moves with the batch size cannot be trusted (speechbrain/speechbrain#924)."""
     expected = evaluated(package, manifest)
-    monkeypatch.setattr(evaluation, "BATCH_S", batch_s)
+    monkeypatch.setattr(labelling, "BATCH_S", {"cpu": batch_s})
     assert evaluated(package, manifest) == expected
 
 
@@ -97,6 +99,38 @@ def test_a_file_reads_the_same_as_in_a_split(package: ModelPackage, manifest: Pa
     for one in evaluated(package, manifest).scored:
         assert one.audio_path is not None
         assert read(Path(one.audio_path)).text.split() == one.hyp.split()
+
+
+def test_training_reads_a_batch_as_it_is_evaluated(package: ModelPackage, manifest: Path) -> None:
+    """Validation decodes whole batches of short utterances; the text is the same."""
+    decoder, tokenizer = GreedyDecoder(), package.tokenizer
+    expected = {one.utterance_id: one.hyp for one in evaluated(package, manifest).scored}
+    dataset = SpeechDataset(
+        tokenizer=tokenizer, normalizer=package.normalizer, sample_rate_hz=SAMPLE_RATE_HZ
+    )
+    batch = dataset[read_manifest(manifest)]
+    assert batch is not None
+    with torch.inference_mode():
+        hypotheses = decoder(*package.model(batch.waveforms_BN, batch.waveform_lengths_B))
+    texts = [tokenizer.decode(one.token_ids) for one in hypotheses]
+    assert dict(zip(batch.utterance_ids, texts, strict=True)) == expected
+    assert any(texts)
+
+
+def test_long_audio_is_read_in_chunks(package: ModelPackage, tmp_path: Path) -> None:
+    """Of a minute of audio no call of the model has more than half a minute."""
+    path = write_noise(tmp_path / "long.wav", 65.0)
+    utterance = Utterance("long", path, 0.0, 65.0, SAMPLE_RATE_HZ, 1, "A CAT", None)
+    write_manifest([utterance], tmp_path / "test.jsonl.gz")
+    widths: list[int] = []
+    hook = package.model.frontend.register_forward_hook(
+        lambda _module, given, _output: widths.append(given[0].shape[1])
+    )
+    (found,) = evaluated(package, tmp_path / "test.jsonl.gz").scored
+    hook.remove()
+    assert len(widths) >= 2
+    assert max(widths) < 31 * SAMPLE_RATE_HZ
+    assert found.hyp == Transcriber(package, GreedyDecoder())(path).text
 
 
 def test_audio_that_cannot_be_read_is_counted(package: ModelPackage, manifest: Path) -> None:
