@@ -114,9 +114,10 @@ def _as_text(key: str, value: Any) -> Any:
         return [_as_text(key, one) for one in value]
     if isinstance(value, bool) or not isinstance(value, str | int):
         what = "one name, or several in brackets," if key in LIST_KEYS else "one name"
+        shown = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
         raise InputError(
-            f"{key} is {value}; {what} is expected (a name that YAML reads as something else "
-            f"stands in quotes: {key}=\"'{value}'\")"
+            f"{key} is {shown}; {what} is expected (a name that YAML reads as something else "
+            f"stands in quotes: {key}=\"'{shown}'\")"
         )
     return str(value)
 

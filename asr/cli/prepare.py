@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--transcripts",
         type=Path,
         metavar="FILE",
-        help="TSV or JSONL with the columns audio, text and perhaps id, speaker, split",
+        help="TSV or JSONL with the columns audio, text and perhaps id, speaker, split, and for "
+        "parts of files start_s and end_s or duration_s (offset, begin, start_time, start_ms, …)",
     )
     folder.add_argument("--split", action="append", dest="splits", help="keep this split only")
     folder.add_argument(

@@ -13,6 +13,7 @@ from asr.data.statistics import Spoken, Statistics, from_record, measure
 from asr.printable import printable
 
 FILE_NAME = "summary.json"
+_MAX_LENGTH = 500  # characters of what is said of a skipped row
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,16 @@ class SplitSummary:
 class Skipped:
     """A row that is in no manifest: the file (or transcript line) and why, in words.
 
-    Characters of a file name that cannot be printed stand as escapes.
+    Characters of a file name that cannot be printed stand as escapes; long texts end early.
     """
 
     where: str
     reason: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "where", printable(self.where))
-        object.__setattr__(self, "reason", printable(self.reason))
+        for name, text in (("where", self.where), ("reason", self.reason)):
+            short = text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
+            object.__setattr__(self, name, printable(short))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"

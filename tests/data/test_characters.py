@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.characters import check_characters, find_unknown_characters
+from asr.data.characters import check_characters, describe_dropped, find_unknown_characters
 from asr.data.manifest import read_manifest
 from asr.text.tokenizer import Tokenizer
 from asr.types import InputError
@@ -31,3 +31,12 @@ def test_unknown_characters_are_named(
         check_characters(cuts, tokenizer=tokenizer, normalizer=normalize)
     assert repr(tokenizer.characters) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_dropped_from_transcripts_is_counted() -> None:
+    texts = ["go\u200b on\u00ad", "[noise] go", "<unk> [noise]", "plain"]
+    assert list(describe_dropped(texts, "dev", events="dropped")) == [
+        "dev: 2 invisible characters dropped in 1 transcripts",
+        "dev: 3 marks of events dropped: [noise] 2, <unk> 1",
+    ]
+    assert not list(describe_dropped(["it's plain"], "dev", events="dropped"))

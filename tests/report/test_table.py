@@ -353,3 +353,11 @@ def test_long_names_are_shortened_in_a_terminal_alone_and_stay_different() -> No
     assert names[1] in table.markdown()
     assert names[1] not in table.text()
     assert short_names(["a" * 30, "a" * 30])[0] == short_names(["a" * 30])[0]
+
+
+def test_a_rate_of_characters_is_called_cer() -> None:
+    scored = SplitWer.from_errors([WordErrors(1, 0, 0, 20)], counted="characters")
+    table = compare([replace(NONE, wer={"test": scored})]).text(width=200)
+    assert "CER % test" in table
+    assert "WER % test" not in table
+    assert "CER (character error rate, of characters)" in table

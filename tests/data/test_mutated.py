@@ -1,0 +1,126 @@
+"""Mutated manifests and transcripts: read, or refused in one line; nothing else is ever raised."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asr.data.folder import prepare_folder
+from asr.data.formats.kaldi import read_kaldi
+from asr.data.formats.nemo import read_nemo
+from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.data.prepare import prepare_rows
+from asr.types import InputError
+
+NUM_MUTATIONS = 100
+VALUES = (
+    *("null", "true", "-1", "1e999", "NaN", "-Infinity", "9" * 5000, '"1.5"', '""', "[]", "{}"),
+    *('"\\ud800"', '"\\u0000"', '"a\\nb"', "[" * 3000, '"' + "x" * 300 + '"', "1e15", "0"),
+)
+PIECES = (
+    b"\0",
+    b"\n",
+    b"\t",
+    b"\r",
+    b"\xff",
+    b'"',
+    b"\\",
+    b"{",
+    b"]",
+    b"\xe2\x80\xa8",
+    b"9" * 5000,
+)
+
+
+def mutated(data: bytes, generator: random.Random) -> bytes:
+    """``data`` with a value of JSON replaced, or bytes put in, taken out, repeated or cut off."""
+    kind = generator.randrange(5)
+    start = generator.randrange(len(data))
+    stop = min(len(data), start + generator.randrange(1, 30))
+    if kind == 0 and b":" in data:
+        start = data.find(b":", start) % len(data) + 1
+        stop = min(data.find(end, start) % (len(data) + 1) for end in (b",", b"}"))
+        return data[:start] + generator.choice(VALUES).encode() + data[stop:]
+    if kind == 1:
+        return data[:start] + generator.choice(PIECES) + data[start:]
+    if kind == 2:
+        return data[:start] + data[stop:]
+    if kind == 3:
+        return data[:start] + data[start:stop] * 50 + data[stop:]
+    return data[:start]
+
+
+def check(read: Callable[[], object]) -> bool:
+    """Whether it reads; what is refused is refused in one line."""
+    refused = ""
+    try:
+        read()
+    except InputError as error:
+        refused = str(error)
+    assert "\n" not in refused
+    assert len(refused) < 2000
+    return not refused
+
+
+def test_manifests(tmp_path: Path) -> None:
+    generator = random.Random(0)
+    one = Utterance("u1", tmp_path / "a.wav", 0.0, 1.0, 16_000, 1, "GO ON", "ann", num_bytes=7)
+    two = Utterance("u2", tmp_path / "a.wav", 1.0, 1.0, 16_000, 1, "STÖP", None)
+    path = tmp_path / "m.jsonl"
+    write_manifest([one, two], path)
+    data = path.read_bytes()
+    num_read = 0
+    for index in range(NUM_MUTATIONS):
+        changed = mutated(data, generator)
+        if index % 3 == 0:
+            changed = mutated(gzip.compress(changed), generator)
+        path.write_bytes(changed)
+        num_read += check(lambda: read_manifest(path))
+    assert 0 < num_read < NUM_MUTATIONS
+
+
+@pytest.mark.parametrize("kind", ["tsv", "jsonl", "nemo", "kaldi"])
+def test_transcripts(tmp_path: Path, kind: str, write_tone: Callable[..., Path]) -> None:
+    generator = random.Random(kind)
+    write_tone(tmp_path / "audio" / "a.wav", 0.3)
+    row = {"id": "u1", "audio_filepath": "a.wav", "offset": 0.1, "duration": 0.1, "text": "go on"}
+    rows = [row, {**row, "id": 2, "offset": 0.2, "speaker": "ann"}]
+    table, folder = tmp_path / "audio" / f"train.{kind}", tmp_path / "audio" / "train"
+    data = {
+        "tsv": "\n".join(("\t".join(row), *("\t".join(map(str, one.values())) for one in rows))),
+        "kaldi": "u1\ta 0.1 0.2\nu2 a 0.2 0.3\n",
+    }.get(kind, "\n".join(map(json.dumps, rows)))
+    if kind == "kaldi":
+        folder.mkdir()
+        (folder / "wav.scp").write_text(f"a {tmp_path}/audio/a.wav\n")
+        (folder / "text").write_text("u1 go on\nu2 stop\n")
+    num_read = 0
+    for index in range(NUM_MUTATIONS // 4):
+        changed, out = mutated(data.encode(), generator), tmp_path / f"out{index}"
+        if kind == "kaldi":
+            name = generator.choice(("segments", "text", "wav.scp"))
+            kept = (folder / name).read_bytes() if (folder / name).exists() else b""
+            (folder / name).write_bytes(mutated(kept or data.encode(), generator))
+        else:
+            table.write_bytes(changed)
+
+        def prepare(out: Path = out) -> None:
+            if kind in ("kaldi", "nemo"):
+                rows = read_kaldi([folder]) if kind == "kaldi" else read_nemo([table])
+                prepare_rows(rows, out, source="s", settings={}, report=lambda _: None)
+            else:
+                path = table.rename(table.with_suffix(f".{kind}"))
+                prepare_folder(path.parent, out, transcripts=path, report=lambda _: None)
+
+        has_read = check(prepare)
+        assert has_read == (out / "summary.json").exists()
+        assert has_read == bool(list(out.glob("*.jsonl.gz")))
+        if kind == "kaldi":
+            (folder / name).write_bytes(kept) if kept else (folder / name).unlink()
+        num_read += has_read
+    assert num_read < NUM_MUTATIONS // 4
