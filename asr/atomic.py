@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -15,6 +16,7 @@ from asr.types import InputError, RunError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _PARTIAL = ".partial"
+_LONGEST_NAME = 255  # bytes, of most file systems
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -48,6 +50,19 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
+def fitting_name(stem: str, ending: str) -> str:
+    """``stem`` and ``ending``; a stem too long for a file name is cut, a digest of it behind."""
+    name = os.fsencode(stem) + os.fsencode(ending)
+    if len(name) <= _LONGEST_NAME:
+        return stem + ending
+    mark = f"~{_digest(stem)}{ending}"
+    kept = os.fsencode(stem)[: _LONGEST_NAME - len(os.fsencode(mark))]
+    while kept and kept[-1] & 0xC0 == 0x80:  # not within a character
+        kept = kept[:-1]
+    kept = kept[:-1] if kept and kept[-1] & 0xC0 == 0xC0 else kept
+    return os.fsdecode(kept) + mark
+
+
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write ``data`` to ``path`` in one step, replacing what was there; makes missing folders.
 
@@ -74,14 +89,15 @@ def replacing(path: Path | str) -> Iterator[Path]:
         RunError: the disk is full; says how much space is left.
     """
     path = Path(os.path.realpath(path))
-    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    beside = f".{_digest(path.name)}.{os.getpid()}"  # however long the name is
+    partial = path.with_name(f"{beside}{_PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         for written in [*partial.rglob("*"), partial]:
             _to_disk(written)
         if partial.is_dir() and path.is_dir():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old{_PARTIAL}")
+            old = path.with_name(f"{beside}.old{_PARTIAL}")
             path.rename(old)
             partial.rename(path)
             shutil.rmtree(old)
@@ -111,6 +127,10 @@ def clear_partials(folder: Path) -> None:
     """Delete what killed processes left unfinished in ``folder``, which nobody else may write."""
     for partial in folder.glob(f".*{_PARTIAL}"):
         _remove(partial)
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
 
 
 def _reason(error: BaseException | None) -> OSError | None:

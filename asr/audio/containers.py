@@ -191,7 +191,7 @@ def _caf(source: Source) -> Stream:
     if not (packet_bytes and 0 < bytes_per_s < 1e9):  # packets of any size have a table
         return as_it_is(source)
     stop, share = _end(source, chunks, layout, bytes_per_s)
-    if stop == chunks.data + chunks.promised or chunks.promised == -1:
+    if stop == chunks.data + chunks.promised:
         return as_it_is(source)
     size = struct.pack(">q", stop - chunks.data)
     return Stream(patched(0, stop, [(chunks.data - 8, size)]), share)

@@ -27,13 +27,12 @@ def _starts(source: Source) -> list[int]:
     starts = [0]
     for at in range(0, source.size, _WINDOW):
         window = source.read_at(at, _WINDOW + 7)
-        for start in _STARTS:
-            found = window.find(start)
-            while found >= 0:
-                if at + found:
-                    starts.append(at + found)
-                found = window.find(start, found + 1)
-    return sorted(set(starts))
+        found = window.find(MAGIC)
+        while found >= 0:
+            if at + found and window[found : found + 8] in _STARTS and found < _WINDOW:
+                starts.append(at + found)
+            found = window.find(MAGIC, found + 1)
+    return starts
 
 
 def _stream(source: Source, start: int, stop: int) -> Stream:

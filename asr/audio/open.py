@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -123,14 +123,14 @@ class Recording:
 
 
 @contextmanager
-def opened(path: Path, complain: Complain | None = None) -> Iterator[Recording]:
+def opened(file: Path | Source, complain: Complain | None = None) -> Iterator[Recording]:
     """The open file.
 
     Raises:
         InputError: missing, a folder, a device, empty, not audio, or of length zero; without
             ``complain`` also damaged or cut short, as far as can be told without decoding.
     """
-    with open_source(path) as source:
+    with nullcontext(file) if isinstance(file, Source) else open_source(file) as source:
         yield _recording(source, complain or _refuse)
 
 

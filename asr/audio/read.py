@@ -12,16 +12,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr.audio.open import Part, Recording, opened, opened_bytes
 from asr.audio.resample import resample
+from asr.audio.source import Source
 from asr.types import InputError, Waveform
 
 _CANCELLED = 0.1
 """Energy of the mean of channels, of what it would be if they had nothing in common."""
+
+
+AudioFile: TypeAlias = str | os.PathLike[str] | Source
+"""A path, or the bytes of an open file, which may be read several times at once if of a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,13 @@ class AudioInfo:
         return self.num_samples / self.sample_rate_hz
 
 
-def probe_audio(path: str | os.PathLike[str]) -> AudioInfo:
+def probe_audio(file: AudioFile, *, strict: bool = True) -> AudioInfo:
     """Find out rate, length and channels of an audio file, and decode none of its samples.
 
-    Raises ``InputError`` where the file is missing, a folder, empty, not audio, of length zero, or
-    damaged or cut short as far as that can be told.
+    Raises ``InputError`` where the file is missing, a folder, empty, not audio or of length zero,
+    and if ``strict`` where it is damaged or cut short as far as that can be told.
     """
-    with opened(Path(path)) as recording:
+    with opened(_opener(file), None if strict else lambda message: None) as recording:
         return _info(recording)
 
 
@@ -76,7 +82,7 @@ def decode_audio(data: bytes, name: str) -> Waveform:
 
 
 def stream_audio(
-    path: str | os.PathLike[str],
+    file: AudioFile,
     *,
     start_s: float = 0.0,
     duration_s: float | None = None,
@@ -95,7 +101,7 @@ def stream_audio(
     """
     mix = _Mix()
     num_samples = 0
-    with opened(Path(path), None if strict else notify) as recording:
+    with opened(_opener(file), None if strict else notify) as recording:
         for part, samples in _blocks(recording, start_s, duration_s, channel, mix):
             num_samples += len(samples)
             yield Waveform(samples, part.sample_rate_hz)
@@ -103,8 +109,8 @@ def stream_audio(
             raise InputError(f"{recording.name}: nothing in it can be decoded")
         if mix.cancels:
             notify(
-                f"{recording.name}: its channels are of opposite sign: the mean that is read is "
-                f"{mix.level_db:.0f} dB below them"
+                f"{recording.name}: the channels cancel one another: their mean, which is read, is "
+                f"{-mix.level_db:.0f} dB below them; read one of them (transcribe: --channels 1)"
             )
 
 
@@ -159,6 +165,10 @@ class _Mix:
     def level_db(self) -> float:
         """Of the mean, relative to the channels."""
         return 10 * math.log10(max(self._of_mean / self._of_channels, 1e-10))
+
+
+def _opener(file: AudioFile) -> Path | Source:
+    return file if isinstance(file, Source) else Path(file)
 
 
 def _info(recording: Recording) -> AudioInfo:

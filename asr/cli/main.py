@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
-import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,8 @@ import asr
 from asr.cli.command import command_text
 from asr.cli.parser import Parser
 from asr.cli.suggest import did_you_mean
+from asr.cli.terminal import flush_streams, prepare_streams
+from asr.printable import printable
 
 VERBS = {
     "prepare": "make manifests of a corpus: a public one, your own audio, or a synthetic one",
@@ -42,7 +43,10 @@ _EXIT_INPUT = 2
 _EXIT_BROKEN = 3
 _EXIT_INTERRUPT = 130  # 128 + SIGINT, what a shell reports
 _EXIT_PIPE = 141  # 128 + SIGPIPE
-_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+_MENDABLE = (  # of system calls, by a user
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ELOOP, errno.EMFILE, errno.EBADF, errno.EIO),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +54,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0; 2 for input a user can mend; 3 for work that broke off; 130 for Ctrl-C.
     """
+    prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _command(words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(f"asr {words[0]}: interrupted", file=sys.stderr)
+        return _EXIT_INTERRUPT
+    except BrokenPipeError:  # the reader has left: `asr … | head`
+        return _EXIT_PIPE
+    finally:
+        flush_streams()
+
+
+def build_parser(verb: str) -> Parser:
+    """The parser of one verb, without running anything."""
+    return _parser(verb, _load(verb))
+
+
+def _command(words: Sequence[str]) -> int:
     if not words or words[0].startswith("-"):
         _frame().parse_args(words)
         _frame().print_help()
@@ -58,22 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = words[0]
     if verb not in VERBS:
         hint = did_you_mean(verb, VERBS) or f"; choose one of {', '.join(VERBS)}"
-        print(f"asr: error: unknown command {verb}{hint}", file=sys.stderr)
+        print(f"asr: error: unknown command {printable(verb)}{hint}", file=sys.stderr)
         return _EXIT_INPUT
-    try:
-        return _run(verb, words[1:])
-    except KeyboardInterrupt:
-        print(f"asr {verb}: interrupted", file=sys.stderr)
-        return _EXIT_INTERRUPT
-    except BrokenPipeError:
-        # The reader has left (`asr … | head`): keep the interpreter from flushing into the void.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EXIT_PIPE
-
-
-def build_parser(verb: str) -> Parser:
-    """The parser of one verb, without running anything."""
-    return _parser(verb, _load(verb))
+    return _run(verb, words[1:])
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
@@ -97,7 +108,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
         where = error.filename or "output"
         if error.errno in NO_SPACE:
             return _fail(verb, f"{where}: {no_space(Path(str(where)))}", _EXIT_BROKEN)
-        if error.errno not in _NO_PERMISSION:
+        if error.errno not in _MENDABLE:
             raise
         return _fail(verb, f"{where}: {error.strerror}")
     return code
@@ -115,7 +126,7 @@ def _parser(verb: str, module: ModuleType) -> Parser:
 
 
 def _fail(verb: str, message: str, code: int = _EXIT_INPUT) -> int:
-    print(f"asr {verb}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"asr {verb}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

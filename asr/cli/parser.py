@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from asr.cli.suggest import did_you_mean
+from asr.printable import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,7 +44,10 @@ class Parser(argparse.ArgumentParser):
         """The parsed arguments; exits with code 2 and one line on stderr when they are wrong."""
         nested = any(action.nargs == argparse.PARSER for action in self._actions)
         parse = self.parse_known_args if nested else self.parse_known_intermixed_args
-        words = sys.argv[1:] if args is None else args
+        words = list(sys.argv[1:] if args is None else args)
+        if "--" in words:
+            end = words.index("--")
+            words[end:] = map(_NoOption, words[end + 1 :])
         parsed, unknown = parse(list(self._assigned(words)), namespace)
         if unknown:
             options = [option for action in self._actions for option in action.option_strings]
@@ -59,15 +63,16 @@ class Parser(argparse.ArgumentParser):
         words = list(args)
         while words:
             word = words.pop(0)
-            if word == "--":
-                yield from [word, *words]
-                return
-            if word not in self._ends:
+            if word not in self._ends or isinstance(word, _NoOption):
                 yield word
                 continue
             is_list = self._option_string_actions[word].nargs == 1
             values: list[str] = []
-            while words and not (words[0].startswith("-") or self._ends[word](words[0])):
+            while words and not (
+                words[0].startswith("-")
+                or isinstance(words[0], _NoOption)
+                or self._ends[word](words[0])
+            ):
                 values.append(words.pop(0))
                 if not is_list:
                     break
@@ -75,6 +80,18 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"argument {word}: expected one or more values")
             yield from (f"{word}={value}" for value in values or [""])
 
+    def _parse_optional(self, arg_string: str) -> Any:
+        """What argparse asks of every word: None says that it is no option."""
+        if isinstance(arg_string, _NoOption):
+            return None
+        return super()._parse_optional(arg_string)
+
     def error(self, message: str) -> NoReturn:
         """Prints ``message`` in one line and exits with code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see `{self.prog} --help`)\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)} (see `{self.prog} --help`)\n")
+
+
+class _NoOption(str):
+    """A word behind ``--``, whatever it begins with."""
+
+    __slots__ = ()

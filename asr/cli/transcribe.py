@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from asr.atomic import write_text
+from asr.atomic import fitting_name, write_text
+from asr.audio.source import STDIN
 from asr.cli.device import (
     add_device_argument,
     add_dtype_argument,
@@ -25,15 +26,23 @@ from asr.decode.formats import FORMATS, suffix
 from asr.decode.labelling import BATCH_S
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Timing
-from asr.decode.transcribe import Transcriber, Transcript
+from asr.decode.transcribe import Channels, Transcriber, Transcript
 from asr.model.build import build
 from asr.model.recogniser import load_recogniser
+from asr.printable import printable
 from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Files, the model, and how to print."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any format and rate")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=audio_path,
+        metavar="FILE",
+        help="any format and rate; a pipe, or - for standard input; behind --, names that begin "
+        "with a dash",
+    )
     parser.add_argument(
         "--model",
         type=Path,
@@ -53,6 +62,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="write a file per recording, named after it, instead of printing",
+    )
+    parser.add_argument(
+        "--channels",
+        type=channels,
+        default="mix",
+        metavar="mix|N|split",
+        help="the mean of all channels, the one of number N (from 1), or each for itself, for "
+        "recordings with a speaker a side (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse damaged audio; by default what can be decoded is read, with a warning",
     )
     add_device_argument(parser)
     add_dtype_argument(parser)
@@ -100,6 +122,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def audio_path(word: str) -> Path:
+    """A path; ``-`` is standard input."""
+    return STDIN if word == "-" else Path(word)
+
+
+def channels(word: str) -> Channels:
+    """``mix``, ``split``, or the number of a channel."""
+    match word:
+        case "mix" | "split":
+            return word
+    try:
+        return count(word)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, mix or split") from error
+
+
 def run(args: argparse.Namespace) -> int:
     """Write each transcript as soon as it is there; a bad file does not stop the others."""
     check_device(args.device)
@@ -118,16 +156,19 @@ def run(args: argparse.Namespace) -> int:
         overlap_s=args.overlap,
         batch_s=args.batch_duration,
         silence_db=args.silence,
+        channels=args.channels,
+        strict=args.strict,
+        notify=lambda message: complain("warning", message),
     )
     loaded_s = time.perf_counter()
     num_bad, audio_s = 0, 0.0
-    for transcript in transcriber.each(args.files):
-        if isinstance(transcript, InputError):
+    for transcripts in transcriber.each(args.files):
+        if isinstance(transcripts, InputError):
             num_bad += 1
-            print(f"asr transcribe: error: {transcript}", file=sys.stderr)
+            complain("error", str(transcripts))
         else:
-            audio_s += transcript.duration_s
-            put(transcript, args)
+            audio_s += sum(transcript.duration_s for transcript in transcripts)
+            put(transcripts, args)
     if graphs is not None:
         print(graphs, file=sys.stderr)
     if num_bad and len(args.files) > 1:
@@ -156,21 +197,35 @@ def check_places(args: argparse.Namespace) -> None:
             )
         return
     check_folder(args.out)
-    name, times = Counter(path.stem for path in args.files).most_common(1)[0]
-    if times > 1:
-        raise InputError(
-            f"--out {args.out}: {times} of the files are called {name}; "
-            "transcribe them one after the other, into other folders"
-        )
+    names: dict[str, Path] = {}
+    for path in args.files:
+        first = names.setdefault(output_name(path, args), path)
+        if first is not path:
+            raise InputError(
+                f"--out {args.out}: {printable(first)} and {printable(path)} would both be written "
+                f"to {printable(output_name(path, args))}; transcribe them one after the other, "
+                "into other folders"
+            )
 
 
-def put(transcript: Transcript, args: argparse.Namespace) -> None:
+def output_name(path: Path, args: argparse.Namespace) -> str:
+    """Of the file for a recording, which is named after it."""
+    return fitting_name(path.stem, suffix(args.format))
+
+
+def complain(kind: str, message: str) -> None:
+    """A line on stderr."""
+    print(f"asr transcribe: {kind}: {' '.join(printable(message).split())}", file=sys.stderr)
+
+
+def put(transcripts: Sequence[Transcript], args: argparse.Namespace) -> None:
     """To the terminal, or into the file of its own; a line of text names its file among several."""
-    text = FORMATS[args.format].write(transcript)
+    text = FORMATS[args.format].write(transcripts)
+    path = Path(transcripts[0].audio_path)
     if args.out is not None:
-        write_text(args.out / (Path(transcript.audio_path).stem + suffix(args.format)), text)
+        write_text(args.out / output_name(path, args), text)
         return
     if args.format == "text" and len(args.files) > 1:
-        text = f"{transcript.audio_path}\t{text}"
+        text = "".join(f"{printable(path)}\t{line}\n" for line in text.splitlines())
     sys.stdout.write(text)
     sys.stdout.flush()

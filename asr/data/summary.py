@@ -53,7 +53,7 @@ class Skipped:
             object.__setattr__(self, name, printable(short))
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.reason}"
+        return printable(f"{self.where}: {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,21 +30,29 @@ class Cue:
     lines: tuple[str, ...]
 
 
-def srt(words: Sequence[TimedWord]) -> str:
-    """The cues of a SubRip file; empty without words."""
+def srt(channels: Sequence[Sequence[TimedWord]]) -> str:
+    """The cues of a SubRip file; empty without words. Of several channels each names its own."""
     return "".join(
-        f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n{text(cue)}\n\n"
-        for number, cue in enumerate(cues(words), start=1)
+        f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n"
+        f"{f'[channel {channel}] ' if len(channels) > 1 else ''}{text(cue)}\n\n"
+        for number, (channel, cue) in enumerate(timeline(channels), start=1)
     )
 
 
-def vtt(words: Sequence[TimedWord]) -> str:
-    """A WebVTT file."""
+def vtt(channels: Sequence[Sequence[TimedWord]]) -> str:
+    """A WebVTT file; several channels are its voices."""
     shown = (
-        f"{clock(cue.start_s, '.')} --> {clock(cue.end_s, '.')}\n{text(cue)}\n\n"
-        for cue in cues(words)
+        f"{clock(cue.start_s, '.')} --> {clock(cue.end_s, '.')}\n"
+        f"{f'<v channel {channel}>' if len(channels) > 1 else ''}{text(cue)}\n\n"
+        for channel, cue in timeline(channels)
     )
     return "WEBVTT\n\n" + "".join(shown)
+
+
+def timeline(channels: Sequence[Sequence[TimedWord]]) -> list[tuple[int, Cue]]:
+    """The cues of all channels by time, each with the number of its channel, from 1."""
+    numbered = [(number, cue) for number, words in enumerate(channels, 1) for cue in cues(words)]
+    return sorted(numbered, key=lambda pair: (pair[1].start_s, pair[0]))
 
 
 def cues(words: Sequence[TimedWord]) -> list[Cue]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
 
-from asr.audio.read import stream_audio
+from asr.audio.read import probe_audio, stream_audio
 from asr.audio.resample import resample_blocks
+from asr.audio.source import Source, open_source
 from asr.decode.assembly import LabelledAudio
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.labelling import SEARCH, FrameLabeller, Recording
@@ -19,15 +22,19 @@ from asr.decode.words import TimedWord, timed_words
 from asr.model.recogniser import Recogniser
 from asr.types import InputError, Waveform
 
+Channels: TypeAlias = int | Literal["mix", "split"]
+"""Of a recording: the mean of all, one by its number from 1, or each for itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was read from one file."""
+    """What was read from one file, or from the ``channel`` of it; None where channels are mixed."""
 
     audio_path: str
     duration_s: float
     text: str
     words: tuple[TimedWord, ...]
+    channel: int | None = None
 
 
 class Transcriber:
@@ -36,6 +43,8 @@ class Transcriber:
     Audio longer than ``chunk_s`` is encoded in chunks that share ``overlap_s`` seconds; chunks of
     all files are encoded in batches of up to ``batch_s`` seconds. Chunks without speech, by
     ``silence_db``, have no words. `FrameLabeller` says more.
+
+    Of damaged files what decodes is read, or nothing where ``strict``; ``notify`` is told.
     """
 
     def __init__(
@@ -48,9 +57,15 @@ class Transcriber:
         batch_s: float | None = None,
         num_threads: int | None = None,
         silence_db: float | None = SILENCE_DB,
+        channels: Channels = "mix",
+        strict: bool = True,
+        notify: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.package = package
         self.decoder = decoder
+        self.channels = channels
+        self.strict = strict
+        self.notify = notify
         self.stopwatch = Stopwatch()
         self.labeller = FrameLabeller(
             package.model,
@@ -64,20 +79,60 @@ class Transcriber:
         )
 
     def __call__(self, path: Path) -> Transcript:
-        """Transcribe one file.
+        """Transcribe one file, its channels as one.
 
         Raises:
             InputError: the file cannot be read as audio.
         """
-        (transcript,) = self.each([path])
-        if isinstance(transcript, InputError):
-            raise transcript
+        (found,) = self.each([path])
+        if isinstance(found, InputError):
+            raise found
+        (transcript,) = found
         return transcript
 
-    def each(self, paths: Iterable[Path]) -> Iterator[Transcript | InputError]:
-        """The transcripts of files in their order, or why a file cannot be read as audio."""
-        paths = list(paths)
-        return self.read(paths, [partial(self._waveforms, path) for path in paths])
+    def each(self, paths: Iterable[Path]) -> Iterator[tuple[Transcript, ...] | InputError]:
+        """The transcripts of files in their order, or why a file cannot be read as audio.
+
+        One of each file, or where channels are split one of each channel.
+        """
+        tracks: deque[_Track] = deque()
+        with ExitStack() as sources:
+            recordings = self._recordings(paths, tracks, sources)
+            labelled = sources.enter_context(closing(self.labeller(recordings)))
+            for first in labelled:
+                results = [(tracks.popleft(), first)]
+                while not results[-1][0].is_last:
+                    results.append((tracks.popleft(), next(labelled)))
+                with self.stopwatch.part(SEARCH):
+                    found = self._of_file(results)
+                yield found
+
+    def _recordings(
+        self, paths: Iterable[Path], tracks: deque[_Track], sources: ExitStack
+    ) -> Iterator[Recording]:
+        """What is to be read of each file, noted in ``tracks`` as well."""
+        for path in paths:
+            readable: Path | Source = path
+            numbers: Sequence[int | None] = [None]
+            if self.channels == "split":
+                try:
+                    if not path.is_file():  # a pipe can be read once only
+                        readable = sources.enter_context(open_source(path))
+                    numbers = range(1, probe_audio(readable, strict=False).num_channels + 1)
+                except InputError:  # which reading it finds again
+                    pass
+            elif self.channels != "mix":
+                numbers = [self.channels]
+            notify = _once(self.notify)
+            for number in numbers:
+                tracks.append(_Track(path, number, is_last=number == numbers[-1]))
+                yield partial(self._waveforms, readable, number, notify)
+
+    def _waveforms(
+        self, source: Path | Source, channel: int | None, notify: Callable[[str], None]
+    ) -> Iterator[Waveform]:
+        blocks = stream_audio(source, channel=channel, strict=self.strict, notify=notify)
+        return resample_blocks(blocks, self.labeller.sample_rate_hz)
 
     def read(
         self, names: Sequence[Path | str], recordings: Iterable[Recording]
@@ -89,10 +144,19 @@ class Transcriber:
                     found = audio if isinstance(audio, InputError) else self._words(name, audio)
                 yield found
 
-    def _waveforms(self, path: Path) -> Iterator[Waveform]:
-        return resample_blocks(stream_audio(path), self.labeller.sample_rate_hz)
+    def _of_file(
+        self, results: Sequence[tuple[_Track, LabelledAudio | InputError]]
+    ) -> tuple[Transcript, ...] | InputError:
+        transcripts = []
+        for track, audio in results:
+            if isinstance(audio, InputError):
+                return audio
+            transcripts.append(self._words(track.path, audio, track.channel))
+        return tuple(transcripts)
 
-    def _words(self, name: Path | str, audio: LabelledAudio) -> Transcript:
+    def _words(
+        self, name: Path | str, audio: LabelledAudio, channel: int | None = None
+    ) -> Transcript:
         hypothesis = self.decoder.collapse(audio.labels)
         tokenizer = self.package.tokenizer
         return Transcript(
@@ -107,4 +171,25 @@ class Transcriber:
                     audio.duration_s,
                 )
             ),
+            channel=channel,
         )
+
+
+class _Track(NamedTuple):
+    """A channel of a file; None for the mean of all."""
+
+    path: Path
+    channel: int | None
+    is_last: bool
+
+
+def _once(notify: Callable[[str], None]) -> Callable[[str], None]:
+    """The same, told of a fault of a file once, however many of its channels are read."""
+    told: set[str] = set()
+
+    def notify_once(message: str) -> None:
+        if message not in told:
+            told.add(message)
+            notify(message)
+
+    return notify_once

@@ -133,7 +133,7 @@ def test_two_recordings_of_one_name(asr: Command, model: Path, tmp_path: Path) -
     paths = [write_noise(tmp_path / name, 0.5) for name in ("a.flac", "a.wav")]
     out = tmp_path / "new"
     error = asr("transcribe", *paths, "--model", model, "--out", out).error
-    assert "2 of the files are called a; transcribe them one after the other" in error
+    assert f"{paths[0]} and {paths[1]} would both be written to a.txt; transcribe them" in error
     assert not out.exists()
 
 
@@ -192,13 +192,132 @@ def test_damage_behind_the_first_chunks_is_that_of_its_file_alone(
     bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
     options = ("--model", model, "--chunk", "3", "--overlap", "1")
     alone = asr("transcribe", good, *options).out
-    done = asr("transcribe", bad, good, bad, *options)
+    done = asr("transcribe", bad, good, bad, *options, "--strict")
     assert done.code == 2
     assert done.out == f"{good}\t{alone}"
     *named, counted = done.err.splitlines()
     assert counted == "asr transcribe: 2 of 3 files could not be read"
+    broke = f"asr transcribe: error: {bad}: damaged or cut short: decodes up to 99."
     assert len(named) == 2
-    assert all(line.startswith(f"asr transcribe: error: {bad}: not readable") for line in named)
+    assert all(line.startswith(broke) for line in named)
+    done = asr("transcribe", bad, good, *options)
+    assert done.code == 0
+    read, same = done.out.splitlines()
+    assert same == f"{good}\t{alone.strip()}"
+    assert read.startswith(f"{bad}\t")
+    assert done.err.startswith(broke.replace("error", "warning"))
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input(model: Path, tmp_path: Path, name: str) -> None:
+    path = write_noise(tmp_path / "a.wav", 1.0)
+    words = [sys.executable, "-m", "asr", "transcribe", name, "--model", str(model)]
+    with path.open("rb") as file, subprocess.Popen(["cat"], stdin=file, stdout=-1) as cat:
+        piped = subprocess.run(words, stdin=cat.stdout, capture_output=True, env=environment())
+    with path.open("rb") as file:
+        given = subprocess.run(words, stdin=file, capture_output=True, env=environment())
+    assert piped.stderr == given.stderr == b""
+    assert piped.stdout == given.stdout
+    assert piped.stdout.strip()
+
+
+def test_channels(asr: Command, model: Path, tmp_path: Path) -> None:
+    sides = [
+        write_noise(tmp_path / f"{name}.wav", duration_s)
+        for name, duration_s in zip("lr", (2.0, 2.0), strict=True)
+    ]
+    left, right = (soundfile.read(path)[0] for path in sides)
+    right = right[::-1].copy()
+    both = tmp_path / "both.wav"
+    soundfile.write(both, np.stack([left, right], axis=1), 16_000)
+    soundfile.write(sides[1], right, 16_000)
+    options = ("--model", model, "--format")
+    alone = [json.loads(asr("transcribe", side, *options, "json").out) for side in sides]
+    assert alone[0]["text"] != alone[1]["text"]
+
+    split = ("transcribe", both, "--channels", "split", *options)
+    rows = [json.loads(line) for line in asr(*split, "json").out.splitlines()]
+    assert [row.pop("channel") for row in rows] == [1, 2]
+    assert [row["text"] for row in rows] == [row["text"] for row in alone]
+    for number, row in enumerate(alone, 1):
+        done = asr("transcribe", both, "--channels", str(number), *options, "json")
+        one = json.loads(done.out)
+        assert (one["channel"], one["text"]) == (number, row["text"])
+
+    assert asr(*split, "text").out == "".join(
+        f"channel {number}\t{row['text']}\n" for number, row in enumerate(alone, 1)
+    )
+    marks = [line.split() for line in asr(*split, "ctm").out.splitlines()]
+    for number, row in enumerate(alone, 1):
+        words = [word for _, channel, _, _, word in marks if channel == str(number)]
+        assert words == row["text"].split()
+    for name in ("srt", "vtt"):
+        shown = asr(*split, name).out
+        starts = re.findall(r"(\S+) --> ", shown)
+        assert starts == sorted(starts)
+        assert "channel 1" in shown
+        assert "channel 2" in shown
+
+    many = asr("transcribe", both, sides[0], "--channels", "split", *options, "text")
+    assert [line.split("\t")[:2] for line in many.out.splitlines()[:2]] == [
+        [str(both), "channel 1"],
+        [str(both), "channel 2"],
+    ]
+    assert many.out.splitlines()[2] == f"{sides[0]}\t{alone[0]['text']}"
+    done = asr("transcribe", both, sides[0], "--channels", "2", *options, "text")
+    assert done.code == 2
+    assert f"{sides[0]}: has no channel 2; it has one" in done.err
+    error = asr("transcribe", both, "--channels", "left", "--model", model).error
+    assert "'left' is not a whole number of 1 or more, mix or split" in error
+
+
+def test_channels_that_cancel(asr: Command, model: Path, tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "a.wav", 2.0)
+    left, rate_hz = soundfile.read(path)
+    soundfile.write(path, np.stack([left, -left], axis=1), rate_hz)
+    done = asr("transcribe", path, "--model", model)
+    assert done.code == 0
+    assert done.err.startswith(f"asr transcribe: warning: {path}: the channels cancel one another")
+    assert asr("transcribe", path, "--model", model, "--channels", "1").err == ""
+
+
+def test_names_that_begin_with_a_dash(
+    asr: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("-a.wav", "--model"):
+        write_noise(tmp_path / "x.wav", 0.5).rename(name)
+    done = asr("transcribe", "--model", model, "--", "-a.wav", "--model")
+    assert (done.code, done.err) == (0, "")
+    assert [line.split("\t")[0] for line in done.out.splitlines()] == ["-a.wav", "--model"]
+
+
+def test_names_as_long_as_they_may_be(asr: Command, model: Path, tmp_path: Path) -> None:
+    stems = ["a" * 251, "b" * 250, "é" * 125, "c"]
+    first = write_noise(tmp_path / "x.wav", 0.5)
+    paths = [tmp_path / f"{stem}.wav" for stem in stems]
+    for path in paths:
+        path.write_bytes(first.read_bytes())
+    out = tmp_path / "out"
+    done = asr("transcribe", *paths, "--model", model, "--format", "json", "--out", out)
+    assert (done.code, done.err) == (0, "")
+    rows = {json.loads(path.read_text())["audio_path"]: path.name for path in out.iterdir()}
+    assert rows.keys() == set(map(str, paths))
+    assert rows[str(paths[1])] == "b" * 250 + ".json"
+    assert re.fullmatch("a{237}~[0-9a-f]{12}.json", rows[str(paths[0])])
+
+
+def test_names_are_shown_and_never_obeyed(asr: Command, model: Path, tmp_path: Path) -> None:
+    good = write_noise(tmp_path / "a.wav", 0.5).rename(tmp_path / "red\x1b[31m\nline.wav")
+    bad = tmp_path / "bad\x1b[2J\n.wav"
+    bad.touch()
+    done = asr("transcribe", good, bad, "--model", model)
+    assert done.code == 2
+    assert done.out.startswith(str(tmp_path / r"red\x1b[31m\nline.wav") + "\t")
+    assert done.out.count("\n") == 1
+    assert r"bad\x1b[2J\n.wav: not readable as audio" in done.err
+    assert "\x1b" not in done.out + done.err
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def spoken(text: str, *, start_s: float = 0.0, word_s: float = 0.3) -> list[Time
 
 def test_srt_of_two_sentences() -> None:
     words = [*spoken("good morning to you all"), *spoken("it rains", start_s=3.5)]
-    assert srt(words) == (
+    assert srt([words]) == (
         "1\n00:00:00,000 --> 00:00:01,500\ngood morning to you all\n\n"
         "2\n00:00:03,500 --> 00:00:04,500\nit rains\n\n"
     )
@@ -26,15 +26,15 @@ def test_srt_of_two_sentences() -> None:
 
 def test_vtt_of_the_same() -> None:
     words = [*spoken("good morning to you all"), *spoken("it rains", start_s=3.5)]
-    assert vtt(words) == (
+    assert vtt([words]) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\ngood morning to you all\n\n"
         "00:00:03.500 --> 00:00:04.500\nit rains\n\n"
     )
 
 
 def test_nothing_said() -> None:
-    assert srt([]) == ""
-    assert vtt([]) == "WEBVTT\n\n"
+    assert srt([[]]) == ""
+    assert vtt([[]]) == "WEBVTT\n\n"
 
 
 @pytest.mark.parametrize("word_s", [0.05, 0.3, 1.5])
