@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 
@@ -20,7 +21,7 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
-from asr.cli.numbers import audio_length, batch_duration, level_or_off, overlap, threads
+from asr.cli.numbers import audio_length, batch_duration, level_or_off, number_in, overlap, threads
 from asr.cli.places import check_folder
 from asr.decode.formats import FORMATS, suffix
 from asr.decode.labelling import BATCH_S
@@ -30,6 +31,7 @@ from asr.decode.transcribe import Channels, Transcriber, Transcript
 from asr.model.build import build
 from asr.model.recogniser import load_recogniser
 from asr.printable import printable
+from asr.ranges import Range
 from asr.types import InputError
 
 
@@ -133,9 +135,10 @@ def channels(word: str) -> Channels:
         case "mix" | "split":
             return word
     try:
-        return count(word)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}, mix or split") from error
+        number: int = number_in(word, Annotated[int, Range(1, 1024)])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, mix or split") from None
+    return number
 
 
 def run(args: argparse.Namespace) -> int:

@@ -269,7 +269,7 @@ def test_channels(asr: Command, model: Path, tmp_path: Path) -> None:
     assert done.code == 2
     assert f"{sides[0]}: has no channel 2; it has one" in done.err
     error = asr("transcribe", both, "--channels", "left", "--model", model).error
-    assert "'left' is not a whole number of 1 or more, mix or split" in error
+    assert "mix or split" in error
 
 
 def test_channels_that_cancel(asr: Command, model: Path, tmp_path: Path) -> None:
