@@ -12,10 +12,11 @@ import errno
 import importlib
 import platform
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 import shtab
 
@@ -97,6 +98,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
     from asr.atomic import NO_SPACE, no_space
     from asr.types import InputError, RunError
 
+    show_warnings_in_a_line(verb)
     try:
         code = int(module.run(args))
         sys.stdout.flush()
@@ -112,6 +114,34 @@ def _run(verb: str, words: Sequence[str]) -> int:
             raise
         return _fail(verb, f"{where}: {error.strerror}")
     return code
+
+
+def show_warnings_in_a_line(verb: str) -> None:
+    """Warnings of libraries from here on: one line each with the library's name, once.
+
+    What tells programmers that a function will go away tells users nothing, and is not shown.
+    """
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        parts = Path(filename).parts
+        where = parts[parts.index("site-packages") + 1] if "site-packages" in parts else "asr"
+        text = " ".join(str(message).split())
+        said = f"asr {verb}: warning from {where.removesuffix('.py')}: {text}"
+        if said not in shown:
+            shown.add(said)
+            print(said, file=file or sys.stderr)
+
+    shown: set[str] = set()
+    warnings.showwarning = show
+    for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+        warnings.filterwarnings("ignore", category=category)
 
 
 def _load(verb: str) -> ModuleType:

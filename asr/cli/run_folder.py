@@ -3,6 +3,7 @@
     config.yaml     the resolved config
     checkpoints/    last.ckpt and best.ckpt, for --resume
     logs/           TensorBoard events and metrics.csv
+    train.log       all that was printed
     model/          the model package
     hypotheses/     one <split>.jsonl with alignments per test split
     record.json     the run record, written last: a folder that has it is complete

@@ -21,9 +21,11 @@ from asr.cli.recipe import RUN_CONFIG, is_override, is_recipe
 from asr.cli.run_check import check_run
 from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
 from asr.cli.run_lock import locked
+from asr.cli.run_log import logged
 from asr.cli.run_summary import say
 from asr.cli.training_run import train_run
 from asr.data.share import is_first
+from asr.report.record import RunRecord
 from asr.types import InputError
 
 EXIT_INTERRUPT = 130
@@ -102,15 +104,20 @@ def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder
             "another --run-dir trains again"
         )
     if record is None:
-        record = train_run(
-            config,
-            folder,
-            command=args.command,
-            resume=args.resume is not None,
-            with_latency=not args.no_latency,
-        )
-    if record is None:  # the first of the processes goes on
-        return 0
+        with logged(folder.path, args.command, begun=folder.config):
+            record = train_run(
+                config,
+                folder,
+                command=args.command,
+                resume=args.resume is not None,
+                with_latency=not args.no_latency,
+            )
+            return 0 if record is None else finish(record, args, folder)
+    return finish(record, args, folder)
+
+
+def finish(record: RunRecord, args: argparse.Namespace, folder: RunFolder) -> int:
+    """Print what a run came to; returns the exit code."""
     if record.training is not None and record.training.interrupted:
         say(
             f"interrupted; the model so far is in {folder.model}; to go on: {folder.resume_command}"

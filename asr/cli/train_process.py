@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr.cli.run_log import FILE_NAME
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainProcess:
@@ -34,7 +36,7 @@ class TrainProcess:
     @property
     def log(self) -> Path:
         """Where the run writes how it gets on."""
-        return self.folder / "train.log"
+        return self.folder / FILE_NAME
 
     def begin(
         self,

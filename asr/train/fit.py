@@ -154,7 +154,11 @@ def fit(
         control,
         LogMetrics(state, every_steps=trainer.log_every_steps),
         make_progress(
-            state, trainer.limits, accumulate=trainer.accumulate, every_s=trainer.print_every_s
+            state,
+            trainer.limits,
+            total_steps=total_steps,
+            accumulate=trainer.accumulate,
+            every_s=trainer.print_every_s,
         ),
         checkpoints,
         *([Rehearsal(largest_batch)] if largest_batch is not None else []),

@@ -26,6 +26,8 @@ from asr.train.state import RunState
 from asr.train.stream import DevItem, StreamItem
 from asr.types import Batch, Hypothesis, UtteranceResult
 
+_NUM_EXAMPLES = 2
+
 
 class TextDecoder(Protocol):
     """Token ids to text; a :class:`asr.text.tokenizer.Tokenizer` is one."""
@@ -50,8 +52,9 @@ class AsrModule(LightningModule):
     ``distiller`` the training loss is its own; the model must then be an `AsrModel`.
 
     ``grad_norm`` (scalar on the device, before clipping) and ``lr`` are those of the last step;
-    ``dev_metrics`` holds ``dev_wer`` (percent) and ``dev_loss`` of the last validation. ``batch``
-    is the last one that training or validation took up.
+    ``dev_metrics`` holds ``dev_wer`` (percent), ``dev_loss`` and ``dev_loss_per_token`` of the last
+    validation, ``examples`` its first few references, each with its hypothesis; ``all_empty`` says
+    that every hypothesis was. ``batch`` is the last one that training or validation took up.
 
     ``final_weights`` are those at the end of training; of a sharded model in the first process.
 
@@ -78,6 +81,8 @@ class AsrModule(LightningModule):
         self.lr = 0.0
         self.batch: Batch | None = None
         self.dev_metrics: dict[str, float] = {}
+        self.examples: list[tuple[str, str]] = []
+        self.all_empty = False
         self.final_weights: dict[str, Tensor] | None = None
         self._tokenizer = tokenizer
         self._decoder = decoder
@@ -153,7 +158,13 @@ class AsrModule(LightningModule):
         self._guard.add_batch(loss, batch.utterance_ids)
         kept = loss.detach() if num_kept else None
         for meter in self.meters:
-            meter.add(wait_s=item.wait_s, audio_s=item.audio_s, loss=kept)
+            meter.add(
+                wait_s=item.wait_s,
+                audio_s=item.audio_s,
+                loss=kept,
+                num_utterances=num_kept,
+                num_tokens=batch.token_lengths_B.sum() * (num_kept / len(batch)),
+            )
         self._num_kept += num_kept
         return loss * num_kept if self._num_shares > 1 else loss
 
@@ -221,6 +232,9 @@ class AsrModule(LightningModule):
         self._errors = WordErrors()
         self._dev_loss_sum = 0.0
         self._num_dev_losses = 0
+        self._num_dev_tokens = 0.0
+        self._num_written = 0
+        self.examples = []
 
     def validation_step(self, item: DevItem, batch_idx: int) -> None:
         """Decode a batch and count its word errors; one forward pass gives the loss too."""
@@ -229,23 +243,27 @@ class AsrModule(LightningModule):
         if not item.counts:
             return
         hypotheses = self._decoder(log_probs_BTV, lengths_B)
-        self._errors += corpus_wer(
-            [
-                UtteranceResult(
-                    utterance_id=utterance_id,
-                    hyp=self._tokenizer.decode(hypothesis.token_ids),
-                    duration_s=0.0,
-                    ref=text,
-                )
-                for utterance_id, text, hypothesis in zip(
-                    batch.utterance_ids, batch.texts, hypotheses, strict=True
-                )
-            ]
-        )
+        results = [
+            UtteranceResult(
+                utterance_id=utterance_id,
+                hyp=self._tokenizer.decode(hypothesis.token_ids),
+                duration_s=0.0,
+                ref=text,
+            )
+            for utterance_id, text, hypothesis in zip(
+                batch.utterance_ids, batch.texts, hypotheses, strict=True
+            )
+        ]
+        self._errors += corpus_wer(results)
+        self._num_written += sum(bool(result.hyp) for result in results)
+        missing = _NUM_EXAMPLES - len(self.examples)
+        self.examples += [(str(result.ref), result.hyp) for result in results[:missing]]
         losses_B = utterance_losses(
             log_probs_BTV, lengths_B, batch.token_ids_BU, batch.token_lengths_B
         )
-        kept_B = losses_B[torch.isfinite(losses_B)]
+        is_kept_B = torch.isfinite(losses_B)
+        kept_B = losses_B[is_kept_B]
+        self._num_dev_tokens += float(batch.token_lengths_B[is_kept_B].sum())
         self._dev_loss_sum += float(kept_B.sum())
         self._num_dev_losses += len(kept_B)
 
@@ -257,17 +275,22 @@ class AsrModule(LightningModule):
                 self._errors.words,
                 self._dev_loss_sum,
                 self._num_dev_losses,
+                self._num_dev_tokens,
+                self._num_written,
             ],
             dtype=torch.float32 if self.device.type == "mps" else torch.float64,
             device=self.device,
         )
         if self.trainer.world_size > 1:
             counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        errors, words, loss_sum, num_losses = counts.tolist()
+        errors, words, loss_sum, num_losses, num_tokens, num_written = counts.tolist()
         wer = 100.0 * errors / words if words else float("nan")
         self.dev_metrics = {"dev_wer": wer}
         if num_losses:
             self.dev_metrics["dev_loss"] = loss_sum / num_losses
+        if num_tokens:
+            self.dev_metrics["dev_loss_per_token"] = loss_sum / num_tokens
+        self.all_empty = bool(words) and not num_written
         self._state.last_wer = wer if words else None
         for meter in self.meters:
             meter.resume()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -16,60 +16,125 @@ from asr.train.meter import Meter
 from asr.train.module import AsrModule
 from asr.train.state import RunState
 
+_PLATEAU = (
+    "every hypothesis is empty: CTC writes blanks only at first, usually for some hundred steps. "
+    "If this goes on, look at the loss per token: where it falls, train longer "
+    "(train.trainer.max_steps); where it stands still, take smaller tokens "
+    "(text.tokenizer.vocab_size), short utterances first (data.batching.sort_first_epoch=true), "
+    "more steps an epoch (data.batching.max_duration_s) or another train.optim.peak_lr, and check "
+    "that transcripts belong to their audio"
+)
+_MAX_EXAMPLE = 200  # characters
 
-def make_progress(state: RunState, limits: Limits, *, accumulate: int, every_s: float) -> Callback:
-    """A bar if standard error is a terminal, else a line every ``every_s`` seconds."""
+
+def make_progress(
+    state: RunState, limits: Limits, *, total_steps: int | None, accumulate: int, every_s: float
+) -> Callback:
+    """A bar if standard error is a terminal, else a line every ``every_s`` seconds.
+
+    ``total_steps`` are those of the whole run, None where only the minutes say when it ends.
+    """
     if sys.stderr.isatty():
-        return ProgressBar(state, limits, accumulate=accumulate)
-    return ProgressLines(state, limits, every_s=every_s)
+        return ProgressBar(state, limits, total_steps=total_steps, accumulate=accumulate)
+    return ProgressLines(state, limits, total_steps=total_steps, every_s=every_s)
 
 
 class _Reading:
     """Turns a meter into the few numbers to show; the loss is not lost between two readings."""
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, state: RunState, limits: Limits, total_steps: int | None) -> None:
         self._state = state
+        self._limits = limits
+        self.total_steps = total_steps
         self._meter = Meter()
         self._loss: float | None = None
+        self._loss_per_token: float | None = None
+        self._begun_steps, self._begun_s = state.num_steps, state.train_s
 
     def start(self, module: LightningModule) -> None:
         assert isinstance(module, AsrModule)
         self._meter = Meter()
         module.meters.append(self._meter)
+        self._begun_steps, self._begun_s = self._state.num_steps, self._state.train_s
 
     def read(self, module: LightningModule) -> dict[str, str]:
         assert isinstance(module, AsrModule)
         means = self._meter.read()
         self._loss = means.get("train_loss", self._loss)
+        self._loss_per_token = means.get("loss_per_token", self._loss_per_token)
         shown = {
             "loss": "-" if self._loss is None else f"{self._loss:.3f}",
+            "per token": "-" if self._loss_per_token is None else f"{self._loss_per_token:.3f}",
             "lr": f"{module.lr:.1e}",
             "dev WER": "-" if self._state.last_wer is None else f"{self._state.last_wer:.1f} %",
             "data wait": f"{100 * means['data_wait_share']:.0f} %",
             "audio": f"{means['audio_s_per_s']:.0f} s/s",
         }
+        left_s = self.left_s()
+        if left_s is not None:
+            shown["left"] = _time_text(left_s)
         if self._state.num_skipped:
             shown["left out"] = f"{self._state.num_skipped} steps"
         return shown
+
+    def left_s(self) -> float | None:
+        """Seconds to the end at the pace since the start, validations included; None unknown."""
+        state, ends_s = self._state, []
+        num_steps, since_s = state.num_steps - self._begun_steps, state.train_s - self._begun_s
+        if self.total_steps is not None and num_steps > 0:
+            ends_s.append(max(0, self.total_steps - state.num_steps) * since_s / num_steps)
+        if self._limits.max_minutes is not None:
+            ends_s.append(max(0.0, 60 * self._limits.max_minutes - state.train_s))
+        return min(ends_s, default=None)
+
+    def line(self, module: LightningModule) -> str:
+        """Where training stands."""
+        state, total = self._state, self.total_steps
+        steps = f"{state.num_steps}/{total}" if total else f"{state.num_steps}"
+        shown = ", ".join(f"{name} {value}" for name, value in self.read(module).items())
+        return f"step {steps}, epoch {state.epoch + 1}, {state.train_s:.0f} s: {shown}"
+
+    def validation_lines(self, module: LightningModule) -> list[str]:
+        """Where it stands, the first few references of dev with what was heard, and a hint."""
+        assert isinstance(module, AsrModule)
+        lines = [self.line(module)]
+        for reference, hypothesis in module.examples:
+            lines += [f"  ref: {_cut(reference)}", f"  hyp: {_cut(hypothesis) or '(empty)'}"]
+        if module.all_empty:
+            lines.append(f"  {_PLATEAU}")
+        return lines
+
+
+def _cut(text: str) -> str:
+    shown = " ".join(text.split())
+    return shown if len(shown) <= _MAX_EXAMPLE else f"{shown[: _MAX_EXAMPLE - 1]}…"
+
+
+def _time_text(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class ProgressBar(TQDMProgressBar):
     """Lightning's bar with loss, rate, dev WER, time waiting for data and speed, twice a second."""
 
-    def __init__(self, state: RunState, limits: Limits, *, accumulate: int = 1) -> None:
+    def __init__(
+        self, state: RunState, limits: Limits, *, total_steps: int | None, accumulate: int = 1
+    ) -> None:
         super().__init__(refresh_rate=1)
         self._state = state
-        self._limits = limits
         self._accumulate = accumulate
-        self._reading = _Reading(state)
+        self._reading = _Reading(state, limits, total_steps)
         self._shown_s = 0.0
 
     @property
     def total_train_batches(self) -> int | float:
         """Batches of the whole run, where the number of steps is known."""
-        if self._limits.max_steps is None:
+        if self._reading.total_steps is None:
             return float("inf")
-        return self._limits.max_steps * self._accumulate
+        return self._reading.total_steps * self._accumulate
 
     def init_train_tqdm(self) -> Tqdm:
         """The bar, on standard error, with a rate that follows the present."""
@@ -100,7 +165,7 @@ class ProgressBar(TQDMProgressBar):
         super().on_train_start(trainer, pl_module)
         self._reading.start(pl_module)
         self.train_progress_bar.total = None
-        if self._limits.max_steps is not None:
+        if self._reading.total_steps is not None:
             self.train_progress_bar.total = int(self.total_train_batches)
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
@@ -124,6 +189,13 @@ class ProgressBar(TQDMProgressBar):
         bar.set_description(f"epoch {self._state.epoch + 1}", refresh=False)
         bar.set_postfix(self._reading.read(pl_module), refresh=True)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what was heard above the bar."""
+        super().on_validation_end(trainer, pl_module)
+        if trainer.is_global_zero:
+            for line in self._reading.validation_lines(pl_module):
+                self.train_progress_bar.write(line, file=sys.stderr)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show where it ended."""
         self.train_progress_bar.n = self._state.num_steps * self._accumulate
@@ -138,14 +210,13 @@ class ProgressLines(Callback):
         state: RunState,
         limits: Limits,
         *,
+        total_steps: int | None,
         every_s: float,
         write: Callable[[str], None] | None = None,
     ) -> None:
-        self._state = state
-        self._limits = limits
         self._every_s = every_s
         self._write = write if write is not None else _write_line
-        self._reading = _Reading(state)
+        self._reading = _Reading(state, limits, total_steps)
         self._written_s = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -163,22 +234,17 @@ class ProgressLines(Callback):
     ) -> None:
         """Write, if it is time."""
         if time.monotonic() - self._written_s >= self._every_s:
-            self._line(trainer, pl_module)
+            self._put(trainer, [self._reading.line(pl_module)])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the new WER."""
-        self._line(trainer, pl_module)
+        """Write the new WER, and what was heard."""
+        self._put(trainer, self._reading.validation_lines(pl_module))
 
-    def _line(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _put(self, trainer: Trainer, lines: Sequence[str]) -> None:
         self._written_s = time.monotonic()
-        if not trainer.is_global_zero:
-            return
-        state, total = self._state, self._limits.max_steps
-        steps = f"{state.num_steps}/{total}" if total else f"{state.num_steps}"
-        shown = ", ".join(
-            f"{name} {value}" for name, value in self._reading.read(pl_module).items()
-        )
-        self._write(f"step {steps}, epoch {state.epoch + 1}, {state.train_s:.0f} s: {shown}")
+        if trainer.is_global_zero:
+            for line in lines:
+                self._write(line)
 
 
 def _write_line(line: str) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 
@@ -84,6 +85,22 @@ def test_overrides_may_stand_on_both_sides_of_an_option(monkeypatch: pytest.Monk
     assert frame.main(["train", "a.yaml", "x=1", "--resume", "y=2"]) == 5
     (args,) = seen
     assert (args.recipe, args.overrides, args.resume) == ("a.yaml", ["x=1", "y=2"], True)
+
+
+def test_warnings_of_libraries_are_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(args: argparse.Namespace) -> int:
+        for _ in range(2):
+            warnings.warn_explicit("odd\nshape", UserWarning, "/x/site-packages/torch/a.py", 3)
+        warnings.warn_explicit("going away", FutureWarning, "/x/site-packages/torch/a.py", 4)
+        return 0
+
+    stand_in(monkeypatch, run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert frame.main(["train", "a.yaml"]) == 0
+    assert capsys.readouterr().err == "asr train: warning from torch: odd shape\n"
 
 
 def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:

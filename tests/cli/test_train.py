@@ -50,16 +50,8 @@ def test_a_run_leaves_everything_it_should(trained: Outcome, folder: Path) -> No
     assert trained.code == 0, trained.err
     run = folder / "run"
     assert {path.name for path in run.iterdir()} == {
-        *(
-            "config.yaml",
-            "checkpoints",
-            "logs",
-            "model",
-            "hypotheses",
-            "record.json",
-            "report.md",
-            "report.html",
-        )
+        *("config.yaml", "checkpoints", "logs", "model", "hypotheses", "record.json", "report.md"),
+        *("report.html", "train.log"),
     }
     assert {path.name for path in (run / "model").iterdir()} == {
         *("model.safetensors", "config.json", "tokenizer.model", "README.md")
@@ -99,11 +91,16 @@ def test_the_report_is_the_card_of_the_model(trained: Outcome, folder: Path) -> 
     assert report == (folder / "run" / "model" / "README.md").read_text()
     assert report.startswith("# tones: run\n")
     assert f"{NUM_STEPS} steps" in report
+    assert "<h1>" in (folder / "run" / "report.html").read_text()
     assert "WER % test" in report
 
 
-def test_progress_and_results_do_not_mix(trained: Outcome) -> None:
+def test_progress_and_results_do_not_mix(trained: Outcome, folder: Path) -> None:
     assert "WER % test" in trained.out
+    log = (folder / "run" / "train.log").read_text()
+    assert all(line in log for line in (trained.out + trained.err).splitlines())
+    assert "  ref: " in trained.err
+    assert "no such checkpoint" not in trained.err
     assert "step " not in trained.out
     for said in (
         "run folder run",

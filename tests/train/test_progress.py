@@ -4,9 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from asr.train.averaging import AveragingSpec
+from asr.train.limits import Limits
 from asr.train.meter import Meter
+from asr.train.module import AsrModule
+from asr.train.progress import _Reading
+from asr.train.state import RunState
 from tests.train.standin import run_fit
 
 
@@ -17,10 +22,62 @@ def test_lines_where_there_is_no_terminal(
     out, err = capfd.readouterr()
     lines = err.splitlines()
     assert out == ""
-    assert len(lines) == 2, err
-    assert lines[1].startswith("step 6/6, epoch 2, ")
-    for word in ("loss ", "lr 1.0e-02", "dev WER ", "data wait ", "s/s"):
-        assert word in lines[1]
+    assert len(lines) == 2 * 5 or "every hypothesis is empty" in err, err
+    (last,) = (line for line in lines if line.startswith("step 6/6, epoch 2, "))
+    for word in ("loss ", "per token ", "lr 1.0e-02", "dev WER ", "data wait ", "s/s", "left 0 s"):
+        assert word in last
+    assert [line[:7] for line in lines[1:5]] == ["  ref: ", "  hyp: "] * 2
+
+
+def reading(state: RunState, limits: Limits, total_steps: int | None) -> _Reading:
+    module = AsrModule.__new__(AsrModule)
+    module.__dict__["meters"] = []
+    one = _Reading(state, limits, total_steps)
+    one.start(module)
+    return one
+
+
+def test_time_left_goes_by_the_pace_since_the_start() -> None:
+    state = RunState(num_steps=100, train_s=1000.0)  # a slow past, which a resumed run leaves
+    one = reading(state, Limits(max_steps=300), 300)
+    assert one.left_s() is None
+    state.num_steps, state.train_s = 150, 1025.0
+    assert one.left_s() == pytest.approx(75.0)
+    timed = reading(RunState(num_steps=1, train_s=30.0), Limits(max_minutes=2), None)
+    assert timed.left_s() == pytest.approx(90.0)
+    assert reading(RunState(), Limits(max_epochs=3), None).left_s() is None
+
+
+def test_examples_and_a_hint_where_all_is_empty() -> None:
+    state = RunState(num_steps=3, last_wer=100.0)
+    module = AsrModule.__new__(AsrModule)
+    module.__dict__.update(meters=[], lr=0.1, examples=[("A  B", ""), ("C", "C" * 300)])
+    one = _Reading(state, Limits(max_steps=5), 5)
+    one.start(module)
+    module.__dict__["all_empty"] = True
+    step, *said, hint = one.validation_lines(module)
+    assert step.startswith("step 3/5, ")
+    assert said[:2] == ["  ref: A B", "  hyp: (empty)"]
+    assert said[3].endswith("C…")
+    assert len(said[3]) < 210
+    assert "every hypothesis is empty" in hint
+    assert "text.tokenizer.vocab_size" in hint
+    module.__dict__["all_empty"] = False
+    assert len(one.validation_lines(module)) == 5
+
+
+def test_a_loss_per_token_weighs_batches_by_their_tokens() -> None:
+    meter = Meter()
+    for loss, num_utterances, num_tokens in ((10.0, 2, 4), (30.0, 1, 10)):
+        meter.add(
+            wait_s=0.0,
+            audio_s=1.0,
+            loss=torch.tensor(loss),
+            num_utterances=num_utterances,
+            num_tokens=torch.tensor(num_tokens),
+        )
+    assert meter.read()["loss_per_token"] == pytest.approx((20 + 30) / 14)
+    assert "loss_per_token" not in meter.read()
 
 
 def test_a_bar_on_a_terminal(
@@ -37,8 +94,6 @@ def test_a_bar_on_a_terminal(
 
 
 def test_a_meter_means_over_what_came_since_the_last_reading() -> None:
-    import torch
-
     meter = Meter()
     meter.add(wait_s=0.0, audio_s=1.0, loss=torch.tensor(2.0))
     meter.add(wait_s=0.0, audio_s=1.0, loss=torch.tensor(4.0))

@@ -1,0 +1,90 @@
+"""The log of a run: all that it prints, kept in its folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from asr.types import InputError, RunError
+
+FILE_NAME = "train.log"
+
+
+@contextmanager
+def logged(folder: Path, command: str, begun: Path) -> Iterator[None]:
+    """Keeps what is printed meanwhile, and why it ended, in the log of the run in ``folder``.
+
+    Nothing is written before the file ``begun`` is there: a run that is refused leaves no trace.
+    Where standard error is that very file already, as under `asr compare`, all stays as it is.
+    """
+    path = folder / FILE_NAME
+    if _is_standard_error(path):
+        yield
+        return
+    log = _Log(path, begun)
+    log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}  {command}\n")
+    out, err = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Tee(out, log), _Tee(err, log)
+    try:
+        yield
+    except (InputError, RunError) as error:
+        log.write(f"error: {error}\n")
+        raise
+    except KeyboardInterrupt:
+        log.write("interrupted\n")
+        raise
+    finally:
+        sys.stdout, sys.stderr = out, err
+
+
+class _Log:
+    """Whole lines, appended as they come, so that several processes can share the file."""
+
+    def __init__(self, path: Path, begun: Path) -> None:
+        self._path = path
+        self._begun = begun
+        self._waiting = ""
+
+    def write(self, text: str) -> None:
+        """A line that a bar draws over is written as it was last."""
+        *lines, rest = (self._waiting + text).split("\n")
+        if not self._begun.is_file():
+            self._waiting += text
+            return
+        self._waiting = rest.rpartition("\r")[2] if not rest.endswith("\r") else rest
+        if not lines:
+            return
+        kept = "".join(f"{line.rstrip().rpartition(chr(13))[2]}\n" for line in lines)
+        with (
+            suppress(OSError),  # a full disk is told by what matters more
+            self._path.open("a", encoding="utf-8", errors="replace") as file,
+        ):
+            file.write(kept)
+
+
+class _Tee:
+    """A stream that writes to a log too, and is the stream in everything else."""
+
+    def __init__(self, stream: TextIO, log: _Log) -> None:
+        self._stream = stream
+        self._log = log
+
+    def write(self, text: str) -> int:
+        """Write to both."""
+        self._log.write(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def _is_standard_error(path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(sys.stderr.fileno()), path.stat())
+    except (OSError, ValueError, AttributeError):
+        return False
