@@ -24,6 +24,7 @@ _PLATEAU = (
     "more steps an epoch (data.batching.max_duration_s) or another train.optim.peak_lr, and check "
     "that transcripts belong to their audio"
 )
+_STILL_EMPTY = "every hypothesis is still empty; what to do is said at the first validation"
 _MAX_EXAMPLE = 200  # characters
 
 
@@ -49,6 +50,8 @@ class _Reading:
         self._meter = Meter()
         self._loss: float | None = None
         self._loss_per_token: float | None = None
+        self._rates: dict[str, str] = {}
+        self._is_explained = False
         self._begun_steps, self._begun_s = state.num_steps, state.train_s
 
     def start(self, module: LightningModule) -> None:
@@ -67,9 +70,13 @@ class _Reading:
             "per token": "-" if self._loss_per_token is None else f"{self._loss_per_token:.3f}",
             "lr": f"{module.lr:.1e}",
             "dev WER": "-" if self._state.last_wer is None else f"{self._state.last_wer:.1f} %",
-            "data wait": f"{100 * means['data_wait_share']:.0f} %",
-            "audio": f"{means['audio_s_per_s']:.0f} s/s",
         }
+        if means["audio_s_per_s"] or not self._rates:  # else nothing came since the last look
+            self._rates = {
+                "data wait": f"{100 * means['data_wait_share']:.0f} %",
+                "audio": f"{means['audio_s_per_s']:.0f} s/s",
+            }
+        shown |= self._rates
         left_s = self.left_s()
         if left_s is not None:
             shown["left"] = _time_text(left_s)
@@ -101,7 +108,8 @@ class _Reading:
         for reference, hypothesis in module.examples:
             lines += [f"  ref: {_cut(reference)}", f"  hyp: {_cut(hypothesis) or '(empty)'}"]
         if module.all_empty:
-            lines.append(f"  {_PLATEAU}")
+            lines.append(f"  {_PLATEAU}" if not self._is_explained else f"  {_STILL_EMPTY}")
+            self._is_explained = True
         return lines
 
 
