@@ -16,6 +16,7 @@ import pytest
 from asr.data.corpora.parts import CORPORA
 from asr.data.manifest import read_manifest, transcript
 from tests.data.corpora.server import Site, folder_files, md5_list, pack, part_files, publish, serve
+from tests.data.corpora.test_an4 import an4_files
 from tests.data.corpora.test_sounds import MUSAN, files_of
 
 from .runs import Command, environment, files_in, write_corpus, write_recipe
@@ -189,3 +190,24 @@ def test_noises_and_rooms(asr: Command, site: Site, tmp_path: Path) -> None:
     assert (
         "data.reverb.folder: data/musan has no manifest simulated.jsonl.gz; it has music" in error
     )
+
+
+def test_an4_from_its_archive_and_from_a_copy(asr: Command, site: Site, tmp_path: Path) -> None:
+    data = pack(an4_files())
+    site.files["/an4_sphere.tar.gz"] = data
+    sums = tmp_path / "sha256sum.txt"
+    sums.write_text(f"{hashlib.sha256(data).hexdigest()}  an4_sphere.tar.gz\n")
+    words = ["prepare", "an4", "--mirror", site.url, "--checksums", str(sums)]
+    done = asr(*words)
+    assert (done.code, done.out) == (0, "")
+    assert "dev: 4 utterances" in done.err
+    assert Path("data/an4/summary.html").is_file()
+    assert asr(*words).err == "data/an4 is complete\n"
+    copy = asr("prepare", "an4", "--source", "data/an4/an4", "--out", "copy")
+    assert copy.code == 0
+    assert [cut.id for cut in read_manifest("copy/dev.jsonl.gz")] == [
+        cut.id for cut in read_manifest("data/an4/dev.jsonl.gz")
+    ]
+    wrong = asr("prepare", "an4", "--source", tmp_path)
+    assert wrong.code == 2
+    assert "is not AN4: neither etc/an4_train.transcription" in wrong.error
