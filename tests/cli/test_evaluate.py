@@ -60,7 +60,7 @@ def test_wer_with_its_counts_and_interval(asr: Command, model: Path, data: Path)
     row = row_of(done.out)  # and nothing else on stdout
     wer = row["wer"]["test"]
     assert wer.keys() == {
-        *("wer", "low", "high", "sub", "del", "ins", "words", "cer", "unit", "num_units")
+        *("wer", "low", "high", "sub", "del", "ins", "words", "cer", "unit", "num_units", "counted")
     }
     assert wer["words"] == 11
     assert wer["wer"] == pytest.approx(100 * (wer["sub"] + wer["del"] + wer["ins"]) / 11)
