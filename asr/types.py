@@ -105,12 +105,13 @@ class EncoderOutput:
 class Hypothesis:
     """What a decoder read from one utterance.
 
-    ``token_frames`` is the encoder frame at which each token was emitted, ``score`` the log
-    probability of the path.
+    ``token_frames`` is the encoder frame at which each token was emitted, ``token_ends`` the frame
+    behind its last repetition, ``score`` the log probability of the path.
     """
 
     token_ids: tuple[int, ...]
     token_frames: tuple[int, ...]
+    token_ends: tuple[int, ...]
     score: float
 
 

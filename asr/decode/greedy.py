@@ -55,9 +55,13 @@ class GreedyDecoder:
         ids_T = labels.ids_T
         changed_T = torch.ones_like(ids_T, dtype=torch.bool)
         changed_T[1:] = ids_T[1:] != ids_T[:-1]
+        last_T = changed_T.roll(-1)
+        last_T[-1:] = True
         frames = (changed_T & (ids_T != self.blank_id)).nonzero().squeeze(-1)
+        last_frames = (last_T & (ids_T != self.blank_id)).nonzero().squeeze(-1)
         return Hypothesis(
             token_ids=tuple(ids_T[frames].tolist()),
             token_frames=tuple(frames.tolist()),
+            token_ends=tuple((last_frames + 1).tolist()),
             score=float(labels.scores_T.sum()),
         )

@@ -167,6 +167,7 @@ class Transcriber:
                 timed_words(
                     tokenizer.pieces(hypothesis.token_ids),
                     hypothesis.token_frames,
+                    hypothesis.token_ends,
                     self.labeller.chunking.frame_shift_s,
                     audio.duration_s,
                 )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from asr.text.script import is_unspaced
 
 WORD_START = "\u2581"  # sentencepiece marks the first piece of a word with it
+SOUND_S = 0.04
+"""How long a word sounds on behind the last frame of its last token."""
 _NEVER_FIRST = ("Mn", "Mc", "Me", "Pe", "Pf", "Po")  # marks, closing brackets, full stops
 
 
@@ -17,7 +20,7 @@ class TimedWord:
     """One word; times in seconds from the start of the audio.
 
     In scripts without spaces between words it is the characters of one token. CTC emits a token at
-    one frame, usually late in its sound, so times are good to about 0.1 s.
+    a few frames within its sound, so times are good to about 0.1 s.
     """
 
     word: str
@@ -26,23 +29,31 @@ class TimedWord:
 
 
 def timed_words(
-    pieces: Sequence[str], frames: Sequence[int], frame_shift_s: float, duration_s: float
+    pieces: Sequence[str],
+    frames: Sequence[int],
+    ends: Sequence[int],
+    frame_shift_s: float,
+    duration_s: float,
 ) -> list[TimedWord]:
-    """Group pieces into words; a word lasts from its first to its last emitted frame.
+    """Group pieces, with their first frames and the frames behind their last, into words.
 
-    The last frame may reach behind the audio; no word does.
+    A word lasts from its first frame to `SOUND_S` behind its last one, but no longer than to the
+    next word or the end of the audio, behind which the last frame may reach.
     """
     words: list[TimedWord] = []
-    for piece, frame in zip(pieces, frames, strict=True):
+    for piece, frame, end in zip(pieces, frames, ends, strict=True):
         start_s = round(frame * frame_shift_s, 3)
-        end_s = round(min((frame + 1) * frame_shift_s, duration_s), 3)
+        end_s = round(min(end * frame_shift_s + SOUND_S, duration_s), 3)
         text = piece.removeprefix(WORD_START)
         if words and not piece.startswith(WORD_START) and _continues(words[-1].word, text):
             latest = words.pop()
             words.append(TimedWord(latest.word + text, latest.start_s, end_s))
         else:
             words.append(TimedWord(text, start_s, end_s))
-    return [word for word in words if word.word]
+    spelt = [word for word in words if word.word]
+    for index, (word, following) in enumerate(pairwise(spelt)):
+        spelt[index] = replace(word, end_s=min(word.end_s, following.start_s))
+    return spelt
 
 
 def join_words(words: Sequence[str]) -> str:

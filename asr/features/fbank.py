@@ -12,6 +12,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.functional import melscale_fbanks
@@ -26,14 +27,25 @@ _FLOOR = 1e-10  # energy; below the rounding noise of 16 bit audio
 
 @in_ranges("features.fbank")
 class LogMel(nn.Module):
-    """Waveforms to log-mel features, the way Kaldi computes them (Povey et al. 2011).
+    """Waveforms to log-mel features.
 
-    Every frame loses its mean, is pre-emphasised, weighted by a Hann window and brought to a power
-    spectrum, which triangular filters on the mel scale sum up. There is no padding at the edges:
-    a frame depends on the samples of its own window and nothing else, so an utterance has the
-    same features alone and in a padded batch. Always float32, under autocast too. ``dither`` is
-    the standard deviation of noise added in training mode.
+    Every frame loses its mean, is pre-emphasised by 0.97, weighted by a symmetric Hann window and
+    brought to a power spectrum. Triangular filters sum it up: their corners are equally far apart
+    on the mel scale, their sides are straight over Hz (as in torchaudio's ``melscale_fbanks``).
+    Energies are those of samples in [-1, 1], at least 1e-10. Kaldi's differ by up to 0.1 in some
+    bins; `asr.features.kaldi.KaldiFbank` computes its own.
+
+    There is no padding at the edges: a frame depends on the samples of its own window and nothing
+    else, so an utterance has the same features alone and in a padded batch. Always float32, under
+    autocast too. ``dither`` is the standard deviation of noise added in training mode.
     """
+
+    floor = _FLOOR
+    """Least energy."""
+    window_exponent = 1.0
+    """Of the Hann window."""
+    transform_dtype = torch.float32
+    """Of the Fourier transform; an exported graph has float32 in any case."""
 
     window: Tensor
     mel_filters: Tensor
@@ -54,22 +66,40 @@ class LogMel(nn.Module):
         self.num_mel_bins = num_mel_bins
         self.frame_shift_ms = shift_ms
         self.dither = dither
-        self.window_size = round(window_ms * sample_rate_hz / 1000)
-        self.shift_size = round(shift_ms * sample_rate_hz / 1000)
+        self.window_size = self.num_samples(window_ms)
+        self.shift_size = self.num_samples(shift_ms)
         if self.window_size < 2:
             raise InputError(f"features.fbank.window_ms: {window_ms:g} is shorter than two samples")
-        window_W = torch.hann_window(self.window_size, periodic=False)
+        window_W = torch.hann_window(self.window_size, periodic=False).pow(self.window_exponent)
         spectrum_size = 1 << (self.window_size - 1).bit_length()
         window_S = functional.pad(window_W, (0, spectrum_size - self.window_size))
-        filters_KF = _mel_filters(
-            num_frequencies=spectrum_size // 2 + 1,
-            num_mel_bins=num_mel_bins,
-            sample_rate_hz=sample_rate_hz,
-            low_hz=low_hz,
-            high_hz=sample_rate_hz / 2 if high_hz is None else high_hz,
-        )
+        high_hz = sample_rate_hz / 2 if high_hz is None else high_hz
+        if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
+            raise InputError(
+                f"features.fbank.low_hz, high_hz: {low_hz:g}, {high_hz:g} must rise and stay "
+                f"within 0 and half the sample rate, {sample_rate_hz / 2:g}"
+            )
+        filters_KF = self.triangles(spectrum_size, low_hz, high_hz)
+        num_empty = int((filters_KF.amax(dim=0) == 0).sum())
+        if num_empty:
+            raise InputError(
+                f"features.fbank.num_mel_bins: {num_mel_bins} leaves {num_empty} filters between "
+                f"two frequencies of the spectrum; use fewer, or a longer features.fbank.window_ms"
+            )
         self.register_buffer("window", window_S, persistent=False)
         self.register_buffer("mel_filters", filters_KF, persistent=False)
+
+    def num_samples(self, duration_ms: float) -> int:
+        """Samples of a window or shift."""
+        return round(duration_ms * self.sample_rate_hz / 1000)
+
+    def triangles(self, spectrum_size: int, low_hz: float, high_hz: float) -> Tensor:
+        """Triangles (K, F) with peaks of one, equally far apart on the mel scale of HTK."""
+        with warnings.catch_warnings(action="ignore"):
+            filters_KF: Tensor = melscale_fbanks(
+                spectrum_size // 2 + 1, low_hz, high_hz, self.num_mel_bins, self.sample_rate_hz
+            )
+        return filters_KF
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) and frames of each utterance (B,); frames of padding are zero.
@@ -105,7 +135,7 @@ class LogMel(nn.Module):
         emphasised_BN = torch.sub(waveforms_BN, before_BN, alpha=_PREEMPHASIS)
         if torch.compiler.is_exporting():
             power_BTK = self._power_by_convolution(waveforms_BN, emphasised_BN)
-            return (power_BTK @ self.mel_filters).clamp_min(_FLOOR).log()
+            return (power_BTK @ self.mel_filters).clamp_min(self.floor).log()
         means_BT1 = (
             waveforms_BN[:, :num_samples]
             .unfold(1, window_size, self.shift_size)
@@ -123,10 +153,10 @@ class LogMel(nn.Module):
     def _energies(self, frames_BTS: Tensor, means_BT1: Tensor) -> Tensor:
         """Log-mel energies (B, T, F) of pre-emphasised frames that are to lose their means."""
         frames_BTS = (frames_BTS - (1 - _PREEMPHASIS) * means_BT1) * self.window
-        spectrum_BTK = torch.fft.rfft(frames_BTS)
+        spectrum_BTK = torch.fft.rfft(frames_BTS.to(self.transform_dtype))
         real_BTK, imag_BTK = spectrum_BTK.real, spectrum_BTK.imag
         power_BTK = torch.addcmul(real_BTK * real_BTK, imag_BTK, imag_BTK)
-        return (power_BTK @ self.mel_filters).clamp_min(_FLOOR).log()
+        return (power_BTK.float() @ self.mel_filters).clamp_min(self.floor).log()
 
     def _power_by_convolution(self, waveforms_BN: Tensor, emphasised_BN: Tensor) -> Tensor:
         """Power spectrum (B, T, K) from products alone, which every runtime has and is fast at.
@@ -138,7 +168,8 @@ class LogMel(nn.Module):
         means_B1T = functional.avg_pool1d(
             waveforms_BN[:, None, :num_samples], self.window_size, self.shift_size
         )
-        kernels = _fourier_kernels(self.window_size, self.window.numel())
+        window_W = np.hanning(self.window_size) ** self.window_exponent
+        kernels = _fourier_kernels(window_W, self.window.numel())
         spectrum_BET = functional.conv1d(
             emphasised_BN[:, None, :num_samples], kernels, stride=self.shift_size
         )
@@ -148,39 +179,12 @@ class LogMel(nn.Module):
         return (real_BKT.square() + imag_BKT.square()).transpose(1, 2)
 
 
-def _fourier_kernels(window_size: int, spectrum_size: int) -> Tensor:
+def _fourier_kernels(window_W: NDArray[np.float64], spectrum_size: int) -> Tensor:
     """(2K, 1, W): the windowed cosines, then the windowed sines, of the frequencies of rfft.
 
     Made by numpy, so that an exported graph holds them as a constant.
     """
     angle_K = 2 * np.pi / spectrum_size * np.arange(spectrum_size // 2 + 1)
-    angle_KW = np.outer(angle_K, np.arange(window_size))
-    waves_EW = np.concatenate([np.cos(angle_KW), -np.sin(angle_KW)]) * np.hanning(window_size)
+    angle_KW = np.outer(angle_K, np.arange(len(window_W)))
+    waves_EW = np.concatenate([np.cos(angle_KW), -np.sin(angle_KW)]) * window_W
     return torch.from_numpy(waves_EW.astype(np.float32)).unsqueeze(1)
-
-
-def _mel_filters(
-    *,
-    num_frequencies: int,
-    num_mel_bins: int,
-    sample_rate_hz: int,
-    low_hz: float,
-    high_hz: float,
-) -> Tensor:
-    """Triangles (K, F) with peaks of one, equally far apart on the mel scale of HTK."""
-    if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
-        raise InputError(
-            f"features.fbank.low_hz, high_hz: {low_hz:g}, {high_hz:g} must rise and stay within "
-            f"0 and half the sample rate, {sample_rate_hz / 2:g}"
-        )
-    with warnings.catch_warnings(action="ignore"):
-        filters_KF: Tensor = melscale_fbanks(
-            num_frequencies, low_hz, high_hz, num_mel_bins, sample_rate_hz
-        )
-    num_empty = int((filters_KF.amax(dim=0) == 0).sum())
-    if num_empty:
-        raise InputError(
-            f"features.fbank.num_mel_bins: {num_mel_bins} leaves {num_empty} filters between two "
-            f"frequencies of the spectrum; use fewer, or a longer features.fbank.window_ms"
-        )
-    return filters_KF

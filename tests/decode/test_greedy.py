@@ -22,10 +22,10 @@ def log_probs_of(path: list[int], *, seed: int = 0) -> Tensor:
     return logits_TV.log_softmax(-1)
 
 
-def collapse(path: list[int], blank_id: int) -> list[tuple[int, int]]:
-    """Token and first frame of every run of equal ids but the blank's, by Graves' definition."""
+def collapse(path: list[int], blank_id: int) -> list[tuple[int, int, int]]:
+    """Token, first frame and frame behind every run of equal ids but the blank's, by definition."""
     runs = [list(run) for _, run in groupby(enumerate(path), key=lambda item: item[1])]
-    return [(run[0][1], run[0][0]) for run in runs if run[0][1] != blank_id]
+    return [(run[0][1], run[0][0], run[-1][0] + 1) for run in runs if run[0][1] != blank_id]
 
 
 @given(path=paths, blank_id=st.integers(0, NUM_TOKENS - 1))
@@ -33,7 +33,8 @@ def test_the_best_path_is_collapsed(path: list[int], blank_id: int) -> None:
     log_probs_TV = log_probs_of(path)
     (found,) = GreedyDecoder(blank_id=blank_id)(log_probs_TV[None], torch.tensor([len(path)]))
     expected = collapse(path, blank_id)
-    assert list(zip(found.token_ids, found.token_frames, strict=True)) == expected
+    spans = zip(found.token_ids, found.token_frames, found.token_ends, strict=True)
+    assert list(spans) == expected
     by_frame = sum(log_probs_TV[frame, token].item() for frame, token in enumerate(path))
     assert found.score == pytest.approx(by_frame, abs=1e-4)
 

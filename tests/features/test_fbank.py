@@ -71,7 +71,7 @@ def test_equals_a_naive_loop_at_other_settings(fbank: LogMel) -> None:
 
 
 def test_is_close_to_kaldi() -> None:
-    """Kaldi draws its triangles over mel, not over Hz; everything else is the same."""
+    """Kaldi draws its triangles over mel, not over Hz; its Hann window is chosen here."""
     waveform = noise(32000)
     kaldi = torchaudio.compliance.kaldi.fbank(
         waveform[None] * 2**15, num_mel_bins=80, window_type="hanning"

@@ -48,5 +48,5 @@ def test_times_drifted_where_a_shift_is_no_whole_number_of_samples(tmp_path: Pat
 
 def test_the_last_word_ended_behind_the_audio() -> None:
     """NVIDIA-NeMo/Speech#8172 and others ask for times that lie within the file."""
-    (word,) = timed_words(["▁A"], [0], 0.04, duration_s=0.025)
+    (word,) = timed_words(["▁A"], [0], [1], 0.04, duration_s=0.025)
     assert (word.start_s, word.end_s) == (0.0, 0.025)

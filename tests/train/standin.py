@@ -75,7 +75,8 @@ def decode_greedily(log_probs_BTV: Tensor, lengths_B: Tensor, /) -> list[Hypothe
     for log_probs_TV, length in zip(log_probs_BTV, lengths_B.tolist(), strict=True):
         path = log_probs_TV[:length].argmax(-1).unique_consecutive()
         token_ids = tuple(path[path > 0].tolist())
-        hypotheses.append(Hypothesis(token_ids, tuple(range(len(token_ids))), 0.0))
+        frames = tuple(range(len(token_ids)))
+        hypotheses.append(Hypothesis(token_ids, frames, tuple(frame + 1 for frame in frames), 0.0))
     return hypotheses
 
 
