@@ -12,9 +12,10 @@ R rows of a tile, S keys near these rows, N channels of a narrow head.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,98 @@ from asr.types import InputError
 Correction = Literal["none", "diagonal", "low_rank"]
 
 
-class DiagonalCorrection(nn.Module):
+class ScoreTerms(Protocol):
+    """What corrections add to scores, however many of them: their sum is terms again."""
+
+    def plus(self, other: Self) -> Self:
+        """The sum with those of another layer that has the same kind of correction."""
+
+    def corrected(self, scores_BHRT: Iterable[Tensor], first_row: int = 0) -> Iterator[Tensor]:
+        """The scores with these terms added, tile by tile; the tiles begin at ``first_row``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiagonalTerms:
+    """A bias per head and distance (H, W)."""
+
+    bias_HW: Tensor
+
+    def plus(self, other: DiagonalTerms) -> DiagonalTerms:
+        """The sum, of the same width."""
+        return DiagonalTerms(self.bias_HW + other.bias_HW)
+
+    def corrected(self, scores_BHRT: Iterable[Tensor], first_row: int = 0) -> Iterator[Tensor]:
+        """The scores with the band around the diagonal corrected, tile by tile."""
+        bandwidth = self.bias_HW.shape[1] // 2
+        row = first_row
+        for tile_BHRT in scores_BHRT:
+            num_rows, num_frames = tile_BHRT.shape[2:]
+            first, stop = max(0, row - bandwidth), row + num_rows + bandwidth
+            with scoring:
+                near = torch.arange(first, min(stop, num_frames), device=tile_BHRT.device)
+                rows = torch.arange(row, row + num_rows, device=tile_BHRT.device)
+                distance_RS = near - rows.unsqueeze(1)
+                index_RS = distance_RS.clamp(-bandwidth, bandwidth) + bandwidth
+                bias_HRS = self.bias_HW[:, index_RS] * (distance_RS.abs() <= bandwidth)
+                corrected_BHRT = tile_BHRT.clone()
+                corrected_BHRT[..., first:stop] += bias_HRS
+            yield corrected_BHRT
+            row += num_rows
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankTerms:
+    """Narrow queries (B, H, T, N) and keys (B, H, N, T); a sum has their channels side by side."""
+
+    q_BHTN: Tensor
+    k_BHNT: Tensor
+
+    def plus(self, other: LowRankTerms) -> LowRankTerms:
+        """One product for both."""
+        return LowRankTerms(
+            torch.cat((self.q_BHTN, other.q_BHTN), 3), torch.cat((self.k_BHNT, other.k_BHNT), 2)
+        )
+
+    def corrected(self, scores_BHRT: Iterable[Tensor], first_row: int = 0) -> Iterator[Tensor]:
+        """The scores plus the products, tile by tile."""
+        row = first_row
+        for tile_BHRT in scores_BHRT:
+            stop = row + tile_BHRT.shape[2]
+            with scoring:
+                corrected_BHRT = self.q_BHTN[:, :, row:stop] @ self.k_BHNT
+                if torch.is_grad_enabled() or corrected_BHRT.dtype != tile_BHRT.dtype:
+                    corrected_BHRT = tile_BHRT + corrected_BHRT
+                else:
+                    corrected_BHRT.add_(tile_BHRT)
+            yield corrected_BHRT
+            row = stop
+
+
+class NoTerms:
+    """Nothing."""
+
+    def plus(self, other: NoTerms) -> NoTerms:
+        """Nothing."""
+        return self
+
+    def corrected(self, scores_BHRT: Iterable[Tensor], first_row: int = 0) -> Iterator[Tensor]:
+        """The scores as they are."""
+        return iter(scores_BHRT)
+
+
+class ScoreCorrection(nn.Module, ABC):
+    """What a follower adds to the scores it is handed, from its own input."""
+
+    @abstractmethod
+    def terms(self, x_BTD: Tensor) -> ScoreTerms:
+        """To be added to the scores."""
+
+    def forward(self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor) -> Iterator[Tensor]:
+        """The corrected scores, tile by tile."""
+        return self.terms(x_BTD).corrected(scores_BHRT)
+
+
+class DiagonalCorrection(ScoreCorrection):
     """A bias per head and distance, for distances up to ``bandwidth`` frames; starts at zero."""
 
     def __init__(self, *, num_heads: int, bandwidth: int) -> None:
@@ -47,30 +139,12 @@ class DiagonalCorrection(nn.Module):
         self.bandwidth = bandwidth
         self.bias_HW = nn.Parameter(torch.zeros(num_heads, 2 * bandwidth + 1))
 
-    def forward(
-        self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor, first_row: int = 0
-    ) -> Iterator[Tensor]:
-        """The scores with the band around the diagonal corrected, tile by tile.
-
-        The tiles begin at ``first_row``.
-        """
-        row = first_row
-        for tile_BHRT in scores_BHRT:
-            num_rows, num_frames = tile_BHRT.shape[2:]
-            first, stop = max(0, row - self.bandwidth), row + num_rows + self.bandwidth
-            with scoring:
-                near = torch.arange(first, min(stop, num_frames), device=tile_BHRT.device)
-                rows = torch.arange(row, row + num_rows, device=tile_BHRT.device)
-                distance_RS = near - rows.unsqueeze(1)
-                index_RS = distance_RS.clamp(-self.bandwidth, self.bandwidth) + self.bandwidth
-                bias_HRS = self.bias_HW[:, index_RS] * (distance_RS.abs() <= self.bandwidth)
-                corrected_BHRT = tile_BHRT.clone()
-                corrected_BHRT[..., first:stop] += bias_HRS
-            yield corrected_BHRT
-            row += num_rows
+    def terms(self, x_BTD: Tensor) -> DiagonalTerms:
+        """The same for every input."""
+        return DiagonalTerms(self.bias_HW)
 
 
-class LowRankCorrection(nn.Module):
+class LowRankCorrection(ScoreCorrection):
     """The product of queries and keys of ``rank`` channels per head; starts at zero."""
 
     def __init__(self, *, d_model: int, num_heads: int, rank: int) -> None:
@@ -81,37 +155,20 @@ class LowRankCorrection(nn.Module):
         self.narrow_key = nn.Linear(d_model, num_heads * rank, bias=False)
         nn.init.zeros_(self.narrow_query.weight)
 
-    def forward(
-        self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor, first_row: int = 0
-    ) -> Iterator[Tensor]:
-        """The scores plus the low-rank ones of this layer's input, tile by tile.
-
-        The tiles begin at ``first_row``.
-        """
+    def terms(self, x_BTD: Tensor) -> LowRankTerms:
+        """Narrow queries and keys of this input."""
         with projecting:
             q_BHTN = split_heads(self.narrow_query(x_BTD), self.num_heads) * self.rank**-0.5
         k_BHNT = split_heads(self.narrow_key(x_BTD), self.num_heads).transpose(-1, -2)
-        row = first_row
-        for tile_BHRT in scores_BHRT:
-            stop = row + tile_BHRT.shape[2]
-            with scoring:
-                corrected_BHRT = q_BHTN[:, :, row:stop] @ k_BHNT
-                if torch.is_grad_enabled() or corrected_BHRT.dtype != tile_BHRT.dtype:
-                    corrected_BHRT = tile_BHRT + corrected_BHRT
-                else:
-                    corrected_BHRT.add_(tile_BHRT)
-            yield corrected_BHRT
-            row = stop
+        return LowRankTerms(q_BHTN, k_BHNT)
 
 
-class NoCorrection(nn.Module):
+class NoCorrection(ScoreCorrection):
     """The scores as they are."""
 
-    def forward(
-        self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor, first_row: int = 0
-    ) -> Iterator[Tensor]:
-        """The scores, tile by tile."""
-        return iter(scores_BHRT)
+    def terms(self, x_BTD: Tensor) -> NoTerms:
+        """Nothing."""
+        return NoTerms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +180,21 @@ class ScoresCarry(AttentionCarry):
 
 @dataclass(frozen=True, slots=True)
 class CorrectedRows:
-    """Rows of scores, corrected by the layer whose input was ``x_BTD``."""
+    """Rows of a leader's scores with what all layers since have added, in one go.
+
+    Corrections do not nest: the rows of the tenth follower cost as much as those of the first, but
+    for the channels that ``low_rank`` adds.
+    """
 
     source: RowSource
-    correction: nn.Module
-    x_BTD: Tensor
+    terms: ScoreTerms
+
+    @classmethod
+    def of(cls, source: RowSource, terms: ScoreTerms) -> CorrectedRows:
+        """``source``, which may be corrected already, corrected once more."""
+        if isinstance(source, CorrectedRows):
+            return cls(source.source, source.terms.plus(terms))
+        return cls(source, terms)
 
     @property
     def num_frames(self) -> int:
@@ -136,10 +203,7 @@ class CorrectedRows:
 
     def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
         """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on."""
-        tiles_BHRT: Iterator[Tensor] = self.correction(
-            self.source.tiles(first_row), self.x_BTD, first_row
-        )
-        return tiles_BHRT
+        return self.terms.corrected(self.source.tiles(first_row), first_row)
 
 
 class LeadScores(SelfAttention):
@@ -161,7 +225,7 @@ class LeadScores(SelfAttention):
 class FollowScores(LayerAttention):
     """Corrects the scores it is handed, attends with them and hands them on."""
 
-    def __init__(self, correction: nn.Module, mix: ValueMix) -> None:
+    def __init__(self, correction: ScoreCorrection, mix: ValueMix) -> None:
         super().__init__()
         self.correction = correction
         self.mix = mix
@@ -171,8 +235,9 @@ class FollowScores(LayerAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the corrected scores."""
         given = self._given(x_BTD, carry)
-        tiles_BHRT = self.correction(given.tiles(), x_BTD)
-        source = given.source and CorrectedRows(given.source, self.correction, x_BTD)
+        terms = self.correction.terms(x_BTD)
+        tiles_BHRT = terms.corrected(given.tiles())
+        source = given.source and CorrectedRows.of(given.source, terms)
         return attend_and_keep(self.mix, x_BTD, tiles_BHRT, given.num_kept, source, frames)
 
     def attention_map(
@@ -255,7 +320,7 @@ class ReuseScores(GroupReuse):
         """A correction and a mix."""
         return FollowScores(self._make_correction(parts), parts.mix())
 
-    def _make_correction(self, parts: AttentionParts) -> nn.Module:
+    def _make_correction(self, parts: AttentionParts) -> ScoreCorrection:
         if self.correction == "diagonal":
             return DiagonalCorrection(num_heads=parts.num_heads, bandwidth=self.bandwidth)
         if self.correction == "low_rank":

@@ -1,24 +1,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows
+from asr.nn.kept_rows import KeptRows, RowSource
 from asr.reuse.base import AttentionParts
 from asr.reuse.schedule import LayerRole, Role
 from asr.reuse.scores import (
+    CorrectedRows,
     Correction,
     DiagonalCorrection,
     FollowScores,
     LowRankCorrection,
     NoCorrection,
     ReuseScores,
+    ScoreCorrection,
     ScoresCarry,
 )
 from asr.types import InputError
@@ -126,3 +129,49 @@ def test_padding_is_masked_by_each_layer_for_itself() -> None:
     for layer in encoder.layers:
         x_BTD, carry = layer(x_BTD, Frames(mask), carry)
         assert all(tile_BHRT.isfinite().all() for tile_BHRT in carry.scores_BHTT.tiles())
+
+
+class Counted:
+    """A leader's scores (B, H, T, T) by tiles of 4 rows; counts how many rows it was asked for."""
+
+    def __init__(self, scores_BHTT: Tensor) -> None:
+        self.scores_BHTT = scores_BHTT
+        self.num_frames = scores_BHTT.shape[2]
+        self.num_rows = 0
+
+    def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
+        for tile_BHRT in torch.split(self.scores_BHTT[:, :, first_row:], 4, 2):
+            self.num_rows += tile_BHRT.shape[2]
+            yield tile_BHRT
+
+
+@pytest.mark.parametrize("make", ["none", "diagonal", "low_rank"])
+def test_corrections_do_not_nest(make: str) -> None:
+    """However many layers lie between, rows come from the leader and are corrected once."""
+    torch.manual_seed(0)
+    leader = Counted(torch.randn(2, H, 9, 9))
+    inputs = [torch.randn(2, 9, D_MODEL) for _ in range(6)]
+    corrections: list[ScoreCorrection] = []
+    for _ in inputs:
+        one: ScoreCorrection = NoCorrection()
+        if make == "diagonal":
+            one = DiagonalCorrection(num_heads=H, bandwidth=2)
+        elif make == "low_rank":
+            one = LowRankCorrection(d_model=D_MODEL, num_heads=H, rank=3)
+        for parameter in one.parameters():
+            nn.init.normal_(parameter)
+        corrections.append(one)
+    expected_BHTT = leader.scores_BHTT
+    source: RowSource = leader
+    with torch.no_grad():
+        for correction, x_BTD in zip(corrections, inputs, strict=True):
+            whole = correction((expected_BHTT,), x_BTD)  # the equation, layer after layer
+            expected_BHTT = torch.cat(list(whole), 2)
+            source = CorrectedRows.of(source, correction.terms(x_BTD))
+        for first_row in (0, 4, 5):
+            leader.num_rows = 0
+            found_BHRT = torch.cat(list(source.tiles(first_row)), 2)
+            torch.testing.assert_close(found_BHRT, expected_BHTT[:, :, first_row:])
+            assert leader.num_rows == 9 - first_row
+    assert isinstance(source, CorrectedRows)
+    assert source.source is leader
