@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,8 @@ from asr.cli.launch_local import LocalLauncher
 from asr.cli.launch_submitit import SubmititLauncher
 from asr.cli.launcher_options import parse_launcher_options
 from asr.cli.numbers import jobs
-from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
+from asr.cli.parent import ended_like_ctrl_c
 from asr.cli.parser import Parser
 from asr.cli.places import check_folder
 from asr.cli.recipe import is_override, is_recipe
@@ -29,12 +29,14 @@ from asr.cli.run_summary import say
 from asr.cli.train_process import TrainProcess
 from asr.cli.training_run import save_record
 from asr.cli.variants import variant_names
+from asr.model.build import build
 from asr.report.bench import measure_encoders
 from asr.report.difference import WerDifference, corrected, wer_difference
-from asr.report.hardware import describe_hardware
+from asr.report.hardware import describe_hardware, num_cores
 from asr.report.hypotheses import ScoredUtterance, read_hypotheses
 from asr.report.record import RunRecord
 from asr.report.seeds import SeedGroup, by_seed
+from asr.train.trainer import TrainerSpec
 from asr.types import InputError
 
 LAUNCHERS = ("local", "submitit")
@@ -99,10 +101,11 @@ def run(args: argparse.Namespace) -> int:
             )
             for name in pending
         ]
-        train_all(runs, launcher)
+        with ended_like_ctrl_c():
+            train_all(runs, launcher, is_done=has_finished)
     records = with_latency(configs, folders, args.command)
     print_table(records, args, paired_differences(records, folders))
-    return 0
+    return exit_code(records)
 
 
 def run_folder(config: Mapping[str, Any], recipe: Path) -> RunFolder:
@@ -114,6 +117,11 @@ def run_folder(config: Mapping[str, Any], recipe: Path) -> RunFolder:
     folder = default_run_folder(config, recipe, check_run(config, recipe))
     check_folder(folder.path)
     return folder
+
+
+def has_finished(run: TrainProcess) -> bool:
+    """Whether the run was trained to its end, even if not all of it could be scored."""
+    return RunFolder(run.folder).finished_record() is not None
 
 
 def check_distinct(folders: Mapping[str, RunFolder]) -> None:
@@ -140,35 +148,39 @@ def make_launcher(args: argparse.Namespace, num_runs: int) -> Launcher:
         return SubmititLauncher(options, num_jobs=args.jobs or num_runs)
     if args.launcher_options:
         raise InputError("--launcher-options are those of --launcher submitit, which is not given")
-    num_at_once = 1 if torch.cuda.is_available() else min(num_runs, os.cpu_count() or 1)
+    num_at_once = 1 if torch.cuda.is_available() else min(num_runs, num_cores())
     return LocalLauncher(num_jobs=args.jobs or num_at_once)
 
 
 def with_latency(
     configs: Mapping[str, Mapping[str, Any]], folders: Mapping[str, RunFolder], command: str
 ) -> list[RunRecord]:
-    """The records of trained runs, with latencies measured together; stored in their folders."""
+    """The records of trained runs under the names of this comparison, with latencies of its own.
+
+    All are measured together, on the device of the first. A run that was trained on the same
+    hardware keeps its latency too; name, command and hardware of its record stay as they are.
+    """
     spec = latency_spec(configs)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    trainer: TrainerSpec = build(next(iter(configs.values()))["train"]["trainer"], "train.trainer")
+    device = trainer.device
     costs = measure_encoders(configs, spec, device=device, report=say)
+    hardware = describe_hardware(
+        device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
+    )
     records = []
     for name, folder in folders.items():
         trained = folder.finished_record()
         assert trained is not None, "every pending run was trained"
-        record = replace(
+        timed = replace(
             trained,
-            run=name,
-            command=command,
             schedule=costs[name].schedule,
             macs=costs[name].macs,
             latency=costs[name].latency,
             breakdown=costs[name].breakdown,
-            hardware=describe_hardware(
-                device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
-            ),
         )
-        save_record(folder, record)
-        records.append(record)
+        if trained.hardware == hardware:
+            save_record(folder, timed)
+        records.append(replace(timed, run=name, command=command, hardware=hardware))
     return records
 
 

@@ -18,7 +18,7 @@ from asr.data.batching import Batching
 from asr.metrics.memory import available_mib
 from asr.model.build import build
 from asr.report.encoders import scheduled_layers
-from asr.report.hardware import describe_hardware
+from asr.report.hardware import describe_hardware, num_cores
 from asr.report.schedule import schedule_text
 from asr.report.table import Table
 from asr.train.failures import is_out_of_memory, shape
@@ -37,7 +37,6 @@ from asr.train.stream import TrainStream
 from asr.train.trainer import TrainerSpec
 from asr.types import Batch, RunError
 
-_DEVICES = {"cpu": "cpu", "gpu": "cuda", "mps": "mps"}
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "bfloat16"}  # the halves cost the same
 _DATA_STEPS = 20
 _DATA_S = 20.0
@@ -53,7 +52,7 @@ def dry_run(config: Mapping[str, Any], *, run: str) -> tuple[Table, dict[str, An
     """
     begun_s = time.perf_counter()
     trainer: TrainerSpec = build(config["train"]["trainer"], "train.trainer")
-    device = torch.device(_DEVICES[trainer.resolve_accelerator()])
+    device = trainer.device
     if trainer.num_threads is not None:
         torch.set_num_threads(trainer.num_threads)
     setup = set_up(config)
@@ -136,7 +135,7 @@ def price_run(
 def load_per_core() -> float | None:
     """Processes of this machine that want to compute, by core; None where nobody can tell."""
     try:
-        return os.getloadavg()[0] / len(os.sched_getaffinity(0))
+        return os.getloadavg()[0] / num_cores()
     except (OSError, AttributeError):
         return None
 

@@ -16,7 +16,7 @@ from asr.cli.device import (
     use_graphs,
 )
 from asr.cli.numbers import audio_length, rounds
-from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.run_name import run_name
 from asr.data.characters import check_characters, describe_dropped
 from asr.data.manifest import read_manifest, transcript
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         print(wer_line(split, evaluation), file=sys.stderr)
         if args.out:
             write_hypotheses(evaluation.scored, args.out / f"{split}.jsonl")
-    return 0
+    return exit_code([record])
 
 
 def evaluation_record(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -36,8 +36,13 @@ class Launcher(Protocol):
         """Begin ``run``, which appends its progress to ``run.log``."""
 
 
-def train_all(runs: Sequence[TrainProcess], launcher: Launcher) -> None:
-    """Train every one of ``runs``.
+def train_all(
+    runs: Sequence[TrainProcess],
+    launcher: Launcher,
+    *,
+    is_done: Callable[[TrainProcess], bool] = lambda run: False,
+) -> None:
+    """Train every one of ``runs``; one that ``is_done`` has not failed, whatever its exit code.
 
     Their progress lines appear on standard error behind their names, and in their logs. Ctrl-C, or
     a launcher that fails, cancels what is under way and starts nothing more.
@@ -62,7 +67,7 @@ def train_all(runs: Sequence[TrainProcess], launcher: Launcher) -> None:
                 tail.show()
                 if code is not None:
                     under_way.remove(entry)
-                    if code != 0:
+                    if code != 0 and not is_done(run):
                         failed.append((run.name, job.log))
     except BaseException:
         for _, job, _ in under_way:

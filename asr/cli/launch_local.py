@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import signal
 from pathlib import Path
 
 from asr.cli.train_process import TrainProcess
+from asr.report.hardware import num_cores
 
 
 class LocalLauncher:
@@ -15,7 +16,7 @@ class LocalLauncher:
 
     def __init__(self, *, num_jobs: int) -> None:
         self.num_jobs = num_jobs
-        self._num_threads = max(1, (os.cpu_count() or 1) // num_jobs)
+        self._num_threads = max(1, num_cores() // num_jobs)
 
     def start(self, run: TrainProcess) -> LocalJob:
         """Begin ``run`` in a fresh process."""
@@ -23,15 +24,21 @@ class LocalLauncher:
 
 
 class LocalJob:
-    """The process of ``run``; Ctrl-C in the terminal reaches it too: it stops after its step."""
+    """The process of ``run``.
+
+    The terminal's Ctrl-C reaches the parent alone, which cancels; a parent that is killed takes it
+    along: see :mod:`asr.cli.parent`.
+    """
 
     def __init__(self, run: TrainProcess, *, num_threads: int) -> None:
         self.log: Path = run.log
-        self._process = run.begin(num_threads=num_threads)
+        self._process = run.begin(num_threads=num_threads, is_own_session=True)
 
     def poll(self) -> int | None:
         """The exit code; None while it runs."""
         return self._process.poll()
 
     def cancel(self) -> None:
-        """Nothing: a signal beside that of the terminal would abort the step under way."""
+        """Have it stop after its step, with a checkpoint."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)

@@ -18,7 +18,7 @@ from asr.report.difference import WerDifference
 from asr.report.html.page import page
 from asr.report.hypotheses import ScoredUtterance
 from asr.report.notes import origin_notes
-from asr.report.record import RunRecord
+from asr.report.record import RunRecord, unscored, unscored_text
 from asr.report.roofline import roofline_table
 from asr.report.rows import write_rows
 from asr.report.scaling_table import scaling_table
@@ -53,6 +53,17 @@ def check_outputs(args: argparse.Namespace) -> None:
     if args.out:
         check_folder(args.out)
     check_json(args.json)
+
+
+def exit_code(records: Sequence[RunRecord]) -> int:
+    """0, or 2 where utterances could not be scored, which standard error says.
+
+    As `asr transcribe` has it for files that cannot be read.
+    """
+    lost = [(record.run, *each) for record in records for each in unscored(record).items()]
+    for run, split, counts in lost:
+        print(f"{run}: {unscored_text(split, counts)}", file=sys.stderr)
+    return 2 if lost else 0
 
 
 def print_table(

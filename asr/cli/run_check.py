@@ -17,6 +17,7 @@ from asr.encoder.graphed import check_graphs
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_encoder, build_frontend
 from asr.ranges import Seed, check_value
+from asr.train.trainer import TrainerSpec
 from asr.types import InputError
 
 TO_TIME = ("features.fbank", "encoder", "reuse", "metrics.latency")
@@ -46,8 +47,8 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
     for key in ("text.normalize", "text.tokenizer", "decode", "metrics.latency"):
         build(lookup(config, key), key)
     if lookup(config, "metrics.latency.cuda_graphs"):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        check_graphs(device, "metrics.latency.cuda_graphs=true")
+        trainer: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
+        check_graphs(trainer.device, "metrics.latency.cuda_graphs=true")
     for key in ("train.optim", "train.trainer", "train.averaging"):
         build(lookup(config, key), key)
     if lookup(config, "train.distillation") is not None:

@@ -108,12 +108,15 @@ def data_counts(
     num_unalignable: int,
     *,
     num_unreadable: int,
+    is_evaluated: bool,
 ) -> dict[str, SplitCounts]:
     """What every split holds, and what could not be read or aligned.
 
-    ``num_unreadable`` counts training utterances.
+    ``num_unreadable`` counts training utterances. Of a test split that ``is_evaluated`` but has no
+    evaluation, nothing could be read.
     """
-    skipped = {split: each.counts.num_skipped for split, each in evaluations.items()}
+    skipped = {split: len(cuts[split]) for split in splits.test if is_evaluated}
+    skipped |= {split: each.counts.num_skipped for split, each in evaluations.items()}
     skipped[splits.train] = num_unreadable
     return {
         split: SplitCounts(

@@ -67,6 +67,7 @@ def describe_training(cost: TrainingCost, *, num_unreadable: int) -> str:
     for number, what in (
         (cost.num_skipped_steps, "steps left out, their loss or gradient not finite"),
         (num_unreadable, "training utterances unreadable"),
+        (cost.num_bad_sounds, "recordings of noise or rooms unreadable"),
         (cost.num_resumed, "times resumed"),
     ):
         if number:

@@ -13,7 +13,8 @@ from typing import Any
 from asr.cli.compose import compose_recipe
 from asr.cli.dry_run import dry_run
 from asr.cli.launch_line import describe_launch
-from asr.cli.output import add_table_arguments, check_outputs, print_table
+from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
+from asr.cli.parent import stop_with_parent
 from asr.cli.parser import Parser
 from asr.cli.places import check_folder
 from asr.cli.price_table import write_price
@@ -66,6 +67,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, print WER beside latency."""
+    stop_with_parent()
     check_outputs(args)
     recipe, overrides, folder = what_to_train(args)
     config = compose_recipe(recipe, overrides)
@@ -125,7 +127,7 @@ def finish(record: RunRecord, args: argparse.Namespace, folder: RunFolder) -> in
         return EXIT_INTERRUPT
     print_table([record], args)
     print(f"model: {folder.model}", file=sys.stderr)
-    return 0
+    return exit_code([record])
 
 
 def what_to_train(args: argparse.Namespace) -> tuple[Path, list[str], RunFolder | None]:

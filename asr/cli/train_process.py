@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr.cli.parent import as_parent
 from asr.cli.run_log import FILE_NAME
 
 
@@ -44,15 +45,22 @@ class TrainProcess:
         cwd: Path | None = None,
         num_threads: int | None = None,
         preexec: Callable[[], None] | None = None,
+        is_own_session: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start it in the folder ``cwd``, with so many CPU threads where that is given."""
+        """Start it in the folder ``cwd``, with so many CPU threads where that is given.
+
+        It stops when this process is no more. In a session of its own it hears nothing of the
+        terminal.
+        """
         threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
         with (cwd or Path()).joinpath(self.log).open("ab") as log:
             return subprocess.Popen(
                 self.command,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=cwd,
-                env={**os.environ, **threads, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **threads, "PYTHONUNBUFFERED": "1", **as_parent()},
                 preexec_fn=preexec,
+                start_new_session=is_own_session,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,6 +37,8 @@ from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord, SplitCounts, TrainingCost
 from asr.train.failures import shape
 from asr.train.fit import FitResult, fit
+from asr.train.trainer import TrainerSpec
+from asr.types import InputError
 
 PROVISIONAL_CARD = "# Not evaluated yet\n"
 
@@ -59,6 +62,7 @@ def train_run(
     setup = set_up(config)
     splits, cuts, text, model = setup.splits, setup.cuts, setup.text, setup.model
     decoder: GreedyDecoder = build(config["decode"], "decode")
+    trainer: TrainerSpec = build(config["train"]["trainer"], "train.trainer")
     say(describe_run(model, text.tokenizer, cuts, folder, setup.num_unalignable))
     largest_batch = next(setup.train_loader.largest_batches(), None)
     if largest_batch is not None:  # the last words of a process that is killed for its memory
@@ -75,7 +79,7 @@ def train_run(
             else None
         ),
         optim=build(config["train"]["optim"], "train.optim"),
-        trainer=build(config["train"]["trainer"], "train.trainer"),
+        trainer=trainer,
         averaging=build(config["train"]["averaging"], "train.averaging"),
         run_dir=folder.path,
         resume=resume,
@@ -89,7 +93,9 @@ def train_run(
     save_package(
         folder.model, model=model, tokenizer=text.tokenizer, config=config, card=PROVISIONAL_CARD
     )
-    evaluations = {} if result.interrupted else evaluate_splits(folder, splits, cuts, decoder)
+    evaluations: dict[str, SplitEvaluation] = {}
+    if not result.interrupted:
+        evaluations = evaluate_splits(folder, splits, cuts, decoder, trainer.device)
     record = make_record(
         config,
         folder,
@@ -103,10 +109,17 @@ def train_run(
             text,
             setup.num_unalignable,
             num_unreadable=result.num_unreadable,
+            is_evaluated=not result.interrupted,
         ),
         evaluations=evaluations,
-        with_latency=with_latency and not result.interrupted,
+        device=trainer.device,
     )
+    if with_latency and not result.interrupted:
+        try:
+            record = add_latency(record, trainer.device)
+        except BaseException:
+            save_record(folder, record)  # what was trained and scored does not depend on it
+            raise
     save_record(folder, record)
     assert record.training is not None
     say(describe_training(record.training, num_unreadable=result.num_unreadable))
@@ -114,14 +127,25 @@ def train_run(
 
 
 def evaluate_splits(
-    folder: RunFolder, splits: Splits, cuts: Mapping[str, Cuts], decoder: GreedyDecoder
+    folder: RunFolder,
+    splits: Splits,
+    cuts: Mapping[str, Cuts],
+    decoder: GreedyDecoder,
+    device: torch.device,
 ) -> dict[str, SplitEvaluation]:
-    """Score the test splits with the package as it was saved, and write the hypotheses."""
-    package = load_package(folder.model, "cuda" if torch.cuda.is_available() else "cpu")
+    """Score the test splits with the package as it was saved, and write the hypotheses.
+
+    A split of which nothing can be read is said to be so, and left out.
+    """
+    package = load_package(folder.model, device)
     evaluations = {}
     for split in splits.test:
         say(f"scoring {split}")
-        evaluations[split] = evaluate(package, cuts[split], decoder)
+        try:
+            evaluations[split] = evaluate(package, cuts[split], decoder)
+        except InputError as error:
+            say(f"{split} has no score: {error}")
+            continue
         path = folder.hypotheses(split)
         path.parent.mkdir(exist_ok=True)
         write_hypotheses(evaluations[split].scored, path)
@@ -137,26 +161,22 @@ def make_record(
     result: FitResult,
     data: dict[str, SplitCounts],
     evaluations: Mapping[str, SplitEvaluation],
-    with_latency: bool,
+    device: torch.device,
 ) -> RunRecord:
-    """Everything known about the run, encoder latency measured here if wanted."""
+    """Everything known about the run, but the latency of its encoder."""
     spec: LatencySpec = build(config["metrics"]["latency"], "metrics.latency")
-    cost = (
-        measure_encoders({folder.name: config}, spec, report=say)[folder.name]
-        if with_latency
-        else None
-    )
     return RunRecord(
         run=folder.name,
         reuse=model.encoder.reuse.name,
         command=command,
         config=dict(config),
-        schedule=cost.schedule if cost else scheduled_layers(model.encoder),
-        hardware=describe_hardware(dtype=spec.dtype, num_threads=spec.num_threads),
+        schedule=scheduled_layers(model.encoder),
+        hardware=describe_hardware(
+            device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
+        ),
         versions=installed_versions(),
         revision=source_revision(),
         parameters=count_parameters(model),
-        macs=cost.macs if cost else {},
         data=data,
         training=TrainingCost(
             train_s=result.train_s,
@@ -166,12 +186,25 @@ def make_record(
             data_wait_share=result.data_wait_share,
             interrupted=result.interrupted,
             num_skipped_steps=result.num_skipped,
+            num_bad_sounds=result.num_bad_sounds,
             num_resumed=result.num_resumed,
         ),
         wer={split: evaluation.wer for split, evaluation in evaluations.items()},
-        latency=cost.latency if cost else (),
-        breakdown=cost.breakdown if cost else {},
         learning=read_learning(folder.metrics),
+    )
+
+
+def add_latency(record: RunRecord, device: torch.device) -> RunRecord:
+    """The record with the encoder's latency, measured here on the device that trained it."""
+    spec: LatencySpec = build(record.config["metrics"]["latency"], "metrics.latency")
+    configs = {record.run: record.config}
+    cost = measure_encoders(configs, spec, device=device, report=say)[record.run]
+    return replace(
+        record,
+        schedule=cost.schedule,
+        macs=cost.macs,
+        latency=cost.latency,
+        breakdown=cost.breakdown,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from asr.audio.resample import resample, resample_blocks
 from asr.data.changed import what_changed
 from asr.data.manifest import Cut, Cuts, audio_path, transcript
 from asr.data.shards.fetch import fetch
+from asr.data.sounds import SoundError
 from asr.data.summary import Skipped
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError, Waveform
@@ -32,11 +33,24 @@ _FULL_SCALE = np.float32(32768)  # of 16-bit samples
 logger = logging.getLogger(__name__)
 
 
+class Reading(NamedTuple):
+    """A batch, None where nothing of it can be read, and what could not be read.
+
+    ``skipped`` has utterances by id; ``sounds`` says by file why a sound was not mixed into speech.
+    """
+
+    batch: Batch | None
+    skipped: dict[str, Skipped]
+    sounds: dict[str, str]
+
+
 class SpeechDataset(Dataset[Batch | None]):
     """Maps the cuts of a batch to a ``Batch``.
 
     Audio that cannot be read, or has another size than when it was prepared, is named once in the
-    log, noted in ``skipped`` and left out; a batch of which nothing is left is None.
+    log, noted in ``skipped`` and left out; a batch of which nothing is left is None. A sound that
+    was to be mixed into an utterance and cannot be read is named likewise, noted in ``bad_sounds``,
+    and the utterance goes without it.
 
     Args:
         tokenizer: makes the token ids.
@@ -66,14 +80,15 @@ class SpeechDataset(Dataset[Batch | None]):
         self.seed = seed
         self._cache: dict[str, NDArray[np.int16]] = {}
         self.skipped: dict[str, Skipped] = {}
+        self.bad_sounds: dict[str, str] = {}
 
     def __getitem__(self, cuts: Cuts) -> Batch | None:
-        batch, skipped = self.read(cuts)
-        self.note(skipped)
-        return batch
+        reading = self.read(cuts)
+        self.note(reading)
+        return reading.batch
 
-    def read(self, cuts: Cuts, epoch: int | None = None) -> tuple[Batch | None, dict[str, Skipped]]:
-        """The batch, and by utterance what could not be read; nothing is logged or counted.
+    def read(self, cuts: Cuts, epoch: int | None = None) -> Reading:
+        """The batch, and what could not be read; nothing is logged or counted.
 
         In an ``epoch`` of training utterances are augmented. What is drawn for an utterance follows
         from its name, the epoch and the seed, whatever was read before and by which worker.
@@ -81,27 +96,34 @@ class SpeechDataset(Dataset[Batch | None]):
         texts: dict[str, str] = {}
         signals: list[NDArray[np.float32]] = []
         skipped: dict[str, Skipped] = {}
+        sounds: dict[str, str] = {}
         for cut in cuts:
             try:
                 samples = self._read_samples(cut)
                 if epoch is not None:
-                    samples = self._augment(samples, random.Random(f"{self.seed}/{epoch}/{cut.id}"))
+                    generator = random.Random(f"{self.seed}/{epoch}/{cut.id}")
+                    samples = self._augment(samples, generator, sounds)
                 signals.append(samples)
             except InputError as error:
                 skipped[cut.id] = Skipped(cut.id, str(error))
             else:
                 texts[cut.id] = self.normalizer(transcript(cut))
         if not signals:
-            return None, skipped
+            return Reading(None, skipped, sounds)
         token_ids = [self.tokenizer.encode(text) for text in texts.values()]
-        return _collate(tuple(texts), tuple(texts.values()), signals, token_ids), skipped
+        batch = _collate(tuple(texts), tuple(texts.values()), signals, token_ids)
+        return Reading(batch, skipped, sounds)
 
-    def note(self, skipped: dict[str, Skipped]) -> None:
-        """Count utterances that could not be read, and log those not logged before."""
-        for utterance_id, row in skipped.items():
+    def note(self, reading: Reading) -> None:
+        """Count what could not be read, and log what was not logged before."""
+        for utterance_id, row in reading.skipped.items():
             if utterance_id not in self.skipped:
                 logger.warning("skipped utterance %s", row)
                 self.skipped[utterance_id] = row
+        for sound, reason in reading.sounds.items():
+            if sound not in self.bad_sounds:
+                logger.warning("not mixed into speech: %s", reason)
+                self.bad_sounds[sound] = reason
 
     def _read_samples(self, cut: Cut) -> NDArray[np.float32]:
         if not self.cache_audio:
@@ -114,10 +136,14 @@ class SpeechDataset(Dataset[Batch | None]):
         return samples.astype(np.float32) / _FULL_SCALE
 
     def _augment(
-        self, samples: NDArray[np.float32], generator: random.Random
+        self, samples: NDArray[np.float32], generator: random.Random, sounds: dict[str, str]
     ) -> NDArray[np.float32]:
+        """The samples as augmented; why a sound could not be read is added to ``sounds``."""
         for change in self.augment:
-            samples = change(samples, self.sample_rate_hz, generator)
+            try:
+                samples = change(samples, self.sample_rate_hz, generator)
+            except SoundError as error:
+                sounds[error.sound] = str(error)
         return samples
 
     def _decode(self, cut: Cut) -> Waveform:

@@ -10,10 +10,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from asr.data.batching import Batching
-from asr.data.dataset import SpeechDataset
+from asr.data.dataset import Reading, SpeechDataset
 from asr.data.manifest import Cut, Cuts
 from asr.data.share import num_processes, rank
-from asr.data.summary import Skipped
 from asr.ranges import Range, Share, in_ranges
 from asr.types import Batch, InputError, RunError
 
@@ -74,6 +73,11 @@ class ResumableLoader(Sized):
         """Ids of the utterances that could not be read so far."""
         return self._dataset.skipped.keys()
 
+    @property
+    def bad_sounds(self) -> Collection[str]:
+        """Files of sounds that could not be mixed into speech so far."""
+        return self._dataset.bad_sounds.keys()
+
     def largest_batches(self) -> Iterator[Batch]:
         """What training asks of memory: the largest batch of each bucket, most demanding first.
 
@@ -96,8 +100,9 @@ class ResumableLoader(Sized):
         epoch = self._epoch
         draws = epoch if self._training else None
         self._order.items = [(draws, cuts) for cuts in self._batches()[self._batch :]]
-        for batch, skipped in self._loader:
-            self._dataset.note(skipped)
+        for reading in self._loader:
+            self._dataset.note(reading)
+            batch = reading.batch
             if num_processes() == 1 or not (self._training or self._shared):
                 self.check_unreadable(self.unreadable)
             self._batch += 1
@@ -216,12 +221,12 @@ class _Order(Sampler[_Item]):
         return len(self.items)
 
 
-class _Reader(Dataset[tuple[Batch | None, dict[str, Skipped]]]):
+class _Reader(Dataset[Reading]):
     """The dataset as workers use it: what they skip is counted in the loader's process."""
 
     def __init__(self, dataset: SpeechDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, item: _Item) -> tuple[Batch | None, dict[str, Skipped]]:
+    def __getitem__(self, item: _Item) -> Reading:
         epoch, cuts = item
         return self._dataset.read(cuts, epoch)

@@ -11,10 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.audio.read import read_audio
-from asr.audio.resample import resample
-from asr.data.manifest import audio_path
-from asr.data.sounds import read_sounds
+from asr.data.sounds import read_sound, read_sounds
 from asr.ranges import Decibels, Share, in_ranges
 from asr.types import InputError
 
@@ -54,19 +51,23 @@ class NoiseMix:
     def __call__(
         self, speech_N: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
     ) -> NDArray[np.float32]:
-        """The utterance (N,) with noise, or as it is; the choice is ``generator``'s."""
+        """The utterance (N,) with noise, or as it is; the choice is ``generator``'s.
+
+        Raises SoundError where the noise cannot be read.
+        """
         if not self._recordings or generator.random() >= self.probability:
             return speech_N
         recording = generator.choice(self._recordings)
         snr_db = generator.uniform(self.low_snr_db, self.high_snr_db)
         duration_s = len(speech_N) / sample_rate_hz
         latest_s = max(0.0, recording.duration - duration_s)
-        waveform = read_audio(
-            audio_path(recording),
-            start_s=recording.start + generator.uniform(0.0, latest_s),
+        samples = read_sound(
+            recording,
+            sample_rate_hz,
+            start_s=generator.uniform(0.0, latest_s),
             duration_s=min(duration_s, recording.duration),
         )
-        noise_N = np.resize(resample(waveform, sample_rate_hz).samples, len(speech_N))
+        noise_N = np.resize(samples, len(speech_N))
         noise_power = float(np.square(noise_N).mean())
         if noise_power == 0.0:  # a silent stretch has no level
             return speech_N

@@ -11,10 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.audio.read import read_audio
-from asr.audio.resample import resample
-from asr.data.manifest import audio_path
-from asr.data.sounds import read_sounds
+from asr.data.sounds import read_sound, read_sounds
 from asr.ranges import Share, in_ranges
 
 
@@ -42,17 +39,14 @@ class Reverb:
     def __call__(
         self, speech_N: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
     ) -> NDArray[np.float32]:
-        """The utterance (N,) in a room, or as it is; the choice is ``generator``'s."""
+        """The utterance (N,) in a room, or as it is; the choice is ``generator``'s.
+
+        Raises SoundError where the response cannot be read.
+        """
         if not self._responses or generator.random() >= self.probability:
             return speech_N
         response = generator.choice(generator.choice(self._responses))
-        waveform = read_audio(
-            audio_path(response),
-            start_s=response.start,
-            duration_s=response.duration,
-            channel=1,
-        )
-        return convolve(speech_N, resample(waveform, sample_rate_hz).samples)
+        return convolve(speech_N, read_sound(response, sample_rate_hz, channel=1))
 
 
 def convolve(speech_N: NDArray[np.float32], response_R: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -149,7 +149,10 @@ def _wer_columns(rows: Sequence[_Row], differences: Sequence[WerDifference]) -> 
         results = tuple(row["wer"].get(split) for row in rows)
         values = {
             f"wer_{split}_{key}": _pick(results, key)
-            for key in ("wer", "low", "high", "sub", "del", "ins", "words", "cer")
+            for key in (
+                *("wer", "low", "high", "sub", "del", "ins", "words", "cer"),
+                *("utterances", "skipped"),
+            )
         }
         rate = next((rate_name(one["counted"]) for one in results if one), "WER")
         yield Column(f"{rate} % {split}", _texts(results, _wer_text), values)
@@ -280,7 +283,12 @@ def _wer_text(result: dict[str, Any]) -> str:
     if result["wer"] is None:  # no reference words
         return MISSING
     wer, low, high = (percent_text(result[key]) for key in ("wer", "low", "high"))
-    return f"{wer} ({low} to {high})" if "seeds" in result else f"{wer} [{low}, {high}]"
+    scored = ""
+    if result.get("skipped"):
+        num_scored = result["utterances"] - result["skipped"]
+        scored = f" ({num_scored:,} of {result['utterances']:,} scored)"
+    interval = f"({low} to {high})" if "seeds" in result else f"[{low}, {high}]"
+    return f"{wer} {interval}{scored}"
 
 
 def _difference_text(one: WerDifference) -> str:

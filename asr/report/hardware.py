@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 import torch
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_CONTROL_GROUP = Path("/proc/self/cgroup")
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ def describe_hardware(
     device = torch.device(device)
     return Hardware(
         cpu_model=_cpu_model(),
-        num_cores=_num_cores(),
+        num_cores=num_cores(),
         num_threads=num_threads or torch.get_num_threads(),
         gpu_model=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         dtype=str(dtype).removeprefix("torch."),
@@ -64,7 +67,32 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine() or "unknown processor"
 
 
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def num_cores() -> int:
+    """CPU cores that this process may use: by its affinity, and by the quota of its control group.
+
+    A quota of part of a core counts as a whole one.
+    """
+    affine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, math.ceil(min(affine or 1, _quota_cores())))
+
+
+def _quota_cores() -> float:
+    """The least quota of the control groups around this process (version 2); infinite without."""
+    try:
+        lines = _CONTROL_GROUP.read_text().splitlines()
+    except OSError:
+        return math.inf
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    quotas = [math.inf]
+    for group in (_CONTROL_GROUPS / own, *(_CONTROL_GROUPS / own).parents):
+        if group.is_relative_to(_CONTROL_GROUPS):
+            quotas.append(_quota_of(group / "cpu.max"))
+    return min(quotas)
+
+
+def _quota_of(file: Path) -> float:
+    try:
+        quota, period = file.read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # none here, or "max"
+        return math.inf

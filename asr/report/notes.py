@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from asr.report.record import LatencyPoint, RunRecord, rate_name
+from asr.report.record import LatencyPoint, RunRecord, rate_name, unscored, unscored_text
 from asr.report.rows import BASELINES, latency_points, pays_from_s
 from asr.report.seeds import by_seed
 
@@ -49,6 +49,9 @@ def reading_notes(
             "Schedule: a letter a layer; A attends alone, L leads, F follows and takes over what "
             "its leader computed, - has no attention. MACs: multiply-adds of one utterance."
         )
+    for record in records:
+        for split, counts in unscored(record).items():
+            yield f"{record.run}, {unscored_text(split, counts)}."
     batch_sizes = {
         min(p.batch_size for p in record.latency) for record in records if record.latency
     }

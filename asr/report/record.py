@@ -58,7 +58,8 @@ class SplitCounts:
 class TrainingCost:
     """What training took; ``data_wait_share`` (0 to 1) is the part of ``train_s`` without data.
 
-    ``num_skipped_steps`` were left out because their loss or gradient was not finite.
+    ``num_skipped_steps`` were left out because their loss or gradient was not finite;
+    ``num_bad_sounds`` recordings of noise or rooms could not be read.
     """
 
     train_s: float
@@ -68,6 +69,7 @@ class TrainingCost:
     data_wait_share: float
     interrupted: bool
     num_skipped_steps: int = 0
+    num_bad_sounds: int = 0
     num_resumed: int = 0
 
 
@@ -327,6 +329,25 @@ def _timed_beside(
 def rate_name(counted: str) -> str:
     """How the rate of errors of ``counted`` is called: WER of words, CER of characters."""
     return "CER" if counted == "characters" else "WER"
+
+
+def unscored(record: RunRecord) -> dict[str, SplitCounts]:
+    """The scored splits of which not every utterance could be read."""
+    tests = record.config.get("splits", {}).get("test") or ()
+    scored = {*record.wer, *([tests] if isinstance(tests, str) else tests)}
+    return {
+        split: counts
+        for split, counts in record.data.items()
+        if split in scored and counts.num_skipped
+    }
+
+
+def unscored_text(split: str, counts: SplitCounts) -> str:
+    """What to say of a split that is scored in part."""
+    return (
+        f"{split}: {counts.num_skipped:,} of {counts.num_utterances:,} utterances could not be "
+        "read and have no score"
+    )
 
 
 def length_key(length_s: float) -> str:

@@ -47,6 +47,7 @@ def to_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> dict
                 "words": result.words,
                 "cer": result.cer,
                 "counted": result.counted,
+                **_scored(record, split),
                 "unit": result.unit,
                 "num_units": result.num_units,
             }
@@ -102,6 +103,15 @@ def to_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> dict
     }
     plain: dict[str, Any] = to_plain(row)
     return plain
+
+
+def _scored(record: RunRecord, split: str) -> dict[str, int | None]:
+    """How many utterances the split holds, and how many of them have no score."""
+    counts = record.data.get(split)
+    return {
+        "utterances": counts.num_utterances if counts else None,
+        "skipped": counts.num_skipped if counts else None,
+    }
 
 
 def write_rows(

@@ -46,9 +46,9 @@ class FitResult:
     ``best_wer`` the lowest and ``last_wer`` the last dev WER in percent, None without validation;
     ``num_left_out`` utterances without an alignment, counted every time they came up;
     ``num_skipped`` steps left out for a loss or gradient that was not finite; ``num_unreadable``
-    utterances whose audio could not be read; ``num_resumed`` resumptions; ``data_wait_share`` 0 to
-    1. ``weights`` says what the model holds now: the ``averaged`` weights, those of the
-    ``best`` dev WER, or the ``last`` ones.
+    utterances whose audio could not be read, ``num_bad_sounds`` sounds to be mixed into them;
+    ``num_resumed`` resumptions; ``data_wait_share`` 0 to 1. ``weights`` says what the model holds
+    now: the ``averaged`` weights, those of the ``best`` dev WER, or the ``last`` ones.
     """
 
     train_s: float
@@ -63,6 +63,7 @@ class FitResult:
     num_left_out: int
     num_skipped: int
     num_unreadable: int
+    num_bad_sounds: int
     num_resumed: int
     data_wait_share: float
     weights: Literal["averaged", "best", "last"]
@@ -128,6 +129,7 @@ def fit(
     def refresh() -> None:
         clock.tick()
         state.unreadable = sorted({*state.unreadable, *train_loader.unreadable})
+        state.bad_sounds = sorted({*state.bad_sounds, *train_loader.bad_sounds})
 
     trainer.checkpoint_activations(model)
     averaged = averaging.build(total_steps)
@@ -243,6 +245,7 @@ def _result(model: nn.Module, state: RunState, best_path: Path, *, is_averaged: 
         num_left_out=state.num_left_out,
         num_skipped=state.num_skipped,
         num_unreadable=len(state.unreadable),
+        num_bad_sounds=len(state.bad_sounds),
         num_resumed=state.num_resumed,
         data_wait_share=state.data_wait_share,
         weights=weights,

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, not as an exception."""
+"""Ctrl-C, SIGTERM and SIGHUP as a wish to stop, not as an exception."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import threading
 from types import FrameType
 from typing import Any
 
+_NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 class Interrupt:
-    """Catches SIGINT and SIGTERM between :meth:`install` and :meth:`restore`.
+    """Catches SIGINT, SIGTERM and SIGHUP between :meth:`install` and :meth:`restore`.
 
-    The first sets ``requested``; the second goes to the handlers that were there before, which
-    normally abort. In a thread other than the main one nothing is caught.
+    A signal that is ignored, as `nohup` has SIGHUP, stays so. The first sets ``requested``; the
+    second goes to the handlers that were there before, which normally abort. In a thread other than
+    the main one nothing is caught.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in _NAMES}
         self._before: dict[int, Any] = {
-            number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+            number: handler for number, handler in before.items() if handler is not signal.SIG_IGN
         }
 
     def install(self) -> None:
@@ -35,7 +39,7 @@ class Interrupt:
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if not self.requested:
             self.requested = True
             print(f"\n{name}: stopping after this step (again: abort)", file=sys.stderr, flush=True)

@@ -11,7 +11,8 @@ from asr.data.share import is_first, of_all_processes
 # What a running process finds out anew, and a checkpoint therefore does not keep.
 _TRANSIENT = ("epoch", "interrupted")
 _SUMMED = ("audio_s", "cpu_s", "num_left_out")
-_PER_PROCESS = (*_SUMMED, "wait_s", "unreadable")
+_UNITED = ("unreadable", "bad_sounds")
+_PER_PROCESS = (*_SUMMED, "wait_s", *_UNITED)
 
 
 @dataclass(slots=True)
@@ -25,8 +26,9 @@ class RunState:
     ``train_s`` spent waiting for data, ``audio_s`` seconds of audio trained on. ``num_left_out``
     counts utterances without a CTC alignment, ``num_skipped`` steps with a loss or gradient that
     was not finite, ``num_overflows`` those of them that the scaling of fp16 explains;
-    ``unreadable`` names utterances whose audio could not be read. ``num_resumed`` counts
-    resumptions. WERs are percent, None before the first validation.
+    ``unreadable`` names utterances whose audio could not be read, ``bad_sounds`` files
+    of sounds to be mixed into them. ``num_resumed`` counts resumptions. WERs are percent, None
+    before the first validation.
     """
 
     num_steps: int = 0
@@ -42,6 +44,7 @@ class RunState:
     num_skipped: int = 0
     num_overflows: int = 0
     unreadable: list[str] = field(default_factory=list)
+    bad_sounds: list[str] = field(default_factory=list)
     num_resumed: int = 0
     best_wer: float | None = None
     best_step: int | None = None
@@ -73,17 +76,16 @@ class RunState:
     def of_all(self) -> RunState:
         """The state of the processes that train together, all of which must call this.
 
-        ``audio_s``, ``cpu_s`` and ``num_left_out`` are sums, ``unreadable`` is what any of them
-        could not read, ``wait_s`` a mean; the rest is the same everywhere.
+        ``audio_s``, ``cpu_s`` and ``num_left_out`` are sums, ``unreadable`` and ``bad_sounds`` are
+        what any of them could not read, ``wait_s`` a mean; the rest is the same everywhere.
         """
         each = of_all_processes({name: getattr(self, name) for name in _PER_PROCESS})
         sums = {name: sum(own[name] for own in each) for name in _SUMMED}
-        return replace(
-            self,
-            **sums,
-            wait_s=sum(own["wait_s"] for own in each) / len(each),
-            unreadable=sorted({name for own in each for name in own["unreadable"]}),
-        )
+        unions: dict[str, Any] = {
+            name: sorted({one for own in each for one in own[name]}) for name in _UNITED
+        }
+        wait_s = sum(own["wait_s"] for own in each) / len(each)
+        return replace(self, **sums, **unions, wait_s=wait_s)
 
     @property
     def data_wait_share(self) -> float:

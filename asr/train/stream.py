@@ -36,6 +36,10 @@ class TrainLoader(Protocol):
     def unreadable(self) -> Collection[str]:
         """Ids of the utterances whose audio could not be read so far."""
 
+    @property
+    def bad_sounds(self) -> Collection[str]:
+        """Files of sounds that could not be mixed into speech so far."""
+
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Stand there again."""
 

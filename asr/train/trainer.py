@@ -30,6 +30,7 @@ _PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
 }
+_DEVICES = {"cpu": "cpu", "gpu": "cuda", "mps": "mps"}
 STRATEGIES = ("auto", "ddp", "fsdp")
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
@@ -176,6 +177,11 @@ class TrainerSpec:
                 "train.trainer.precision=bf16 on a CPU: usually slower than fp32, and less exact"
             )
         return chosen
+
+    @property
+    def device(self) -> torch.device:
+        """What this process trains on; raises as `resolve_accelerator` does."""
+        return torch.device(_DEVICES[self.resolve_accelerator()])
 
     def build(
         self, *, callbacks: Sequence[Callback], loggers: Sequence[Logger], run_dir: Path

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import stat
 import sys
 from pathlib import Path
@@ -27,7 +26,7 @@ sys.exit(3 if "fail" in folder.name else 0)
 
 @pytest.fixture(autouse=True)
 def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("asr.cli.launch_local.num_cores", lambda: 8)
 
 
 def runs(tmp_path: Path, **overrides: list[str]) -> list[TrainProcess]:
@@ -91,6 +90,10 @@ def test_a_failure_is_named_after_the_others_are_done(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"training of fail did not finish; see .*fail/train.log"):
         train_all(three, LocalLauncher(num_jobs=1))
     assert all((run.folder / "started").exists() for run in three)
+
+
+def test_a_run_that_is_done_has_not_failed(tmp_path: Path) -> None:
+    train_all(runs(tmp_path, fail=[]), LocalLauncher(num_jobs=1), is_done=lambda run: True)
 
 
 class Jobs:

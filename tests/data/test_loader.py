@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from numpy.typing import NDArray
 
 from asr.data.batching import Batching
 from asr.data.dataset import Augment, SpeechDataset
 from asr.data.loader import ResumableLoader
-from asr.data.manifest import Cuts, audio_path, read_manifest
+from asr.data.manifest import Cuts, Utterance, audio_path, read_manifest, write_manifest
+from asr.data.noise import NoiseMix
+from asr.data.reverb import Reverb
 from asr.data.shards.read import read_shards
 from asr.data.shards.write import write_shards
 from asr.text.tokenizer import Tokenizer
@@ -325,3 +328,32 @@ def test_what_augmentation_draws_follows_from_epoch_and_utterance(
     assert all(rest[name] == second[name] for name in rest)
     assert heard(make_loader(augment=[louder], training=False)) == plain
     assert heard(make_loader(augment=[louder], seed=1)) != first
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_damaged_sound_is_named_once_and_speech_goes_on(
+    make_loader: Callable[..., ResumableLoader],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    num_workers: int,
+) -> None:
+    sounds = []
+    for name in ("whole", "damaged", "gone"):
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, np.full(16_000, 0.1), 16_000)
+        sounds.append(Utterance(name, path, 0.0, 1.0, 16_000, 1, "", None))
+    write_manifest(sounds, tmp_path / "noise.jsonl.gz")
+    (tmp_path / "damaged.wav").write_bytes(b"RIFF")
+    (tmp_path / "gone.wav").unlink()
+    folder, parts = str(tmp_path), ["noise"]
+    augment = [
+        Reverb(folder=folder, parts=parts, probability=0.5),
+        NoiseMix(folder=folder, parts=parts, low_snr_db=5, high_snr_db=9, probability=1.0),
+    ]
+    loader = make_loader(augment=augment, num_workers=num_workers)
+    with caplog.at_level(logging.WARNING):
+        assert len(sum(names(loader), ())) == len(sum(names(loader), ())) == len(DURATIONS_S)
+    assert not loader.unreadable
+    assert len(loader.bad_sounds) == 2
+    for name in ("damaged.wav", "gone.wav"):
+        assert sum(name in message for message in caplog.messages) == 1

@@ -138,6 +138,10 @@ class TinyLoader:
     def unreadable(self) -> list[str]:
         return []
 
+    @property
+    def bad_sounds(self) -> list[str]:
+        return []
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.batch = state["epoch"], state["batch"]
 
