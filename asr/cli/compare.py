@@ -12,6 +12,7 @@ import torch
 
 from asr.cli.bench import latency_spec
 from asr.cli.compose import compose_recipe, expand_sweep
+from asr.cli.effects import check_effects, effective_overrides, with_tokenizer_of_init
 from asr.cli.fan_out import Launcher, train_all
 from asr.cli.launch_local import LocalLauncher
 from asr.cli.launch_submitit import SubmititLauncher
@@ -51,6 +52,12 @@ def add_arguments(parser: Parser) -> None:
         help="Hydra overrides; commas list variants: reuse=none,probs seeds=3",
     )
     parser.add_argument(
+        "--allow-unknown",
+        action="store_true",
+        help="train though transcripts have characters that the tokenizer does not know; they are "
+        "named, and count as errors",
+    )
+    parser.add_argument(
         "--jobs",
         type=jobs,
         metavar="N",
@@ -81,6 +88,10 @@ def run(args: argparse.Namespace) -> int:
     names = variant_names(variants)
     overrides = dict(zip(names, variants, strict=True))
     configs = {name: compose_recipe(args.recipe, overrides[name]) for name in names}
+    check_effects({name: (overrides[name], configs[name]) for name in names})
+    for name in names:  # what has an effect in other variants only
+        overrides[name] = effective_overrides(overrides[name], configs[name])
+        configs[name] = with_tokenizer_of_init(compose_recipe(args.recipe, overrides[name]))
     folders = {name: run_folder(config, args.recipe) for name, config in configs.items()}
     check_distinct(folders)
     pending = [name for name in names if folders[name].finished_record() is None]
@@ -98,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
                 overrides=overrides[name],
                 folder=folders[name].path,
                 trainer=configs[name]["train"]["trainer"],
+                options=["--allow-unknown"] if args.allow_unknown else [],
             )
             for name in pending
         ]

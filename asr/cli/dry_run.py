@@ -43,7 +43,9 @@ _DATA_S = 20.0
 _SECOND_EPOCH = {"epoch": 1, "batch": 0}  # the first may be sorted from short to long
 
 
-def dry_run(config: Mapping[str, Any], *, run: str) -> tuple[Table, dict[str, Any]]:
+def dry_run(
+    config: Mapping[str, Any], *, run: str, allow_unknown: bool = False
+) -> tuple[Table, dict[str, Any]]:
     """The price of the run ``run`` as a table, and as a row for ``--json``. Writes nothing.
 
     Raises:
@@ -55,7 +57,7 @@ def dry_run(config: Mapping[str, Any], *, run: str) -> tuple[Table, dict[str, An
     device = trainer.device
     if trainer.num_threads is not None:
         torch.set_num_threads(trainer.num_threads)
-    setup = set_up(config)
+    setup = set_up(config, allow_unknown=allow_unknown)
     ready_s = time.perf_counter() - begun_s
     price = price_run(config, setup, trainer, device)
     price = replace(price, first_batch_s=ready_s + price.first_batch_s)

@@ -85,9 +85,14 @@ def run(args: argparse.Namespace) -> int:
         texts, events = map(transcript, cuts), package.normalizer.events_fate
         for line in describe_dropped(texts, split, events=events):
             print_progress(line)
-    if not args.allow_unknown:
-        for cuts in manifests.values():
-            check_characters(cuts, tokenizer=package.tokenizer, normalizer=package.normalizer)
+        unknown = check_characters(
+            cuts,
+            tokenizer=package.tokenizer,
+            normalizer=package.normalizer,
+            allow_unknown=args.allow_unknown,
+        )
+        if unknown:
+            print(f"{split}: {unknown}", file=sys.stderr)
     splits = {split: evaluate(package, cuts, decoder) for split, cuts in manifests.items()}
     if graphs is not None:
         print(graphs, file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from asr.cli.run_summary import say
 from asr.data.characters import check_characters
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Cuts, transcript
@@ -46,10 +47,12 @@ def prepare_tokenizer(
     parent: ModelPackage | None,
     *,
     normalizer: Callable[[str], str],
+    allow_unknown: bool = False,
 ) -> Tokenizer:
     """The tokenizer of the parent model, or one trained on the training transcripts.
 
-    Every transcript of every split must be spelt with it.
+    Every transcript of every split must be spelt with it; with ``allow_unknown`` those that are not
+    are named.
     """
     spec = build(config["text"]["tokenizer"], "text.tokenizer")
     tokenizer: Tokenizer = (
@@ -58,7 +61,11 @@ def prepare_tokenizer(
         else parent.tokenizer
     )
     for split in splits.names:
-        check_characters(cuts[split], tokenizer=tokenizer, normalizer=normalizer)
+        unknown = check_characters(
+            cuts[split], tokenizer=tokenizer, normalizer=normalizer, allow_unknown=allow_unknown
+        )
+        if unknown:
+            say(f"{split}: {unknown}")
     return tokenizer
 
 

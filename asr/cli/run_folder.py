@@ -157,6 +157,23 @@ class RunFolder:
         write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         self.record.unlink(missing_ok=True)
 
+    def check_no_change(self, config: Mapping[str, Any]) -> None:
+        """Raise InputError where ``config`` asks another outcome or measurement of a finished run.
+
+        How the work is carried out may differ: there is none.
+        """
+        begun: Any = OmegaConf.to_container(OmegaConf.load(self.config))
+        idle = [
+            change
+            for change in _changed(begun, config)
+            if change.key not in EXECUTION_ONLY or change.key.startswith("metrics.")
+        ]
+        if idle:
+            raise InputError(
+                f"{self.path} holds a finished run, in which {'; '.join(map(str, idle))} has no "
+                f"effect; {', '.join(LENGTH)} make it longer, `asr evaluate` measures anew"
+            )
+
     def check_same_config(self, config: Mapping[str, Any]) -> list[Change]:
         """The keys of `MAY_CHANGE` that are not as the folder was begun with.
 
@@ -175,9 +192,7 @@ class RunFolder:
         return changes
 
 
-def differences(begun: Any, now: Any) -> list[Change]:
-    """The keys of two configs that change the outcome and are not the same."""
-    begun, now = essential(begun), essential(now)
+def _changed(begun: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     keys = dict.fromkeys([*dotted_keys(begun), *dotted_keys(now)])
     return [
         Change(key, lookup(begun, key), lookup(now, key))
@@ -185,6 +200,11 @@ def differences(begun: Any, now: Any) -> list[Change]:
         if lookup(begun, key) != lookup(now, key)
         and not any(isinstance(lookup(config, key), Mapping) for config in (begun, now))
     ]
+
+
+def differences(begun: Any, now: Any) -> list[Change]:
+    """The keys of two configs that change the outcome and are not the same."""
+    return _changed(essential(begun), essential(now))
 
 
 def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) -> RunFolder:

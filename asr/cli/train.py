@@ -12,6 +12,7 @@ from typing import Any
 
 from asr.cli.compose import compose_recipe
 from asr.cli.dry_run import dry_run
+from asr.cli.effects import check_effects, with_tokenizer_of_init
 from asr.cli.launch_line import describe_launch
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.parent import stop_with_parent
@@ -54,6 +55,12 @@ def add_arguments(parser: Parser) -> None:
         "settings it was begun with; overrides may make it longer",
     )
     parser.add_argument(
+        "--allow-unknown",
+        action="store_true",
+        help="train though transcripts have characters that the tokenizer does not know; they are "
+        "named, and count as errors",
+    )
+    parser.add_argument(
         "--no-latency", action="store_true", help="leave the encoder's latency unmeasured"
     )
     parser.add_argument(
@@ -71,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(args)
     recipe, overrides, folder = what_to_train(args)
     config = compose_recipe(recipe, overrides)
+    check_effects({"": (overrides, config)})
+    config = with_tokenizer_of_init(config)
     splits = check_run(config, recipe)
     if folder is None:
         folder = default_run_folder(config, recipe, splits)
@@ -93,6 +102,8 @@ def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder
             say(change.notice)
         if any(change.key in LENGTH for change in changes):
             record = None
+        elif record is not None:
+            folder.check_no_change(config)
         if args.resume and record is None and not folder.is_begun():
             say(f"{folder.path} has no checkpoint yet: training starts from the beginning")
     elif record is not None:
@@ -113,6 +124,7 @@ def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder
                 command=args.command,
                 resume=args.resume is not None,
                 with_latency=not args.no_latency,
+                allow_unknown=args.allow_unknown,
             )
             return 0 if record is None else finish(record, args, folder)
     return finish(record, args, folder)
@@ -160,7 +172,7 @@ def price(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder
     """Print what the run would cost; with ``--json -`` the table goes to stderr."""
     if args.out:
         raise InputError(f"--out {args.out}: a dry run has no report; --json takes its numbers")
-    table, row = dry_run(config, run=folder.name)
+    table, row = dry_run(config, run=folder.name, allow_unknown=args.allow_unknown)
     print(table.text(), end="", file=sys.stderr if args.json == "-" else sys.stdout)
     if args.json:
         write_price(row, args.json)

@@ -18,7 +18,8 @@ from asr.cli.run_log import FILE_NAME
 class TrainProcess:
     """`asr train` of one variant, ``name``, in ``folder``; ``trainer`` is its ``train.trainer``.
 
-    ``python`` runs it. A folder with a partial run is resumed.
+    ``options`` are further ones of the command; ``python`` runs it. A folder with a partial run is
+    resumed.
     """
 
     name: str
@@ -26,13 +27,14 @@ class TrainProcess:
     overrides: Sequence[str]
     folder: Path
     trainer: Mapping[str, Any]
+    options: Sequence[str] = ()
     python: str = sys.executable
 
     @property
     def command(self) -> list[str]:
         """What a shell would be given."""
         words = [self.python, "-m", "asr", "train", str(self.recipe), *self.overrides]
-        return [*words, "--run-dir", str(self.folder), "--resume", "--no-latency"]
+        return [*words, "--run-dir", str(self.folder), "--resume", "--no-latency", *self.options]
 
     @property
     def log(self) -> Path:

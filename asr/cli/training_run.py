@@ -50,6 +50,7 @@ def train_run(
     command: str,
     resume: bool,
     with_latency: bool,
+    allow_unknown: bool = False,
 ) -> RunRecord | None:
     """Train, package, evaluate and record one run; returns its record.
 
@@ -59,7 +60,7 @@ def train_run(
     Raises:
         InputError: settings or data that cannot work, before anything is trained.
     """
-    setup = set_up(config)
+    setup = set_up(config, allow_unknown=allow_unknown)
     splits, cuts, text, model = setup.splits, setup.cuts, setup.text, setup.model
     decoder: GreedyDecoder = build(config["decode"], "decode")
     trainer: TrainerSpec = build(config["train"]["trainer"], "train.trainer")

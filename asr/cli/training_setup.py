@@ -43,8 +43,10 @@ class TrainingSetup:
     train_loader: ResumableLoader
 
 
-def set_up(config: Mapping[str, Any]) -> TrainingSetup:
+def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> TrainingSetup:
     """Read the manifests, train or take over the tokenizer, seed, and build the model.
+
+    With ``allow_unknown`` transcripts may have characters that the tokenizer does not know.
 
     Raises:
         InputError: settings or data that cannot work.
@@ -57,7 +59,9 @@ def set_up(config: Mapping[str, Any]) -> TrainingSetup:
         for line in describe_dropped(map(transcript, each), split, events=normalizer.events_fate):
             say(line)
     spelling = cache(normalizer)  # each transcript is gone through three times from here on
-    tokenizer = prepare_tokenizer(config, cuts, splits, parent, normalizer=spelling)
+    tokenizer = prepare_tokenizer(
+        config, cuts, splits, parent, normalizer=spelling, allow_unknown=allow_unknown
+    )
     text = TextSetup(normalizer, tokenizer)
     seed_all(config["seed"])
     model = build_model(config, vocab_size=tokenizer.vocab_size)

@@ -63,8 +63,9 @@ def test_both_are_trained_each_in_a_process(compared: Outcome, folder: Path) -> 
         record = RunRecord.load(path)
         assert record.training is not None
         assert record.training.num_steps == 12
-        assert (record.run, record.reuse) == (name, name)
-        assert record.command == f"asr {' '.join(WORDS)} --jobs 1 --out first --json -"
+        assert (record.run, record.reuse) == (path.name, name)
+        assert record.command.startswith("asr train tones.yaml ")
+        assert f"--run-dir {path.relative_to(folder)}" in record.command
 
 
 def test_a_row_each_with_what_the_design_asks_for(compared: Outcome) -> None:

@@ -15,11 +15,21 @@ from asr.cli.compose import compose_recipe
 from asr.cli.run_check import check_run
 from asr.cli.run_folder import default_run_folder
 from asr.cli.run_name import run_name
+from asr.data.manifest import Utterance, write_manifest
 from asr.model.package import load_package
 from asr.report.hypotheses import read_hypotheses
 from asr.report.record import RunRecord
 
-from .runs import Command, Outcome, asr_process, environment, files_in, write_corpus, write_recipe
+from .runs import (
+    SAMPLE_RATE_HZ,
+    Command,
+    Outcome,
+    asr_process,
+    environment,
+    files_in,
+    write_corpus,
+    write_recipe,
+)
 
 NUM_STEPS = 12
 
@@ -231,8 +241,74 @@ def test_other_settings_need_another_folder(
 
 
 def test_how_a_run_is_carried_out_may_change(asr: Command, trained: Outcome) -> None:
-    words = ("metrics.latency.repeats=7", "train.trainer.print_every_s=1")
+    words = ("data.loader.num_workers=1", "train.trainer.print_every_s=1")
     assert asr("train", "tones.yaml", *words, "--run-dir", "run", "--resume").code == 0
+
+
+@pytest.mark.parametrize("word", ["metrics.latency.repeats=7", "train.trainer.accumulate=2"])
+def test_a_finished_run_refuses_what_has_no_effect(
+    asr: Command, trained: Outcome, folder: Path, word: str
+) -> None:
+    before = files_in(folder / "run")
+    done = asr("train", "tones.yaml", word, "--run-dir", "run", "--resume")
+    assert done.code == 2
+    assert f"holds a finished run, in which {word.partition('=')[0]}=" in done.err
+    assert "has no effect" in done.err
+    assert files_in(folder / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["init=run", "text.tokenizer.kind=bpe"], "text.tokenizer.kind"),
+        (["init=run", "text.tokenizer.vocab_size=40"], "text.tokenizer.vocab_size"),
+        (["train.averaging.decay=0.5"], "train.averaging.decay"),
+        (["text.tokenizer.model=t", "text.tokenizer.kind=bpe"], "text.tokenizer.kind"),
+    ],
+)
+def test_an_override_without_effect_is_refused(
+    asr: Command, trained: Outcome, words: list[str], key: str
+) -> None:
+    for verb in ("train", "compare"):
+        assert f"{key} has no effect: " in asr(verb, "tones.yaml", *words).error
+
+
+def test_a_run_from_a_model_says_whose_tokenizer_it_has(
+    asr: Command, trained: Outcome, folder: Path
+) -> None:
+    recipe = (folder / "tones.yaml").read_text().replace("kind: char", "kind: bpe")
+    (folder / "pieces.yaml").write_text(recipe)
+    words = ("init=run", "train.trainer.max_steps=1", "--no-latency", "--run-dir", "child")
+    done = asr("train", "pieces.yaml", "text.tokenizer.kind=char", *words)
+    assert done.code == 0, done.err
+    theirs, ours = (
+        json.loads((folder / run / "model" / "config.json").read_text())["text"]["tokenizer"]
+        for run in ("run", "child")
+    )
+    assert ours == theirs
+
+
+def test_letters_that_no_token_spells_are_named_and_counted(
+    asr: Command, trained: Outcome, folder: Path
+) -> None:
+    utterances = [
+        Utterance(
+            f"u{index}",
+            folder / "corpus" / "audio" / f"dev-{index}.wav",
+            *(0.0, 0.25, SAMPLE_RATE_HZ, 1, text, None),
+        )
+        for index, text in enumerate(("LOW", "LOXX", "MID"))
+    ]
+    write_manifest(utterances, folder / "corpus" / "rare.jsonl.gz")
+    words = ("tones.yaml", "splits.dev=rare", "train.trainer.max_steps=1", "--no-latency")
+    error = asr("train", *words, "--run-dir", "rare").error
+    assert "transcript of u1 has characters 'X'" in error
+    assert "--allow-unknown goes on" in error
+    done = asr("train", *words, "--run-dir", "rare", "--allow-unknown")
+    assert done.code == 0, done.err
+    said = "rare: 1 utterances have characters that the tokenizer does not know"
+    assert said in done.err
+    assert "('X' 2): u1" in done.err
 
 
 def test_the_default_folder_is_that_of_the_settings(asr: Command, folder: Path) -> None:

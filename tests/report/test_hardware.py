@@ -1,3 +1,4 @@
+import os
 import subprocess
 from dataclasses import replace
 from importlib import metadata
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from asr.report.hardware import Hardware, describe_hardware
+from asr.report.hardware import Hardware, describe_hardware, num_cores
 from asr.report.provenance import Revision, installed_versions, source_revision
 
 
@@ -83,3 +84,20 @@ def test_no_git_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_revision_in_words() -> None:
     assert str(Revision(commit="0123456789abcdef", dirty=False)) == "0123456789"
     assert str(Revision(commit="0123456789abcdef", dirty=True)) == "0123456789 with local changes"
+
+
+def test_cores_are_those_of_affinity_and_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr("asr.report.hardware._CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr("asr.report.hardware._CONTROL_GROUP", tmp_path / "own")
+    assert num_cores() == 6
+    (tmp_path / "own").write_text("0::/outer/inner\n")
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    (tmp_path / "outer" / "inner" / "cpu.max").write_text("max 100000\n")
+    assert num_cores() == 6
+    (tmp_path / "outer" / "cpu.max").write_text("250000 100000\n")
+    assert num_cores() == 3, "two and a half"
+    (tmp_path / "outer" / "inner" / "cpu.max").write_text("20000 100000\n")
+    assert num_cores() == describe_hardware().num_cores == 1

@@ -32,6 +32,8 @@ def test_row_is_the_documented_one() -> None:
                 "words": 20,
                 "cer": None,
                 "counted": "words",
+                "utterances": None,
+                "skipped": None,
                 "unit": "utterances",
                 "num_units": 2,
             }

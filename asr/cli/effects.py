@@ -1,0 +1,80 @@
+"""Overrides that would change nothing: they are refused, not passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.cli.override import parse_overrides
+from asr.cli.run_folder import lookup
+from asr.model.package import CONFIG, check_files, package_folder, read_config
+from asr.types import InputError
+
+_NEEDS = {
+    "data.noise": "data.noise.folder",
+    "data.reverb": "data.reverb.folder",
+    "train.distillation": "train.distillation.teacher",
+}
+"""Sections without effect as long as one of their keys is null."""
+_TOKENIZER = "text.tokenizer"
+_FILE = f"{_TOKENIZER}.model"
+
+
+def check_effects(variants: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]]) -> None:
+    """Raise InputError for an override without effect in every one of ``variants``.
+
+    A variant is its overrides and the config they led to, before `with_tokenizer_of_init`.
+    """
+    found = [idle_overrides(overrides, config) for overrides, config in variants.values()]
+    for key, reason in found[0].items():
+        if all(key in each for each in found):
+            raise InputError(f"{key} has no effect: {reason}")
+
+
+def effective_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> list[str]:
+    """``overrides`` without those that change nothing in ``config``."""
+    idle = idle_overrides(overrides, config)
+    parsed = zip(overrides, parse_overrides(overrides), strict=True)
+    return [line for line, override in parsed if override.key_or_group not in idle]
+
+
+def idle_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of overrides that change nothing in ``config``, with the reason."""
+    theirs = _tokenizer_of_init(config)
+    idle = {}
+    for key in (override.key_or_group for override in parse_overrides(overrides)):
+        section = key.rpartition(".")[0]
+        need = _NEEDS.get(section)
+        if need is not None and key != need and lookup(config, need) is None:
+            idle[key] = f"{need} is not set"
+        elif section == "train.averaging" and key != "train.averaging.kind":
+            if lookup(config, "train.averaging.kind") == "none":
+                idle[key] = "train.averaging.kind is none"
+        elif section == _TOKENIZER and theirs is not None:
+            name = key.rpartition(".")[2]
+            if lookup(config, key) != theirs.get(name):
+                idle[key] = (
+                    f"init={config['init']} brings its own tokenizer ({name}={theirs.get(name)}); "
+                    "leave it out, or leave out init= for a tokenizer of these transcripts"
+                )
+        elif section == _TOKENIZER and key != _FILE and lookup(config, _FILE) is not None:
+            idle[key] = f"{_FILE} names a tokenizer that is there"
+    return idle
+
+
+def with_tokenizer_of_init(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of the tokenizer that the run will have: with ``init`` that of its model."""
+    theirs = _tokenizer_of_init(config)
+    if theirs is None:
+        return config
+    return {**config, "text": {**config["text"], "tokenizer": theirs}}
+
+
+def _tokenizer_of_init(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not config.get("init"):
+        return None
+    folder = package_folder(Path(config["init"]))
+    check_files(folder)
+    tokenizer = lookup(read_config(folder / CONFIG), _TOKENIZER)
+    return dict(tokenizer) if isinstance(tokenizer, Mapping) else None
