@@ -163,11 +163,8 @@ class RunFolder:
         How the work is carried out may differ: there is none.
         """
         begun: Any = OmegaConf.to_container(OmegaConf.load(self.config))
-        idle = [
-            change
-            for change in _changed(begun, config)
-            if change.key not in EXECUTION_ONLY or change.key.startswith("metrics.")
-        ]
+        measured = ({"metrics": each.get("metrics", {})} for each in (begun, config))
+        idle = [*differences(begun, config), *_changed(*measured)]
         if idle:
             raise InputError(
                 f"{self.path} holds a finished run, in which {'; '.join(map(str, idle))} has no "
