@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
-import jiwer
 
 from asr.text.script import is_unspaced
 from asr.types import InputError, UtteranceResult
+
+if TYPE_CHECKING:
+    import jiwer
 
 Operation = Literal["equal", "sub", "del", "ins"]
 
@@ -74,6 +76,8 @@ def align_words(ref: str, hyp: str) -> tuple[WordErrors, list[AlignedWord]]:
     """
     if is_unspaced(ref or hyp):
         return align_chars(ref, hyp)
+    import jiwer  # late: those who time models import this module too
+
     output = jiwer.process_words(" ".join(ref.split()), " ".join(hyp.split()))
     return _errors_and_alignment(output)
 
@@ -84,6 +88,8 @@ def align_chars(ref: str, hyp: str) -> tuple[WordErrors, list[AlignedWord]]:
     In scripts without spaces between words it does not count.
     """
     space = "" if is_unspaced(ref or hyp) else " "
+    import jiwer
+
     output = jiwer.process_characters(space.join(ref.split()), space.join(hyp.split()))
     return _errors_and_alignment(output)
 
