@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-
 from asr.text.script import is_unspaced
 from asr.types import InputError, UtteranceResult
 
