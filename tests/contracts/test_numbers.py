@@ -6,7 +6,6 @@ import argparse
 import math
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,8 +119,17 @@ def _options_of(
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():
                 yield from _options_of(f"{words} {name}", inner)
-        elif callable(action.type) and action.type not in (Path, str) and not action.choices:
+        elif takes_a_number(action):
             yield words, (action.option_strings or [action.dest])[-1], action
+
+
+def takes_a_number(action: argparse.Action) -> bool:
+    if action.choices or not callable(action.type):
+        return False
+    try:
+        return isinstance(action.type("1"), int | float)
+    except argparse.ArgumentTypeError as error:
+        return "a number" in str(error)
 
 
 @pytest.mark.parametrize(
