@@ -1,0 +1,223 @@
+"""Latency, speed-up and throughput as lines over what was varied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from asr.report.charts.style import (
+    INK,
+    NARROW_PX,
+    SOFT,
+    WIDE_PX,
+    LINE_PX,
+    colour,
+    dash,
+    fit_axis,
+    label_ends,
+    marker,
+    new_chart,
+    shortened,
+    tell,
+    ticks_at,
+)
+from asr.report.html.series import Series
+from asr.report.record import BaselineTiming, LatencyPoint, ScalingPoint
+from asr.report.rows import BASELINES, latency_points
+from asr.report.units import number_text, speedup_text
+
+_Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A line through (place, value); ``series`` is None for a baseline."""
+
+    name: str
+    points: _Points
+    series: Series | None = None
+    baseline: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A figure with its title, and what it shows in words."""
+
+    title: str
+    description: str
+    figure: Figure
+
+
+def latency_chart(groups: Sequence[Series]) -> Chart | None:
+    """Median latency of every series and of its baselines; None when nothing was timed."""
+    return curve_chart(
+        [*_baseline_curves(groups), *_own_curves(groups)],
+        "Encoder latency over the length of the audio",
+        "encoder latency, ms",
+        width_px=WIDE_PX,
+        text=lambda value: f"{number_text(value)} ms",
+    )
+
+
+def speedup_chart(groups: Sequence[Series], baseline: str) -> Chart | None:
+    """Speed-up of every series over ``baseline``; None when nothing was timed beside it."""
+    return _speedups(groups, f"none {baseline}", lambda point: point.baselines.get(baseline))
+
+
+def peer_chart(groups: Sequence[Series], peer: str) -> Chart | None:
+    """Speed-up of every series over another library's encoder; None when it was not timed."""
+    return _speedups(groups, peer, lambda point: point.peers.get(peer))
+
+
+def scaling_charts(groups: Sequence[Series]) -> Iterator[Chart]:
+    """Throughput over CPU threads and over the batch size, two charts for each dtype."""
+    points = [point for one in groups for point in one.records[0].scaling]
+    for dtype in dict.fromkeys(point.dtype for point in points):
+        of_dtype = [point for point in points if point.dtype == dtype]
+        threads = min(point.num_threads for point in of_dtype)
+        batch = min(point.batch_size for point in of_dtype)
+        yield from _throughput(
+            groups,
+            lambda p, d=dtype, b=batch: p.num_threads if (p.dtype, p.batch_size) == (d, b) else None,
+            f"Throughput over CPU threads, batch size {batch}, {dtype}",
+            "CPU threads",
+        )
+        yield from _throughput(
+            groups,
+            lambda p, d=dtype, t=threads: p.batch_size if (p.dtype, p.num_threads) == (d, t) else None,
+            f"Throughput over the batch size, CPU threads {threads}, {dtype}",
+            "batch size",
+        )
+
+
+def curve_chart(
+    curves: Sequence[Curve],
+    title: str,
+    axis: str,
+    *,
+    width_px: float,
+    text: Callable[[float], str],
+    reference: float | None = None,
+    over: str = "length of the audio, s",
+    place_text: Callable[[float], str] = "{:g} s".format,
+) -> Chart | None:
+    """Lines over what ``over`` names, whose ticks are the places measured; None without lines.
+
+    ``text`` writes a value, ``place_text`` where it was measured; ``reference`` is a level to mark.
+    """
+    if not curves:
+        return None
+    figure, axes = new_chart(width_px, max(380.0, LINE_PX * len(curves) + 100))
+    places = [place for curve in curves for place, _ in curve.points]
+    values = [value for curve in curves for _, value in curve.points]
+    fit_axis(axes.xaxis, places)
+    ticks_at(axes.xaxis, places)
+    fit_axis(axes.yaxis, [*values, *([] if reference is None else [reference])])
+    axes.set_xlabel(over)
+    axes.set_title(axis, loc="left", color=SOFT, fontsize="medium")
+    if reference is not None:
+        axes.axhline(reference, color=INK, linewidth=1)
+    for curve in curves:
+        index = curve.series.index if curve.series else None
+        hue = SOFT if index is None else colour(index)
+        explicit = curve.baseline == "explicit"
+        style = ((0, (6, 4)) if explicit else "-") if index is None else dash(index)
+        (line,) = axes.plot(*zip(*curve.points, strict=True), color=hue, linestyle=style)
+        tell(line, curve.name, "curve")
+        for place, value in curve.points:
+            (mark,) = axes.plot(
+                place,
+                value,
+                color=hue,
+                marker="o" if index is None else marker(index),
+                markersize=4 if index is None else 8,
+            )
+            tell(mark, f"{curve.name}: {place_text(place)}, {text(value)}")
+    label_ends(axes, [(*curve.points[-1], shortened(curve.name)) for curve in curves])
+    described = "; ".join(
+        f"{c.name}: " + ", ".join(f"{text(value)} at {place_text(at)}" for at, value in c.points)
+        for c in curves
+    )
+    return Chart(title=title, description=f"{described}.", figure=figure)
+
+
+def _speedups(
+    groups: Sequence[Series], name: str, beside: Callable[[LatencyPoint], BaselineTiming | None]
+) -> Chart | None:
+    curves = []
+    for one in groups:
+        points = tuple(
+            (point.length_s, timing.speedup)
+            for point in latency_points(one.records[0]).values()
+            if (timing := beside(point))
+        )
+        if points and any(speedup != 1.0 for _, speedup in points):  # not the baseline itself
+            curves.append(Curve(one.name, points, one))
+    return curve_chart(
+        curves,
+        f"Speed-up over {name}",
+        f"times as fast as {name}",
+        width_px=NARROW_PX,
+        text=speedup_text,
+        reference=1.0,
+    )
+
+
+def _own_curves(groups: Sequence[Series]) -> list[Curve]:
+    """One curve for each series; seeds are timed as one encoder, or else drawn one by one."""
+    curves = []
+    for one in groups:
+        distinct = dict.fromkeys(
+            tuple((p.length_s, p.median_ms) for p in latency_points(record).values())
+            for record in one.records
+        )
+        curves += [Curve(one.name, points, one) for points in distinct if points]
+    return curves
+
+
+def _baseline_curves(groups: Sequence[Series]) -> list[Curve]:
+    """Each baseline once, or once for every series where their encoders differ otherwise."""
+    curves = []
+    for baseline in BASELINES:
+        users: dict[_Points, str] = {}
+        for one in groups:
+            points = tuple(
+                (point.length_s, point.baselines[baseline].median_ms)
+                for point in latency_points(one.records[0]).values()
+                if baseline in point.baselines
+            )
+            if points:
+                users.setdefault(points, one.name)
+        for points, name in users.items():
+            text = f"none {baseline}" if len(users) == 1 else f"none {baseline} of {name}"
+            curves.append(Curve(text, points, baseline=baseline))
+    return curves
+
+
+def _throughput(
+    groups: Sequence[Series], place: Callable[[ScalingPoint], int | None], title: str, axis: str
+) -> Iterator[Chart]:
+    curves = []
+    for one in groups:
+        points = tuple(
+            sorted(
+                (float(x), point.audio_s_per_s)
+                for point in one.records[0].scaling
+                if (x := place(point)) is not None
+            )
+        )
+        if len(points) > 1:
+            curves.append(Curve(one.name, points, one))
+    chart = curve_chart(
+        curves,
+        title,
+        "seconds of audio per second",
+        width_px=NARROW_PX,
+        text=lambda value: f"{number_text(value)} s/s",
+        over=axis,
+        place_text=lambda x: f"{axis} {x:g}",
+    )
+    if chart:
+        yield chart

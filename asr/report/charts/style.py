@@ -1,0 +1,199 @@
+"""The look of every chart, and its way into a page: one colour and marker a schedule, direct labels.
+
+A chart is a function that returns a `Figure`, for notebooks and pages alike. `svg` turns it into an
+SVG whose colours follow the page (light or dark) and whose marks have titles to hover over.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from itertools import count
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+INK, SOFT, RULE, FILL, PAPER = "#1c2024", "#5c6570", "#dfe3e8", "#f5f7f9", "#fefefe"
+HUES = (
+    "#0e75bc", "#bd4d00", "#0f885f", "#ac3a89", "#42a3dc", "#c18f00", "#3a2789", "#7e1c1d",
+)  # fmt: skip
+PARTS = (
+    "#24c6f6", "#322287", "#e4af39", "#d4677c", "#217c5b",
+    "#977604", "#b1489d", "#99a1ae", "#662c0f", "#706ae7",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", (0, (8, 3)), (0, (2, 3)))
+VARIABLES = {
+    INK: "--ink", SOFT: "--soft", RULE: "--rule", FILL: "--fill", PAPER: "--paper",
+    **{hue: f"--hue{index}" for index, hue in enumerate(HUES)},
+    **{part: f"--part{index}" for index, part in enumerate(PARTS)},
+}  # fmt: skip
+"""The variables of style.css that stand for these colours on a page."""
+
+WIDE_PX, NARROW_PX = 1080, 520
+LINE_PX = 15.0
+_DPI = 96
+_FONT_PX = 12
+_LOG_FROM = 8.0  # largest over smallest value from which an axis is logarithmic
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "encore",
+    "font.size": _FONT_PX * 72 / _DPI,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": SOFT,
+    "axes.facecolor": "none",
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "grid.color": RULE,
+    "path.simplify": False,
+}
+
+
+def new_chart(width_px: float = NARROW_PX, height_px: float = 380) -> tuple[Figure, Axes]:
+    """An empty figure and its axes, with a grid and without a frame."""
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI)
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.grid(visible=True, linewidth=1, color=RULE)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0, labelcolor=SOFT)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure, axes
+
+
+def colour(index: int) -> str:
+    """The colour of the series with this index."""
+    return HUES[index % len(HUES)]
+
+
+def marker(index: int) -> str:
+    """Its marker."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def dash(index: int) -> object:
+    """Its line style; series beyond the number of colours repeat them with another one."""
+    return DASHES[index // len(HUES) % len(DASHES)]
+
+
+def fit_axis(axis: Axis, values: Sequence[float], text: Callable[[float], str] = "{:g}".format) -> None:
+    """A scale that holds ``values`` with some room; logarithmic where they differ much."""
+    low, high = min(values), max(values)
+    axes = axis.axes
+    set_scale, set_limits = (
+        (axes.set_xscale, axes.set_xlim) if axis is axes.xaxis else (axes.set_yscale, axes.set_ylim)
+    )
+    if low > 0 and high / low >= _LOG_FROM:
+        set_scale("log")
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        room = (high / low) ** 0.07
+        set_limits(low / room, high * room)
+    else:
+        room = (high - low) * 0.07 or abs(high) * 0.1 or 1.0
+        set_limits(low - room if low < 0 else max(low - room, 0.0), high + room)
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+
+
+def ticks_at(axis: Axis, values: Sequence[float]) -> None:
+    """Ticks where something was measured and nowhere else."""
+    axis.set_major_locator(FixedLocator(sorted(set(values))))
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
+    """A name right of the axes for each end (x, y) of a line, apart from one another."""
+    height_px = axes.bbox.height
+    wanted = [axes.transAxes.inverted().transform(axes.transData.transform((x, y))) for x, y, _ in ends]
+    places = spread([y for _, y in wanted], LINE_PX / height_px, 0.0, 1.0)
+    for (x, y), place, (_, _, name) in zip(wanted, places, ends, strict=True):
+        axes.annotate(
+            name,
+            (x, y),
+            (1.03, place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.75, "shrinkA": 2, "shrinkB": 5},
+        )
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Positions near ``wanted``, in the same order, ``gap`` or more apart, from ``low`` on.
+
+    None exceeds ``high`` when all fit between the two.
+    """
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    placed = [0.0] * len(wanted)
+    bound = low
+    for index in order:
+        placed[index] = max(wanted[index], bound)
+        bound = placed[index] + gap
+    bound = max(high, low + gap * (len(wanted) - 1))
+    for index in reversed(order):
+        placed[index] = min(placed[index], bound)
+        bound = placed[index] - gap
+    return placed
+
+
+def shortened(text: str, max_letters: int = 24) -> str:
+    """``text`` with its middle left out where it is longer."""
+    if len(text) <= max_letters:
+        return text
+    head = (max_letters - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (max_letters - 1 - head):]}"
+
+
+_numbers = count()
+
+
+def tell(artist: Artist, text: str, kind: str = "point") -> None:
+    """Have the mark say ``text`` under the pointer; ``kind`` is its class in the SVG."""
+    artist.set_gid(f"{kind}|{next(_numbers)}|{text}")
+
+
+def svg(figure: Figure, title: str, description: str) -> str:
+    """The figure as an SVG element that says to a screen reader what it shows.
+
+    Colours become variables of the page, styles become attributes, so that a page needs no inline
+    styles, and marks get a ``<title>``.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context(_SETTINGS):
+        figure.savefig(
+            buffer, format="svg", bbox_inches="tight", pad_inches=0.04, metadata={"Date": None}
+        )
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r'<g id="(\w+)\|\d+\|([^"]*)">', r'<g class="\1"><title>\2</title>', text)
+    text = re.sub(r' id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend)[\w.]*"', "", text)
+    text = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), text)
+    for hex_colour, variable in VARIABLES.items():
+        text = text.replace(f'"{hex_colour}"', f'"var({variable})"')
+    size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
+    assert size is not None
+    width, height = (float(points) * _DPI / 72 for points in size.groups())
+    head = (
+        f'role="img" aria-label="{escape(f"{title}. {description}")}" '
+        f'width="{width:.0f}" height="{height:.0f}"'
+    )
+    text = text.replace(size[0], head, 1)
+    start = text.index(">", text.index("<svg")) + 1
+    return f"{text[:start]}<title>{escape(title)}</title><desc>{escape(description)}</desc>{text[start:]}"
+
+
+def _attributes(style: str) -> str:
+    """``fill: none; opacity: 0.5`` as SVG attributes; fonts are left to the page."""
+    pairs = (entry.partition(":")[::2] for entry in style.split(";") if ":" in entry)
+    kept = ((name.strip(), value.strip()) for name, value in pairs)
+    return "".join(f' {name}="{value}"' for name, value in kept if not name.startswith("font"))
