@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
-
 from asr.report.charts.style import (
     INK,
     NARROW_PX,
     SOFT,
     WIDE_PX,
+    Chart,
     LINE_PX,
     colour,
     dash,
@@ -39,15 +38,6 @@ class Curve:
     points: _Points
     series: Series | None = None
     baseline: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """A figure with its title, and what it shows in words."""
-
-    title: str
-    description: str
-    figure: Figure
 
 
 def latency_chart(groups: Sequence[Series]) -> Chart | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import count
 
@@ -153,6 +154,15 @@ def shortened(text: str, max_letters: int = 24) -> str:
     return f"{text[:head]}…{text[len(text) - (max_letters - 1 - head):]}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A figure with its title, and what it shows in words."""
+
+    title: str
+    description: str
+    figure: Figure
+
+
 _numbers = count()
 
 
@@ -161,15 +171,15 @@ def tell(artist: Artist, text: str, kind: str = "point") -> None:
     artist.set_gid(f"{kind}|{next(_numbers)}|{text}")
 
 
-def svg(figure: Figure, title: str, description: str) -> str:
-    """The figure as an SVG element that says to a screen reader what it shows.
+def svg(chart: Chart) -> str:
+    """The chart as an SVG element that says to a screen reader what it shows.
 
     Colours become variables of the page, styles become attributes, so that a page needs no inline
     styles, and marks get a ``<title>``.
     """
     buffer = io.StringIO()
     with mpl.rc_context(_SETTINGS):
-        figure.savefig(
+        chart.figure.savefig(
             buffer, format="svg", bbox_inches="tight", pad_inches=0.04, metadata={"Date": None}
         )
     text = buffer.getvalue()
@@ -184,16 +194,22 @@ def svg(figure: Figure, title: str, description: str) -> str:
     assert size is not None
     width, height = (float(points) * _DPI / 72 for points in size.groups())
     head = (
-        f'role="img" aria-label="{escape(f"{title}. {description}")}" '
+        f'role="img" aria-label="{escape(f"{chart.title}. {chart.description}")}" '
         f'width="{width:.0f}" height="{height:.0f}"'
     )
     text = text.replace(size[0], head, 1)
     start = text.index(">", text.index("<svg")) + 1
-    return f"{text[:start]}<title>{escape(title)}</title><desc>{escape(description)}</desc>{text[start:]}"
+    words = f"<title>{escape(chart.title)}</title><desc>{escape(chart.description)}</desc>"
+    return f"{text[:start]}{words}{text[start:]}"
 
 
 def _attributes(style: str) -> str:
-    """``fill: none; opacity: 0.5`` as SVG attributes; fonts are left to the page."""
-    pairs = (entry.partition(":")[::2] for entry in style.split(";") if ":" in entry)
-    kept = ((name.strip(), value.strip()) for name, value in pairs)
-    return "".join(f' {name}="{value}"' for name, value in kept if not name.startswith("font"))
+    """``fill: none; font: 9px serif`` as SVG attributes; of a font the size alone."""
+    written = ""
+    for entry in style.split(";"):
+        name, _, value = (part.strip() for part in entry.partition(":"))
+        if name == "font":
+            name, value = "font-size", re.sub(r".*?([\d.]+)px.*", r"\1", value)
+        if value:
+            written += f' {name}="{value}"'
+    return written
