@@ -52,13 +52,13 @@ def heat_map(
 
     ``numbers`` writes two digits into every cell; the exact value is in its title either way.
     """
-    figure, axes = new_chart(
-        min(NARROW_PX, 60 + cell_px * len(columns)), 60 + cell_px * len(rows)
-    )
+    figure, axes = new_chart(min(NARROW_PX, 60 + cell_px * len(columns)), 60 + cell_px * len(rows))
     for row, line in enumerate(values):
         for column, value in enumerate(line):
             known = not math.isnan(value)
-            share = min(max((value - low) / (high - low), 0.0), 1.0) if known and high > low else 0.0
+            share = (
+                min(max((value - low) / (high - low), 0.0), 1.0) if known and high > low else 0.0
+            )
             (cell,) = axes.bar(
                 column, 0.97, 0.97, row - 0.485, color=HUES[0] if known else SOFT,
                 alpha=share if known else 0.2,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from asr.report.charts.style import (
     INK,
+    LINE_PX,
     NARROW_PX,
     SOFT,
     WIDE_PX,
     Chart,
-    LINE_PX,
     colour,
     dash,
     fit_axis,
@@ -23,7 +23,7 @@ from asr.report.charts.style import (
     ticks_at,
 )
 from asr.report.html.series import Series
-from asr.report.record import BaselineTiming, LatencyPoint, ScalingPoint
+from asr.report.record import BaselineTiming, LatencyPoint
 from asr.report.rows import BASELINES, latency_points
 from asr.report.units import number_text, speedup_text
 
@@ -70,13 +70,13 @@ def scaling_charts(groups: Sequence[Series]) -> Iterator[Chart]:
         batch = min(point.batch_size for point in of_dtype)
         yield from _throughput(
             groups,
-            lambda p, d=dtype, b=batch: p.num_threads if (p.dtype, p.batch_size) == (d, b) else None,
+            {id(p): p.num_threads for p in of_dtype if p.batch_size == batch},
             f"Throughput over CPU threads, batch size {batch}, {dtype}",
             "CPU threads",
         )
         yield from _throughput(
             groups,
-            lambda p, d=dtype, t=threads: p.batch_size if (p.dtype, p.num_threads) == (d, t) else None,
+            {id(p): p.batch_size for p in of_dtype if p.num_threads == threads},
             f"Throughput over the batch size, CPU threads {threads}, {dtype}",
             "batch size",
         )
@@ -187,15 +187,16 @@ def _baseline_curves(groups: Sequence[Series]) -> list[Curve]:
 
 
 def _throughput(
-    groups: Sequence[Series], place: Callable[[ScalingPoint], int | None], title: str, axis: str
+    groups: Sequence[Series], places: Mapping[int, int], title: str, axis: str
 ) -> Iterator[Chart]:
+    """``places`` of points by their ids; the others are left out."""
     curves = []
     for one in groups:
         points = tuple(
             sorted(
                 (float(x), point.audio_s_per_s)
                 for point in one.records[0].scaling
-                if (x := place(point)) is not None
+                if (x := places.get(id(point))) is not None
             )
         )
         if len(points) > 1:

@@ -49,8 +49,9 @@ def roofline_charts(groups: Sequence[Series], length: str) -> Iterator[Chart]:
         ceiling = f"{top.gemm_gflop_per_s:.3g} GFLOP/s, {top.bandwidth_gb_per_s:.3g} GB/s"
         tell(line, ceiling, "curve")
         told = {
-            part: f"{part}: {reached.intensity:.3g} FLOP per byte, {reached.gflop_per_s:.3g} GFLOP/s"
-            for part, reached in parts.items()
+            part: f"{part}: {one_part.intensity:.3g} FLOP per byte, "
+            f"{one_part.gflop_per_s:.3g} GFLOP/s"
+            for part, one_part in parts.items()
         }
         for part, reached in parts.items():
             (mark,) = axes.plot(

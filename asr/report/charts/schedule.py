@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
@@ -29,7 +30,7 @@ MEANINGS = {
     "follow": "F follow: takes over what its leader handed on",
     "absent": "- absent: has no attention",
 }
-_LOOKS = {
+_LOOKS: Any = {
     "alone": {"facecolor": FILL, "edgecolor": SOFT},
     "lead": {"facecolor": HUES[0], "edgecolor": HUES[0]},
     "follow": {"facecolor": PAPER, "edgecolor": HUES[0], "linestyle": (0, (4, 2))},
@@ -119,7 +120,9 @@ def _draw_methods(axes: Axes, schedule: Sequence[ScheduledLayer], top: float) ->
     for run in method_runs(schedule):
         start, end = run[0].layer + 0.1, run[-1].layer + 0.9
         axes.plot([start, end], [top + 0.1, top + 0.1], color=SOFT, linewidth=1)
-        axes.text((start + end) / 2, top + 0.36, run[0].method, ha="center", va="center", color=SOFT)
+        axes.text(
+            (start + end) / 2, top + 0.36, run[0].method, ha="center", va="center", color=SOFT
+        )
 
 
 def _lanes(schedule: Sequence[ScheduledLayer]) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""The look of every chart, and its way into a page: one colour and marker a schedule, direct labels.
+"""The look of every chart (one colour and marker a schedule, direct labels), and its SVG.
 
 A chart is a function that returns a `Figure`, for notebooks and pages alike. `svg` turns it into an
 SVG whose colours follow the page (light or dark) and whose marks have titles to hover over.
@@ -10,8 +10,9 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 from itertools import count
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -42,7 +43,7 @@ LINE_PX = 15.0
 _DPI = 96
 _FONT_PX = 12
 _LOG_FROM = 8.0  # largest over smallest value from which an axis is logarithmic
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "encore",
     "font.size": _FONT_PX * 72 / _DPI,
@@ -85,7 +86,9 @@ def dash(index: int) -> object:
     return DASHES[index // len(HUES) % len(DASHES)]
 
 
-def fit_axis(axis: Axis, values: Sequence[float], text: Callable[[float], str] = "{:g}".format) -> None:
+def fit_axis(
+    axis: Axis, values: Sequence[float], text: Callable[[float], str] = "{:g}".format
+) -> None:
     """A scale that holds ``values`` with some room; logarithmic where they differ much."""
     low, high = min(values), max(values)
     axes = axis.axes
@@ -113,7 +116,9 @@ def ticks_at(axis: Axis, values: Sequence[float]) -> None:
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
     """A name right of the axes for each end (x, y) of a line, apart from one another."""
     height_px = axes.bbox.height
-    wanted = [axes.transAxes.inverted().transform(axes.transData.transform((x, y))) for x, y, _ in ends]
+    wanted = [
+        axes.transAxes.inverted().transform(axes.transData.transform((x, y))) for x, y, _ in ends
+    ]
     places = spread([y for _, y in wanted], LINE_PX / height_px, 0.0, 1.0)
     for (x, y), place, (_, _, name) in zip(wanted, places, ends, strict=True):
         axes.annotate(
@@ -124,7 +129,13 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
             textcoords="axes fraction",
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.75, "shrinkA": 2, "shrinkB": 5},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": SOFT,
+                "linewidth": 0.75,
+                "shrinkA": 2,
+                "shrinkB": 5,
+            },
         )
 
 
@@ -151,7 +162,7 @@ def shortened(text: str, max_letters: int = 24) -> str:
     if len(text) <= max_letters:
         return text
     head = (max_letters - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (max_letters - 1 - head):]}"
+    return f"{text[:head]}…{text[len(text) - (max_letters - 1 - head) :]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,12 +174,18 @@ class Chart:
     figure: Figure
 
 
+_UNUSED = re.compile(
+    r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->"
+    r'| id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend)[\w.]*"',
+    re.DOTALL,
+)
+_MARK = re.compile(r'<g id="(\w+)\|\d+\|([^"]*)">')
 _numbers = count()
 
 
 def tell(artist: Artist, text: str, kind: str = "point") -> None:
     """Have the mark say ``text`` under the pointer; ``kind`` is its class in the SVG."""
-    artist.set_gid(f"{kind}|{next(_numbers)}|{text}")
+    artist.set_gid(f"{kind}|{next(_numbers)}|{escape(text)}")
 
 
 def svg(chart: Chart) -> str:
@@ -184,9 +201,13 @@ def svg(chart: Chart) -> str:
         )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", text, flags=re.S)
-    text = re.sub(r'<g id="(\w+)\|\d+\|([^"]*)">', r'<g class="\1"><title>\2</title>', text)
-    text = re.sub(r' id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend)[\w.]*"', "", text)
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", text, flags=re.S
+    )
+    text = _MARK.sub(lambda m: f'<g class="{m[1]}"><title>{unescape(m[2])}</title>', text)
+    text = re.sub(
+        r' id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend)[\w.]*"', "", text
+    )
     text = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), text)
     for hex_colour, variable in VARIABLES.items():
         text = text.replace(f'"{hex_colour}"', f'"var({variable})"')
