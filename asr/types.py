@@ -1,9 +1,4 @@
-"""Records that cross package borders.
-
-Shape legend: B batch, N samples, T frames, D model width, U tokens. Layout is batch first.
-Lengths cross package borders, masks do not; where a mask exists it is a ``padding_mask``
-(True = padding). Integers are int64, signals float32 in [-1, 1].
-"""
+"""Records that cross package borders."""
 
 from __future__ import annotations
 
@@ -15,7 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.printable import printable
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: object, *, keep: str = "") -> str:
+    """The text with control characters, and bytes that are no text, escaped as in ``\\x1b``.
+
+    Without it a file name can hold a line end, or colour and clear the reader's terminal. Those of
+    ``keep`` stay.
+    """
+    shown = _CONTROL.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(),
+        str(text),
+    )
+    return shown.encode("utf-8", "backslashreplace").decode()
+
 
 DTYPES = ("float32", "bfloat16", "float16")
 """What an encoder can compute in, by the names that PyTorch gives them."""

@@ -29,22 +29,21 @@ import torch
 
 from asr.audio.read import probe_audio
 from asr.cli.compose import compose_recipe
-from asr.cli.run_data import (
+from asr.cli.training_setup import (
     TextSetup,
     make_loader,
     make_normalizer,
     num_encoder_frames,
     prepare_tokenizer,
 )
-from asr.data.alignable import count_unalignable
+from asr.data.check import count_unalignable
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Utterance, audio_path, cut_record, read_manifest
 from asr.data.splits import Splits
-from asr.metrics.training_step import training_step
 from asr.model.asr_model import AsrModel
 from asr.model.build import build_model
-from asr.report.hardware import describe_hardware
-from asr.report.provenance import source_revision
+from asr.profiling.hardware import describe_hardware, source_revision
+from asr.profiling.training_step import training_step
 from asr.types import Batch
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "librispeech" / "100h_conformer_s.yaml"

@@ -29,10 +29,9 @@ import numpy as np
 from asr.audio.read import read_audio
 from asr.audio.resample import resample
 from asr.audio.write import write_audio
-from asr.cli.numbers import audio_length, count
-from asr.decode.labelling import PARTS
-from asr.report.hardware import describe_hardware
-from asr.report.provenance import source_revision
+from asr.cli.options import audio_length, count
+from asr.decode.timing import PARTS
+from asr.profiling.hardware import describe_hardware, source_revision
 from asr.types import Waveform
 
 SAMPLE_RATE_HZ = 16_000

@@ -13,26 +13,35 @@ from typing import Any, TextIO
 
 import yaml
 
-from asr.atomic import write_text
-from asr.cli.command import command_text
-from asr.cli.device import add_device_argument, check_device
-from asr.cli.locate import locate_configs
-from asr.cli.numbers import audio_length, count, milliseconds, share
+from asr.cli.options import (
+    add_device_argument,
+    audio_length,
+    check_device,
+    command_text,
+    count,
+    milliseconds,
+    share,
+)
 from asr.cli.output import check_outputs
-from asr.cli.run_name import run_name
+from asr.cli.recipe import did_you_mean, locate_configs
+from asr.cli.run_folder import run_name
 from asr.cli.run_summary import say
-from asr.cli.suggest import did_you_mean
 from asr.data.manifest import read_manifest
-from asr.data.sample import spread
+from asr.data.splits import spread
+from asr.files import write_text
+from asr.measure.analysis.analyze import analyze
+from asr.measure.analysis.propose import (
+    EncoderLatency,
+    check_budget,
+    config_text,
+    measure_layer_costs,
+)
+from asr.measure.analysis.trial import PROBS, is_grouped
 from asr.model.convert import full_attention
 from asr.model.package import ModelPackage, load_package
-from asr.report.analysis.analyze import analyze
-from asr.report.analysis.grouped import PROBS, is_grouped
-from asr.report.analysis.latency import EncoderLatency, measure_layer_costs
-from asr.report.analysis.page import page
-from asr.report.analysis.propose import check_budget, config_text
-from asr.report.analysis.result import Analysis
-from asr.report.analysis.text import headline, layer_table, suggestion_lines, verdict
+from asr.report.analysis import Analysis
+from asr.report.analysis_table import headline, layer_table, suggestion_lines, verdict
+from asr.report.html.analysis_page import page
 from asr.report.plain import to_plain
 from asr.types import InputError
 

@@ -8,25 +8,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from asr.cli.compose import compose_recipe, expand_sweep
-from asr.cli.device import add_device_argument, check_device
+from asr.cli.options import Parser, add_device_argument, check_device
 from asr.cli.output import add_table_arguments, check_outputs, print_table
-from asr.cli.parser import Parser
+from asr.cli.override import variant_names
 from asr.cli.recipe import is_recipe
-from asr.cli.run_check import TO_TIME, check_keys_for
 from asr.cli.run_summary import say
-from asr.cli.variants import variant_names
-from asr.metrics.latency import LatencySpec
-from asr.metrics.roofline import RooflineSpec
-from asr.metrics.scaling import ScalingSpec
-from asr.metrics.training_step import TrainingStepSpec
+from asr.cli.training_setup import TO_TIME, check_keys_for
+from asr.measure.latency import EncoderCost, measure_encoders
+from asr.measure.peers.peer import PEERS, check_peers, peer_versions
+from asr.measure.scaling import measure_scaling
+from asr.measure.training_step import measure_training_steps
 from asr.model.build import build
-from asr.report.bench import EncoderCost, measure_encoders
-from asr.report.hardware import Hardware, describe_hardware
-from asr.report.peers.choice import PEERS, check_peers, peer_versions
-from asr.report.provenance import installed_versions, source_revision
+from asr.profiling.hardware import Hardware, describe_hardware, installed_versions, source_revision
+from asr.profiling.latency import LatencySpec
+from asr.profiling.roofline import RooflineSpec
+from asr.profiling.scaling import ScalingSpec
+from asr.profiling.training_step import TrainingStepSpec
 from asr.report.record import RunRecord, ScalingPoint, TrainingStepPoint
-from asr.report.scaling import measure_scaling
-from asr.report.training_steps import measure_training_steps
 from asr.types import InputError
 
 Configs = Mapping[str, Mapping[str, Any]]

@@ -13,30 +13,31 @@ import torch
 from asr.cli.bench import latency_spec
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.effects import check_effects, effective_overrides, with_tokenizer_of_init
-from asr.cli.fan_out import Launcher, train_all
-from asr.cli.launch_local import LocalLauncher
-from asr.cli.launch_submitit import SubmititLauncher
-from asr.cli.launcher_options import parse_launcher_options
-from asr.cli.numbers import jobs
+from asr.cli.launch import Launcher, LocalLauncher, TrainProcess, train_all
+from asr.cli.launch_submitit import SubmititLauncher, parse_launcher_options
+from asr.cli.options import Parser, jobs
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
+from asr.cli.override import variant_names
 from asr.cli.parent import ended_like_ctrl_c
-from asr.cli.parser import Parser
-from asr.cli.places import check_folder
 from asr.cli.recipe import is_override, is_recipe
-from asr.cli.run_check import check_run
 from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_lock import check_free
 from asr.cli.run_summary import say
-from asr.cli.train_process import TrainProcess
 from asr.cli.training_run import save_record
-from asr.cli.variants import variant_names
+from asr.cli.training_setup import check_run
+from asr.files import check_folder
+from asr.measure.latency import measure_encoders
 from asr.model.build import build
-from asr.report.bench import measure_encoders
-from asr.report.difference import WerDifference, corrected, wer_difference
-from asr.report.hardware import describe_hardware, num_cores
-from asr.report.hypotheses import ScoredUtterance, read_hypotheses
+from asr.profiling.hardware import describe_hardware, num_cores
+from asr.report.hypotheses import (
+    ScoredUtterance,
+    WerDifference,
+    corrected,
+    read_hypotheses,
+    wer_difference,
+)
 from asr.report.record import RunRecord
-from asr.report.seeds import SeedGroup, by_seed
+from asr.report.rows import SeedGroup, by_seed
 from asr.train.trainer import TrainerSpec
 from asr.types import InputError
 

@@ -1,15 +1,9 @@
-"""From a recipe and overrides to a plain dict.
-
-A recipe is a Hydra primary config that lies anywhere on disk. Its ``defaults`` list picks from the
-project's config groups (and from groups beside the recipe, which come first), its body changes
-single keys, and the overrides of the command line have the last word. A choice may also be a file,
-as in ``reuse=analysis/reuse/suggested.yaml``. What Hydra would answer in several lines, or accept
-in silence, is said here in one line: file or key, and what is allowed.
-"""
+"""From a recipe and overrides to a plain dict."""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,12 +20,18 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from asr.cli.keys import check_keys
-from asr.cli.locate import locate_configs
-from asr.cli.override import LIST_KEYS, TEXT_KEYS, parse_overrides
-from asr.cli.recipe import RECIPE_KEYS, SUFFIX, Recipe, read_group_file, read_recipe, yaml_message
-from asr.cli.suggest import did_you_mean
-from asr.cli.sweep import expand_sweep
+from asr.cli.override import LIST_KEYS, TEXT_KEYS, expand_sweep, parse_overrides
+from asr.cli.recipe import (
+    RECIPE_KEYS,
+    SUFFIX,
+    Recipe,
+    check_keys,
+    did_you_mean,
+    locate_configs,
+    read_group_file,
+    read_recipe,
+    yaml_message,
+)
 from asr.types import InputError
 
 __all__ = ["compose_recipe", "expand_sweep", "locate_configs"]
@@ -238,3 +238,28 @@ def _reason(error: BaseException) -> str:
     if variable:
         return f"{key} needs the environment variable {variable[1]}, which is not set"
     return f"{key}: {str(error).strip().partition(chr(10))[0]}"
+
+
+GROUP = "reuse"
+_RECIPE = f"defaults:\n  - {GROUP}: none\n  - _self_\n"
+
+
+def compose_reuse(overrides: Sequence[str]) -> dict[str, Any]:
+    """The config that ``reuse=probs reuse.group_size=2`` and the like come to.
+
+    Raises:
+        InputError: no override, one of another key than ``reuse``, or one that is not usable.
+    """
+    if not overrides:
+        raise InputError("no schedule named; such as reuse=probs reuse.group_size=2")
+    for line, override in zip(overrides, parse_overrides(overrides), strict=True):
+        if override.key_or_group.partition(".")[0] != GROUP:
+            raise InputError(
+                f"{line}: everything but the schedule stays as it was trained; "
+                f"allowed: {GROUP}=… and {GROUP}.KEY=…"
+            )
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Path(folder) / f"{GROUP}.yaml"
+        recipe.write_text(_RECIPE, encoding="utf-8")
+        reuse: dict[str, Any] = compose_recipe(recipe, overrides)[GROUP]
+    return reuse

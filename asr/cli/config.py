@@ -18,8 +18,7 @@ import yaml
 
 import asr
 from asr.cli.compose import compose_recipe
-from asr.cli.locate import locate_configs
-from asr.cli.recipe import read_recipe
+from asr.cli.recipe import locate_configs, read_recipe
 
 TARGET = "_target_"
 _COMMENT_COLUMN = 44

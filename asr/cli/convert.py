@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr.cli.compose_reuse import compose_reuse
-from asr.cli.device import add_device_argument, check_device
-from asr.cli.numbers import count
-from asr.cli.places import check_folder
+from asr.cli.compose import compose_reuse
+from asr.cli.options import add_device_argument, check_device, count
 from asr.cli.run_summary import say, schedule_lines
-from asr.data.characters import check_characters
+from asr.data.check import check_characters
 from asr.data.manifest import read_manifest
-from asr.data.sample import no_longer_than, spread
+from asr.data.splits import no_longer_than, spread
+from asr.files import check_folder
+from asr.measure.calibration import MAX_UTTERANCE_S, Calibration, Tested
 from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.convert import Conversion, LayerChange, convert, module_names
@@ -27,8 +27,7 @@ from asr.model.package import (
     package_folder,
     save_package,
 )
-from asr.report.calibration import MAX_UTTERANCE_S, Calibration, Tested
-from asr.reuse.alignment import aligned_orders
+from asr.reuse.head_order import aligned_orders
 from asr.types import InputError
 
 AS_THEY_WERE, IN_LINE = "converted, heads as they were", "converted, heads in line"

@@ -7,29 +7,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.cli.device import (
+from asr.cli.options import (
     add_device_argument,
     add_dtype_argument,
     add_graphs_argument,
+    audio_length,
     check_device,
     check_graphs_argument,
+    rounds,
     use_graphs,
 )
-from asr.cli.numbers import audio_length, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
-from asr.cli.run_name import run_name
-from asr.data.characters import check_characters, describe_dropped
+from asr.cli.run_folder import run_name
+from asr.data.check import check_characters, describe_dropped
 from asr.data.manifest import read_manifest, transcript
 from asr.data.progress import print_progress
-from asr.metrics.cost import count_parameters
-from asr.metrics.latency import LatencySpec
+from asr.measure.evaluation import SplitEvaluation, evaluate
+from asr.measure.latency import measure_encoders
 from asr.model.build import build
 from asr.model.package import ModelPackage, load_package
-from asr.report.bench import measure_encoders
-from asr.report.evaluation import SplitEvaluation, evaluate
-from asr.report.hardware import describe_hardware
+from asr.profiling.cost import count_parameters
+from asr.profiling.hardware import describe_hardware, installed_versions, source_revision
+from asr.profiling.latency import LatencySpec
 from asr.report.hypotheses import write_hypotheses
-from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord
 from asr.types import InputError
 

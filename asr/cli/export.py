@@ -9,21 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.atomic import write_bytes, write_text
-from asr.cli.numbers import audio_length, rounds
-from asr.cli.places import check_folder, check_json
-from asr.cli.run_name import run_name
+from asr.cli.options import audio_length, rounds
+from asr.cli.run_folder import run_name
 from asr.cli.run_summary import say
-from asr.model.onnx.extra import WRITING, check_installed
+from asr.decode.recogniser import ONNX_SUFFIX
+from asr.files import check_folder, check_json, write_bytes, write_text
+from asr.interop.onnx.file import WRITING, check_installed
 from asr.model.package import ModelPackage, load_package
-from asr.model.recogniser import ONNX_SUFFIX
-from asr.report.hardware import describe_hardware
-from asr.report.provenance import installed_versions
+from asr.profiling.hardware import describe_hardware, installed_versions
 from asr.types import InputError
 
 if TYPE_CHECKING:
-    from asr.report.agreement import Sample
-    from asr.report.exported import ExportRow
+    from asr.measure.exported import ExportRow, Sample
 
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
 LARGEST_RELATIVE_ERROR = 1e-3  # of frames in float32, where there is no fault
@@ -81,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     package = load_package(args.model)
     samples = read_samples(package, args.data)
 
-    from asr.model.onnx.export import Exported
-    from asr.report.exported import FLOAT32, INT8, compare_exported, export_rows, export_table
+    from asr.interop.onnx.export import Exported
+    from asr.measure.exported import FLOAT32, INT8, compare_exported, export_rows, export_table
 
     say("exporting the model; a large one takes a minute or two")
     exported = Exported(package)
@@ -121,9 +118,9 @@ def read_samples(package: ModelPackage, paths: Sequence[Path]) -> list[Sample]:
     Raises:
         InputError: a file cannot be read, or a transcript has characters the model cannot write.
     """
-    from asr.data.characters import check_characters
+    from asr.data.check import check_characters
     from asr.data.manifest import read_manifest
-    from asr.report.agreement import samples_of_audio, samples_of_cuts, samples_of_noise
+    from asr.measure.exported import samples_of_audio, samples_of_cuts, samples_of_noise
 
     rate_hz = package.model.frontend.sample_rate_hz
     if not paths:
@@ -147,7 +144,7 @@ def check_error(rows: Sequence[ExportRow], path: Path) -> None:
     Raises:
         InputError: it does not.
     """
-    from asr.report.exported import FLOAT32
+    from asr.measure.exported import FLOAT32
 
     (error,) = (row.agreement.relative for row in rows if row.runtime == FLOAT32)
     if not error < LARGEST_RELATIVE_ERROR:

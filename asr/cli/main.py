@@ -21,11 +21,10 @@ from typing import Any, TextIO
 import shtab
 
 import asr
-from asr.cli.command import command_text
-from asr.cli.parser import Parser
-from asr.cli.suggest import did_you_mean
+from asr.cli.options import Parser, command_text
+from asr.cli.recipe import did_you_mean
 from asr.cli.terminal import flush_streams, prepare_streams
-from asr.printable import printable
+from asr.types import printable
 
 VERBS = {
     "prepare": "make manifests of a corpus: a public one, your own audio, or a synthetic one",
@@ -95,7 +94,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
     args.command = command_text(["asr", verb, *words])
 
     # These bring torch, which help and usage errors do without.
-    from asr.atomic import NO_SPACE, no_space
+    from asr.files import NO_SPACE, no_space
     from asr.types import InputError, RunError
 
     show_warnings_in_a_line(verb)
@@ -190,7 +189,7 @@ class PrintVersion(argparse.Action):
         """Imports torch, which `asr --help` does without."""
         import torch
 
-        from asr.report.hardware import describe_hardware
+        from asr.profiling.hardware import describe_hardware
 
         hardware = describe_hardware("cuda" if torch.cuda.is_available() else "cpu")
         versions = f"Python {platform.python_version()}, torch {torch.__version__}"

@@ -9,19 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asr.atomic import write_text
-from asr.cli.places import check_folder, check_json
-from asr.report.against import against_table
-from asr.report.breakdown import breakdown_table
+from asr.files import check_folder, check_json, write_text
 from asr.report.comparison import compare
-from asr.report.difference import WerDifference
+from asr.report.further_tables import against_table, breakdown_table, roofline_table, scaling_table
 from asr.report.html.page import page
-from asr.report.hypotheses import ScoredUtterance
+from asr.report.hypotheses import ScoredUtterance, WerDifference
 from asr.report.notes import origin_notes
 from asr.report.record import RunRecord, unscored, unscored_text
-from asr.report.roofline import roofline_table
 from asr.report.rows import write_rows
-from asr.report.scaling_table import scaling_table
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:

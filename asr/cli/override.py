@@ -1,19 +1,20 @@
-"""Overrides as typed on the command line, in Hydra's grammar.
-
-Names and paths (``TEXT_KEYS``) are an exception: they are taken as they stand, for Hydra's grammar
-would ask for quotes around ``Müller``, ``a=b`` and ``it's``, and read ``2019`` as a number.
-"""
+"""Overrides in the grammar of Hydra, several values a key, and names for what they make."""
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import islice, product
+from pathlib import Path
+from typing import Annotated, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from asr.ranges import Range, describe, fits
 from asr.types import InputError
 
 TEXT_KEYS = frozenset({"name", "init", "splits.folder", "splits.train", "splits.dev"})
@@ -112,3 +113,86 @@ def expand(line: str) -> Iterator[str]:
         value = chosen[1]
     for one in split_values(value):
         yield f"{key}={one}"
+
+
+MAX_RUNS = 10_000
+Seeds = Annotated[int, Range(1, 1000)]
+
+
+def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
+    """Override lists for every combination of the values given.
+
+    ``reuse=none,probs`` stands for two runs, and so does Hydra's ``choice(none,probs)``; commas
+    within brackets or quotes belong to one value. ``seeds=3`` is short for ``seed=0,1,2``. The
+    last override varies fastest.
+
+    Raises:
+        InputError: an override that cannot be parsed, ``seeds`` that is not a count, or more
+            combinations than `MAX_RUNS`.
+    """
+    parsed = parse_overrides(overrides)
+    choices = [_choices(line, override) for line, override in zip(overrides, parsed, strict=True)]
+    if math.prod(map(len, choices)) > MAX_RUNS:
+        raise InputError(f"{' '.join(overrides)}: allowed: up to {MAX_RUNS:,} combinations")
+    return [list(combination) for combination in product(*choices)]
+
+
+def _choices(line: str, override: Override) -> list[str]:
+    key = override.get_key_element()
+    if is_text(key):
+        return list(expand(line))
+    if key == "seeds":
+        count: Any = override.value()
+        if not fits(count, Seeds):
+            raise InputError(
+                f"{line}: allowed: {describe(Seeds)}, the number of seeds; for given seeds write "
+                "seed=1,2"
+            )
+        return [f"seed={seed}" for seed in range(count)]
+    if override.is_sweep_override():
+        values = islice(override.sweep_string_iterator(), MAX_RUNS + 1)
+        return [f"{key}={value}" for value in values]
+    return [line]
+
+
+PLAIN = "recipe"
+MAX_LENGTH = 60
+
+
+def variant_names(variants: Sequence[Sequence[str]]) -> list[str]:
+    """A short name for each list of overrides: the values in which the variants differ.
+
+    ``[["reuse=none", "seed=0"], ["reuse=probs", "seed=0"]]`` gives ``none`` and ``probs``. A
+    single variant is named by all its values, or "recipe" when it has none. Names that would be
+    equal are numbered.
+    """
+    if not variants:
+        return []
+    varying = [
+        index
+        for index, override in enumerate(variants[0])
+        if len(variants) == 1 or any(variant[index] != override for variant in variants)
+    ]
+    names = [
+        "-".join(short_value(variant[index]) for index in varying) or PLAIN for variant in variants
+    ]
+    return [
+        name if names.count(name) == 1 else f"{name}-{names[: index + 1].count(name)}"
+        for index, name in enumerate(names)
+    ]
+
+
+def short_value(override: str) -> str:
+    """The value of an override, with the last part of its key unless it picks a config group.
+
+    ``reuse=probs`` is ``probs``; ``reuse.group_size=8`` is ``group_size8``; ``seed=1`` is
+    ``seed1``; ``reuse.groups=[4,4]`` is ``groups4-4``; a file goes by its stem. A class
+    is called by its last name, and what is longer than a file name should be ends early.
+    """
+    key, _, value = override.partition("=")
+    leaf = key.rpartition(".")[2]
+    if value.endswith(".yaml"):
+        value = Path(value).stem
+    value = re.sub(r"_target_: *(?:\w+\.)*", "", value)
+    plain = re.sub(r"[^\w.]+", "-", value)[:MAX_LENGTH].strip("-")
+    return plain if "." not in key and not plain.isdigit() else f"{leaf}{plain}"

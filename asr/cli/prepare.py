@@ -1,13 +1,29 @@
-"""`asr prepare`: manifests of a corpus."""
+"""`asr prepare`: manifests of a corpus, and a page about them."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from asr.cli.numbers import jobs, seed, utterances
+from asr.cli.options import jobs, seed, utterances
 from asr.cli.prepare_formats import add_formats
 from asr.cli.prepare_public import add_public
+from asr.data.summary import PrepareSummary, Skipped
+from asr.files import write_text
+from asr.report.html.corpus_page import Unknown, page
+
+FILE_NAME = "summary.html"
+
+
+def write_page(
+    summary: PrepareSummary,
+    *,
+    changed: Sequence[Skipped] = (),
+    unknown: Unknown | None = None,
+) -> None:
+    """Write ``summary.html`` beside the manifests."""
+    write_text(summary.out / FILE_NAME, page(summary, changed=changed, unknown=unknown))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +80,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _folder(args: argparse.Namespace) -> None:
-    from asr.cli.corpus_page import write_page
-    from asr.cli.places import check_folder
     from asr.data.folder import prepare_folder
+    from asr.files import check_folder
 
     out = args.out or Path("data") / args.source.resolve().name
     check_folder(out)
@@ -82,9 +97,8 @@ def _folder(args: argparse.Namespace) -> None:
 
 
 def _synthetic(args: argparse.Namespace) -> None:
-    from asr.cli.corpus_page import write_page
-    from asr.cli.places import check_folder
     from asr.data.synthetic.prepare import prepare_synthetic
+    from asr.files import check_folder
 
     check_folder(args.out)
     summary = prepare_synthetic(

@@ -3,10 +3,47 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr.cli.numbers import count, jobs
+from asr.cli.options import count, jobs
+from asr.data.formats.kaldi import write_kaldi
+from asr.data.formats.nemo import write_nemo
+from asr.data.formats.stretch import read_stretches
+from asr.data.progress import print_progress
+from asr.types import InputError
+
+FORMATS = ("nemo", "kaldi")
+
+
+def convert(
+    manifests: Sequence[Path],
+    out: Path,
+    *,
+    format: str,
+    report: Callable[[str], None] = print_progress,
+) -> list[Path]:
+    """Write ``<out>/<split>.json`` (nemo) or a folder ``<out>/<split>`` (kaldi) for each manifest.
+
+    An utterance whose audio is not there is named and left out.
+    """
+    assert format in FORMATS
+    splits = [manifest.name.partition(".")[0] for manifest in manifests]
+    for split in splits:
+        if splits.count(split) > 1:
+            raise InputError(f"two manifests are named {split}; write them to folders of their own")
+    written = []
+    for manifest, split in zip(manifests, splits, strict=True):
+        stretches = read_stretches(manifest, report)
+        path = out / (f"{split}.json" if format == "nemo" else split)
+        if format == "nemo":
+            write_nemo(stretches, path)
+        else:
+            write_kaldi(stretches, path)
+        report(f"{split}: {len(stretches):,} utterances -> {path}")
+        written.append(path)
+    return written
 
 
 def add_formats(corpora: Any) -> None:
@@ -82,11 +119,11 @@ def add_formats(corpora: Any) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    from asr.cli.corpus_page import write_page
-    from asr.cli.places import check_folder
+    from asr.cli.prepare import write_page
     from asr.data.formats.kaldi import read_kaldi
     from asr.data.formats.nemo import read_nemo
     from asr.data.prepare import prepare_rows
+    from asr.files import check_folder
 
     check_folder(args.out)
     read = {"nemo": read_nemo, "kaldi": read_kaldi}[args.corpus]
@@ -105,16 +142,15 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from asr.cli.places import check_folder
-    from asr.data.formats.convert import convert
+    from asr.files import check_folder
 
     check_folder(args.out)
     convert(args.manifests, args.out, format=args.format)
 
 
 def _shards(args: argparse.Namespace) -> None:
-    from asr.cli.places import check_folder
     from asr.data.shards.write import write_shards
+    from asr.files import check_folder
 
     check_folder(args.out)
     write_shards(
@@ -127,8 +163,8 @@ def _shards(args: argparse.Namespace) -> None:
 
 
 def _summary(args: argparse.Namespace) -> None:
-    from asr.cli.corpus_page import FILE_NAME, write_page
-    from asr.data.changed import find_changed
+    from asr.cli.prepare import FILE_NAME, write_page
+    from asr.data.check import find_changed
     from asr.data.prepare import report_rows
     from asr.data.progress import print_progress
     from asr.data.summary import read_summary
@@ -152,7 +188,7 @@ def _summary(args: argparse.Namespace) -> None:
 
 def _unknown(summary: Any, path: Path) -> dict[str, dict[str, str]]:
     """Of transcripts in the case of the tokenizer, otherwise normalised as configs/text has it."""
-    from asr.data.characters import find_unknown_characters
+    from asr.data.check import find_unknown_characters
     from asr.data.manifest import read_manifest
     from asr.text.normalize import TranscriptNormalizer
     from asr.text.tokenizer import Tokenizer

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asr.cli.numbers import jobs
-from asr.cli.suggest import did_you_mean
+from asr.cli.options import jobs
+from asr.cli.recipe import did_you_mean
 from asr.data.corpora.parts import (
     AN4,
     AN4_MIRROR,
@@ -140,9 +140,9 @@ def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
 
 
 def _archives(args: argparse.Namespace) -> None:
-    from asr.cli.corpus_page import write_page
-    from asr.cli.places import check_folder
+    from asr.cli.prepare import write_page
     from asr.data.corpora.librispeech import prepare_librispeech
+    from asr.files import check_folder
     from asr.types import InputError
 
     corpus = CORPORA[args.corpus]
@@ -168,9 +168,9 @@ def _archives(args: argparse.Namespace) -> None:
 
 
 def _an4(args: argparse.Namespace) -> None:
-    from asr.cli.corpus_page import write_page
-    from asr.cli.places import check_folder
+    from asr.cli.prepare import write_page
     from asr.data.corpora.an4 import prepare_an4
+    from asr.files import check_folder
 
     out = args.out or Path("data") / AN4.name
     check_folder(out)
@@ -187,9 +187,9 @@ def _an4(args: argparse.Namespace) -> None:
 
 
 def _sounds(args: argparse.Namespace) -> None:
-    from asr.cli.corpus_page import write_page
-    from asr.cli.places import check_folder
+    from asr.cli.prepare import write_page
     from asr.data.corpora.sounds import prepare_sounds
+    from asr.files import check_folder
 
     out = args.out or Path("data") / args.corpus
     check_folder(out)
@@ -206,10 +206,10 @@ def _sounds(args: argparse.Namespace) -> None:
 
 
 def _lhotse(args: argparse.Namespace) -> None:
-    from asr.cli.corpus_page import write_page
-    from asr.cli.places import check_folder
+    from asr.cli.prepare import write_page
     from asr.data.corpora.recipes import recipe_names, recipe_rows
     from asr.data.prepare import prepare_rows
+    from asr.files import check_folder
     from asr.types import InputError
 
     names = recipe_names()

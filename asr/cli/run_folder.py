@@ -1,19 +1,4 @@
-"""Where a run lives, and what is in it.
-
-    config.yaml     the resolved config
-    checkpoints/    last.ckpt and best.ckpt, for --resume
-    logs/           TensorBoard events and metrics.csv
-    train.log       all that was printed
-    model/          the model package
-    hypotheses/     one <split>.jsonl with alignments per test split
-    record.json     the run record, written last: a folder that has it is complete
-    report.md       WER beside latency
-    report.html     the same with learning curves and the utterances with the most errors
-    .lock           while a run is going on
-
-The default folder is ``runs/<recipe>/<reuse>-<signature>``: the same settings on the same data find
-the same folder, so `asr compare` trains nothing twice.
-"""
+"""Where a run lives, what it is called, and what is in it."""
 
 from __future__ import annotations
 
@@ -26,14 +11,24 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from asr.atomic import clear_partials, write_text
-from asr.cli.command import command_text
-from asr.cli.keys import dotted_keys
-from asr.cli.recipe import RUN_CONFIG, recipe_name
+from asr.cli.options import command_text
+from asr.cli.recipe import RUN_CONFIG, dotted_keys, recipe_name
 from asr.data.splits import Splits
+from asr.files import clear_partials, write_text
 from asr.model.package import CHECKPOINTS, RUN_MODEL, WEIGHTS, check_files, package_folder
 from asr.report.record import FILE_NAME, RunRecord
 from asr.types import InputError
+
+
+def run_name(model: Path) -> str:
+    """The name of a model folder, or of the run folder it lies in as ``model``.
+
+    Raises:
+        InputError: see `package_folder`.
+    """
+    folder = package_folder(model).resolve()
+    return folder.parent.name if folder.name == RUN_MODEL else folder.name
+
 
 EXECUTION_ONLY = (
     "metrics",

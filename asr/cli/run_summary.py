@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from asr.cli.run_folder import RunFolder
 from asr.data.manifest import Cuts
-from asr.data.share import is_first
+from asr.distributed import is_first
 from asr.encoder.stack import Encoder
+from asr.measure.encoders import scheduled_layers
 from asr.model.asr_model import AsrModel
-from asr.model.initialise import Initialised
+from asr.model.convert import Initialised
 from asr.model.package import ModelPackage
-from asr.report.encoders import scheduled_layers
 from asr.report.record import TrainingCost
-from asr.report.schedule import schedule_text
+from asr.report.rows import schedule_text
 from asr.text.tokenizer import Tokenizer
 
 

@@ -11,22 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.compose import compose_recipe
-from asr.cli.dry_run import dry_run
+from asr.cli.dry_run import dry_run, write_price
 from asr.cli.effects import check_effects, with_tokenizer_of_init
-from asr.cli.launch_line import describe_launch
+from asr.cli.launch import describe_launch
+from asr.cli.options import Parser
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.parent import stop_with_parent
-from asr.cli.parser import Parser
-from asr.cli.places import check_folder
-from asr.cli.price_table import write_price
 from asr.cli.recipe import RUN_CONFIG, is_override, is_recipe
-from asr.cli.run_check import check_run
 from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
 from asr.cli.run_lock import locked
 from asr.cli.run_log import logged
 from asr.cli.run_summary import say
 from asr.cli.training_run import train_run
-from asr.data.share import is_first
+from asr.cli.training_setup import check_run
+from asr.distributed import is_first
+from asr.files import check_folder
 from asr.report.record import RunRecord
 from asr.types import InputError
 

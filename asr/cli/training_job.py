@@ -1,4 +1,4 @@
-"""What a job of a cluster does. Starts without PyTorch, as :mod:`asr.cli.train_process`."""
+"""What a job of a cluster does. Starts without PyTorch, as :mod:`asr.cli.launch`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from asr.cli.train_process import TrainProcess
+from asr.cli.launch import TrainProcess
 
 _INTERRUPTED = 130  # the exit code of `asr train` after SIGTERM
 _WAIT_S = 60.0

@@ -8,32 +8,31 @@ from typing import Any
 
 import torch
 
-from asr.atomic import write_text
-from asr.cli.run_data import (
-    data_counts,
-    make_loader,
-)
 from asr.cli.run_folder import RunFolder
 from asr.cli.run_summary import describe_run, describe_training, say
-from asr.cli.training_setup import set_up
+from asr.cli.training_setup import (
+    data_counts,
+    make_loader,
+    set_up,
+)
 from asr.data.manifest import Cuts
-from asr.data.share import is_first
 from asr.data.splits import Splits
 from asr.decode.greedy import GreedyDecoder
-from asr.metrics.cost import count_parameters
-from asr.metrics.latency import LatencySpec
+from asr.distributed import is_first
+from asr.files import write_text
+from asr.measure.encoders import scheduled_layers
+from asr.measure.evaluation import SplitEvaluation, evaluate
+from asr.measure.latency import measure_encoders
 from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.package import CARD, load_package, save_package
-from asr.report.bench import measure_encoders
+from asr.profiling.cost import count_parameters
+from asr.profiling.hardware import describe_hardware, installed_versions, source_revision
+from asr.profiling.latency import LatencySpec
 from asr.report.card import model_card
-from asr.report.encoders import scheduled_layers
-from asr.report.evaluation import SplitEvaluation, evaluate
-from asr.report.hardware import describe_hardware
 from asr.report.html.page import page
 from asr.report.hypotheses import read_hypotheses, write_hypotheses
 from asr.report.learning import read_learning
-from asr.report.provenance import installed_versions, source_revision
 from asr.report.record import RunRecord, SplitCounts, TrainingCost
 from asr.train.failures import shape
 from asr.train.fit import FitResult, fit

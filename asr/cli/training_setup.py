@@ -1,33 +1,226 @@
-"""What a run trains, on what: everything that is built from a config before the first step."""
+"""What a run trains, on what: checked and built from a config before the first step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from asr.cli.run_check import read_splits
-from asr.cli.run_data import (
-    TextSetup,
-    make_loader,
-    make_normalizer,
-    num_encoder_frames,
-    prepare_tokenizer,
-)
+import torch
+
+from asr.cli.recipe import did_you_mean
+from asr.cli.run_folder import lookup
 from asr.cli.run_summary import describe_start, say
-from asr.data.alignable import count_unalignable
-from asr.data.characters import describe_dropped
+from asr.data.check import check_characters, count_unalignable, describe_dropped
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Cuts, transcript
 from asr.data.splits import Splits
+from asr.encoder.graphed import check_graphs
+from asr.measure.evaluation import SplitEvaluation
 from asr.model.asr_model import AsrModel
-from asr.model.build import build, build_model
-from asr.model.initialise import initialise
-from asr.model.package import load_package
+from asr.model.build import build, build_encoder, build_frontend, build_model
+from asr.model.convert import initialise
+from asr.model.package import ModelPackage, load_package
+from asr.ranges import Seed, check_value
+from asr.report.record import SplitCounts
+from asr.text.normalize import TranscriptNormalizer
+from asr.text.tokenizer import Tokenizer
 from asr.train.distillation import Distillation, Distiller
-from asr.train.random_state import seed_all
+from asr.train.state import seed_all
+from asr.train.trainer import TrainerSpec
+from asr.types import InputError
+
+TO_TIME = ("features.fbank", "encoder", "reuse", "metrics.latency")
+TO_TRAIN = (
+    *TO_TIME,
+    *("text.normalize", "text.tokenizer", "data.dataset", "data.batching", "data.loader"),
+    *("head", "decode", "train.optim", "train.trainer", "train.averaging", "seed", "splits"),
+)
+PLACES = {"folder": "folder of manifests", "train": "split"}
+
+
+def check_keys_for(what: str, keys: Sequence[str], config: Mapping[str, Any], recipe: Path) -> None:
+    """Raise InputError unless every one of ``keys`` is set."""
+    missing = [key for key in keys if lookup(config, key) is None]
+    if missing:
+        raise InputError(
+            f"{recipe}: no {missing[0]}; a recipe to {what} sets or picks {', '.join(keys)}"
+        )
+
+
+def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
+    """Raise InputError for settings that cannot be trained; otherwise what to train on."""
+    check_keys_for("train", TO_TRAIN, config, recipe)
+    check_value(config["seed"], Seed, "seed")
+    splits = read_splits(config)
+    check_model(config)
+    for key in ("text.normalize", "text.tokenizer", "decode", "metrics.latency"):
+        build(lookup(config, key), key)
+    if lookup(config, "metrics.latency.cuda_graphs"):
+        trainer: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
+        check_graphs(trainer.device, "metrics.latency.cuda_graphs=true")
+    for key in ("train.optim", "train.trainer", "train.averaging"):
+        build(lookup(config, key), key)
+    if lookup(config, "train.distillation") is not None:
+        build(lookup(config, "train.distillation"), "train.distillation")
+    for key in AUGMENT:
+        if lookup(config, f"data.{key}") is not None:
+            build(lookup(config, f"data.{key}"), f"data.{key}")
+    build(config["data"]["batching"], "data.batching", seed=config["seed"])
+    return splits
+
+
+def check_model(config: Mapping[str, Any]) -> None:
+    """Raise InputError where the model cannot be built; no weights are made."""
+    frontend = build_frontend(config)
+    with torch.device("meta"):
+        encoder = build_encoder(config, frontend.num_mel_bins)
+        head = build(config["head"], "head", d_model=encoder.d_model, vocab_size=2)
+    AsrModel(frontend=frontend, encoder=encoder, head=head)
+
+
+def read_splits(config: Mapping[str, Any]) -> Splits:
+    """The splits of a config; a single test split may be named without brackets.
+
+    Raises:
+        InputError: an unknown or missing key, or a split without a manifest.
+    """
+    given = config["splits"]
+    keys = [field.name for field in fields(Splits)]
+    if not isinstance(given, Mapping):
+        raise InputError(f"splits={given}: allowed: a section with {', '.join(keys)}")
+    for key in given:
+        if key not in keys:
+            hint = did_you_mean(key, keys) or f"; allowed: {', '.join(keys)}"
+            raise InputError(f"unknown key splits.{key}{hint}")
+    for key in ("folder", "train"):
+        if not isinstance(given.get(key), str):
+            raise InputError(f"splits.{key} must be set to the name of a {PLACES[key]}")
+    test = given.get("test") or ()
+    return Splits(
+        folder=given["folder"],
+        train=given["train"],
+        dev=given.get("dev"),
+        test=(test,) if isinstance(test, str) else tuple(map(str, test)),
+    )
+
+
+AUGMENT = ("reverb", "noise")
+"""What a recipe may pick from ``data`` to change audio in training, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSetup:
+    """How transcripts are spelled and cut into tokens."""
+
+    normalizer: TranscriptNormalizer
+    tokenizer: Tokenizer
+
+
+def make_normalizer(config: Mapping[str, Any]) -> TranscriptNormalizer:
+    """How the config wants transcripts spelled."""
+    normalizer: TranscriptNormalizer = build(config["text"]["normalize"], "text.normalize")
+    return normalizer
+
+
+def prepare_tokenizer(
+    config: Mapping[str, Any],
+    cuts: Mapping[str, Cuts],
+    splits: Splits,
+    parent: ModelPackage | None,
+    *,
+    normalizer: Callable[[str], str],
+    allow_unknown: bool = False,
+) -> Tokenizer:
+    """The tokenizer of the parent model, or one trained on the training transcripts.
+
+    Every transcript of every split must be spelt with it; with ``allow_unknown`` those that are not
+    are named.
+    """
+    spec = build(config["text"]["tokenizer"], "text.tokenizer")
+    tokenizer: Tokenizer = (
+        spec.train(normalizer(transcript(cut)) for cut in cuts[splits.train])
+        if parent is None
+        else parent.tokenizer
+    )
+    for split in splits.names:
+        unknown = check_characters(
+            cuts[split], tokenizer=tokenizer, normalizer=normalizer, allow_unknown=allow_unknown
+        )
+        if unknown:
+            say(f"{split}: {unknown}")
+    return tokenizer
+
+
+def make_loader(
+    config: Mapping[str, Any], cuts: Cuts, text: TextSetup, model: AsrModel, *, training: bool
+) -> ResumableLoader:
+    """Batches of ``cuts`` as the config wants them, for training or its validation.
+
+    Each of the processes that train together reads its share of them.
+    """
+    data = config["data"]
+    dataset = build(
+        data["dataset"],
+        "data.dataset",
+        tokenizer=text.tokenizer,
+        normalizer=text.normalizer,
+        sample_rate_hz=model.frontend.sample_rate_hz,
+        augment=[build(data[key], f"data.{key}") for key in AUGMENT if training and data.get(key)],
+        seed=config["seed"],
+    )
+    slowing = {"slowest_s": model.frontend.slowest_s} if training else {}
+    batching = build(data["batching"], "data.batching", seed=config["seed"], **slowing)
+    loader: ResumableLoader = build(
+        data["loader"],
+        "data.loader",
+        cuts=cuts,
+        dataset=dataset,
+        batching=batching,
+        training=training,
+        shared=not training,
+    )
+    return loader
+
+
+def num_encoder_frames(model: AsrModel, duration_s: float) -> int:
+    """Encoder frames of an utterance of ``duration_s`` seconds."""
+    num_samples = round(duration_s * model.frontend.sample_rate_hz)
+    num_features = int(model.frontend.fbank.num_frames(torch.tensor(num_samples)))
+    return math.ceil(num_features / int(model.encoder.subsampling_factor))
+
+
+def data_counts(
+    cuts: Mapping[str, Cuts],
+    evaluations: Mapping[str, SplitEvaluation],
+    splits: Splits,
+    text: TextSetup,
+    num_unalignable: int,
+    *,
+    num_unreadable: int,
+    is_evaluated: bool,
+) -> dict[str, SplitCounts]:
+    """What every split holds, and what could not be read or aligned.
+
+    ``num_unreadable`` counts training utterances. Of a test split that ``is_evaluated`` but has no
+    evaluation, nothing could be read.
+    """
+    skipped = {split: len(cuts[split]) for split in splits.test if is_evaluated}
+    skipped |= {split: each.counts.num_skipped for split, each in evaluations.items()}
+    skipped[splits.train] = num_unreadable
+    return {
+        split: SplitCounts(
+            num_utterances=len(cuts[split]),
+            hours=sum(cut.duration for cut in cuts[split]) / 3600,
+            num_words=sum(len(text.normalizer(transcript(cut)).split()) for cut in cuts[split]),
+            num_skipped=skipped.get(split, 0),
+            num_left_out=num_unalignable if split == splits.train else 0,
+        )
+        for split in splits.names
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

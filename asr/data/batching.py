@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
 from asr.data.manifest import Cut, Cuts
-from asr.data.share import num_processes, rank
+from asr.distributed import num_processes, rank
 from asr.ranges import BatchDuration, Range, in_ranges
 from asr.types import InputError
 

@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 
 from asr.audio.read import decode_audio, read_audio, stream_audio
 from asr.audio.resample import resample, resample_blocks
-from asr.data.changed import what_changed
+from asr.data.augment import SoundError
+from asr.data.check import what_changed
 from asr.data.manifest import Cut, Cuts, audio_path, transcript
-from asr.data.shards.fetch import fetch
-from asr.data.sounds import SoundError
+from asr.data.shards.read import fetch
 from asr.data.summary import Skipped
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError, Waveform

@@ -6,9 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from asr.data.prepare import prepare_rows
+from asr.data.prepare import Row, prepare_rows
 from asr.data.progress import print_progress
-from asr.data.row import Row
 from asr.data.summary import PrepareSummary, Skipped
 from asr.data.transcripts import AUDIO_SUFFIXES, list_files, read_librispeech, read_table
 from asr.types import InputError

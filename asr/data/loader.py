@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from asr.data.batching import Batching
 from asr.data.dataset import Reading, SpeechDataset
 from asr.data.manifest import Cut, Cuts
-from asr.data.share import num_processes, rank
+from asr.distributed import num_processes, rank
 from asr.ranges import Range, Share, in_ranges
 from asr.types import Batch, InputError, RunError
 

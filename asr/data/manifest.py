@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from asr.atomic import write_bytes
 from asr.data.columns import shown
-from asr.data.lines import json_object, split_lines
+from asr.files import json_object, split_lines, write_bytes
 from asr.types import InputError
 
 MAX_DURATION_S = 1e7  # of a cut, and where it starts: four months

@@ -1,22 +1,21 @@
-"""From what a corpus says of its utterances to manifests: check, listen, write."""
+"""From the utterances of a corpus to manifests: check, decode every file, split, write."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from asr.atomic import replacing
-from asr.data.characters import describe_dropped
-from asr.data.holdout import hold_out
-from asr.data.listen import listen
+from asr.audio.read import Heard, hear_audio
+from asr.data.check import describe_dropped
 from asr.data.manifest import Utterance, manifest_bytes
 from asr.data.progress import print_progress
-from asr.data.row import Row
 from asr.data.summary import (
     FILE_NAME,
     PrepareSummary,
@@ -24,7 +23,147 @@ from asr.data.summary import (
     describe_split,
     summary_bytes,
 )
+from asr.files import replacing
+from asr.text.normalize import drop_invisible
 from asr.types import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A transcript and the audio it names; nothing of it is checked yet.
+
+    ``where`` is the transcript file and line. ``audio_path`` is None where no file has the name
+    that the transcript wants. ``duration_s`` None means up to the end of the file; ``whole_s`` is
+    then the length of the file as the transcript has it, None where it does not say.
+    """
+
+    where: str
+    utterance_id: str
+    audio_path: Path | None
+    text: str
+    speaker: str | None = None
+    split: str | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+    whole_s: float | None = None
+
+
+HELD_OUT_SHARE = 0.05  # of the audio, for dev and for test each
+
+
+def hold_out(utterances: Sequence[Utterance]) -> tuple[dict[str, list[Utterance]], str]:
+    """Utterances of ``train``, ``dev`` and ``test``, and a sentence that says how they were cut.
+
+    No speaker is in two splits where all speakers are known and none is too large to hold out;
+    otherwise single utterances are held out. The choice follows from names alone (a hash), not
+    from chance or order.
+    """
+    if all(utterance.speaker for utterance in utterances):
+        speakers = {utterance.utterance_id: str(utterance.speaker) for utterance in utterances}
+        chosen = _choose(utterances, speakers)
+        if chosen["dev"] and chosen["test"]:
+            return chosen, "no split is given: cut 90/5/5 into train, dev and test by speaker"
+    names = {utterance.utterance_id: utterance.utterance_id for utterance in utterances}
+    chosen = _choose(utterances, names)
+    filled = {split: rows for split, rows in chosen.items() if rows}
+    return filled, (
+        f"no split is given: cut by utterance into {', '.join(filled)}; "
+        "speakers may be in more than one"
+    )
+
+
+def _choose(
+    utterances: Sequence[Utterance], unit_of: Mapping[str, str]
+) -> dict[str, list[Utterance]]:
+    """Hold out whole units until each held-out split has its share, and never twice that."""
+    units: dict[str, float] = defaultdict(float)
+    for utterance in utterances:
+        units[unit_of[utterance.utterance_id]] += utterance.duration_s
+    share_s = HELD_OUT_SHARE * sum(units.values())
+    split_of: dict[str, str] = {}
+    for split in ("test", "dev"):
+        held_s = 0.0
+        for unit in sorted(units, key=_hash):
+            fits = held_s + units[unit] <= 2 * share_s
+            if unit not in split_of and held_s < share_s and fits:
+                split_of[unit] = split
+                held_s += units[unit]
+    chosen: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
+    for utterance in utterances:
+        chosen[split_of.get(unit_of[utterance.utterance_id], "train")].append(utterance)
+    return chosen
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+_REPORT_EVERY = 1000
+_ROUNDED_S, _ROUNDED_SHARE = 0.5, 0.05  # what lengths in tables are off by
+
+
+def listen(
+    rows: Sequence[Row], num_jobs: int, report: Callable[[str], None]
+) -> tuple[dict[Row, Utterance], list[Skipped], list[Skipped]]:
+    """The utterances of rows that have audio, in the order of ``rows``, and the unusable rows.
+
+    Also the usable ones whose audio there is something to say about.
+    """
+    usable: dict[Row, Utterance] = {}
+    skipped: list[Skipped] = []
+    noticed: list[Skipped] = []
+    with ThreadPoolExecutor(max(1, num_jobs)) as pool:
+        results = [pool.submit(_hear, row) for row in rows]
+        try:
+            for number, (row, result) in enumerate(zip(rows, results, strict=True), 1):
+                heard = result.result()
+                if isinstance(heard, str):
+                    skipped.append(Skipped(row.where, heard))
+                else:
+                    usable[row] = _utterance(row, heard)
+                    noticed += [Skipped(row.where, notice) for notice in heard.notices]
+                if number % _REPORT_EVERY == 0:
+                    report(f"read {number:,} of {len(rows):,} utterances")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return usable, skipped, noticed
+
+
+def _hear(row: Row) -> Heard | str:
+    """What is heard, or why the row cannot be used."""
+    assert row.audio_path is not None
+    try:
+        heard = hear_audio(row.audio_path, start_s=row.start_s, duration_s=row.duration_s)
+    except (OSError, ValueError) as error:
+        return str(error)
+    if row.whole_s is not None and _is_longer(heard.duration_s, row.whole_s):
+        return (
+            f"{row.audio_path} is {heard.duration_s:.2f} s long, its duration says "
+            f"{row.whole_s:g} s; a stretch of a file needs its start too (start_s, offset, begin)"
+        )
+    return heard
+
+
+def _utterance(row: Row, heard: Heard) -> Utterance:
+    assert row.audio_path is not None
+    return Utterance(
+        utterance_id=row.utterance_id,
+        audio_path=row.audio_path,
+        start_s=row.start_s,
+        duration_s=heard.duration_s,
+        sample_rate_hz=heard.info.sample_rate_hz,
+        num_channels=heard.info.num_channels,
+        text=" ".join(drop_invisible(row.text).split()),
+        speaker=row.speaker,
+        num_bytes=row.audio_path.stat().st_size,
+    )
+
+
+def _is_longer(duration_s: float, said_s: float) -> bool:
+    """Whether a file is longer than a rounded length of all of it can say."""
+    return duration_s - said_s > max(_ROUNDED_S, _ROUNDED_SHARE * duration_s)
+
 
 NUM_REPORTED = 20  # skipped rows that are reported one by one; summary.json has them all
 

@@ -1,4 +1,4 @@
-"""Which manifests or shards a recipe trains, validates and tests on."""
+"""Which manifests or shards a recipe trains, validates and tests on, and parts of a split."""
 
 from __future__ import annotations
 
@@ -7,11 +7,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.data.manifest import Cut, read_manifest
-from asr.data.shards.index import FILE_NAME
-from asr.data.shards.read import read_index, read_shards
+from asr.data.manifest import Cut, Cuts, read_manifest
+from asr.data.shards.read import FILE_NAME, read_index, read_shards
 from asr.data.web import is_url
 from asr.types import InputError
+
+
+def spread(cuts: Cuts, num_utterances: int) -> Cuts:
+    """At most ``num_utterances`` of ``cuts``, evenly spread: manifests run speaker by speaker."""
+    if num_utterances >= len(cuts):
+        return cuts
+    return [cuts[index * len(cuts) // num_utterances] for index in range(num_utterances)]
+
+
+def no_longer_than(cuts: Cuts, duration_s: float) -> Cuts:
+    """The cuts of at most ``duration_s`` seconds.
+
+    Raises:
+        InputError: there is none.
+    """
+    kept = [cut for cut in cuts if cut.duration <= duration_s]
+    if not kept:
+        raise InputError(f"all {len(cuts)} utterances are longer than {duration_s:g} s")
+    return kept
+
+
+def hold_out(cuts: Cuts, every: int) -> tuple[Cuts, Cuts]:
+    """Most of ``cuts``, and every ``every``-th of them; the second part may be empty."""
+    rest = [cut for index, cut in enumerate(cuts, 1) if index % every]
+    return rest, cuts[every - 1 :: every]
 
 
 @dataclass(frozen=True, kw_only=True)

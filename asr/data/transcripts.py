@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from asr.data.columns import Columns, find_columns, time_label
-from asr.data.lines import json_objects, key_and_value, read_lines
+from asr.data.prepare import Row
 from asr.data.progress import print_progress
-from asr.data.row import Row
 from asr.data.summary import Skipped
-from asr.printable import printable
-from asr.types import InputError
+from asr.files import json_objects, key_and_value, read_lines
+from asr.types import InputError, printable
 
 AUDIO_SUFFIXES = frozenset(
     {".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"}

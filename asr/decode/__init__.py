@@ -1,1 +1,1 @@
-"""Token probabilities to text."""
+"""Audio to text: chunks, search, times, and the forms a transcript is written in."""

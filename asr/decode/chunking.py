@@ -1,18 +1,19 @@
-"""Long audio in overlapping chunks, cut while it is read.
-
-Every chunk sees some seconds of its neighbours, so that a frame can be read with context on both
-sides; `asr.decode.stitching` decides which of two chunks has the say.
-"""
+"""Long audio in overlapping chunks, and their labels joined to those of whole recordings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from asr.decode.greedy import FrameLabels
 from asr.types import InputError
 
 
@@ -94,3 +95,97 @@ class Chunking:
         """Encoder frames of a chunk."""
         later = max(0, len(chunk.samples) - self._window_samples) // self._shift_samples
         return later // self._subsampling_factor + 1
+
+
+def stitch(starts: Sequence[int], labels: Sequence[FrameLabels]) -> FrameLabels:
+    """Every frame of the audio once; chunks stand in order, ``starts`` are their first frames."""
+    cuts = [0]
+    for (start, before), (next_start, after) in pairwise(zip(starts, labels, strict=True)):
+        overlap = start + len(before) - next_start
+        cut = seam(before.ids_T[len(before) - overlap :], after.ids_T[:overlap])
+        cuts.append(max(cuts[-1], next_start + cut))  # more than two chunks may overlap
+    cuts.append(starts[-1] + len(labels[-1]))
+    kept = [
+        one[first - start : last - start]
+        for start, one, (first, last) in zip(starts, labels, pairwise(cuts), strict=True)
+    ]
+    return FrameLabels(
+        scores_T=torch.cat([one.scores_T for one in kept]),
+        ids_T=torch.cat([one.ids_T for one in kept]),
+    )
+
+
+def seam(before_T: Tensor, after_T: Tensor) -> int:
+    """How many frames of an overlap the chunk before has the say in; the rest is the next one's.
+
+    The middle of the longest stretch on which both agree, in the half of the overlap that has a
+    quarter of it as context on either side; of equal stretches the one nearest to the middle.
+    Collapsing then neither loses nor doubles a token, for the labels left and right of the seam
+    follow each other in both chunks. The middle of the overlap where they agree on nothing.
+    """
+    num_frames = len(before_T)
+    middle = num_frames // 2
+    first = num_frames // 4
+    agreed = (before_T == after_T)[first : num_frames - first].tolist()
+    best, best_rank = middle, (0, 0)
+    run = 0
+    for frame, same in enumerate(agreed, start=first + 1):
+        run = run + 1 if same else 0
+        centre = frame - run // 2
+        rank = (run, -abs(centre - middle))
+        if run and rank > best_rank:
+            best, best_rank = centre, rank
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledAudio:
+    """A recording read to its end."""
+
+    labels: FrameLabels
+    duration_s: float
+
+
+@dataclass(slots=True)
+class _Recording:
+    """What is known so far; ``end`` is its length in seconds, or why it ended."""
+
+    num_chunks: int = 0
+    labels: dict[int, FrameLabels] = field(default_factory=dict)
+    end: float | InputError | None = None
+
+
+class Assembly:
+    """Recordings that are not complete; they are numbered from 0."""
+
+    def __init__(self) -> None:
+        self._recordings: defaultdict[int, _Recording] = defaultdict(_Recording)
+        self._next = 0
+
+    def expect_chunk(self, index: int) -> None:
+        """Recording ``index`` has one more chunk."""
+        self._recordings[index].num_chunks += 1
+
+    def end(self, index: int, end: float | InputError) -> None:
+        """Recording ``index`` has no more chunks: its length in seconds, or what is wrong."""
+        self._recordings[index].end = end
+
+    def add(self, index: int, start: int, labels: FrameLabels) -> None:
+        """Labels of the chunk of recording ``index`` that begins at frame ``start``."""
+        if index >= self._next:  # else it proved unreadable behind this chunk
+            self._recordings[index].labels[start] = labels
+
+    def finished(self) -> Iterator[LabelledAudio | InputError]:
+        """The recordings that have become complete, each once and none before its predecessor."""
+        while (recording := self._recordings.get(self._next)) is not None:
+            end = recording.end
+            if end is None:
+                return
+            if not isinstance(end, InputError):
+                if len(recording.labels) < recording.num_chunks:
+                    return
+                starts = sorted(recording.labels)
+                labels = stitch(starts, [recording.labels[start] for start in starts])
+            del self._recordings[self._next]
+            self._next += 1
+            yield end if isinstance(end, InputError) else LabelledAudio(labels, end)

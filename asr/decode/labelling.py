@@ -21,22 +21,17 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.decode.assembly import Assembly, LabelledAudio
-from asr.decode.batching import batches_by_length
-from asr.decode.chunking import Chunk, Chunking
+from asr.decode.chunking import Assembly, Chunk, Chunking, LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
-from asr.decode.read_ahead import read_ahead
-from asr.decode.side_by_side import side_by_side
+from asr.decode.prefetch import batches_by_length, read_ahead, side_by_side
+from asr.decode.recogniser import AcousticModel
 from asr.decode.silence import SILENCE_DB, is_silent
-from asr.decode.stopwatch import Stopwatch
-from asr.model.recogniser import AcousticModel
+from asr.decode.timing import PARTS, Stopwatch
 from asr.types import InputError, RunError, Waveform
 
 Recording = Callable[[], Iterator[Waveform]]
 """Opens a recording: its successive stretches, at the model's sample rate."""
 
-PARTS = ("decode", "features", "encoder", "search")
-"""Of the work: from files to waveforms, what the model does, from its output to words."""
 DECODE, FEATURES, ENCODER, SEARCH = PARTS
 
 BATCH_S = {"cpu": 30.0, "cuda": 480.0}

@@ -13,13 +13,12 @@ from typing import Literal, NamedTuple, TypeAlias
 from asr.audio.read import probe_audio, stream_audio
 from asr.audio.resample import resample_blocks
 from asr.audio.source import Source, open_source
-from asr.decode.assembly import LabelledAudio
-from asr.decode.greedy import GreedyDecoder
+from asr.decode.chunking import LabelledAudio
+from asr.decode.greedy import GreedyDecoder, TimedWord, timed_words
 from asr.decode.labelling import SEARCH, FrameLabeller, Recording
+from asr.decode.recogniser import Recogniser
 from asr.decode.silence import SILENCE_DB
-from asr.decode.stopwatch import Stopwatch
-from asr.decode.words import TimedWord, timed_words
-from asr.model.recogniser import Recogniser
+from asr.decode.timing import Stopwatch
 from asr.types import InputError, Waveform
 
 Channels: TypeAlias = int | Literal["mix", "split"]

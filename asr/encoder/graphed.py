@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from asr.encoder.stack import Encoder
-from asr.metrics.latency import clock_ms
+from asr.profiling.latency import clock_ms
 from asr.types import EncoderOutput, InputError
 
 LONGEST_FRAMES = 6144

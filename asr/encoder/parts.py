@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from asr.metrics.attention_steps import STEPS
-from asr.metrics.breakdown import ATTENTION, OTHER
+from asr.profiling.breakdown import ATTENTION, OTHER, STEPS
 
 NORMS = "norms and residuals"
 

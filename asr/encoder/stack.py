@@ -1,27 +1,58 @@
-"""The loop over layers, shared by every encoder: it threads the carry and nothing else.
-
-Shape legend: B batch, T frames, F mel bins, D model width.
-"""
+"""The loop over layers, shared by every encoder: it threads the carry and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from asr.encoder.checkpointing import Checkpointing, run_twice, stretches
 from asr.nn.dropout import Dropout
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from asr.nn.position_kinds import position_class
 from asr.nn.positions import PositionKind, Positions
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
+from asr.nn.valid_batch_norm import statistics_kept
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
-from asr.reuse.schedule import Role
+from asr.reuse.schedule import Role, Schedule
 from asr.types import EncoderOutput, InputError
+
+Checkpointing = Literal["none", "layers", "groups"]
+Result = TypeVar("Result")
+
+
+def stretches(schedule: Schedule, checkpointing: Checkpointing) -> list[range]:
+    """The layers that are run again together; all are one stretch where there is none of it.
+
+    ``groups`` are leaders with the followers behind them, and single layers where nobody leads.
+    """
+    starts = [
+        role.layer
+        for role in schedule
+        if role.layer == 0
+        or checkpointing == "layers"
+        or (checkpointing == "groups" and role.role is not Role.FOLLOW)
+    ]
+    stops = [*starts[1:], len(schedule)]
+    return [range(start, stop) for start, stop in zip(starts, stops, strict=True)]
+
+
+def run_twice(module: nn.Module, function: Callable[[], Result]) -> Result:
+    """What ``function`` gives of ``module``; its backward pass calls it again, for activations.
+
+    The second run draws the same random numbers and leaves no trace in running statistics.
+    """
+    result: Result = checkpoint(
+        function,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), statistics_kept(module)),
+    )
+    return result
+
 
 MAX_MAP_MIB = 192.0
 """All of one map of four heads in float32 up to 140 s of audio at 25 frames a second."""

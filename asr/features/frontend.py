@@ -10,12 +10,10 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from asr.features.augment import RandomSilence, SpeedPerturb, WhiteNoise
 from asr.features.fbank import LogMel
-from asr.features.noise import WhiteNoise
 from asr.features.normalize import UtteranceNorm
-from asr.features.silence import RandomSilence
 from asr.features.specaugment import SpecAugment
-from asr.features.speed import SpeedPerturb
 
 _LENGTHENING = (SpeedPerturb, RandomSilence)
 

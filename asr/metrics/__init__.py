@@ -1,1 +1,1 @@
-"""What is measured: word errors, their uncertainty, latency, memory and cost."""
+"""Judging results: word errors, their uncertainty, and statistics of attention maps."""

@@ -25,6 +25,20 @@ from asr.reuse.base import ReuseMethod
 from asr.types import InputError
 
 TARGET = "_target_"
+PACKAGES = {"metrics": "profiling"}
+"""Where the classes of a config group lie, if not in the package of its name."""
+MOVED = {
+    "asr.features.speed.SpeedPerturb": "asr.features.augment.SpeedPerturb",
+    "asr.features.silence.RandomSilence": "asr.features.augment.RandomSilence",
+    "asr.features.noise.WhiteNoise": "asr.features.augment.WhiteNoise",
+    "asr.data.noise.NoiseMix": "asr.data.augment.NoiseMix",
+    "asr.data.reverb.Reverb": "asr.data.augment.Reverb",
+    "asr.metrics.latency.LatencySpec": "asr.profiling.latency.LatencySpec",
+    "asr.metrics.roofline.RooflineSpec": "asr.profiling.roofline.RooflineSpec",
+    "asr.metrics.scaling.ScalingSpec": "asr.profiling.scaling.ScalingSpec",
+    "asr.metrics.training_step.TrainingStepSpec": "asr.profiling.training_step.TrainingStepSpec",
+}
+"""Classes that model folders and records of earlier versions name by another path."""
 
 
 def build(config: Mapping[str, Any], key: str, **injected: object) -> Any:
@@ -103,10 +117,11 @@ def target_class(config: Mapping[str, Any], key: str) -> type:
     """
     group = key.partition(".")[0]
     path = config.get(TARGET) if isinstance(config, Mapping) else None
+    path = MOVED.get(path, path) if isinstance(path, str) else path
     if not isinstance(path, str):
         raise InputError(f"config {key} has no {TARGET}; it names a class, as in configs/{group}/")
     module_name, _, class_name = path.rpartition(".")
-    package = f"asr.{group}"
+    package = f"asr.{PACKAGES.get(group, group)}"
     if not module_name.startswith(f"{package}."):
         raise InputError(f"{key}.{TARGET}={path[:200]}: only classes inside {package} are built")
     try:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from asr.atomic import read_bytes, replacing
+from asr.files import read_bytes, replacing
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model, check_groups
 from asr.model.weights import load_model
@@ -61,7 +61,7 @@ def save_package(
     """Write the package, whole or not at all; ``config`` may be a whole run config.
 
     Its model groups are kept, and ``ORIGIN`` where it is set. A package that was there is replaced.
-    Raises as :func:`asr.atomic.replacing` does.
+    Raises as :func:`asr.files.replacing` does.
     """
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from asr.atomic import open_file
+from asr.files import open_file
 from asr.model.asr_model import AsrModel
 from asr.types import InputError
 

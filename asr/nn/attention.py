@@ -16,14 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from asr.metrics.attention_steps import mixing, normalising, projecting
 from asr.nn import tiled_attention
 from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows, RowSource, rows_to_keep
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, ScoreTerms, training_tiles
-from asr.nn.row_buffer import RowBuffer
+from asr.nn.tiles import RowBuffer
+from asr.profiling.breakdown import mixing, normalising, projecting
 
 
 class AttentionScores(nn.Module):

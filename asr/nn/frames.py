@@ -1,10 +1,37 @@
-"""What every layer of a stack knows about the frames it sees."""
+"""The frames of a batch: their lengths, the padding mask, and runs of consecutive frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn import functional
+
+from asr.profiling.breakdown import scoring
+
+
+def padding_mask(lengths_B: Tensor, num_frames: int) -> Tensor | None:
+    """(B, T) bool, True = padding; None when no frame is padding.
+
+    A graph, exported or recorded, serves every batch and always has one.
+    """
+    in_graph = torch.compiler.is_exporting() or is_recorded(lengths_B)
+    if not in_graph and bool((lengths_B >= num_frames).all()):
+        return None
+    return torch.arange(num_frames, device=lengths_B.device) >= lengths_B.unsqueeze(1)
+
+
+def is_recorded(x: Tensor) -> bool:
+    """Whether operations on ``x`` are being recorded for a CUDA graph."""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def zero_padding(x_BTD: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """The same frames with zeros where ``padding_mask`` (B, T) is True."""
+    if padding_mask is None:
+        return x_BTD
+    return x_BTD.masked_fill(padding_mask.unsqueeze(-1), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +44,54 @@ class Frames:
 
     padding_mask: Tensor | None = None
     position_table: Tensor | None = None
+
+
+def in_spans(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
+    """(B, S, N, D): the frames in spans of ``span`` frames, zero where none is valid."""
+    batch, num_frames, width = x_BTD.shape
+    x_BTD = fill_up(zero_padding(x_BTD, padding_mask), span)
+    return x_BTD.reshape(batch, num_spans(num_frames, span), span, width)
+
+
+def num_spans(num_frames: int, span: int) -> int:
+    """Spans that cover so many frames."""
+    return (num_frames + span - 1) // span
+
+
+def fill_up(x_BTD: Tensor, span: int, value: float = 0.0) -> Tensor:
+    """Frames (B, T, ...) with ``value`` behind the last one, up to a whole number of spans."""
+    num_frames = x_BTD.shape[1]
+    num_filled = num_spans(num_frames, span) * span
+    later_axes = (0, 0) * (x_BTD.dim() - 2)
+    if torch.compiler.is_exporting():  # a graph does not know how many frames are missing
+        return functional.pad(x_BTD, (*later_axes, 0, span - 1), value=value)[:, :num_filled]
+    if num_filled == num_frames:
+        return x_BTD
+    return functional.pad(x_BTD, (*later_axes, 0, num_filled - num_frames), value=value)
+
+
+def num_valid(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
+    """(B, S): how many valid frames each span of ``x_BTD`` has."""
+    valid_BT = x_BTD.new_ones(x_BTD.shape[:2])
+    return in_spans(valid_BT.unsqueeze(-1), padding_mask, span).sum((2, 3))
+
+
+@scoring
+def empty_spans(padding_mask: Tensor | None, span: int) -> Tensor | None:
+    """(B, S) bool, True = holds padding only: the padding mask at the rate of spans."""
+    if padding_mask is None:
+        return None
+    batch, num_frames = padding_mask.shape
+    hidden_BT = fill_up(padding_mask, span, value=True)
+    return hidden_BT.reshape(batch, num_spans(num_frames, span), span).all(2)
+
+
+def spread(probs_BHRS: Tensor, x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
+    """(B, H, R, T): the share of each span, spread evenly over its valid frames."""
+    num_frames = x_BTD.shape[1]
+    share_BS = num_valid(x_BTD, padding_mask, span).clamp(min=1).reciprocal()
+    probs_BHRT = (probs_BHRS * share_BS[:, None, None]).repeat_interleave(span, -1)
+    probs_BHRT = probs_BHRT[..., :num_frames]
+    if padding_mask is None:
+        return probs_BHRT
+    return probs_BHRT.masked_fill(padding_mask[:, None, None], 0.0)

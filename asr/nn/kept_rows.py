@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from asr.nn import positions
-from asr.nn.row_buffer import RowBuffer
+from asr.nn.tiles import RowBuffer
 
 
 class RowSource(Protocol):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from asr.nn.grouped_positions import GroupedRelativePositions, GroupedRotaryPositions
-from asr.nn.pooled_positions import PooledRelativePositions, PooledRotaryPositions
 from asr.nn.positions import PositionKind, Positions
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.nn.rotary import RotaryPositions
+from asr.nn.span_positions import (
+    GroupedRelativePositions,
+    GroupedRotaryPositions,
+    PooledRelativePositions,
+    PooledRotaryPositions,
+)
 from asr.types import InputError
 
 

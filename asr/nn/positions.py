@@ -14,12 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.metrics.attention_steps import fused, projecting, scoring
 from asr.nn import tiled_attention
-from asr.nn.row_buffer import RowBuffer
-from asr.nn.score_tiles import Operands, RowTile
-from asr.nn.shift import distances
-from asr.nn.tile_memory import TileMemory
+from asr.nn.tiles import Operands, RowBuffer, RowTile, TileMemory, distances
+from asr.profiling.breakdown import fused, projecting, scoring
 
 PositionKind = Literal["relative", "rotary", "none"]
 

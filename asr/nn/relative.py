@@ -21,15 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.metrics.attention_steps import fused, projecting, scoring
 from asr.nn import positions, tiled_attention
 from asr.nn.kept_distances import KeptDistances
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, ScoreTerms, row_tiles, training_tiles, visible
-from asr.nn.row_buffer import RowBuffer
-from asr.nn.score_tiles import Operands
-from asr.nn.shift import distances, shift_rows
-from asr.nn.tile_memory import TileMemory
+from asr.nn.tiles import Operands, RowBuffer, TileMemory, distances, shift_rows
+from asr.profiling.breakdown import fused, projecting, scoring
 
 WAVELENGTH_BASE = 10_000.0
 

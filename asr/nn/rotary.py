@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from asr.metrics.attention_steps import projecting
 from asr.nn.positions import Keys, Positions
+from asr.profiling.breakdown import projecting
 
 WAVELENGTH_BASE = 10_000.0
 

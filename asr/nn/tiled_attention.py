@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from asr.nn.dropout import DropoutDraw, DropoutMasks, keep_
-from asr.nn.score_tiles import Operands, RowTile, score_tiles
+from asr.nn.tiles import Operands, RowTile, score_tiles
 
 _Gradients = tuple[Tensor | None, ...]
 

@@ -1,1 +1,1 @@
-"""What a run was, and how runs compare: records, rows, hypotheses and tables."""
+"""Records as tables, charts and pages; no model is run here."""

@@ -8,19 +8,19 @@ from statistics import fmean
 from typing import Any
 
 from asr.encoder.parts import in_order
-from asr.report.difference import WerDifference
-from asr.report.likeness import unlikeness
-from asr.report.notes import origin_notes, reading_notes
+from asr.report.hypotheses import WerDifference
+from asr.report.notes import origin_notes, reading_notes, unlikeness
 from asr.report.record import RunRecord, rate_name
-from asr.report.rows import BASELINES, to_row
-from asr.report.seeds import by_seed
-from asr.report.table import Column, Table, short_names
-from asr.report.units import (
+from asr.report.rows import BASELINES, by_seed, to_row
+from asr.report.table import (
     MISSING,
+    Column,
+    Table,
     count_text,
     duration_text,
     number_text,
     percent_text,
+    short_names,
     speedup_text,
 )
 from asr.report.verdict import usual_length, verdict

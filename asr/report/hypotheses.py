@@ -1,19 +1,18 @@
-"""Scored hypotheses as JSON lines: one utterance per line, with its alignment.
-
-Keys: utterance_id, audio_path, duration_s, ref, hyp, sub, del, ins, words, alignment, speaker; the
-alignment is a list of ``{"op", "ref", "hyp"}``, one per word.
-"""
+"""Scored hypotheses as JSON lines, and the difference in WER between two runs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asr.atomic import write_text
+from asr.files import write_text
+from asr.metrics.significance import holm, seed_difference
 from asr.metrics.wer import WordErrors, align_words, reference_of
 from asr.report.plain import from_plain, to_plain
+from asr.report.record import rate_name
+from asr.text.script import counted_in
 from asr.types import InputError, UtteranceResult
 
 
@@ -114,3 +113,145 @@ def _read(line: str, where: str) -> ScoredUtterance:
     except ValueError as error:
         raise InputError(f"{where}: not a hypothesis, damaged JSON: {error}") from error
     return from_plain(ScoredUtterance, content, where)
+
+
+Hypotheses = Sequence[ScoredUtterance]
+
+ALPHA = 0.05
+"""A corrected p up to here is a finding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WerDifference:
+    """WER of ``run`` minus WER of ``baseline`` in points, means over their seeds.
+
+    The interval and ``p`` are those of `asr.metrics.significance`; ``p_holm`` is corrected for the
+    ``num_compared`` schedules of the table. Both are None with one seed of a schedule, where
+    the interval covers the choice of ``num_units`` speakers or utterances (``unit``) alone.
+    """
+
+    split: str
+    run: str
+    baseline: str
+    difference: float
+    low: float
+    high: float
+    level: float
+    num_seeds: int = 1
+    num_baseline_seeds: int = 1
+    p: float | None = None
+    p_holm: float | None = None
+    num_compared: int = 1
+    unit: str = "utterances"
+    num_units: int | None = None
+    rate: str = "WER"
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether the schedules are told apart."""
+        return self.p_holm is not None and self.p_holm <= ALPHA
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: "not told apart from none in WER with 3 seeds"."""
+        if self.p_holm is None:
+            points = f"{self.difference:+.2f} {self.rate} points"
+            return f"{points} from {self.baseline} with one seed (no finding)"
+        if self.is_finding:
+            word = "worse" if self.difference > 0 else "better"
+            return (
+                f"{abs(self.difference):.2f} {self.rate} points {word} than {self.baseline} with "
+                f"{self.seeds}"
+            )
+        return f"not told apart from {self.baseline} in {self.rate} with {self.seeds}"
+
+    @property
+    def seeds(self) -> str:
+        """ "3 seeds", or "5 and 3 seeds" where the schedules have unequal numbers."""
+        if self.num_seeds == self.num_baseline_seeds:
+            return f"{self.num_seeds} seed{'s' * (self.num_seeds != 1)}"
+        return f"{self.num_seeds} and {self.num_baseline_seeds} seeds"
+
+    def __str__(self) -> str:
+        drawn = f"{self.num_units} {self.unit}" if self.num_units else self.unit
+        interval = (
+            f"{self.run} minus {self.baseline} {self.difference:+.2f}, {self.level:.0%} interval "
+            f"{self.low:+.2f} to {self.high:+.2f}"
+        )
+        if self.p_holm is None:
+            return (
+                f"{self.split}: {interval} {self.rate} points over {drawn} alone; "
+                "one seed is no finding, the next training may reverse it"
+            )
+        corrected = (
+            f"p {p_text(self.p_holm)} by Holm over {self.num_compared} schedules"
+            if self.num_compared > 1
+            else f"p {p_text(self.p_holm)}"
+        )
+        return (
+            f"{self.split}: {self.run} is {self.verdict} ({interval} over seeds and {drawn}, "
+            f"{corrected})"
+        )
+
+
+def wer_difference(
+    runs: Sequence[Hypotheses],
+    baselines: Sequence[Hypotheses],
+    *,
+    split: str,
+    run_name: str,
+    baseline_name: str,
+    num_samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> WerDifference:
+    """Compare the seeds of a schedule with those of its baseline.
+
+    Raises:
+        InputError: two of them score different utterances.
+    """
+    first = runs[0]
+    found = seed_difference(
+        [pair(first, run)[1] for run in runs],
+        [pair(first, baseline)[1] for baseline in baselines],
+        speakers=[one.speaker for one in first],
+        num_samples=num_samples,
+        seed=seed,
+        level=level,
+    )
+    return WerDifference(
+        split=split,
+        run=run_name,
+        baseline=baseline_name,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        level=level,
+        num_seeds=len(runs),
+        num_baseline_seeds=len(baselines),
+        p=found.p,
+        p_holm=found.p,
+        unit=found.unit,
+        num_units=found.num_units,
+        rate=rate_name(counted_in(one.ref for one in first)),
+    )
+
+
+def corrected(differences: Sequence[WerDifference]) -> list[WerDifference]:
+    """``differences`` of one table, with Holm's correction over the schedules of each split."""
+    p_holm: dict[int, float | None] = {}
+    num_compared: dict[str, int] = {}
+    for split in dict.fromkeys(one.split for one in differences):
+        places = [place for place, one in enumerate(differences) if one.split == split]
+        found = holm([differences[place].p for place in places])
+        num_compared[split] = sum(p is not None for p in found)
+        p_holm |= zip(places, found, strict=True)
+    return [
+        replace(one, p_holm=p_holm[place], num_compared=max(1, num_compared[one.split]))
+        for place, one in enumerate(differences)
+    ]
+
+
+def p_text(p: float) -> str:
+    """Two digits, or "below 0.001"."""
+    return "below 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.0995 else f"{p:.2f}"

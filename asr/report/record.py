@@ -13,14 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from asr.atomic import write_text
+from asr.files import write_text
 from asr.metrics.bootstrap import units_of, wer_interval
-from asr.metrics.latency import Timing, ratio, ratio_interval
-from asr.metrics.roofline import Ceilings, Probe, Work, ceilings, gemm_share
 from asr.metrics.wer import WordErrors
-from asr.report.hardware import Hardware
+from asr.profiling.hardware import Hardware, Revision
+from asr.profiling.latency import Timing, ratio, ratio_interval
+from asr.profiling.roofline import Ceilings, Probe, Work, ceilings, gemm_share
 from asr.report.plain import from_plain, to_plain
-from asr.report.provenance import Revision
 from asr.types import InputError
 
 SCHEMA_VERSION = 1
@@ -202,7 +201,7 @@ class LatencyPoint:
         peak_memory_mib: float | None = None,
         peer_memory_mib: Mapping[str, float | None] | None = None,
     ) -> Self:
-        """From timings of one alternating :func:`asr.metrics.latency.measure`."""
+        """From timings of one alternating :func:`asr.profiling.latency.measure`."""
         return cls(
             length_s=length_s,
             batch_size=batch_size,

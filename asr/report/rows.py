@@ -1,20 +1,109 @@
-"""The rows that every command with numbers writes for ``--json``: one per run."""
+"""Runs as rows: schedules in short, seeds together, and what ``--json`` writes."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from asr.atomic import write_text
 from asr.encoder.parts import in_order
-from asr.report.difference import WerDifference
+from asr.files import write_text
+from asr.report.hypotheses import WerDifference
 from asr.report.plain import to_plain
-from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, ScalingPoint, length_key
-from asr.report.schedule import schedule_text
-from asr.report.seeds import by_seed
+from asr.report.record import (
+    BaselineTiming,
+    LatencyPoint,
+    RunRecord,
+    ScalingPoint,
+    ScheduledLayer,
+    length_key,
+)
+
+_LETTERS = {"alone": "A", "lead": "L", "follow": "F", "absent": "-"}
+
+
+def role_letter(role: str) -> str:
+    """One letter for the role of a layer, a dash where it has no attention."""
+    return _LETTERS.get(role, "?")
+
+
+def method_runs(layers: Sequence[ScheduledLayer]) -> list[list[ScheduledLayer]]:
+    """The layers in runs of one method each."""
+    return [list(run) for _, run in groupby(layers, key=lambda layer: layer.method)]
+
+
+def schedule_text(layers: Sequence[ScheduledLayer]) -> str:
+    """One letter a layer, the shortest repeated unit first: "LFFF x4", "A x16", "LFFA".
+
+    Where methods are mixed each is named: "probs LFFF x2, local A x8".
+    """
+    runs = method_runs(layers)
+    if len(runs) < 2:
+        return _letters_text(layers)
+    return ", ".join(f"{run[0].method} {_letters_text(run)}" for run in runs)
+
+
+def _letters_text(layers: Sequence[ScheduledLayer]) -> str:
+    letters = "".join(role_letter(layer.role) for layer in layers)
+    for size in range(1, len(letters) // 2 + 1):
+        num_tiles, rest = divmod(len(letters), size)
+        if not rest and letters[:size] * num_tiles == letters:
+            return f"{letters[:size]} x{num_tiles}"
+    return letters
+
+
+_SEED = re.compile(r"[-_ ]?(?<![A-Za-z0-9])seed[-_=]?\d+(?![A-Za-z0-9])")
+
+
+class SeedGroup(NamedTuple):
+    """The runs of a configuration, no seed twice, under one name."""
+
+    name: str
+    records: tuple[RunRecord, ...]
+
+
+def by_seed(records: Sequence[RunRecord]) -> list[SeedGroup]:
+    """The groups of ``records``, in the order of their first runs."""
+    groups: list[tuple[str, list[RunRecord]]] = []
+    for record in records:
+        key = _without_seed(record)
+        for other, members in groups:
+            if other == key and seed_of(record) not in map(seed_of, members):
+                members.append(record)
+                break
+        else:
+            groups.append((key, [record]))
+    members_of = [members for _, members in groups]
+    return [
+        SeedGroup(name, tuple(members))
+        for name, members in zip(_names(members_of), members_of, strict=True)
+    ]
+
+
+def seed_of(record: RunRecord) -> str:
+    """The seed as text; equal for equal seeds, also where a record has none."""
+    return repr(record.config.get("seed"))
+
+
+def _names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """The run's name, without its seed where there are several; always different."""
+    names = [
+        _SEED.sub("", runs[0].run).strip("-_ ") if len(runs) > 1 else runs[0].run for runs in groups
+    ]
+    return [
+        name if name and names.count(name) == 1 else runs[0].run
+        for name, runs in zip(names, groups, strict=True)
+    ]
+
+
+def _without_seed(record: RunRecord) -> str:
+    config = {key: value for key, value in record.config.items() if key != "seed"}
+    return json.dumps([config, record.reuse, to_plain(record.schedule)], sort_keys=True)
+
 
 BASELINES = ("fused", "explicit")
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from asr.report.difference import WerDifference
+from asr.report.hypotheses import WerDifference
 from asr.report.record import LatencyPoint, RunRecord, rate_name
-from asr.report.rows import latency_points
-from asr.report.seeds import SeedGroup, by_seed
-from asr.report.units import number_text, percent_text, speedup_text
+from asr.report.rows import SeedGroup, by_seed, latency_points
+from asr.report.table import number_text, percent_text, speedup_text
 
 HIGH_WER = 50.0
 """Percent. A run above it on every split it was tested on has not learnt."""

@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from asr.metrics.attention_steps import mixing, normalising
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
+from asr.profiling.breakdown import mixing, normalising
 from asr.ranges import FrameSpan, in_ranges
 from asr.reuse.base import (
     AttentionCarry,
@@ -29,7 +29,7 @@ from asr.reuse.base import (
     SelfAttention,
     check_frame_rate,
 )
-from asr.reuse.group_reuse import GroupReuse
+from asr.reuse.grouping import GroupReuse
 
 
 @dataclass(frozen=True, slots=True)

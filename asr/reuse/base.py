@@ -1,17 +1,4 @@
-"""The reuse seam: what a leader hands on, and how a method builds the attention of each role.
-
-The stack threads one `AttentionCarry` from layer to layer as a return value:
-
-    x, carry = layer(x, frames, carry)
-
-A method is one file. It says which step's result (project, score or mix) travels, in a carry of its
-own kind, and therefore which parameters a follower does not have.
-
-Code of a method that is not made of the parts of `asr.nn.attention` marks the steps it computes
-(`asr.metrics.attention_steps`), or a breakdown shows its time as "other".
-
-Shape legend: B batch, T frames, D model width, H heads.
-"""
+"""The reuse seam: what a leader hands on, and how a method builds the attention of each role."""
 
 from __future__ import annotations
 
@@ -27,7 +14,7 @@ from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.position_kinds import make_positions, make_query_positions
 from asr.nn.positions import PositionKind, Positions
-from asr.reuse.schedule import LayerRole, Schedule
+from asr.reuse.schedule import LayerRole, Role, Schedule
 
 
 class AttentionCarry:
@@ -189,3 +176,15 @@ class ReuseMethod(Protocol):
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
         """A `LayerAttention` with exactly the parameters the layer's role needs."""
+
+
+class EveryLayerAlone:
+    """Part of a method whose layers all compute their own attention."""
+
+    def schedule(self, num_layers: int) -> Schedule:
+        """ALONE for every layer."""
+        return tuple(LayerRole(layer, Role.ALONE) for layer in range(num_layers))
+
+    def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
+        """None."""
+        return 0

@@ -19,10 +19,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from asr.metrics.attention_steps import mixing, projecting
 from asr.nn.attention import AttentionScores, OutputOnly, ValueMix
 from asr.nn.frames import Frames
-from asr.nn.row_buffer import RowBuffer
+from asr.nn.tiles import RowBuffer
+from asr.profiling.breakdown import mixing, projecting
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -31,7 +31,7 @@ from asr.reuse.base import (
     check_frame_rate,
     fill,
 )
-from asr.reuse.group_reuse import GroupReuse
+from asr.reuse.grouping import GroupReuse
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionParts, LayerAttention
+from asr.reuse.base import AttentionParts, EveryLayerAlone, LayerAttention
 from asr.reuse.none import AloneAttention
 from asr.reuse.schedule import LayerRole
 from asr.types import InputError

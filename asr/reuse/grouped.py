@@ -21,7 +21,6 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from asr.metrics.attention_steps import mixing, projecting
 from asr.nn.attention import (
     AttentionScores,
     ValueMix,
@@ -29,13 +28,18 @@ from asr.nn.attention import (
     softmax_over_keys,
     split_heads,
 )
-from asr.nn.frames import Frames
+from asr.nn.frames import Frames, empty_spans, in_spans, spread
 from asr.nn.position_kinds import make_grouped_positions
 from asr.nn.positions import Keys
-from asr.nn.spans import empty_spans, in_spans, spread
+from asr.profiling.breakdown import mixing, projecting
 from asr.ranges import Range, in_ranges
-from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    EveryLayerAlone,
+    LayerAttention,
+    SelfAttention,
+)
 from asr.reuse.schedule import LayerRole
 
 

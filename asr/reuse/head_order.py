@@ -1,10 +1,4 @@
-"""The heads of a layer in another order, or only some of them.
-
-The heads of one layer are alike in kind: in which order they stand changes nothing that the layer
-computes, as long as queries, keys, positions, values and the output projection agree on it.
-
-Shape legend: H heads, K head width, D model width.
-"""
+"""The order of the heads of a layer, and the order that fits a map of a leader."""
 
 from __future__ import annotations
 
@@ -13,7 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from asr.metrics.attention import best_assignment
+from asr.reuse.base import ReuseMethod
 from asr.reuse.none import AloneAttention
+from asr.reuse.schedule import Role
 
 OUTPUT_WEIGHT, OUTPUT_BIAS = "mix.output.weight", "mix.output.bias"
 
@@ -39,3 +36,29 @@ def heads_of(tensor: Tensor, heads: Sequence[int], num_heads: int, *, dim: int =
     width = tensor.shape[dim] // num_heads
     index = torch.arange(tensor.shape[dim], device=tensor.device).view(num_heads, width)
     return tensor.index_select(dim, index[list(heads)].flatten())
+
+
+def aligned_orders(
+    reuse: ReuseMethod, similarity_LHLH: Tensor, num_heads: int
+) -> dict[int, list[int]]:
+    """For every follower that reuses heads, the order in which its own are to stand.
+
+    ``similarity_LHLH`` compares all heads of the full model, as `total_variation_similarity` does.
+    Heads that stay fresh come first, as `asr.reuse.heads` has them: those which the maps handed on
+    match worst. What a chain of followers hands on is followed from layer to layer.
+    """
+    orders: dict[int, list[int]] = {}
+    handed_on: list[tuple[int, int]] = []  # layer and head each map was computed by
+    for role in reuse.schedule(len(similarity_LHLH)):
+        num_reused = reuse.heads_reused(role, num_heads)
+        if role.role is Role.LEAD:
+            handed_on = [(role.layer, head) for head in range(num_heads)]
+        elif role.role is Role.FOLLOW and num_reused:
+            met = handed_on[:num_reused]
+            layers, heads = zip(*met, strict=True)
+            similarity_RH = similarity_LHLH[torch.tensor(layers), torch.tensor(heads), role.layer]
+            stand_ins = best_assignment(similarity_RH)
+            fresh = [head for head in range(num_heads) if head not in stand_ins]
+            orders[role.layer] = [*fresh, *stand_ins]
+            handed_on = [*((role.layer, head) for head in fresh), *met]
+    return orders

@@ -17,10 +17,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from asr.metrics.attention_steps import mixing
 from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows
+from asr.profiling.breakdown import mixing
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,
@@ -29,7 +29,7 @@ from asr.reuse.base import (
     check_frame_rate,
     fill,
 )
-from asr.reuse.group_reuse import GroupReuse
+from asr.reuse.grouping import GroupReuse
 from asr.reuse.head_order import first_heads
 from asr.reuse.probs import FollowProbs, LeadProbs
 from asr.reuse.schedule import LayerRole, Role, Schedule, schedule_from_leaders

@@ -25,7 +25,7 @@ from asr.reuse.base import (
     SelfAttention,
     check_frame_rate,
 )
-from asr.reuse.group_reuse import GroupReuse
+from asr.reuse.grouping import GroupReuse
 from asr.reuse.schedule import LayerRole
 
 

@@ -16,13 +16,18 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from asr.metrics.attention_steps import mixing, projecting, scoring
 from asr.nn.attention import split_heads
 from asr.nn.frames import Frames
 from asr.nn.positions import Positions
 from asr.nn.rotary import RotaryPositions
-from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
+from asr.profiling.breakdown import mixing, projecting, scoring
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    EveryLayerAlone,
+    LayerAttention,
+    SelfAttention,
+)
 from asr.reuse.schedule import LayerRole
 
 

@@ -18,8 +18,13 @@ from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.positions import visible
 from asr.ranges import FrameSpan, in_ranges
-from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    EveryLayerAlone,
+    LayerAttention,
+    SelfAttention,
+)
 from asr.reuse.schedule import LayerRole
 
 

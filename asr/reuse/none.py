@@ -9,8 +9,13 @@ from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    EveryLayerAlone,
+    LayerAttention,
+    SelfAttention,
+)
 from asr.reuse.schedule import LayerRole, Role
 
 

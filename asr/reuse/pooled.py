@@ -15,15 +15,19 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from asr.metrics.attention_steps import projecting
 from asr.nn.attention import AttentionScores, ValueMix, softmax_over_keys, split_heads
-from asr.nn.frames import Frames
+from asr.nn.frames import Frames, empty_spans, in_spans, num_valid, spread
 from asr.nn.position_kinds import make_pooled_positions
 from asr.nn.positions import Keys
-from asr.nn.spans import empty_spans, in_spans, num_valid, spread
+from asr.profiling.breakdown import projecting
 from asr.ranges import Range, in_ranges
-from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    EveryLayerAlone,
+    LayerAttention,
+    SelfAttention,
+)
 from asr.reuse.schedule import LayerRole
 
 

@@ -20,12 +20,12 @@ from typing import Annotated, ClassVar, Literal, Protocol, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from asr.metrics.attention_steps import mixing, projecting, scoring
 from asr.nn import positions
 from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows, RowSource
-from asr.nn.row_buffer import RowBuffer
+from asr.nn.tiles import RowBuffer
+from asr.profiling.breakdown import mixing, projecting, scoring
 from asr.ranges import Range, in_ranges
 from asr.reuse.base import (
     AttentionCarry,
@@ -34,7 +34,7 @@ from asr.reuse.base import (
     SelfAttention,
     check_frame_rate,
 )
-from asr.reuse.group_reuse import GroupReuse
+from asr.reuse.grouping import GroupReuse
 from asr.types import InputError
 
 Correction = Literal["none", "diagonal", "low_rank"]

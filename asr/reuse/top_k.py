@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asr.metrics.attention_steps import mixing, normalising
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.nn.row_buffer import RowBuffer
+from asr.nn.tiles import RowBuffer
+from asr.profiling.breakdown import mixing, normalising
 from asr.ranges import FrameSpan, in_ranges
 from asr.reuse.base import (
     AttentionCarry,
@@ -32,7 +32,7 @@ from asr.reuse.base import (
     SelfAttention,
     check_frame_rate,
 )
-from asr.reuse.group_reuse import GroupReuse
+from asr.reuse.grouping import GroupReuse
 
 
 @dataclass(frozen=True, slots=True)

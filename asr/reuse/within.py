@@ -19,13 +19,18 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from asr.metrics.attention_steps import mixing
 from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows
+from asr.profiling.breakdown import mixing
 from asr.ranges import Range, in_ranges
-from asr.reuse.alone import EveryLayerAlone
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
+from asr.reuse.base import (
+    AttentionCarry,
+    AttentionParts,
+    EveryLayerAlone,
+    LayerAttention,
+    SelfAttention,
+)
 from asr.reuse.schedule import LayerRole, Role
 
 

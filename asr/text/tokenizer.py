@@ -16,7 +16,7 @@ from typing import Annotated, Literal, get_args
 
 import sentencepiece
 
-from asr.atomic import read_bytes
+from asr.files import read_bytes
 from asr.ranges import Range, in_ranges
 from asr.types import InputError
 

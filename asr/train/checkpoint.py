@@ -1,4 +1,4 @@
-"""Checkpoints of a run: ``last.ckpt`` to go on from, ``best.ckpt`` by WER.
+"""Where a run stands, and its checkpoints: ``last.ckpt`` to go on from, ``best.ckpt`` by WER.
 
 Both hold plain dicts and tensors only, so that loading them runs no code.
 
@@ -24,18 +24,17 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from asr.atomic import clear_partials, replacing
-from asr.data.share import of_all_processes, rank
+from asr.distributed import of_all_processes, rank
+from asr.files import clear_partials, replacing
 from asr.train.averaging import AveragedWeights
 from asr.train.module import AsrModule
-from asr.train.random_state import random_state, set_random_state
 from asr.train.sharding import gathered
-from asr.train.state import RunState
+from asr.train.state import RunState, random_state, set_random_state
 from asr.types import InputError
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write ``path`` completely or not at all; raises as :func:`asr.atomic.replacing` does."""
+    """Write ``path`` completely or not at all; raises as :func:`asr.files.replacing` does."""
     with replacing(path) as partial, partial.open("wb") as file:
         torch.save(checkpoint, file)
 

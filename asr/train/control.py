@@ -2,18 +2,95 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from asr.train.checkpoint import Checkpoints
-from asr.train.interrupt import Interrupt
-from asr.train.limits import Limits
 from asr.train.state import RunClock, RunState
 from asr.train.stream import StreamItem, TrainLoader, check_unreadable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The end of a run, whichever comes first, and the rhythm of validation and of saving.
+
+    None is no limit, or never.
+    """
+
+    max_steps: int | None = None
+    max_epochs: int | None = None
+    max_minutes: float | None = None
+    validate_every_steps: int | None = None
+    validate_every_epochs: int | None = None
+    save_every_steps: int | None = None
+    save_every_minutes: float | None = None
+
+    def are_reached(self, state: RunState) -> bool:
+        """Whether a run that stands at ``state`` is finished."""
+        return self.are_passed(state) or self.is_time_over(state)
+
+    def are_passed(self, state: RunState) -> bool:
+        """Whether the steps or the epochs are done: the same on every device."""
+        return (self.max_steps is not None and state.num_steps >= self.max_steps) or (
+            self.max_epochs is not None and state.num_epochs >= self.max_epochs
+        )
+
+    def is_time_over(self, state: RunState) -> bool:
+        """Whether the minutes have passed, by the clock of this process."""
+        return self.max_minutes is not None and state.train_s >= 60 * self.max_minutes
+
+
+_NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Interrupt:
+    """Catches SIGINT, SIGTERM and SIGHUP between :meth:`install` and :meth:`restore`.
+
+    A signal that is ignored, as `nohup` has SIGHUP, stays so. The first sets ``requested``; the
+    second goes to the handlers that were there before, which normally abort. In a thread other than
+    the main one nothing is caught.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in _NAMES}
+        self._before: dict[int, Any] = {
+            number: handler for number, handler in before.items() if handler is not signal.SIG_IGN
+        }
+
+    def install(self) -> None:
+        """Start catching."""
+        if _is_main_thread():
+            for number in self._before:
+                signal.signal(number, self._handle)
+
+    def restore(self) -> None:
+        """Give the signals back as they were when this object was made."""
+        if _is_main_thread():
+            for number, handler in self._before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        if not self.requested:
+            self.requested = True
+            print(f"\n{name}: stopping after this step (again: abort)", file=sys.stderr, flush=True)
+            return
+        self.restore()
+        signal.raise_signal(number)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
 
 # Devices ask each other whether one has to stop only every so many steps.
 _ASK_EVERY_STEPS = 10

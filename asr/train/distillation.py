@@ -23,7 +23,7 @@ from torch import Tensor
 from asr.head.ctc import CtcLoss
 from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage, load_package
-from asr.nn.masking import padding_mask
+from asr.nn.frames import padding_mask
 from asr.ranges import Range, Share, in_ranges
 from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, InputError

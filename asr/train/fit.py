@@ -13,24 +13,20 @@ from typing import Any, Literal
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from asr.data.share import is_first, rank
+from asr.distributed import is_first, rank
 from asr.train.averaging import AveragingSpec
 from asr.train.checkpoint import Checkpoints, read_checkpoint
-from asr.train.control import RunControl
+from asr.train.control import Interrupt, RunControl
 from asr.train.distillation import Distiller
-from asr.train.failures import explain
+from asr.train.failures import LastWords, explain
 from asr.train.finite import FiniteGuard
-from asr.train.interrupt import Interrupt
-from asr.train.last_words import LastWords
 from asr.train.logs import LogMetrics, make_loggers
 from asr.train.module import AsrModule, FrameDecoder, TextDecoder
 from asr.train.optim import AdamWSpec
 from asr.train.plan import plan_steps
-from asr.train.progress import make_progress
-from asr.train.quiet import quiet_lightning
-from asr.train.random_state import seed_all
+from asr.train.progress import make_progress, quiet_lightning
 from asr.train.rehearsal import Rehearsal
-from asr.train.state import RunClock, RunState
+from asr.train.state import RunClock, RunState, seed_all
 from asr.train.stream import DevData, TrainLoader, TrainStream
 from asr.train.trainer import TrainerSpec
 from asr.types import Batch, InputError

@@ -12,9 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from asr.train.meter import Meter
 from asr.train.module import AsrModule
-from asr.train.state import RunState
+from asr.train.state import Meter, RunState
 
 COLUMNS = (
     "step",

@@ -19,10 +19,9 @@ from asr.metrics.wer import WordErrors, corpus_wer
 from asr.model.asr_model import AsrModel
 from asr.train.distillation import Distiller
 from asr.train.finite import FiniteGuard
-from asr.train.meter import Meter
 from asr.train.optim import AdamWSpec
 from asr.train.sharding import gathered, local, shard, whole
-from asr.train.state import RunState
+from asr.train.state import Meter, RunState
 from asr.train.stream import DevItem, StreamItem
 from asr.types import Batch, Hypothesis, UtteranceResult
 

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from asr.head.ctc import CtcLoss
-from asr.metrics.latency import clock_ms, measure
-from asr.metrics.memory import in_use_mib, peak_memory_mib
-from asr.metrics.training_step import training_step
+from asr.profiling.latency import clock_ms, measure
+from asr.profiling.memory import in_use_mib, peak_memory_mib
+from asr.profiling.training_step import training_step
 from asr.train.failures import is_out_of_memory
 from asr.train.rehearsal import at_longest
 from asr.train.stream import StreamItem
@@ -70,7 +70,7 @@ class Stepper:
     """Real steps of ``model`` on any batch: what ``loss`` gives, backward, and AdamW at rate zero.
 
     Args:
-        dtype: of matrix products, see `asr.metrics.training_step.DTYPES`.
+        dtype: of matrix products, see `asr.profiling.training_step.DTYPES`.
     """
 
     def __init__(

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from asr.train.limits import Limits
-from asr.train.meter import Meter
+from asr.train.control import Limits
 from asr.train.module import AsrModule
-from asr.train.state import RunState
+from asr.train.state import Meter, RunState
+
+_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning")
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Hide tips, device tables and warnings about loaders; errors still show."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", message=r".*`isinstance\(treespec, LeafSpec\)`.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
 
 _PLATEAU = (
     "every hypothesis is empty: CTC writes blanks only at first, usually for some hundred steps. "

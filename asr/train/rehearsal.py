@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from asr.model.asr_model import AsrModel
 from asr.train.failures import REMEDY, is_out_of_memory, shape
 from asr.train.module import AsrModule
-from asr.train.random_state import random_state, set_random_state
+from asr.train.state import random_state, set_random_state
 from asr.types import Batch, RunError
 
 

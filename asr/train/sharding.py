@@ -18,7 +18,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from asr.data.share import is_first
+from asr.distributed import is_first
 from asr.model.asr_model import AsrModel
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from asr.data.share import of_all_processes
+from asr.distributed import of_all_processes
 from asr.types import Batch, InputError
 
 

@@ -16,11 +16,10 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import nn
 
-from asr.encoder.checkpointing import Checkpointing
-from asr.encoder.stack import Encoder
+from asr.encoder.stack import Checkpointing, Encoder
 from asr.ranges import Count, Patience, Range, Threads, in_ranges
 from asr.train.checkpoint import PlainCheckpointIO
-from asr.train.limits import Limits
+from asr.train.control import Limits
 from asr.train.sharding import ShardedStrategy
 from asr.types import InputError
 

@@ -10,8 +10,8 @@ from asr.cli.compose import compose_recipe
 from asr.data.manifest import Utterance, write_manifest
 from asr.model.build import build_encoder
 from tests.decode.package import save_tiny_package
+from tests.measure.analysis.cases import TEXTS, write_data
 from tests.model.configs import changed
-from tests.report.analysis.cases import TEXTS, write_data
 
 from .runs import SAMPLE_RATE_HZ, Command, asr_process
 

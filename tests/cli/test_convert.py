@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from asr.cli.compose_reuse import compose_reuse
+from asr.cli.compose import compose_reuse
 from asr.cli.convert import AS_THEY_WERE, IN_LINE, is_worse, kept_line
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.decode.greedy import GreedyDecoder
+from asr.measure.calibration import Calibration, Tested
 from asr.model.package import load_package
-from asr.report.calibration import Calibration, Tested
 from asr.types import InputError
 from tests.decode.package import save_tiny_package
+from tests.measure.analysis.cases import write_data
 from tests.model.configs import changed, random_waveforms
-from tests.report.analysis.cases import write_data
 
 from .runs import RECIPE, SAMPLE_RATE_HZ, Command, files_in, write_corpus
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from asr.cli import dry_run as module
-from asr.cli.price_table import time_range
+from asr.cli.dry_run import time_range
 from asr.model.asr_model import AsrModel
 from asr.types import Batch
 

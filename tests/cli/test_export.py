@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from asr.cli.export import check_error
-from asr.report.agreement import Agreement
-from asr.report.exported import FLOAT32, INT8, ExportRow
+from asr.measure.exported import FLOAT32, INT8, Agreement, ExportRow
 from asr.types import InputError
 from tests.decode.package import save_tiny_package, write_noise
-from tests.model.onnx.cases import small
-from tests.report.analysis.cases import TEXTS, write_data
+from tests.interop.onnx.cases import small
+from tests.measure.analysis.cases import TEXTS, write_data
 
 from .runs import Command
 
@@ -110,6 +109,6 @@ def test_bad_input(
 def test_without_the_extra(
     asr: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asr.model.onnx.extra.find_spec", lambda name: None)
+    monkeypatch.setattr("asr.interop.onnx.file.find_spec", lambda name: None)
     error = asr("export", "--model", model, "--out", tmp_path / "a.onnx").error
     assert "asr export needs onnxruntime, onnx, onnxscript; install it by: pip install" in error

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.cli.fan_out import train_all
-from asr.cli.launch_local import LocalLauncher
-from asr.cli.train_process import TrainProcess
+from asr.cli.launch import LocalLauncher, TrainProcess, train_all
 from asr.types import InputError
 
 STAND_IN = """\
@@ -26,7 +24,7 @@ sys.exit(3 if "fail" in folder.name else 0)
 
 @pytest.fixture(autouse=True)
 def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asr.cli.launch_local.num_cores", lambda: 8)
+    monkeypatch.setattr("asr.cli.launch.num_cores", lambda: 8)
 
 
 def runs(tmp_path: Path, **overrides: list[str]) -> list[TrainProcess]:

@@ -10,7 +10,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 from asr.cli.compose import compose_recipe
-from asr.cli.launch_line import describe_launch, launch_lines
+from asr.cli.launch import describe_launch, launch_lines
 from asr.cli.main import build_parser
 from asr.cli.run_folder import MAY_CHANGE
 from asr.cli.train import what_to_train

@@ -14,10 +14,8 @@ from pathlib import Path
 import pytest
 
 from asr.cli import launch_submitit
-from asr.cli.fan_out import train_all
-from asr.cli.launch_submitit import SubmititLauncher
-from asr.cli.launcher_options import LauncherOptions
-from asr.cli.train_process import TrainProcess
+from asr.cli.launch import TrainProcess, train_all
+from asr.cli.launch_submitit import LauncherOptions, SubmititLauncher
 from asr.types import InputError
 
 LOCAL = LauncherOptions(cluster="local", hours=1, cpus=3)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from asr.cli.launcher_options import LauncherOptions, parse_launcher_options
+from asr.cli.launch_submitit import LauncherOptions, parse_launcher_options
 from asr.types import InputError
 
 

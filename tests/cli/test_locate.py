@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import asr
-from asr.cli.locate import locate_configs
+from asr.cli.recipe import locate_configs
 
 REPO = Path(__file__).parents[2]
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from asr.cli.compose import compose_recipe
-from asr.cli.override import expand, parse_overrides, split_values
-from asr.cli.sweep import expand_sweep
+from asr.cli.override import expand, expand_sweep, parse_overrides, split_values
 from asr.types import InputError
 
 NAMES = (

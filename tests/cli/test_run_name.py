@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.cli.run_name import run_name
+from asr.cli.run_folder import run_name
 
 
 def test_a_model_is_called_like_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from asr.cli.run_summary import describe_start, schedule_lines
-from asr.model.initialise import initialise
+from asr.model.convert import initialise
 from asr.model.package import ModelPackage, load_package
 from tests.decode.package import save_tiny_package
 from tests.model.configs import changed, tiny_model

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from asr.cli.sweep import expand_sweep
+from asr.cli.override import expand_sweep
 from asr.types import InputError
 
 

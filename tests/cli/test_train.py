@@ -12,9 +12,8 @@ import torch
 import yaml
 
 from asr.cli.compose import compose_recipe
-from asr.cli.run_check import check_run
-from asr.cli.run_folder import default_run_folder
-from asr.cli.run_name import run_name
+from asr.cli.run_folder import default_run_folder, run_name
+from asr.cli.training_setup import check_run
 from asr.data.manifest import Utterance, write_manifest
 from asr.model.package import load_package
 from asr.report.hypotheses import read_hypotheses

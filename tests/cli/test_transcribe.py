@@ -13,7 +13,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from asr.decode.labelling import PARTS
+from asr.decode.timing import PARTS
 from asr.encoder.stack import Encoder
 from asr.types import EncoderOutput
 from tests.decode.package import save_tiny_package, write_noise

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from asr.cli.variants import short_value, variant_names
+from asr.cli.override import short_value, variant_names
 
 
 def test_a_variant_is_named_by_what_differs() -> None:

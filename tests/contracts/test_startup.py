@@ -40,7 +40,7 @@ def test_reading_audio_waits_for_no_training_code(verb: str) -> None:
 
 
 def test_reading_a_model_waits_for_no_compiler() -> None:
-    assert not imported_by("import asr.model.recogniser") & {"triton"}
+    assert not imported_by("import asr.decode.recogniser") & {"triton"}
 
 
 def test_importing_the_library_draws_no_random_number() -> None:

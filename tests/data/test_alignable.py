@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.data.alignable import count_unalignable
+from asr.data.check import count_unalignable
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.text.tokenizer import Tokenizer
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from asr.data.changed import find_changed
+from asr.data.check import find_changed
 from asr.data.manifest import Utterance, write_manifest
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.characters import check_characters, describe_dropped, find_unknown_characters
+from asr.data.check import check_characters, describe_dropped, find_unknown_characters
 from asr.data.manifest import read_manifest
 from asr.text.tokenizer import Tokenizer
 from asr.types import InputError

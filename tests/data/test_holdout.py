@@ -3,8 +3,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from asr.data.holdout import hold_out
 from asr.data.manifest import Utterance
+from asr.data.prepare import hold_out
 
 
 def corpus(num_utterances: int, num_speakers: int | None) -> list[Utterance]:

@@ -13,12 +13,11 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
+from asr.data.augment import NoiseMix, Reverb
 from asr.data.batching import Batching
 from asr.data.dataset import Augment, SpeechDataset
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Cuts, Utterance, audio_path, read_manifest, write_manifest
-from asr.data.noise import NoiseMix
-from asr.data.reverb import Reverb
 from asr.data.shards.read import read_shards
 from asr.data.shards.write import write_shards
 from asr.text.tokenizer import Tokenizer

@@ -119,7 +119,7 @@ def test_an_interruption_leaves_the_old_manifest(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("asr.atomic._to_disk", interrupt)
+    monkeypatch.setattr("asr.files._to_disk", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_manifest([utterance(tmp_path / "b.flac", "u2")], manifest)
     assert manifest.read_bytes() == before

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from asr.data.augment import NoiseMix
 from asr.data.manifest import Utterance, write_manifest
-from asr.data.noise import NoiseMix
 from asr.types import InputError
 
 RATE_HZ = 16_000

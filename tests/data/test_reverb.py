@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from asr.data.augment import Reverb, convolve
 from asr.data.manifest import Utterance, write_manifest
-from asr.data.reverb import Reverb, convolve
 
 RATE_HZ = 16_000
 SPEECH_N = np.random.default_rng(5).normal(0, 0.05, 4000).astype(np.float32)

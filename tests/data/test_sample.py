@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.manifest import Cuts, Utterance, read_manifest, write_manifest
-from asr.data.sample import hold_out, no_longer_than, spread
+from asr.data.splits import hold_out, no_longer_than, spread
 from asr.types import InputError
 
 

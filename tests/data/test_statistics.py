@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asr.data.manifest import Utterance
-from asr.data.statistics import NUM_LISTED, from_record, measure
+from asr.data.summary import NUM_LISTED, from_record, measure
 
 
 def spoken(duration_s: float, text: str, name: str = "u") -> Utterance:

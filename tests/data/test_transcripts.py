@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.row import Row
+from asr.data.prepare import Row
 from asr.data.summary import Skipped
 from asr.data.transcripts import list_files, read_librispeech, read_table
 from asr.types import InputError

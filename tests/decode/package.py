@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from asr.audio.write import write_audio
-from asr.decode.assembly import LabelledAudio
+from asr.decode.chunking import LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.labelling import FrameLabeller
+from asr.decode.recogniser import Recogniser
 from asr.model.package import save_package
-from asr.model.recogniser import Recogniser
 from asr.text.tokenizer import Tokenizer
 from asr.types import Waveform
 from tests.model.configs import CONFIG, SAMPLE_RATE_HZ, tiny_model

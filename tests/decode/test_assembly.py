@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from asr.decode.assembly import Assembly, LabelledAudio
+from asr.decode.chunking import Assembly, LabelledAudio
 from asr.decode.greedy import FrameLabels
 from asr.types import InputError
 

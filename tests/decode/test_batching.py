@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.decode.batching import batches_by_length
+from asr.decode.prefetch import batches_by_length
 
 lengths = st.lists(st.integers(1, 30), max_size=60)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from asr.decode.ctm import ctm
-from asr.decode.words import TimedWord
+from asr.decode.formats import ctm
+from asr.decode.greedy import TimedWord
 
 
 def test_a_line_a_word() -> None:

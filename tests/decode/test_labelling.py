@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.decode.assembly import LabelledAudio
+from asr.decode.chunking import LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
-from asr.decode.labelling import PARTS, FrameLabeller
-from asr.decode.stopwatch import Stopwatch
+from asr.decode.labelling import FrameLabeller
+from asr.decode.timing import PARTS, Stopwatch
 from asr.model.package import ModelPackage, load_package
 from asr.types import InputError, RunError, Waveform
 from tests.model.configs import SAMPLE_RATE_HZ

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from asr.decode.read_ahead import read_ahead
+from asr.decode.prefetch import read_ahead
 
 
 def counting(stop: int, seen: list[int]) -> Iterator[int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asr.decode.side_by_side import side_by_side
+from asr.decode.prefetch import side_by_side
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 4])

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from asr.decode.chunking import seam, stitch
 from asr.decode.greedy import FrameLabels, GreedyDecoder
-from asr.decode.stitching import seam, stitch
 
 ids = st.lists(st.integers(0, 2), max_size=40)
 

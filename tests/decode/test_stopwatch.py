@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from asr.decode.stopwatch import Stopwatch
+from asr.decode.timing import Stopwatch
 
 
 @pytest.fixture

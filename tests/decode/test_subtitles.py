@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from asr.decode.subtitles import LINE_WIDTH, LONGEST_CUE_S, clock, cues, srt, vtt
-from asr.decode.words import TimedWord
+from asr.decode.formats import LINE_WIDTH, LONGEST_CUE_S, clock, cues, srt, vtt
+from asr.decode.greedy import TimedWord
 
 
 def spoken(text: str, *, start_s: float = 0.0, word_s: float = 0.3) -> list[TimedWord]:

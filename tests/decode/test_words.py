@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.decode.words import TimedWord, join_words, timed_words
+from asr.decode.greedy import TimedWord, join_words, timed_words
 from asr.text.tokenizer import Tokenizer
 
 TEXTS = ["SEVEN EIGHT NINE", "A NINE", "IT'S EIGHT"]

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asr.encoder.checkpointing import Checkpointing, stretches
-from asr.encoder.stack import Encoder
+from asr.encoder.stack import Checkpointing, Encoder, stretches
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
 from asr.reuse.heads import ReuseHeads

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from asr.encoder import graphed
 from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder, check_graphs, padded_length
-from asr.nn import masking
+from asr.nn import frames as masking
 from asr.types import EncoderOutput, InputError
 from tests.encoder.recording import stand_in
 from tests.encoder.tiny import NUM_MEL_BINS, random_features, tiny_encoder

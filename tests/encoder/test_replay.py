@@ -5,8 +5,7 @@ from typing import cast
 import pytest
 import torch
 
-from asr.encoder.maps import EncoderLayer
-from asr.encoder.replay import Replay
+from asr.encoder.maps import EncoderLayer, Replay
 from asr.encoder.stack import Encoder
 from asr.reuse.base import LayerAttention
 from asr.reuse.probs import ReuseProbs

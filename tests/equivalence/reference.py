@@ -16,9 +16,9 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from asr.encoder.conformer_layer import ConformerLayer
+from asr.encoder.conformer import ConformerLayer
 from asr.encoder.stack import Encoder
-from asr.encoder.transformer_layer import TransformerLayer
+from asr.encoder.transformer import TransformerLayer
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.heads import ReuseHeads

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.metrics.cost import count_parameters, multiply_adds
 from asr.nn.positions import PositionKind
+from asr.profiling.cost import count_parameters, multiply_adds
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from tests.encoder.tiny import (

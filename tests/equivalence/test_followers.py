@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from asr.encoder.stack import Encoder
-from asr.nn.frames import Frames
+from asr.nn.frames import Frames, padding_mask
 from asr.nn.kept_rows import KeptRows
-from asr.nn.masking import padding_mask
 from asr.nn.positions import PositionKind
 from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand

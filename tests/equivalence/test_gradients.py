@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from asr.nn import positions as tiling
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from asr.nn.positions import PositionKind
 from tests.encoder.tiny import D_MODEL, POSITIONS
 from tests.equivalence.cases import CASES, Case

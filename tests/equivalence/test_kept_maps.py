@@ -11,11 +11,11 @@ from torch import Tensor
 
 from asr.encoder.maps import encode_with_maps
 from asr.encoder.stack import Encoder
-from asr.metrics.memory import peak_memory_mib
 from asr.nn import positions as tiling
 from asr.nn.attention import AttentionScores
 from asr.nn.frames import Frames
 from asr.nn.positions import PositionKind
+from asr.profiling.memory import peak_memory_mib
 from asr.reuse.probs import ReuseProbs
 from tests.encoder.tiny import POSITIONS, random_features
 from tests.equivalence.cases import CASES, Case

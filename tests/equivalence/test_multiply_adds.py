@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from asr.metrics.cost import multiply_adds
 from asr.nn import positions as tiling
 from asr.nn.frames import Frames
 from asr.nn.positions import PositionKind
+from asr.profiling.cost import multiply_adds
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext

@@ -1,12 +1,11 @@
 import pytest
 import torch
 
+from asr.features.augment import RandomSilence, SpeedPerturb
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.features.normalize import UtteranceNorm
-from asr.features.silence import RandomSilence
 from asr.features.specaugment import SpecAugment
-from asr.features.speed import SpeedPerturb
 
 WAVEFORMS_BN = 0.1 * torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
 WAVEFORMS_BN[1, 7000:] = 0

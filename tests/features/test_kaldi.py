@@ -19,9 +19,9 @@ from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.features.kaldi import KaldiFbank
 from asr.features.normalize import UtteranceNorm
+from asr.interop.onnx.file import Session
+from asr.interop.onnx.graph import LOG_PROBS, WAVEFORM_LENGTHS, WAVEFORMS, export_graph
 from asr.model.build import build_model
-from asr.model.onnx.graph import LOG_PROBS, WAVEFORM_LENGTHS, WAVEFORMS, export_graph
-from asr.model.onnx.session import Session
 from asr.types import InputError
 from tests.encoder.tiny import randomise
 from tests.model.configs import VOCAB_SIZE, changed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.features.noise import WhiteNoise
+from asr.features.augment import WhiteNoise
 from asr.types import InputError
 
 

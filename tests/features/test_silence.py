@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.features.silence import RandomSilence
+from asr.features.augment import RandomSilence
 from asr.types import InputError
 
 

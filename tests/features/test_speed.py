@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.features.speed import SpeedPerturb
+from asr.features.augment import SpeedPerturb
 from asr.types import InputError
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from asr.decode.greedy import GreedyDecoder
+from asr.decode.greedy import GreedyDecoder, timed_words
 from asr.decode.transcribe import Transcriber
-from asr.decode.words import timed_words
 from asr.model.package import load_package
 from asr.types import Waveform
 from tests.decode.package import noise, read_frames, save_tiny_package

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.cli.variants import variant_names
+from asr.cli.override import variant_names
 from tests.cli.runs import Command, write_corpus, write_recipe
 
 

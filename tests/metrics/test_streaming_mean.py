@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.metrics.streaming_mean import StreamingMean
+from asr.metrics.attention import StreamingMean
 
 
 def test_it_is_the_mean_of_all_at_once() -> None:

@@ -143,7 +143,7 @@ SMUGGLED = [  # paths that begin inside asr and lead out, or to something that i
     "asr.model.package.json.loads",
     "asr.model.build.import_module",
     "asr.model.build.build",
-    "asr.report.provenance.subprocess.Popen",
+    "asr.profiling.hardware.subprocess.Popen",
     "asr.types.Tensor",
     "asr.types.np.ndarray",
     "asr.types.InputError.__class__",
@@ -165,7 +165,7 @@ ELSEWHERE = [  # classes of asr that are no encoder, reuse method, head or featu
     "asr.metrics.wer.AlignedWord",
     "asr.model.package.ModelPackage",
     "asr.text.tokenizer.Tokenizer",
-    "asr.data.synthetic.espeak.Espeak",
+    "asr.data.synthetic.worker.Espeak",
 ]
 
 

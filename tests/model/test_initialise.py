@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from asr.model.initialise import initialise
+from asr.model.convert import initialise
 from asr.types import InputError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from asr.model.asr_model import AsrModel
-from asr.model.initialise import initialise
+from asr.model.convert import initialise
 from asr.types import InputError
 from tests.model.configs import CONFIG, ENCODERS, changed, random_waveforms, tiny_model
 

@@ -11,8 +11,7 @@ from asr.nn.attention import (
     softmax_over_keys,
     split_heads,
 )
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from asr.nn.positions import Positions
 from tests.encoder.tiny import randomise
 

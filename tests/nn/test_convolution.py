@@ -5,9 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.nn.convolution import ConvolutionModule
-from asr.nn.depthwise import depthwise_over_time
-from asr.nn.masking import padding_mask
+from asr.nn.convolution import ConvolutionModule, depthwise_over_time
+from asr.nn.frames import padding_mask
 from tests.encoder.tiny import randomise
 
 D = 6

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from asr.nn.depthwise import depthwise_over_time
+from asr.nn.convolution import depthwise_over_time
 
 D = 6
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.nn import masking
-from asr.nn.masking import padding_mask, zero_padding
+from asr.nn import frames as masking
+from asr.nn.frames import padding_mask, zero_padding
 
 
 def test_mask_is_true_behind_each_length() -> None:

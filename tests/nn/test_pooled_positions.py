@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from asr.nn import positions as tiling
-from asr.nn.pooled_positions import (
+from asr.nn.relative import RelativePositions, sinusoids
+from asr.nn.rotary import RotaryPositions, rotations
+from asr.nn.span_positions import (
     PooledRelativePositions,
     PooledRotaryPositions,
     middle_of,
     table_of,
 )
-from asr.nn.relative import RelativePositions, sinusoids
-from asr.nn.rotary import RotaryPositions, rotations
 from tests.encoder.tiny import randomise
 from tests.pairwise import pairwise
 

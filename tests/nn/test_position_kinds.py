@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 
-from asr.nn.grouped_positions import GroupedRelativePositions, GroupedRotaryPositions
-from asr.nn.pooled_positions import PooledRelativePositions, PooledRotaryPositions
 from asr.nn.position_kinds import (
     make_grouped_positions,
     make_pooled_positions,
@@ -16,6 +14,12 @@ from asr.nn.position_kinds import (
 from asr.nn.positions import PositionKind, Positions
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.nn.rotary import RotaryPositions
+from asr.nn.span_positions import (
+    GroupedRelativePositions,
+    GroupedRotaryPositions,
+    PooledRelativePositions,
+    PooledRotaryPositions,
+)
 from asr.types import InputError
 
 SIZES: dict[str, Any] = {"num_heads": 3, "head_dim": 4}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asr.nn import positions as tiling
 from asr.nn.attention import softmax_over_keys
-from asr.nn.masking import padding_mask
+from asr.nn.frames import padding_mask
 from asr.nn.positions import Keys, Positions, key_mask, row_tiles, visible
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.nn.rotary import RotaryPositions

@@ -13,7 +13,7 @@ from torch.nn import functional
 from asr.nn import positions as tiling
 from asr.nn import relative
 from asr.nn.relative import WAVELENGTH_BASE, RelativePositions, RelativeQueries
-from asr.nn.shift import distances
+from asr.nn.tiles import distances
 from tests.encoder.tiny import randomise
 
 B, H, K = 2, 2, 4

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.nn.row_buffer import RowBuffer
+from asr.nn.tiles import RowBuffer
 
 
 @pytest.mark.parametrize("grad", [True, False])

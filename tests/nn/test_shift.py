@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from asr.nn.shift import shift_rows
+from asr.nn.tiles import shift_rows
 
 
 def test_shift_rows_is_a_view_in_which_each_row_starts_one_earlier() -> None:

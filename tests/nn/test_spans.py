@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.nn.masking import padding_mask
-from asr.nn.spans import empty_spans, in_spans, num_valid, spread
+from asr.nn.frames import empty_spans, in_spans, num_valid, padding_mask, spread
 
 LENGTHS = [7, 3, 1]
 

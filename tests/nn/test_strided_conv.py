@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from asr.nn import strided_conv
-from asr.nn.strided_conv import StridedConv
+from asr.nn import subsampling as strided_conv
+from asr.nn.subsampling import StridedConv
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.nn.tile_memory import TileMemory
+from asr.nn.tiles import TileMemory
 
 
 @pytest.mark.parametrize("grad", [True, False])

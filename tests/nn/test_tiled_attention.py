@@ -8,7 +8,8 @@ from torch import Tensor
 
 from asr.encoder.stack import Encoder
 from asr.nn import positions as tiling
-from asr.nn import score_tiles, tiled_attention
+from asr.nn import tiled_attention
+from asr.nn import tiles as score_tiles
 from asr.nn.positions import Keys, Positions, training_tiles
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.reuse.context import ReuseContext

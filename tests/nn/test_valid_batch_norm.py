@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from asr.nn.masking import padding_mask
+from asr.nn.frames import padding_mask
 from asr.nn.valid_batch_norm import ValidBatchNorm, statistics_kept
 from tests.encoder.tiny import randomise
 from tests.train.two_processes import in_two_processes

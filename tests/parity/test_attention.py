@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from asr.reuse.base import AttentionParts
 from asr.reuse.none import AloneAttention, NoReuse
 from asr.reuse.schedule import LayerRole, Role

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from asr.encoder.conformer_layer import ConformerLayer
-from asr.encoder.transformer_layer import TransformerLayer
+from asr.encoder.conformer import ConformerLayer
+from asr.encoder.transformer import TransformerLayer
 from asr.nn.feedforward import FeedForward
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from asr.reuse.none import AloneAttention
 from tests.encoder.tiny import D_MODEL, NUM_HEADS, randomise, tiny_encoder
 from tests.parity.test_attention import copy_attention

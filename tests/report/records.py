@@ -3,11 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from asr.metrics.latency import Timing
-from asr.metrics.roofline import Ceilings, Work
 from asr.metrics.wer import WordErrors
-from asr.report.hardware import Hardware
-from asr.report.provenance import Revision
+from asr.profiling.hardware import Hardware, Revision
+from asr.profiling.latency import Timing
+from asr.profiling.roofline import Ceilings, Work
 from asr.report.record import (
     BaselineTiming,
     LatencyPoint,

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from asr.report.against import against_table
+from asr.report.further_tables import against_table
 from tests.report.html.pages import seeds
 from tests.report.records import none_record, probs_record
 

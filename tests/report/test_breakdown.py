@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from asr.report.breakdown import breakdown_table
+from asr.report.further_tables import breakdown_table
 from tests.report.html.pages import seeds
 from tests.report.records import none_record, probs_record
 

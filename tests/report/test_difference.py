@@ -3,8 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from asr.report.difference import WerDifference, corrected, wer_difference
-from asr.report.hypotheses import ScoredUtterance, score
+from asr.report.hypotheses import ScoredUtterance, WerDifference, corrected, score, wer_difference
 from asr.types import InputError, UtteranceResult
 
 REFS = [f"w{i} x y z" for i in range(100)]

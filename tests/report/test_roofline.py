@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from asr.metrics.roofline import Ceilings, Work
-from asr.report.roofline import Reached, reached_by_part, roofline_table
+from asr.profiling.roofline import Ceilings, Work
+from asr.report.further_tables import Reached, reached_by_part, roofline_table
 from tests.report.records import none_record
 
 CEILINGS = Ceilings(gemm_gflop_per_s=80.0, bandwidth_gb_per_s=10.0)

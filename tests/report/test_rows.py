@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asr.metrics.wer import WordErrors
-from asr.report.difference import WerDifference
+from asr.report.hypotheses import WerDifference
 from asr.report.record import SplitWer
 from asr.report.rows import latency_points, pays_from_s, to_row, write_rows
 from tests.report.html.pages import seeds

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from asr.report.seeds import by_seed
+from asr.report.rows import by_seed
 from tests.report.html.pages import seeds
 from tests.report.records import none_record, probs_record
 

@@ -9,10 +9,17 @@ from hypothesis import strategies as st
 
 from asr.metrics.wer import WordErrors
 from asr.report.comparison import compare
-from asr.report.difference import WerDifference
+from asr.report.hypotheses import WerDifference
 from asr.report.record import SplitCounts, SplitWer
-from asr.report.table import Column, Table, short_names
-from asr.report.units import count_text, duration_text, number_text, percent_text
+from asr.report.table import (
+    Column,
+    Table,
+    count_text,
+    duration_text,
+    number_text,
+    percent_text,
+    short_names,
+)
 from asr.types import InputError
 from tests.report.html.pages import seeds
 from tests.report.records import HARDWARE, TRAINING, none_record, probs_record

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from asr.report.difference import WerDifference
+from asr.report.hypotheses import WerDifference
 from asr.report.record import BaselineTiming, LearningPoint, RunRecord
 from asr.report.verdict import not_learnt, scatter_warnings, verdict
 from tests.report.html.pages import bench_record, seeds

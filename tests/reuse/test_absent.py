@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from asr.encoder.stack import ScheduleRow
-from asr.metrics.cost import multiply_adds
+from asr.profiling.cost import multiply_adds
 from asr.reuse.absent import Absent, AbsentAttention
 from asr.reuse.none import AloneAttention, NoReuse
 from asr.types import InputError

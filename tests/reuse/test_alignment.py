@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.reuse.alignment import aligned_orders
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
+from asr.reuse.head_order import aligned_orders
 from asr.reuse.heads import ReuseHeads
 from asr.reuse.kv import ReuseKeysValues
 from asr.reuse.none import NoReuse

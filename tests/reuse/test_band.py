@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.metrics.cost import multiply_adds
 from asr.nn import positions as tiling
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
+from asr.profiling.cost import multiply_adds
 from asr.reuse.band import FollowBand, LeadBand, ReuseBand, band_of
 from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, NUM_HEADS, tiny_encoder

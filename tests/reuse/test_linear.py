@@ -5,10 +5,9 @@ import torch
 from torch.nn import functional
 
 from asr.encoder.stack import ScheduleRow
-from asr.metrics.cost import multiply_adds
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from asr.nn.positions import PositionKind
+from asr.profiling.cost import multiply_adds
 from asr.reuse.linear import Linear, features
 from tests.encoder.tiny import D_MODEL, NUM_HEADS, POSITIONS, tiny_encoder
 

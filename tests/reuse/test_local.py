@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.metrics.cost import multiply_adds
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from asr.nn.positions import PositionKind
+from asr.profiling.cost import multiply_adds
 from asr.reuse.local import Local
 from asr.reuse.none import NoReuse
 from asr.types import InputError

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from asr.encoder.stack import ScheduleRow
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from asr.nn.positions import PositionKind
 from asr.reuse.pooled import Pooled, PooledAttention
 from asr.types import InputError

@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from asr.nn import positions as tiling
-from asr.nn.frames import Frames
-from asr.nn.masking import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from asr.reuse.top_k import FollowTopK, LeadTopK, ReuseTopK
 from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, NUM_HEADS, tiny_encoder

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asr.train.checkpoint import read_checkpoint, write_checkpoint
-from asr.train.random_state import random_state, seed_all, set_random_state
+from asr.train.state import random_state, seed_all, set_random_state
 from asr.types import RunError
 
 

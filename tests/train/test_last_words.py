@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
-from asr.train.last_words import LastWords
+from asr.train.failures import LastWords
 
 Process = subprocess.Popen[bytes]
 

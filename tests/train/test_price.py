@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.metrics.memory import available_mib, in_use_mib
+from asr.profiling.memory import available_mib, in_use_mib
 from asr.train import price as module
 from asr.train.price import (
     BatchPrice,

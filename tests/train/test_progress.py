@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from asr.train.averaging import AveragingSpec
-from asr.train.limits import Limits
-from asr.train.meter import Meter
+from asr.train.control import Limits
 from asr.train.module import AsrModule
 from asr.train.progress import _Reading
-from asr.train.state import RunState
+from asr.train.state import Meter, RunState
 from tests.train.standin import run_fit
 
 

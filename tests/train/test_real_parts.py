@@ -161,7 +161,7 @@ def test_the_rehearsal_and_the_price_are_those_of_the_lowest_speed(
     manifest: Path, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    speed = {"_target_": "asr.features.speed.SpeedPerturb", "factors": [1.2, 0.5, 1.1, 1.3]}
+    speed = {"_target_": "asr.features.augment.SpeedPerturb", "factors": [1.2, 0.5, 1.1, 1.3]}
     config = CONFIG | {"features": CONFIG["features"] | {"speed": speed}}
     model = build_model(config, vocab_size=20)
     heard: list[list[int]] = []

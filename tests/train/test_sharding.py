@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from asr.data.share import rank
+from asr.distributed import rank
 from asr.model.asr_model import AsrModel
 from asr.model.build import build_model
 from asr.train.averaging import AveragingSpec

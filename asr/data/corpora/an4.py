@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asr.data.corpora.archives import Archives, unpack_whole
-from asr.data.corpora.complete import is_complete, read_own_summary
+from asr.data.corpora.archives import Archives, is_complete, read_own_summary, unpack_whole
 from asr.data.corpora.parts import AN4, AN4_MIRROR, Corpus
 from asr.data.folder import folder_rows
-from asr.data.lines import read_lines
-from asr.data.prepare import prepare_rows
+from asr.data.prepare import Row, prepare_rows
 from asr.data.progress import print_progress
-from asr.data.row import Row
 from asr.data.summary import PrepareSummary, Skipped
 from asr.data.transcripts import AUDIO_SUFFIXES
+from asr.files import read_lines
 from asr.types import InputError
 
 NUM_UTTERANCES = {"train": 948, "test": 130}

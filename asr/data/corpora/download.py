@@ -1,11 +1,9 @@
-"""Files from the web that arrive whole: resumed where they broke off, checked by their sum.
-
-What has arrived lies in ``<file>.part`` until its sum is right.
-"""
+"""Files from the web that arrive whole: resumed where they broke off, checked by their MD5 sum."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import time
@@ -17,10 +15,48 @@ from typing import IO
 from urllib3 import BaseHTTPResponse, Retry
 from urllib3.exceptions import HTTPError
 
-from asr.data.corpora.checksum import mismatch
 from asr.data.progress import Meter, size_text
 from asr.data.web import USER_AGENT, is_url, pool, reason
+from asr.files import read_lines
 from asr.types import InputError
+
+_SUM_BLOCK_BYTES = 1 << 22
+_LINE = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{64})\s+[*]?(\S.*)")
+
+
+def mismatch(path: Path, expected: str, report: Callable[[str], None]) -> str:
+    """What is wrong with the sum of a file, in words; empty where it is the ``expected`` one.
+
+    ``expected`` is in hexadecimal: 32 digits of MD5, or 64 of SHA-256. A large file reports how far
+    it is.
+    """
+    is_md5 = len(expected) == 32
+    sum_ = hashlib.md5(usedforsecurity=False) if is_md5 else hashlib.sha256()
+    num_bytes = 0
+    with (
+        path.open("rb") as file,
+        Meter(f"checking {path.name}", path.stat().st_size, report) as meter,
+    ):
+        while block := file.read(_SUM_BLOCK_BYTES):
+            sum_.update(block)
+            num_bytes += len(block)
+            meter(num_bytes)
+    found = sum_.hexdigest()
+    if found == expected:
+        return ""
+    return f"{'MD5' if is_md5 else 'SHA-256'} sum is {found}, expected {expected}"
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """File name -> sum, from a list as ``md5sum`` or ``sha256sum`` prints it."""
+    sums = {}
+    for where, line in read_lines(path):
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            raise InputError(f"{where}: not an MD5 or SHA-256 sum (32 or 64 hex digits) and a file")
+        sums[Path(match[2]).name] = match[1].lower()
+    return sums
+
 
 PAUSES_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # after failures without a byte in between; then it is over
 _BLOCK_BYTES = 1 << 18

@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asr.data.corpora.archives import Archives
-from asr.data.corpora.complete import is_complete, read_own_summary
+from asr.data.corpora.archives import Archives, is_complete, read_own_summary, unpack
 from asr.data.corpora.parts import MIRROR, Corpus
-from asr.data.corpora.unpack import unpack
 from asr.data.folder import folder_rows
 from asr.data.prepare import read_splits, write_corpus
 from asr.data.progress import print_progress

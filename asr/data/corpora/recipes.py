@@ -10,7 +10,7 @@ from typing import Any
 import lhotse.recipes
 from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
-from asr.data.row import Row
+from asr.data.prepare import Row
 from asr.data.summary import Skipped
 from asr.types import InputError
 

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from asr.data.corpora.archives import Archives, unpack_whole
-from asr.data.corpora.complete import is_complete, read_own_summary
+from asr.data.corpora.archives import Archives, is_complete, read_own_summary, unpack_whole
 from asr.data.corpora.parts import MIRROR, Sounds
-from asr.data.prepare import read_splits, write_corpus
+from asr.data.prepare import Row, read_splits, write_corpus
 from asr.data.progress import print_progress
-from asr.data.row import Row
 from asr.data.summary import PrepareSummary
 
 

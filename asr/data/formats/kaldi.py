@@ -13,12 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.atomic import write_text
 from asr.data.formats.stretch import Stretch
-from asr.data.lines import key_and_value, read_lines
-from asr.data.row import Row
+from asr.data.prepare import Row
 from asr.data.summary import Skipped
 from asr.data.transcripts import find_audio
+from asr.files import key_and_value, read_lines, write_text
 from asr.types import InputError
 
 _ARCHIVE = re.compile(r"\.ark:\d+$")

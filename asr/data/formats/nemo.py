@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asr.atomic import write_text
 from asr.data.columns import number, time_label
 from asr.data.formats.stretch import Stretch
-from asr.data.lines import json_objects, read_lines
-from asr.data.row import Row
+from asr.data.prepare import Row
 from asr.data.summary import Skipped
 from asr.data.transcripts import find_audio
+from asr.files import json_objects, read_lines, write_text
 from asr.types import InputError
 
 _UNNAMED = ""  # id of a row until the folder that all audio shares is known

@@ -1,15 +1,109 @@
-"""The utterances of shards, without their audio: that is fetched when its turn comes."""
+"""Corpora in shards, read where they lie: on disk or on a server."""
 
 from __future__ import annotations
 
 import io
+import json
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import urllib3
+
 from asr.data.manifest import Cut, read_cuts
-from asr.data.shards.fetch import fetch
-from asr.data.shards.index import FILE_NAME, ShardIndex, parse_index
-from asr.data.web import is_url
+from asr.data.web import USER_AGENT, is_url, pool, reason
 from asr.types import InputError
+
+
+def fetch(place: str, offset: int = 0, num_bytes: int | None = None) -> bytes:
+    """``num_bytes`` of the file at ``place`` (None: all) from ``offset`` on.
+
+    A server is asked for just these bytes, on a connection that stays open.
+
+    Raises:
+        InputError: nothing there, fewer bytes than that, a server that keeps failing or does not
+            send parts of files.
+    """
+    data = _download(place, offset, num_bytes) if is_url(place) else _read(place, offset, num_bytes)
+    if num_bytes is not None and len(data) != num_bytes:
+        raise InputError(
+            f"{place}: cut short or changed: {len(data):,} bytes from byte {offset:,} on, "
+            f"not {num_bytes:,}"
+        )
+    return data
+
+
+def _read(path: str, offset: int, num_bytes: int | None) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  a path is made for every utterance else
+            num_left = max(0, os.fstat(file.fileno()).st_size - offset)
+            file.seek(min(offset, offset + num_left))
+            return file.read(num_left if num_bytes is None else min(num_bytes, num_left))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _download(url: str, offset: int, num_bytes: int | None) -> bytes:
+    headers = {"User-Agent": USER_AGENT}
+    if num_bytes is not None:
+        headers["Range"] = f"bytes={offset}-{offset + num_bytes - 1}"
+    try:
+        response = pool(url).request("GET", url, headers=headers, preload_content=False)
+        try:
+            if response.status not in (200, 206):
+                raise InputError(f"{url}: {response.status} {response.reason}")
+            if num_bytes is not None and response.status != 206:
+                raise InputError(f"{url}: the server does not send parts of files (HTTP ranges)")
+            return response.read()
+        finally:
+            response.release_conn()
+    except urllib3.exceptions.HTTPError as error:
+        raise InputError(f"{url}: cannot be read ({reason(error)})") from error
+
+
+FILE_NAME = "shards.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """Names of files below the folder, one of each kind a shard, and what is in all of them.
+
+    ``cuts`` and ``recording`` are the fields that lhotse's ``CutSet.from_shar`` asks for;
+    ``sha256`` is of the files of ``cuts``, in their order.
+    """
+
+    cuts: tuple[str, ...]
+    recording: tuple[str, ...]
+    num_utterances: int
+    duration_s: float
+    sha256: str
+
+    def to_bytes(self) -> bytes:
+        """The content of ``shards.json``."""
+        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+
+
+def parse_index(data: bytes, place: str) -> ShardIndex:
+    """The index in ``data``, which was found at ``place``; ``InputError`` where it is none."""
+    try:
+        record = json.loads(data)
+        index = ShardIndex(
+            cuts=tuple(map(str, record["cuts"])),
+            recording=tuple(map(str, record["recording"])),
+            num_utterances=int(record["num_utterances"]),
+            duration_s=float(record["duration_s"]),
+            sha256=str(record["sha256"]),
+        )
+        if len(index.cuts) != len(index.recording):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise InputError(
+            f"{place}/{FILE_NAME}: not an index of shards; `asr prepare shards` writes one"
+        ) from None
+    names = (*index.cuts, *index.recording)
+    if any("/" in name or name.startswith(".") for name in names):
+        raise InputError(f"{place}/{FILE_NAME}: names files outside of the folder")
+    return index
 
 
 def read_index(place: str) -> ShardIndex:

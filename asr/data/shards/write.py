@@ -12,7 +12,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from asr.atomic import write_bytes
 from asr.audio.read import read_audio
 from asr.audio.write import encode_flac
 from asr.data.manifest import (
@@ -25,8 +24,9 @@ from asr.data.manifest import (
 )
 from asr.data.prepare import report_rows
 from asr.data.progress import print_progress
-from asr.data.shards.index import FILE_NAME, ShardIndex
+from asr.data.shards.read import FILE_NAME, ShardIndex
 from asr.data.summary import Skipped
+from asr.files import write_bytes
 from asr.types import InputError
 
 _NUM_AHEAD = 64  # utterances that are encoded at once

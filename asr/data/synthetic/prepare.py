@@ -10,16 +10,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from asr.atomic import write_text
 from asr.audio.write import write_audio
-from asr.data.lines import read_lines
 from asr.data.manifest import Utterance
 from asr.data.prepare import write_corpus
 from asr.data.progress import print_progress
 from asr.data.summary import FILE_NAME, PrepareSummary, read_summary
 from asr.data.synthetic.plan import Shard, make_plan
-from asr.data.synthetic.recording import SAMPLE_RATE_HZ, record
-from asr.data.synthetic.speaker import Speaker, require_synthesizer
+from asr.data.synthetic.speaker import SAMPLE_RATE_HZ, Speaker, record, require_synthesizer
+from asr.files import read_lines, write_text
 from asr.types import InputError
 
 CORPUS_VERSION = 1  # raise it when the grammar, the voices or the recording change

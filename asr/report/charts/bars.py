@@ -21,7 +21,7 @@ from asr.report.charts.style import (
 )
 from asr.report.html.series import Series
 from asr.report.record import RunRecord, TrainingStepPoint
-from asr.report.units import count_text, duration_text, number_text, speedup_text
+from asr.report.table import count_text, duration_text, number_text, speedup_text
 
 _ROW_PX = 26.0
 _OTHERS = "other parts"

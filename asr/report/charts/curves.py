@@ -25,7 +25,7 @@ from asr.report.charts.style import (
 from asr.report.html.series import Series
 from asr.report.record import BaselineTiming, LatencyPoint
 from asr.report.rows import BASELINES, latency_points
-from asr.report.units import number_text, speedup_text
+from asr.report.table import number_text, speedup_text
 
 _Points = tuple[tuple[float, float], ...]
 

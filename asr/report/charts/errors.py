@@ -19,11 +19,11 @@ from asr.report.charts.style import (
     shortened,
     tell,
 )
-from asr.report.difference import WerDifference
 from asr.report.html.series import Series
+from asr.report.hypotheses import WerDifference
 from asr.report.record import LatencyPoint, RunRecord, SplitWer
 from asr.report.rows import latency_points
-from asr.report.units import number_text, percent_text
+from asr.report.table import number_text, percent_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from asr.report.charts.style import (
     new_chart,
     tell,
 )
+from asr.report.further_tables import reached_by_part
 from asr.report.html.series import Series
-from asr.report.roofline import reached_by_part
 from asr.report.rows import latency_points
 
 _ROOM = 1.5  # factor beyond the outermost points

@@ -21,8 +21,8 @@ from asr.report.charts.style import (
 )
 from asr.report.html.series import Series
 from asr.report.record import ScheduledLayer
-from asr.report.schedule import method_runs, role_letter, schedule_text
-from asr.report.units import count_text
+from asr.report.rows import method_runs, role_letter, schedule_text
+from asr.report.table import count_text
 
 MEANINGS = {
     "alone": "A alone: computes its own attention",

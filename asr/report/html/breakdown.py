@@ -9,7 +9,7 @@ from asr.report.html.axis import plain
 from asr.report.html.markup import Markup
 from asr.report.html.series import Series
 from asr.report.html.stacked import Stacked, stacked_charts
-from asr.report.units import number_text
+from asr.report.table import number_text
 
 
 def breakdown_charts(groups: Sequence[Series]) -> Markup | None:

@@ -13,7 +13,7 @@ from asr.report.html.scale import fitted
 from asr.report.html.series import Series
 from asr.report.record import BaselineTiming, LatencyPoint
 from asr.report.rows import BASELINES, latency_points
-from asr.report.units import number_text, speedup_text
+from asr.report.table import number_text, speedup_text
 
 _WIDE, _NARROW = 1110.0, 540.0  # pixels
 _MOST_TICKS = 12  # places with a tick and a mark each

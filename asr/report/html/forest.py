@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from asr.report.difference import WerDifference
 from asr.report.html.axis import horizontal_axis, line, words
 from asr.report.html.figure import drawing, figure
 from asr.report.html.label import Box, shortened, text_width
 from asr.report.html.markup import Markup, element
 from asr.report.html.scale import Scale
 from asr.report.html.series import Series
+from asr.report.hypotheses import WerDifference
 
 _WIDTH = 540.0
 _LABEL_PX = 150.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from asr.report.html.markup import Markup, element, joined
-from asr.report.likeness import unlikeness
-from asr.report.notes import Origin, origins
+from asr.report.notes import Origin, origins, unlikeness
 from asr.report.record import RunRecord
 
 

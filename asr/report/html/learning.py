@@ -8,7 +8,7 @@ from asr.report.html.curves import Curve, curve_chart
 from asr.report.html.markup import Markup
 from asr.report.html.series import Series
 from asr.report.record import LearningPoint
-from asr.report.units import number_text
+from asr.report.table import number_text
 
 
 def learning_charts(groups: Sequence[Series]) -> Iterator[Markup]:

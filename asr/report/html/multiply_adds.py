@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from asr.report.html.markup import Markup
 from asr.report.html.series import Series
 from asr.report.html.stacked import Stacked, stacked_charts
-from asr.report.units import count_text
+from asr.report.table import count_text
 
 
 def multiply_adds_charts(groups: Sequence[Series]) -> Markup | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from asr.report.difference import WerDifference
 from asr.report.html.breakdown import breakdown_charts
 from asr.report.html.choice import choice
 from asr.report.html.curves import latency_chart, peer_chart, speedup_chart
@@ -25,7 +24,7 @@ from asr.report.html.strips import schedule_strips
 from asr.report.html.trade_off import trade_off_chart
 from asr.report.html.training import training_chart
 from asr.report.html.training_step import training_step_charts
-from asr.report.hypotheses import ScoredUtterance
+from asr.report.hypotheses import ScoredUtterance, WerDifference
 from asr.report.notes import reading_notes
 from asr.report.record import RunRecord
 from asr.report.rows import BASELINES, latency_points

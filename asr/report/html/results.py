@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from asr.report.comparison import compare
-from asr.report.difference import WerDifference
 from asr.report.html.markup import Markup, element, joined
 from asr.report.html.series import Series
+from asr.report.hypotheses import WerDifference
 from asr.report.record import RunRecord
 from asr.report.table import Column
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asr.encoder.parts import in_order
-from asr.metrics.roofline import Ceilings
+from asr.profiling.roofline import Ceilings
+from asr.report.further_tables import Reached, reached_by_part
 from asr.report.html.axis import horizontal_axis, line, tick_room, vertical_axis, words
 from asr.report.html.choice import choice
 from asr.report.html.figure import drawing, figure, grid
@@ -13,7 +14,6 @@ from asr.report.html.label import LINE_PX, Box, spread, text_width
 from asr.report.html.markup import Markup, element, joined
 from asr.report.html.scale import Scale
 from asr.report.html.series import Series
-from asr.report.roofline import Reached, reached_by_part
 from asr.report.rows import latency_points
 from asr.report.verdict import usual_length
 

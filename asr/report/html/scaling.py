@@ -10,7 +10,7 @@ from asr.report.html.figure import grid
 from asr.report.html.markup import Markup
 from asr.report.html.series import Series
 from asr.report.record import ScalingPoint
-from asr.report.units import number_text
+from asr.report.table import number_text
 
 
 def scaling_charts(groups: Sequence[Series]) -> Markup | None:

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 from asr.report.html.markup import Markup, element
 from asr.report.html.series import Series
-from asr.report.units import percent_text
+from asr.report.table import percent_text
 
 _HEADER = ("schedule", "split", "seeds", "mean WER %", "standard deviation", "lowest", "highest")
 

@@ -9,7 +9,7 @@ from asr.report.html.axis import line
 from asr.report.html.figure import sign
 from asr.report.html.markup import Markup, element, joined
 from asr.report.record import RunRecord
-from asr.report.seeds import by_seed
+from asr.report.rows import by_seed
 
 NUM_HUES = 8  # colours of style.css; further series repeat them with another marker and dash
 _OUTLINES = (

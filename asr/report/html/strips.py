@@ -10,8 +10,8 @@ from asr.report.html.label import shortened, text_width
 from asr.report.html.markup import Markup, element, joined
 from asr.report.html.series import Series
 from asr.report.record import ScheduledLayer
-from asr.report.schedule import method_runs, role_letter, schedule_text
-from asr.report.units import count_text
+from asr.report.rows import method_runs, role_letter, schedule_text
+from asr.report.table import count_text
 
 _WIDTH = 1100.0
 _LABEL_PX = 200.0

@@ -15,7 +15,7 @@ from asr.report.html.scale import Scale, fitted
 from asr.report.html.series import Series
 from asr.report.record import LatencyPoint, RunRecord, SplitWer
 from asr.report.rows import latency_points
-from asr.report.units import number_text, percent_text
+from asr.report.table import number_text, percent_text
 
 _WIDTH, _HEIGHT = 540.0, 390.0
 _LABEL_PX, _SHORT_PX = 190.0, 100.0

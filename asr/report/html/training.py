@@ -9,7 +9,7 @@ from asr.report.html.figure import figure, legend, sign
 from asr.report.html.markup import Markup, element, joined
 from asr.report.html.series import Series
 from asr.report.record import TrainingCost
-from asr.report.units import duration_text
+from asr.report.table import duration_text
 
 _UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
 

@@ -9,7 +9,7 @@ from asr.report.html.figure import figure, grid
 from asr.report.html.markup import Markup
 from asr.report.html.series import Series
 from asr.report.record import TrainingStepPoint
-from asr.report.units import number_text, speedup_text
+from asr.report.table import number_text, speedup_text
 
 
 def training_step_charts(groups: Sequence[Series]) -> Markup | None:

@@ -9,8 +9,7 @@ import pytest
 from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from asr.data.corpora.recipes import recipe_names, recipe_rows
-from asr.data.prepare import prepare_rows
-from asr.data.row import Row
+from asr.data.prepare import Row, prepare_rows
 from asr.data.summary import Skipped
 from asr.types import InputError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.corpora.unpack import unpack
+from asr.data.corpora.archives import unpack
 from asr.types import InputError
 
 from .server import pack, part_files
@@ -147,7 +147,7 @@ def test_a_bad_zip_leaves_nothing(tmp_path: Path, data: bytes, reason: str) -> N
 def test_an_archive_that_grows_without_end_is_refused(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asr.data.corpora.unpack._SPARE_BYTES", 1000)
+    monkeypatch.setattr("asr.data.corpora.archives._SPARE_BYTES", 1000)
     zeros, path = bytes(1_000_000), tmp_path / f"bomb.{suffix}"
     if suffix == "zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:

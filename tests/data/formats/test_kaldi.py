@@ -7,8 +7,7 @@ import pytest
 
 from asr.data.formats.kaldi import read_kaldi
 from asr.data.manifest import read_manifest
-from asr.data.prepare import prepare_rows
-from asr.data.row import Row
+from asr.data.prepare import Row, prepare_rows
 from asr.data.summary import PrepareSummary
 from asr.types import InputError
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.formats.nemo import read_nemo
-from asr.data.prepare import prepare_rows
-from asr.data.row import Row
+from asr.data.prepare import Row, prepare_rows
 from asr.types import InputError
 
 Tone = Callable[..., Path]

@@ -7,7 +7,7 @@ import pytest
 import urllib3
 
 from asr.data import web as module
-from asr.data.shards.fetch import fetch
+from asr.data.shards.read import fetch
 from asr.types import InputError
 from tests.data.corpora.server import Site
 

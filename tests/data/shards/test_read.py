@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.shards.index import FILE_NAME
-from asr.data.shards.read import read_shards
+from asr.data.shards.read import FILE_NAME, read_shards
 from asr.data.shards.write import write_shards
 from asr.types import InputError
 

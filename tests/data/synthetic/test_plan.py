@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from asr.data.synthetic.plan import SHARD_SIZE, Shard, make_plan
-from asr.data.synthetic.voices import HEARD_VARIANTS, UNHEARD_VARIANTS
+from asr.data.synthetic.plan import HEARD_VARIANTS, SHARD_SIZE, UNHEARD_VARIANTS, Shard, make_plan
 
 COUNTS = {"train": 1200, "dev": 200, "test": 200, "test-accents": 200}
 

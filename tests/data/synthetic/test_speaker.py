@@ -4,9 +4,8 @@ import importlib.util
 
 import pytest
 
-from asr.data.synthetic.plan import Line
+from asr.data.synthetic.plan import Line, Voice
 from asr.data.synthetic.speaker import Speaker
-from asr.data.synthetic.voices import Voice
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="needs the synthetic extra"

@@ -42,7 +42,7 @@ class Driver:
 def compile_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CompileFor]:
     """Kernels that a function launches, compiled for a compute capability and not run."""
     from asr.nn.kernels.mix import mix_tile
-    from asr.nn.kernels.relative_tile import attend_tile
+    from asr.nn.kernels.relative_attention import attend_tile
 
     def forget() -> None:
         for kernel in (mix_tile, attend_tile):

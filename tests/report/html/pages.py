@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from asr.report.difference import WerDifference
 from asr.report.html.page import page
+from asr.report.hypotheses import WerDifference
 from asr.report.record import RunRecord
 from tests.report.records import none_record, probs_record
 

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from asr.metrics.roofline import Work
+from asr.profiling.roofline import Work
 from tests.report.html.pages import charts, of_class, parsed
 from tests.report.records import none_record, probs_record
 

@@ -1,0 +1,265 @@
+"""Training runs side by side, each a process or a job of its own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from asr.cli.parent import as_parent
+from asr.cli.run_log import FILE_NAME
+from asr.profiling.hardware import num_cores
+from asr.types import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainProcess:
+    """`asr train` of one variant, ``name``, in ``folder``; ``trainer`` is its ``train.trainer``.
+
+    ``options`` are further ones of the command; ``python`` runs it. A folder with a partial run is
+    resumed.
+    """
+
+    name: str
+    recipe: Path
+    overrides: Sequence[str]
+    folder: Path
+    trainer: Mapping[str, Any]
+    options: Sequence[str] = ()
+    python: str = sys.executable
+
+    @property
+    def command(self) -> list[str]:
+        """What a shell would be given."""
+        words = [self.python, "-m", "asr", "train", str(self.recipe), *self.overrides]
+        return [*words, "--run-dir", str(self.folder), "--resume", "--no-latency", *self.options]
+
+    @property
+    def log(self) -> Path:
+        """Where the run writes how it gets on."""
+        return self.folder / FILE_NAME
+
+    def begin(
+        self,
+        *,
+        cwd: Path | None = None,
+        num_threads: int | None = None,
+        preexec: Callable[[], None] | None = None,
+        is_own_session: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start it in the folder ``cwd``, with so many CPU threads where that is given.
+
+        It stops when this process is no more. In a session of its own it hears nothing of the
+        terminal.
+        """
+        threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
+        with (cwd or Path()).joinpath(self.log).open("ab") as log:
+            return subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=cwd,
+                env={**os.environ, **threads, "PYTHONUNBUFFERED": "1", **as_parent()},
+                preexec_fn=preexec,
+                start_new_session=is_own_session,
+            )
+
+
+_PORT = 29500
+_STARTED = ("RANK", "SLURM_PROCID", "NODE_RANK")  # by torchrun, srun, or as Lightning asks by hand
+
+
+def launch_lines(trainer: Mapping[str, Any], words: Sequence[str]) -> dict[str, str]:
+    """The commands by launcher; ``words`` are those of `asr train`, ``trainer`` its settings.
+
+    That of `torchrun` is for each machine, where FIRST is the name of one of them.
+    """
+    num_nodes, num_devices = int(trainer["num_nodes"]), int(trainer["devices"])
+    place = (
+        ["--standalone"]
+        if num_nodes == 1
+        else [f"--nnodes={num_nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint=FIRST:{_PORT}"]
+    )
+    tasks = [f"--nodes={num_nodes}", f"--ntasks-per-node={num_devices}"]
+    if trainer["accelerator"] == "gpu":
+        tasks.append(f"--gpus-per-node={num_devices}")
+    train = ["-m", "asr", "train", *words]
+    return {
+        "torchrun": shlex.join(["torchrun", *place, f"--nproc-per-node={num_devices}", *train]),
+        "srun": shlex.join(["srun", *tasks, "python", *train]),
+    }
+
+
+def describe_launch(
+    trainer: Mapping[str, Any], words: Sequence[str], environment: Mapping[str, str]
+) -> str | None:
+    """What to say of the processes of a run; None of a single one.
+
+    Raises:
+        InputError: a run on several machines that was started on one, or one that was started as
+            another number of processes.
+    """
+    num_nodes, num_devices = int(trainer["num_nodes"]), int(trainer["devices"])
+    started = num_started(environment)
+    if started not in (None, num_nodes * num_devices):
+        raise InputError(
+            f"train.trainer.num_nodes={num_nodes} and devices={num_devices} make "
+            f"{num_nodes * num_devices} processes, but {started} were started; set both to match"
+        )
+    if num_nodes * num_devices == 1:
+        return None
+    lines = launch_lines(trainer, words)
+    if num_nodes > 1 and not any(name in environment for name in _STARTED):
+        raise InputError(
+            f"train.trainer.num_nodes={num_nodes}: start it on every machine by "
+            f"`{lines['torchrun']}`, FIRST being one of them, or on all by `{lines['srun']}`"
+        )
+    strategy = "ddp" if trainer["strategy"] == "auto" else trainer["strategy"]
+    return (
+        f"{num_nodes} x {num_devices} processes, {strategy}; by torchrun: {lines['torchrun']}; "
+        f"on SLURM: {lines['srun']}"
+    )
+
+
+def num_started(environment: Mapping[str, str]) -> int | None:
+    """How many processes `torchrun` or `srun` has started; None where neither has."""
+    if "TORCHELASTIC_RUN_ID" in environment:
+        return int(environment["WORLD_SIZE"])
+    is_shell = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as Lightning has it
+    num_tasks = environment.get("SLURM_STEP_NUM_TASKS")
+    return None if num_tasks is None or is_shell else int(num_tasks)
+
+
+class Job(Protocol):
+    """A run under way."""
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+
+    def cancel(self) -> None:
+        """End it, unless Ctrl-C has reached it anyway."""
+
+    @property
+    def log(self) -> Path:
+        """The file that says why it failed."""
+
+
+class Launcher(Protocol):
+    """Starts runs, ``num_jobs`` at a time, and looks after them every ``poll_s`` seconds."""
+
+    num_jobs: int
+    poll_s: float
+
+    def start(self, run: TrainProcess, /) -> Job:
+        """Begin ``run``, which appends its progress to ``run.log``."""
+
+
+def train_all(
+    runs: Sequence[TrainProcess],
+    launcher: Launcher,
+    *,
+    is_done: Callable[[TrainProcess], bool] = lambda run: False,
+) -> None:
+    """Train every one of ``runs``; one that ``is_done`` has not failed, whatever its exit code.
+
+    Their progress lines appear on standard error behind their names, and in their logs. Ctrl-C, or
+    a launcher that fails, cancels what is under way and starts nothing more.
+
+    Raises:
+        InputError: a run failed; the others are finished first.
+    """
+    waiting = list(runs)
+    under_way: list[tuple[TrainProcess, Job, _LogTail]] = []
+    failed: list[tuple[str, Path]] = []
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < launcher.num_jobs:
+                run = waiting.pop(0)
+                run.folder.mkdir(parents=True, exist_ok=True)
+                tail = _LogTail(run)
+                under_way.append((run, launcher.start(run), tail))
+            time.sleep(launcher.poll_s)
+            for entry in list(under_way):
+                run, job, tail = entry
+                code = job.poll()
+                tail.show()
+                if code is not None:
+                    under_way.remove(entry)
+                    if code != 0 and not is_done(run):
+                        failed.append((run.name, job.log))
+    except BaseException:
+        for _, job, _ in under_way:
+            job.cancel()
+        for _, job, tail in under_way:
+            while job.poll() is None:
+                tail.show()
+                time.sleep(launcher.poll_s)
+            tail.show()
+        raise
+    if failed:
+        names, logs = zip(*failed, strict=True)
+        raise InputError(
+            f"training of {', '.join(names)} did not finish; see {', '.join(map(str, logs))}"
+        )
+
+
+class _LogTail:
+    """Shows what is added to the log of ``run`` from here on."""
+
+    def __init__(self, run: TrainProcess) -> None:
+        self._run = run
+        self._position = run.log.stat().st_size if run.log.is_file() else 0
+
+    def show(self) -> None:
+        """Print the lines that are new, each whole."""
+        if not self._run.log.is_file():
+            return
+        with self._run.log.open("rb") as file:
+            file.seek(self._position)
+            lines, newline, _ = file.read().rpartition(b"\n")
+        self._position += len(lines) + len(newline)
+        for line in lines.decode(errors="replace").splitlines():
+            print(f"[{self._run.name}] {line}", file=sys.stderr, flush=True)
+
+
+class LocalLauncher:
+    """Starts runs as processes, which share out the CPU threads evenly."""
+
+    poll_s = 0.1
+
+    def __init__(self, *, num_jobs: int) -> None:
+        self.num_jobs = num_jobs
+        self._num_threads = max(1, num_cores() // num_jobs)
+
+    def start(self, run: TrainProcess) -> LocalJob:
+        """Begin ``run`` in a fresh process."""
+        return LocalJob(run, num_threads=self._num_threads)
+
+
+class LocalJob:
+    """The process of ``run``.
+
+    The terminal's Ctrl-C reaches the parent alone, which cancels; a parent that is killed takes it
+    along: see :mod:`asr.cli.parent`.
+    """
+
+    def __init__(self, run: TrainProcess, *, num_threads: int) -> None:
+        self.log: Path = run.log
+        self._process = run.begin(num_threads=num_threads, is_own_session=True)
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+        return self._process.poll()
+
+    def cancel(self) -> None:
+        """Have it stop after its step, with a checkpoint."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)

@@ -1,0 +1,182 @@
+"""Recorded noise and rooms mixed into speech."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.audio.read import read_audio
+from asr.audio.resample import resample
+from asr.data.manifest import Cut, audio_path, read_manifest
+from asr.ranges import Decibels, Share, in_ranges
+from asr.types import InputError
+
+
+def read_sounds(
+    folder: str | None, parts: Sequence[str], probability: float, key: str
+) -> list[Cut]:
+    """The recordings of ``<folder>/<part>.jsonl.gz`` for each part; none without a folder.
+
+    Raises:
+        InputError: no such manifest or no parts, or a probability outside 0 to 1; names the
+            config ``key``.
+    """
+    if not 0 <= probability <= 1:
+        raise InputError(f"{key}.probability: {probability:g} must be between 0 and 1")
+    if folder is None:
+        return []
+    if not parts:
+        raise InputError(f"{key}.parts: name one manifest of {folder} or more")
+    found: list[Cut] = []
+    for part in parts:
+        manifest = Path(folder, f"{part}.jsonl.gz")
+        if not manifest.is_file():
+            there = sorted(file.name.partition(".")[0] for file in Path(folder).glob("*.jsonl.gz"))
+            has = f"it has {', '.join(there)}" if there else "`asr prepare` makes such folders"
+            raise InputError(f"{key}.folder: {folder} has no manifest {manifest.name}; {has}")
+        found += read_manifest(manifest)
+    return found
+
+
+class SoundError(InputError):
+    """A recording that cannot be mixed into speech; ``sound`` is its file."""
+
+    def __init__(self, sound: str, message: str) -> None:
+        super().__init__(message)
+        self.sound = sound
+
+
+def read_sound(
+    recording: Cut,
+    sample_rate_hz: int,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    channel: int | None = None,
+) -> NDArray[np.float32]:
+    """Samples of a recording, or of the stretch of it from ``start_s`` on, at ``sample_rate_hz``.
+
+    Raises:
+        SoundError: it cannot be read.
+    """
+    path = audio_path(recording)
+    try:
+        waveform = read_audio(
+            path,
+            start_s=recording.start + start_s,
+            duration_s=recording.duration if duration_s is None else duration_s,
+            channel=channel,
+        )
+    except InputError as error:
+        raise SoundError(str(path), str(error)) from error
+    return resample(waveform, sample_rate_hz).samples
+
+
+@in_ranges("data.noise")
+class NoiseMix:
+    """Adds a stretch of a random recording to an utterance, at a random signal-to-noise ratio.
+
+    Args:
+        folder: what `asr prepare musan` made, or any folder of manifests; None adds nothing.
+        parts: the manifests of ``folder`` to draw from, every recording as often as another.
+        low_snr_db, high_snr_db: the ratio of mean powers over the utterance is uniform between
+            them.
+        probability: of an utterance to get noise.
+
+    A recording that is shorter than the utterance is played in a loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: str | None,
+        parts: Sequence[str],
+        low_snr_db: Decibels,
+        high_snr_db: Decibels,
+        probability: Share,
+    ) -> None:
+        if low_snr_db > high_snr_db:
+            raise InputError(
+                f"data.noise.low_snr_db, high_snr_db: {low_snr_db:g}, {high_snr_db:g} must rise"
+            )
+        self._recordings = read_sounds(folder, parts, probability, "data.noise")
+        self.low_snr_db = low_snr_db
+        self.high_snr_db = high_snr_db
+        self.probability = probability
+
+    def __call__(
+        self, speech_N: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
+    ) -> NDArray[np.float32]:
+        """The utterance (N,) with noise, or as it is; the choice is ``generator``'s.
+
+        Raises SoundError where the noise cannot be read.
+        """
+        if not self._recordings or generator.random() >= self.probability:
+            return speech_N
+        recording = generator.choice(self._recordings)
+        snr_db = generator.uniform(self.low_snr_db, self.high_snr_db)
+        duration_s = len(speech_N) / sample_rate_hz
+        latest_s = max(0.0, recording.duration - duration_s)
+        samples = read_sound(
+            recording,
+            sample_rate_hz,
+            start_s=generator.uniform(0.0, latest_s),
+            duration_s=min(duration_s, recording.duration),
+        )
+        noise_N = np.resize(samples, len(speech_N))
+        noise_power = float(np.square(noise_N).mean())
+        if noise_power == 0.0:  # a silent stretch has no level
+            return speech_N
+        power = float(np.square(speech_N).mean())
+        scale = (power / noise_power * 10 ** (-snr_db / 10)) ** 0.5
+        return speech_N + np.float32(scale) * noise_N
+
+
+@in_ranges("data.reverb")
+class Reverb:
+    """Convolves an utterance with a random impulse response (Ko et al. 2017).
+
+    The direct path, taken to be the largest sample of the response, stays where it was, so that
+    words do not move, and so do length and energy of the utterance. Of a response for several
+    microphones the first is used.
+
+    Args:
+        folder: what `asr prepare rirs` made, or any folder of manifests; None changes nothing.
+        parts: the manifests of ``folder`` to draw from; each is drawn as often as another, and
+            so is each response in it.
+        probability: of an utterance to be convolved.
+    """
+
+    def __init__(self, *, folder: str | None, parts: Sequence[str], probability: Share) -> None:
+        self._responses = [
+            read_sounds(folder, [part], probability, "data.reverb") for part in parts if folder
+        ]
+        self.probability = probability
+
+    def __call__(
+        self, speech_N: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
+    ) -> NDArray[np.float32]:
+        """The utterance (N,) in a room, or as it is; the choice is ``generator``'s.
+
+        Raises SoundError where the response cannot be read.
+        """
+        if not self._responses or generator.random() >= self.probability:
+            return speech_N
+        response = generator.choice(generator.choice(self._responses))
+        return convolve(speech_N, read_sound(response, sample_rate_hz, channel=1))
+
+
+def convolve(speech_N: NDArray[np.float32], response_R: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The speech (N,) behind ``response_R``, its direct path in place and its energy kept."""
+    direct = int(np.abs(response_R).argmax())
+    size = 1 << (len(speech_N) + len(response_R) - 2).bit_length()
+    spectrum = np.fft.rfft(speech_N, size) * np.fft.rfft(response_R, size)
+    heard_N = np.fft.irfft(spectrum, size)[direct : direct + len(speech_N)]
+    energy, before = float(np.square(heard_N).sum()), float(np.square(speech_N).sum())
+    if energy == 0.0:
+        return speech_N
+    return np.asarray(heard_N * (before / energy) ** 0.5, dtype=np.float32)

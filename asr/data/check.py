@@ -1,0 +1,153 @@
+"""Whether data can be trained on: its characters, its lengths, audio that changed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+from asr.data.manifest import Cut, Cuts, audio_path, read_manifest, transcript
+from asr.data.summary import Skipped
+from asr.text.normalize import count_invisible, find_events
+from asr.text.tokenizer import Tokenizer
+from asr.types import InputError
+
+_TWINS = re.compile(r"(.)(?=\1)", re.DOTALL)
+
+
+def count_unalignable(
+    cuts: Cuts,
+    *,
+    tokenizer: Tokenizer,
+    normalizer: Callable[[str], str],
+    num_frames: Callable[[float], int],
+) -> int:
+    """How many utterances have fewer encoder frames than CTC needs for their tokens.
+
+    CTC needs a frame for each token and one between equal neighbours (Graves et al. 2006).
+    ``num_frames`` gives the encoder frames of an utterance from its seconds.
+    """
+    count = 0
+    num_frames = cache(num_frames)  # of few lengths where there are many utterances
+    for cut in cuts:
+        text = normalizer(transcript(cut))
+        num_available = num_frames(cut.duration)
+        if num_available >= _most_needed(text):
+            continue
+        ids = tokenizer.encode(text)
+        count += num_available < len(ids) + sum(a == b for a, b in pairwise(ids))
+    return count
+
+
+def _most_needed(text: str) -> int:
+    """Frames that any pieces of ``text`` can need, for a fraction of what encoding costs.
+
+    Every character as a piece, the one before the first word too, needs a frame for each, and one
+    between equal neighbours. Longer pieces need no more: k equal ones in a row need 2k - 1 frames
+    for at least 2k characters.
+    """
+    return 1 + len(text) + len(_TWINS.findall(text))
+
+
+_NUM_NAMED = 8
+_NUM_EVENTS_NAMED = 5
+
+
+def describe_dropped(texts: Iterable[str], what: str, *, events: str) -> Iterator[str]:
+    """A line for invisible characters in ``texts``, and one for marks of events, where any are.
+
+    ``what`` are the texts, such as "dev"; ``events`` is what becomes of the marks.
+    """
+    num_texts = num_characters = 0
+    found = Counter[str]()
+    for text in texts:
+        if number := count_invisible(text):
+            num_texts += 1
+            num_characters += number
+        found += find_events(text)
+    if num_texts:
+        yield (
+            f"{what}: {num_characters:,} invisible characters dropped in {num_texts:,} transcripts"
+        )
+    if found:
+        named = ", ".join(f"{event} {n:,}" for event, n in found.most_common(_NUM_EVENTS_NAMED))
+        more = ", …" if len(found) > _NUM_EVENTS_NAMED else ""
+        yield f"{what}: {found.total():,} marks of events {events}: {named}{more}"
+
+
+def find_unknown_characters(
+    cuts: Cuts, *, tokenizer: Tokenizer, normalizer: Callable[[str], str]
+) -> dict[str, str]:
+    """Utterance -> the characters of its normalised transcript that ``tokenizer`` does not know."""
+    found = {cut.id: tokenizer.unknown_characters(normalizer(transcript(cut))) for cut in cuts}
+    return {utterance_id: unknown for utterance_id, unknown in found.items() if unknown}
+
+
+def check_characters(
+    cuts: Cuts,
+    *,
+    tokenizer: Tokenizer,
+    normalizer: Callable[[str], str],
+    allow_unknown: bool = False,
+) -> str | None:
+    """What there is to say of characters that ``tokenizer`` does not know; None without any.
+
+    Raises:
+        InputError: there are some, and ``allow_unknown`` is not set; names the first utterance.
+    """
+    used = set[str]()
+    for cut in cuts:
+        used.update(normalizer(transcript(cut)))
+    if not tokenizer.unknown_characters("".join(used)):
+        return None
+    found = find_unknown_characters(cuts, tokenizer=tokenizer, normalizer=normalizer)
+    if allow_unknown:
+        return _describe(found, cuts, normalizer)
+    utterance_id, unknown = next(iter(found.items()))
+    more = f" (and {len(found) - 1:,} more utterances)" if len(found) > 1 else ""
+    raise InputError(
+        f"transcript of {utterance_id}{more} has characters {unknown!r} that the tokenizer "
+        f"does not know; allowed are {tokenizer.characters!r}; --allow-unknown goes on and counts "
+        "them as errors"
+    )
+
+
+def _describe(found: Mapping[str, str], cuts: Cuts, normalizer: Callable[[str], str]) -> str:
+    """How many utterances have unknown characters, how often each comes, and the first few."""
+    counts = Counter[str]()
+    for cut in cuts:
+        if cut.id in found:
+            counts.update(c for c in normalizer(transcript(cut)) if c in found[cut.id])
+    characters = ", ".join(
+        f"{character!r} {number:,}" for character, number in counts.most_common()
+    )
+    named = ", ".join(list(found)[:_NUM_NAMED])
+    more = f" and {len(found) - _NUM_NAMED:,} more" if len(found) > _NUM_NAMED else ""
+    return (
+        f"{len(found):,} utterances have characters that the tokenizer does not know, counted as "
+        f"errors ({characters}): {named}{more}"
+    )
+
+
+def find_changed(manifest: Path) -> list[Skipped]:
+    """The files of ``manifest`` that are gone or have another size; none of them is opened."""
+    changed = {}
+    for cut in read_manifest(manifest):
+        if reason := what_changed(cut):
+            changed[cut.source] = Skipped(str(audio_path(cut)), reason)
+    return list(changed.values())
+
+
+def what_changed(cut: Cut) -> str:
+    """How the file of a cut differs from what was prepared; empty where it does not."""
+    try:
+        size = os.stat(cut.source).st_size  # noqa: PTH116  asked of every utterance, every epoch
+    except OSError:
+        return "is gone"
+    if cut.num_bytes in (None, size):
+        return ""
+    return f"has {size:,} bytes, {cut.num_bytes:,} when prepared"

@@ -1,0 +1,138 @@
+"""Several sources read by threads and processed in order, in batches of similar length."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Full, Queue
+from threading import Event
+from typing import TypeVar
+
+T = TypeVar("T")
+Source = Callable[[], Iterator[T]]
+
+_HELD = 1  # items of a source that wait to be taken, beside the one its thread has in hand
+_PATIENCE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A source has no more, or broke off."""
+
+    error: BaseException | None
+
+
+def read_ahead(
+    sources: Iterable[Source[T]], *, num_threads: int
+) -> Generator[tuple[int, T], None, None]:
+    """The items of one source after those of another, each with the number of its source.
+
+    ``num_threads`` sources are read at once, each no further than two items ahead, so that memory
+    is bounded however long they are. What a source raises is raised here, in its turn.
+    """
+    given_up = Event()
+    waiting: deque[Queue[T | _End]] = deque()
+    remaining = iter(sources)
+    index = 0
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="read") as pool:
+        try:
+            while True:
+                while len(waiting) < num_threads and (source := next(remaining, None)):
+                    waiting.append(Queue(_HELD))
+                    pool.submit(_read, source, waiting[-1], given_up)
+                if not waiting:
+                    return
+                while not isinstance(item := waiting[0].get(), _End):
+                    yield index, item
+                if item.error is not None:
+                    raise item.error
+                waiting.popleft()
+                index += 1
+        finally:
+            given_up.set()
+
+
+def _read(source: Source[T], queue: Queue[T | _End], given_up: Event) -> None:
+    error: BaseException | None = None
+    try:
+        for item in source():
+            if not _put(queue, item, given_up):
+                return
+    except BaseException as raised:
+        error = raised
+    _put(queue, _End(error), given_up)
+
+
+def _put(queue: Queue[T | _End], item: T | _End, given_up: Event) -> bool:
+    """Whether the reader took it; it may have left."""
+    while not given_up.is_set():
+        try:
+            queue.put(item, timeout=_PATIENCE_S)
+        except Full:
+            continue
+        return True
+    return False
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def side_by_side(
+    function: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
+) -> Generator[Result, None, None]:
+    """What ``function`` returns for each of ``items``, in their order.
+
+    Items are drawn as they are needed: at most two per thread are in work or wait.
+    """
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="encode") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) == 2 * num_threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def batches_by_length(
+    items: Iterable[T], length: Callable[[T], int], *, max_length: int, max_waiting: int
+) -> Generator[list[T], None, None]:
+    """Batches of at most ``max_length``, padding counted; an item longer than that is alone.
+
+    No item is padded to more than twice its length.
+
+    Items wait until ``max_waiting`` of them, counted by length, can be sorted: the more, the less
+    padding. Batches depend on nothing but the items and their order.
+    """
+    waiting: list[T] = []
+    num_waiting = 0
+    for item in items:
+        waiting.append(item)
+        num_waiting += length(item)
+        if num_waiting >= max_waiting:
+            yield from _sorted_batches(waiting, length, max_length)
+            waiting, num_waiting = [], 0
+    yield from _sorted_batches(waiting, length, max_length)
+
+
+def _sorted_batches(
+    items: list[T], length: Callable[[T], int], max_length: int
+) -> Iterator[list[T]]:
+    """From long to short; items of equal length in their order."""
+    batch: list[T] = []
+    for item in sorted(items, key=length, reverse=True):
+        if batch:
+            longest = length(batch[0])
+            if (len(batch) + 1) * longest > max_length or 2 * length(item) < longest:
+                yield batch
+                batch = []
+        batch.append(item)
+    if batch:
+        yield batch

@@ -1,0 +1,265 @@
+"""Files that are there whole or not at all, and whether a place can be written to."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from asr.types import InputError, RunError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_PARTIAL = ".partial"
+_LONGEST_NAME = 255  # bytes, of most file systems
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file, or a link to one, for reading; never waits for the other end of a pipe.
+
+    Raises:
+        InputError: it cannot be read, or is a folder, a pipe or a device.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path}: not a file but a folder, a pipe or a device")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path, *, most: int) -> bytes:
+    """A whole file of at most ``most`` bytes; InputError for a larger one, or see `open_file`."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = b"" if size > most else file.read(most + 1)
+    if max(size, len(data)) > most:
+        raise InputError(f"{path}: {size:,} bytes; allowed: up to {most:,}")
+    return data
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write ``text`` in UTF-8 as :func:`write_bytes` does; lone surrogates stand as escapes."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def fitting_name(stem: str, ending: str) -> str:
+    """``stem`` and ``ending``; a stem too long for a file name is cut, a digest of it behind."""
+    name = os.fsencode(stem) + os.fsencode(ending)
+    if len(name) <= _LONGEST_NAME:
+        return stem + ending
+    mark = f"~{_digest(stem)}{ending}"
+    kept = os.fsencode(stem)[: _LONGEST_NAME - len(os.fsencode(mark))]
+    while kept and kept[-1] & 0xC0 == 0x80:  # not within a character
+        kept = kept[:-1]
+    kept = kept[:-1] if kept and kept[-1] & 0xC0 == 0xC0 else kept
+    return os.fsdecode(kept) + mark
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step, replacing what was there; makes missing folders.
+
+    A device or a pipe is written to as it is. Raises as :func:`replacing` does.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(data)
+        return
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """A path beside ``path`` to write a file or a folder at; it takes the place of ``path``.
+
+    It does so when the block ends, once all of it is on the disk. Where the block raises, or the
+    process is killed, whatever was at ``path`` is still there. A folder that is replaced loses the
+    files the new one does not have; between its going and the new one's coming there is none.
+
+    Raises:
+        InputError: ``path`` cannot be written.
+        RunError: the disk is full; says how much space is left.
+    """
+    path = Path(os.path.realpath(path))
+    beside = f".{_digest(path.name)}.{os.getpid()}"  # however long the name is
+    partial = path.with_name(f"{beside}{_PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        for written in [*partial.rglob("*"), partial]:
+            _to_disk(written)
+        if partial.is_dir() and path.is_dir():
+            old = path.with_name(f"{beside}.old{_PARTIAL}")
+            path.rename(old)
+            partial.rename(path)
+            shutil.rmtree(old)
+        else:
+            partial.replace(path)
+        _to_disk(path.parent)
+    except (OSError, RuntimeError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        if reason.errno in NO_SPACE:
+            _remove(partial)  # it takes up what is left
+            raise RunError(f"{path} cannot be written: {no_space(path)}") from error
+        raise InputError(f"{path} cannot be written: {reason.strerror or reason}") from error
+    finally:
+        _remove(partial)
+
+
+def no_space(path: Path) -> str:
+    """What to say where the disk that ``path`` is on is full."""
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    left_mib = shutil.disk_usage(there).free / 2**20
+    return f"no space left on the disk ({left_mib:,.1f} MiB free); make room there"
+
+
+def clear_partials(folder: Path) -> None:
+    """Delete what killed processes left unfinished in ``folder``, which nobody else may write."""
+    for partial in folder.glob(f".*{_PARTIAL}"):
+        _remove(partial)
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+
+
+def _reason(error: BaseException | None) -> OSError | None:
+    """The failing system call behind ``error``: `torch.save` hides it in the context."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        path.unlink()
+
+
+def check_json(name: str | None) -> None:
+    """Raise InputError where the file that ``--json`` names cannot be written."""
+    if name and name != "-":
+        if Path(name).is_dir():
+            raise InputError(f"{name} is a folder; name a file for --json, or - for stdout")
+        check_folder(Path(name).parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError unless ``folder`` is, or can become, a folder to write in."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise InputError(f"{folder} cannot be a folder: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{folder} cannot be written: no permission in {there}")
+
+
+MAX_LINE_BYTES = 1 << 22  # of one utterance; a day of speech is a quarter of that
+MAX_EMPTY_LINES = 100_000  # a corpus has none; no corpus needs more
+_SPACES = re.compile(r"[ \t]+")
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where each line of a text file stands, and the line; lines without text are left out.
+
+    Raises ``InputError`` where the file cannot be read, and as :func:`split_lines` does.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: cannot be read (not a file)")
+    try:
+        with path.open("rb") as file:
+            yield from split_lines(file, str(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def split_lines(file: BinaryIO | io.BufferedIOBase, name: str) -> Iterator[tuple[str, str]]:
+    """Where each line of ``file`` stands, and the line; lines without text are left out.
+
+    Raises ``InputError`` that names the line where it is not UTF-8 or longer than
+    ``MAX_LINE_BYTES``, or where there are more than ``MAX_EMPTY_LINES`` empty ones.
+    """
+    number = num_empty = 0
+    while data := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if data.isspace():
+            num_empty += 1
+            if num_empty > MAX_EMPTY_LINES:
+                raise InputError(
+                    f"{name}, line {number}: more than {MAX_EMPTY_LINES:,} empty lines"
+                )
+        if len(data) > MAX_LINE_BYTES:
+            raise InputError(
+                f"{name}, line {number}: longer than {MAX_LINE_BYTES >> 20} MiB; "
+                "one utterance a line is expected"
+            )
+        try:
+            line = data.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name}, line {number}, byte {error.start + 1}: not UTF-8 text"
+            ) from None
+        if line.strip():
+            yield f"{name}, line {number}", line.removesuffix("\n").removesuffix("\r")
+
+
+def key_and_value(line: str) -> tuple[str, str]:
+    """The first word of a line and the rest, as Kaldi parts them: at spaces or tabs."""
+    key, *rest = _SPACES.split(line.strip(" \t"), maxsplit=1)
+    return key, rest[0] if rest else ""
+
+
+def json_objects(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Where each line stands, and its JSON object or what is wrong with it."""
+    for where, line in lines:
+        try:
+            yield where, json_object(line)
+        except InputError as error:
+            yield where, str(error)
+
+
+def json_object(line: str) -> dict[str, Any]:
+    """The JSON object of a line; ``InputError`` says what is wrong with it, and in which column."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not a JSON object: column {error.colno}: {error.msg}") from None
+    except ValueError:  # Python reads no number of more than 4300 digits
+        raise InputError("not a JSON object: a number of thousands of digits") from None
+    except RecursionError:
+        raise InputError("not a JSON object: nested too deeply") from None
+    if not isinstance(record, dict):
+        raise InputError("not a JSON object")
+    if "\\ud" in line.lower():
+        _check_characters(record)
+    return record
+
+
+def _check_characters(record: dict[str, Any]) -> None:
+    """Escapes can spell half of a character, which no UTF-8 file can hold."""
+    for key, value in record.items():
+        try:
+            json.dumps([key, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"key {key!r} holds half of a surrogate pair, no character") from None

@@ -1,0 +1,1 @@
+"""Models under the instrument: what is measured becomes records."""

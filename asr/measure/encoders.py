@@ -1,0 +1,154 @@
+"""The encoders of run configs, and calls of them to time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder
+from asr.encoder.stack import Encoder
+from asr.measure.peers.peer import Peer, peer_key
+from asr.model.build import build_encoder, build_frontend
+from asr.profiling.cost import multiply_adds_by_part
+from asr.profiling.latency import Timing
+from asr.report.record import LatencyPoint, ScheduledLayer
+
+Config = Mapping[str, Any]
+
+BASELINES: dict[str, dict[str, Any]] = {
+    "fused": {"_target_": "asr.reuse.none.NoReuse", "fused": True},
+    "explicit": {"_target_": "asr.reuse.none.NoReuse", "fused": False},
+}
+
+
+def distinct_encoders(
+    configs: Mapping[str, Config], device: torch.device | str, dtype: str = "float32"
+) -> dict[str, tuple[Encoder, Config]]:
+    """Each different encoder once, with its two baselines, by `encoder_key`."""
+    encoders: dict[str, tuple[Encoder, Config]] = {}
+    for config in configs.values():
+        for variant in (config, *(with_reuse(config, reuse) for reuse in BASELINES.values())):
+            key = encoder_key(variant)
+            if key not in encoders:
+                encoder = build_encoder(variant, build_frontend(variant).num_mel_bins)
+                encoder = encoder.to(device, getattr(torch, dtype)).eval()
+                encoder.keep_between_calls()
+                encoders[key] = (encoder, variant)
+    return encoders
+
+
+def with_reuse(config: Config, reuse: Config) -> dict[str, Any]:
+    """The same encoder under another reuse method."""
+    return {**config, "reuse": reuse}
+
+
+def encoder_key(config: Config) -> str:
+    """Equal for configs of equal encoders."""
+    return json.dumps([config["encoder"], config["reuse"], config["features"]], sort_keys=True)
+
+
+def frame_shift_ms(config: Config) -> float:
+    """Milliseconds from one feature frame to the next."""
+    return build_frontend(config).frame_shift_ms
+
+
+def scheduled_layers(encoder: Encoder) -> tuple[ScheduledLayer, ...]:
+    """The encoder's schedule as the run record stores it."""
+    return tuple(ScheduledLayer(**row._asdict()) for row in encoder.schedule_rows())
+
+
+def macs_by_part(config: Config, length_s: float) -> dict[str, int]:
+    """Multiply-adds of a first call for one utterance; counted without computing anything."""
+    frontend = build_frontend(config)
+    with torch.device("meta"):
+        encoder = build_encoder(config, frontend.num_mel_bins)
+    features_BTF, lengths_B = random_features(
+        frontend.num_mel_bins, length_s, 1, frontend.frame_shift_ms, "cpu"
+    )
+    return multiply_adds_by_part(encoder, features_BTF.to("meta"), lengths_B, depth=2)
+
+
+def forward_pass(
+    encoder: Encoder | Peer,
+    length_s: float,
+    batch_size: int,
+    shift_ms: float,
+    device: torch.device | str,
+) -> Callable[[], object]:
+    """A call of the encoder on random features of ``length_s`` seconds."""
+    features_BTF, lengths_B = random_features(
+        encoder.num_mel_bins, length_s, batch_size, shift_ms, device
+    )
+    return partial(torch.inference_mode()(encoder.__call__), features_BTF, lengths_B)
+
+
+def replayed_passes(
+    encoders: Mapping[str, tuple[Encoder, Config]],
+    length_s: float,
+    batch_size: int,
+    device: torch.device | str,
+    report: Callable[[str], None],
+) -> dict[str, Callable[[], object]]:
+    """The same calls as CUDA graphs, recorded here unless too long; ``report`` is told how long."""
+    passes: dict[str, Callable[[], object]] = {}
+    record_s = 0.0
+    for key, (encoder, config) in encoders.items():
+        graphs = GraphedEncoder(encoder)
+        features_BTF, lengths_B = random_features(
+            encoder.num_mel_bins, length_s, batch_size, frame_shift_ms(config), device
+        )
+        if features_BTF.shape[1] <= LONGEST_FRAMES:
+            graphs.record(features_BTF)
+        record_s += graphs.record_s
+        passes[key] = partial(torch.inference_mode()(graphs.__call__), features_BTF, lengths_B)
+    report(f"recorded CUDA graphs of {len(passes)} encoders in {record_s:.1f} s")
+    return passes
+
+
+def random_features(
+    num_mel_bins: int,
+    length_s: float,
+    batch_size: int,
+    shift_ms: float,
+    device: torch.device | str,
+) -> tuple[Tensor, Tensor]:
+    """Normal features (B, T, F) without padding, the same on every call, and their lengths."""
+    num_frames = max(1, round(length_s * 1000 / shift_ms))
+    generator = torch.Generator().manual_seed(0)
+    features_BTF = torch.randn(batch_size, num_frames, num_mel_bins, generator=generator)
+    return features_BTF.to(device), torch.full((batch_size,), num_frames, device=device)
+
+
+Point = TypeVar("Point", bound=LatencyPoint)
+
+
+def alternating_point(
+    kind: type[Point],
+    config: Config,
+    timings: Mapping[str, Timing],
+    memory: Mapping[str, float | None],
+    *,
+    length_s: float,
+    batch_size: int,
+    against: Sequence[str] = (),
+) -> Point:
+    """The point of one run, with its baselines and peers picked from the timings of all."""
+    key = encoder_key(config)
+    key_of = {name: peer_key(name, config) for name in against}
+    return kind.from_timings(
+        timings[key],
+        length_s=length_s,
+        batch_size=batch_size,
+        baselines={
+            name: timings[encoder_key(with_reuse(config, reuse))]
+            for name, reuse in BASELINES.items()
+        },
+        peers={name: timings[key_of[name]] for name in against},
+        peak_memory_mib=memory[key],
+        peer_memory_mib={name: memory[key_of[name]] for name in against},
+    )

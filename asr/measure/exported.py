@@ -1,0 +1,331 @@
+"""Exported files beside the model they come from: what they compute, write, weigh and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asr.audio.read import read_audio
+from asr.audio.resample import resample
+from asr.data.batching import Batching
+from asr.data.dataset import SpeechDataset
+from asr.data.loader import ResumableLoader
+from asr.data.manifest import Cuts
+from asr.decode.greedy import GreedyDecoder
+from asr.interop.onnx.export import encoder_session
+from asr.interop.onnx.file import OUTPUTS, OnnxModel, parse_onnx
+from asr.interop.onnx.graph import FEATURE_LENGTHS, FEATURES, FRAMES
+from asr.measure.encoders import forward_pass, random_features
+from asr.metrics.wer import WordErrors, align_words
+from asr.model.build import build
+from asr.model.package import ModelPackage
+from asr.profiling.latency import Timing, measure, ratio
+from asr.report.plain import to_plain
+from asr.report.record import SplitWer, length_key
+from asr.report.table import Column, Table, number_text, percent_text
+
+BATCH_S = 40.0
+PIECE_S = 30.0
+NOISE_S = (7.3, 3.1, 0.4)
+
+TORCH = "torch fp32"
+"""The model as it stands, among the programs that are compared."""
+
+Outputs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Waveforms (B, N) and lengths to log probabilities (B, T, V), lengths, frames (B, T, D)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Waveforms to compare programs on; ``texts`` are normalised transcripts, or None.
+
+    ``split`` is what the rates of such samples stand under. Without ``is_speech`` there are no
+    words to compare: what a model writes of noise hangs on rounding.
+    """
+
+    split: str
+    waveforms_BN: Tensor
+    lengths_B: Tensor
+    texts: tuple[str, ...] | None = None
+    is_speech: bool = True
+
+
+@dataclass(slots=True)
+class Agreement:
+    """How far a program is from the model, summed over samples.
+
+    ``errors`` by split against transcripts, ``changed`` against what the model itself writes, one
+    each per utterance.
+    """
+
+    largest: float = 0.0
+    squared_error: float = 0.0
+    squared: float = 0.0
+    errors: dict[str, list[WordErrors]] = field(default_factory=dict)
+    changed: list[WordErrors] = field(default_factory=list)
+
+    @property
+    def relative(self) -> float:
+        """Root mean square of the error of encoder frames over that of the frames."""
+        return float((self.squared_error / self.squared) ** 0.5)
+
+    def add_texts(self, texts: Sequence[str], originals: Sequence[str], sample: Sample) -> None:
+        """What was written of the utterances of a sample."""
+        pairs = zip(originals, texts, strict=True)
+        self.changed += [align_words(original, text)[0] for original, text in pairs]
+        if sample.texts is not None:
+            pairs = zip(sample.texts, texts, strict=True)
+            self.errors.setdefault(sample.split, []).extend(
+                align_words(reference, text)[0] for reference, text in pairs
+            )
+
+    def add_frames(self, found_SD: Tensor, expected_SD: Tensor) -> None:
+        """Valid encoder frames of an utterance."""
+        difference_SD = found_SD.double() - expected_SD.double()
+        self.largest = max(self.largest, float(difference_SD.abs().max()))
+        self.squared_error += float(difference_SD.square().sum())
+        self.squared += float(expected_SD.double().square().sum())
+
+
+@torch.inference_mode()
+def agreements(
+    package: ModelPackage,
+    others: Mapping[str, Outputs],
+    samples: Iterable[Sample],
+    decoder: GreedyDecoder,
+) -> dict[str, Agreement]:
+    """Every other program with the model, and under ``TORCH`` the model with itself."""
+    model = package.model
+
+    def original(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        encoded = model.encoder(*model.frontend(waveforms_BN, lengths_B))
+        return model.head(encoded.frames_BTD), encoded.lengths_B, encoded.frames_BTD
+
+    def written(log_probs_BTV: Tensor, lengths_B: Tensor) -> list[str]:
+        hypotheses = decoder(log_probs_BTV, lengths_B)
+        return [package.tokenizer.decode(one.token_ids) for one in hypotheses]
+
+    programs = {TORCH: original, **others}
+    found = {name: Agreement() for name in programs}
+    for sample in samples:
+        _, lengths_B, frames_BTD = own = original(sample.waveforms_BN, sample.lengths_B)
+        texts = written(*own[:2])
+        for name, program in programs.items():
+            log_probs_BTV, found_B, found_BTD = program(sample.waveforms_BN, sample.lengths_B)
+            assert torch.equal(found_B, lengths_B)
+            for row, length in enumerate(lengths_B.tolist()):
+                found[name].add_frames(found_BTD[row, :length], frames_BTD[row, :length])
+            if sample.is_speech:
+                found[name].add_texts(written(log_probs_BTV, lengths_B), texts, sample)
+    return found
+
+
+def samples_of_cuts(package: ModelPackage, cuts: Cuts, split: str) -> Iterator[Sample]:
+    """Batches of a manifest; audio that cannot be read is named in the log and left out."""
+    loader = ResumableLoader(
+        cuts,
+        dataset=SpeechDataset(
+            tokenizer=package.tokenizer,
+            normalizer=package.normalizer,
+            sample_rate_hz=package.model.frontend.sample_rate_hz,
+        ),
+        batching=Batching(max_duration_s=BATCH_S),
+        training=False,
+    )
+    for batch in loader:
+        yield Sample(split, batch.waveforms_BN, batch.waveform_lengths_B, batch.texts)
+
+
+def samples_of_audio(path: Path, sample_rate_hz: int) -> Iterator[Sample]:
+    """A file of any rate and length, in pieces of at most ``PIECE_S`` seconds.
+
+    Raises:
+        InputError: it cannot be read as audio.
+    """
+    waveform_N = torch.from_numpy(resample(read_audio(path), sample_rate_hz).samples)
+    size = round(PIECE_S * sample_rate_hz)
+    for start in range(0, len(waveform_N), size):
+        piece_N = waveform_N[start : start + size]
+        yield Sample("audio", piece_N.unsqueeze(0), torch.tensor([len(piece_N)]))
+
+
+def samples_of_noise(sample_rate_hz: int) -> Iterator[Sample]:
+    """One batch of unequal lengths; no speech."""
+    lengths_B = torch.tensor([round(length_s * sample_rate_hz) for length_s in NOISE_S])
+    generator = torch.Generator().manual_seed(0)
+    waveforms_BN = 0.1 * torch.randn(len(NOISE_S), int(lengths_B.max()), generator=generator)
+    is_padding_BN = torch.arange(waveforms_BN.shape[1]) >= lengths_B.unsqueeze(1)
+    waveforms_BN = waveforms_BN.masked_fill(is_padding_BN, 0.0)
+    yield Sample("noise", waveforms_BN, lengths_B, is_speech=False)
+
+
+FLOAT32, INT8 = "onnx fp32", "onnx int8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRow:
+    """One program that computes the model.
+
+    ``agreement`` of the model itself holds its word errors; ``timings`` are of the encoder, by
+    length in seconds.
+    """
+
+    runtime: str
+    size_mib: float
+    agreement: Agreement
+    timings: dict[float, Timing]
+
+    @property
+    def wer(self) -> dict[str, SplitWer]:
+        """By split, where there are transcripts."""
+        return {
+            split: SplitWer.from_errors(errors) for split, errors in self.agreement.errors.items()
+        }
+
+    @property
+    def changed(self) -> float | None:
+        """Words that differ from those of the model, in percent of those that it writes.
+
+        None where the model was given no speech.
+        """
+        words = self.agreement.changed
+        return WordErrors.total(words).wer if words else None
+
+
+def compare_exported(
+    package: ModelPackage,
+    contents: Mapping[str, bytes],
+    samples: Sequence[Sample],
+    *,
+    lengths_s: Sequence[float],
+    repeats: int,
+) -> list[ExportRow]:
+    """The model itself, then every exported file, loaded from its bytes.
+
+    Raises:
+        InputError: a file cannot be loaded.
+    """
+    loaded = {name: parse_onnx(content, where=name).model for name, content in contents.items()}
+    outputs = {name: partial(frames_too, model) for name, model in loaded.items()}
+    decoder = build(package.config["decode"], "decode")
+    found = agreements(package, outputs, samples, decoder)
+    timings = time_encoders(package, contents, lengths_s, repeats=repeats)
+    sizes = {TORCH: weights_size(package), **{name: len(one) for name, one in contents.items()}}
+    return [
+        ExportRow(
+            runtime=name,
+            size_mib=size / 2**20,
+            agreement=found[name],
+            timings={length_s: timings[length_s][name] for length_s in timings},
+        )
+        for name, size in sizes.items()
+    ]
+
+
+def frames_too(
+    model: OnnxModel, waveforms_BN: Tensor, lengths_B: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log probabilities, lengths and encoder frames of an exported model."""
+    log_probs_BTV, frame_lengths_B, frames_BTD = model.outputs(
+        waveforms_BN, lengths_B, [*OUTPUTS, FRAMES]
+    )
+    return log_probs_BTV, frame_lengths_B, frames_BTD
+
+
+def weights_size(package: ModelPackage) -> int:
+    """Bytes of the weights of a model."""
+    return sum(one.numel() * one.element_size() for one in package.model.state_dict().values())
+
+
+def time_encoders(
+    package: ModelPackage,
+    contents: Mapping[str, bytes],
+    lengths_s: Sequence[float],
+    *,
+    repeats: int,
+) -> dict[float, dict[str, Timing]]:
+    """Encoder latency of the model and of exported files, in alternation, on random features."""
+    encoder, frontend = package.model.encoder, package.model.frontend
+    encoder.keep_between_calls()
+    sessions = {
+        name: encoder_session(content, frontend.num_mel_bins) for name, content in contents.items()
+    }
+    timings = {}
+    for length_s in lengths_s:
+        shift_ms = frontend.frame_shift_ms
+        features, lengths = random_features(encoder.num_mel_bins, length_s, 1, shift_ms, "cpu")
+        inputs = {FEATURES: features, FEATURE_LENGTHS: lengths}
+        calls: dict[str, Callable[[], object]] = {
+            TORCH: forward_pass(encoder, length_s, 1, shift_ms, "cpu"),
+            **{name: partial(one, inputs, [FRAMES]) for name, one in sessions.items()},
+        }
+        timings[length_s] = measure(calls, repeats=repeats, warmup=2)
+    return timings
+
+
+def export_table(rows: Sequence[ExportRow]) -> Table:
+    """One row a program; times are followed by their ratio to that of the first."""
+    first = rows[0]
+    changed = [row.changed for row in rows if row.changed is not None]
+    frames = "frames" if changed else "frames of noise"
+    columns = [
+        Column("program", tuple(row.runtime for row in rows), align_right=False),
+        Column("MiB", tuple(number_text(row.size_mib) for row in rows)),
+        Column(f"{frames}: error, relative", tuple(_error_text(row.agreement) for row in rows)),
+    ]
+    if changed:
+        columns.append(Column("words changed %", tuple(map(percent_text, changed))))
+    for split in first.wer:
+        columns.append(Column(f"WER % {split}", tuple(_wer_text(row, split) for row in rows)))
+    for length_s in first.timings:
+        header = f"{length_key(length_s)} s: ms, of {first.runtime}"
+        texts = tuple(_time_text(row, first, length_s) for row in rows)
+        columns.append(Column(header, texts))
+    return Table(tuple(columns))
+
+
+def _error_text(agreement: Agreement) -> str:
+    return f"{agreement.largest:.1e}, {agreement.relative:.1e}"
+
+
+def _wer_text(row: ExportRow, split: str) -> str:
+    wer = row.wer[split]
+    return f"{percent_text(wer.wer)} [{percent_text(wer.low)}, {percent_text(wer.high)}]"
+
+
+def _time_text(row: ExportRow, first: ExportRow, length_s: float) -> str:
+    timing = row.timings[length_s]
+    return f"{number_text(timing.median_ms)}, {ratio(timing, first.timings[length_s]):.2f}"
+
+
+def export_rows(rows: Sequence[ExportRow], **common: object) -> list[dict[str, Any]]:
+    """The rows of ``--json``, each with what is ``common`` to them."""
+    first = rows[0]
+    return [
+        {
+            **to_plain(common),
+            "runtime": row.runtime,
+            "size_mib": row.size_mib,
+            "encoder_error": {
+                "largest": row.agreement.largest,
+                "relative": row.agreement.relative,
+            },
+            "words_changed": to_plain(row.changed),
+            "wer": to_plain(row.wer),
+            "latency_ms": {
+                length_key(length_s): {"median": one.median_ms, "p90": one.p90_ms}
+                for length_s, one in row.timings.items()
+            },
+            "time_vs_torch": {
+                length_key(length_s): ratio(one, first.timings[length_s])
+                for length_s, one in row.timings.items()
+            },
+        }
+        for row in rows
+    ]

@@ -1,0 +1,1 @@
+"""Encoders of other libraries, built at the dimensions of a recipe and timed beside ours."""

@@ -1,1 +1,0 @@
-"""What the attention maps of one utterance say: likeness, locality, and who looks at whom."""

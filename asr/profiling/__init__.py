@@ -1,0 +1,1 @@
+"""The instrument: timer, memory, time by part, multiply-adds, roofline, hardware."""

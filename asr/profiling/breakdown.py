@@ -1,0 +1,231 @@
+"""Time of a forward pass by part, operation by operation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from asr.profiling.cost import part_name, watched
+from asr.profiling.latency import check_rounds, clock_ms, rounds, undisturbed
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PROJECTIONS, SCORES, SOFTMAX, MIX, FUSED = (
+    "projections",
+    "scores",
+    "softmax",
+    "mix",
+    "fused attention",
+)
+STEPS = (PROJECTIONS, SCORES, SOFTMAX, MIX, FUSED)
+"""The parts of attention in the order in which they run; FUSED stands for the last three."""
+
+_running: list[str] | None = None  # marks entered and not left, None while nobody watches
+
+
+class Step:
+    """A mark: ``with step:`` around code, or ``@step`` above a function that is no generator."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        if _running is not None:
+            _running.append(self.name)
+
+    def __exit__(self, *_: object) -> None:
+        if _running is not None:
+            _running.pop()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """``function`` with this mark on all that it does."""
+
+        @wraps(function)
+        def marked(*args: P.args, **kwargs: P.kwargs) -> R:
+            if _running is None:
+                return function(*args, **kwargs)
+            with self:
+                return function(*args, **kwargs)
+
+        return marked
+
+
+projecting, scoring, normalising, mixing, fused = map(Step, STEPS)
+"""Marks for code that prepares queries, keys and values, that compares them, that takes the
+softmax (masks included), that weighs values, and that does the last three in one kernel."""
+
+
+@contextmanager
+def watched_steps() -> Iterator[Callable[[], str | None]]:
+    """Gives a function that names the innermost mark, None outside all of them.
+
+    One watcher at a time, in one thread.
+    """
+    global _running
+    assert _running is None, "the steps of attention are watched already"
+    running: list[str] = []
+    _running = running
+    try:
+        yield lambda: running[-1] if running else None
+    finally:
+        _running = None
+
+
+def step_of_kernel(operation: Any) -> str | None:
+    """The step of an operation (an overload of ``torch.ops``) whose name tells it, else None."""
+    name = operation.overloadpacket.__name__
+    if "attention" in name:
+        return FUSED
+    return SOFTMAX if "softmax" in name else None
+
+
+ATTENTION = "attention"
+"""In a table of parts: a submodule whose operations are told apart by step."""
+OTHER = "other"
+
+
+class Call(NamedTuple):
+    """A module and what it is called with."""
+
+    module: nn.Module
+    args: tuple[Any, ...]
+
+
+class Operation(NamedTuple):
+    """An operation of torch that has run."""
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+    elapsed_ms: float
+
+
+def time_by_part(
+    calls: Mapping[str, Call],
+    parts: Mapping[str, str],
+    *,
+    repeats: int,
+    warmup: int = 0,
+    device: torch.device | str = "cpu",
+    num_threads: int | None = None,
+    max_point_s: float | None = None,
+) -> dict[str, dict[str, float]]:
+    """Milliseconds by part for each of ``calls``, medians over ``repeats`` alternating rounds.
+
+    No round begins after ``max_point_s`` seconds, but one is timed in any case.
+
+    ``parts`` names the part of submodules, numbers left out (``layers.feedforward``); what lies
+    below a submodule belongs to its part, and what no entry covers to `OTHER`. The part `ATTENTION`
+    is replaced by the steps of attention. Calls run in evaluation mode, without gradients.
+    """
+    check_rounds(
+        "", repeats=repeats, warmup=warmup, num_threads=num_threads, max_point_s=max_point_s
+    )
+    device = torch.device(device)
+    timed: dict[str, list[defaultdict[str, float]]] = {name: [] for name in calls}
+    with undisturbed(num_threads):
+        for _ in range(warmup):
+            for call in calls.values():
+                _time_once(call, parts, device)
+        for _ in rounds(repeats, fewest=1, max_s=max_point_s):
+            for name, call in calls.items():
+                timed[name].append(_time_once(call, parts, device))
+    return {name: _medians(times_ms) for name, times_ms in timed.items()}
+
+
+def _time_once(
+    call: Call, parts: Mapping[str, str], device: torch.device
+) -> defaultdict[str, float]:
+    times_ms: defaultdict[str, float] = defaultdict(float)
+
+    def add(part: str, operation: Operation) -> None:
+        times_ms[part] += operation.elapsed_ms
+
+    watch_operations(call, parts, add, device)
+    return times_ms
+
+
+def watch_operations(
+    call: Call,
+    parts: Mapping[str, str],
+    charge: Callable[[str, Operation], None],
+    device: torch.device | str = "cpu",
+) -> None:
+    """Make ``call``, and give ``charge`` every operation that is no view, with its part."""
+    device = torch.device(device)
+    callers: list[str] = []
+    linear = {name for name, one in call.module.named_modules() if isinstance(one, nn.Linear)}
+
+    def enter(name: str) -> None:
+        part = _part_of(part_name(name), parts)
+        callers.append(PROJECTIONS if part == ATTENTION and name in linear else part)
+
+    def leave() -> None:
+        callers.pop()
+
+    with watched_steps() as present_step:
+
+        def part_of(function: Any) -> str:
+            part = callers[-1] if callers else OTHER
+            if part != ATTENTION:
+                return part
+            return step_of_kernel(function) or present_step() or OTHER
+
+        with (
+            watched(call.module, enter=enter, leave=leave),
+            _Watch(part_of, charge, device),
+        ):
+            call.module(*call.args)
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Times every operation below it and charges it to its part."""
+
+    def __init__(
+        self,
+        part_of: Callable[[Any], str],
+        charge: Callable[[str, Operation], None],
+        device: torch.device,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._part_of = part_of
+        self._charge = charge
+        self._device = device
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.is_view:
+            return func(*args, **kwargs)
+        start_ms = clock_ms(self._device)
+        outputs = func(*args, **kwargs)
+        elapsed_ms = clock_ms(self._device) - start_ms
+        self._charge(self._part_of(func), Operation(func, args, kwargs, outputs, elapsed_ms))
+        return outputs
+
+
+def _part_of(name: str, parts: Mapping[str, str]) -> str:
+    while name and name not in parts:
+        name = name.rpartition(".")[0]
+    return parts.get(name, OTHER)
+
+
+def _medians(timed: list[defaultdict[str, float]]) -> dict[str, float]:
+    return {part: float(np.median([times_ms[part] for times_ms in timed])) for part in timed[0]}

@@ -1,0 +1,244 @@
+"""What this machine could reach: measured ceilings of arithmetic and of memory.
+
+After the roofline model of Williams et al. 2009. Two probes are timed in alternation with what is
+to be judged, so that clock speed and neighbours hit all of them: a matrix product of the shape that
+runs fastest here, and the triad a = b + s c of McCalpin's STREAM on arrays larger than any cache.
+Multiply-adds count as two operations.
+
+A part of a model that does few operations for each byte it reads and writes (its intensity, FLOP
+per byte) is bound by bandwidth where that lies below the ridge, the ratio of the two ceilings.
+Bytes are those of the tensors that operations read and write, so what stays in a cache counts too.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils._pytree import tree_leaves
+
+from asr.profiling.breakdown import Call, Operation, watch_operations
+from asr.profiling.cost import operation_multiply_adds
+from asr.profiling.latency import Timing, check_filled, measure, ratio
+from asr.ranges import Patience, Range, in_ranges
+from asr.types import InputError
+
+GEMM, TRIAD = "matrix product", "triad"
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_NUM_TRIES = 3
+_FEWEST_MIB = 192.0  # of the triad, where caches do not tell their sizes or are small
+_SHAPES = ((1, 1, 1), (4, 1, 0.25), (4, 0.25, 1))  # rows, inner and columns over the size
+
+
+@in_ranges("metrics.roofline")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RooflineSpec:
+    """How to find the ceilings.
+
+    Products of every size in ``gemm_sizes`` n, square (n x n by n x n) and two rectangular ones of
+    as many operations, are tried until one takes ``max_gemm_ms``. The arrays of the triad take
+    ``triad_mib`` together; None is twice the largest cache of the CPU, or at least 192. A probe is
+    repeated until it takes about ``probe_ms``, so that it meets what disturbs an encoder. Raises
+    InputError for a value outside its range.
+    """
+
+    gemm_sizes: Sequence[Annotated[int, Range(4, 32_768)]] = (512, 1024, 2048, 4096, 8192)
+    max_gemm_ms: Patience = 20.0
+    triad_mib: Annotated[float, Range(1, 65_536)] | None = None
+    probe_ms: Patience = 100.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gemm_sizes", tuple(sorted(self.gemm_sizes)))
+        check_filled("metrics.roofline.gemm_sizes", self.gemm_sizes)
+        if any(size % 4 for size in self.gemm_sizes):
+            raise InputError(
+                f"metrics.roofline.gemm_sizes is {list(self.gemm_sizes)}; multiples of 4 allowed"
+            )
+
+
+class Probing(nn.Module):
+    """A probe as a module, to be timed as the parts of modules are."""
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__()
+        self.probe = probe
+
+    def forward(self) -> object:
+        """Run it."""
+        return self.probe.run()
+
+
+class Probe(NamedTuple):
+    """Something to time beside a model, and what it does: ``amount`` operations or bytes."""
+
+    run: Callable[[], object]
+    amount: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceilings:
+    """The most operations (10^9 per second) and traffic (10^9 bytes per second) seen."""
+
+    gemm_gflop_per_s: float
+    bandwidth_gb_per_s: float
+
+    @property
+    def ridge(self) -> float:
+        """Operations per byte below which bandwidth binds."""
+        return self.gemm_gflop_per_s / self.bandwidth_gb_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Multiply-adds, and bytes read and written."""
+
+    macs: int
+    num_bytes: int
+
+    @property
+    def intensity(self) -> float:
+        """Operations per byte; 0 where nothing is read or written."""
+        return 2 * self.macs / self.num_bytes if self.num_bytes else 0.0
+
+
+def probes(
+    spec: RooflineSpec,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    num_threads: int | None = None,
+) -> dict[str, Probe]:
+    """The fastest product and the triad, to be timed by :func:`asr.profiling.latency.measure`."""
+    device = torch.device(device)
+    found = {GEMM: _fastest_product(spec, device, dtype, num_threads), TRIAD: _triad(spec, device)}
+    timings = measure(
+        {name: probe.run for name, probe in found.items()},
+        repeats=_NUM_TRIES,
+        warmup=1,
+        device=device,
+        num_threads=num_threads,
+    )
+    return {
+        name: _repeated(probe, round(spec.probe_ms / min(timings[name].samples_ms)))
+        for name, probe in found.items()
+    }
+
+
+def ceilings(probed: Mapping[str, Probe], times_ms: Mapping[str, float]) -> Ceilings:
+    """What the times of the probes say."""
+    gemm, triad = (probed[name].amount / times_ms[name] / 1e6 for name in (GEMM, TRIAD))
+    return Ceilings(gemm_gflop_per_s=gemm, bandwidth_gb_per_s=triad)
+
+
+def gemm_share(
+    macs: int, timing: Timing, probed: Mapping[str, Probe], timings: Mapping[str, Timing]
+) -> float:
+    """Operations per second of what did ``macs`` over those of the product, paired by round."""
+    return 2 * macs / probed[GEMM].amount * ratio(timings[GEMM], timing)
+
+
+def work_by_part(call: Call, parts: Mapping[str, str]) -> dict[str, Work]:
+    """What each part of one call does, with the parts of `asr.profiling.breakdown`."""
+    macs: defaultdict[str, int] = defaultdict(int)
+    num_bytes: defaultdict[str, int] = defaultdict(int)
+
+    def add(part: str, operation: Operation) -> None:
+        macs[part] += operation_multiply_adds(*operation[:4])
+        num_bytes[part] += _bytes_moved(operation)
+
+    watch_operations(call, parts, add)
+    return {part: Work(macs=macs[part], num_bytes=num_bytes[part]) for part in macs}
+
+
+def _fastest_product(
+    spec: RooflineSpec, device: torch.device, dtype: torch.dtype, num_threads: int | None
+) -> Probe:
+    """Tried in alternation size by size, and the best of all kept."""
+    found: list[tuple[float, Probe]] = []
+    for size in spec.gemm_sizes:
+        products = [_product(*shape, device, dtype) for shape in _shapes(size)]
+        timings = measure(
+            {str(index): product.run for index, product in enumerate(products)},
+            repeats=_NUM_TRIES,
+            warmup=1,
+            device=device,
+            num_threads=num_threads,
+        )
+        times_ms = [min(timing.samples_ms) for timing in timings.values()]
+        found += [(one.amount / ms, one) for one, ms in zip(products, times_ms, strict=True)]
+        if max(times_ms) >= spec.max_gemm_ms:
+            break
+    return max(found, key=lambda rated: rated[0])[1]
+
+
+def _shapes(size: int) -> Iterator[tuple[int, int, int]]:
+    for rows, inner, columns in _SHAPES:
+        yield int(rows * size), int(inner * size), int(columns * size)
+
+
+def _product(
+    rows: int, inner: int, columns: int, device: torch.device, dtype: torch.dtype
+) -> Probe:
+    """As a linear layer does it, with weights as they lie there."""
+    left, right = (torch.randn(n, inner, device=device, dtype=dtype) for n in (rows, columns))
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            return functional.linear(left, right)
+
+    return Probe(run, 2.0 * rows * inner * columns)
+
+
+def _triad(spec: RooflineSpec, device: torch.device) -> Probe:
+    total_mib = spec.triad_mib or max(_FEWEST_MIB, 2 * _largest_cache_mib())
+    size = max(1, int(total_mib * 2**20 / 3 / 4))
+    out, left, right = (torch.ones(size, device=device) for _ in range(3))
+
+    def run() -> Tensor:
+        return torch.add(left, right, alpha=0.5, out=out)
+
+    return Probe(run, 3.0 * 4 * size)
+
+
+def _repeated(probe: Probe, num_times: int) -> Probe:
+    """The same ``num_times`` in a row, or once if that is less; the last result is returned."""
+    num_times = max(1, num_times)
+
+    def run() -> object:
+        for _ in range(num_times - 1):
+            probe.run()
+        return probe.run()
+
+    return Probe(run, num_times * probe.amount)
+
+
+def _largest_cache_mib() -> float:
+    """Of the first CPU, as Linux tells it; 0 where it does not."""
+    units = {"K": 2**-10, "M": 1.0, "G": 2.0**10}
+    try:
+        texts = [path.read_text().strip() for path in _CACHES.glob("index*/size")]
+        return max((float(text[:-1]) * units[text[-1]] for text in texts), default=0.0)
+    except (OSError, ValueError, KeyError, IndexError):
+        return 0.0
+
+
+def _bytes_moved(operation: Operation) -> int:
+    """Of the tensors read and written; making room for one moves nothing."""
+    if "empty" in operation.function.overloadpacket.__name__:
+        return 0
+    return sum(map(_num_bytes, _tensors([operation.args, operation.kwargs, operation.outputs])))
+
+
+def _num_bytes(tensor: Tensor) -> int:
+    """An expanded tensor has no more bytes than its memory."""
+    return min(tensor.nbytes, tensor.untyped_storage().nbytes())
+
+
+def _tensors(tree: Any) -> Iterable[Tensor]:
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))

@@ -1,0 +1,41 @@
+"""What to time over CPU threads, batch sizes and dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asr.profiling.latency import check_filled
+from asr.ranges import AudioLength, BatchSize, Patience, Rounds, Threads, Warmup, in_ranges
+from asr.types import DTYPES, InputError
+
+
+@in_ranges("metrics.scaling")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingSpec:
+    """Every dtype with every number of CPU threads and every batch size, at one length.
+
+    ``length_s`` are seconds of audio of an utterance. Rounds as in
+    `asr.profiling.latency.LatencySpec`. Raises InputError for a value outside its range.
+    """
+
+    length_s: AudioLength = 15.0
+    num_threads: Sequence[Threads] = (1, 2, 4)
+    batch_sizes: Sequence[BatchSize] = (1, 4, 16)
+    dtypes: Sequence[str] = ("float32",)
+    repeats: Rounds = 5
+    warmup: Warmup = 1
+    max_point_s: Patience | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("num_threads", "batch_sizes"):
+            values = tuple(getattr(self, key))
+            object.__setattr__(self, key, values)
+            check_filled(f"metrics.scaling.{key}", values)
+        object.__setattr__(self, "dtypes", tuple(self.dtypes))
+        unknown = [dtype for dtype in self.dtypes if dtype not in DTYPES]
+        if unknown or not self.dtypes:
+            raise InputError(
+                f"metrics.scaling.dtypes is {list(self.dtypes)}; one or more of "
+                f"{', '.join(DTYPES)} allowed"
+            )

@@ -1,1 +1,0 @@
-"""A prepared corpus as a page to look through before training on it."""

@@ -1,0 +1,213 @@
+"""Tables beside the comparison: other libraries, time by part, ceilings, threads and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asr.encoder.parts import in_order
+from asr.profiling.roofline import Ceilings, Work
+from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, ScalingPoint, length_key
+from asr.report.rows import BASELINES, by_seed, latency_points
+from asr.report.table import MISSING, Column, Table, number_text, speedup_text
+from asr.report.verdict import usual_length
+
+_AGAINST_NOTES = (
+    "Encoders of other libraries at the same dimensions, without reuse, timed in alternation: "
+    "their median ms, how many times as long they take as the run (1.25x: the run takes 0.8 "
+    "of it), and MiB at the peak.",
+)
+
+
+def against_table(records: Sequence[RunRecord]) -> Table | None:
+    """A row for every encoder and length, shortest first; None where no library was timed.
+
+    Training steps follow the latencies.
+    """
+    named = [(group.name, group.records[0]) for group in by_seed(records)]
+    timed: list[tuple[str, LatencyPoint]] = [
+        (f"{name}, {length} s", point)
+        for name, record in named
+        for length, point in latency_points(record).items()
+        if point.peers
+    ]
+    timed += [
+        (f"{name}, step of {point.batch_size} x {length_key(point.length_s)} s", point)
+        for name, record in named
+        for point in record.training_step
+        if point.peers
+    ]
+    if not timed:
+        return None
+    columns = [
+        Column("against", tuple(name for name, _ in timed), align_right=False),
+        Column("ms", tuple(number_text(point.median_ms) for _, point in timed)),
+        Column("MiB", tuple(_memory_text(point.peak_memory_mib) for _, point in timed)),
+    ]
+    for peer in dict.fromkeys(peer for _, point in timed for peer in point.peers):
+        texts = tuple(_ratio_text(point.peers.get(peer)) for _, point in timed)
+        columns.append(Column(peer, texts))
+    return Table(columns=tuple(columns), notes=_AGAINST_NOTES)
+
+
+def _ratio_text(timing: BaselineTiming | None) -> str:
+    if timing is None:
+        return MISSING
+    texts = [number_text(timing.median_ms), speedup_text(timing.speedup)]
+    if timing.peak_memory_mib is not None:
+        texts.append(f"{_memory_text(timing.peak_memory_mib)} MiB")
+    return ", ".join(texts)
+
+
+def _memory_text(mib: float | None) -> str:
+    return MISSING if mib is None else number_text(mib)
+
+
+_BREAKDOWN_NOTES = (
+    "Shares of the time inside the operations of one call of the encoder (ms), each timed on its "
+    "own, apart from the latency. Fused attention is scores, softmax and mix in one kernel; scores "
+    "beside it are its position term.",
+)
+
+
+def breakdown_table(records: Sequence[RunRecord], *, all_lengths: bool = True) -> Table | None:
+    """A row for every encoder and length, shortest length first; None when no parts were timed.
+
+    With ``all_lengths`` off the one that stands for all.
+
+    Runs that differ in their seed share an encoder, as far as time goes.
+    """
+    timed = [
+        (f"{group.name}, {length} s", times_ms)
+        for group in by_seed(records)
+        for length, times_ms in sorted(
+            group.records[0].breakdown.items(), key=lambda one: float(one[0])
+        )
+        if all_lengths or length == usual_length([*group.records[0].breakdown])
+    ]
+    if not timed:
+        return None
+    totals = [sum(times_ms.values()) for _, times_ms in timed]
+    columns = [
+        Column("time by part", tuple(name for name, _ in timed), align_right=False),
+        Column("ms", tuple(map(number_text, totals))),
+    ]
+    for part in in_order(part for _, times_ms in timed for part in times_ms):
+        shares = [
+            f"{times_ms[part] / total:.1%}" if part in times_ms else MISSING
+            for (_, times_ms), total in zip(timed, totals, strict=True)
+        ]
+        columns.append(Column(part, tuple(shares)))
+    return Table(columns=tuple(columns), notes=_BREAKDOWN_NOTES)
+
+
+_ROOFLINE_NOTES = (
+    "Whole: share of the rate of this machine's fastest matrix product (GFLOP/s) that the "
+    "encoder's multiply-adds reach, both timed in alternation. Parts: the same within their "
+    "operations, with ceilings timed beside these; bw marks those that bandwidth binds (fewer FLOP "
+    "per byte than GFLOP/s over GB/s, the triad's), with their share of that, above 100 % where a "
+    "cache serves them.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """What a part of an encoder does per second, and the share of the ceiling that binds it."""
+
+    intensity: float
+    gflop_per_s: float
+    gb_per_s: float
+    bandwidth_binds: bool
+    share: float
+
+    @classmethod
+    def from_work(cls, work: Work, ms: float, ceilings: Ceilings) -> Reached:
+        """A part that does ``work`` in ``ms``, which is above zero."""
+        gflop_per_s, gb_per_s = 2 * work.macs / ms / 1e6, work.num_bytes / ms / 1e6
+        bandwidth_binds = work.intensity < ceilings.ridge
+        return cls(
+            intensity=work.intensity,
+            gflop_per_s=gflop_per_s,
+            gb_per_s=gb_per_s,
+            bandwidth_binds=bandwidth_binds,
+            share=gb_per_s / ceilings.bandwidth_gb_per_s
+            if bandwidth_binds
+            else gflop_per_s / ceilings.gemm_gflop_per_s,
+        )
+
+
+def reached_by_part(record: RunRecord, length: str) -> dict[str, Reached]:
+    """Every part that was timed at ``length`` (a length key); empty without ceilings."""
+    if length not in record.ceilings:
+        return {}
+    times_ms = record.breakdown.get(length, {})
+    return {
+        part: Reached.from_work(work, times_ms[part], record.ceilings[length])
+        for part, work in record.work.get(length, {}).items()
+        if times_ms.get(part)
+    }
+
+
+def roofline_table(records: Sequence[RunRecord]) -> Table | None:
+    """A row for every encoder and length, shortest first; None where no ceilings were timed."""
+    timed = [
+        (f"{group.name}, {length} s", point.roofline, reached_by_part(group.records[0], length))
+        for group in by_seed(records)
+        for length, point in latency_points(group.records[0]).items()
+        if point.roofline
+    ]
+    if not timed:
+        return None
+    columns = [
+        Column("roofline", tuple(name for name, _, _ in timed), align_right=False),
+        Column("GFLOP/s", tuple(number_text(one.gemm_gflop_per_s) for _, one, _ in timed)),
+        Column("GB/s", tuple(number_text(one.bandwidth_gb_per_s) for _, one, _ in timed)),
+        Column("whole", tuple(f"{one.gemm_share:.0%}" for _, one, _ in timed)),
+    ]
+    for part in in_order(part for _, _, parts in timed for part in parts):
+        columns.append(Column(part, tuple(_reached_text(parts.get(part)) for _, _, parts in timed)))
+    return Table(columns=tuple(columns), notes=_ROOFLINE_NOTES)
+
+
+def _reached_text(reached: Reached | None) -> str:
+    if reached is None:
+        return MISSING
+    return f"{'bw ' if reached.bandwidth_binds else ''}{reached.share:.0%}"
+
+
+def scaling_table(records: Sequence[RunRecord]) -> Table | None:
+    """A row for every encoder, dtype, number of threads and batch size; None without any."""
+    timed = [
+        (group.name, point) for group in by_seed(records) for point in group.records[0].scaling
+    ]
+    if not timed:
+        return None
+    lengths = dict.fromkeys(f"{point.length_s:g} s" for _, point in timed)
+    points = [point for _, point in timed]
+    columns = (
+        Column("scaling", tuple(name for name, _ in timed), align_right=False),
+        Column("dtype", tuple(point.dtype for point in points), align_right=False),
+        Column("threads", tuple(str(point.num_threads) for point in points)),
+        Column("batch", tuple(str(point.batch_size) for point in points)),
+        Column("ms", tuple(number_text(point.median_ms) for point in points)),
+        Column("s/s", tuple(number_text(point.audio_s_per_s) for point in points)),
+        *(
+            Column(f"vs {name}", tuple(_speedup(point, name) for point in points))
+            for name in BASELINES
+        ),
+        Column("MiB", tuple(_memory(point) for point in points)),
+    )
+    note = (
+        f"Utterances of {', '.join(lengths)} without padding; s/s: seconds of audio encoded in a "
+        "second; speed-ups as for latency, MiB the peak above the weights."
+    )
+    return Table(columns=columns, notes=(note,))
+
+
+def _speedup(point: ScalingPoint, baseline: str) -> str:
+    timing = point.baselines.get(baseline)
+    return MISSING if timing is None else speedup_text(timing.speedup)
+
+
+def _memory(point: ScalingPoint) -> str:
+    return MISSING if point.peak_memory_mib is None else number_text(point.peak_memory_mib)

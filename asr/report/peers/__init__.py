@@ -1,1 +1,0 @@
-"""Encoders of other libraries, built at a recipe's dimensions to be timed beside ours."""
