@@ -14,8 +14,8 @@ from asr.report.comparison import compare
 from asr.report.further_tables import against_table, breakdown_table, roofline_table, scaling_table
 from asr.report.html.page import page
 from asr.report.hypotheses import ScoredUtterance, WerDifference
-from asr.report.notes import origin_notes
-from asr.report.record import RunRecord, unscored, unscored_text
+from asr.report.notes import origin_notes, unscored, unscored_text
+from asr.report.record import RunRecord
 from asr.report.rows import write_rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from asr.report.record import LatencyPoint, RunRecord, rate_name, unscored, unscored_text
+from asr.report.record import LatencyPoint, RunRecord, SplitCounts, rate_name
 from asr.report.rows import BASELINES, by_seed, latency_points, pays_from_s
 
 _Facts = Mapping[str, object]
@@ -224,3 +224,22 @@ def _grouped(
 
 def _versions_text(record: RunRecord) -> str:
     return ", ".join(f"{name} {version}" for name, version in record.versions.items())
+
+
+def unscored(record: RunRecord) -> dict[str, SplitCounts]:
+    """The scored splits of which not every utterance could be read."""
+    tests = record.config.get("splits", {}).get("test") or ()
+    scored = {*record.wer, *([tests] if isinstance(tests, str) else tests)}
+    return {
+        split: counts
+        for split, counts in record.data.items()
+        if split in scored and counts.num_skipped
+    }
+
+
+def unscored_text(split: str, counts: SplitCounts) -> str:
+    """What to say of a split that is scored in part."""
+    return (
+        f"{split}: {counts.num_skipped:,} of {counts.num_utterances:,} utterances could not be "
+        "read and have no score"
+    )

@@ -330,25 +330,6 @@ def rate_name(counted: str) -> str:
     return "CER" if counted == "characters" else "WER"
 
 
-def unscored(record: RunRecord) -> dict[str, SplitCounts]:
-    """The scored splits of which not every utterance could be read."""
-    tests = record.config.get("splits", {}).get("test") or ()
-    scored = {*record.wer, *([tests] if isinstance(tests, str) else tests)}
-    return {
-        split: counts
-        for split, counts in record.data.items()
-        if split in scored and counts.num_skipped
-    }
-
-
-def unscored_text(split: str, counts: SplitCounts) -> str:
-    """What to say of a split that is scored in part."""
-    return (
-        f"{split}: {counts.num_skipped:,} of {counts.num_utterances:,} utterances could not be "
-        "read and have no score"
-    )
-
-
 def length_key(length_s: float) -> str:
     """Seconds of audio as a key: 15.0 is "15", 2.5 is "2.5"."""
     return f"{length_s:g}"

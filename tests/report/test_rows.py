@@ -32,8 +32,8 @@ def test_row_is_the_documented_one() -> None:
                 "words": 20,
                 "cer": None,
                 "counted": "words",
-                "utterances": None,
-                "skipped": None,
+                "utterances": 2,
+                "skipped": 0,
                 "unit": "utterances",
                 "num_units": 2,
             }
