@@ -13,6 +13,7 @@ from asr.data.batching import Batching
 from asr.data.dataset import Reading, SpeechDataset
 from asr.data.manifest import Cut, Cuts
 from asr.distributed import num_processes, rank
+from asr.model.package import ModelPackage
 from asr.ranges import Range, Share, in_ranges
 from asr.types import Batch, InputError, RunError
 
@@ -195,6 +196,20 @@ class ResumableLoader(Sized):
                 if self._shared:
                     self._plan = self._plan[rank() :: num_processes()]
         return self._plan
+
+
+EVALUATION_BATCH_S = 40.0  # padded seconds of audio
+
+
+def evaluation_batches(package: ModelPackage, cuts: Cuts) -> ResumableLoader:
+    """All of ``cuts`` in batches as a trained model reads them, the longest first."""
+    dataset = SpeechDataset(
+        tokenizer=package.tokenizer,
+        normalizer=package.normalizer,
+        sample_rate_hz=package.model.frontend.sample_rate_hz,
+    )
+    batching = Batching(max_duration_s=EVALUATION_BATCH_S)
+    return ResumableLoader(cuts, dataset=dataset, batching=batching, training=False)
 
 
 def _checksum(cuts: Iterable[Cut]) -> int:

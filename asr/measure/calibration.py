@@ -17,9 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asr.data.batching import Batching
-from asr.data.dataset import SpeechDataset
-from asr.data.loader import ResumableLoader
+from asr.data.loader import evaluation_batches
 from asr.data.manifest import Cuts
 from asr.decode.greedy import GreedyDecoder
 from asr.encoder.maps import encode_with_maps
@@ -32,7 +30,6 @@ from asr.text.tokenizer import Tokenizer
 from asr.types import InputError, UtteranceResult
 
 MAX_UTTERANCE_S = 40.0  # the maps of longer ones, layers x heads x frames^2, would take gigabytes
-BATCH_S = 40.0  # padded seconds of audio in a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +105,10 @@ class Calibration:
             InputError: no utterance could be read.
         """
         frontend = package.model.frontend
-        loader = ResumableLoader(
-            cuts,
-            dataset=SpeechDataset(
-                tokenizer=package.tokenizer,
-                normalizer=package.normalizer,
-                sample_rate_hz=frontend.sample_rate_hz,
-            ),
-            batching=Batching(max_duration_s=BATCH_S),
-            training=False,
-        )
         device = package.model.device
 
         def featurised() -> Iterator[CalibrationBatch]:
-            for batch in loader:
+            for batch in evaluation_batches(package, cuts):
                 there = batch.to(device)
                 features_BTF, lengths_B = frontend(there.waveforms_BN, there.waveform_lengths_B)
                 yield CalibrationBatch(

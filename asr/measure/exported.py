@@ -13,9 +13,7 @@ from torch import Tensor
 
 from asr.audio.read import read_audio
 from asr.audio.resample import resample
-from asr.data.batching import Batching
-from asr.data.dataset import SpeechDataset
-from asr.data.loader import ResumableLoader
+from asr.data.loader import evaluation_batches
 from asr.data.manifest import Cuts
 from asr.decode.greedy import GreedyDecoder
 from asr.interop.onnx.export import encoder_session
@@ -30,7 +28,6 @@ from asr.report.plain import to_plain
 from asr.report.record import SplitWer, length_key
 from asr.report.table import Column, Table, number_text, percent_text
 
-BATCH_S = 40.0
 PIECE_S = 30.0
 NOISE_S = (7.3, 3.1, 0.4)
 
@@ -128,17 +125,7 @@ def agreements(
 
 def samples_of_cuts(package: ModelPackage, cuts: Cuts, split: str) -> Iterator[Sample]:
     """Batches of a manifest; audio that cannot be read is named in the log and left out."""
-    loader = ResumableLoader(
-        cuts,
-        dataset=SpeechDataset(
-            tokenizer=package.tokenizer,
-            normalizer=package.normalizer,
-            sample_rate_hz=package.model.frontend.sample_rate_hz,
-        ),
-        batching=Batching(max_duration_s=BATCH_S),
-        training=False,
-    )
-    for batch in loader:
+    for batch in evaluation_batches(package, cuts):
         yield Sample(split, batch.waveforms_BN, batch.waveform_lengths_B, batch.texts)
 
 

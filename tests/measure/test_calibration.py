@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from asr.data.manifest import read_manifest
 from asr.decode.greedy import GreedyDecoder
-from asr.measure import calibration as calibration_module
 from asr.measure.calibration import Calibration
 from asr.measure.evaluation import evaluate
 from asr.metrics.attention import total_variation_similarity
@@ -33,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_loss_and_wer_are_those_of_utterances_alone(
     package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration_module, "BATCH_S", 4.0)
+    monkeypatch.setattr("asr.data.loader.EVALUATION_BATCH_S", 4.0)
     cuts = read_manifest(data)
     calibration = Calibration.read(package, cuts)
     assert len(calibration.batches) > 2
@@ -61,7 +60,7 @@ def test_memory_does_not_grow_with_the_audio(
     package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many batches there are, the features of one are alive."""
-    monkeypatch.setattr(calibration_module, "BATCH_S", 4.0)
+    monkeypatch.setattr("asr.data.loader.EVALUATION_BATCH_S", 4.0)
     cuts = read_manifest(data)
     many = [cut._replace(id=f"{cut.id}-{copy}") for copy in range(5) for cut in cuts]
     alive: list[weakref.ref[Tensor]] = []

@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asr.data.batching import Batching
-from asr.data.dataset import SpeechDataset
-from asr.data.loader import ResumableLoader
+from asr.data.loader import evaluation_batches
 from asr.data.manifest import Cuts
 from asr.data.splits import hold_out, no_longer_than
 from asr.decode.align import NO_LABEL, align
@@ -26,7 +24,9 @@ from asr.report.analysis import Analysis, Counted
 from asr.report.record import ScheduledLayer
 from asr.types import Batch, InputError
 
-BATCH_S = 40.0  # padded seconds of audio whose maps are held at once
+NUM_TOKENS = 32  # told apart, the most frequent first
+REPORT_EVERY = 100  # utterances
+TEST_EVERY = 5  # of the utterances, one is kept for testing the probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +61,8 @@ class EncodedStream:
         Raises:
             InputError: no layer of the model has an attention map.
         """
-        loader = ResumableLoader(
-            cuts,
-            dataset=SpeechDataset(
-                tokenizer=self.package.tokenizer,
-                normalizer=self.package.normalizer,
-                sample_rate_hz=self.package.model.frontend.sample_rate_hz,
-            ),
-            batching=Batching(max_duration_s=BATCH_S),
-            training=False,
-        )
-        device = next(self.package.model.parameters()).device
+        loader = evaluation_batches(self.package, cuts)
+        device = self.package.model.device
         for batch in loader:
             with torch.inference_mode():
                 for utterance in self._encode(batch.to(device)):
@@ -107,11 +98,6 @@ class EncodedStream:
         )
         unknown_B = (batch.token_ids_BU == self.package.tokenizer.unk_id).any(1).cpu()
         return labels_BT.masked_fill(unknown_B.unsqueeze(1), NO_LABEL)
-
-
-NUM_TOKENS = 32  # told apart, the most frequent first
-REPORT_EVERY = 100  # utterances
-TEST_EVERY = 5  # of the utterances, one is kept for testing the probe
 
 
 def analyze(

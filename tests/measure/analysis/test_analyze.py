@@ -11,7 +11,6 @@ import torch
 from asr.data.manifest import read_manifest
 from asr.data.splits import spread
 from asr.measure.analysis import analyze as analyze_module
-from asr.measure.analysis import analyze as stream_module
 from asr.measure.analysis.analyze import analyze
 from asr.measure.analysis.attention import NUM_POINTS
 from asr.metrics.attention import (
@@ -60,7 +59,7 @@ def test_streaming_over_padded_batches_is_the_mean_of_each_alone(
 def test_the_size_of_batches_changes_nothing(
     analysis: Analysis, package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "BATCH_S", 0.1)  # one at a time
+    monkeypatch.setattr("asr.data.loader.EVALUATION_BATCH_S", 0.1)  # one at a time
     alone = analyze(package, read_manifest(data), run="tiny", data="test", threshold=0.8)
     assert alone.relationship is not None
     assert analysis.relationship is not None
