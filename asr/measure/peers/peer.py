@@ -136,7 +136,7 @@ def build_peer(name: str, size: PeerSize) -> Peer:
     choice = PEERS[name]
     with redirect_stdout(sys.stderr):
         try:
-            module = importlib.import_module(f"asr.report.peers.{choice.module}")
+            module = importlib.import_module(f"asr.measure.peers.{choice.module}")
         except ImportError as error:
             raise InputError(
                 f"--against {name}: {choice.distribution} cannot be imported ({error}); "
