@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
 import asr
 from asr.cli.compose import compose_recipe
 from asr.cli.recipe import locate_configs, read_recipe
+from asr.ranges import Range, range_of
 
 TARGET = "_target_"
 _COMMENT_COLUMN = 44
@@ -142,25 +143,41 @@ def argument_types(target: str) -> dict[str, str]:
     """The type of every argument of a class, in words of a config: ``fp32 | bf16``, ``int``."""
     module, _, name = target.rpartition(".")
     cls = getattr(import_module(module), name)
-    hints = get_type_hints(cls.__init__)
+    hints = get_type_hints(cls.__init__, include_extras=True)
     return {
         name: type_text(hints[name]) for name in inspect.signature(cls).parameters if name in hints
     }
 
 
 def type_text(hint: Any) -> str:
-    """An annotation as people write values in YAML: ``float | null``, ``list of int``."""
+    """An annotation as people write values in YAML: ``list of int``, ``float, from 0 to 1``."""
+    ranges = dict.fromkeys(map(str, ranges_in(hint)))
+    return ", ".join([_kind_text(hint), *([" or ".join(ranges)] if ranges else [])])
+
+
+def ranges_in(hint: Any) -> Iterator[Range]:
+    """The ranges of the numbers in an annotation."""
+    if get_origin(hint) is Annotated:
+        yield range_of(hint)
+    else:
+        for part in get_args(hint):
+            yield from ranges_in(part)
+
+
+def _kind_text(hint: Any) -> str:
     origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _kind_text(parts[0])
     if origin is Literal:
         return " | ".join(map(str, parts))
     if hint is type(None):
         return "null"
     if origin is not None and parts and getattr(origin, "__module__", "") == "collections.abc":
-        return f"list of {type_text(parts[0])}"
+        return f"list of {_kind_text(parts[0])}"
     if origin in (list, tuple):
-        return f"list of {type_text(parts[0])}"
+        return f"list of {_kind_text(parts[0])}"
     if parts:
-        return " | ".join(dict.fromkeys(type_text(part) for part in parts))
+        return " | ".join(dict.fromkeys(_kind_text(part) for part in parts))
     return {"str": "text", "bool": "true | false"}.get(name := getattr(hint, "__name__", ""), name)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import yaml
 
 from asr.cli.compose import compose_recipe
 from asr.cli.config import annotated, argument_types, config_files, type_text
 from asr.cli.main import main
+from asr.ranges import AudioLength, Share, Threads
 from tests.contracts.tree import RECIPES
 
 RECIPE = RECIPES / "quickstart.yaml"
@@ -52,7 +55,14 @@ def test_every_key_of_every_config_has_a_type() -> None:
 
 @pytest.mark.parametrize(
     ("hint", "text"),
-    [(int, "int"), (str | None, "text | null"), (list[int] | None, "list of int | null")],
+    [
+        (int, "int"),
+        (str | None, "text | null"),
+        (list[int] | None, "list of int | null"),
+        (Share, "float, from 0 to 1"),
+        (Threads | None, "int | null, from 1 to 1,024"),
+        (Sequence[AudioLength], "list of float, above 0, to 7,200"),
+    ],
 )
 def test_types_in_the_words_of_yaml(hint: object, text: str) -> None:
     assert type_text(hint) == text
