@@ -12,7 +12,8 @@ from asr.profiling.latency import check_filled
 from asr.ranges import AudioLength, BatchDuration, Patience, Rounds, Threads, Warmup, in_ranges
 from asr.types import InputError
 
-DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
+AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
+"""What autocast computes in, by the name in a config; None without autocast."""
 
 
 @in_ranges("metrics.training_step")
@@ -42,9 +43,10 @@ class TrainingStepSpec:
                 f"metrics.training_step.batch_s is {self.batch_s:g}; at least the longest of "
                 f"metrics.training_step.lengths_s, {max(self.lengths_s):g}, allowed"
             )
-        if self.dtype not in DTYPES:
+        if self.dtype not in AUTOCAST_DTYPES:
             raise InputError(
-                f"metrics.training_step.dtype is {self.dtype!r}; {' or '.join(DTYPES)} allowed"
+                f"metrics.training_step.dtype is {self.dtype!r}; "
+                f"{' or '.join(AUTOCAST_DTYPES)} allowed"
             )
 
     def batch_size(self, length_s: float) -> int:
@@ -67,7 +69,7 @@ def training_step(
     """
     module.train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.0, fused=True)
-    device_type, autocast = torch.device(device).type, DTYPES[dtype]
+    device_type, autocast = torch.device(device).type, AUTOCAST_DTYPES[dtype]
 
     def step() -> None:
         with torch.autocast(device_type, dtype=autocast, enabled=autocast is not None):

@@ -9,7 +9,7 @@ from typing import Any
 
 from asr.encoder.parts import in_order
 from asr.report.hypotheses import WerDifference
-from asr.report.notes import origin_notes, reading_notes, unlikeness
+from asr.report.notes import mismatches, origin_notes, reading_notes
 from asr.report.record import RunRecord, rate_name
 from asr.report.rows import BASELINES, by_seed, to_row
 from asr.report.table import (
@@ -49,7 +49,7 @@ def compare(
     """
     if not records:
         raise InputError("no run records to compare; one or more are needed")
-    unlike = unlikeness(records)
+    unlike = mismatches(records)
     if unlike and not allow_unlike:
         raise InputError(
             f"these runs cannot be compared, {' | '.join(unlike)}; "

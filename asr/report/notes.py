@@ -11,7 +11,7 @@ from asr.report.rows import BASELINES, by_seed, latency_points, pays_from_s
 _Facts = Mapping[str, object]
 
 
-def unlikeness(records: Sequence[RunRecord]) -> list[str]:
+def mismatches(records: Sequence[RunRecord]) -> list[str]:
     """What differs between ``records`` though a comparison needs it equal; empty when nothing.
 
     One sentence for each of hardware, splits, training budget, latency and training step that

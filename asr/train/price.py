@@ -70,7 +70,7 @@ class Stepper:
     """Real steps of ``model`` on any batch: what ``loss`` gives, backward, and AdamW at rate zero.
 
     Args:
-        dtype: of matrix products, see `asr.profiling.training_step.DTYPES`.
+        dtype: of matrix products, see `asr.profiling.training_step.AUTOCAST_DTYPES`.
     """
 
     def __init__(

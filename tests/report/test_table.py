@@ -214,7 +214,7 @@ def test_unlike_runs_are_refused_or_warned_about(changes: dict[str, Any], messag
     assert message in _csv_rows(table)[0]["warning"]
 
 
-def test_every_unlikeness_is_named_at_once() -> None:
+def test_every_mismatch_is_named_at_once() -> None:
     other = replace(PROBS, hardware=replace(HARDWARE, num_cores=8), training=None)
     verdict = compare([NONE, other], allow_unlike=True).verdict
     assert [text.split(":")[0] for text in verdict[:2]] == [

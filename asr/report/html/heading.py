@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from asr.report.html.markup import Markup, element, joined
-from asr.report.notes import Origin, origins, unlikeness
+from asr.report.notes import Origin, mismatches, origins
 from asr.report.record import RunRecord
 
 
@@ -48,7 +48,7 @@ def _text(origin: Origin) -> Iterator[Markup]:
 
 
 def _warnings(records: Sequence[RunRecord]) -> Iterator[Markup]:
-    unlike = unlikeness(records)
+    unlike = mismatches(records)
     if unlike:
         yield element(
             "div",
