@@ -38,7 +38,7 @@ from asr.cli.training_setup import (
 )
 from asr.data.check import count_unalignable
 from asr.data.loader import ResumableLoader
-from asr.data.manifest import Utterance, audio_path, cut_record, read_manifest
+from asr.data.manifest import CheckedUtterance, lhotse_cut, read_manifest
 from asr.data.splits import Splits
 from asr.model.asr_model import AsrModel
 from asr.model.build import build_model
@@ -60,20 +60,20 @@ def set_up(manifest: Path, num_workers: int) -> Setup:
         f"data.loader.num_workers={num_workers}",
     ]
     config = compose_recipe(RECIPE, overrides)
-    cuts = splits.read(splits.train)
+    utterances = splits.read(splits.train)
     normalizer = make_normalizer(config)
     spelling = cache(normalizer)
-    by_split = {splits.train: cuts}
+    by_split = {splits.train: utterances}
     tokenizer = prepare_tokenizer(config, by_split, splits, None, normalizer=spelling)
     text = TextSetup(normalizer, tokenizer)
     model = build_model(config, vocab_size=text.tokenizer.vocab_size)
     count_unalignable(
-        cuts,
+        utterances,
         tokenizer=text.tokenizer,
         normalizer=spelling,
         num_frames=partial(num_encoder_frames, model),
     )
-    return config, cuts, text, model
+    return config, utterances, text, model
 
 
 def audio_s(batch: Batch) -> float:
@@ -111,13 +111,20 @@ def step_rate(model: AsrModel, loader: ResumableLoader, num_steps: int) -> float
 def write_large(manifest: Path, num_rows: int, path: Path) -> None:
     """A manifest of ``num_rows`` that goes round the audio of ``manifest``."""
     records = []
-    for cut in read_manifest(manifest):
-        info = probe_audio(audio_path(cut))
-        one = Utterance(
-            cut.id, audio_path(cut), cut.start, cut.duration, info.sample_rate_hz,
-            info.num_channels, cut.text, cut.speaker, cut.num_bytes,
-        )  # fmt: skip
-        records.append(cut_record(one, cut.source, num_bytes=cut.num_bytes))
+    for utterance in read_manifest(manifest):
+        info = probe_audio(utterance.audio_path)
+        one = CheckedUtterance(
+            utterance.utterance_id,
+            utterance.audio_path,
+            utterance.start_s,
+            utterance.duration_s,
+            info.sample_rate_hz,
+            info.num_channels,
+            utterance.text,
+            utterance.speaker,
+            utterance.num_bytes,
+        )
+        records.append(lhotse_cut(one, utterance.source, num_bytes=utterance.num_bytes))
     with gzip.open(path, "wt", compresslevel=1) as file:
         for number in range(num_rows):
             record = records[number % len(records)]
@@ -126,8 +133,8 @@ def write_large(manifest: Path, num_rows: int, path: Path) -> None:
 
 def start_up(manifest: Path, num_workers: int, seconds: float) -> None:
     """Prints seconds to the first batch, peak memory by then, and the rate from then on."""
-    config, cuts, text, model = set_up(manifest, num_workers)
-    loader = make_loader(config, cuts, text, model, training=True)
+    config, utterances, text, model = set_up(manifest, num_workers)
+    loader = make_loader(config, utterances, text, model, training=True)
     loader.set_epoch(1)
     next(iter(loader))
     ready, cpu_s = time.time(), time.process_time()
@@ -160,13 +167,17 @@ def main() -> None:
     if args.start_up:
         start_up(args.manifest, args.workers[0], args.seconds)
         return
-    config, cuts, text, model = set_up(args.manifest, 0)
-    eaten = step_rate(model, make_loader(config, cuts, text, model, training=True), args.steps)
+    config, utterances, text, model = set_up(args.manifest, 0)
+    eaten = step_rate(
+        model, make_loader(config, utterances, text, model, training=True), args.steps
+    )
     print(f"a training step of Conformer-S eats {eaten:.1f} s of audio a second")
     for num_workers in args.workers:
         loading = {**config, "data": {**config["data"]}}
         loading["data"]["loader"] = {**config["data"]["loader"], "num_workers": num_workers}
-        rate = loader_rate(make_loader(loading, cuts, text, model, training=True), args.seconds)
+        rate = loader_rate(
+            make_loader(loading, utterances, text, model, training=True), args.seconds
+        )
         print(
             f"{num_workers} workers deliver {rate / 3600:.3f} h of audio a second, "
             f"{rate / eaten:.0f} times what a step eats"

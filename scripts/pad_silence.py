@@ -1,4 +1,4 @@
-"""A test split with silence around every utterance: how a model copes with loose cuts.
+"""A test split with silence around every utterance: how a model copes with loose segments.
 
     python scripts/pad_silence.py data/synthetic/test.jsonl.gz data/padded --lead 1 --tail 1
     asr evaluate --model RUN/model --data data/padded/test.jsonl.gz --lengths
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from asr.audio.read import read_audio
 from asr.audio.write import write_audio
-from asr.data.manifest import Cut, Utterance, audio_path, read_manifest, write_manifest
+from asr.data.manifest import CheckedUtterance, Utterance, read_manifest, write_manifest
 from asr.types import Waveform
 
 FRAME_S = 0.02
@@ -40,14 +40,18 @@ def main() -> None:
     args = parser.parse_args()
     (args.out / "audio").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(args.seed)
-    utterances = [padded(cut, args, rng) for cut in read_manifest(args.manifest)]
+    utterances = [padded(utterance, args, rng) for utterance in read_manifest(args.manifest)]
     write_manifest(utterances, args.out / args.manifest.name)
     print(f"{len(utterances)} utterances: {args.out / args.manifest.name}")
 
 
-def padded(cut: Cut, args: argparse.Namespace, rng: np.random.Generator) -> Utterance:
+def padded(
+    utterance: Utterance, args: argparse.Namespace, rng: np.random.Generator
+) -> CheckedUtterance:
     """The utterance with its silence, written to its file."""
-    speech = read_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
+    speech = read_audio(
+        utterance.audio_path, start_s=utterance.start_s, duration_s=utterance.duration_s
+    )
     rate_hz = speech.sample_rate_hz
 
     def silence(longest_s: float) -> NDArray[np.float32]:
@@ -62,17 +66,17 @@ def padded(cut: Cut, args: argparse.Namespace, rng: np.random.Generator) -> Utte
     pieces = [silence(args.lead), speech.samples[:at]]
     pieces += [silence(args.middle), speech.samples[at:], silence(args.tail)]
     waveform = dataclasses.replace(speech, samples=np.concatenate(pieces))
-    path = args.out / "audio" / f"{cut.id}.flac"
+    path = args.out / "audio" / f"{utterance.utterance_id}.flac"
     write_audio(path, waveform)
-    return Utterance(
-        utterance_id=cut.id,
+    return CheckedUtterance(
+        utterance_id=utterance.utterance_id,
         audio_path=path,
         start_s=0.0,
         duration_s=waveform.duration_s,
         sample_rate_hz=rate_hz,
         num_channels=1,
-        text=cut.text,
-        speaker=cut.speaker,
+        text=utterance.text,
+        speaker=utterance.speaker,
     )
 
 

@@ -115,32 +115,33 @@ def stream_audio(
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A stretch of audio that was decoded, and what there is to say of it."""
+class CheckedAudio:
+    """Audio that was decoded to its end; ``notices`` are warnings about it."""
 
     info: AudioInfo
     duration_s: float
     notices: tuple[str, ...]
 
 
-def hear_audio(
+def check_audio(
     path: str | os.PathLike[str], *, start_s: float = 0.0, duration_s: float | None = None
-) -> Heard:
-    """Decode a file, or a stretch of it, and keep nothing of it.
+) -> CheckedAudio:
+    """Decode a file, or a segment of it, to check it; the samples are not kept.
 
-    Raises as :func:`read_audio` does, and where ``path`` is a pipe, which cannot be read again.
+    Raises ``InputError`` as :func:`read_audio` does, and where ``path`` is a pipe, which cannot be
+    read again.
     """
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InputError(f"{path}: is no file; training reads audio more than once")
     notices: list[str] = []
     info = probe_audio(path)
-    heard = Counter[int]()
-    stretch = stream_audio(path, start_s=start_s, duration_s=duration_s, notify=notices.append)
-    for waveform in stretch:
-        heard[waveform.sample_rate_hz] += len(waveform.samples)
-    heard_s = sum(num_samples / rate_hz for rate_hz, num_samples in heard.items())
-    return Heard(info, heard_s, tuple(notices))
+    num_decoded = Counter[int]()
+    blocks = stream_audio(path, start_s=start_s, duration_s=duration_s, notify=notices.append)
+    for waveform in blocks:
+        num_decoded[waveform.sample_rate_hz] += len(waveform.samples)
+    duration_s = sum(count / rate_hz for rate_hz, count in num_decoded.items())
+    return CheckedAudio(info, duration_s, tuple(notices))
 
 
 class _Mix:

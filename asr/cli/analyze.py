@@ -115,11 +115,11 @@ def run(args: argparse.Namespace) -> int:
     package = load_package(args.model, args.device)
     if reuse is not None:
         full_attention(package.model.encoder)
-    cuts = read_manifest(args.data)
+    utterances = read_manifest(args.data)
     latency = measured_latency(package, reuse or PROBS, args) if args.length else None
     analysis = analyze(
         package,
-        spread(cuts, args.limit) if args.limit else cuts,
+        spread(utterances, args.limit) if args.limit else utterances,
         run=run_name(args.model),
         data=args.data.name,
         threshold=args.threshold,

@@ -131,10 +131,10 @@ def read_calibration(package: ModelPackage, args: argparse.Namespace) -> Calibra
     Raises:
         InputError: none can be used, or a transcript has characters that the model cannot write.
     """
-    cuts = no_longer_than(read_manifest(args.data), MAX_UTTERANCE_S)
-    cuts = spread(cuts, args.limit) if args.limit else cuts
-    check_characters(cuts, tokenizer=package.tokenizer, normalizer=package.normalizer)
-    return Calibration.read(package, cuts)
+    utterances = no_longer_than(read_manifest(args.data), MAX_UTTERANCE_S)
+    utterances = spread(utterances, args.limit) if args.limit else utterances
+    check_characters(utterances, tokenizer=package.tokenizer, normalizer=package.normalizer)
+    return Calibration.read(package, utterances)
 
 
 def aligned(parent: AsrModel, config: Mapping[str, Any], calibration: Calibration) -> Conversion:

@@ -20,7 +20,7 @@ from asr.cli.options import (
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.run_folder import run_name
 from asr.data.check import check_characters, describe_dropped
-from asr.data.manifest import read_manifest, transcript
+from asr.data.manifest import read_manifest
 from asr.data.progress import print_progress
 from asr.measure.evaluation import SplitEvaluation, evaluate
 from asr.measure.latency import measure_encoders
@@ -81,19 +81,21 @@ def run(args: argparse.Namespace) -> int:
     graphs = use_graphs(package.model) if args.cuda_graphs else None
     decoder = build(package.config["decode"], "decode")
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
-    for split, cuts in manifests.items():
-        texts, events = map(transcript, cuts), package.normalizer.events_fate
+    for split, utterances in manifests.items():
+        texts, events = (utterance.text for utterance in utterances), package.normalizer.events_fate
         for line in describe_dropped(texts, split, events=events):
             print_progress(line)
         unknown = check_characters(
-            cuts,
+            utterances,
             tokenizer=package.tokenizer,
             normalizer=package.normalizer,
             allow_unknown=args.allow_unknown,
         )
         if unknown:
             print(f"{split}: {unknown}", file=sys.stderr)
-    splits = {split: evaluate(package, cuts, decoder) for split, cuts in manifests.items()}
+    splits = {
+        split: evaluate(package, utterances, decoder) for split, utterances in manifests.items()
+    }
     if graphs is not None:
         print(graphs, file=sys.stderr)
     record = evaluation_record(args, package, splits)

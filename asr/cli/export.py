@@ -120,7 +120,7 @@ def read_samples(package: ModelPackage, paths: Sequence[Path]) -> list[Sample]:
     """
     from asr.data.check import check_characters
     from asr.data.manifest import read_manifest
-    from asr.measure.exported import samples_of_audio, samples_of_cuts, samples_of_noise
+    from asr.measure.exported import samples_of_audio, samples_of_noise, samples_of_utterances
 
     rate_hz = package.model.frontend.sample_rate_hz
     if not paths:
@@ -128,9 +128,9 @@ def read_samples(package: ModelPackage, paths: Sequence[Path]) -> list[Sample]:
     samples: list[Sample] = []
     for path in paths:
         if path.name.endswith(MANIFEST_SUFFIXES):
-            cuts = read_manifest(path)
-            check_characters(cuts, tokenizer=package.tokenizer, normalizer=package.normalizer)
-            samples += samples_of_cuts(package, cuts, path.name.partition(".")[0])
+            utterances = read_manifest(path)
+            check_characters(utterances, tokenizer=package.tokenizer, normalizer=package.normalizer)
+            samples += samples_of_utterances(package, utterances, path.name.partition(".")[0])
         else:
             samples += samples_of_audio(path, rate_hz)
     if not samples:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.options import count, jobs
+from asr.data.formats.export import read_for_export
 from asr.data.formats.kaldi import write_kaldi
 from asr.data.formats.nemo import write_nemo
-from asr.data.formats.stretch import read_stretches
 from asr.data.progress import print_progress
 from asr.types import InputError
 
@@ -35,13 +35,13 @@ def convert(
             raise InputError(f"two manifests are named {split}; write them to folders of their own")
     written = []
     for manifest, split in zip(manifests, splits, strict=True):
-        stretches = read_stretches(manifest, report)
+        utterances = read_for_export(manifest, report)
         path = out / (f"{split}.json" if format == "nemo" else split)
         if format == "nemo":
-            write_nemo(stretches, path)
+            write_nemo(utterances, path)
         else:
-            write_kaldi(stretches, path)
-        report(f"{split}: {len(stretches):,} utterances -> {path}")
+            write_kaldi(utterances, path)
+        report(f"{split}: {len(utterances):,} utterances -> {path}")
         written.append(path)
     return written
 
@@ -122,12 +122,12 @@ def _import(args: argparse.Namespace) -> None:
     from asr.cli.prepare import write_page
     from asr.data.formats.kaldi import read_kaldi
     from asr.data.formats.nemo import read_nemo
-    from asr.data.prepare import prepare_rows
+    from asr.data.prepare import prepare_utterances
     from asr.files import check_folder
 
     check_folder(args.out)
     read = {"nemo": read_nemo, "kaldi": read_kaldi}[args.corpus]
-    summary = prepare_rows(
+    summary = prepare_utterances(
         read(args.sources),
         args.out,
         source=", ".join(map(str, args.sources)),
@@ -165,7 +165,7 @@ def _shards(args: argparse.Namespace) -> None:
 def _summary(args: argparse.Namespace) -> None:
     from asr.cli.prepare import FILE_NAME, write_page
     from asr.data.check import find_changed
-    from asr.data.prepare import report_rows
+    from asr.data.prepare import report_skipped
     from asr.data.progress import print_progress
     from asr.data.summary import read_summary
     from asr.types import InputError
@@ -178,7 +178,7 @@ def _summary(args: argparse.Namespace) -> None:
     print("\n".join(summary.lines()))
     if changed:
         print(f"{len(changed):,} changed or gone since")
-        report_rows("changed", changed, print_progress)
+        report_skipped("changed", changed, print_progress)
     for split, found in (unknown or {}).items():
         characters = "".join(sorted(set("".join(found.values()))))
         print(f"{split}: {len(found):,} utterances with unknown characters {characters!r}")

@@ -207,8 +207,8 @@ def _sounds(args: argparse.Namespace) -> None:
 
 def _lhotse(args: argparse.Namespace) -> None:
     from asr.cli.prepare import write_page
-    from asr.data.corpora.recipes import recipe_names, recipe_rows
-    from asr.data.prepare import prepare_rows
+    from asr.data.corpora.recipes import recipe_names, recipe_utterances
+    from asr.data.prepare import prepare_utterances
     from asr.files import check_folder
     from asr.types import InputError
 
@@ -219,10 +219,10 @@ def _lhotse(args: argparse.Namespace) -> None:
     options = dict(map(_option, args.options))
     out = args.out or Path("data") / args.name
     check_folder(out)
-    rows = recipe_rows(
+    rows = recipe_utterances(
         args.name, args.sources, options=options, folder=out / "lhotse", num_jobs=args.jobs
     )
-    summary = prepare_rows(
+    summary = prepare_utterances(
         rows,
         out,
         source=f"lhotse {args.name}",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from asr.cli.run_folder import RunFolder
-from asr.data.manifest import Cuts
+from asr.data.manifest import Utterances
 from asr.distributed import is_first
 from asr.encoder.stack import Encoder
 from asr.measure.encoders import scheduled_layers
@@ -35,15 +35,15 @@ def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) 
 def describe_run(
     model: AsrModel,
     tokenizer: Tokenizer,
-    cuts: Mapping[str, Cuts],
+    utterances: Mapping[str, Utterances],
     folder: RunFolder,
     num_unalignable: int,
 ) -> str:
     """What a user should see before training starts, the schedule above all."""
     num_params = sum(parameter.numel() for parameter in model.parameters())
     hours = ", ".join(
-        f"{split} {len(each):,} utterances {sum(cut.duration for cut in each) / 3600:.2f} h"
-        for split, each in cuts.items()
+        f"{split} {len(each):,} utterances {sum(one.duration_s for one in each) / 3600:.2f} h"
+        for split, each in utterances.items()
     )
     lines = [
         f"run folder {folder.path}",

@@ -15,7 +15,7 @@ from asr.cli.training_setup import (
     make_loader,
     set_up,
 )
-from asr.data.manifest import Cuts
+from asr.data.manifest import Utterances
 from asr.data.splits import Splits
 from asr.decode.greedy import GreedyDecoder
 from asr.distributed import is_first
@@ -60,10 +60,10 @@ def train_run(
         InputError: settings or data that cannot work, before anything is trained.
     """
     setup = set_up(config, allow_unknown=allow_unknown)
-    splits, cuts, text, model = setup.splits, setup.cuts, setup.text, setup.model
+    splits, utterances, text, model = setup.splits, setup.utterances, setup.text, setup.model
     decoder: GreedyDecoder = build(config["decode"], "decode")
     trainer: TrainerSpec = build(config["train"]["trainer"], "train.trainer")
-    say(describe_run(model, text.tokenizer, cuts, folder, setup.num_unalignable))
+    say(describe_run(model, text.tokenizer, utterances, folder, setup.num_unalignable))
     largest_batch = next(setup.train_loader.largest_batches(), None)
     if largest_batch is not None:  # the last words of a process that is killed for its memory
         say(f"largest batch, tried first: {shape(largest_batch)}")
@@ -74,7 +74,7 @@ def train_run(
         tokenizer=text.tokenizer,
         train_loader=setup.train_loader,
         dev_loader=(
-            make_loader(config, cuts[splits.dev], text, model, training=False)
+            make_loader(config, utterances[splits.dev], text, model, training=False)
             if splits.dev
             else None
         ),
@@ -95,7 +95,7 @@ def train_run(
     )
     evaluations: dict[str, SplitEvaluation] = {}
     if not result.interrupted:
-        evaluations = evaluate_splits(folder, splits, cuts, decoder, trainer.device)
+        evaluations = evaluate_splits(folder, splits, utterances, decoder, trainer.device)
     record = make_record(
         config,
         folder,
@@ -103,7 +103,7 @@ def train_run(
         model=model,
         result=result,
         data=data_counts(
-            cuts,
+            utterances,
             evaluations,
             splits,
             text,
@@ -129,7 +129,7 @@ def train_run(
 def evaluate_splits(
     folder: RunFolder,
     splits: Splits,
-    cuts: Mapping[str, Cuts],
+    utterances: Mapping[str, Utterances],
     decoder: GreedyDecoder,
     device: torch.device,
 ) -> dict[str, SplitEvaluation]:
@@ -142,7 +142,7 @@ def evaluate_splits(
     for split in splits.test:
         say(f"scoring {split}")
         try:
-            evaluations[split] = evaluate(package, cuts[split], decoder)
+            evaluations[split] = evaluate(package, utterances[split], decoder)
         except InputError as error:
             say(f"{split} has no score: {error}")
             continue

@@ -16,7 +16,7 @@ from asr.cli.run_folder import lookup
 from asr.cli.run_summary import describe_start, say
 from asr.data.check import check_characters, count_unalignable, describe_dropped
 from asr.data.loader import ResumableLoader
-from asr.data.manifest import Cuts, transcript
+from asr.data.manifest import Utterances
 from asr.data.splits import Splits
 from asr.encoder.graphed import check_graphs
 from asr.measure.evaluation import SplitEvaluation
@@ -128,7 +128,7 @@ def make_normalizer(config: Mapping[str, Any]) -> TranscriptNormalizer:
 
 def prepare_tokenizer(
     config: Mapping[str, Any],
-    cuts: Mapping[str, Cuts],
+    utterances: Mapping[str, Utterances],
     splits: Splits,
     parent: ModelPackage | None,
     *,
@@ -142,13 +142,16 @@ def prepare_tokenizer(
     """
     spec = build(config["text"]["tokenizer"], "text.tokenizer")
     tokenizer: Tokenizer = (
-        spec.train(normalizer(transcript(cut)) for cut in cuts[splits.train])
+        spec.train(normalizer(utterance.text) for utterance in utterances[splits.train])
         if parent is None
         else parent.tokenizer
     )
     for split in splits.names:
         unknown = check_characters(
-            cuts[split], tokenizer=tokenizer, normalizer=normalizer, allow_unknown=allow_unknown
+            utterances[split],
+            tokenizer=tokenizer,
+            normalizer=normalizer,
+            allow_unknown=allow_unknown,
         )
         if unknown:
             say(f"{split}: {unknown}")
@@ -156,9 +159,14 @@ def prepare_tokenizer(
 
 
 def make_loader(
-    config: Mapping[str, Any], cuts: Cuts, text: TextSetup, model: AsrModel, *, training: bool
+    config: Mapping[str, Any],
+    utterances: Utterances,
+    text: TextSetup,
+    model: AsrModel,
+    *,
+    training: bool,
 ) -> ResumableLoader:
-    """Batches of ``cuts`` as the config wants them, for training or its validation.
+    """Batches of ``utterances`` as the config wants them, for training or its validation.
 
     Each of the processes that train together reads its share of them.
     """
@@ -177,7 +185,7 @@ def make_loader(
     loader: ResumableLoader = build(
         data["loader"],
         "data.loader",
-        cuts=cuts,
+        utterances=utterances,
         dataset=dataset,
         batching=batching,
         training=training,
@@ -194,7 +202,7 @@ def num_encoder_frames(model: AsrModel, duration_s: float) -> int:
 
 
 def data_counts(
-    cuts: Mapping[str, Cuts],
+    utterances: Mapping[str, Utterances],
     evaluations: Mapping[str, SplitEvaluation],
     splits: Splits,
     text: TextSetup,
@@ -208,14 +216,16 @@ def data_counts(
     ``num_unreadable`` counts training utterances. Of a test split that ``is_evaluated`` but has no
     evaluation, nothing could be read.
     """
-    skipped = {split: len(cuts[split]) for split in splits.test if is_evaluated}
+    skipped = {split: len(utterances[split]) for split in splits.test if is_evaluated}
     skipped |= {split: each.counts.num_skipped for split, each in evaluations.items()}
     skipped[splits.train] = num_unreadable
     return {
         split: SplitCounts(
-            num_utterances=len(cuts[split]),
-            hours=sum(cut.duration for cut in cuts[split]) / 3600,
-            num_words=sum(len(text.normalizer(transcript(cut)).split()) for cut in cuts[split]),
+            num_utterances=len(utterances[split]),
+            hours=sum(utterance.duration_s for utterance in utterances[split]) / 3600,
+            num_words=sum(
+                len(text.normalizer(utterance.text).split()) for utterance in utterances[split]
+            ),
             num_skipped=skipped.get(split, 0),
             num_left_out=num_unalignable if split == splits.train else 0,
         )
@@ -228,7 +238,7 @@ class TrainingSetup:
     """The parts of a run. ``num_unalignable`` training utterances have no CTC alignment."""
 
     splits: Splits
-    cuts: Mapping[str, Cuts]
+    utterances: Mapping[str, Utterances]
     text: TextSetup
     model: AsrModel
     num_unalignable: int
@@ -245,15 +255,17 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
         InputError: settings or data that cannot work.
     """
     splits = read_splits(config)
-    cuts = {split: splits.read(split) for split in splits.names}
+    utterances = {split: splits.read(split) for split in splits.names}
     parent = load_package(Path(config["init"])) if config.get("init") else None
     normalizer = make_normalizer(config)
-    for split, each in cuts.items():
-        for line in describe_dropped(map(transcript, each), split, events=normalizer.events_fate):
+    for split, each in utterances.items():
+        for line in describe_dropped(
+            (utterance.text for utterance in each), split, events=normalizer.events_fate
+        ):
             say(line)
     spelling = cache(normalizer)  # each transcript is gone through three times from here on
     tokenizer = prepare_tokenizer(
-        config, cuts, splits, parent, normalizer=spelling, allow_unknown=allow_unknown
+        config, utterances, splits, parent, normalizer=spelling, allow_unknown=allow_unknown
     )
     text = TextSetup(normalizer, tokenizer)
     seed_all(config["seed"])
@@ -261,19 +273,19 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
     if parent is not None:
         say(describe_start(parent, model, initialise(model, parent.model.state_dict())))
     num_unalignable = count_unalignable(
-        cuts[splits.train],
+        utterances[splits.train],
         tokenizer=tokenizer,
         normalizer=spelling,
         num_frames=partial(num_encoder_frames, model),
     )
     return TrainingSetup(
         splits=splits,
-        cuts=cuts,
+        utterances=utterances,
         text=text,
         model=model,
         num_unalignable=num_unalignable,
         distiller=make_distiller(config, model, text),
-        train_loader=make_loader(config, cuts[splits.train], text, model, training=True),
+        train_loader=make_loader(config, utterances[splits.train], text, model, training=True),
     )
 
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from asr.audio.read import read_audio
 from asr.audio.resample import resample
-from asr.data.manifest import Cut, audio_path, read_manifest
+from asr.data.manifest import Utterance, read_manifest
 from asr.ranges import Decibels, Share, in_ranges
 from asr.types import InputError
 
 
 def read_sounds(
     folder: str | None, parts: Sequence[str], probability: float, key: str
-) -> list[Cut]:
+) -> list[Utterance]:
     """The recordings of ``<folder>/<part>.jsonl.gz`` for each part; none without a folder.
 
     Raises:
@@ -31,7 +31,7 @@ def read_sounds(
         return []
     if not parts:
         raise InputError(f"{key}.parts: name one manifest of {folder} or more")
-    found: list[Cut] = []
+    found: list[Utterance] = []
     for part in parts:
         manifest = Path(folder, f"{part}.jsonl.gz")
         if not manifest.is_file():
@@ -51,7 +51,7 @@ class SoundError(InputError):
 
 
 def read_sound(
-    recording: Cut,
+    recording: Utterance,
     sample_rate_hz: int,
     *,
     start_s: float = 0.0,
@@ -63,12 +63,12 @@ def read_sound(
     Raises:
         SoundError: it cannot be read.
     """
-    path = audio_path(recording)
+    path = recording.audio_path
     try:
         waveform = read_audio(
             path,
-            start_s=recording.start + start_s,
-            duration_s=recording.duration if duration_s is None else duration_s,
+            start_s=recording.start_s + start_s,
+            duration_s=recording.duration_s if duration_s is None else duration_s,
             channel=channel,
         )
     except InputError as error:
@@ -120,12 +120,12 @@ class NoiseMix:
         recording = generator.choice(self._recordings)
         snr_db = generator.uniform(self.low_snr_db, self.high_snr_db)
         duration_s = len(speech_N) / sample_rate_hz
-        latest_s = max(0.0, recording.duration - duration_s)
+        latest_s = max(0.0, recording.duration_s - duration_s)
         samples = read_sound(
             recording,
             sample_rate_hz,
             start_s=generator.uniform(0.0, latest_s),
-            duration_s=min(duration_s, recording.duration),
+            duration_s=min(duration_s, recording.duration_s),
         )
         noise_N = np.resize(samples, len(speech_N))
         noise_power = float(np.square(noise_N).mean())

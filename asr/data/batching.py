@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
-from asr.data.manifest import Cut, Cuts
+from asr.data.manifest import Utterance, Utterances
 from asr.distributed import num_processes, rank
 from asr.ranges import BatchDuration, Range, in_ranges
 from asr.types import InputError
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @in_ranges("data.batching")
 class Batching:
-    """Which utterances go into which batch of an epoch; a function of seed, epoch and cuts.
+    """Which utterances go into which batch of an epoch; a function of seed, epoch and utterances.
 
     Args:
         max_duration_s: padded seconds of a batch, never exceeded in training.
@@ -65,13 +65,13 @@ class Batching:
         self.seed = seed
         self.slowest_s = slowest_s
 
-    def select(self, cuts: Cuts) -> list[Cut]:
-        """The cuts to train on; how many are left out is logged. ``InputError`` if none is left."""
-        kept = [cut for cut in cuts if self._fits(cut.duration)]
-        num_left_out = len(cuts) - len(kept)
+    def select(self, utterances: Utterances) -> list[Utterance]:
+        """The utterances to train on; logs how many are left out; ``InputError`` if all are."""
+        kept = [utterance for utterance in utterances if self._fits(utterance.duration_s)]
+        num_left_out = len(utterances) - len(kept)
         if not kept:
             raise InputError(
-                f"data.batching leaves out all {len(cuts)} utterances; allowed are "
+                f"data.batching leaves out all {len(utterances)} utterances; allowed are "
                 f"min_utterance_s={self.min_utterance_s:g} to {self._max_utterance_s():.2f} s "
                 f"(max_utterance_s={self.max_utterance_s}, max_duration_s={self.max_duration_s:g})"
             )
@@ -79,64 +79,68 @@ class Batching:
             logger.warning(
                 "left out of training: %d of %d utterances, those below %g s or above %.2f s",
                 num_left_out,
-                len(cuts),
+                len(utterances),
                 self.min_utterance_s,
                 self._max_utterance_s(),
             )
         return kept
 
-    def train_batches(self, cuts: Cuts, epoch: int) -> list[Cuts]:
-        """The batches of an epoch over ``cuts`` (from ``select``); this process's share of them.
+    def train_batches(self, utterances: Utterances, epoch: int) -> list[Utterances]:
+        """This process's batches of an epoch over ``utterances`` (from ``select``).
 
         The plan is the same for any number of processes: in a step each takes the next batch of
         it. What is left at the end and too little for all of them is left out.
         """
-        batches = self._epoch(cuts, epoch)
+        batches = self._epoch(utterances, epoch)
         num_whole = len(batches) // num_processes() * num_processes()
         return batches[rank() : num_whole : num_processes()]
 
-    def num_train_batches(self, cuts: Cuts, epoch: int) -> int:
-        """How many batches all processes share in an epoch over ``cuts`` (from ``select``)."""
-        return len(self._epoch(cuts, epoch))
+    def num_train_batches(self, utterances: Utterances, epoch: int) -> int:
+        """The number of batches of an epoch over ``utterances`` (from ``select``)."""
+        return len(self._epoch(utterances, epoch))
 
-    def _epoch(self, cuts: Cuts, epoch: int) -> list[Cuts]:
+    def _epoch(self, utterances: Utterances, epoch: int) -> list[Utterances]:
         if not self.shuffle or (self.sort_first_epoch and epoch == 0):
-            return self._pack(sorted(cuts, key=_by_duration))
-        return self._bucket(cuts, random.Random(f"{self.seed}/{epoch}"))
+            return self._pack(sorted(utterances, key=_by_duration))
+        return self._bucket(utterances, random.Random(f"{self.seed}/{epoch}"))
 
-    def largest_batches(self, cuts: Cuts) -> list[Cuts]:
-        """For each bucket over ``cuts`` (from ``select``) the most it can put into a batch.
+    def largest_batches(self, utterances: Utterances) -> list[Utterances]:
+        """For each bucket over ``utterances`` (from ``select``) the most it can put into a batch.
 
         From the bucket of the shortest utterances to that of the longest.
         """
-        bounds_s = _equal_shares([cut.duration for cut in cuts], self.num_buckets)
-        buckets: list[list[Cut]] = [[] for _ in bounds_s]
-        for cut in sorted(cuts, key=_by_duration, reverse=True):
-            bucket = bisect_left(bounds_s, cut.duration)
+        bounds_s = _equal_shares(
+            [utterance.duration_s for utterance in utterances], self.num_buckets
+        )
+        buckets: list[list[Utterance]] = [[] for _ in bounds_s]
+        for utterance in sorted(utterances, key=_by_duration, reverse=True):
+            bucket = bisect_left(bounds_s, utterance.duration_s)
             if (len(buckets[bucket]) + 1) * self.cost_s(bounds_s[bucket]) <= self.max_duration_s:
-                buckets[bucket].append(cut)
+                buckets[bucket].append(utterance)
         return [bucket for bucket in buckets if bucket]
 
-    def demand_s(self, cuts: Cuts) -> float:
+    def demand_s(self, utterances: Utterances) -> float:
         """Cost of a batch in seconds, attention's square counted; what memory goes by, roughly.
 
         Without ``quadratic_duration_s`` the square outweighs the rest from thirty seconds on.
         """
-        longest_s = self.slowest_s(max(cut.duration for cut in cuts))
+        longest_s = self.slowest_s(max(utterance.duration_s for utterance in utterances))
         quadratic_s = self.quadratic_duration_s or _QUADRATIC_S
-        return len(cuts) * (longest_s + longest_s**2 / quadratic_s)
+        return len(utterances) * (longest_s + longest_s**2 / quadratic_s)
 
-    def eval_batches(self, cuts: Cuts) -> list[Cuts]:
-        """All of ``cuts``, from long to short; one too long for a batch is a batch of its own."""
-        return self._pack(sorted(cuts, key=_by_duration, reverse=True))
+    def eval_batches(self, utterances: Utterances) -> list[Utterances]:
+        """Batches of all ``utterances``, from long to short; too long ones are batched alone."""
+        return self._pack(sorted(utterances, key=_by_duration, reverse=True))
 
-    def _bucket(self, cuts: Cuts, generator: random.Random) -> list[Cuts]:
-        """Shuffled batches, each of shuffled cuts of one bucket."""
-        bounds_s = _equal_shares([cut.duration for cut in cuts], self.num_buckets)
-        buckets: list[list[Cut]] = [[] for _ in bounds_s]
-        for cut in cuts:
-            buckets[bisect_left(bounds_s, cut.duration)].append(cut)
-        batches: list[Cuts] = []
+    def _bucket(self, utterances: Utterances, generator: random.Random) -> list[Utterances]:
+        """Shuffled batches, each of shuffled utterances of one bucket."""
+        bounds_s = _equal_shares(
+            [utterance.duration_s for utterance in utterances], self.num_buckets
+        )
+        buckets: list[list[Utterance]] = [[] for _ in bounds_s]
+        for utterance in utterances:
+            buckets[bisect_left(bounds_s, utterance.duration_s)].append(utterance)
+        batches: list[Utterances] = []
         for bound_s, bucket in zip(bounds_s, buckets, strict=True):
             generator.shuffle(bucket)
             size = max(1, int(self.max_duration_s / self.cost_s(bound_s)))
@@ -144,16 +148,16 @@ class Batching:
         generator.shuffle(batches)
         return batches
 
-    def _pack(self, cuts: Iterable[Cut]) -> list[Cuts]:
+    def _pack(self, utterances: Iterable[Utterance]) -> list[Utterances]:
         """Fill batches in the order given."""
-        batches: list[list[Cut]] = [[]]
+        batches: list[list[Utterance]] = [[]]
         longest_s = 0.0
-        for cut in cuts:
-            longest_s = max(longest_s, self.cost_s(cut.duration))
+        for utterance in utterances:
+            longest_s = max(longest_s, self.cost_s(utterance.duration_s))
             if batches[-1] and (len(batches[-1]) + 1) * longest_s > self.max_duration_s:
                 batches.append([])
-                longest_s = self.cost_s(cut.duration)
-            batches[-1].append(cut)
+                longest_s = self.cost_s(utterance.duration_s)
+            batches[-1].append(utterance)
         return [batch for batch in batches if batch]
 
     def cost_s(self, duration_s: float) -> float:
@@ -193,5 +197,5 @@ def _equal_shares(durations_s: Sequence[float], num_buckets: int) -> list[float]
     return bounds_s
 
 
-def _by_duration(cut: Cut) -> tuple[float, str]:
-    return cut.duration, cut.id
+def _by_duration(utterance: Utterance) -> tuple[float, str]:
+    return utterance.duration_s, utterance.utterance_id

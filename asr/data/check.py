@@ -10,7 +10,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from asr.data.manifest import Cut, Cuts, audio_path, read_manifest, transcript
+from asr.data.manifest import Utterance, Utterances, read_manifest
 from asr.data.summary import Skipped
 from asr.text.normalize import count_invisible, find_events
 from asr.text.tokenizer import Tokenizer
@@ -20,7 +20,7 @@ _TWINS = re.compile(r"(.)(?=\1)", re.DOTALL)
 
 
 def count_unalignable(
-    cuts: Cuts,
+    utterances: Utterances,
     *,
     tokenizer: Tokenizer,
     normalizer: Callable[[str], str],
@@ -33,9 +33,9 @@ def count_unalignable(
     """
     count = 0
     num_frames = cache(num_frames)  # of few lengths where there are many utterances
-    for cut in cuts:
-        text = normalizer(transcript(cut))
-        num_available = num_frames(cut.duration)
+    for utterance in utterances:
+        text = normalizer(utterance.text)
+        num_available = num_frames(utterance.duration_s)
         if num_available >= _most_needed(text):
             continue
         ids = tokenizer.encode(text)
@@ -80,15 +80,18 @@ def describe_dropped(texts: Iterable[str], what: str, *, events: str) -> Iterato
 
 
 def find_unknown_characters(
-    cuts: Cuts, *, tokenizer: Tokenizer, normalizer: Callable[[str], str]
+    utterances: Utterances, *, tokenizer: Tokenizer, normalizer: Callable[[str], str]
 ) -> dict[str, str]:
     """Utterance -> the characters of its normalised transcript that ``tokenizer`` does not know."""
-    found = {cut.id: tokenizer.unknown_characters(normalizer(transcript(cut))) for cut in cuts}
+    found = {
+        utterance.utterance_id: tokenizer.unknown_characters(normalizer(utterance.text))
+        for utterance in utterances
+    }
     return {utterance_id: unknown for utterance_id, unknown in found.items() if unknown}
 
 
 def check_characters(
-    cuts: Cuts,
+    utterances: Utterances,
     *,
     tokenizer: Tokenizer,
     normalizer: Callable[[str], str],
@@ -100,13 +103,13 @@ def check_characters(
         InputError: there are some, and ``allow_unknown`` is not set; names the first utterance.
     """
     used = set[str]()
-    for cut in cuts:
-        used.update(normalizer(transcript(cut)))
+    for utterance in utterances:
+        used.update(normalizer(utterance.text))
     if not tokenizer.unknown_characters("".join(used)):
         return None
-    found = find_unknown_characters(cuts, tokenizer=tokenizer, normalizer=normalizer)
+    found = find_unknown_characters(utterances, tokenizer=tokenizer, normalizer=normalizer)
     if allow_unknown:
-        return _describe(found, cuts, normalizer)
+        return _describe(found, utterances, normalizer)
     utterance_id, unknown = next(iter(found.items()))
     more = f" (and {len(found) - 1:,} more utterances)" if len(found) > 1 else ""
     raise InputError(
@@ -116,12 +119,16 @@ def check_characters(
     )
 
 
-def _describe(found: Mapping[str, str], cuts: Cuts, normalizer: Callable[[str], str]) -> str:
+def _describe(
+    found: Mapping[str, str], utterances: Utterances, normalizer: Callable[[str], str]
+) -> str:
     """How many utterances have unknown characters, how often each comes, and the first few."""
     counts = Counter[str]()
-    for cut in cuts:
-        if cut.id in found:
-            counts.update(c for c in normalizer(transcript(cut)) if c in found[cut.id])
+    for utterance in utterances:
+        if utterance.utterance_id in found:
+            counts.update(
+                c for c in normalizer(utterance.text) if c in found[utterance.utterance_id]
+            )
     characters = ", ".join(
         f"{character!r} {number:,}" for character, number in counts.most_common()
     )
@@ -136,18 +143,18 @@ def _describe(found: Mapping[str, str], cuts: Cuts, normalizer: Callable[[str], 
 def find_changed(manifest: Path) -> list[Skipped]:
     """The files of ``manifest`` that are gone or have another size; none of them is opened."""
     changed = {}
-    for cut in read_manifest(manifest):
-        if reason := what_changed(cut):
-            changed[cut.source] = Skipped(str(audio_path(cut)), reason)
+    for utterance in read_manifest(manifest):
+        if reason := what_changed(utterance):
+            changed[utterance.source] = Skipped(str(utterance.audio_path), reason)
     return list(changed.values())
 
 
-def what_changed(cut: Cut) -> str:
-    """How the file of a cut differs from what was prepared; empty where it does not."""
+def what_changed(utterance: Utterance) -> str:
+    """How the file of an utterance differs from what was prepared; empty where it does not."""
     try:
-        size = os.stat(cut.source).st_size  # noqa: PTH116  asked of every utterance, every epoch
+        size = os.stat(utterance.source).st_size  # noqa: PTH116  asked of every utterance, every epoch
     except OSError:
         return "is gone"
-    if cut.num_bytes in (None, size):
+    if utterance.num_bytes in (None, size):
         return ""
-    return f"has {size:,} bytes, {cut.num_bytes:,} when prepared"
+    return f"has {size:,} bytes, {utterance.num_bytes:,} when prepared"

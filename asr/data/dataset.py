@@ -1,4 +1,4 @@
-"""Cuts to padded batches: the place that reads audio for training, and the only one that pads.
+"""Utterances to padded batches: where training reads audio, and the only place that pads.
 
 Shape legend: B batch, N samples, U tokens.
 """
@@ -19,7 +19,7 @@ from asr.audio.read import decode_audio, read_audio, stream_audio
 from asr.audio.resample import resample, resample_blocks
 from asr.data.augment import SoundError
 from asr.data.check import what_changed
-from asr.data.manifest import Cut, Cuts, audio_path, transcript
+from asr.data.manifest import Utterance, Utterances
 from asr.data.shards.read import fetch
 from asr.data.summary import Skipped
 from asr.text.tokenizer import Tokenizer
@@ -45,7 +45,7 @@ class Reading(NamedTuple):
 
 
 class SpeechDataset(Dataset[Batch | None]):
-    """Maps the cuts of a batch to a ``Batch``.
+    """Maps the utterances of a batch to a ``Batch``.
 
     Audio that cannot be read, or has another size than when it was prepared, is named once in the
     log, noted in ``skipped`` and left out; a batch of which nothing is left is None. A sound that
@@ -82,12 +82,12 @@ class SpeechDataset(Dataset[Batch | None]):
         self.skipped: dict[str, Skipped] = {}
         self.bad_sounds: dict[str, str] = {}
 
-    def __getitem__(self, cuts: Cuts) -> Batch | None:
-        reading = self.read(cuts)
+    def __getitem__(self, utterances: Utterances) -> Batch | None:
+        reading = self.read(utterances)
         self.note(reading)
         return reading.batch
 
-    def read(self, cuts: Cuts, epoch: int | None = None) -> Reading:
+    def read(self, utterances: Utterances, epoch: int | None = None) -> Reading:
         """The batch, and what could not be read; nothing is logged or counted.
 
         In an ``epoch`` of training utterances are augmented. What is drawn for an utterance follows
@@ -97,17 +97,17 @@ class SpeechDataset(Dataset[Batch | None]):
         signals: list[NDArray[np.float32]] = []
         skipped: dict[str, Skipped] = {}
         sounds: dict[str, str] = {}
-        for cut in cuts:
+        for utterance in utterances:
             try:
-                samples = self._read_samples(cut)
+                samples = self._read_samples(utterance)
                 if epoch is not None:
-                    generator = random.Random(f"{self.seed}/{epoch}/{cut.id}")
+                    generator = random.Random(f"{self.seed}/{epoch}/{utterance.utterance_id}")
                     samples = self._augment(samples, generator, sounds)
                 signals.append(samples)
             except InputError as error:
-                skipped[cut.id] = Skipped(cut.id, str(error))
+                skipped[utterance.utterance_id] = Skipped(utterance.utterance_id, str(error))
             else:
-                texts[cut.id] = self.normalizer(transcript(cut))
+                texts[utterance.utterance_id] = self.normalizer(utterance.text)
         if not signals:
             return Reading(None, skipped, sounds)
         token_ids = [self.tokenizer.encode(text) for text in texts.values()]
@@ -125,14 +125,14 @@ class SpeechDataset(Dataset[Batch | None]):
                 logger.warning("not mixed into speech: %s", reason)
                 self.bad_sounds[sound] = reason
 
-    def _read_samples(self, cut: Cut) -> NDArray[np.float32]:
+    def _read_samples(self, utterance: Utterance) -> NDArray[np.float32]:
         if not self.cache_audio:
-            return self._decode(cut).samples
-        samples = self._cache.get(cut.id)
+            return self._decode(utterance).samples
+        samples = self._cache.get(utterance.utterance_id)
         if samples is None:
-            scaled = np.rint(self._decode(cut).samples * _FULL_SCALE)
+            scaled = np.rint(self._decode(utterance).samples * _FULL_SCALE)
             samples = np.clip(scaled, -32768, 32767).astype(np.int16)
-            self._cache[cut.id] = samples
+            self._cache[utterance.utterance_id] = samples
         return samples.astype(np.float32) / _FULL_SCALE
 
     def _augment(
@@ -146,31 +146,37 @@ class SpeechDataset(Dataset[Batch | None]):
                 sounds[error.sound] = str(error)
         return samples
 
-    def _decode(self, cut: Cut) -> Waveform:
-        if cut.offset is None:
-            if changed := what_changed(cut):
-                raise InputError(f"{cut.source}: {changed}")
-            waveform = read_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
+    def _decode(self, utterance: Utterance) -> Waveform:
+        if utterance.offset is None:
+            if changed := what_changed(utterance):
+                raise InputError(f"{utterance.source}: {changed}")
+            waveform = read_audio(
+                utterance.audio_path, start_s=utterance.start_s, duration_s=utterance.duration_s
+            )
         else:
-            data = fetch(cut.source, cut.offset, cut.num_bytes)
-            waveform = decode_audio(data, f"{cut.source}, {cut.id}")
+            data = fetch(utterance.source, utterance.offset, utterance.num_bytes)
+            waveform = decode_audio(data, f"{utterance.source}, {utterance.utterance_id}")
         return resample(waveform, self.sample_rate_hz)
 
 
-def stream_cut(cut: Cut, sample_rate_hz: int) -> Iterator[Waveform]:
-    """The audio of a cut at ``sample_rate_hz``, block by block; of a shard in one.
+def stream_utterance(utterance: Utterance, sample_rate_hz: int) -> Iterator[Waveform]:
+    """The audio of an utterance at ``sample_rate_hz``, block by block; of a shard in one.
 
     Raises:
         InputError: it cannot be read, or has another size than when it was prepared.
     """
-    if cut.offset is None:
-        if changed := what_changed(cut):
-            raise InputError(f"{cut.source}: {changed}")
-        blocks = stream_audio(audio_path(cut), start_s=cut.start, duration_s=cut.duration)
+    if utterance.offset is None:
+        if changed := what_changed(utterance):
+            raise InputError(f"{utterance.source}: {changed}")
+        blocks = stream_audio(
+            utterance.audio_path, start_s=utterance.start_s, duration_s=utterance.duration_s
+        )
         yield from resample_blocks(blocks, sample_rate_hz)
     else:
-        data = fetch(cut.source, cut.offset, cut.num_bytes)
-        yield resample(decode_audio(data, f"{cut.source}, {cut.id}"), sample_rate_hz)
+        data = fetch(utterance.source, utterance.offset, utterance.num_bytes)
+        yield resample(
+            decode_audio(data, f"{utterance.source}, {utterance.utterance_id}"), sample_rate_hz
+        )
 
 
 def _collate(

@@ -1,4 +1,4 @@
-"""Prepare the user's own audio: find transcripts, listen to every file, write manifests."""
+"""Preparing the user's own audio: find transcripts, check every file, write manifests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from asr.data.prepare import Row, prepare_rows
+from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary, Skipped
 from asr.data.transcripts import AUDIO_SUFFIXES, list_files, read_librispeech, read_table
@@ -27,15 +27,15 @@ def prepare_folder(
 
     ``source`` has LibriSpeech's layout (``<split>/<speaker>/<chapter>/*.trans.txt``, audio of any
     format beside it), or ``transcripts`` names a table (see ``read_table``). ``splits`` keeps
-    those splits only. Audio that no row names is reported, counted and skipped, and so are bad rows
-    (see ``read_splits``, also for ``strict``). Running again prepares again.
+    those splits only. Audio without a transcript is reported, counted and skipped, and so are
+    bad utterances (see ``read_splits``, also for ``strict``). Running again prepares again.
     """
     source, out = Path(source), Path(out)
     if not source.is_dir():
         raise InputError(f"{source} is {'a file' if source.exists() else 'missing'}; give a folder")
     table = None if transcripts is None else Path(transcripts)
-    return prepare_rows(
-        folder_rows(source, table, splits, report),
+    return prepare_utterances(
+        folder_utterances(source, table, splits, report),
         out,
         source=str(source),
         settings={
@@ -49,15 +49,15 @@ def prepare_folder(
     )
 
 
-def folder_rows(
+def folder_utterances(
     source: Path,
     table: Path | None = None,
     splits: Sequence[str] | None = None,
     report: Callable[[str], None] = print_progress,
-) -> list[Row | Skipped]:
-    """The rows of LibriSpeech's transcripts or of ``table``, then the audio that none names.
+) -> list[RawUtterance | Skipped]:
+    """The utterances of LibriSpeech's transcripts or of ``table``, then the audio that none names.
 
-    With ``splits``, the rows of those; audio without a row may belong to others and is left out.
+    With ``splits``, the utterances of those; audio that none of them names is left out.
     """
     files = list_files(source)
     items = list(
@@ -68,12 +68,14 @@ def folder_rows(
             f"{source} has no *.trans.txt (LibriSpeech layout); "
             "name a TSV or JSONL file of transcripts"
         )
-    rows = [item for item in items if isinstance(item, Row)]
+    utterances = [item for item in items if isinstance(item, RawUtterance)]
     if splits is not None:
-        _check_splits(splits, rows, source)
+        _check_splits(splits, utterances, source)
         kept = (None, *splits)
         return [item for item in items if isinstance(item, Skipped) or item.split in kept]
-    named = {os.path.realpath(row.audio_path) for row in rows if row.audio_path}
+    named = {
+        os.path.realpath(utterance.audio_path) for utterance in utterances if utterance.audio_path
+    }
     return items + [
         Skipped(str(file), "audio without transcript")
         for file in files
@@ -81,8 +83,8 @@ def folder_rows(
     ]
 
 
-def _check_splits(splits: Sequence[str], rows: Sequence[Row], source: Path) -> None:
-    found = sorted({row.split for row in rows if row.split})
+def _check_splits(splits: Sequence[str], utterances: Sequence[RawUtterance], source: Path) -> None:
+    found = sorted({utterance.split for utterance in utterances if utterance.split})
     for split in splits:
         if split not in found:
             raise InputError(

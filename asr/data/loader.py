@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from asr.data.batching import Batching
 from asr.data.dataset import Reading, SpeechDataset
-from asr.data.manifest import Cut, Cuts
+from asr.data.manifest import Utterance, Utterances
 from asr.distributed import num_processes, rank
 from asr.model.package import ModelPackage
 from asr.ranges import Range, Share, in_ranges
@@ -20,12 +20,12 @@ from asr.types import Batch, InputError, RunError
 
 @in_ranges("data.loader")
 class ResumableLoader(Sized):
-    """Batches of ``cuts``, one epoch an iteration.
+    """Batches of ``utterances``, one epoch an iteration.
 
     With ``training`` every epoch has its own order, iterating goes on from where the loader stands
     (``load_state_dict``; skipped batches are not read), and a finished epoch is followed by the
-    next one. Without, every iteration is all of ``cuts`` in the same order; with ``shared`` it is
-    the part of this process among those that train together.
+    next one. Without, every iteration is all ``utterances`` in the same order; with ``shared`` it
+    is the part of this process among those that train together.
 
     Where more than the part ``max_unreadable`` of the utterances cannot be read, iterating raises
     ``RunError``. Of processes that share the utterances each knows of its own alone: whoever
@@ -37,7 +37,7 @@ class ResumableLoader(Sized):
 
     def __init__(
         self,
-        cuts: Cuts,
+        utterances: Utterances,
         *,
         dataset: SpeechDataset,
         batching: Batching,
@@ -51,12 +51,12 @@ class ResumableLoader(Sized):
         self._batching = batching
         self._training = training
         self._shared = shared
-        self._all = cuts
-        self._selected: list[Cut] = batching.select(cuts) if training else []
+        self._all = utterances
+        self._selected: list[Utterance] = batching.select(utterances) if training else []
         self._checksum = _checksum(self._selected)
         self._epoch = 0
         self._batch = 0
-        self._plan: list[Cuts] | None = None
+        self._plan: list[Utterances] | None = None
         self._num_batches: dict[int, int] = {}
         self._num_sharing = 1
         self._order = _Order()
@@ -86,8 +86,8 @@ class ResumableLoader(Sized):
         batch can be read, it is left out.
         """
         largest = self._batching.largest_batches(self._selected)
-        for cuts in sorted(largest, key=self._batching.demand_s, reverse=True):
-            batch = self._dataset[cuts]
+        for utterances in sorted(largest, key=self._batching.demand_s, reverse=True):
+            batch = self._dataset[utterances]
             if batch is not None:
                 yield batch
 
@@ -100,7 +100,7 @@ class ResumableLoader(Sized):
             self._batch = 0
         epoch = self._epoch
         draws = epoch if self._training else None
-        self._order.items = [(draws, cuts) for cuts in self._batches()[self._batch :]]
+        self._order.items = [(draws, utterances) for utterances in self._batches()[self._batch :]]
         for reading in self._loader:
             self._dataset.note(reading)
             batch = reading.batch
@@ -119,7 +119,10 @@ class ResumableLoader(Sized):
 
     def sizes(self) -> list[tuple[int, float]]:
         """Utterances, and seconds of the longest, of every batch of the whole current epoch."""
-        return [(len(cuts), max(cut.duration for cut in cuts)) for cuts in self._batches()]
+        return [
+            (len(utterances), max(utterance.duration_s for utterance in utterances))
+            for utterances in self._batches()
+        ]
 
     def num_batches(self, epoch: int, num_processes: int) -> int:
         """Batches of ``epoch`` for each of ``num_processes`` that share it."""
@@ -173,10 +176,10 @@ class ResumableLoader(Sized):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``state_dict`` stood, as `batch_at` says; needs the same cuts.
+        """Stand where ``state_dict`` stood, as `batch_at` says; needs the same utterances.
 
         Raises:
-            InputError: the cuts are others.
+            InputError: the utterances are others.
         """
         if state.get("data", self._checksum) != self._checksum:
             raise InputError(
@@ -186,7 +189,7 @@ class ResumableLoader(Sized):
         self.set_epoch(int(state["epoch"]))
         self._batch = self.batch_at(state, num_processes())
 
-    def _batches(self) -> list[Cuts]:
+    def _batches(self) -> list[Utterances]:
         if self._plan is None or self._num_sharing != num_processes():
             self._num_sharing = num_processes()
             if self._training:
@@ -201,26 +204,28 @@ class ResumableLoader(Sized):
 EVALUATION_BATCH_S = 40.0  # padded seconds of audio
 
 
-def evaluation_batches(package: ModelPackage, cuts: Cuts) -> ResumableLoader:
-    """All of ``cuts`` in batches as a trained model reads them, the longest first."""
+def evaluation_batches(package: ModelPackage, utterances: Utterances) -> ResumableLoader:
+    """All of ``utterances`` in batches as a trained model reads them, the longest first."""
     dataset = SpeechDataset(
         tokenizer=package.tokenizer,
         normalizer=package.normalizer,
         sample_rate_hz=package.model.frontend.sample_rate_hz,
     )
     batching = Batching(max_duration_s=EVALUATION_BATCH_S)
-    return ResumableLoader(cuts, dataset=dataset, batching=batching, training=False)
+    return ResumableLoader(utterances, dataset=dataset, batching=batching, training=False)
 
 
-def _checksum(cuts: Iterable[Cut]) -> int:
+def _checksum(utterances: Iterable[Utterance]) -> int:
     """Of ids and durations."""
     checksum = 0
-    for cut in cuts:
-        checksum = zlib.crc32(f"{cut.id} {cut.duration}\n".encode(), checksum)
+    for utterance in utterances:
+        checksum = zlib.crc32(
+            f"{utterance.utterance_id} {utterance.duration_s}\n".encode(), checksum
+        )
     return checksum
 
 
-_Item: TypeAlias = tuple[int | None, Cuts]  # an epoch of training or None, and a batch
+_Item: TypeAlias = tuple[int | None, Utterances]  # an epoch of training or None, and a batch
 
 
 class _Order(Sampler[_Item]):
@@ -243,5 +248,5 @@ class _Reader(Dataset[Reading]):
         self._dataset = dataset
 
     def __getitem__(self, item: _Item) -> Reading:
-        epoch, cuts = item
-        return self._dataset.read(cuts, epoch)
+        epoch, utterances = item
+        return self._dataset.read(utterances, epoch)

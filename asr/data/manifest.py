@@ -1,6 +1,6 @@
-"""Manifests: one split of a corpus as lhotse cuts, a JSON line an utterance, gzipped by name.
+"""Manifests: the utterances of a split as lhotse cuts, one JSON object a line, gzipped if ``.gz``.
 
-A cut holds one recording (or a stretch of it) and one supervision with the transcript and the
+A cut holds one recording, or a segment of it, and one supervision with the transcript and the
 speaker. Audio below the manifest's folder is stored by relative path, so a prepared corpus can be
 moved; other audio by absolute path.
 """
@@ -28,12 +28,38 @@ MAX_DURATION_S = 1e7  # of a cut, and where it starts: four months
 _MAX_BYTES = 1 << 60  # of a file, and where in it something starts
 
 
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """A stretch of an audio file and what is said in it.
+class Utterance(NamedTuple):
+    """One utterance of a manifest, as training reads it; a million of them take 0.7 GB.
 
-    ``start_s`` and ``duration_s`` are seconds in the file; ``speaker`` is None where unknown.
-    ``num_bytes`` is the size of the file, by which a change is noticed later; None where unknown.
+    ``start_s`` and ``duration_s`` are seconds in the recording, which is the file ``source`` or,
+    with an ``offset``, the ``num_bytes`` bytes from there on in a shard.
+    """
+
+    utterance_id: str
+    start_s: float
+    duration_s: float
+    text: str
+    speaker: str | None
+    source: str
+    num_bytes: int | None = None
+    offset: int | None = None
+
+    @property
+    def audio_path(self) -> Path:
+        """The audio file, or the shard that holds it."""
+        return Path(self.source)
+
+
+Utterances: TypeAlias = Sequence[Utterance]
+"""The utterances of a split."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedUtterance:
+    """An utterance whose audio was read and checked, ready to be written to a manifest.
+
+    ``start_s`` and ``duration_s`` are seconds in the audio file; ``speaker`` is None where unknown.
+    ``num_bytes`` is the size of the file, by which a later change is noticed; None where unknown.
     """
 
     utterance_id: str
@@ -47,42 +73,21 @@ class Utterance:
     num_bytes: int | None = None
 
 
-class Cut(NamedTuple):
-    """What training needs of a lhotse cut, in a tenth of its memory: a million of them take 0.7 GB.
+def write_manifest(utterances: Sequence[CheckedUtterance], path: str | Path) -> int:
+    """Write ``utterances`` in their order and return their number.
 
-    ``start`` and ``duration`` are seconds in the recording, which is the file ``source`` or, with
-    an ``offset``, the ``num_bytes`` bytes from there on in a shard.
-    """
-
-    id: str
-    start: float
-    duration: float
-    text: str
-    speaker: str | None
-    source: str
-    num_bytes: int | None = None
-    offset: int | None = None
-
-
-Cuts: TypeAlias = Sequence[Cut]
-"""The utterances of a split."""
-
-
-def write_manifest(utterances: Sequence[Utterance], path: str | Path) -> int:
-    """Write ``utterances`` in their order; how many there were.
-
-    Equal utterances give equal bytes. The file appears whole or not at all.
+    Equal utterances give equal bytes. The file is written whole or not at all.
     """
     write_bytes(path, manifest_bytes(utterances, Path(path)))
     return len(utterances)
 
 
-def manifest_bytes(utterances: Iterable[Utterance], path: Path) -> bytes:
-    """The content of the manifest of ``utterances`` that is to lie at ``path``."""
+def manifest_bytes(utterances: Iterable[CheckedUtterance], path: Path) -> bytes:
+    """The content of the manifest of ``utterances`` that will be written to ``path``."""
     folder = path.parent.resolve()
     lines = (
         json.dumps(
-            cut_record(
+            lhotse_cut(
                 utterance, _place(utterance.audio_path, folder), num_bytes=utterance.num_bytes
             ),
             ensure_ascii=False,
@@ -93,11 +98,11 @@ def manifest_bytes(utterances: Iterable[Utterance], path: Path) -> bytes:
     return compress(data) if path.suffix == ".gz" else data
 
 
-def read_manifest(path: str | Path) -> list[Cut]:
-    """All cuts of a manifest (``.jsonl`` or ``.jsonl.gz``), with absolute audio paths.
+def read_manifest(path: str | Path) -> list[Utterance]:
+    """All utterances of a manifest (``.jsonl`` or ``.jsonl.gz``), with absolute audio paths.
 
-    Raises ``InputError`` when the file is missing, a folder, empty, or not a manifest of
-    transcribed cuts.
+    Raises:
+        InputError: the file is missing, a folder, empty, or not a manifest of transcribed cuts.
     """
     path = Path(path)
     if path.is_dir():
@@ -108,15 +113,15 @@ def read_manifest(path: str | Path) -> list[Cut]:
         raise InputError(f"no manifest at {path}; `asr prepare` writes one (<split>.jsonl.gz)")
     folder = str(path.parent.resolve())
     with path.open("rb") as file, _no_garbage():
-        cuts = list(read_cuts(file, folder, str(path)))
-    if not cuts:
+        utterances = list(read_utterances(file, folder, str(path)))
+    if not utterances:
         raise InputError(f"manifest {path} is empty; it needs one utterance a line")
-    return cuts
+    return utterances
 
 
 @contextmanager
 def _no_garbage() -> Iterator[None]:
-    """Many objects are made and none in a circle: looking for circles is a sixth of the time."""
+    """Switch garbage collection off: it takes a sixth of the reading time and frees nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -126,21 +131,14 @@ def _no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def audio_path(cut: Cut) -> Path:
-    """The audio file of a cut."""
-    return Path(cut.source)
+def read_utterances(
+    file: io.BufferedIOBase | io.BufferedReader, folder: str, name: str
+) -> Iterator[Utterance]:
+    """The utterances of a manifest, gzipped or not; relative audio paths start at ``folder``.
 
-
-def transcript(cut: Cut) -> str:
-    """What is said in a cut, as the manifest has it."""
-    return cut.text
-
-
-def read_cuts(file: io.BufferedIOBase | io.BufferedReader, folder: str, name: str) -> Iterator[Cut]:
-    """The cuts of a manifest, gzipped or not; relative audio lies in ``folder``.
-
-    Raises ``InputError`` that says where in ``name`` the first line is that holds none, or one of
-    a name that was there before.
+    Raises:
+        InputError: a line holds no utterance, or one whose name was there before; the message
+            says where in ``name`` the line is.
     """
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
@@ -149,18 +147,20 @@ def read_cuts(file: io.BufferedIOBase | io.BufferedReader, folder: str, name: st
     where = name
     try:
         for where, line in split_lines(lines, name):
-            cut = _parse_cut(line, folder, where)
-            if cut.id in seen:
-                raise InputError(f"{where}: {shown(cut.id)} was there before; names must differ")
-            seen.add(cut.id)
-            yield cut
+            utterance = _parse_utterance(line, folder, where)
+            if utterance.utterance_id in seen:
+                raise InputError(
+                    f"{where}: {shown(utterance.utterance_id)} was there before; names must differ"
+                )
+            seen.add(utterance.utterance_id)
+            yield utterance
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{name} is not a manifest or was cut short: it ends behind {where} ({error})"
         ) from None
 
 
-def _parse_cut(line: str, folder: str, where: str) -> Cut:
+def _parse_utterance(line: str, folder: str, where: str) -> Utterance:
     try:
         record = json_object(line)
     except InputError as error:
@@ -168,7 +168,7 @@ def _parse_cut(line: str, folder: str, where: str) -> Cut:
             f"{where}: not a lhotse cut ({error}); `asr prepare` writes such manifests"
         ) from None
     try:
-        return _make_cut(record, folder)
+        return _make_utterance(record, folder)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
@@ -177,8 +177,8 @@ def _parse_cut(line: str, folder: str, where: str) -> Cut:
         ) from None
 
 
-def _make_cut(record: dict[str, Any], folder: str) -> Cut:
-    """The cut of a line. Its values are looked at more closely only where they are not as usual."""
+def _make_utterance(record: dict[str, Any], folder: str) -> Utterance:
+    """The utterance of a parsed line, every value of it checked."""
     if record["type"] != "MonoCut":
         raise ValueError
     spoken = record.get("supervisions") or []
@@ -208,10 +208,10 @@ def _make_cut(record: dict[str, Any], folder: str) -> Cut:
     for key, number in (("offset", offset), ("num_bytes", num_bytes)):
         if number is not None and (type(number) is not int or not 0 <= number < _MAX_BYTES):
             raise InputError(f"custom.{key} is {shown(number)}; a number of bytes is expected")
-    return Cut(
-        id=str(id_),
-        start=float(start),
-        duration=float(duration),
+    return Utterance(
+        utterance_id=str(id_),
+        start_s=float(start),
+        duration_s=float(duration),
         text=text,
         speaker=None if speaker is None else sys.intern(str(speaker)),
         source=os.path.join(folder, place),  # noqa: PTH118  a third of the time
@@ -220,10 +220,10 @@ def _make_cut(record: dict[str, Any], folder: str) -> Cut:
     )
 
 
-def cut_record(
-    utterance: Utterance, source: str, *, kind: str = "file", **custom: int | None
+def lhotse_cut(
+    utterance: CheckedUtterance, source: str, *, kind: str = "file", **custom: int | None
 ) -> dict[str, Any]:
-    """A lhotse MonoCut as it is serialised, of a recording that ends where the cut ends.
+    """A serialised lhotse MonoCut, with a recording that ends where the utterance ends.
 
     ``kind`` and ``source`` are those of lhotse's AudioSource; ``custom`` values are left out where
     they are None.
@@ -267,7 +267,7 @@ def _place(path: Path, folder: Path) -> str:
 
 
 def compress(data: bytes) -> bytes:
-    """Gzip without a time or a name: equal data give equal bytes."""
+    """Gzip without time stamp and file name, so that equal data give equal bytes."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
         file.write(data)

@@ -1,41 +1,96 @@
-"""Which manifests or shards a recipe trains, validates and tests on, and parts of a split."""
+"""Splits: those a recipe trains and tests on, making train, dev and test, parts of a split."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.data.manifest import Cut, Cuts, read_manifest
+from asr.data.manifest import CheckedUtterance, Utterance, Utterances, read_manifest
 from asr.data.shards.read import FILE_NAME, read_index, read_shards
 from asr.data.web import is_url
 from asr.types import InputError
 
 
-def spread(cuts: Cuts, num_utterances: int) -> Cuts:
-    """At most ``num_utterances`` of ``cuts``, evenly spread: manifests run speaker by speaker."""
-    if num_utterances >= len(cuts):
-        return cuts
-    return [cuts[index * len(cuts) // num_utterances] for index in range(num_utterances)]
+def spread(utterances: Utterances, num_utterances: int) -> Utterances:
+    """At most ``num_utterances`` utterances, evenly spread: manifests run speaker by speaker."""
+    if num_utterances >= len(utterances):
+        return utterances
+    return [
+        utterances[index * len(utterances) // num_utterances] for index in range(num_utterances)
+    ]
 
 
-def no_longer_than(cuts: Cuts, duration_s: float) -> Cuts:
-    """The cuts of at most ``duration_s`` seconds.
+def no_longer_than(utterances: Utterances, duration_s: float) -> Utterances:
+    """The utterances of at most ``duration_s`` seconds.
 
     Raises:
         InputError: there is none.
     """
-    kept = [cut for cut in cuts if cut.duration <= duration_s]
+    kept = [utterance for utterance in utterances if utterance.duration_s <= duration_s]
     if not kept:
-        raise InputError(f"all {len(cuts)} utterances are longer than {duration_s:g} s")
+        raise InputError(f"all {len(utterances)} utterances are longer than {duration_s:g} s")
     return kept
 
 
-def hold_out(cuts: Cuts, every: int) -> tuple[Cuts, Cuts]:
-    """Most of ``cuts``, and every ``every``-th of them; the second part may be empty."""
-    rest = [cut for index, cut in enumerate(cuts, 1) if index % every]
-    return rest, cuts[every - 1 :: every]
+def hold_out_every(utterances: Utterances, every: int) -> tuple[Utterances, Utterances]:
+    """All but every ``every``-th utterance, and every ``every``-th, which may be none."""
+    rest = [utterance for index, utterance in enumerate(utterances, 1) if index % every]
+    return rest, utterances[every - 1 :: every]
+
+
+HELD_OUT_SHARE = 0.05  # of the audio, for dev and for test each
+
+
+def split_train_dev_test(
+    utterances: Sequence[CheckedUtterance],
+) -> tuple[dict[str, list[CheckedUtterance]], str]:
+    """Utterances of ``train``, ``dev`` and ``test`` (90/5/5), and a sentence that says how.
+
+    No speaker is in two splits where all speakers are known and none is too large to hold out;
+    otherwise single utterances are held out. The choice depends on names alone (a hash), not on
+    chance or order.
+    """
+    if all(utterance.speaker for utterance in utterances):
+        speakers = {utterance.utterance_id: str(utterance.speaker) for utterance in utterances}
+        chosen = _choose(utterances, speakers)
+        if chosen["dev"] and chosen["test"]:
+            return chosen, "no split is given: cut 90/5/5 into train, dev and test by speaker"
+    names = {utterance.utterance_id: utterance.utterance_id for utterance in utterances}
+    chosen = _choose(utterances, names)
+    filled = {split: part for split, part in chosen.items() if part}
+    return filled, (
+        f"no split is given: cut by utterance into {', '.join(filled)}; "
+        "speakers may be in more than one"
+    )
+
+
+def _choose(
+    utterances: Sequence[CheckedUtterance], unit_of: Mapping[str, str]
+) -> dict[str, list[CheckedUtterance]]:
+    """Hold out whole units until each held-out split has its share, and never twice that."""
+    units: dict[str, float] = defaultdict(float)
+    for utterance in utterances:
+        units[unit_of[utterance.utterance_id]] += utterance.duration_s
+    share_s = HELD_OUT_SHARE * sum(units.values())
+    split_of: dict[str, str] = {}
+    for split in ("test", "dev"):
+        held_s = 0.0
+        for unit in sorted(units, key=_hash):
+            fits = held_s + units[unit] <= 2 * share_s
+            if unit not in split_of and held_s < share_s and fits:
+                split_of[unit] = split
+                held_s += units[unit]
+    chosen: dict[str, list[CheckedUtterance]] = {"train": [], "dev": [], "test": []}
+    for utterance in utterances:
+        chosen[split_of.get(unit_of[utterance.utterance_id], "train")].append(utterance)
+    return chosen
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +123,7 @@ class Splits:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every split once, training first."""
+        """The name of every split once, training first."""
         wanted = [self.train, *([self.dev] if self.dev else []), *self.test]
         return tuple(dict.fromkeys(wanted))
 
@@ -76,23 +131,25 @@ class Splits:
         """Path of a split's manifest."""
         return Path(self.folder) / f"{split}.jsonl.gz"
 
-    def read(self, name: str) -> list[Cut]:
+    def read(self, name: str) -> list[Utterance]:
         """The utterances of one of ``names``, part after part.
 
-        Where parts have utterances of one name, all are named ``<part>/<name>``.
+        Where two parts have an utterance of the same name, all are named ``<part>/<name>``.
         """
-        parts: dict[str, list[Cut]] = {}
+        parts: dict[str, list[Utterance]] = {}
         for part in self._parts(name):
             shards = self._shards(part)
             found = read_manifest(self.manifest(part)) if shards is None else read_shards(shards)
             if part in parts:
                 raise InputError(f"splits.train={name}: names {part} twice")
             parts[part] = found
-        cuts = [cut for found in parts.values() for cut in found]
-        if len({cut.id for cut in cuts}) == len(cuts):
-            return cuts
+        utterances = [utterance for found in parts.values() for utterance in found]
+        if len({utterance.utterance_id for utterance in utterances}) == len(utterances):
+            return utterances
         return [
-            cut._replace(id=f"{part}/{cut.id}") for part, found in parts.items() for cut in found
+            utterance._replace(utterance_id=f"{part}/{utterance.utterance_id}")
+            for part, found in parts.items()
+            for utterance in found
         ]
 
     def digest(self, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Where transcripts stand: LibriSpeech's ``*.trans.txt``, or one table beside the audio."""
+"""Reading transcripts: LibriSpeech's ``*.trans.txt``, or one table beside the audio."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.data.columns import Columns, find_columns, time_label
-from asr.data.prepare import Row
+from asr.data.prepare import RawUtterance
 from asr.data.progress import print_progress
 from asr.data.summary import Skipped
 from asr.files import json_objects, key_and_value, read_lines
@@ -36,8 +36,8 @@ def list_files(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def read_librispeech(source: Path, files: Sequence[Path]) -> Iterator[Row | Skipped]:
-    """Rows of every ``<split>/<speaker>/<chapter>/*.trans.txt`` among ``files``.
+def read_librispeech(source: Path, files: Sequence[Path]) -> Iterator[RawUtterance | Skipped]:
+    """The utterances of every ``<split>/<speaker>/<chapter>/*.trans.txt`` among ``files``.
 
     A line is an utterance's name and its transcript; the audio lies beside it under that name,
     whatever its format. Where ``source`` is itself a split, its own name is the split.
@@ -56,13 +56,13 @@ def read_librispeech(source: Path, files: Sequence[Path]) -> Iterator[Row | Skip
         speaker = folders[-2] if len(folders) >= 2 else None
         for where, line in read_lines(file):
             name, text = key_and_value(line)
-            yield Row(where, name, audio.get((file.parent, name)), text, speaker, split)
+            yield RawUtterance(where, name, audio.get((file.parent, name)), text, speaker, split)
 
 
 def read_table(
     table: Path, source: Path, report: Callable[[str], None] = print_progress
-) -> Iterator[Row | Skipped]:
-    """Rows of a tab-separated table with a heading line, or of JSON lines (``.jsonl``, ``.json``).
+) -> Iterator[RawUtterance | Skipped]:
+    """The utterances of a tab-separated table with a heading line, or of a JSON Lines file.
 
     ``find_columns`` says what the columns are: ``audio`` and ``text`` are needed, columns without a
     use are reported. Relative audio paths start at ``source`` or at the table's own folder.
@@ -77,7 +77,7 @@ def read_table(
         is_empty = False
         if isinstance(columns, Columns):
             unused.update(dict.fromkeys(columns.unused))
-            yield _make_row(where, columns, fields, (source, table.parent))
+            yield _make_utterance(where, columns, fields, (source, table.parent))
         else:
             yield Skipped(where, columns)
     if is_empty:
@@ -98,9 +98,9 @@ def find_audio(name: str, folders: Iterable[Path]) -> Path | None:
     return None
 
 
-def _make_row(
+def _make_utterance(
     where: str, columns: Columns, fields: Mapping[str, Any], folders: Sequence[Path]
-) -> Row | Skipped:
+) -> RawUtterance | Skipped:
     try:
         audio, text, utterance_id, speaker, split = (
             columns.text_of(fields, name) for name in ("audio", "text", "id", "speaker", "split")
@@ -116,7 +116,7 @@ def _make_row(
     if "\0" in audio:
         return Skipped(where, f"{audio} holds a NUL; no file name does")
     name = audio.removeprefix("./").removesuffix(Path(audio).suffix)
-    return Row(
+    return RawUtterance(
         where,
         utterance_id or (name if segment.is_whole else f"{name}@{time_label(segment.start_s)}"),
         find_audio(audio, folders) or folders[0] / audio,

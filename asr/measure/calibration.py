@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from asr.data.loader import evaluation_batches
-from asr.data.manifest import Cuts
+from asr.data.manifest import Utterances
 from asr.decode.greedy import GreedyDecoder
 from asr.encoder.maps import encode_with_maps
 from asr.head.ctc import utterance_losses
@@ -96,8 +96,8 @@ class Calibration:
 
     @classmethod
     @torch.inference_mode()
-    def read(cls, package: ModelPackage, cuts: Cuts) -> Calibration:
-        """Features of ``cuts`` as ``package`` makes them.
+    def read(cls, package: ModelPackage, utterances: Utterances) -> Calibration:
+        """Features of ``utterances`` as ``package`` makes them.
 
         Audio that cannot be read is named in the log and left out.
 
@@ -108,7 +108,7 @@ class Calibration:
         device = package.model.device
 
         def featurised() -> Iterator[CalibrationBatch]:
-            for batch in evaluation_batches(package, cuts):
+            for batch in evaluation_batches(package, utterances):
                 there = batch.to(device)
                 features_BTF, lengths_B = frontend(there.waveforms_BN, there.waveform_lengths_B)
                 yield CalibrationBatch(
@@ -122,7 +122,7 @@ class Calibration:
 
         batches = StoredBatches(featurised(), device)
         if not batches.num_utterances:
-            raise InputError(f"none of {len(cuts)} utterances could be read; see the log")
+            raise InputError(f"none of {len(utterances)} utterances could be read; see the log")
         return cls(batches)
 
     @torch.inference_mode()

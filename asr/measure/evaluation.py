@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from asr.data.dataset import stream_cut
-from asr.data.manifest import Cuts, audio_path, transcript
+from asr.data.dataset import stream_utterance
+from asr.data.manifest import Utterances
 from asr.data.summary import Skipped
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.transcribe import Transcriber
@@ -35,50 +35,50 @@ class SplitEvaluation:
 
 def evaluate(
     package: ModelPackage,
-    cuts: Cuts,
+    utterances: Utterances,
     decoder: GreedyDecoder,
     *,
     report: Callable[[str], None] = lambda _: None,
 ) -> SplitEvaluation:
-    """Decode ``cuts`` as `asr transcribe` does and score them, in the order of the manifest.
+    """Decode ``utterances`` as `asr transcribe` does and score them, in the order of the manifest.
 
-    Long audio is read in chunks, and memory grows with neither its length nor the number of cuts.
-    Audio that cannot be read is named in the log, counted and left out of the rate.
+    Long audio is read in chunks, and memory grows with neither its length nor the number of
+    utterances. Audio that cannot be read is named in the log, counted and left out of the rate.
 
     Raises:
         InputError: no utterance could be read.
     """
     transcriber = Transcriber(package, decoder)
     rate_hz = package.model.frontend.sample_rate_hz
-    recordings = [partial(stream_cut, cut, rate_hz) for cut in cuts]
-    found = transcriber.read([cut.id for cut in cuts], recordings)
+    recordings = [partial(stream_utterance, utterance, rate_hz) for utterance in utterances]
+    found = transcriber.read([utterance.utterance_id for utterance in utterances], recordings)
     in_order: list[UtteranceResult] = []
     num_skipped = 0
-    for num_done, (cut, read) in enumerate(zip(cuts, found, strict=True), start=1):
+    for num_done, (utterance, read) in enumerate(zip(utterances, found, strict=True), start=1):
         if isinstance(read, InputError):
             num_skipped += 1
-            logger.warning("skipped utterance %s", Skipped(cut.id, str(read)))
+            logger.warning("skipped utterance %s", Skipped(utterance.utterance_id, str(read)))
         else:
             in_order.append(
                 UtteranceResult(
-                    utterance_id=cut.id,
+                    utterance_id=utterance.utterance_id,
                     hyp=read.text,
-                    duration_s=cut.duration,
-                    ref=package.normalizer(transcript(cut)),
-                    audio_path=str(audio_path(cut)),
-                    speaker=cut.speaker,
+                    duration_s=utterance.duration_s,
+                    ref=package.normalizer(utterance.text),
+                    audio_path=str(utterance.audio_path),
+                    speaker=utterance.speaker,
                 )
             )
-        if num_done % REPORT_EVERY == 0 or num_done == len(cuts):
-            report(f"decoded {len(in_order)} of {len(cuts)} utterances")
+        if num_done % REPORT_EVERY == 0 or num_done == len(utterances):
+            report(f"decoded {len(in_order)} of {len(utterances)} utterances")
     if not in_order:
-        raise InputError(f"none of {len(cuts)} utterances could be read; see the log")
+        raise InputError(f"none of {len(utterances)} utterances could be read; see the log")
     scored = tuple(map(score, in_order))
     return SplitEvaluation(
         scored=scored,
         counts=SplitCounts(
-            num_utterances=len(cuts),
-            hours=sum(cut.duration for cut in cuts) / 3600,
+            num_utterances=len(utterances),
+            hours=sum(utterance.duration_s for utterance in utterances) / 3600,
             num_words=sum(one.words for one in scored),
             num_skipped=num_skipped,
         ),

@@ -14,7 +14,7 @@ from torch import Tensor
 from asr.audio.read import read_audio
 from asr.audio.resample import resample
 from asr.data.loader import evaluation_batches
-from asr.data.manifest import Cuts
+from asr.data.manifest import Utterances
 from asr.decode.greedy import GreedyDecoder
 from asr.interop.onnx.export import encoder_session
 from asr.interop.onnx.file import OUTPUTS, OnnxModel, parse_onnx
@@ -123,9 +123,11 @@ def agreements(
     return found
 
 
-def samples_of_cuts(package: ModelPackage, cuts: Cuts, split: str) -> Iterator[Sample]:
+def samples_of_utterances(
+    package: ModelPackage, utterances: Utterances, split: str
+) -> Iterator[Sample]:
     """Batches of a manifest; audio that cannot be read is named in the log and left out."""
-    for batch in evaluation_batches(package, cuts):
+    for batch in evaluation_batches(package, utterances):
         yield Sample(split, batch.waveforms_BN, batch.waveform_lengths_B, batch.texts)
 
 

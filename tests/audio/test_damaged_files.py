@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.audio.read import hear_audio, probe_audio, read_audio, stream_audio
+from asr.audio.read import check_audio, probe_audio, read_audio, stream_audio
 from asr.types import InputError
 
 from .recordings import encoded, speech_like
@@ -76,7 +76,7 @@ def test_no_file_is_too_damaged_to_be_named(
         path.write_bytes(mutated(sound, random.Random(f"{name} {seed}")))
         for read in (
             lambda: probe_audio(path),
-            lambda: hear_audio(path),
+            lambda: check_audio(path),
             lambda: read_audio(path, start_s=0.5, duration_s=0.5),
             lambda: list(stream_audio(path, strict=False)),
         ):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from asr.audio import source
-from asr.audio.read import hear_audio, probe_audio, read_audio, stream_audio
+from asr.audio.read import check_audio, probe_audio, read_audio, stream_audio
 from asr.audio.source import Extent, VirtualFile, memory_source, open_source
 from asr.types import InputError
 
@@ -132,7 +132,7 @@ def test_corpora_are_made_of_files(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(InputError, match="is no file; training reads audio more than once"):
-        hear_audio(pipe)
+        check_audio(pipe)
 
 
 def test_a_name_cannot_speak_to_the_terminal(tmp_path: Path) -> None:
@@ -200,4 +200,4 @@ def test_a_long_file_takes_no_more_memory_than_a_block(tmp_path: Path) -> None:
     path.write_bytes(encoded(np.tile(SPEECH, 60)))
     longest = max(len(block.samples) for block in stream_audio(path))
     assert longest <= 1 << 19
-    assert hear_audio(path).duration_s == 120.0 == probe_audio(path).num_samples / RATE_HZ
+    assert check_audio(path).duration_s == 120.0 == probe_audio(path).num_samples / RATE_HZ

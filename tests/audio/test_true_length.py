@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from asr.audio.read import hear_audio, probe_audio, read_audio, stream_audio
+from asr.audio.read import check_audio, probe_audio, read_audio, stream_audio
 from asr.types import InputError
 
 from .recordings import RATE_HZ, encoded, mp3, speech_like, with_sizes
@@ -145,7 +145,7 @@ def test_joined_recordings_of_different_rates(tmp_path: Path) -> None:
     assert probe_audio(path).duration_s == 2.0
     waveform = read_audio(path)
     assert (waveform.sample_rate_hz, waveform.duration_s) == (RATE_HZ, 2.0)
-    assert hear_audio(path).duration_s == 2.0
+    assert check_audio(path).duration_s == 2.0
 
 
 def test_a_codec_that_cannot_seek(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_channels_that_cancel_are_noticed(tmp_path: Path) -> None:
     ):
         path = tmp_path / name
         path.write_bytes(encoded(np.stack([speech, other], axis=1)))
-        notices = hear_audio(path).notices
+        notices = check_audio(path).notices
         assert len(notices) == cancels, name
         assert all("channels cancel one another" in notice for notice in notices)
         for channel, samples in ((1, speech), (2, other)):

@@ -14,7 +14,7 @@ import pytest
 
 from asr.audio.write import write_audio
 from asr.cli.main import main
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.types import Waveform
 
 SAMPLE_RATE_HZ = 8000
@@ -157,7 +157,7 @@ def write_corpus(folder: Path, num_train: int = 24) -> Path:
             waveform = tones(text, index)
             write_audio(path, waveform)
             utterances.append(
-                Utterance(
+                CheckedUtterance(
                     path.stem, path, 0.0, waveform.duration_s, SAMPLE_RATE_HZ, 1, text, f"s{split}"
                 )
             )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asr.cli.compose import compose_recipe
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.model.build import build_encoder
 from tests.decode.package import save_tiny_package
 from tests.measure.analysis.cases import TEXTS, write_data
@@ -196,7 +196,7 @@ def test_utterances_too_long_to_hold_their_maps(
     asr: Command, model: Path, data: Path, tmp_path: Path
 ) -> None:
     audio = data.parent / "u0.wav"
-    long = Utterance("long", audio, 0.0, 3600.0, SAMPLE_RATE_HZ, 1, "a cat", None)
+    long = CheckedUtterance("long", audio, 0.0, 3600.0, SAMPLE_RATE_HZ, 1, "a cat", None)
     write_manifest([long], tmp_path / "long.jsonl")
     error = asr("analyze", "--model", model, "--data", tmp_path / "long.jsonl").error
     assert "all 1 utterances are longer than 40 s" in error

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 from tests.decode.package import save_tiny_package, write_noise
 
 from .bad_audio import BAD_AUDIO
@@ -54,7 +54,7 @@ def recipe(tmp_path: Path, corpus: Path) -> Path:
 
 def manifest(path: Path, *files: Path, text: str = "a cat") -> Path:
     utterances = [
-        Utterance(file.stem, file, 0.0, 1.0, SAMPLE_RATE_HZ, 1, text, None) for file in files
+        CheckedUtterance(file.stem, file, 0.0, 1.0, SAMPLE_RATE_HZ, 1, text, None) for file in files
     ]
     write_manifest(utterances, path)
     return path

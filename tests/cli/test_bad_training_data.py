@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from asr.audio.write import write_audio
-from asr.data.manifest import audio_path, read_manifest
+from asr.data.manifest import read_manifest
 from asr.report.record import RunRecord
 from asr.types import Waveform
 
@@ -104,7 +104,7 @@ def test_audio_that_changed_since_is_named_counted_and_left_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     recipe = write_recipe(corpus.parent / "tones.yaml", corpus)
-    damaged = [audio_path(cut) for cut in read_manifest(corpus / "train.jsonl.gz")[3:5]]
+    damaged = [utterance.audio_path for utterance in read_manifest(corpus / "train.jsonl.gz")[3:5]]
     for path in damaged:
         damage(path)
     words = (
@@ -124,8 +124,8 @@ def test_audio_that_changed_since_is_named_counted_and_left_out(
 
 def test_nothing_left_to_train_on(asr: Command, corpus: Path) -> None:
     recipe = write_recipe(corpus.parent / "tones.yaml", corpus)
-    for cut in read_manifest(corpus / "train.jsonl.gz"):
-        audio_path(cut).unlink()
+    for utterance in read_manifest(corpus / "train.jsonl.gz"):
+        utterance.audio_path.unlink()
     done = asr("train", recipe, "--run-dir", "run", "--no-latency")
     assert done.code == 3
     assert "12 of 12 utterances cannot be read" in done.err.splitlines()[-1]

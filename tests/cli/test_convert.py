@@ -10,7 +10,7 @@ import torch
 
 from asr.cli.compose import compose_reuse
 from asr.cli.convert import AS_THEY_WERE, IN_LINE, is_worse, kept_line
-from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.decode.greedy import GreedyDecoder
 from asr.measure.calibration import Calibration, Tested
 from asr.model.package import load_package
@@ -98,8 +98,8 @@ def test_with_data_losses_are_measured(
     kept = min(aligned, plain, key=lambda one: (one[1], one[0]))
     worse = f"made it worse (WER {aligned[1]:.2f} % against {plain[1]:.2f} %, loss {aligned[0]:.3f}"
     assert (worse in done.out) == (kept != aligned)
-    cuts = read_manifest(data)
-    some = [cuts[index * 7 // 5] for index in range(5)]
+    utterances = read_manifest(data)
+    some = [utterances[index * 7 // 5] for index in range(5)]
     for folder, expected in ((parent, full), (out, kept)):
         package = load_package(folder)
         found = Calibration.read(package, some).test(
@@ -184,10 +184,12 @@ def test_data_that_cannot_be_used(asr: Command, parent: Path, data: Path, tmp_pa
         return asr("convert", *words, "--data", manifest).error
 
     place = (0.0, 1.0, SAMPLE_RATE_HZ, 1)
-    foreign = Utterance("u", data.parent / "u0.wav", *place, "QUIZ", None)
+    foreign = CheckedUtterance("u", data.parent / "u0.wav", *place, "QUIZ", None)
     write_manifest([foreign], tmp_path / "foreign.jsonl")
     assert "transcript of u has characters 'quz'" in convert(tmp_path / "foreign.jsonl")
-    long = Utterance("u", data.parent / "u0.wav", 0.0, 3600.0, SAMPLE_RATE_HZ, 1, "A CAT", None)
+    long = CheckedUtterance(
+        "u", data.parent / "u0.wav", 0.0, 3600.0, SAMPLE_RATE_HZ, 1, "A CAT", None
+    )
     write_manifest([long], tmp_path / "long.jsonl")
     assert "all 1 utterances are longer than 40 s" in convert(tmp_path / "long.jsonl")
     assert not (tmp_path / "out").exists()

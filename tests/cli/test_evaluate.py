@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.head.ctc import CtcHead
 from asr.report.hypotheses import read_hypotheses
 from tests.decode.package import save_tiny_package, write_noise
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for split, refs in (("test", REFS), ("other", REFS[:1])):
         utterances = [
-            Utterance(
+            CheckedUtterance(
                 f"{split}-{index}",
                 write_noise(folder / f"{split}-{index}.wav", 0.5 + index),
                 *(0.0, 0.5 + index, SAMPLE_RATE_HZ, 1, ref.upper(), None),
@@ -153,7 +153,7 @@ def test_what_has_no_score_stands_in_every_output(
     asr: Command, model: Path, data: Path, tmp_path: Path
 ) -> None:
     utterances = [
-        Utterance(name, path, 0.0, 0.5, SAMPLE_RATE_HZ, 1, "A CAT", None)
+        CheckedUtterance(name, path, 0.0, 0.5, SAMPLE_RATE_HZ, 1, "A CAT", None)
         for name, path in (
             ("there", data / "test-0.wav"),
             ("gone", tmp_path / "gone.wav"),

@@ -9,12 +9,12 @@ import pytest
 from asr.cli.prepare_formats import convert
 from asr.data.formats.kaldi import read_kaldi
 from asr.data.formats.nemo import read_nemo
-from asr.data.manifest import Utterance, read_manifest, write_manifest
-from asr.data.prepare import Row, prepare_rows
+from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
+from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.summary import Skipped
 from asr.types import InputError
 
-Read = Callable[[list[Path]], list[Row | Skipped]]
+Read = Callable[[list[Path]], list[RawUtterance | Skipped]]
 READERS: dict[str, Read] = {"nemo": read_nemo, "kaldi": read_kaldi}
 
 
@@ -28,11 +28,11 @@ def manifests(tmp_path: Path, write_tone: Callable[..., Path]) -> list[Path]:
     whole = write_tone(tmp_path / "a.flac")
     long = write_tone(tmp_path / "b.wav", 4.0, sample_rate_hz=8000, channels=2)
     size, long_size = whole.stat().st_size, long.stat().st_size
-    dev = [Utterance("z-1", whole, 0.0, 0.5, 16_000, 1, "DON'T STOP", "z", size)]
+    dev = [CheckedUtterance("z-1", whole, 0.0, 0.5, 16_000, 1, "DON'T STOP", "z", size)]
     train = [
-        Utterance("b-2", long, 2.5, 1.25, 8_000, 2, "ÜBER ALL", "b", long_size),
-        Utterance("B-1", long, 0.0, 4.0, 8_000, 2, "ONE", None, long_size),
-        Utterance("b-1", whole, 0.1, 0.4, 16_000, 1, "TWO", "b", size),
+        CheckedUtterance("b-2", long, 2.5, 1.25, 8_000, 2, "ÜBER ALL", "b", long_size),
+        CheckedUtterance("B-1", long, 0.0, 4.0, 8_000, 2, "ONE", None, long_size),
+        CheckedUtterance("b-1", whole, 0.1, 0.4, 16_000, 1, "TWO", "b", size),
     ]
     paths = [tmp_path / "ours" / "dev.jsonl.gz", tmp_path / "ours" / "train.jsonl.gz"]
     for utterances, path in zip((dev, train), paths, strict=True):
@@ -44,11 +44,15 @@ def manifests(tmp_path: Path, write_tone: Callable[..., Path]) -> list[Path]:
 def test_what_goes_out_comes_back(format: str, manifests: list[Path], tmp_path: Path) -> None:
     written = convert(manifests, tmp_path / "theirs", format=format, report=silent)
     out = tmp_path / "again"
-    summary = prepare_rows(READERS[format](written), out, source="x", settings={}, report=silent)
+    summary = prepare_utterances(
+        READERS[format](written), out, source="x", settings={}, report=silent
+    )
     assert summary.num_skipped == 0
     for manifest in manifests:
-        before = {cut.id: cut for cut in read_manifest(manifest)}
-        after = {cut.id: cut for cut in read_manifest(out / manifest.name)}
+        before = {utterance.utterance_id: utterance for utterance in read_manifest(manifest)}
+        after = {
+            utterance.utterance_id: utterance for utterance in read_manifest(out / manifest.name)
+        }
         assert after == before
 
 
@@ -88,7 +92,7 @@ def test_missing_audio_is_named_and_left_out(manifests: list[Path], tmp_path: Pa
 def test_names_that_do_not_fit(manifests: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two manifests are named dev"):
         convert([manifests[0], manifests[0]], tmp_path / "out", format="nemo", report=silent)
-    utterance = Utterance("a b", tmp_path / "a.flac", 0.0, 0.5, 16_000, 1, "X", None)
+    utterance = CheckedUtterance("a b", tmp_path / "a.flac", 0.0, 0.5, 16_000, 1, "X", None)
     write_manifest([utterance], manifests[0])
     with pytest.raises(InputError, match="'a b': Kaldi's names hold no space"):
         convert(manifests[:1], tmp_path / "out", format="kaldi", report=silent)

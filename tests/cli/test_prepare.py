@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.manifest import audio_path, read_manifest, transcript
+from asr.data.manifest import read_manifest
 from tests.decode.package import write_noise
 
 from .runs import Command, asr_process, files_in
@@ -42,8 +42,8 @@ def test_a_folder_becomes_one_manifest_a_split(asr: Command, speech: Path) -> No
         *("train.jsonl.gz", "test.jsonl.gz", "summary.json", "summary.html")
     }
     train = list(read_manifest(out / "train.jsonl.gz"))
-    assert [transcript(cut) for cut in train] == ["UTTERANCE 1"] * 2 + ["UTTERANCE 2"] * 2
-    assert all(audio_path(cut).is_file() for cut in train)
+    assert [utterance.text for utterance in train] == ["UTTERANCE 1"] * 2 + ["UTTERANCE 2"] * 2
+    assert all(utterance.audio_path.is_file() for utterance in train)
     assert "train: 4 utterances" in done.err
     assert "3-9-0003.wav: audio without transcript" in done.err
     assert len(json.loads((out / "summary.json").read_text())["skipped"]) == 1
@@ -77,10 +77,10 @@ def test_a_table_with_audio_of_any_format(asr: Command, tmp_path: Path) -> None:
     ]
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert asr("prepare", "folder", "audio", "--transcripts", table, "--out", "m").code == 0
-    (cut,) = read_manifest("m/train.jsonl.gz")
-    assert (transcript(cut), cut.duration) == ("one", 0.5)
-    (cut,) = read_manifest("m/test.jsonl.gz")
-    assert audio_path(cut) == tmp_path / "audio" / "b" / "b.wav"
+    (utterance,) = read_manifest("m/train.jsonl.gz")
+    assert (utterance.text, utterance.duration_s) == ("one", 0.5)
+    (utterance,) = read_manifest("m/test.jsonl.gz")
+    assert utterance.audio_path == tmp_path / "audio" / "b" / "b.wav"
 
 
 @pytest.mark.skipif(find_spec("espeakng_loader") is None, reason="needs the synthetic extra")

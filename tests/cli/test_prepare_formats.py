@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.manifest import read_manifest, transcript
+from asr.data.manifest import read_manifest
 from asr.text.tokenizer import Tokenizer
 from tests.decode.package import write_noise
 
@@ -49,7 +49,10 @@ def test_in_out_and_in_again(asr: Command, nemo: Path) -> None:
         assert done.err == f"train: 3 utterances -> {written}\n"
         assert asr("prepare", format, written, "--out", format).code == 0
         before, after = (
-            [(cut.id, transcript(cut)) for cut in read_manifest(f"{folder}/train.jsonl.gz")]
+            [
+                (utterance.utterance_id, utterance.text)
+                for utterance in read_manifest(f"{folder}/train.jsonl.gz")
+            ]
             for folder in ("ours", format)
         )
         assert after == before

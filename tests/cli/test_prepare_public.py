@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.corpora.parts import CORPORA
-from asr.data.manifest import read_manifest, transcript
+from asr.data.manifest import read_manifest
 from tests.data.corpora.server import Site, folder_files, md5_list, pack, part_files, publish, serve
 from tests.data.corpora.test_an4 import an4_files
 from tests.data.corpora.test_sounds import MUSAN, files_of
@@ -149,9 +149,9 @@ def test_a_recipe_of_lhotse(asr: Command, tmp_path: Path, speech_dir: Path) -> N
         "--set", 'dataset_parts=["dev-clean"]', "--out", "here",
     )  # fmt: skip
     assert done.code == 0
-    cuts = list(read_manifest("here/dev-clean.jsonl.gz"))
-    assert len(cuts) == 20
-    assert all(transcript(cut).islower() for cut in cuts)
+    utterances = list(read_manifest("here/dev-clean.jsonl.gz"))
+    assert len(utterances) == 20
+    assert all(utterance.text.islower() for utterance in utterances)
 
 
 def test_real_recordings_from_archive_to_page(
@@ -205,8 +205,8 @@ def test_an4_from_its_archive_and_from_a_copy(asr: Command, site: Site, tmp_path
     assert asr(*words).err == "data/an4 is complete\n"
     copy = asr("prepare", "an4", "--source", "data/an4/an4", "--out", "copy")
     assert copy.code == 0
-    assert [cut.id for cut in read_manifest("copy/dev.jsonl.gz")] == [
-        cut.id for cut in read_manifest("data/an4/dev.jsonl.gz")
+    assert [utterance.utterance_id for utterance in read_manifest("copy/dev.jsonl.gz")] == [
+        utterance.utterance_id for utterance in read_manifest("data/an4/dev.jsonl.gz")
     ]
     wrong = asr("prepare", "an4", "--source", tmp_path)
     assert wrong.code == 2

@@ -14,7 +14,7 @@ import yaml
 from asr.cli.compose import compose_recipe
 from asr.cli.run_folder import default_run_folder, run_name
 from asr.cli.training_setup import check_run
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.model.package import load_package
 from asr.report.hypotheses import read_hypotheses
 from asr.report.record import RunRecord
@@ -291,7 +291,7 @@ def test_letters_that_no_token_spells_are_named_and_counted(
     asr: Command, trained: Outcome, folder: Path
 ) -> None:
     utterances = [
-        Utterance(
+        CheckedUtterance(
             f"u{index}",
             folder / "corpus" / "audio" / f"dev-{index}.wav",
             *(0.0, 0.25, SAMPLE_RATE_HZ, 1, text, None),

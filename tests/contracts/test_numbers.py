@@ -29,7 +29,7 @@ INJECTED: dict[str, dict[str, Any]] = {
     "encoder": {"reuse": NoReuse(), "num_mel_bins": 80},
     "head": {"d_model": 8, "vocab_size": 5},
     "data.dataset": {"tokenizer": None, "normalizer": None, "sample_rate_hz": 16000},
-    "data.loader": {"cuts": [], "training": False, "batching": None},
+    "data.loader": {"utterances": [], "training": False, "batching": None},
 }
 
 

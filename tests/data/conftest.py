@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.text.tokenizer import Tokenizer
 
 WORDS = ("ALPHA", "BRAVO", "CHARLIE", "DELTA", "ECHO")
@@ -43,7 +43,7 @@ def make_manifest(tmp_path: Path, write_tone: Callable[..., Path]) -> Callable[.
             text = " ".join(WORDS[: 1 + index % len(WORDS)])
             speaker = f"s{index % 7}"
             utterances.append(
-                Utterance(f"u{index:04d}", path, 0.0, duration_s, 16_000, 1, text, speaker)
+                CheckedUtterance(f"u{index:04d}", path, 0.0, duration_s, 16_000, 1, text, speaker)
             )
         manifest = tmp_path / "train.jsonl.gz"
         write_manifest(utterances, manifest)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.data.check import count_unalignable
-from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.text.tokenizer import Tokenizer
 
 TEXTS = ("AB", "AA", "AAB B", "B")
@@ -21,7 +21,9 @@ def count(tmp_path: Path) -> Callable[[str, int], int]:
 
     def count(text: str, num_frames: int) -> int:
         duration_s = num_frames / 10
-        one = Utterance("a", tmp_path / "a.wav", 0.0, duration_s, 1000, 1, text.lower(), None)
+        one = CheckedUtterance(
+            "a", tmp_path / "a.wav", 0.0, duration_s, 1000, 1, text.lower(), None
+        )
         write_manifest([one], tmp_path / "a.jsonl.gz")
         return count_unalignable(
             read_manifest(tmp_path / "a.jsonl.gz"),
@@ -70,7 +72,7 @@ def test_the_loss_agrees(token_ids: list[int], num_frames: int) -> None:
 
 def test_it_counts_utterances(tmp_path: Path) -> None:
     utterances = [
-        Utterance(f"u{index}", tmp_path / "a.wav", 0.0, 0.1 * index, 1000, 1, "AB", None)
+        CheckedUtterance(f"u{index}", tmp_path / "a.wav", 0.0, 0.1 * index, 1000, 1, "AB", None)
         for index in range(1, 7)
     ]
     write_manifest(utterances, tmp_path / "a.jsonl.gz")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asr.data.check import find_changed
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 
 
 def test_gone_and_resized_files_are_named_once(
@@ -12,7 +12,7 @@ def test_gone_and_resized_files_are_named_once(
 ) -> None:
     paths = [write_tone(tmp_path / f"{name}.wav") for name in "abc"]
     utterances = [
-        Utterance(f"{path.stem}{part}", path, part / 4, 0.25, 16_000, 1, "X", None, size)
+        CheckedUtterance(f"{path.stem}{part}", path, part / 4, 0.25, 16_000, 1, "X", None, size)
         for path, size in zip(paths, (16_044, 16_044, None), strict=True)
         for part in (0, 1)
     ]

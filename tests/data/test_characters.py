@@ -12,23 +12,23 @@ from asr.types import InputError
 
 
 def test_known_characters_pass(make_manifest: Callable[..., Path], tokenizer: Tokenizer) -> None:
-    cuts = read_manifest(make_manifest([0.5] * 5, audio=False))
-    check_characters(cuts, tokenizer=tokenizer, normalizer=str)
-    assert find_unknown_characters(cuts, tokenizer=tokenizer, normalizer=str) == {}
+    utterances = read_manifest(make_manifest([0.5] * 5, audio=False))
+    check_characters(utterances, tokenizer=tokenizer, normalizer=str)
+    assert find_unknown_characters(utterances, tokenizer=tokenizer, normalizer=str) == {}
 
 
 def test_unknown_characters_are_named(
     make_manifest: Callable[..., Path], tokenizer: Tokenizer
 ) -> None:
-    cuts = read_manifest(make_manifest([0.5] * 3, audio=False))
+    utterances = read_manifest(make_manifest([0.5] * 3, audio=False))
 
     def normalize(text: str) -> str:
         return text.replace("CHARLIE", "ÇXARLIE")
 
-    found = find_unknown_characters(cuts, tokenizer=tokenizer, normalizer=normalize)
+    found = find_unknown_characters(utterances, tokenizer=tokenizer, normalizer=normalize)
     assert found == {"u0002": "XÇ"}
     with pytest.raises(InputError, match="u0002 has characters 'XÇ'") as error:
-        check_characters(cuts, tokenizer=tokenizer, normalizer=normalize)
+        check_characters(utterances, tokenizer=tokenizer, normalizer=normalize)
     assert repr(tokenizer.characters) in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from asr.data.folder import prepare_folder
-from asr.data.manifest import audio_path, read_manifest, transcript
+from asr.data.manifest import read_manifest
 from asr.types import InputError
 
 BAD = {
@@ -58,7 +58,9 @@ def test_bad_rows_are_named_counted_and_skipped(
     summary = prepare_folder(source, tmp_path / "out", transcripts=table, report=lines.append)
     assert summary.num_skipped == len(BAD) + 1
     assert summary.splits["train"].num_utterances == 1
-    assert [cut.id for cut in read_manifest(tmp_path / "out" / "train.jsonl.gz")] == ["good"]
+    assert [
+        utterance.utterance_id for utterance in read_manifest(tmp_path / "out" / "train.jsonl.gz")
+    ] == ["good"]
     for name, reason in BAD.items():
         (line,) = (line for line in lines if reason in line and name in line.split(": ", 2)[2])
         assert str(table) in line
@@ -191,10 +193,10 @@ def test_librispeech_layout_in_any_format(
     assert summary.splits["train"].num_speakers == 2
     assert summary.splits["train"].num_words == 12
     assert summary.splits["train"].duration_s == pytest.approx(3.0, abs=0.6)
-    cut = next(iter(read_manifest(tmp_path / "out" / "dev.jsonl.gz")))
-    assert (cut.id, cut.speaker) == ("20-1-0000", "20")
-    assert transcript(cut) == "SOME WORDS"
-    assert audio_path(cut) == source / "dev" / "20" / "1" / f"20-1-0000{suffix}"
+    utterance = next(iter(read_manifest(tmp_path / "out" / "dev.jsonl.gz")))
+    assert (utterance.utterance_id, utterance.speaker) == ("20-1-0000", "20")
+    assert utterance.text == "SOME WORDS"
+    assert utterance.audio_path == source / "dev" / "20" / "1" / f"20-1-0000{suffix}"
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path, write_tone: Callable[..., Path]) -> None:
@@ -234,12 +236,15 @@ def test_a_stretch_of_a_long_file(tmp_path: Path, write_tone: Callable[..., Path
     ]
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     summary = prepare_folder(tmp_path / "audio", tmp_path / "out", transcripts=table, report=silent)
-    cuts = [
-        cut
+    utterances = [
+        utterance
         for name in summary.splits
-        for cut in read_manifest(tmp_path / "out" / f"{name}.jsonl.gz")
+        for utterance in read_manifest(tmp_path / "out" / f"{name}.jsonl.gz")
     ]
-    assert sorted((cut.id, cut.start, cut.duration) for cut in cuts) == [
+    assert sorted(
+        (utterance.utterance_id, utterance.start_s, utterance.duration_s)
+        for utterance in utterances
+    ) == [
         ("long@0.5", 0.5, 1.0),
         ("long@2.5", 2.5, 0.5),
     ]

@@ -3,13 +3,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from asr.data.manifest import Utterance
-from asr.data.prepare import hold_out
+from asr.data.manifest import CheckedUtterance
+from asr.data.splits import split_train_dev_test
 
 
-def corpus(num_utterances: int, num_speakers: int | None) -> list[Utterance]:
+def corpus(num_utterances: int, num_speakers: int | None) -> list[CheckedUtterance]:
     return [
-        Utterance(
+        CheckedUtterance(
             utterance_id=f"u{index}",
             audio_path=Path("a.wav"),
             start_s=0.0,
@@ -24,7 +24,7 @@ def corpus(num_utterances: int, num_speakers: int | None) -> list[Utterance]:
 
 
 def test_no_speaker_is_in_two_splits() -> None:
-    splits, how = hold_out(corpus(400, 40))
+    splits, how = split_train_dev_test(corpus(400, 40))
     assert "by speaker" in how
     speakers = {name: {row.speaker for row in rows} for name, rows in splits.items()}
     assert not speakers["train"] & speakers["dev"]
@@ -39,7 +39,7 @@ def test_no_speaker_is_in_two_splits() -> None:
 
 def test_few_speakers_are_cut_by_utterance() -> None:
     for rows in (corpus(200, 2), corpus(200, None)):
-        splits, how = hold_out(rows)
+        splits, how = split_train_dev_test(rows)
         assert "by utterance" in how
         assert {name: len(rows) for name, rows in splits.items()} == {
             "train": 180,
@@ -51,11 +51,11 @@ def test_few_speakers_are_cut_by_utterance() -> None:
 def test_the_order_of_the_rows_does_not_matter() -> None:
     rows = corpus(300, 30)
     shuffled = random.Random(1).sample(rows, len(rows))
-    first, second = hold_out(rows)[0], hold_out(shuffled)[0]
+    first, second = split_train_dev_test(rows)[0], split_train_dev_test(shuffled)[0]
     assert {k: {r.utterance_id for r in v} for k, v in first.items()} == {
         k: {r.utterance_id for r in v} for k, v in second.items()
     }
 
 
 def test_a_single_utterance_is_training_data() -> None:
-    assert list(hold_out(corpus(1, 1))[0]) == ["train"]
+    assert list(split_train_dev_test(corpus(1, 1))[0]) == ["train"]

@@ -17,7 +17,7 @@ from asr.data.augment import NoiseMix, Reverb
 from asr.data.batching import Batching
 from asr.data.dataset import Augment, SpeechDataset
 from asr.data.loader import ResumableLoader
-from asr.data.manifest import Cuts, Utterance, audio_path, read_manifest, write_manifest
+from asr.data.manifest import CheckedUtterance, Utterances, read_manifest, write_manifest
 from asr.data.shards.read import read_shards
 from asr.data.shards.write import write_shards
 from asr.text.tokenizer import Tokenizer
@@ -28,14 +28,14 @@ DURATIONS_S = [0.1 + 0.01 * index for index in range(40)]
 
 
 @pytest.fixture
-def cuts(make_manifest: Callable[..., Path]) -> Cuts:
+def utterances(make_manifest: Callable[..., Path]) -> Utterances:
     return read_manifest(make_manifest(DURATIONS_S))
 
 
 @pytest.fixture
-def make_loader(cuts: Cuts, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
+def make_loader(utterances: Utterances, tokenizer: Tokenizer) -> Callable[..., ResumableLoader]:
     def make(
-        some: Cuts = cuts,
+        some: Utterances = utterances,
         *,
         training: bool = True,
         num_workers: int = 0,
@@ -116,16 +116,16 @@ def test_resuming_gives_the_rest(
 
 
 def test_resuming_reads_no_audio_that_was_seen(
-    make_loader: Callable[..., ResumableLoader], cuts: Cuts
+    make_loader: Callable[..., ResumableLoader], utterances: Utterances
 ) -> None:
-    for cut in list(cuts)[:20]:  # the shortest: the sorted epoch begins with them
-        audio_path(cut).unlink()
+    for utterance in list(utterances)[:20]:  # the shortest: the sorted epoch begins with them
+        utterance.audio_path.unlink()
     loader = make_loader()
     num_seen = next(
         index for index in range(len(loader)) if sum(map(len, loader._batches()[:index])) >= 20
     )
     loader.load_state_dict({"epoch": 0, "batch": num_seen})
-    assert len(names(loader)) == len(loader._batching.train_batches(list(cuts), 0)) - num_seen
+    assert len(names(loader)) == len(loader._batching.train_batches(list(utterances), 0)) - num_seen
     assert not loader.unreadable
 
 
@@ -170,10 +170,12 @@ def test_evaluation_in_shares_is_the_whole(
 
 
 def test_the_limit_of_processes_that_share_is_asked_of_all_they_know(
-    make_loader: Callable[..., ResumableLoader], cuts: Cuts, monkeypatch: pytest.MonkeyPatch
+    make_loader: Callable[..., ResumableLoader],
+    utterances: Utterances,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for cut in list(cuts)[::8]:
-        audio_path(cut).unlink()
+    for utterance in list(utterances)[::8]:
+        utterance.audio_path.unlink()
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     loader = make_loader()
@@ -188,12 +190,12 @@ def test_the_limit_of_processes_that_share_is_asked_of_all_they_know(
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_unreadable_audio_is_counted_in_this_process(
     make_loader: Callable[..., ResumableLoader],
-    cuts: Cuts,
+    utterances: Utterances,
     caplog: pytest.LogCaptureFixture,
     num_workers: int,
 ) -> None:
-    (lost,) = (cut for cut in cuts if cut.id == "u0007")
-    audio_path(lost).write_text("not audio")
+    (lost,) = (utterance for utterance in utterances if utterance.utterance_id == "u0007")
+    lost.audio_path.write_text("not audio")
     loader = make_loader(num_workers=num_workers)
     with caplog.at_level(logging.WARNING):
         for epoch in range(2):
@@ -204,10 +206,10 @@ def test_unreadable_audio_is_counted_in_this_process(
 
 
 def test_a_batch_nobody_can_read_is_passed_over(
-    make_loader: Callable[..., ResumableLoader], cuts: Cuts
+    make_loader: Callable[..., ResumableLoader], utterances: Utterances
 ) -> None:
-    for cut in cuts:
-        audio_path(cut).unlink()
+    for utterance in utterances:
+        utterance.audio_path.unlink()
     loader = make_loader(max_unreadable=1.0)
     assert names(loader) == []
     assert len(loader.unreadable) == len(DURATIONS_S)
@@ -221,11 +223,11 @@ def test_a_negative_number_of_workers_is_named(
 
 
 def test_a_loader_does_not_go_on_in_other_data(
-    make_loader: Callable[..., ResumableLoader], cuts: Cuts
+    make_loader: Callable[..., ResumableLoader], utterances: Utterances
 ) -> None:
     state = make_loader().state_dict()
     make_loader().load_state_dict(state)
-    other = make_loader(cuts[1:])
+    other = make_loader(utterances[1:])
     with pytest.raises(InputError, match="utterances are not those the run was begun with"):
         other.load_state_dict(state)
 
@@ -246,10 +248,10 @@ def test_a_loader_goes_on_as_far_into_the_epoch_with_other_devices(
 
 @pytest.mark.parametrize("training", [True, False])
 def test_too_many_unreadable_utterances_end_it(
-    make_loader: Callable[..., ResumableLoader], cuts: Cuts, training: bool
+    make_loader: Callable[..., ResumableLoader], utterances: Utterances, training: bool
 ) -> None:
-    for cut in list(cuts)[::8]:
-        audio_path(cut).unlink()
+    for utterance in list(utterances)[::8]:
+        utterance.audio_path.unlink()
     with pytest.raises(RunError, match=r"5 of 40 .*max_unreadable=0\.1; last u00.*is gone"):
         names(make_loader(training=training))
     assert len(sum(names(make_loader(training=training, max_unreadable=0.125)), ())) == 35
@@ -340,7 +342,7 @@ def test_a_damaged_sound_is_named_once_and_speech_goes_on(
     for name in ("whole", "damaged", "gone"):
         path = tmp_path / f"{name}.wav"
         soundfile.write(path, np.full(16_000, 0.1), 16_000)
-        sounds.append(Utterance(name, path, 0.0, 1.0, 16_000, 1, "", None))
+        sounds.append(CheckedUtterance(name, path, 0.0, 1.0, 16_000, 1, "", None))
     write_manifest(sounds, tmp_path / "noise.jsonl.gz")
     (tmp_path / "damaged.wav").write_bytes(b"RIFF")
     (tmp_path / "gone.wav").unlink()

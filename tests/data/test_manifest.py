@@ -12,31 +12,29 @@ import pytest
 from lhotse import CutSet
 
 from asr.data.manifest import (
-    Utterance,
-    audio_path,
+    CheckedUtterance,
     read_manifest,
-    transcript,
     write_manifest,
 )
 from asr.types import InputError
 
 
-def utterance(path: Path, name: str = "u1") -> Utterance:
-    return Utterance(name, path, 1.25, 2.5, 44_100, 2, "DON'T STOP", "anna")
+def make_utterance(path: Path, name: str = "u1") -> CheckedUtterance:
+    return CheckedUtterance(name, path, 1.25, 2.5, 44_100, 2, "DON'T STOP", "anna")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     manifest = tmp_path / "train.jsonl.gz"
-    assert write_manifest([utterance(tmp_path / "a.flac")], manifest) == 1
-    (cut,) = read_manifest(manifest)
-    assert (cut.id, cut.start, cut.duration) == ("u1", 1.25, 2.5)
-    assert transcript(cut) == "DON'T STOP"
-    assert cut.speaker == "anna"
-    assert audio_path(cut) == tmp_path / "a.flac"
+    assert write_manifest([make_utterance(tmp_path / "a.flac")], manifest) == 1
+    (utterance,) = read_manifest(manifest)
+    assert (utterance.utterance_id, utterance.start_s, utterance.duration_s) == ("u1", 1.25, 2.5)
+    assert utterance.text == "DON'T STOP"
+    assert utterance.speaker == "anna"
+    assert utterance.audio_path == tmp_path / "a.flac"
 
 
 def test_lhotse_reads_what_is_written(tmp_path: Path) -> None:
-    one = replace(utterance(tmp_path / "a.flac"), num_bytes=77)
+    one = replace(make_utterance(tmp_path / "a.flac"), num_bytes=77)
     write_manifest([one, replace(one, utterance_id="u2", speaker=None)], tmp_path / "m.jsonl.gz")
     lines = gzip.decompress((tmp_path / "m.jsonl.gz").read_bytes()).decode().splitlines()
     cuts = CutSet.from_jsonl(tmp_path / "m.jsonl.gz")
@@ -53,22 +51,22 @@ def test_bytes_depend_on_the_utterances_alone(tmp_path: Path) -> None:
     manifests = []
     for name in ("one", "two"):
         folder = tmp_path / name
-        write_manifest([utterance(folder / "audio" / "a.flac")], folder / f"{name}.jsonl.gz")
+        write_manifest([make_utterance(folder / "audio" / "a.flac")], folder / f"{name}.jsonl.gz")
         manifests.append((folder / f"{name}.jsonl.gz").read_bytes())
     assert manifests[0] == manifests[1]
 
 
 def test_a_corpus_can_be_moved(tmp_path: Path) -> None:
-    write_manifest([utterance(tmp_path / "old" / "a.flac")], tmp_path / "old" / "m.jsonl")
+    write_manifest([make_utterance(tmp_path / "old" / "a.flac")], tmp_path / "old" / "m.jsonl")
     shutil.move(tmp_path / "old", tmp_path / "new")
-    (cut,) = read_manifest(tmp_path / "new" / "m.jsonl")
-    assert audio_path(cut) == tmp_path / "new" / "a.flac"
+    (utterance,) = read_manifest(tmp_path / "new" / "m.jsonl")
+    assert utterance.audio_path == tmp_path / "new" / "a.flac"
 
 
 def test_audio_elsewhere_keeps_its_path(tmp_path: Path) -> None:
-    write_manifest([utterance(tmp_path / "a.flac")], tmp_path / "out" / "m.jsonl")
-    (cut,) = read_manifest(tmp_path / "out" / "m.jsonl")
-    assert audio_path(cut) == tmp_path / "a.flac"
+    write_manifest([make_utterance(tmp_path / "a.flac")], tmp_path / "out" / "m.jsonl")
+    (utterance,) = read_manifest(tmp_path / "out" / "m.jsonl")
+    assert utterance.audio_path == tmp_path / "a.flac"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +99,7 @@ def test_a_folder_is_answered_with_a_manifest_in_it(make_manifest: Callable[...,
 
 def test_a_cut_without_transcript_is_named(tmp_path: Path) -> None:
     manifest = tmp_path / "m.jsonl"
-    write_manifest([utterance(tmp_path / "a.flac")], manifest)
+    write_manifest([make_utterance(tmp_path / "a.flac")], manifest)
     record = json.loads(manifest.read_text())
     del record["supervisions"]
     manifest.write_text(json.dumps(record) + "\n")
@@ -113,7 +111,7 @@ def test_an_interruption_leaves_the_old_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = tmp_path / "m.jsonl"
-    write_manifest([utterance(tmp_path / "a.flac")], manifest)
+    write_manifest([make_utterance(tmp_path / "a.flac")], manifest)
     before = manifest.read_bytes()
 
     def interrupt(*_: object) -> None:
@@ -121,7 +119,7 @@ def test_an_interruption_leaves_the_old_manifest(
 
     monkeypatch.setattr("asr.files._to_disk", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_manifest([utterance(tmp_path / "b.flac", "u2")], manifest)
+        write_manifest([make_utterance(tmp_path / "b.flac", "u2")], manifest)
     assert manifest.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["m.jsonl"]
 
@@ -129,7 +127,7 @@ def test_an_interruption_leaves_the_old_manifest(
 @pytest.mark.parametrize(("key", "value"), [("duration", -1.5), ("duration", 0), ("start", -0.25)])
 def test_times_that_make_no_sense_are_named(tmp_path: Path, key: str, value: float) -> None:
     manifest = tmp_path / "m.jsonl"
-    write_manifest([utterance(tmp_path / "a.flac")], manifest)
+    write_manifest([make_utterance(tmp_path / "a.flac")], manifest)
     record = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**record, key: value}) + "\n")
     with pytest.raises(InputError, match=r"line 1: cut 'u1' lasts .*above 0, the start not below"):
@@ -158,7 +156,7 @@ def test_values_of_another_kind_are_named(
     tmp_path: Path, key: str, value: object, message: str
 ) -> None:
     manifest = tmp_path / "m.jsonl"
-    write_manifest([utterance(tmp_path / "a.flac")], manifest)
+    write_manifest([make_utterance(tmp_path / "a.flac")], manifest)
     record = json.loads(manifest.read_text())
     with manifest.open("a") as file:
         file.write(json.dumps({**record, "id": "u2", key: value}) + "\n")
@@ -184,7 +182,7 @@ def test_a_line_that_is_no_object_is_named(tmp_path: Path, line: str, message: s
 
 
 def test_two_utterances_of_one_name_are_an_error(tmp_path: Path) -> None:
-    one = utterance(tmp_path / "a.flac")
+    one = make_utterance(tmp_path / "a.flac")
     write_manifest([one, one], tmp_path / "m.jsonl")
     with pytest.raises(InputError, match="line 2: 'u1' was there before"):
         read_manifest(tmp_path / "m.jsonl")
@@ -201,6 +199,8 @@ def test_a_compressed_gigabyte_is_refused_at_once(tmp_path: Path, byte: bytes) -
 
 def test_the_size_of_the_file_is_kept(tmp_path: Path) -> None:
     manifest = tmp_path / "m.jsonl"
-    known = Utterance("u1", tmp_path / "a.flac", 0.0, 2.5, 44_100, 2, "GO", None, num_bytes=123)
-    write_manifest([known, utterance(tmp_path / "b.flac", "u2")], manifest)
-    assert [cut.num_bytes for cut in read_manifest(manifest)] == [123, None]
+    known = CheckedUtterance(
+        "u1", tmp_path / "a.flac", 0.0, 2.5, 44_100, 2, "GO", None, num_bytes=123
+    )
+    write_manifest([known, make_utterance(tmp_path / "b.flac", "u2")], manifest)
+    assert [utterance.num_bytes for utterance in read_manifest(manifest)] == [123, None]

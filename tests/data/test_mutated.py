@@ -13,8 +13,8 @@ import pytest
 from asr.data.folder import prepare_folder
 from asr.data.formats.kaldi import read_kaldi
 from asr.data.formats.nemo import read_nemo
-from asr.data.manifest import Utterance, read_manifest, write_manifest
-from asr.data.prepare import prepare_rows
+from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
+from asr.data.prepare import prepare_utterances
 from asr.types import InputError
 
 NUM_MUTATIONS = 100
@@ -69,8 +69,10 @@ def check(read: Callable[[], object]) -> bool:
 
 def test_manifests(tmp_path: Path) -> None:
     generator = random.Random(0)
-    one = Utterance("u1", tmp_path / "a.wav", 0.0, 1.0, 16_000, 1, "GO ON", "ann", num_bytes=7)
-    two = Utterance("u2", tmp_path / "a.wav", 1.0, 1.0, 16_000, 1, "STÖP", None)
+    one = CheckedUtterance(
+        "u1", tmp_path / "a.wav", 0.0, 1.0, 16_000, 1, "GO ON", "ann", num_bytes=7
+    )
+    two = CheckedUtterance("u2", tmp_path / "a.wav", 1.0, 1.0, 16_000, 1, "STÖP", None)
     path = tmp_path / "m.jsonl"
     write_manifest([one, two], path)
     data = path.read_bytes()
@@ -112,7 +114,7 @@ def test_transcripts(tmp_path: Path, kind: str, write_tone: Callable[..., Path])
         def prepare(out: Path = out) -> None:
             if kind in ("kaldi", "nemo"):
                 rows = read_kaldi([folder]) if kind == "kaldi" else read_nemo([table])
-                prepare_rows(rows, out, source="s", settings={}, report=lambda _: None)
+                prepare_utterances(rows, out, source="s", settings={}, report=lambda _: None)
             else:
                 path = table.rename(table.with_suffix(f".{kind}"))
                 prepare_folder(path.parent, out, transcripts=path, report=lambda _: None)

@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.data.augment import NoiseMix
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.types import InputError
 
 RATE_HZ = 16_000
@@ -21,7 +21,9 @@ def write_sound(folder: Path, part: str, samples: NDArray[np.float64], rate_hz: 
     """A manifest with one recording in ``folder``."""
     folder.mkdir(exist_ok=True)
     soundfile.write(folder / f"{part}.wav", samples, rate_hz)
-    one = Utterance(part, folder / f"{part}.wav", 0.0, len(samples) / rate_hz, rate_hz, 1, "", None)
+    one = CheckedUtterance(
+        part, folder / f"{part}.wav", 0.0, len(samples) / rate_hz, rate_hz, 1, "", None
+    )
     write_manifest([one], folder / f"{part}.jsonl.gz")
     return folder
 

@@ -9,7 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.data.augment import Reverb, convolve
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 
 RATE_HZ = 16_000
 SPEECH_N = np.random.default_rng(5).normal(0, 0.05, 4000).astype(np.float32)
@@ -54,7 +54,7 @@ def write_part(folder: Path, part: str, responses: list[NDArray[np.float32]], ra
         path = folder / f"{part}-{number}.wav"
         soundfile.write(path, np.stack([samples, -samples], axis=1), rate_hz)
         duration_s = len(samples) / rate_hz
-        utterances.append(Utterance(path.stem, path, 0.0, duration_s, rate_hz, 2, "", None))
+        utterances.append(CheckedUtterance(path.stem, path, 0.0, duration_s, rate_hz, 2, "", None))
     write_manifest(utterances, folder / f"{part}.jsonl.gz")
 
 

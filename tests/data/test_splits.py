@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.data.shards.write import write_shards
 from asr.data.splits import Splits
 from asr.types import InputError
@@ -63,12 +63,16 @@ def test_training_splits_are_joined(make_manifest: Callable[..., Path]) -> None:
     second.write_bytes(first.read_bytes())
     joined = Splits(folder=str(first.parent), train="train+more", dev="train")
     assert joined.names == ("train+more", "train")
-    ids = [cut.id for cut in joined.read("train+more")]
+    ids = [utterance.utterance_id for utterance in joined.read("train+more")]
     assert ids == ["train/u0000", "train/u0001", "more/u0000", "more/u0001"]
-    utterance = Utterance("other", first.parent / "a.wav", 0.0, 1.0, 16_000, 1, "X", None)
+    utterance = CheckedUtterance("other", first.parent / "a.wav", 0.0, 1.0, 16_000, 1, "X", None)
     write_manifest([utterance], second)
-    assert [cut.id for cut in joined.read("train+more")] == ["u0000", "u0001", "other"]
-    assert [cut.id for cut in joined.read("train")] == ["u0000", "u0001"]
+    assert [utterance.utterance_id for utterance in joined.read("train+more")] == [
+        "u0000",
+        "u0001",
+        "other",
+    ]
+    assert [utterance.utterance_id for utterance in joined.read("train")] == ["u0000", "u0001"]
     assert joined.digest("train+more") != joined.digest("train")
     with pytest.raises(InputError, match=r"no manifest .*less\.jsonl\.gz"):
         Splits(folder=str(first.parent), train="train+less")
@@ -85,7 +89,7 @@ def test_shards_take_the_place_of_a_manifest(
     corpus = "audio" if place.startswith("else") else str(folder)
     train = str(out) if place == "absolute" else place
     splits = Splits(folder=corpus, train=train)
-    assert [cut.id for cut in splits.read(train)] == ["u0000", "u0001"]
+    assert [utterance.utterance_id for utterance in splits.read(train)] == ["u0000", "u0001"]
     before = splits.digest(train)
     write_shards(folder / "train.jsonl.gz", out, shard_size=1, report=lambda _: None)
     assert splits.digest(train) != before

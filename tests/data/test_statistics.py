@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.data.manifest import Utterance
+from asr.data.manifest import CheckedUtterance
 from asr.data.summary import NUM_LISTED, from_record, measure
 
 
-def spoken(duration_s: float, text: str, name: str = "u") -> Utterance:
-    return Utterance(name, Path("a.wav"), 0.0, duration_s, 16_000, 1, text, None)
+def spoken(duration_s: float, text: str, name: str = "u") -> CheckedUtterance:
+    return CheckedUtterance(name, Path("a.wav"), 0.0, duration_s, 16_000, 1, text, None)
 
 
 def test_rates_far_from_the_median_are_outliers() -> None:

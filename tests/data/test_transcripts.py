@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.prepare import Row
+from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
 from asr.data.transcripts import list_files, read_librispeech, read_table
 from asr.types import InputError
@@ -22,8 +22,8 @@ def test_librispeech_names_split_and_speaker(
     inside = list(read_librispeech(audio.parents[2], list_files(audio.parents[2])))
     for rows in (whole, inside):
         first, second = rows
-        assert isinstance(first, Row)
-        assert isinstance(second, Row)
+        assert isinstance(first, RawUtterance)
+        assert isinstance(second, RawUtterance)
         assert (first.split, first.speaker, first.text) == ("dev-clean", "84", "GO ON")
         assert first.audio_path == audio
         assert second.audio_path is None
@@ -41,7 +41,7 @@ def test_a_table_in_either_format(
     else:
         table.write_text(json.dumps(fields) + "\n")
     (row,) = read_table(table, tmp_path)
-    assert isinstance(row, Row)
+    assert isinstance(row, RawUtterance)
     assert (row.utterance_id, row.text, row.speaker) == ("clips/a", 'say "hi"', "bo")
     assert row.audio_path == tmp_path / "clips" / "a.wav"
     assert row.split is None
@@ -51,7 +51,9 @@ def test_stretches_of_one_file_have_names_of_their_own(tmp_path: Path) -> None:
     table = tmp_path / "t.tsv"
     table.write_text("audio\ttext\tstart_s\tduration_s\na.wav\tone\t0\t1.5\na.wav\ttwo\t1.5\t2\n")
     rows = list(read_table(table, tmp_path))
-    assert [(r.utterance_id, r.start_s, r.duration_s) for r in rows if isinstance(r, Row)] == [
+    assert [
+        (r.utterance_id, r.start_s, r.duration_s) for r in rows if isinstance(r, RawUtterance)
+    ] == [
         ("a@0", 0.0, 1.5),
         ("a@1.5", 1.5, 2.0),
     ]
@@ -66,7 +68,7 @@ def test_bad_lines_are_skipped_by_number(tmp_path: Path) -> None:
         f"{table}, line 2: not a JSON object: column 1: Expecting value",
         f"{table}, line 3: not a JSON object",
     ]
-    assert isinstance(good, Row)
+    assert isinstance(good, RawUtterance)
 
 
 def test_a_line_with_too_many_columns_is_skipped(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from asr.measure.exported import (
     export_rows,
     export_table,
     samples_of_audio,
-    samples_of_cuts,
     samples_of_noise,
+    samples_of_utterances,
 )
 from asr.metrics.wer import WordErrors
 from asr.model.package import ModelPackage, load_package
@@ -56,7 +56,7 @@ def test_programs_beside_the_model(package: ModelPackage, tmp_path: Path) -> Non
         log_probs_BTV[..., 0] = 100.0
         return log_probs_BTV, frame_lengths_B, frames_BTD + 0.5
 
-    samples = list(samples_of_cuts(package, read_manifest(write_data(tmp_path)), "test"))
+    samples = list(samples_of_utterances(package, read_manifest(write_data(tmp_path)), "test"))
     found = agreements(package, {"same": same, "silent": silent}, samples, GreedyDecoder())
     assert found.keys() == {TORCH, "same", "silent"}
     num_words = sum(len(text.split()) for text in TEXTS)

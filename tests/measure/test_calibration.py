@@ -33,8 +33,8 @@ def test_loss_and_wer_are_those_of_utterances_alone(
     package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asr.data.loader.EVALUATION_BATCH_S", 4.0)
-    cuts = read_manifest(data)
-    calibration = Calibration.read(package, cuts)
+    utterances = read_manifest(data)
+    calibration = Calibration.read(package, utterances)
     assert len(calibration.batches) > 2
     assert calibration.num_utterances == len(TEXTS)
     losses = []
@@ -53,7 +53,7 @@ def test_loss_and_wer_are_those_of_utterances_alone(
         )
     found = calibration.test(package.model, package.tokenizer, GreedyDecoder())
     assert found.loss == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
-    assert found.wer == pytest.approx(evaluate(package, cuts, GreedyDecoder()).wer.wer)
+    assert found.wer == pytest.approx(evaluate(package, utterances, GreedyDecoder()).wer.wer)
 
 
 def test_memory_does_not_grow_with_the_audio(
@@ -61,8 +61,12 @@ def test_memory_does_not_grow_with_the_audio(
 ) -> None:
     """However many batches there are, the features of one are alive."""
     monkeypatch.setattr("asr.data.loader.EVALUATION_BATCH_S", 4.0)
-    cuts = read_manifest(data)
-    many = [cut._replace(id=f"{cut.id}-{copy}") for copy in range(5) for cut in cuts]
+    utterances = read_manifest(data)
+    many = [
+        utterance._replace(utterance_id=f"{utterance.utterance_id}-{copy}")
+        for copy in range(5)
+        for utterance in utterances
+    ]
     alive: list[weakref.ref[Tensor]] = []
     num_alive: list[int] = []
     frontend = package.model.frontend
@@ -99,14 +103,14 @@ def test_heads_are_compared_without_padding(package: ModelPackage, data: Path) -
 
 
 def test_utterances_that_cannot_be_used(package: ModelPackage, data: Path, tmp_path: Path) -> None:
-    cuts = read_manifest(data)
+    utterances = read_manifest(data)
     broken = tmp_path / "broken.wav"
     broken.write_text("no audio")
-    cuts[0] = cuts[0]._replace(source=str(broken))
-    assert Calibration.read(package, cuts[:3]).num_utterances == 2
+    utterances[0] = utterances[0]._replace(source=str(broken))
+    assert Calibration.read(package, utterances[:3]).num_utterances == 2
     with pytest.raises(InputError, match="none of 1 utterances could be read"):
-        Calibration.read(package, cuts[:1])
-    crowded = cuts[1]._replace(text="a dog sat on the mat " * 40)
+        Calibration.read(package, utterances[:1])
+    crowded = utterances[1]._replace(text="a dog sat on the mat " * 40)
     one = Calibration.read(package, [crowded])
     with pytest.raises(InputError, match="no utterance is long enough for its transcript"):
         one.test(package.model, package.tokenizer, GreedyDecoder())

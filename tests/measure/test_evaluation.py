@@ -8,7 +8,7 @@ import torch
 
 from asr.audio.write import write_audio
 from asr.data.dataset import SpeechDataset
-from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.decode import labelling
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.transcribe import Transcriber
@@ -31,7 +31,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
 def manifest(tmp_path: Path) -> Path:
     """Utterances of unlike lengths, out of order."""
     utterances = [
-        Utterance(
+        CheckedUtterance(
             f"u{index}",
             write_noise(tmp_path / f"{index}.wav", duration_s),
             *(0.0, duration_s, SAMPLE_RATE_HZ, 1, text, None),
@@ -61,7 +61,7 @@ def test_silence_has_no_words_and_counts(package: ModelPackage, tmp_path: Path) 
     write_audio(tmp_path / "a.wav", Waveform(np.zeros(8000, np.float32), SAMPLE_RATE_HZ))
     speech = write_noise(tmp_path / "b.wav", 1.0)
     utterances = [
-        Utterance(path.stem, path, 0.0, 1.0, SAMPLE_RATE_HZ, 1, "A CAT", None)
+        CheckedUtterance(path.stem, path, 0.0, 1.0, SAMPLE_RATE_HZ, 1, "A CAT", None)
         for path in (tmp_path / "a.wav", speech)
     ]
     write_manifest(utterances, tmp_path / "test.jsonl.gz")
@@ -120,7 +120,7 @@ def test_training_reads_a_batch_as_it_is_evaluated(package: ModelPackage, manife
 def test_long_audio_is_read_in_chunks(package: ModelPackage, tmp_path: Path) -> None:
     """Of a minute of audio no call of the model has more than half a minute."""
     path = write_noise(tmp_path / "long.wav", 65.0)
-    utterance = Utterance("long", path, 0.0, 65.0, SAMPLE_RATE_HZ, 1, "A CAT", None)
+    utterance = CheckedUtterance("long", path, 0.0, 65.0, SAMPLE_RATE_HZ, 1, "A CAT", None)
     write_manifest([utterance], tmp_path / "test.jsonl.gz")
     widths: list[int] = []
     hook = package.model.frontend.register_forward_hook(

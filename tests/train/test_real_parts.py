@@ -14,7 +14,7 @@ from asr.audio.write import write_audio
 from asr.data.batching import Batching
 from asr.data.dataset import SpeechDataset
 from asr.data.loader import ResumableLoader
-from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.decode.greedy import GreedyDecoder
 from asr.model.asr_model import AsrModel
 from asr.model.build import build_model
@@ -72,7 +72,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples = rng.normal(0, 0.1, 4000 + 100 * i).astype(np.float32)
         write_audio(path, Waveform(samples, 8000))
         utterances.append(
-            Utterance(f"u{i}", path, 0.0, len(samples) / 8000, 8000, 1, WORDS[i % 4], None)
+            CheckedUtterance(f"u{i}", path, 0.0, len(samples) / 8000, 8000, 1, WORDS[i % 4], None)
         )
     write_manifest(utterances, folder / "train.jsonl.gz")
     (folder / "3.wav").unlink()
@@ -140,8 +140,8 @@ def test_a_resumed_run_equals_one_that_never_stopped(manifest: Path, tmp_path: P
     assert (result.num_steps, result.num_skipped, result.weights) == (16, 0, "averaged")
     assert result.num_epochs >= 2
     parts = make_model()
-    cut = StopsAt(frontend=parts.frontend, encoder=parts.encoder, head=parts.head)
-    assert run(manifest, tmp_path / "cut", cut).interrupted
+    utterance = StopsAt(frontend=parts.frontend, encoder=parts.encoder, head=parts.head)
+    assert run(manifest, tmp_path / "cut", utterance).interrupted
     resumed = make_model()
     # The largest batch, tried first, leaves no trace.
     rest = run(manifest, tmp_path / "cut", resumed, resume=True, rehearses=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from asr.data.corpora.archives import Archives, is_complete, read_own_summary, unpack_whole
 from asr.data.corpora.parts import AN4, AN4_MIRROR, Corpus
-from asr.data.folder import folder_rows
-from asr.data.prepare import Row, prepare_rows
+from asr.data.folder import folder_utterances
+from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary, Skipped
 from asr.data.transcripts import AUDIO_SUFFIXES
@@ -62,8 +62,8 @@ def prepare_an4(
             (part,) = corpus.parts
             archives = Archives(corpus, out / "archives", mirror, checksums)
             unpack_whole(archives, part, root, keep=keep_archives, report=report)
-    return prepare_rows(
-        with_dev(_rows(root), report),
+    return prepare_utterances(
+        with_dev(_utterances(root), report),
         out,
         source=str(root),
         settings={"corpus": corpus.name, "source": str(root.resolve())},
@@ -73,38 +73,42 @@ def prepare_an4(
     )
 
 
-def with_dev(items: Sequence[Row | Skipped], report: Report) -> list[Row | Skipped]:
-    """The rows, those of held-out training speakers in ``dev``; says how many are missing."""
-    rows = [item for item in items if isinstance(item, Row)]
+def with_dev(
+    items: Sequence[RawUtterance | Skipped], report: Report
+) -> list[RawUtterance | Skipped]:
+    """Move held-out training speakers to ``dev``; report how many utterances are missing."""
+    utterances = [item for item in items if isinstance(item, RawUtterance)]
     for split, whole in NUM_UTTERANCES.items():
-        found = sum(row.split == split for row in rows)
+        found = sum(utterance.split == split for utterance in utterances)
         if found != whole:
             report(f"{split}: {found:,} utterances, the official split has {whole:,}")
-    speakers = sorted({str(row.speaker) for row in rows if row.split == "train"})
+    speakers = sorted(
+        {str(utterance.speaker) for utterance in utterances if utterance.split == "train"}
+    )
     held_out = set(speakers[_FIRST_DEV::_DEV_STEP])
     return [
         replace(item, split="dev")
-        if isinstance(item, Row) and item.split == "train" and item.speaker in held_out
+        if isinstance(item, RawUtterance) and item.split == "train" and item.speaker in held_out
         else item
         for item in items
     ]
 
 
-def _rows(root: Path) -> list[Row | Skipped]:
-    """The rows of either layout."""
+def _utterances(root: Path) -> list[RawUtterance | Skipped]:
+    """The utterances of either layout."""
     if not root.is_dir():
         raise InputError(f"{root} is {'a file' if root.exists() else 'missing'}; give a folder")
     if (root / "etc").is_dir():
-        return [row for split in _FOLDERS for row in _official_rows(root, split)]
+        return [utterance for split in _FOLDERS for utterance in _official_utterances(root, split)]
     if all((root / split).is_dir() for split in _FOLDERS):
-        return folder_rows(root, splits=tuple(_FOLDERS))
+        return folder_utterances(root, splits=tuple(_FOLDERS))
     raise InputError(
         f"{root} is not AN4: neither etc/an4_train.transcription and wav/ (the unpacked archive) "
         "nor train/ and test/ in LibriSpeech layout"
     )
 
 
-def _official_rows(root: Path, split: str) -> Iterator[Row | Skipped]:
+def _official_utterances(root: Path, split: str) -> Iterator[RawUtterance | Skipped]:
     """A line is ``<s> THE WORDS </s> (an251-fash-b)``; the name's second part is the speaker."""
     transcription = root / "etc" / f"an4_{split}.transcription"
     if not transcription.is_file():
@@ -122,7 +126,9 @@ def _official_rows(root: Path, split: str) -> Iterator[Row | Skipped]:
             yield Skipped(where, "no name such as (an251-fash-b) at its end")
             continue
         text = " ".join(word for word in match[1].split() if word not in ("<s>", "</s>"))
-        yield Row(where, name, audio.get(name), text, speaker=name.split("-")[1], split=split)
+        yield RawUtterance(
+            where, name, audio.get(name), text, speaker=name.split("-")[1], split=split
+        )
 
 
 def _sphere_first(file: Path) -> tuple[bool, str]:

@@ -15,7 +15,7 @@ from typing import IO
 from asr.data.check import find_changed
 from asr.data.corpora.download import download, mismatch, offered_num_bytes, partial_path, read_sums
 from asr.data.corpora.parts import Corpus
-from asr.data.prepare import report_rows
+from asr.data.prepare import report_skipped
 from asr.data.progress import Meter, size_text
 from asr.data.summary import PrepareSummary, read_summary
 from asr.types import InputError
@@ -59,7 +59,7 @@ def is_complete(summary: PrepareSummary, part: str, report: Report) -> bool:
     changed = find_changed(split.manifest)
     if changed:
         report(f"{part}: {len(changed):,} files changed after it was prepared; preparing it again")
-        report_rows("changed", changed, report)
+        report_skipped("changed", changed, report)
     return not changed
 
 

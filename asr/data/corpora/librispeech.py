@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asr.data.corpora.archives import Archives, is_complete, read_own_summary, unpack
 from asr.data.corpora.parts import MIRROR, Corpus
-from asr.data.folder import folder_rows
+from asr.data.folder import folder_utterances
 from asr.data.prepare import read_splits, write_corpus
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary
@@ -92,7 +92,7 @@ def _prepare_part(
     folder = _folder(summary.out, part)
     report(f"reading {part}")
     by_split, skipped = read_splits(
-        folder_rows(folder),
+        folder_utterances(folder),
         summary.out,
         source=str(folder),
         strict=strict,

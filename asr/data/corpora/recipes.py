@@ -1,4 +1,4 @@
-"""Any corpus that lhotse has a recipe for: what the recipe returns, as rows of ours."""
+"""Any corpus that lhotse has a recipe for: what the recipe returns, as utterances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import lhotse.recipes
 from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
-from asr.data.prepare import Row
+from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
 from asr.types import InputError
 
@@ -24,15 +24,15 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def recipe_rows(
+def recipe_utterances(
     name: str,
     sources: Sequence[str],
     *,
     options: Mapping[str, Any],
     folder: Path,
     num_jobs: int,
-) -> list[Row | Skipped]:
-    """Rows of the corpus ``name`` (from ``recipe_names``).
+) -> list[RawUtterance | Skipped]:
+    """The utterances of the corpus ``name`` (from ``recipe_names``).
 
     ``sources`` are the recipe's first arguments, in their order and without its output folder,
     which is ``folder`` where the recipe insists on one; ``options`` are others by name. A
@@ -47,7 +47,7 @@ def recipe_rows(
     arguments = _arguments(name, recipe, sources, options, folder, num_jobs)
     try:
         result = recipe(**arguments)
-        found = list(_rows(name, result))
+        found = list(_utterances(name, result))
     except Exception as error:  # recipes raise whatever a corpus that is not as expected causes
         kind = type(error).__name__
         raise InputError(f"lhotse's recipe {name} failed ({kind}): {error}") from error
@@ -87,7 +87,9 @@ def _arguments(
     return arguments
 
 
-def _rows(name: str, result: Any, split: str | None = None) -> Iterator[Row | Skipped]:
+def _utterances(
+    name: str, result: Any, split: str | None = None
+) -> Iterator[RawUtterance | Skipped]:
     """Recipes return recordings and supervisions, or cuts, below none or more levels of splits."""
     if isinstance(result, tuple) and len(result) == 2:
         result = {"recordings": result[0], "supervisions": result[1]}
@@ -99,32 +101,32 @@ def _rows(name: str, result: Any, split: str | None = None) -> Iterator[Row | Sk
     if isinstance(recordings, RecordingSet) and isinstance(supervisions, SupervisionSet):
         by_id = {recording.id: recording for recording in recordings}
         for spoken in supervisions:
-            yield _row(name, spoken, by_id.get(spoken.recording_id), spoken.start, split)
+            yield _utterance(name, spoken, by_id.get(spoken.recording_id), spoken.start, split)
     elif isinstance(cuts := result.get("cuts"), CutSet):
         for cut in cuts:
             for spoken in cut.supervisions:
-                yield _row(
+                yield _utterance(
                     name, spoken, getattr(cut, "recording", None), cut.start + spoken.start, split
                 )
     else:
         for key, part in result.items():
-            yield from _rows(name, part, f"{split}-{key}" if split else str(key))
+            yield from _utterances(name, part, f"{split}-{key}" if split else str(key))
 
 
-def _row(
+def _utterance(
     name: str,
     spoken: SupervisionSegment,
     recording: Recording | None,
     start_s: float,
     split: str | None,
-) -> Row | Skipped:
+) -> RawUtterance | Skipped:
     where = f"lhotse {name}, {spoken.id}"
     reason = _reason_to_skip(spoken, recording)
     if reason:
         return Skipped(where, reason)
     assert recording is not None
     is_whole = start_s == 0 and abs(spoken.duration - recording.duration) < 0.01
-    return Row(
+    return RawUtterance(
         where,
         spoken.id,
         Path(recording.sources[0].source),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asr.data.corpora.archives import Archives, is_complete, read_own_summary, unpack_whole
 from asr.data.corpora.parts import MIRROR, Sounds
-from asr.data.prepare import Row, read_splits, write_corpus
+from asr.data.prepare import RawUtterance, read_splits, write_corpus
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary
 
@@ -44,7 +44,9 @@ def prepare_sounds(
         unpack_whole(archives, part, root, keep=keep_archives, report=report)
     report(f"reading {root}")
     rows = [
-        Row(str(file), file.relative_to(root).with_suffix("").as_posix(), file, "", split=part)
+        RawUtterance(
+            str(file), file.relative_to(root).with_suffix("").as_posix(), file, "", split=part
+        )
         for part, pattern in sounds.patterns.items()
         for file in sorted(root.glob(pattern))
     ]

@@ -1,4 +1,4 @@
-"""Kaldi's data folders: ``wav.scp``, ``text``, ``utt2spk``; ``segments`` for stretches of files.
+"""Kaldi's data folders: ``wav.scp``, ``text``, ``utt2spk``; ``segments`` for parts of files.
 
 A line is a key and a value, with spaces or tabs between them. ``wav.scp`` may hold commands
 (``flac -cd a.flac |``) and places in archives (``raw.ark:17``): these are never run nor read here,
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.data.formats.stretch import Stretch
-from asr.data.prepare import Row
+from asr.data.formats.export import ExportedUtterance
+from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
 from asr.data.transcripts import find_audio
 from asr.files import key_and_value, read_lines, write_text
@@ -40,8 +40,8 @@ class _Segment:
     wrong: str = ""
 
 
-def read_kaldi(folders: Sequence[Path]) -> list[Row | Skipped]:
-    """Rows of data folders; each is a split by its name.
+def read_kaldi(folders: Sequence[Path]) -> list[RawUtterance | Skipped]:
+    """The utterances of data folders; each folder is a split, named after it.
 
     Relative audio paths start at the present working directory, as Kaldi has it, or else at the
     folder. A speaker named like its utterance is Kaldi's way to say that none is known.
@@ -51,37 +51,39 @@ def read_kaldi(folders: Sequence[Path]) -> list[Row | Skipped]:
         if splits.count(split) > 1:
             raise InputError(f"two folders are named {split}; the name of a folder names its split")
     return [
-        row for folder, split in zip(folders, splits, strict=True) for row in _rows(folder, split)
+        utterance
+        for folder, split in zip(folders, splits, strict=True)
+        for utterance in _utterances(folder, split)
     ]
 
 
-def write_kaldi(stretches: Iterable[Stretch], folder: Path) -> None:
+def write_kaldi(utterances: Iterable[ExportedUtterance], folder: Path) -> None:
     """Write ``wav.scp``, ``text``, ``utt2spk``, ``spk2utt``, and ``segments`` where one is needed.
 
     Lines are sorted by their bytes (``LC_ALL=C``). Raises ``InputError`` for a name with a space.
     """
-    stretches = list(stretches)
+    utterances = list(utterances)
     recordings: dict[Path, str] = {}
-    for one in stretches:
+    for one in utterances:
         for name in (one.utterance_id, one.speaker or ""):
             if re.search(r"\s", name):
                 raise InputError(f"{name!r}: Kaldi's names hold no space; nothing is written")
         recordings.setdefault(one.audio_path, one.utterance_id)
-    speakers = {one.utterance_id: one.speaker or one.utterance_id for one in stretches}
-    utterances: dict[str, list[str]] = defaultdict(list)
+    speakers = {one.utterance_id: one.speaker or one.utterance_id for one in utterances}
+    names_of: dict[str, list[str]] = defaultdict(list)
     for name, speaker in sorted(speakers.items(), key=_by_bytes):
-        utterances[speaker].append(name)
+        names_of[speaker].append(name)
     files = {
         "wav.scp": {name: str(path) for path, name in recordings.items()},
-        "text": {one.utterance_id: one.text for one in stretches},
+        "text": {one.utterance_id: one.text for one in utterances},
         "utt2spk": speakers,
-        "spk2utt": {speaker: " ".join(names) for speaker, names in utterances.items()},
+        "spk2utt": {speaker: " ".join(names) for speaker, names in names_of.items()},
     }
-    if not all(one.is_whole for one in stretches):
+    if not all(one.is_whole for one in utterances):
         files["segments"] = {
             one.utterance_id: f"{recordings[one.audio_path]} {one.start_s:.6g} "
             f"{one.start_s + one.duration_s:.6g}"
-            for one in stretches
+            for one in utterances
         }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "segments").unlink(missing_ok=True)
@@ -94,7 +96,7 @@ def _by_bytes(item: tuple[str, str]) -> bytes:
     return item[0].encode()
 
 
-def _rows(folder: Path, split: str) -> Iterator[Row | Skipped]:
+def _utterances(folder: Path, split: str) -> Iterator[RawUtterance | Skipped]:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; Kaldi's have wav.scp and text in them")
     audio = {line.key: line for line in _table(folder / "wav.scp")}
@@ -106,19 +108,19 @@ def _rows(folder: Path, split: str) -> Iterator[Row | Skipped]:
         source = audio.get(segment.recording) if segment else None
         if segment and source:
             spoken.add(segment.recording)
-        yield _row(line, segment, source, speakers, split)
+        yield _utterance(line, segment, source, speakers, split)
     for key, line in audio.items():
         if key not in spoken:
             yield Skipped(line.where, f"audio {key} without transcript")
 
 
-def _row(
+def _utterance(
     line: _Line,
     segment: _Segment | None,
     audio: _Line | None,
     speakers: Mapping[str, str],
     split: str,
-) -> Row | Skipped:
+) -> RawUtterance | Skipped:
     reason = ""
     if segment is None:
         reason = f"no segment of {line.key}"
@@ -138,7 +140,7 @@ def _row(
     assert audio is not None
     speaker = speakers.get(line.key)
     folder = Path(audio.where.rpartition(", line ")[0]).parent
-    return Row(
+    return RawUtterance(
         line.where,
         line.key,
         find_audio(audio.value, (Path(), folder)) or folder / audio.value,

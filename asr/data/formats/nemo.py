@@ -1,6 +1,6 @@
 """NeMo's manifests: a JSON object a line with ``audio_filepath``, ``duration``, ``text``.
 
-``offset`` (seconds) makes it a stretch of the file. ``id`` and ``speaker`` are read where they are
+``offset`` (seconds) makes it a segment of the file. ``id`` and ``speaker`` are read where they are
 there and written always; NeMo passes over keys that it does not know.
 """
 
@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from asr.data.columns import number, time_label
-from asr.data.formats.stretch import Stretch
-from asr.data.prepare import Row
+from asr.data.formats.export import ExportedUtterance
+from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
 from asr.data.transcripts import find_audio
 from asr.files import json_objects, read_lines, write_text
 from asr.types import InputError
 
-_UNNAMED = ""  # id of a row until the folder that all audio shares is known
+_UNNAMED = ""  # id of an utterance until the folder that all audio shares is known
 
 
-def read_nemo(files: Sequence[Path]) -> list[Row | Skipped]:
-    """Rows of manifests; each file is a split by its name without suffix.
+def read_nemo(files: Sequence[Path]) -> list[RawUtterance | Skipped]:
+    """The utterances of manifests; each file is a split, named after it without suffix.
 
     Relative audio paths start at the manifest's folder. An utterance without ``id`` is named by its
     audio, from the folder that all of these files share on, and its offset.
@@ -34,23 +34,23 @@ def read_nemo(files: Sequence[Path]) -> list[Row | Skipped]:
     for split in splits:
         if splits.count(split) > 1:
             raise InputError(f"two files are named {split}; the name of a file names its split")
-    rows: list[Row | Skipped] = []
+    utterances: list[RawUtterance | Skipped] = []
     for file, split in zip(files, splits, strict=True):
         found = list(json_objects(read_lines(file)))
         if not found:
             raise InputError(f"{file} is empty; it needs one JSON object a line")
         for where, record in found:
             if isinstance(record, str):
-                rows.append(Skipped(where, record))
+                utterances.append(Skipped(where, record))
             else:
-                rows.append(_make_row(where, record, split, file.parent))
-    return _named(rows)
+                utterances.append(_make_utterance(where, record, split, file.parent))
+    return _named(utterances)
 
 
-def write_nemo(stretches: Iterable[Stretch], path: Path) -> None:
+def write_nemo(utterances: Iterable[ExportedUtterance], path: Path) -> None:
     """Write a manifest with absolute audio paths."""
     lines = []
-    for one in stretches:
+    for one in utterances:
         record: dict[str, Any] = {
             "audio_filepath": str(one.audio_path),
             "duration": one.duration_s,
@@ -66,7 +66,9 @@ def write_nemo(stretches: Iterable[Stretch], path: Path) -> None:
     write_text(path, "".join(lines))
 
 
-def _make_row(where: str, record: Mapping[str, Any], split: str, folder: Path) -> Row | Skipped:
+def _make_utterance(
+    where: str, record: Mapping[str, Any], split: str, folder: Path
+) -> RawUtterance | Skipped:
     audio, text = record.get("audio_filepath"), record.get("text")
     if not isinstance(audio, str) or not audio:
         return Skipped(where, "no audio_filepath")
@@ -79,7 +81,7 @@ def _make_row(where: str, record: Mapping[str, Any], split: str, folder: Path) -
         utterance_id, speaker = (_name_of(record, key) for key in ("id", "speaker"))
     except InputError as error:
         return Skipped(where, str(error))
-    return Row(
+    return RawUtterance(
         where,
         utterance_id or _UNNAMED,
         find_audio(audio, (folder,)) or folder / audio,
@@ -106,22 +108,22 @@ def _name_of(record: Mapping[str, Any], key: str) -> str | None:
     return str(value)
 
 
-def _named(rows: Sequence[Row | Skipped]) -> list[Row | Skipped]:
+def _named(utterances: Sequence[RawUtterance | Skipped]) -> list[RawUtterance | Skipped]:
     parents = {
-        os.path.abspath(row.audio_path.parent)  # noqa: PTH100  resolve() would follow links
-        for row in rows
-        if isinstance(row, Row) and row.audio_path is not None
+        os.path.abspath(utterance.audio_path.parent)  # noqa: PTH100  resolve() would follow links
+        for utterance in utterances
+        if isinstance(utterance, RawUtterance) and utterance.audio_path is not None
     }
     shared = os.path.commonpath(parents) if parents else ""
     return [
-        replace(row, utterance_id=_name(row, shared))
-        if isinstance(row, Row) and row.utterance_id == _UNNAMED
-        else row
-        for row in rows
+        replace(utterance, utterance_id=_name(utterance, shared))
+        if isinstance(utterance, RawUtterance) and utterance.utterance_id == _UNNAMED
+        else utterance
+        for utterance in utterances
     ]
 
 
-def _name(row: Row, shared: str) -> str:
-    assert row.audio_path is not None
-    name = Path(os.path.relpath(row.audio_path, shared)).with_suffix("").as_posix()
-    return f"{name}@{time_label(row.start_s)}" if row.start_s else name
+def _name(utterance: RawUtterance, shared: str) -> str:
+    assert utterance.audio_path is not None
+    name = Path(os.path.relpath(utterance.audio_path, shared)).with_suffix("").as_posix()
+    return f"{name}@{time_label(utterance.start_s)}" if utterance.start_s else name

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import urllib3
 
-from asr.data.manifest import Cut, read_cuts
+from asr.data.manifest import Utterance, read_utterances
 from asr.data.web import USER_AGENT, is_url, pool, reason
 from asr.types import InputError
 
@@ -114,33 +114,33 @@ def read_index(place: str) -> ShardIndex:
     return parse_index(fetch(f"{place}/{FILE_NAME}"), place)
 
 
-def read_shards(place: str) -> list[Cut]:
-    """All cuts of the shards at ``place``, a folder or an address; no audio is read.
+def read_shards(place: str) -> list[Utterance]:
+    """All utterances of the shards at ``place``, a folder or a URL; no audio is read.
 
-    The ``source`` of a cut is its shard, ``offset`` and ``num_bytes`` say where in it.
+    The ``source`` of an utterance is its shard; ``offset`` and ``num_bytes`` say where in it.
 
     Raises:
-        InputError: no shards there, a file that is missing or damaged, or cuts that do not say
-            where their audio lies (shards of another writer).
+        InputError: no shards there, a file that is missing or damaged, or utterances that do not
+            say where their audio lies (shards of another writer).
     """
     place = place.rstrip("/")
     index = read_index(place)
-    cuts = []
+    utterances = []
     for name, shard in zip(index.cuts, index.recording, strict=True):
         with _opened(f"{place}/{name}") as file:
-            for cut in read_cuts(file, "", f"{place}/{name}"):
-                if cut.offset is None or cut.num_bytes is None:
+            for utterance in read_utterances(file, "", f"{place}/{name}"):
+                if utterance.offset is None or utterance.num_bytes is None:
                     raise InputError(
-                        f"{place}/{name}: cut {cut.id!r} does not say where its audio lies; "
-                        "`asr prepare shards` writes such shards"
+                        f"{place}/{name}: cut {utterance.utterance_id!r} does not say where its "
+                        "audio lies; `asr prepare shards` writes such shards"
                     )
-                cuts.append(cut._replace(source=f"{place}/{shard}"))
-    if len(cuts) != index.num_utterances:
+                utterances.append(utterance._replace(source=f"{place}/{shard}"))
+    if len(utterances) != index.num_utterances:
         raise InputError(
-            f"{place}: {len(cuts):,} utterances, {index.num_utterances:,} by its {FILE_NAME}; "
-            "write the shards again"
+            f"{place}: {len(utterances):,} utterances, {index.num_utterances:,} by its "
+            f"{FILE_NAME}; write the shards again"
         )
-    return cuts
+    return utterances
 
 
 def _opened(place: str) -> io.BufferedIOBase:

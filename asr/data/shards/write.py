@@ -15,14 +15,13 @@ from typing import Any, TypeAlias
 from asr.audio.read import read_audio
 from asr.audio.write import encode_flac
 from asr.data.manifest import (
-    Cut,
+    CheckedUtterance,
     Utterance,
-    audio_path,
     compress,
-    cut_record,
+    lhotse_cut,
     read_manifest,
 )
-from asr.data.prepare import report_rows
+from asr.data.prepare import report_skipped
 from asr.data.progress import print_progress
 from asr.data.shards.read import FILE_NAME, ShardIndex
 from asr.data.summary import Skipped
@@ -31,7 +30,7 @@ from asr.types import InputError
 
 _NUM_AHEAD = 64  # utterances that are encoded at once
 
-_Encoded: TypeAlias = tuple[Utterance, bytes]
+_Encoded: TypeAlias = tuple[CheckedUtterance, bytes]
 
 
 def write_shards(
@@ -54,13 +53,13 @@ def write_shards(
             ``strict`` a single utterance cannot; then no ``shards.json`` is there.
     """
     _make_room(out)
-    cuts = read_manifest(manifest)
+    utterances = read_manifest(manifest)
     skipped: list[Skipped] = []
     numbers: list[str] = []
     num_utterances, duration_s = 0, 0.0
     digest = hashlib.sha256()
     with ThreadPoolExecutor(max(1, num_jobs)) as pool:
-        encoded = _encode(cuts, pool, skipped, strict)
+        encoded = _encode(utterances, pool, skipped, strict)
         for first in encoded:
             number = f"{len(numbers):06d}"
             shard = chain([first], islice(encoded, shard_size - 1))
@@ -72,8 +71,8 @@ def write_shards(
             numbers.append(number)
             num_utterances += len(records)
             duration_s += sum(record["duration"] for record in records)
-            report(f"wrote {num_utterances:,} of {len(cuts):,} utterances")
-    report_rows("skipped", skipped, report)
+            report(f"wrote {num_utterances:,} of {len(utterances):,} utterances")
+    report_skipped("skipped", skipped, report)
     if not numbers:
         raise InputError(f"{manifest} has no usable utterance; {len(skipped):,} skipped")
     index = ShardIndex(
@@ -105,41 +104,43 @@ def _make_room(out: Path) -> None:
 
 
 def _encode(
-    cuts: Sequence[Cut], pool: ThreadPoolExecutor, skipped: list[Skipped], strict: bool
+    utterances: Sequence[Utterance], pool: ThreadPoolExecutor, skipped: list[Skipped], strict: bool
 ) -> Iterator[_Encoded]:
     """Readable utterances in their order; the others go to ``skipped``."""
-    for start in range(0, len(cuts), _NUM_AHEAD):
-        some = cuts[start : start + _NUM_AHEAD]
-        for cut, result in zip(some, pool.map(_encode_one, some), strict=True):
+    for start in range(0, len(utterances), _NUM_AHEAD):
+        some = utterances[start : start + _NUM_AHEAD]
+        for utterance, result in zip(some, pool.map(_encode_one, some), strict=True):
             if not isinstance(result, str):
                 yield result
             elif strict:
-                raise InputError(f"{cut.id}: {result} (strict)")
+                raise InputError(f"{utterance.utterance_id}: {result} (strict)")
             else:
-                skipped.append(Skipped(cut.id, result))
+                skipped.append(Skipped(utterance.utterance_id, result))
 
 
-def _encode_one(cut: Cut) -> _Encoded | str:
+def _encode_one(utterance: Utterance) -> _Encoded | str:
     """The utterance as FLAC, or why it cannot be read."""
-    path = audio_path(cut)
+    path = utterance.audio_path
     try:
-        waveform = read_audio(path, start_s=cut.start, duration_s=cut.duration)
+        waveform = read_audio(path, start_s=utterance.start_s, duration_s=utterance.duration_s)
     except InputError as error:
         return str(error)
     rate_hz, length_s = waveform.sample_rate_hz, waveform.duration_s
-    whole = Utterance(cut.id, path, 0.0, length_s, rate_hz, 1, cut.text, cut.speaker)
+    whole = CheckedUtterance(
+        utterance.utterance_id, path, 0.0, length_s, rate_hz, 1, utterance.text, utterance.speaker
+    )
     return whole, encode_flac(waveform)
 
 
 def _write_tar(encoded: Iterable[_Encoded], path: Path) -> list[dict[str, Any]]:
-    """Write the audio, each with lhotse's record of it; the cuts, which say where it lies."""
+    """Write the audio, each with lhotse's record of it; the cuts, which say where it is."""
     records = []
     partial = path.with_name(f".{path.name}.partial")
     try:
         with tarfile.open(partial, "w") as tar:
             for utterance, data in encoded:
                 offset = _add(tar, f"{utterance.utterance_id}.flac", data)
-                record = cut_record(utterance, "", kind="shar", num_bytes=len(data), offset=offset)
+                record = lhotse_cut(utterance, "", kind="shar", num_bytes=len(data), offset=offset)
                 recording = json.dumps(record["recording"]).encode()
                 _add(tar, f"{utterance.utterance_id}.json", recording)
                 records.append(record)

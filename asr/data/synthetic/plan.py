@@ -1,4 +1,4 @@
-"""What will be said by whom: every utterance of the corpus, before a sound is made."""
+"""The plan of the synthetic corpus: text, voice and seed of every utterance."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 
 from asr.data.synthetic.grammar import make_phrase, make_sentence
 
-HEARD_ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-x-gbclan", "en-us-nyc")
-UNHEARD_ACCENTS = ("en-gb-scotland", "en-029", "en-gb-x-gbcwmd")
-HEARD_VARIANTS = (
+SEEN_ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-x-gbclan", "en-us-nyc")
+UNSEEN_ACCENTS = ("en-gb-scotland", "en-029", "en-gb-x-gbcwmd")
+SEEN_VARIANTS = (
     "Alex", "Alicia", "Andy", "Annie", "Denis", "Diogo", "Gene", "Henrique", "Hugo", "Lee",
     "Mike", "Nguyen", "Reed", "adam", "announcer", "aunty", "belinda", "benjamin", "boris",
     "david", "ed", "edward", "edward2", "f1", "f3", "f4", "f5", "grandpa", "gustave", "john",
     "kaukovalta", "klatt4", "klatt6", "m1", "m2", "m3", "m5", "m6", "m7", "m8", "marcelo", "max",
     "michel", "miguel", "pablo", "paul", "quincy", "robert", "shelby", "steph", "travis", "zac",
 )  # fmt: skip
-UNHEARD_VARIANTS = ("Mario", "Michael", "f2", "grandma", "klatt3", "linda", "m4", "rob")
+UNSEEN_VARIANTS = ("Mario", "Michael", "f2", "grandma", "klatt3", "linda", "m4", "rob")
 
-# What split has which accents and variants.
+# Accents and variants of each split.
 SPLIT_VOICES = {
-    "train": (HEARD_ACCENTS, HEARD_VARIANTS),
-    "dev": (HEARD_ACCENTS, HEARD_VARIANTS),
-    "test": (HEARD_ACCENTS, UNHEARD_VARIANTS),
-    "test-accents": (UNHEARD_ACCENTS, UNHEARD_VARIANTS),
+    "train": (SEEN_ACCENTS, SEEN_VARIANTS),
+    "dev": (SEEN_ACCENTS, SEEN_VARIANTS),
+    "test": (SEEN_ACCENTS, UNSEEN_VARIANTS),
+    "test-accents": (UNSEEN_ACCENTS, UNSEEN_VARIANTS),
 }
 RATE_WORDS_PER_MINUTE = (155, 210)
 PITCH_PERCENT = (32, 68)
@@ -61,7 +61,7 @@ SHARD_SIZE = 150  # utterances one worker process speaks in its life
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlannedUtterance:
     """One utterance to be spoken. ``seed`` moves the voice's jitter and the recording's noise."""
 
     utterance_id: str
@@ -72,7 +72,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Lines of one split that one fresh worker process speaks in order.
+    """Utterances of one split that one fresh worker process speaks in order.
 
     The synthesiser carries state from one utterance to the next, so the shard, not the number of
     jobs, decides how an utterance sounds.
@@ -80,7 +80,7 @@ class Shard:
 
     split: str
     name: str
-    lines: tuple[Line, ...]
+    utterances: tuple[PlannedUtterance, ...]
 
 
 def make_plan(
@@ -89,33 +89,33 @@ def make_plan(
     """Shards of all splits of ``counts`` (split -> number of utterances).
 
     With ``sentences`` every split draws from them, evenly and in random order, and only the voices
-    are disjoint. Without, the grammar speaks: held-out sentences are drawn first and distinct; a
-    training sentence equal to one of them is drawn again. Training phrases (one to five words) may
-    repeat, and are never a held-out sentence.
+    are disjoint. Without, the grammar makes them: held-out sentences are drawn first and distinct;
+    a training sentence equal to one of them is drawn again. Training phrases (one to five words)
+    may repeat, and are never a held-out sentence.
     """
     held_out: set[str] = set()
-    lines: dict[str, tuple[Line, ...]] = {}
+    utterances: dict[str, tuple[PlannedUtterance, ...]] = {}
     for split in sorted(counts, key=lambda name: name == "train"):  # train last
         rng = random.Random(f"{seed}/{split}")
         dealt = None if sentences is None else _deal(sentences, counts[split], seed, split)
-        lines[split] = tuple(
-            _draw_line(split, index, held_out, rng, None if dealt is None else dealt[index])
+        utterances[split] = tuple(
+            _draw_utterance(split, index, held_out, rng, None if dealt is None else dealt[index])
             for index in range(counts[split])
         )
     return [
-        Shard(split, f"{start // SHARD_SIZE:03d}", lines[split][start : start + SHARD_SIZE])
+        Shard(split, f"{start // SHARD_SIZE:03d}", utterances[split][start : start + SHARD_SIZE])
         for split in counts
         for start in range(0, counts[split], SHARD_SIZE)
     ]
 
 
-def _draw_line(
+def _draw_utterance(
     split: str, index: int, held_out: set[str], rng: random.Random, text: str | None
-) -> Line:
+) -> PlannedUtterance:
     voice = draw_voice(split, rng)
     if text is None:
         text = _draw_text(split, held_out, rng)
-    return Line(f"{split}-{index:05d}", text, voice, seed=rng.getrandbits(31))
+    return PlannedUtterance(f"{split}-{index:05d}", text, voice, seed=rng.getrandbits(31))
 
 
 def _draw_text(split: str, held_out: set[str], rng: random.Random) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.audio.write import write_audio
-from asr.data.manifest import Utterance
+from asr.data.manifest import CheckedUtterance
 from asr.data.prepare import write_corpus
 from asr.data.progress import print_progress
 from asr.data.summary import FILE_NAME, PrepareSummary, read_summary
@@ -111,14 +111,14 @@ def _check_folder(out: Path, settings: dict[str, Any]) -> None:
 def _speak_all(
     shards: list[Shard], out: Path, num_jobs: int, report: Callable[[str], None]
 ) -> None:
-    total, done = sum(len(shard.lines) for shard in shards), 0
+    total, done = sum(len(shard.utterances) for shard in shards), 0
     report(f"speaking {total:,} utterances")
     with ThreadPoolExecutor(num_jobs) as pool:
         futures = {pool.submit(_speak_shard, shard, out): shard for shard in shards}
         try:
             for future in as_completed(futures):
                 future.result()
-                done += len(futures[future].lines)
+                done += len(futures[future].utterances)
                 report(f"spoken {done:,} of {total:,} utterances")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -134,10 +134,10 @@ def _speak_shard(shard: Shard, out: Path) -> None:
     partial.mkdir(parents=True)
     lengths = {}
     with Speaker() as speaker:
-        for line in shard.lines:
-            recording = record(speaker.speak(line), seed=line.seed)
-            write_audio(partial / f"{line.utterance_id}.flac", recording)
-            lengths[line.utterance_id] = len(recording.samples)
+        for utterance in shard.utterances:
+            recording = record(speaker.speak(utterance), seed=utterance.seed)
+            write_audio(partial / f"{utterance.utterance_id}.flac", recording)
+            lengths[utterance.utterance_id] = len(recording.samples)
     (partial / _LENGTHS).write_text(json.dumps(lengths, indent=0) + "\n")
     partial.rename(folder)
 
@@ -150,7 +150,9 @@ def _read_lengths(out: Path, shard: Shard) -> dict[str, int] | None:
         sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
     except (OSError, ValueError):
         return None
-    names = {line.utterance_id: f"{line.utterance_id}.flac" for line in shard.lines}
+    names = {
+        utterance.utterance_id: f"{utterance.utterance_id}.flac" for utterance in shard.utterances
+    }
     complete = lengths.keys() == names.keys() and all(sizes.get(n) for n in names.values())
     return lengths if complete else None
 
@@ -159,22 +161,22 @@ def _folder(out: Path, shard: Shard) -> Path:
     return out / "audio" / shard.split / shard.name
 
 
-def _utterances(plan: Iterable[Shard], out: Path) -> dict[str, list[Utterance]]:
-    utterances: dict[str, list[Utterance]] = defaultdict(list)
+def _utterances(plan: Iterable[Shard], out: Path) -> dict[str, list[CheckedUtterance]]:
+    utterances: dict[str, list[CheckedUtterance]] = defaultdict(list)
     for shard in plan:
         lengths = _read_lengths(out, shard)
         assert lengths is not None, f"shard {shard.split}/{shard.name} is incomplete"
         utterances[shard.split] += [
-            Utterance(
-                utterance_id=line.utterance_id,
-                audio_path=_folder(out, shard) / f"{line.utterance_id}.flac",
+            CheckedUtterance(
+                utterance_id=utterance.utterance_id,
+                audio_path=_folder(out, shard) / f"{utterance.utterance_id}.flac",
                 start_s=0.0,
-                duration_s=lengths[line.utterance_id] / SAMPLE_RATE_HZ,
+                duration_s=lengths[utterance.utterance_id] / SAMPLE_RATE_HZ,
                 sample_rate_hz=SAMPLE_RATE_HZ,
                 num_channels=1,
-                text=line.text.upper(),
-                speaker=line.voice.name,
+                text=utterance.text.upper(),
+                speaker=utterance.voice.name,
             )
-            for line in shard.lines
+            for utterance in shard.utterances
         ]
     return utterances

@@ -1,4 +1,4 @@
-"""Sentences to recordings, through a worker process that holds the synthesiser."""
+"""Speaking the utterances of the synthetic corpus, through a worker process with espeak-ng."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 
 import asr
 from asr.audio.resample import resample
-from asr.data.synthetic.plan import Line
+from asr.data.synthetic.plan import PlannedUtterance
 from asr.data.synthetic.worker import HEADER
 from asr.types import InputError, Waveform
 
 SAMPLE_RATE_HZ = 16_000
-_SILENCE = 0.005  # of full scale: what is below before the first and after the last sound is cut
+_SILENCE = 0.005  # of full scale; softer samples at the start and the end are trimmed
 _MARGIN_S = 0.06
 _LEVEL_DB = (-27.0, -21.0)  # rms of full scale
 _NOISE_DB = (-72.0, -60.0)
@@ -81,38 +81,40 @@ class Speaker:
         self._process.communicate()
         self._errors.close()
 
-    def speak(self, line: Line) -> Waveform:
-        """The line as the synthesiser says it, at its own rate; ``RuntimeError`` if it dies."""
+    def speak(self, utterance: PlannedUtterance) -> Waveform:
+        """The utterance as espeak-ng speaks it, at its own rate; ``RuntimeError`` if it dies."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        voice = line.voice
+        voice = utterance.voice
         request = {
-            "text": line.text,
+            "text": utterance.text,
             "voice": voice.name,
             "rate": voice.rate,
             "pitch": voice.pitch,
             "pitch_range": voice.pitch_range,
-            "seed": line.seed,
+            "seed": utterance.seed,
         }
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise self._failure(line) from None
+            raise self._failure(utterance) from None
         header = self._process.stdout.read(HEADER.size)
         if len(header) < HEADER.size:
-            raise self._failure(line)
+            raise self._failure(utterance)
         sample_rate_hz, num_bytes = HEADER.unpack(header)
         pcm = self._process.stdout.read(num_bytes)
         if len(pcm) < num_bytes:
-            raise self._failure(line)
+            raise self._failure(utterance)
         samples = np.frombuffer(pcm, dtype=np.int16).astype(np.float32)
         samples /= np.float32(32768)
         return Waveform(samples, sample_rate_hz)
 
-    def _failure(self, line: Line) -> RuntimeError:
+    def _failure(self, utterance: PlannedUtterance) -> RuntimeError:
         self._process.wait()
         self._errors.seek(0)
         last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
         message = last[0] if last else "no message"
-        return RuntimeError(f"the speech synthesiser stopped at {line.utterance_id}: {message}")
+        return RuntimeError(
+            f"the speech synthesiser stopped at {utterance.utterance_id}: {message}"
+        )

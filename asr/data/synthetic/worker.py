@@ -1,4 +1,4 @@
-"""The process that holds the synthesiser: ``python -m asr.data.synthetic.worker``."""
+"""The worker process that runs espeak-ng: ``python -m asr.data.synthetic.worker``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import ctypes
 import json
 import struct
 import sys
-
-import espeakng_loader
 
 HEADER = struct.Struct("<II")  # sample rate in Hz, number of bytes of samples that follow
 
@@ -27,6 +25,8 @@ class Espeak:
     """The synthesiser. One instance a process, not for threads; it keeps state between calls."""
 
     def __init__(self) -> None:
+        import espeakng_loader  # GPL-3: loaded in the worker process alone
+
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data_path = espeakng_loader.get_data_path().encode()
         self.sample_rate_hz = int(

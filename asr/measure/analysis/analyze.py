@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from asr.data.loader import evaluation_batches
-from asr.data.manifest import Cuts
-from asr.data.splits import hold_out, no_longer_than
+from asr.data.manifest import Utterances
+from asr.data.splits import hold_out_every, no_longer_than
 from asr.decode.align import NO_LABEL, align
 from asr.encoder.maps import EncoderMaps, encode_with_maps
 from asr.measure.analysis.attention import AttentionMeasures, LayerProbe, frequent_tokens
@@ -43,7 +43,7 @@ class EncodedUtterance:
 
 
 class EncodedStream:
-    """Encodes cuts and counts them.
+    """Encodes utterances and counts them.
 
     ``map_layers`` are the layers whose maps are given: those with the most heads, ``num_heads``.
     """
@@ -55,13 +55,13 @@ class EncodedStream:
         self.num_utterances = 0
         self.num_skipped = 0
 
-    def __call__(self, cuts: Cuts) -> Iterator[EncodedUtterance]:
-        """Every utterance of ``cuts`` that can be read, the longest first.
+    def __call__(self, utterances: Utterances) -> Iterator[EncodedUtterance]:
+        """Every utterance of ``utterances`` that can be read, the longest first.
 
         Raises:
             InputError: no layer of the model has an attention map.
         """
-        loader = evaluation_batches(self.package, cuts)
+        loader = evaluation_batches(self.package, utterances)
         device = self.package.model.device
         for batch in loader:
             with torch.inference_mode():
@@ -102,7 +102,7 @@ class EncodedStream:
 
 def analyze(
     package: ModelPackage,
-    cuts: Cuts,
+    utterances: Utterances,
     *,
     run: str,
     data: str,
@@ -112,7 +112,7 @@ def analyze(
     reuse: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Analysis:
-    """Measure ``package`` on ``cuts``; ``run`` and ``data`` are how the result calls them.
+    """Measure ``package`` on ``utterances``; ``run`` and ``data`` are how the result calls them.
 
     Schedules are proposed by ``threshold`` (see `asr.reuse.suggest`), or with ``latency``, what
     layers cost, within ``budget_ms``. With ``reuse``, a config of a method, whatever its grouping,
@@ -127,12 +127,12 @@ def analyze(
     if reuse is not None:
         full_attention(package.model.encoder)
     encoder = package.model.encoder
-    kept = no_longer_than(cuts, MAX_UTTERANCE_S)
+    kept = no_longer_than(utterances, MAX_UTTERANCE_S)
     tokens = frequent_tokens(kept, package, num_tokens=NUM_TOKENS)
     attention = AttentionMeasures(tokens)
     probe = LayerProbe(num_classes=len(tokens))
     stream = EncodedStream(package)
-    train, test = hold_out(kept, TEST_EVERY)
+    train, test = hold_out_every(kept, TEST_EVERY)
     num_aligned = 0
     for part, take in ((train, probe.learn), (test, probe.test)):
         for utterance in stream(part):
@@ -169,7 +169,7 @@ def analyze(
             data=data,
             num_utterances=stream.num_utterances,
             num_skipped=stream.num_skipped,
-            num_left_out=len(cuts) - len(kept),
+            num_left_out=len(utterances) - len(kept),
             num_aligned=num_aligned,
         ),
         frame_shift_s=package.model.frame_shift_s,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asr.data.manifest import Cuts, transcript
+from asr.data.manifest import Utterances
 from asr.metrics.attention import (
     NO_CLASS,
     StreamingMean,
@@ -94,12 +94,14 @@ class TokenClasses:
         return torch.where(labels_T < 0, NO_CLASS, class_V[labels_T.clamp(min=0)])
 
 
-def frequent_tokens(cuts: Cuts, package: ModelPackage, *, num_tokens: int) -> TokenClasses:
+def frequent_tokens(
+    utterances: Utterances, package: ModelPackage, *, num_tokens: int
+) -> TokenClasses:
     """At most ``num_tokens`` of the tokens of the transcripts, sorted by how they are written."""
     tokenizer = package.tokenizer
     counts: Counter[int] = Counter()
-    for cut in cuts:
-        counts.update(tokenizer.encode(package.normalizer(transcript(cut))))
+    for utterance in utterances:
+        counts.update(tokenizer.encode(package.normalizer(utterance.text)))
     del counts[tokenizer.unk_id]
     frequent = [token for token, _ in counts.most_common(num_tokens)]
     by_piece = sorted(zip(tokenizer.pieces(frequent), frequent, strict=True))

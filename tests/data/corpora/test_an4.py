@@ -15,7 +15,7 @@ import soundfile
 from asr.audio.read import read_audio
 from asr.data.corpora.an4 import prepare_an4
 from asr.data.corpora.parts import AN4, Archive, Corpus
-from asr.data.manifest import audio_path, read_manifest, transcript
+from asr.data.manifest import read_manifest
 from asr.data.summary import PrepareSummary
 from asr.types import InputError
 
@@ -88,12 +88,17 @@ def test_from_archive_to_manifests(site: Site, tmp_path: Path) -> None:
     summary = prepare(tmp_path / "an4", corpus, site, said)
     counts = {name: split.num_utterances for name, split in summary.splits.items()}
     assert counts == {"train": 24, "dev": 4, "test": 4}
-    assert {cut.speaker for cut in read_manifest(tmp_path / "an4" / "dev.jsonl.gz")} == DEV
-    test = {cut.id: cut for cut in read_manifest(tmp_path / "an4" / "test.jsonl.gz")}
+    assert {
+        utterance.speaker for utterance in read_manifest(tmp_path / "an4" / "dev.jsonl.gz")
+    } == DEV
+    test = {
+        utterance.utterance_id: utterance
+        for utterance in read_manifest(tmp_path / "an4" / "test.jsonl.gz")
+    }
     assert sorted(test) == ["an251-fzz-b", "an251-myy-b", "cen7-fzz-b", "cen7-myy-b"]
-    assert transcript(test["cen7-myy-b"]) == "A B C TWELVE"
+    assert test["cen7-myy-b"].text == "A B C TWELVE"
     assert test["cen7-myy-b"].speaker == "myy"
-    assert transcript(read_manifest(tmp_path / "an4" / "train.jsonl.gz")[0]) == "YES"
+    assert read_manifest(tmp_path / "an4" / "train.jsonl.gz")[0].text == "YES"
     assert "train: 28 utterances, the official split has 948" in said
 
 
@@ -101,8 +106,8 @@ def test_samples_of_either_byte_order(site: Site, tmp_path: Path) -> None:
     prepare(tmp_path / "an4", offer(site, pack(an4_files())), site)
     read = 0
     for split in ("train", "dev", "test"):
-        for cut in read_manifest(tmp_path / "an4" / f"{split}.jsonl.gz"):
-            waveform = read_audio(audio_path(cut))
+        for utterance in read_manifest(tmp_path / "an4" / f"{split}.jsonl.gz"):
+            waveform = read_audio(utterance.audio_path)
             number = len(waveform.samples) - 4000
             assert waveform.sample_rate_hz == 16_000
             np.testing.assert_array_equal(waveform.samples * 32768, samples_of(number))
@@ -154,7 +159,7 @@ def test_a_copy_on_disk_of_either_layout_has_the_same_speakers_in_dev(tmp_path: 
             files[f"{folder}/{speaker}-1.trans.txt"] = lines.encode()
     layout = write_tree(tmp_path / "layout", files)
     other = prepare_an4(tmp_path / "other", source=layout, report=lambda _: None)
-    found = {cut.speaker for cut in read_manifest(other.splits["dev"].manifest)}
+    found = {utterance.speaker for utterance in read_manifest(other.splits["dev"].manifest)}
     assert found == {str(30001 + SPEAKERS.index(name)) for name in DEV}
     assert [one.num_utterances for one in official.splits.values()] == [
         one.num_utterances for one in other.splits.values()
@@ -167,7 +172,10 @@ def test_a_wave_file_beside_the_original_is_taken(tmp_path: Path) -> None:
     soundfile.write(wave, samples_of(3), 16_000)
     (root / "wav/an4test_clstk/myy/cen7-myy-b.sph").unlink()
     summary = prepare_an4(tmp_path / "out", source=root, report=lambda _: None)
-    paths = {cut.id: audio_path(cut) for cut in read_manifest(summary.splits["test"].manifest)}
+    paths = {
+        utterance.utterance_id: utterance.audio_path
+        for utterance in read_manifest(summary.splits["test"].manifest)
+    }
     assert paths["an251-fzz-b"] == wave
     assert [str(row) for row in summary.skipped] == [
         f"{root}/etc/an4_test.transcription, line 4: no audio file for cen7-myy-b"

@@ -8,7 +8,7 @@ import pytest
 
 from asr.data.corpora.librispeech import prepare_librispeech
 from asr.data.corpora.parts import CORPORA, Corpus
-from asr.data.manifest import audio_path, read_manifest, transcript
+from asr.data.manifest import read_manifest
 from asr.data.summary import PrepareSummary
 from asr.types import InputError
 from tests.cli.runs import files_in
@@ -68,9 +68,13 @@ def test_each_part_becomes_a_manifest(prepare: Prepare) -> None:
         "LibriSpeech", "dev-clean.jsonl.gz", "summary.json", "test-clean.jsonl.gz"
     ]  # fmt: skip
     assert (prepare.out / "LibriSpeech" / "SPEAKERS.TXT").read_text() == "; who\n"
-    cut = next(iter(read_manifest(prepare.out / "test-clean.jsonl.gz")))
-    assert (cut.id, transcript(cut), cut.duration) == ("15-7-0000", "SOME WORDS", 0.5)
-    assert audio_path(cut) == prepare.out / "LibriSpeech/test-clean/15/7/15-7-0000.flac"
+    utterance = next(iter(read_manifest(prepare.out / "test-clean.jsonl.gz")))
+    assert (utterance.utterance_id, utterance.text, utterance.duration_s) == (
+        "15-7-0000",
+        "SOME WORDS",
+        0.5,
+    )
+    assert utterance.audio_path == prepare.out / "LibriSpeech/test-clean/15/7/15-7-0000.flac"
     need = next(line for line in prepare.lines if "of disk" in line)
     assert need.startswith("librispeech dev-clean, test-clean: needs")
     assert prepare.lines.index(need) == 0

@@ -8,8 +8,8 @@ import lhotse.recipes
 import pytest
 from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
-from asr.data.corpora.recipes import recipe_names, recipe_rows
-from asr.data.prepare import Row, prepare_rows
+from asr.data.corpora.recipes import recipe_names, recipe_utterances
+from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.summary import Skipped
 from asr.types import InputError
 
@@ -29,9 +29,11 @@ def ljspeech(tmp_path: Path, write_tone: Callable[..., Path]) -> Path:
     return folder
 
 
-def take(name: str, *sources: str | Path, folder: Path, **options: Any) -> list[Row | Skipped]:
+def take(
+    name: str, *sources: str | Path, folder: Path, **options: Any
+) -> list[RawUtterance | Skipped]:
     texts = list(map(str, sources))
-    return recipe_rows(name, texts, options=options, folder=folder / "lhotse", num_jobs=1)
+    return recipe_utterances(name, texts, options=options, folder=folder / "lhotse", num_jobs=1)
 
 
 def test_a_corpus_without_splits_is_cut(ljspeech: Path, tmp_path: Path) -> None:
@@ -41,11 +43,11 @@ def test_a_corpus_without_splits_is_cut(ljspeech: Path, tmp_path: Path) -> None:
         take("ljspeech", ljspeech, folder=tmp_path)
     (ljspeech / "wavs" / "LJ001-0003.wav").unlink()
     rows = take("ljspeech", ljspeech, folder=tmp_path)
-    summary = prepare_rows(rows, tmp_path / "out", source="lj", settings={}, report=silent)
+    summary = prepare_utterances(rows, tmp_path / "out", source="lj", settings={}, report=silent)
     assert sum(split.num_utterances for split in summary.splits.values()) == 28
     assert set(summary.splits) == {"train", "dev", "test"}
     first = rows[0]
-    assert isinstance(first, Row)
+    assert isinstance(first, RawUtterance)
     assert (first.utterance_id, first.text) == ("LJ001-0000", "Said in 1 line.")
     assert (first.start_s, first.duration_s, first.speaker) == (0.0, None, None)
     assert first.audio_path == ljspeech / "wavs" / "LJ001-0000.wav"
@@ -58,8 +60,10 @@ def test_real_recordings_through_the_recipe_of_librispeech(
     for part, split in (("dev-clean", "dev"), ("test-other", "test-other")):
         (tmp_path / "LibriSpeech" / part).symlink_to(speech_dir / "librispeech" / split)
     rows = take("librispeech", tmp_path / "LibriSpeech", folder=tmp_path)
-    by_split = {part: [r for r in rows if isinstance(r, Row) and r.split == part] for part in
-                ("dev-clean", "test-other")}  # fmt: skip
+    raw = [row for row in rows if isinstance(row, RawUtterance)]
+    by_split = {
+        part: [one for one in raw if one.split == part] for part in ("dev-clean", "test-other")
+    }
     assert {part: len(found) for part, found in by_split.items()} == {
         "dev-clean": 20,
         "test-other": 30,
@@ -133,7 +137,7 @@ def test_what_cannot_be_read_as_it_is_is_named(
     )
     result = {"en": {"train": {"recordings": recordings, "supervisions": supervisions}}}
     monkeypatch.setattr(lhotse.recipes, "prepare_mine", lambda: result, raising=False)
-    summary = prepare_rows(
+    summary = prepare_utterances(
         take("mine", folder=tmp_path), tmp_path / "out", source="mine", settings={}, report=silent
     )
     assert summary.splits["en-train"].num_utterances == 2
@@ -165,7 +169,7 @@ def test_recipes_return_what_they_like(
     }[shape]
     monkeypatch.setattr(lhotse.recipes, "prepare_mine", lambda: result, raising=False)
     (row,) = take("mine", folder=tmp_path)
-    assert isinstance(row, Row)
+    assert isinstance(row, RawUtterance)
     assert (row.utterance_id, row.start_s, row.duration_s) == ("u", 0.25, 1.0)
     assert row.split == ("train" if shape == "cuts" else None)
 

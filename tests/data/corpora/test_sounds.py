@@ -13,7 +13,7 @@ import soundfile
 
 from asr.data.corpora.parts import SOUNDS, Archive, Sounds
 from asr.data.corpora.sounds import prepare_sounds
-from asr.data.manifest import audio_path, read_manifest
+from asr.data.manifest import read_manifest
 from asr.data.summary import PrepareSummary
 from asr.types import InputError
 
@@ -76,10 +76,10 @@ def test_musan(site: Site, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "musan").iterdir()) == [
         "musan", "music.jsonl.gz", "noise.jsonl.gz", "speech.jsonl.gz", "summary.json"
     ]  # fmt: skip
-    cut = read_manifest(tmp_path / "musan" / "noise.jsonl.gz")[1]
-    assert cut.id == "noise/sound-bible/noise-sound-bible-0000"
-    assert (cut.duration, cut.text, cut.speaker) == (0.25, "", None)
-    assert audio_path(cut).is_file()
+    utterance = read_manifest(tmp_path / "musan" / "noise.jsonl.gz")[1]
+    assert utterance.utterance_id == "noise/sound-bible/noise-sound-bible-0000"
+    assert (utterance.duration_s, utterance.text, utterance.speaker) == (0.25, "", None)
+    assert utterance.audio_path.is_file()
 
 
 def test_rirs(site: Site, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from asr.data.formats.kaldi import read_kaldi
 from asr.data.manifest import read_manifest
-from asr.data.prepare import Row, prepare_rows
+from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.summary import PrepareSummary
 from asr.types import InputError
 
@@ -26,7 +26,7 @@ def write_folder(folder: Path, **files: str) -> Path:
 
 
 def prepare(folder: Path, out: Path) -> PrepareSummary:
-    return prepare_rows(read_kaldi([folder]), out, source="k", settings={}, report=silent)
+    return prepare_utterances(read_kaldi([folder]), out, source="k", settings={}, report=silent)
 
 
 def test_utterances_that_are_whole_files(
@@ -42,7 +42,7 @@ def test_utterances_that_are_whole_files(
         utt2spk="a ann\nb b\n",
     )
     monkeypatch.chdir(tmp_path)
-    rows = [row for row in read_kaldi([folder]) if isinstance(row, Row)]
+    rows = [row for row in read_kaldi([folder]) if isinstance(row, RawUtterance)]
     assert [(row.utterance_id, row.split, row.speaker) for row in rows] == [
         ("a", "dev", "ann"),
         ("b", "dev", None),
@@ -62,8 +62,17 @@ def test_tabs_are_spaces(tmp_path: Path, write_tone: Tone) -> None:
         segments="u1\trec\t0.25\t1.75\nu2 rec\t2.0 \t2.5\n",
     )
     prepare(folder, tmp_path / "out")
-    cuts = read_manifest(tmp_path / "out" / "train.jsonl.gz")
-    assert [(cut.id, cut.text, cut.speaker, cut.start, cut.duration) for cut in cuts] == [
+    utterances = read_manifest(tmp_path / "out" / "train.jsonl.gz")
+    assert [
+        (
+            utterance.utterance_id,
+            utterance.text,
+            utterance.speaker,
+            utterance.start_s,
+            utterance.duration_s,
+        )
+        for utterance in utterances
+    ] == [
         ("u1", "ONE TWO", "ann", 0.25, 1.5),
         ("u2", "TH REE x", "bob", 2.0, 0.5),
     ]
@@ -79,7 +88,7 @@ def test_splits_may_have_utterances_of_one_name(tmp_path: Path, write_tone: Tone
         for split in ("train", "dev")
     ]
     out = tmp_path / "out"
-    summary = prepare_rows(read_kaldi(folders), out, source="k", settings={}, report=silent)
+    summary = prepare_utterances(read_kaldi(folders), out, source="k", settings={}, report=silent)
     assert {name: split.num_utterances for name, split in summary.splits.items()} == {
         "dev": 1,
         "train": 1,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.formats.nemo import read_nemo
-from asr.data.prepare import Row, prepare_rows
+from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.types import InputError
 
 Tone = Callable[..., Path]
@@ -34,13 +34,13 @@ def test_rows_are_named_by_their_audio(tmp_path: Path, write_tone: Tone) -> None
         tmp_path / "dev.jsonl",
         {"audio_filepath": absolute, "duration": 0.5, "text": "three", "speaker": 7, "lang": "en"},
     )
-    rows = [row for row in read_nemo([train, dev]) if isinstance(row, Row)]
+    rows = [row for row in read_nemo([train, dev]) if isinstance(row, RawUtterance)]
     assert [(row.utterance_id, row.split, row.speaker, row.start_s) for row in rows] == [
         ("ann/a", "train", None, 0.0),
         ("ann/a@1.25", "train", None, 1.25),
         ("bob/b", "dev", "7", 0.0),
     ]
-    summary = prepare_rows(rows, tmp_path / "out", source="n", settings={}, report=silent)
+    summary = prepare_utterances(rows, tmp_path / "out", source="n", settings={}, report=silent)
     assert {name: one.duration_s for name, one in summary.splits.items()} == {
         "dev": 0.5,
         "train": 1.0,
@@ -53,9 +53,9 @@ def test_the_name_0_is_one_and_other_splits_may_have_it(tmp_path: Path, write_to
         write_tone(tmp_path / f"{split}.wav")
         row = {"id": 0, "audio_filepath": f"{split}.wav", "duration": 0.5, "text": "one"}
         files.append(write_rows(tmp_path / f"{split}.json", row))
-    rows = [row for row in read_nemo(files) if isinstance(row, Row)]
+    rows = [row for row in read_nemo(files) if isinstance(row, RawUtterance)]
     assert [(row.split, row.utterance_id) for row in rows] == [("train", "0"), ("dev", "0")]
-    summary = prepare_rows(rows, tmp_path / "out", source="n", settings={}, report=silent)
+    summary = prepare_utterances(rows, tmp_path / "out", source="n", settings={}, report=silent)
     assert sorted(summary.splits) == ["dev", "train"]
 
 
@@ -78,7 +78,7 @@ def test_bad_rows_are_named_counted_and_skipped(tmp_path: Path, write_tone: Tone
         {"text": "no audio"},
         ["not an object"],
     )
-    summary = prepare_rows(
+    summary = prepare_utterances(
         read_nemo([file]), tmp_path / "out", source="n", settings={}, report=silent
     )
     assert summary.splits["train"].num_utterances == 1
@@ -100,7 +100,7 @@ def test_bad_rows_are_named_counted_and_skipped(tmp_path: Path, write_tone: Tone
     assert len(reasons) == len(expected)
     assert all(part in reason for part, reason in zip(expected, reasons, strict=True))
     with pytest.raises(InputError, match=r"12 bad rows in n \(strict\), first: .*, line \d+"):
-        prepare_rows(
+        prepare_utterances(
             read_nemo([file]),
             tmp_path / "strict",
             source="n",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 from tests.data.corpora.server import Site, serve
 
 from .noise import write_noise
@@ -23,7 +23,9 @@ def manifest(tmp_path: Path) -> Path:
         write_noise(path, lead_s + length_s, channels=channels, seed=number)
         name = f"some/u{number}" if number == 4 else f"u{number}"
         utterances.append(
-            Utterance(name, path, lead_s, length_s, 16_000, channels, f"TEXT {number}", "anna")
+            CheckedUtterance(
+                name, path, lead_s, length_s, 16_000, channels, f"TEXT {number}", "anna"
+            )
         )
     write_manifest(utterances, tmp_path / "train.jsonl.gz")
     return tmp_path / "train.jsonl.gz"

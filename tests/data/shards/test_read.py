@@ -18,14 +18,22 @@ def shards(manifest: Path, tmp_path: Path) -> Path:
 
 
 def test_cuts_say_where_their_audio_lies(shards: Path) -> None:
-    cuts = read_shards(f"{shards}/")
-    assert [cut.id for cut in cuts] == ["u0", "u1", "u2", "u3", "some/u4"]
-    assert [Path(cut.source).name for cut in cuts] == [
+    utterances = read_shards(f"{shards}/")
+    assert [utterance.utterance_id for utterance in utterances] == [
+        "u0",
+        "u1",
+        "u2",
+        "u3",
+        "some/u4",
+    ]
+    assert [Path(utterance.source).name for utterance in utterances] == [
         f"recording.{number:06d}.tar" for number in (0, 0, 1, 1, 2)
     ]
-    for cut in cuts:
-        assert cut.offset is not None
-        assert Path(cut.source).read_bytes()[cut.offset : cut.offset + 4] == b"fLaC"
+    for utterance in utterances:
+        assert utterance.offset is not None
+        assert (
+            Path(utterance.source).read_bytes()[utterance.offset : utterance.offset + 4] == b"fLaC"
+        )
 
 
 def test_folders_that_hold_none(tmp_path: Path, shards: Path) -> None:
@@ -45,23 +53,23 @@ def test_an_index_that_leads_elsewhere(shards: Path) -> None:
 
 
 def test_shards_that_are_not_whole(shards: Path) -> None:
-    cuts = shards / "cuts.000001.jsonl.gz"
-    whole = cuts.read_bytes()
-    cuts.write_bytes(whole[:-10])
+    utterances = shards / "cuts.000001.jsonl.gz"
+    whole = utterances.read_bytes()
+    utterances.write_bytes(whole[:-10])
     with pytest.raises(InputError, match=r"cuts\.000001\.jsonl\.gz is not a manifest or was cut"):
         read_shards(str(shards))
-    cuts.write_bytes(gzip.compress(gzip.decompress(whole).splitlines(keepends=True)[0]))
+    utterances.write_bytes(gzip.compress(gzip.decompress(whole).splitlines(keepends=True)[0]))
     with pytest.raises(InputError, match=r"4 utterances, 5 by its shards\.json"):
         read_shards(str(shards))
-    cuts.unlink()
+    utterances.unlink()
     with pytest.raises(InputError, match=r"cuts\.000001\.jsonl\.gz: cannot be read"):
         read_shards(str(shards))
 
 
 def test_shards_of_another_writer(shards: Path) -> None:
-    cuts = shards / "cuts.000000.jsonl.gz"
-    records = [json.loads(line) for line in gzip.decompress(cuts.read_bytes()).splitlines()]
+    utterances = shards / "cuts.000000.jsonl.gz"
+    records = [json.loads(line) for line in gzip.decompress(utterances.read_bytes()).splitlines()]
     lines = [json.dumps({**record, "custom": {}}) + "\n" for record in records]
-    cuts.write_bytes(gzip.compress("".join(lines).encode()))
+    utterances.write_bytes(gzip.compress("".join(lines).encode()))
     with pytest.raises(InputError, match=r"cut 'u0' does not say where its audio lies"):
         read_shards(str(shards))

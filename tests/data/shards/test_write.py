@@ -7,7 +7,7 @@ import pytest
 from lhotse import CutSet
 
 from asr.audio.read import read_audio
-from asr.data.manifest import audio_path, read_manifest
+from asr.data.manifest import read_manifest
 from asr.data.shards.read import read_shards
 from asr.data.shards.write import write_shards
 from asr.types import InputError
@@ -32,10 +32,10 @@ def test_lhotse_reads_what_is_written(manifest: Path, tmp_path: Path) -> None:
         }
     )
     for theirs, ours in zip(read, read_manifest(manifest), strict=True):
-        assert (theirs.id, theirs.duration) == (ours.id, ours.duration)
+        assert (theirs.id, theirs.duration) == (ours.utterance_id, ours.duration_s)
         assert theirs.supervisions[0].text == ours.text
         assert theirs.supervisions[0].speaker == "anna"
-        expected = read_audio(audio_path(ours), start_s=ours.start, duration_s=ours.duration)
+        expected = read_audio(ours.audio_path, start_s=ours.start_s, duration_s=ours.duration_s)
         np.testing.assert_allclose(theirs.load_audio()[0], expected.samples, atol=2**-15)
 
 
@@ -54,13 +54,17 @@ def test_writing_again_leaves_nothing_of_before(manifest: Path, tmp_path: Path) 
 
 
 def test_unreadable_audio_is_named_and_left_out(manifest: Path, tmp_path: Path) -> None:
-    cuts = read_manifest(manifest)
-    audio_path(cuts[1]).write_bytes(audio_path(cuts[1]).read_bytes()[:3000])
-    audio_path(cuts[3]).unlink()
+    utterances = read_manifest(manifest)
+    utterances[1].audio_path.write_bytes(utterances[1].audio_path.read_bytes()[:3000])
+    utterances[3].audio_path.unlink()
     said: list[str] = []
     out = tmp_path / "shards"
     index = write_shards(manifest, out, shard_size=2, report=said.append)
-    assert [cut.id for cut in read_shards(str(out))] == ["u0", "u2", "some/u4"]
+    assert [utterance.utterance_id for utterance in read_shards(str(out))] == [
+        "u0",
+        "u2",
+        "some/u4",
+    ]
     assert index.num_utterances == 3
     assert any(line.startswith("skipped: u1: ") and "cut short" in line for line in said)
     assert "2 skipped" in said[-1]
@@ -71,8 +75,8 @@ def test_unreadable_audio_is_named_and_left_out(manifest: Path, tmp_path: Path) 
 
 
 def test_nothing_to_write(manifest: Path, tmp_path: Path) -> None:
-    for cut in read_manifest(manifest):
-        audio_path(cut).write_bytes(b"")
+    for utterance in read_manifest(manifest):
+        utterance.audio_path.write_bytes(b"")
     with pytest.raises(InputError, match="no usable utterance; 5 skipped"):
         write_shards(manifest, tmp_path / "shards", report=silent)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from asr.audio.read import read_audio
-from asr.data.manifest import Utterance, write_manifest
+from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.encoder.maps import EncoderMaps, encode_with_maps
 from asr.model.package import ModelPackage
 from tests.decode.package import write_noise
@@ -20,7 +20,7 @@ DURATIONS_S = (1.1, 2.0, 1.5, 0.9, 1.7, 2.3, 0.8)
 def write_data(folder: Path) -> Path:
     """A manifest of noise of unequal lengths."""
     utterances = [
-        Utterance(
+        CheckedUtterance(
             f"u{index}",
             write_noise(folder / f"u{index}.wav", duration_s),
             *(0.0, duration_s, SAMPLE_RATE_HZ, 1, text.upper(), None),

@@ -36,8 +36,8 @@ def full_package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
 @pytest.fixture(scope="package")
 def tried(full_package: ModelPackage, data: Path) -> Analysis:
     """What conversion to shared maps does to the model without reuse."""
-    cuts = read_manifest(data)
-    return analyze(full_package, cuts, run="full", data="test", threshold=0.0, reuse=PROBS)
+    utterances = read_manifest(data)
+    return analyze(full_package, utterances, run="full", data="test", threshold=0.0, reuse=PROBS)
 
 
 @pytest.fixture(scope="package")

@@ -117,14 +117,14 @@ def test_long_and_short_utterances(
     package: ModelPackage, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(analyze_module, "MAX_UTTERANCE_S", 1.2)
-    cuts = read_manifest(data)
-    found = analyze(package, cuts, run="tiny", data="test", threshold=0.8)
+    utterances = read_manifest(data)
+    found = analyze(package, utterances, run="tiny", data="test", threshold=0.8)
     assert found.counted.num_left_out == sum(s > 1.2 for s in DURATIONS_S)
     assert found.counted.num_utterances == sum(s <= 1.2 for s in DURATIONS_S)
     assert found.probe is None  # too few to keep one for testing
     monkeypatch.setattr(analyze_module, "MAX_UTTERANCE_S", 0.1)
     with pytest.raises(InputError, match=r"longer than 0\.1 s"):
-        analyze(package, cuts, run="tiny", data="test", threshold=0.8)
+        analyze(package, utterances, run="tiny", data="test", threshold=0.8)
 
 
 def test_a_transcript_the_model_cannot_write_is_not_aligned(
@@ -139,14 +139,14 @@ def test_a_transcript_the_model_cannot_write_is_not_aligned(
 
 
 def test_audio_that_cannot_be_read(package: ModelPackage, data: Path, tmp_path: Path) -> None:
-    cuts = read_manifest(data)
+    utterances = read_manifest(data)
     broken = tmp_path / "broken.wav"
     broken.write_text("no audio")
-    cuts[0] = cuts[0]._replace(source=str(broken))
-    found = analyze(package, cuts[:2], run="x", data="y", threshold=0.8)
+    utterances[0] = utterances[0]._replace(source=str(broken))
+    found = analyze(package, utterances[:2], run="x", data="y", threshold=0.8)
     assert (found.counted.num_utterances, found.counted.num_skipped) == (1, 1)
     with pytest.raises(InputError, match="none of 1 utterances could be read"):
-        analyze(package, cuts[:1], run="x", data="y", threshold=0.8)
+        analyze(package, utterances[:1], run="x", data="y", threshold=0.8)
 
 
 def test_a_layer_without_a_map_has_no_part_in_what_is_measured_on_maps(
