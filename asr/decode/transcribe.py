@@ -77,13 +77,13 @@ class Transcriber:
             stopwatch=self.stopwatch,
         )
 
-    def __call__(self, path: Path) -> Transcript:
+    def transcribe(self, path: str | Path) -> Transcript:
         """Transcribe one file, its channels as one.
 
         Raises:
             InputError: the file cannot be read as audio.
         """
-        (found,) = self.each([path])
+        (found,) = self.each([Path(path)])
         if isinstance(found, InputError):
             raise found
         (transcript,) = found

@@ -12,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import asr
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.transcribe import Transcriber, Transcript
 from asr.model.package import ModelPackage, load_package
@@ -97,7 +98,7 @@ def test_any_sample_rate(
     package: ModelPackage, tmp_path: Path, sample_rate_hz: int, suffix: str
 ) -> None:
     path = write_noise(tmp_path / f"a.{suffix}", 1.5, sample_rate_hz)
-    transcript = transcriber(package)(path)
+    transcript = transcriber(package).transcribe(path)
     assert transcript.audio_path == str(path)
     assert transcript.duration_s == pytest.approx(1.5, abs=0.001)
     assert transcript.text
@@ -110,8 +111,8 @@ def test_the_channels_of_a_file_are_mixed(package: ModelPackage, tmp_path: Path)
     soundfile.write(tmp_path / "one.wav", samples, SAMPLE_RATE_HZ, subtype="FLOAT")
     both = np.stack([samples * 1.5, samples * 0.5], axis=1)
     soundfile.write(tmp_path / "two.wav", both, SAMPLE_RATE_HZ, subtype="FLOAT")
-    one = transcriber(package)(tmp_path / "one.wav")
-    assert transcriber(package)(tmp_path / "two.wav").text == one.text
+    one = transcriber(package).transcribe(tmp_path / "one.wav")
+    assert transcriber(package).transcribe(tmp_path / "two.wav").text == one.text
 
 
 def test_seventy_seconds_are_read_in_chunks(package: ModelPackage, tmp_path: Path) -> None:
@@ -127,7 +128,9 @@ def test_seventy_seconds_are_read_in_chunks(package: ModelPackage, tmp_path: Pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package.model.frontend, "forward", watch)
-        transcript = transcriber(package)(write_noise(tmp_path / "long.flac", 70.0, 16_000))
+        transcript = transcriber(package).transcribe(
+            write_noise(tmp_path / "long.flac", 70.0, 16_000)
+        )
     assert 29 * SAMPLE_RATE_HZ < longest < 30.1 * SAMPLE_RATE_HZ
     assert transcript.duration_s == 70.0
     assert transcript.words[-1].end_s > 65
@@ -183,4 +186,16 @@ def test_a_chunk_shorter_than_a_frame_is_one_frame(package: ModelPackage) -> Non
 def test_a_bad_file_is_named(package: ModelPackage, tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.wav").touch()
     with pytest.raises(InputError, match=name):
-        transcriber(package)(tmp_path / name)
+        transcriber(package).transcribe(tmp_path / name)
+
+
+def test_the_library_is_one_call(tmp_path: Path) -> None:
+    folder = save_tiny_package(tmp_path / "model")
+    path = write_noise(tmp_path / "a.wav", 1.0, SAMPLE_RATE_HZ)
+    expected = transcriber(load_package(folder)).transcribe(path)
+    assert asr.load(folder).transcribe(str(path)) == expected
+    with pytest.raises(asr.InputError, match="nothing"):
+        asr.load(tmp_path / "nothing")
+    assert all(hasattr(asr, name) for name in asr.__all__)
+    with pytest.raises(AttributeError):
+        _ = asr.nothing

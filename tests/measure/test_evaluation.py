@@ -67,7 +67,7 @@ def test_silence_has_no_words_and_counts(package: ModelPackage, tmp_path: Path) 
     write_manifest(utterances, tmp_path / "test.jsonl.gz")
     silent, spoken = evaluated(package, tmp_path / "test.jsonl.gz").scored
     assert (silent.hyp, silent.errors.del_) == ("", 2)
-    assert spoken.hyp == Transcriber(package, GreedyDecoder())(speech).text
+    assert spoken.hyp == Transcriber(package, GreedyDecoder()).transcribe(speech).text
 
 
 def test_the_rate_sums_errors_and_words(package: ModelPackage, manifest: Path) -> None:
@@ -130,7 +130,7 @@ def test_long_audio_is_read_in_chunks(package: ModelPackage, tmp_path: Path) -> 
     hook.remove()
     assert len(widths) >= 2
     assert max(widths) < 31 * SAMPLE_RATE_HZ
-    assert found.hyp == Transcriber(package, GreedyDecoder())(path).text
+    assert found.hyp == Transcriber(package, GreedyDecoder()).transcribe(path).text
 
 
 def test_audio_that_cannot_be_read_is_counted(package: ModelPackage, manifest: Path) -> None:
