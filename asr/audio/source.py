@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias
 
-from asr.types import InputError, RunError, printable
+from asr.printable import printable
+from asr.types import InputError, RunError
 
 STDIN = Path("/dev/stdin")
 _STDIN_NAMES = (str(STDIN), "/dev/fd/0", "/proc/self/fd/0")

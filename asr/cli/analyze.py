@@ -17,13 +17,13 @@ from asr.cli.options import (
     add_device_argument,
     audio_length,
     check_device,
-    command_text,
     count,
     milliseconds,
     share,
 )
 from asr.cli.output import check_outputs
-from asr.cli.recipe import did_you_mean, locate_configs
+from asr.cli.parser import command_text, did_you_mean
+from asr.cli.recipe import locate_configs
 from asr.cli.run_folder import run_name
 from asr.cli.run_summary import say
 from asr.data.manifest import read_manifest

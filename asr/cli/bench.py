@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from asr.cli.compose import compose_recipe, expand_sweep
-from asr.cli.options import Parser, add_device_argument, check_device
+from asr.cli.options import add_device_argument, check_device
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.override import variant_names
+from asr.cli.parser import Parser
 from asr.cli.recipe import is_recipe
 from asr.cli.run_summary import say
 from asr.cli.training_setup import TO_TIME, check_keys_for

@@ -13,16 +13,18 @@ import torch
 from asr.cli.bench import latency_spec
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.effects import check_effects, effective_overrides, with_tokenizer_of_init
-from asr.cli.launch import Launcher, LocalLauncher, TrainProcess, train_all
+from asr.cli.launch import Launcher, LocalLauncher, train_all
 from asr.cli.launch_submitit import SubmititLauncher, parse_launcher_options
-from asr.cli.options import Parser, jobs
+from asr.cli.options import jobs
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.override import variant_names
 from asr.cli.parent import ended_like_ctrl_c
+from asr.cli.parser import Parser
 from asr.cli.recipe import is_override, is_recipe
 from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_lock import check_free
 from asr.cli.run_summary import say
+from asr.cli.training_job import TrainProcess
 from asr.cli.training_run import save_record
 from asr.cli.training_setup import check_run
 from asr.files import check_folder

@@ -21,12 +21,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from asr.cli.override import LIST_KEYS, TEXT_KEYS, expand_sweep, parse_overrides
+from asr.cli.parser import did_you_mean
 from asr.cli.recipe import (
     RECIPE_KEYS,
     SUFFIX,
     Recipe,
     check_keys,
-    did_you_mean,
     locate_configs,
     read_group_file,
     read_recipe,

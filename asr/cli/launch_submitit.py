@@ -9,11 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-from asr.cli.launch import TrainProcess
 from asr.cli.options import number_in
-from asr.cli.recipe import did_you_mean
+from asr.cli.parser import did_you_mean
 from asr.cli.run_summary import say
-from asr.cli.training_job import TrainingJob
+from asr.cli.training_job import TrainingJob, TrainProcess
 from asr.ranges import Range
 from asr.types import InputError
 

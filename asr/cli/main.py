@@ -21,10 +21,9 @@ from typing import Any, TextIO
 import shtab
 
 import asr
-from asr.cli.options import Parser, command_text
-from asr.cli.recipe import did_you_mean
+from asr.cli.parser import Parser, command_text, did_you_mean
 from asr.cli.terminal import flush_streams, prepare_streams
-from asr.types import printable
+from asr.printable import printable
 
 VERBS = {
     "prepare": "make manifests of a corpus: a public one, your own audio, or a synthetic one",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.options import jobs
-from asr.cli.recipe import did_you_mean
+from asr.cli.parser import did_you_mean
 from asr.data.corpora.parts import (
     AN4,
     AN4_MIRROR,

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from asr.cli.options import command_text
+from asr.cli.parser import command_text
 from asr.cli.recipe import RUN_CONFIG, dotted_keys, recipe_name
 from asr.data.splits import Splits
 from asr.files import clear_partials, write_text

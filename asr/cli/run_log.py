@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from asr.types import InputError, RunError
-
 FILE_NAME = "train.log"
 
 
@@ -22,6 +20,8 @@ def logged(folder: Path, command: str, begun: Path) -> Iterator[None]:
     Nothing is written before the file ``begun`` is there: a run that is refused leaves no trace.
     Where standard error is that very file already, as under `asr compare`, all stays as it is.
     """
+    from asr.types import InputError, RunError  # which bring torch: jobs of a cluster wait for none
+
     path = folder / FILE_NAME
     if _is_standard_error(path):
         yield

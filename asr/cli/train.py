@@ -14,9 +14,9 @@ from asr.cli.compose import compose_recipe
 from asr.cli.dry_run import dry_run, write_price
 from asr.cli.effects import check_effects, with_tokenizer_of_init
 from asr.cli.launch import describe_launch
-from asr.cli.options import Parser
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.parent import stop_with_parent
+from asr.cli.parser import Parser
 from asr.cli.recipe import RUN_CONFIG, is_override, is_recipe
 from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
 from asr.cli.run_lock import locked

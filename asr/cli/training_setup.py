@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from asr.cli.recipe import did_you_mean
+from asr.cli.parser import did_you_mean
 from asr.cli.run_folder import lookup
 from asr.cli.run_summary import describe_start, say
 from asr.data.check import check_characters, count_unalignable, describe_dropped

@@ -34,8 +34,9 @@ from asr.decode.timing import Timing
 from asr.decode.transcribe import Channels, Transcriber, Transcript
 from asr.files import check_folder, fitting_name, write_text
 from asr.model.build import build
+from asr.printable import printable
 from asr.ranges import Range
-from asr.types import InputError, printable
+from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

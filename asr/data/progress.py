@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from asr.types import printable
+from asr.printable import printable
 
 _NUM_LINES = 10  # a step without a terminal says so many times how far it is
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from asr.cli.launch import LocalLauncher, TrainProcess, train_all
+from asr.cli.launch import LocalLauncher, train_all
+from asr.cli.training_job import TrainProcess
 from asr.types import InputError
 
 STAND_IN = """\

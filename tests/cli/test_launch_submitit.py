@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from asr.cli import launch_submitit
-from asr.cli.launch import TrainProcess, train_all
+from asr.cli.launch import train_all
 from asr.cli.launch_submitit import LauncherOptions, SubmititLauncher
+from asr.cli.training_job import TrainProcess
 from asr.types import InputError
 
 LOCAL = LauncherOptions(cluster="local", hours=1, cpus=3)

@@ -15,7 +15,7 @@ import torch
 
 import asr
 from asr.cli import main as frame
-from asr.cli.options import Parser
+from asr.cli.parser import Parser
 from asr.types import InputError, RunError
 
 Run = Callable[[argparse.Namespace], int]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from asr.cli.recipe import did_you_mean, nearest
+from asr.cli.parser import did_you_mean, nearest
 
 
 def test_the_likest_first_and_nothing_that_is_far() -> None:

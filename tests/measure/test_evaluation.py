@@ -98,7 +98,7 @@ def test_a_file_reads_the_same_as_in_a_split(package: ModelPackage, manifest: Pa
     read = Transcriber(package, GreedyDecoder())
     for one in evaluated(package, manifest).scored:
         assert one.audio_path is not None
-        assert read(Path(one.audio_path)).text.split() == one.hyp.split()
+        assert read.transcribe(one.audio_path).text.split() == one.hyp.split()
 
 
 def test_training_reads_a_batch_as_it_is_evaluated(package: ModelPackage, manifest: Path) -> None:

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from asr.types import InputError, RunError, printable
+from asr.printable import printable
+from asr.types import InputError, RunError
 
 
 @pytest.mark.parametrize(
