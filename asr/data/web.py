@@ -9,9 +9,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-import asr
-
-USER_AGENT = f"encore-asr/{asr.__version__}"
+USER_AGENT = "encore-asr"
 _RETRIES = urllib3.Retry(total=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
 _TIMEOUT = urllib3.Timeout(connect=20, read=60)
 

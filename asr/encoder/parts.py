@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from asr.profiling.breakdown import ATTENTION, OTHER, STEPS
+from asr.profiling.attention_steps import STEPS
+from asr.profiling.breakdown import ATTENTION, OTHER
 
 NORMS = "norms and residuals"
 

@@ -23,7 +23,7 @@ from asr.nn.kept_rows import KeptRows, RowSource, rows_to_keep
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, ScoreTerms, training_tiles
 from asr.nn.tiles import RowBuffer
-from asr.profiling.breakdown import mixing, normalising, projecting
+from asr.profiling.attention_steps import mixing, normalising, projecting
 
 
 class AttentionScores(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asr.profiling.breakdown import scoring
+from asr.profiling.attention_steps import scoring
 
 
 def padding_mask(lengths_B: Tensor, num_frames: int) -> Tensor | None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from asr.nn import tiled_attention
 from asr.nn.tiles import Operands, RowBuffer, RowTile, TileMemory, distances
-from asr.profiling.breakdown import fused, projecting, scoring
+from asr.profiling.attention_steps import fused, projecting, scoring
 
 PositionKind = Literal["relative", "rotary", "none"]
 

@@ -26,7 +26,7 @@ from asr.nn.kept_distances import KeptDistances
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, ScoreTerms, row_tiles, training_tiles, visible
 from asr.nn.tiles import Operands, RowBuffer, TileMemory, distances, shift_rows
-from asr.profiling.breakdown import fused, projecting, scoring
+from asr.profiling.attention_steps import fused, projecting, scoring
 
 WAVELENGTH_BASE = 10_000.0
 

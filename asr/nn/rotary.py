@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from asr.nn.positions import Keys, Positions
-from asr.profiling.breakdown import projecting
+from asr.profiling.attention_steps import projecting
 
 WAVELENGTH_BASE = 10_000.0
 

@@ -12,7 +12,7 @@ from asr.nn.frames import fill_up, num_spans
 from asr.nn.positions import Keys
 from asr.nn.relative import RelativePositions, RelativeTerms, falling_sinusoids, sinusoids
 from asr.nn.rotary import RotaryPositions, rotate, rotations
-from asr.profiling.breakdown import fused, projecting
+from asr.profiling.attention_steps import fused, projecting
 
 
 class GroupedRelativePositions(RelativePositions):

@@ -3,92 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from asr.profiling.attention_steps import step_of_kernel, watched_steps
 from asr.profiling.cost import part_name, watched
 from asr.profiling.latency import check_rounds, clock_ms, rounds, undisturbed
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-PROJECTIONS, SCORES, SOFTMAX, MIX, FUSED = (
-    "projections",
-    "scores",
-    "softmax",
-    "mix",
-    "fused attention",
-)
-STEPS = (PROJECTIONS, SCORES, SOFTMAX, MIX, FUSED)
-"""The parts of attention in the order in which they run; FUSED stands for the last three."""
-
-_running: list[str] | None = None  # marks entered and not left, None while nobody watches
-
-
-class Step:
-    """A mark: ``with step:`` around code, or ``@step`` above a function that is no generator."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        if _running is not None:
-            _running.append(self.name)
-
-    def __exit__(self, *_: object) -> None:
-        if _running is not None:
-            _running.pop()
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """``function`` with this mark on all that it does."""
-
-        @wraps(function)
-        def marked(*args: P.args, **kwargs: P.kwargs) -> R:
-            if _running is None:
-                return function(*args, **kwargs)
-            with self:
-                return function(*args, **kwargs)
-
-        return marked
-
-
-projecting, scoring, normalising, mixing, fused = map(Step, STEPS)
-"""Marks for code that prepares queries, keys and values, that compares them, that takes the
-softmax (masks included), that weighs values, and that does the last three in one kernel."""
-
-
-@contextmanager
-def watched_steps() -> Iterator[Callable[[], str | None]]:
-    """Gives a function that names the innermost mark, None outside all of them.
-
-    One watcher at a time, in one thread.
-    """
-    global _running
-    assert _running is None, "the steps of attention are watched already"
-    running: list[str] = []
-    _running = running
-    try:
-        yield lambda: running[-1] if running else None
-    finally:
-        _running = None
-
-
-def step_of_kernel(operation: Any) -> str | None:
-    """The step of an operation (an overload of ``torch.ops``) whose name tells it, else None."""
-    name = operation.overloadpacket.__name__
-    if "attention" in name:
-        return FUSED
-    return SOFTMAX if "softmax" in name else None
-
 
 ATTENTION = "attention"
 """In a table of parts: a submodule whose operations are told apart by step."""

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import torch
 
-import asr
-
 _CPU_INFO = Path("/proc/cpuinfo")
 _CONTROL_GROUP = Path("/proc/self/cgroup")
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -131,7 +129,7 @@ def source_revision(source: Path | None = None) -> Revision | None:
 
     None outside a checkout, for an installed copy that no checkout tracks, or without git.
     """
-    source = source or Path(asr.__file__)
+    source = source or Path(__file__)
     if _git(source.parent, "ls-files", "--error-unmatch", source.name) is None:
         return None
     commit = _git(source.parent, "rev-parse", "HEAD")

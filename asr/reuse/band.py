@@ -20,7 +20,7 @@ from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.profiling.breakdown import mixing, normalising
+from asr.profiling.attention_steps import mixing, normalising
 from asr.ranges import FrameSpan, in_ranges
 from asr.reuse.base import (
     AttentionCarry,

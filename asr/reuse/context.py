@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from asr.nn.attention import AttentionScores, OutputOnly, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.tiles import RowBuffer
-from asr.profiling.breakdown import mixing, projecting
+from asr.profiling.attention_steps import mixing, projecting
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,

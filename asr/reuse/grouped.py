@@ -31,7 +31,7 @@ from asr.nn.attention import (
 from asr.nn.frames import Frames, empty_spans, in_spans, spread
 from asr.nn.position_kinds import make_grouped_positions
 from asr.nn.positions import Keys
-from asr.profiling.breakdown import mixing, projecting
+from asr.profiling.attention_steps import mixing, projecting
 from asr.ranges import Range, in_ranges
 from asr.reuse.base import (
     AttentionCarry,

@@ -20,7 +20,7 @@ from asr.nn.attention import split_heads
 from asr.nn.frames import Frames
 from asr.nn.positions import Positions
 from asr.nn.rotary import RotaryPositions
-from asr.profiling.breakdown import mixing, projecting, scoring
+from asr.profiling.attention_steps import mixing, projecting, scoring
 from asr.reuse.base import (
     AttentionCarry,
     AttentionParts,

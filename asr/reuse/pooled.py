@@ -19,7 +19,7 @@ from asr.nn.attention import AttentionScores, ValueMix, softmax_over_keys, split
 from asr.nn.frames import Frames, empty_spans, in_spans, num_valid, spread
 from asr.nn.position_kinds import make_pooled_positions
 from asr.nn.positions import Keys
-from asr.profiling.breakdown import projecting
+from asr.profiling.attention_steps import projecting
 from asr.ranges import Range, in_ranges
 from asr.reuse.base import (
     AttentionCarry,

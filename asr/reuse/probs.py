@@ -22,7 +22,7 @@ from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows, RowSource, keep_first
 from asr.nn.tiles import RowBuffer
-from asr.profiling.breakdown import normalising
+from asr.profiling.attention_steps import normalising
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.grouping import GroupReuse
 from asr.types import InputError

@@ -25,7 +25,7 @@ from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
 from asr.nn.kept_rows import KeptRows, RowSource
 from asr.nn.tiles import RowBuffer
-from asr.profiling.breakdown import mixing, projecting, scoring
+from asr.profiling.attention_steps import mixing, projecting, scoring
 from asr.ranges import Range, in_ranges
 from asr.reuse.base import (
     AttentionCarry,

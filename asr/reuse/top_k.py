@@ -23,7 +23,7 @@ from torch.nn import functional
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.tiles import RowBuffer
-from asr.profiling.breakdown import mixing, normalising
+from asr.profiling.attention_steps import mixing, normalising
 from asr.ranges import FrameSpan, in_ranges
 from asr.reuse.base import (
     AttentionCarry,

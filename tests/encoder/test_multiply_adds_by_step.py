@@ -13,19 +13,8 @@ import torch
 
 from asr.encoder.parts import ENCODER_PARTS
 from asr.nn.positions import PositionKind
-from asr.profiling.breakdown import (
-    ATTENTION,
-    FUSED,
-    MIX,
-    OTHER,
-    PROJECTIONS,
-    SCORES,
-    SOFTMAX,
-    STEPS,
-    Call,
-    Operation,
-    watch_operations,
-)
+from asr.profiling.attention_steps import FUSED, MIX, PROJECTIONS, SCORES, SOFTMAX, STEPS
+from asr.profiling.breakdown import ATTENTION, OTHER, Call, Operation, watch_operations
 from asr.profiling.cost import operation_multiply_adds
 from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand

@@ -5,7 +5,8 @@ import torch
 
 from asr.encoder.parts import ENCODER_PARTS, PART_ORDER, in_order
 from asr.nn.positions import PositionKind
-from asr.profiling.breakdown import STEPS, Call, time_by_part
+from asr.profiling.attention_steps import STEPS
+from asr.profiling.breakdown import Call, time_by_part
 from asr.profiling.cost import part_name
 from tests.encoder.tiny import KINDS, NUM_MEL_BINS, POSITIONS, EncoderKind, tiny_encoder
 from tests.equivalence.cases import CASES, Case

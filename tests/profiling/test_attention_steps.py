@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr.profiling.breakdown import (
+from asr.profiling.attention_steps import (
     FUSED,
     MIX,
     SCORES,

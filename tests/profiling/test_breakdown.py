@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from asr.profiling import breakdown
-from asr.profiling.breakdown import ATTENTION, OTHER, Call, mixing, scoring, time_by_part
+from asr.profiling.attention_steps import mixing, scoring
+from asr.profiling.breakdown import ATTENTION, OTHER, Call, time_by_part
 from asr.profiling.latency import measure
 
 PARTS = {"layers": "sums", "layers.inner": "inner", "layers.attention": ATTENTION}

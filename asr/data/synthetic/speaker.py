@@ -13,7 +13,6 @@ from types import TracebackType
 
 import numpy as np
 
-import asr
 from asr.audio.resample import resample
 from asr.data.synthetic.plan import PlannedUtterance
 from asr.data.synthetic.worker import HEADER
@@ -57,7 +56,7 @@ class Speaker:
     """A fresh worker process. Use as a context manager: leaving it ends the process."""
 
     def __init__(self) -> None:
-        root = str(Path(asr.__file__).resolve().parent.parent)
+        root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
         self._process = subprocess.Popen(

@@ -7,7 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from asr.encoder.parts import ENCODER_PARTS
-from asr.profiling.breakdown import FUSED, MIX, Call, time_by_part
+from asr.profiling.attention_steps import FUSED, MIX
+from asr.profiling.breakdown import Call, time_by_part
 from tests.encoder.tiny import random_features
 from tests.equivalence.cases import CASES
 
