@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from asr.profiling.attention_steps import step_of_kernel, watched_steps
+from asr.profiling.attention_steps import PROJECTIONS, step_of_kernel, watched_steps
 from asr.profiling.cost import part_name, watched
 from asr.profiling.latency import check_rounds, clock_ms, rounds, undisturbed
 
