@@ -22,8 +22,7 @@ from asr.profiling.hardware import describe_hardware, num_cores
 from asr.profiling.memory import available_mib
 from asr.report.rows import schedule_text
 from asr.report.table import Column, Table
-from asr.train.failures import is_out_of_memory, shape
-from asr.train.plan import plan_steps
+from asr.train.failures import describe_batch, is_out_of_memory
 from asr.train.price import (
     BatchPrice,
     DataPrice,
@@ -35,7 +34,7 @@ from asr.train.price import (
 )
 from asr.train.state import RunState
 from asr.train.stream import TrainStream
-from asr.train.trainer import TrainerSpec
+from asr.train.trainer import TrainerSpec, plan_steps
 from asr.types import Batch, RunError
 
 _BUSY = 1.5  # processes a core from which timings are somebody else's too
@@ -241,7 +240,9 @@ def price_buckets(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise RunError(f"out of memory: {shape(batch)}; {advice(stepper, batch)}") from error
+            raise RunError(
+                f"out of memory: {describe_batch(batch)}; {advice(stepper, batch)}"
+            ) from error
         price = prices[-1][0]
         say(f"{price.num_utterances} x {price.longest_s:.1f} s: {price.step_s:.3f} s a step")
     worst_price, worst = max(prices, key=lambda pair: _mib_a_second(pair[0]))

@@ -34,8 +34,8 @@ from asr.report.html.page import page
 from asr.report.hypotheses import read_hypotheses, write_hypotheses
 from asr.report.learning import read_learning
 from asr.report.record import RunRecord, SplitCounts, TrainingCost
-from asr.train.failures import shape
-from asr.train.fit import FitResult, fit
+from asr.train.failures import describe_batch
+from asr.train.fit import FitResult, FitSettings, fit
 from asr.train.trainer import TrainerSpec
 from asr.types import InputError
 
@@ -66,11 +66,10 @@ def train_run(
     say(describe_run(model, text.tokenizer, utterances, folder, setup.num_unalignable))
     largest_batch = next(setup.train_loader.largest_batches(), None)
     if largest_batch is not None:  # the last words of a process that is killed for its memory
-        say(f"largest batch, tried first: {shape(largest_batch)}")
+        say(f"largest batch, tried first: {describe_batch(largest_batch)}")
     if is_first():
         folder.begin(config)
-    result = fit(
-        model,
+    settings = FitSettings(
         tokenizer=text.tokenizer,
         train_loader=setup.train_loader,
         dev_loader=(
@@ -81,13 +80,12 @@ def train_run(
         optim=build(config["train"]["optim"], "train.optim"),
         trainer=trainer,
         averaging=build(config["train"]["averaging"], "train.averaging"),
-        run_dir=folder.path,
-        resume=resume,
         seed=config["seed"],
         decoder=decoder,
         distiller=setup.distiller,
         largest_batch=largest_batch,
     )
+    result = fit(model, settings, run_dir=folder.path, resume=resume)
     if not is_first():
         return None
     save_package(

@@ -26,14 +26,14 @@ class UtteranceNorm(nn.Module):
     every frame as it is. The features must be log energies. Padding becomes 0.
 
     Raises:
-        InputError: ``range_db`` is not a finite number above 0.
+        InputError: ``range_db`` is not a number above 0, up to 1000.
     """
 
     def __init__(
         self,
         *,
         variance: bool,
-        range_db: Annotated[float, Range(0, 1e6, above=True)] | None = None,
+        range_db: Annotated[float, Range(0, 1000, above=True)] | None = None,
     ) -> None:
         super().__init__()
         self.variance = variance

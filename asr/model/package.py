@@ -1,7 +1,7 @@
 """The model package: the folder training leaves and every other command loads.
 
     model.safetensors   weights
-    config.json         how the model is built (plain data)
+    config.json         how the model is built (plain data), and the version of this format
     tokenizer.model     sentencepiece
     README.md           model card
 
@@ -25,6 +25,7 @@ from asr.files import read_bytes, replacing
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model, check_groups
 from asr.model.weights import load_model
+from asr.ranges import shown
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 from asr.types import InputError
@@ -40,6 +41,8 @@ FILES = (WEIGHTS, CONFIG, TOKENIZER)
 RUN_MODEL, CHECKPOINTS, CHECKPOINT = "model", "checkpoints", ".ckpt"
 """The package and the checkpoints in a run folder, and how checkpoints are named."""
 GROUPS = ("features", "text", "reuse", "encoder", "head", "decode")
+SCHEMA, SCHEMA_VERSION = "schema", 1
+"""Key of a config for the version of its format; packages of the first versions have none."""
 ORIGIN = "converted_from"
 """Key of a config for where a converted model comes from; such a package has it, others do not."""
 
@@ -66,7 +69,7 @@ def save_package(
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    kept = {group: config[group] for group in GROUPS}
+    kept = {SCHEMA: SCHEMA_VERSION, **{group: config[group] for group in GROUPS}}
     if ORIGIN in config:
         kept[ORIGIN] = config[ORIGIN]
     with replacing(folder) as partial:
@@ -161,7 +164,7 @@ def check_files(folder: Path) -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The package's config, with every group present.
+    """The package's config, with every group present and without its schema version.
 
     Raises:
         InputError: not JSON, or a group is missing.
@@ -186,10 +189,23 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: not a JSON config ({error})") from None
     if depth(config) > MAX_CONFIG_DEPTH:
         raise InputError(f"{where}: nested more than {MAX_CONFIG_DEPTH} deep")
+    if isinstance(config, dict):
+        check_schema(config.pop(SCHEMA, SCHEMA_VERSION), where)
     missing = [group for group in GROUPS if not isinstance(config, dict) or group not in config]
     if missing:
         raise InputError(f"{where}: lacks {', '.join(missing)}; needed: {', '.join(GROUPS)}")
     return dict(config)
+
+
+def check_schema(version: object, where: str) -> None:
+    """Raise InputError for a version that this code does not read."""
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise InputError(f"{where}: {SCHEMA}={shown(version)}; allowed: 1 to {SCHEMA_VERSION}")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{where}: of schema {shown(version)}, made by a newer version of encore-asr than this "
+            f"one, which reads up to {SCHEMA_VERSION}; upgrade encore-asr to load it"
+        )
 
 
 def depth(value: object) -> int:

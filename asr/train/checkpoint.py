@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
-from torch import nn
+from torch import Tensor, nn
 
 from asr.distributed import of_all_processes, rank
 from asr.files import clear_partials, replacing
@@ -31,6 +31,9 @@ from asr.train.module import AsrModule
 from asr.train.sharding import gathered
 from asr.train.state import RunState, random_state, set_random_state
 from asr.types import InputError
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+"""The names of both checkpoints in the folder ``checkpoints`` of a run."""
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
@@ -56,6 +59,50 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise InputError(f"{path}: not a checkpoint of this toolkit")
     return checkpoint
+
+
+def checkpoint_to_resume(
+    path: Path, model: nn.Module, *, resume: bool, is_averaged: bool
+) -> dict[str, Any]:
+    """The content of the ``last.ckpt`` at ``path``, from which training of ``model`` goes on.
+
+    ``is_averaged`` says whether this training averages its weights.
+
+    Raises:
+        InputError: ``resume`` is not set; no checkpoint of a run, or of another model, or written
+            with averaging where this training has none, or the other way round.
+    """
+    if not resume:
+        raise InputError(f"{path}: a run is there already; resume it, or choose another run folder")
+    checkpoint = read_checkpoint(path)
+    if not {"run", "random", "state_dict"} <= checkpoint.keys():
+        raise InputError(f"{path}: not a checkpoint of a training run")
+    stored, own = model_part(checkpoint["state_dict"]), model.state_dict()
+    for name in sorted(stored.keys() ^ own.keys()):
+        side = "not in the model" if name in stored else "missing"
+        raise InputError(f"{path}: of another model: {name} is {side}")
+    for name, tensor in own.items():
+        if stored[name].shape != tensor.shape:
+            raise InputError(
+                f"{path}: of another model: {name} is {tuple(stored[name].shape)}, "
+                f"should be {tuple(tensor.shape)}"
+            )
+    if ("averaging_state" in checkpoint) != is_averaged:
+        raise InputError(
+            f"train.averaging.kind: {path} was written "
+            f"{'without' if is_averaged else 'with'} averaging; keep it so"
+        )
+    return checkpoint
+
+
+def model_part(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the model in the ``state_dict`` of a ``last.ckpt``, by their own names."""
+    prefix = "model."
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(prefix)
+    }
 
 
 class PlainCheckpointIO(CheckpointIO):
@@ -107,12 +154,12 @@ class Checkpoints(Callback):
     @property
     def last_path(self) -> Path:
         """Path of ``last.ckpt``."""
-        return self._folder / "last.ckpt"
+        return self._folder / LAST
 
     @property
     def best_path(self) -> Path:
         """Path of ``best.ckpt``."""
-        return self._folder / "best.ckpt"
+        return self._folder / BEST
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the random states of the checkpoint."""

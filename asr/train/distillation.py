@@ -76,7 +76,9 @@ def check_teacher(
             f"{1000 * ours_s:g} ms; they must be the same"
         )
     for name in ("fbank", "normalize"):
-        theirs, ours = (heard(one.get(name)) for one in (teacher.config["features"], features))
+        theirs, ours = (
+            given_features(one.get(name)) for one in (teacher.config["features"], features)
+        )
         differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
         if differing:
             key = differing[0]
@@ -86,8 +88,8 @@ def check_teacher(
             )
 
 
-def heard(part: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A part of the front end without what only matters to the training of one model."""
+def given_features(part: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings of a front-end part that shape the features of both models."""
     return {key: value for key, value in (part or {}).items() if key != "dither"}
 
 

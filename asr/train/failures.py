@@ -1,32 +1,55 @@
-"""What to tell a user when training breaks off: what happened, where, what to do."""
+"""Errors that break off training, told to the user: what happened, where, and what to do."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from asr.files import NO_SPACE
-from asr.train.finite import named
+from asr.train.finite import first_ids
+from asr.train.module import AsrModule
+from asr.train.state import RunState
 from asr.types import Batch, RunError
 
 
-class LastWords(Callback):
-    """Keeps Lightning from killing this process while its error is on the way to the user.
+class OwnErrorFirst(Callback):
+    """Lets an error of this process reach the user before Lightning kills the process.
 
-    Every five seconds a thread of Lightning looks through the list of processes that were started
-    here, and kills this one if another has died. It is right where this one hangs in a collective.
-    Where it has an error of its own already, an empty list lets it end by itself.
+    Every five seconds a thread of Lightning goes through the list of processes that were started
+    here, and kills this one if another has died. That is right where this one hangs in a
+    collective. Where it has an error of its own already, an empty list lets it end by itself.
     """
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Empty the list, unless an abort of the user is to be handed on to the others."""
+        """Empty the list, except where the user aborts: Lightning then stops the others."""
         if not isinstance(exception, KeyboardInterrupt):
             getattr(trainer.strategy.launcher, "procs", []).clear()
+
+
+@contextmanager
+def explained_errors(state: RunState, module: AsrModule) -> Iterator[None]:
+    """In the block, errors of the machine become RunError, and an abort is a KeyboardInterrupt.
+
+    Lightning calls ``sys.exit`` on Ctrl-C; callers of training get the KeyboardInterrupt itself.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    except (RuntimeError, MemoryError, OSError, EOFError) as error:
+        explained = explain(error, step=state.num_steps, batch=module.batch)
+        if explained is None:
+            raise
+        raise explained from error
 
 
 _NO_CPU_MEMORY = re.compile(r"can't allocate memory|not enough memory: you tried to allocate")
@@ -38,12 +61,14 @@ _GOES_ON = "--resume goes on from the last checkpoint"
 
 
 def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError | None:
-    """The error to show for ``error`` behind ``step`` steps; None where it is not one of a machine.
+    """The error to show for ``error`` after ``step`` steps; None unless the machine caused it.
 
     ``batch`` is the one that was being trained on.
     """
     if is_out_of_memory(error):
-        return RunError(f"out of memory at step {step + 1}, {shape(batch)}; {REMEDY}; {_GOES_ON}")
+        return RunError(
+            f"out of memory at step {step + 1}, {describe_batch(batch)}; {REMEDY}; {_GOES_ON}"
+        )
     worker = _dead_worker(error)
     if worker:
         return RunError(
@@ -63,10 +88,10 @@ def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError
 
 
 def _dead_worker(error: BaseException) -> str | None:
-    """What became of the data worker that ``error`` tells of; None where it tells of none.
+    """What happened to the data worker that ``error`` is about; None where it is about none.
 
-    Its signal stands in the cause, or nowhere where the worker was only missed; a batch that it was
-    handing over when it died breaks off as a connection does.
+    The cause names the signal that killed the worker, unless the worker was only found missing. A
+    worker that dies while it hands over a batch shows as a broken connection.
     """
     if isinstance(error, ConnectionError | EOFError):
         return "a data worker was lost"
@@ -92,12 +117,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 REMEDY = "lower data.batching.max_duration_s and raise train.trainer.accumulate instead"
 
 
-def shape(batch: Batch | None) -> str:
+def describe_batch(batch: Batch | None) -> str:
     """Size and utterances of a batch, for a message."""
     if batch is None:
         return "before the first batch"
     num_samples = batch.waveforms_BN.shape[1]
     return (
         f"{len(batch)} utterances of up to {num_samples:,} samples and "
-        f"{batch.token_ids_BU.shape[1]} tokens ({named(batch.utterance_ids)})"
+        f"{batch.token_ids_BU.shape[1]} tokens ({first_ids(batch.utterance_ids)})"
     )

@@ -99,23 +99,24 @@ class FiniteGuard:
             self._state.num_skipped += 1
             what = "loss" if bad_loss else "gradient"
             if bad_loss or not self._scaled:
-                _log.warning("step %d left out: %s not finite, in %s", step, what, named(ids))
+                _log.warning("step %d left out: %s not finite, in %s", step, what, first_ids(ids))
             else:
                 self._state.num_overflows += 1
             if self._num_in_row >= self._max_in_row:
                 raise NonFiniteError(
                     f"step {step}: {what} not finite {self._num_in_row} steps in a row "
-                    f"(train.trainer.max_bad_steps_in_row), last in {named(ids)}; {_REMEDY}"
+                    f"(train.trainer.max_bad_steps_in_row), last in {first_ids(ids)}; {_REMEDY}"
                 )
             num_bad = self._state.num_skipped - self._state.num_overflows
             if num_bad > self._max_bad:
                 raise NonFiniteError(
                     f"step {step}: {what} not finite for the {num_bad}th time, above "
-                    f"train.trainer.max_bad_steps={self._max_bad}, last in {named(ids)}; {_REMEDY}"
+                    f"train.trainer.max_bad_steps={self._max_bad}, last in {first_ids(ids)}; "
+                    f"{_REMEDY}"
                 )
 
 
-def named(ids: Sequence[str]) -> str:
+def first_ids(ids: Sequence[str]) -> str:
     """The first few of ``ids``, and how many more."""
     more = f" and {len(ids) - _NUM_NAMED} more" if len(ids) > _NUM_NAMED else ""
     return ", ".join(ids[:_NUM_NAMED]) + more

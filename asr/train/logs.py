@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from asr.train.module import AsrModule
-from asr.train.state import Meter, RunState
+from asr.train.state import RunningMeans, RunState
 
 COLUMNS = (
     "step",
@@ -102,14 +102,14 @@ class LogMetrics(Callback):
     def __init__(self, state: RunState, *, every_steps: int) -> None:
         self._state = state
         self._every_steps = every_steps
-        self._meter = Meter()
+        self._means = RunningMeans()
         self._logged_step = state.num_steps
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""
         assert isinstance(pl_module, AsrModule)
-        self._meter = Meter()
-        pl_module.meters.append(self._meter)
+        self._means = RunningMeans()
+        pl_module.running_means.append(self._means)
 
     def on_train_batch_end(
         self,
@@ -126,7 +126,7 @@ class LogMetrics(Callback):
         self._logged_step = step
         assert isinstance(pl_module, AsrModule)
         assert pl_module.grad_norm is not None
-        metrics = self._meter.read()
+        metrics = self._means.read()
         if trainer.world_size > 1:
             own = [metrics["train_loss"], 1.0] if "train_loss" in metrics else [0.0, 0.0]
             sums = torch.tensor(own, device=pl_module.device)

@@ -21,7 +21,7 @@ from asr.train.distillation import Distiller
 from asr.train.finite import FiniteGuard
 from asr.train.optim import AdamWSpec
 from asr.train.sharding import gathered, local, shard, whole
-from asr.train.state import Meter, RunState
+from asr.train.state import RunningMeans, RunState
 from asr.train.stream import DevItem, StreamItem
 from asr.types import Batch, Hypothesis, UtteranceResult
 
@@ -46,9 +46,10 @@ class AsrModule(LightningModule):
     """``model`` with its optimiser, as Lightning drives them.
 
     The model gives ``loss(batch)`` with ``.loss`` and ``.num_left_out``, and
-    ``forward(waveforms_BN, lengths_B)`` with log probabilities (B, T, V) and lengths. Nothing is
-    logged from here: ``meters`` are fed every batch and whoever put one there reads it. With a
-    ``distiller`` the training loss is its own; the model must then be an `AsrModel`.
+    ``forward(waveforms_BN, lengths_B)`` with log probabilities (B, T, V) and lengths. The
+    module logs nothing: it adds every batch to each of ``running_means``, and a callback that put
+    one there reads it. With a ``distiller`` the training loss is its own; the model must then be an
+    `AsrModel`.
 
     ``grad_norm`` (scalar on the device, before clipping) and ``lr`` are those of the last step;
     ``dev_metrics`` holds ``dev_wer`` (percent), ``dev_loss`` and ``dev_loss_per_token`` of the last
@@ -75,7 +76,7 @@ class AsrModule(LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.meters: list[Meter] = []
+        self.running_means: list[RunningMeans] = []
         self.grad_norm: Tensor | None = None
         self.lr = 0.0
         self.batch: Batch | None = None
@@ -156,8 +157,8 @@ class AsrModule(LightningModule):
         assert self._guard is not None
         self._guard.add_batch(loss, batch.utterance_ids)
         kept = loss.detach() if num_kept else None
-        for meter in self.meters:
-            meter.add(
+        for means in self.running_means:
+            means.add(
                 wait_s=item.wait_s,
                 audio_s=item.audio_s,
                 loss=kept,
@@ -226,8 +227,8 @@ class AsrModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
-        for meter in self.meters:
-            meter.pause()
+        for means in self.running_means:
+            means.pause()
         self._errors = WordErrors()
         self._dev_loss_sum = 0.0
         self._num_dev_losses = 0
@@ -291,5 +292,5 @@ class AsrModule(LightningModule):
             self.dev_metrics["dev_loss_per_token"] = loss_sum / num_tokens
         self.all_empty = bool(words) and not num_written
         self._state.last_wer = wer if words else None
-        for meter in self.meters:
-            meter.resume()
+        for means in self.running_means:
+            means.resume()

@@ -21,7 +21,7 @@ from asr.profiling.latency import clock_ms, measure
 from asr.profiling.memory import in_use_mib, peak_memory_mib
 from asr.profiling.training_step import training_step
 from asr.train.failures import is_out_of_memory
-from asr.train.rehearsal import at_longest
+from asr.train.memory_check import at_longest
 from asr.train.stream import StreamItem
 from asr.types import Batch
 

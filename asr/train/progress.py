@@ -1,4 +1,4 @@
-"""What a user sees of a run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of training on the screen: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from asr.train.control import Limits
 from asr.train.module import AsrModule
-from asr.train.state import Meter, RunState
+from asr.train.state import RunningMeans, RunState
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning")
 
@@ -62,14 +62,14 @@ def make_progress(
     return ProgressLines(state, limits, total_steps=total_steps, every_s=every_s)
 
 
-class _Reading:
-    """Turns a meter into the few numbers to show; the loss is not lost between two readings."""
+class _Status:
+    """The few numbers to show, from running means; a loss is kept until the next one is known."""
 
     def __init__(self, state: RunState, limits: Limits, total_steps: int | None) -> None:
         self._state = state
         self._limits = limits
         self.total_steps = total_steps
-        self._meter = Meter()
+        self._means = RunningMeans()
         self._loss: float | None = None
         self._loss_per_token: float | None = None
         self._rates: dict[str, str] = {}
@@ -78,13 +78,13 @@ class _Reading:
 
     def start(self, module: LightningModule) -> None:
         assert isinstance(module, AsrModule)
-        self._meter = Meter()
-        module.meters.append(self._meter)
+        self._means = RunningMeans()
+        module.running_means.append(self._means)
         self._begun_steps, self._begun_s = self._state.num_steps, self._state.train_s
 
     def read(self, module: LightningModule) -> dict[str, str]:
         assert isinstance(module, AsrModule)
-        means = self._meter.read()
+        means = self._means.read()
         self._loss = means.get("train_loss", self._loss)
         self._loss_per_token = means.get("loss_per_token", self._loss_per_token)
         shown = {
@@ -124,7 +124,7 @@ class _Reading:
         return f"step {steps}, epoch {state.epoch + 1}, {state.train_s:.0f} s: {shown}"
 
     def validation_lines(self, module: LightningModule) -> list[str]:
-        """Where it stands, the first few references of dev with what was heard, and a hint."""
+        """The status line, the first few dev references with their hypotheses, and a hint."""
         assert isinstance(module, AsrModule)
         lines = [self.line(module)]
         for reference, hypothesis in module.examples:
@@ -156,15 +156,15 @@ class ProgressBar(TQDMProgressBar):
         super().__init__(refresh_rate=1)
         self._state = state
         self._accumulate = accumulate
-        self._reading = _Reading(state, limits, total_steps)
+        self._status = _Status(state, limits, total_steps)
         self._shown_s = 0.0
 
     @property
     def total_train_batches(self) -> int | float:
         """Batches of the whole run, where the number of steps is known."""
-        if self._reading.total_steps is None:
+        if self._status.total_steps is None:
             return float("inf")
-        return self._reading.total_steps * self._accumulate
+        return self._status.total_steps * self._accumulate
 
     def init_train_tqdm(self) -> Tqdm:
         """The bar, on standard error, with a rate that follows the present."""
@@ -193,9 +193,9 @@ class ProgressBar(TQDMProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the bar."""
         super().on_train_start(trainer, pl_module)
-        self._reading.start(pl_module)
+        self._status.start(pl_module)
         self.train_progress_bar.total = None
-        if self._reading.total_steps is not None:
+        if self._status.total_steps is not None:
             self.train_progress_bar.total = int(self.total_train_batches)
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
@@ -217,13 +217,13 @@ class ProgressBar(TQDMProgressBar):
         bar = self.train_progress_bar
         bar.n = batch_idx + 1
         bar.set_description(f"epoch {self._state.epoch + 1}", refresh=False)
-        bar.set_postfix(self._reading.read(pl_module), refresh=True)
+        bar.set_postfix(self._status.read(pl_module), refresh=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what was heard above the bar."""
+        """Write the first few hypotheses above the bar."""
         super().on_validation_end(trainer, pl_module)
         if trainer.is_global_zero:
-            for line in self._reading.validation_lines(pl_module):
+            for line in self._status.validation_lines(pl_module):
                 self.train_progress_bar.write(line, file=sys.stderr)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -246,12 +246,12 @@ class ProgressLines(Callback):
     ) -> None:
         self._every_s = every_s
         self._write = write if write is not None else _write_line
-        self._reading = _Reading(state, limits, total_steps)
+        self._status = _Status(state, limits, total_steps)
         self._written_s = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""
-        self._reading.start(pl_module)
+        self._status.start(pl_module)
         self._written_s = time.monotonic()
 
     def on_train_batch_end(
@@ -264,11 +264,11 @@ class ProgressLines(Callback):
     ) -> None:
         """Write, if it is time."""
         if time.monotonic() - self._written_s >= self._every_s:
-            self._put(trainer, [self._reading.line(pl_module)])
+            self._put(trainer, [self._status.line(pl_module)])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the new WER, and what was heard."""
-        self._put(trainer, self._reading.validation_lines(pl_module))
+        """Write the new WER and the first few hypotheses."""
+        self._put(trainer, self._status.validation_lines(pl_module))
 
     def _put(self, trainer: Trainer, lines: Sequence[str]) -> None:
         self._written_s = time.monotonic()

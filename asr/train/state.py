@@ -15,7 +15,7 @@ from torch import Tensor
 from asr.distributed import is_first, of_all_processes
 
 
-class Meter:
+class RunningMeans:
     """Sums of what training did since the last :meth:`read`; validation time is left out.
 
     Losses are summed on their device and only fetched by :meth:`read`.
@@ -140,7 +140,7 @@ class RunState:
 
     ``num_epochs`` counts whole epochs, ``epoch`` (from 0) is the one of the last batch.
     ``position`` is the loader's own state behind the last batch of the last step; ``plan`` is kept
-    by :func:`asr.train.plan.plan_steps`; ``train_s`` and
+    by :func:`asr.train.trainer.plan_steps`; ``train_s`` and
     ``cpu_s`` count wall and processor seconds in :func:`asr.train.fit.fit`, ``wait_s`` the part of
     ``train_s`` spent waiting for data, ``audio_s`` seconds of audio trained on. ``num_left_out``
     counts utterances without a CTC alignment, ``num_skipped`` steps with a loss or gradient that

@@ -1,8 +1,9 @@
-"""Device, precision and length of a training run."""
+"""Device, precision and length of a training run: its settings, and how many steps it takes."""
 
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from asr.ranges import Count, Patience, Range, Threads, in_ranges
 from asr.train.checkpoint import PlainCheckpointIO
 from asr.train.control import Limits
 from asr.train.sharding import ShardedStrategy
+from asr.train.state import RunState
+from asr.train.stream import TrainLoader
 from asr.types import InputError
 
 _log = logging.getLogger(__name__)
@@ -223,3 +226,56 @@ class TrainerSpec:
             return self.strategy
         # Running statistics are the same everywhere, and processes validate at their own pace.
         return DDPStrategy(broadcast_buffers=False)
+
+
+def plan_steps(trainer: TrainerSpec, loader: TrainLoader, state: RunState) -> int | None:
+    """Steps of the whole run, those behind ``state`` included; None where minutes alone end it.
+
+    A run of ``max_epochs`` ends with the step that takes the last batch of the last epoch. Epochs
+    may differ in length, and so may the steps of a run that goes on with other batches,
+    accumulation or processes. ``state.plan`` keeps the result; as long as nothing of that changes,
+    a resumed run follows the plan it was begun with.
+
+    Raises:
+        InputError: an epoch has fewer batches than there are processes.
+    """
+    check_share(trainer, loader)
+    limits = [trainer.max_steps]
+    if trainer.max_epochs is not None:
+        limits.append(_steps_of_epochs(trainer.max_epochs, trainer, loader, state))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def check_share(trainer: TrainerSpec, loader: TrainLoader) -> None:
+    """Raise InputError unless every process gets a batch of every epoch."""
+    if trainer.num_processes == 1:
+        return
+    fewest = min(loader.num_batches(epoch, 1) for epoch in (0, 1))
+    if fewest < trainer.num_processes:
+        raise InputError(
+            f"an epoch has {fewest} batches, fewer than the {trainer.num_processes} processes "
+            "(train.trainer.devices x num_nodes) that share it: lower "
+            "data.batching.max_duration_s, or train with fewer processes"
+        )
+
+
+def _steps_of_epochs(
+    max_epochs: int, trainer: TrainerSpec, loader: TrainLoader, state: RunState
+) -> int:
+    settings = {
+        "max_epochs": max_epochs,
+        "accumulate": trainer.accumulate,
+        "num_processes": trainer.num_processes,
+        "batches": [loader.num_batches(epoch, 1) for epoch in (0, 1)],
+    }
+    if state.plan.get("settings") != settings:
+        epoch, behind = 0, 0
+        if state.position:
+            epoch = int(state.position["epoch"])
+            behind = loader.batch_at(state.position, trainer.num_processes)
+        ahead = sum(
+            loader.num_batches(each, trainer.num_processes) for each in range(epoch, max_epochs)
+        )
+        num_steps = state.num_steps + math.ceil(max(0, ahead - behind) / trainer.accumulate)
+        state.plan = {"settings": settings, "num_steps": max(1, num_steps)}
+    return int(state.plan["num_steps"])

@@ -45,7 +45,7 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def refused(folder: Path, said: str = "") -> None:
+def refused(folder: Path, said: str | None = None) -> None:
     begun_s, before_mib = time.perf_counter(), peak_mib()
     with pytest.raises(InputError, match=said) as caught:
         load_package(folder)
@@ -89,9 +89,9 @@ def test_links_to_files_are_files(saved: Path, tmp_path: Path) -> None:
     assert load_package(tmp_path).model is not None
 
 
-def test_a_million_tensors(folder: Path) -> None:
+def test_too_many_tensors(folder: Path) -> None:
     empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-    header = json.dumps({f"layers.{index}.weight": empty for index in range(1_000_000)}).encode()
+    header = json.dumps({f"layers.{index}.weight": empty for index in range(150_000)}).encode()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
 
     refused(folder, "its list of tensors takes")

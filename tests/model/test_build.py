@@ -10,7 +10,7 @@ import pytest
 
 from asr.encoder.conformer import Conformer
 from asr.encoder.transformer import Transformer
-from asr.model.build import build, build_encoder, build_model
+from asr.model.build import MOVED, TARGET, build, build_encoder, build_model, target_class
 from asr.nn.relative import RelativePositions
 from asr.reuse.probs import ReuseProbs
 from asr.types import InputError
@@ -342,3 +342,10 @@ def test_what_is_injected_reaches_the_class() -> None:
     head = build({"_target_": "asr.head.ctc.CtcHead"}, "head", d_model=4, vocab_size=3)
 
     assert head.project.weight.shape == (3, 4)
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_a_class_that_has_moved_is_found_by_its_old_path(old: str) -> None:
+    group = old.split(".")[1]
+    found = target_class({TARGET: old}, group)
+    assert f"{found.__module__}.{found.__qualname__}" == MOVED[old]

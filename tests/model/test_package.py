@@ -123,7 +123,7 @@ def test_a_package_is_replaced_whole_or_not_at_all(
 def test_files_of_a_package(saved: Path) -> None:
     assert {path.name for path in saved.iterdir()} == FILES
     assert (saved / "README.md").read_text(encoding="utf-8") == "# A card\n"
-    assert json.loads((saved / "config.json").read_text(encoding="utf-8")) == CONFIG
+    assert json.loads((saved / "config.json").read_text(encoding="utf-8")) == {"schema": 1} | CONFIG
     assert load_file(saved / "model.safetensors").keys() == tiny_model().state_dict().keys()
 
 
@@ -147,8 +147,8 @@ def test_no_folder(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", "nowhere", "no such model folder")
 
 
-def test_a_file_for_a_folder(folder: Path) -> None:
-    refused(folder / "config.json", "config.json", "no such model folder")
+def test_a_file_of_a_package_stands_for_its_folder(folder: Path) -> None:
+    assert load_package(folder / "config.json").folder == folder
 
 
 @pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))
@@ -266,6 +266,26 @@ def test_a_mistake_inside_the_config_is_an_input_error(
     with pytest.raises(InputError) as caught:
         load_package(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_package_of_before_schemas_loads(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+
+    assert load_package(folder).config == CONFIG
+
+
+@pytest.mark.parametrize("version", [2, 10**30])
+def test_a_package_of_a_newer_version_is_refused(folder: Path, version: int) -> None:
+    (folder / "config.json").write_text(json.dumps({"schema": version}), encoding="utf-8")
+
+    refused(folder, "config.json", rf"of schema {version}, .* reads up to 1; upgrade encore-asr")
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.5, True, "1", None, [1]], ids=str)
+def test_a_schema_that_is_no_version(folder: Path, version: object) -> None:
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"schema": version}), encoding="utf-8")
+
+    refused(folder, "config.json", "schema=.*; allowed: 1 to 1")
 
 
 def test_a_config_nested_without_end(folder: Path) -> None:

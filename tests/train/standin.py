@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.train.averaging import AveragingSpec
-from asr.train.fit import FitResult, fit
+from asr.train.fit import FitResult, FitSettings, fit
 from asr.train.optim import AdamWSpec
 from asr.train.trainer import TrainerSpec
 from asr.types import Batch, Hypothesis
@@ -161,19 +161,19 @@ def run_fit(
 ) -> FitResult:
     """``fit`` of a stand-in, one log row per step."""
     settings: dict[str, Any] = {"accelerator": "cpu", "log_every_steps": 1, "print_every_s": 1000.0}
-    return fit(
-        model if model is not None else TinyModel(),
+    fit_settings = FitSettings(
         tokenizer=Letters(),
         train_loader=loader if loader is not None else TinyLoader(),
         dev_loader=[make_batch(9000), make_batch(9001)] if has_dev else None,
         optim=optim or AdamWSpec(peak_lr=0.01, warmup_steps=3, decay="constant"),
         trainer=TrainerSpec(**{**settings, **trainer}),
         averaging=averaging or AveragingSpec(kind="none"),
-        run_dir=run_dir,
-        resume=resume,
         seed=seed,
         decoder=decode_greedily,
         largest_batch=largest_batch,
+    )
+    return fit(
+        model if model is not None else TinyModel(), fit_settings, run_dir=run_dir, resume=resume
     )
 
 

@@ -15,7 +15,7 @@ from asr.text.tokenizer import Tokenizer
 from asr.train.averaging import AveragingSpec
 from asr.train.checkpoint import read_checkpoint
 from asr.train.distillation import Distillation, Distiller, frame_divergence
-from asr.train.fit import FitResult, fit
+from asr.train.fit import FitResult, FitSettings, fit
 from asr.train.optim import AdamWSpec
 from asr.train.trainer import TrainerSpec
 from asr.types import Batch, InputError
@@ -70,8 +70,7 @@ def run(
     peak_lr: float = 0.003,
     loader: TinyLoader | None = None,
 ) -> FitResult:
-    return fit(
-        model,
+    settings = FitSettings(
         tokenizer=Words(),
         train_loader=loader or TinyLoader(4, make=noise_batch),
         dev_loader=None,
@@ -80,12 +79,11 @@ def run(
             max_steps=max_steps, accelerator="cpu", log_every_steps=1, print_every_s=1000.0
         ),
         averaging=AveragingSpec(kind="none"),
-        run_dir=folder,
-        resume=resume,
         seed=seed,
         decoder=decode_greedily,
         distiller=distiller,
     )
+    return fit(model, settings, run_dir=folder, resume=resume)
 
 
 def loop_divergence(teacher: Tensor, student: Tensor, lengths: list[int], t: float) -> float:

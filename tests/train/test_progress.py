@@ -9,8 +9,8 @@ import torch
 from asr.train.averaging import AveragingSpec
 from asr.train.control import Limits
 from asr.train.module import AsrModule
-from asr.train.progress import _Reading
-from asr.train.state import Meter, RunState
+from asr.train.progress import _Status
+from asr.train.state import RunningMeans, RunState
 from tests.train.standin import run_fit
 
 
@@ -28,30 +28,30 @@ def test_lines_where_there_is_no_terminal(
     assert [line[:7] for line in lines[1:5]] == ["  ref: ", "  hyp: "] * 2
 
 
-def reading(state: RunState, limits: Limits, total_steps: int | None) -> _Reading:
+def make_status(state: RunState, limits: Limits, total_steps: int | None) -> _Status:
     module = AsrModule.__new__(AsrModule)
-    module.__dict__["meters"] = []
-    one = _Reading(state, limits, total_steps)
+    module.__dict__["running_means"] = []
+    one = _Status(state, limits, total_steps)
     one.start(module)
     return one
 
 
 def test_time_left_goes_by_the_pace_since_the_start() -> None:
     state = RunState(num_steps=100, train_s=1000.0)  # a slow past, which a resumed run leaves
-    one = reading(state, Limits(max_steps=300), 300)
+    one = make_status(state, Limits(max_steps=300), 300)
     assert one.left_s() is None
     state.num_steps, state.train_s = 150, 1025.0
     assert one.left_s() == pytest.approx(75.0)
-    timed = reading(RunState(num_steps=1, train_s=30.0), Limits(max_minutes=2), None)
+    timed = make_status(RunState(num_steps=1, train_s=30.0), Limits(max_minutes=2), None)
     assert timed.left_s() == pytest.approx(90.0)
-    assert reading(RunState(), Limits(max_epochs=3), None).left_s() is None
+    assert make_status(RunState(), Limits(max_epochs=3), None).left_s() is None
 
 
 def test_examples_and_a_hint_where_all_is_empty() -> None:
     state = RunState(num_steps=3, last_wer=100.0)
     module = AsrModule.__new__(AsrModule)
-    module.__dict__.update(meters=[], lr=0.1, examples=[("A  B", ""), ("C", "C" * 300)])
-    one = _Reading(state, Limits(max_steps=5), 5)
+    module.__dict__.update(running_means=[], lr=0.1, examples=[("A  B", ""), ("C", "C" * 300)])
+    one = _Status(state, Limits(max_steps=5), 5)
     one.start(module)
     module.__dict__["all_empty"] = True
     step, *said, hint = one.validation_lines(module)
@@ -67,17 +67,17 @@ def test_examples_and_a_hint_where_all_is_empty() -> None:
 
 
 def test_a_loss_per_token_weighs_batches_by_their_tokens() -> None:
-    meter = Meter()
+    means = RunningMeans()
     for loss, num_utterances, num_tokens in ((10.0, 2, 4), (30.0, 1, 10)):
-        meter.add(
+        means.add(
             wait_s=0.0,
             audio_s=1.0,
             loss=torch.tensor(loss),
             num_utterances=num_utterances,
             num_tokens=torch.tensor(num_tokens),
         )
-    assert meter.read()["loss_per_token"] == pytest.approx((20 + 30) / 14)
-    assert "loss_per_token" not in meter.read()
+    assert means.read()["loss_per_token"] == pytest.approx((20 + 30) / 14)
+    assert "loss_per_token" not in means.read()
 
 
 def test_a_bar_on_a_terminal(
@@ -93,14 +93,14 @@ def test_a_bar_on_a_terminal(
     assert "6/6" in err
 
 
-def test_a_meter_means_over_what_came_since_the_last_reading() -> None:
-    meter = Meter()
-    meter.add(wait_s=0.0, audio_s=1.0, loss=torch.tensor(2.0))
-    meter.add(wait_s=0.0, audio_s=1.0, loss=torch.tensor(4.0))
-    meter.add(wait_s=0.0, audio_s=1.0, loss=None)
-    assert meter.read()["train_loss"] == 3.0
-    assert "train_loss" not in meter.read()
-    meter.add(wait_s=5.0, audio_s=1.0, loss=torch.tensor(8.0))
-    means = meter.read()
-    assert means["train_loss"] == 8.0
-    assert means["data_wait_share"] == 1.0
+def test_means_are_over_the_batches_since_the_last_read() -> None:
+    means = RunningMeans()
+    means.add(wait_s=0.0, audio_s=1.0, loss=torch.tensor(2.0))
+    means.add(wait_s=0.0, audio_s=1.0, loss=torch.tensor(4.0))
+    means.add(wait_s=0.0, audio_s=1.0, loss=None)
+    assert means.read()["train_loss"] == 3.0
+    assert "train_loss" not in means.read()
+    means.add(wait_s=5.0, audio_s=1.0, loss=torch.tensor(8.0))
+    found = means.read()
+    assert found["train_loss"] == 8.0
+    assert found["data_wait_share"] == 1.0

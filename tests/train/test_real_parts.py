@@ -21,7 +21,7 @@ from asr.model.build import build_model
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 from asr.train.averaging import AveragingSpec
-from asr.train.fit import FitResult, fit
+from asr.train.fit import FitResult, FitSettings, fit
 from asr.train.optim import AdamWSpec
 from asr.train.price import Stepper
 from asr.train.trainer import TrainerSpec
@@ -85,7 +85,7 @@ def run(
     model: AsrModel,
     *,
     resume: bool = False,
-    rehearses: bool = False,
+    checks_memory: bool = False,
 ) -> FitResult:
     normalizer = TranscriptNormalizer(case="upper", punctuation="drop")
     tokenizer = Tokenizer.train([normalizer(word) for word in WORDS], kind="char", vocab_size=20)
@@ -99,22 +99,20 @@ def run(
         )
 
     train_loader = make(True)
-    return fit(
-        model,
+    settings = FitSettings(
         tokenizer=tokenizer,
         train_loader=train_loader,
-        largest_batch=next(train_loader.largest_batches()) if rehearses else None,
+        largest_batch=next(train_loader.largest_batches()) if checks_memory else None,
         dev_loader=make(False),
         optim=AdamWSpec(peak_lr=2e-3, warmup_fraction=0.1, decay="cosine"),
         trainer=TrainerSpec(
             max_steps=16, accelerator="cpu", validate_every_epochs=1, log_every_steps=1
         ),
         averaging=AveragingSpec(kind="ema", decay=0.9),
-        run_dir=run_dir,
-        resume=resume,
         seed=4,
         decoder=GreedyDecoder(),
     )
+    return fit(model, settings, run_dir=run_dir, resume=resume)
 
 
 def make_model() -> AsrModel:
@@ -144,7 +142,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(manifest: Path, tmp_path: P
     assert run(manifest, tmp_path / "cut", utterance).interrupted
     resumed = make_model()
     # The largest batch, tried first, leaves no trace.
-    rest = run(manifest, tmp_path / "cut", resumed, resume=True, rehearses=True)
+    rest = run(manifest, tmp_path / "cut", resumed, resume=True, checks_memory=True)
     assert (rest.num_steps, rest.num_unreadable, rest.num_resumed) == (16, 1, 1)
     for column in ("train_loss", "dev_loss", "dev_wer"):
         losses = logged(tmp_path / "whole", column)
@@ -157,24 +155,26 @@ def test_a_resumed_run_equals_one_that_never_stopped(manifest: Path, tmp_path: P
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_the_rehearsal_and_the_price_are_those_of_the_lowest_speed(
+def test_the_memory_check_and_the_price_are_those_of_the_lowest_speed(
     manifest: Path, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     speed = {"_target_": "asr.features.augment.SpeedPerturb", "factors": [1.2, 0.5, 1.1, 1.3]}
     config = CONFIG | {"features": CONFIG["features"] | {"speed": speed}}
     model = build_model(config, vocab_size=20)
-    heard: list[list[int]] = []
-    model.frontend.fbank.register_forward_pre_hook(lambda _, given: heard.append(given[1].tolist()))
-    run(manifest, tmp_path / "run", model, rehearses=True)
-    rehearsed, *stepped = heard[:17]
-    assert min(rehearsed) >= 8000, "twice the half second of every utterance"
+    lengths: list[list[int]] = []
+    model.frontend.fbank.register_forward_pre_hook(
+        lambda _, given: lengths.append(given[1].tolist())
+    )
+    run(manifest, tmp_path / "run", model, checks_memory=True)
+    checked, *stepped = lengths[:17]
+    assert min(checked) >= 8000, "twice the half second of every utterance"
     assert min(map(min, stepped)) < 4000
 
     batch = make_batch(0)
     stepper = Stepper(
         model.train(), model.loss, sample_rate_hz=8000, dtype="float32", device=torch.device("cpu")
     )
-    heard.clear()
+    lengths.clear()
     assert stepper.fits(batch)
-    assert heard == [(2 * batch.waveform_lengths_B).tolist()]
+    assert lengths == [(2 * batch.waveform_lengths_B).tolist()]

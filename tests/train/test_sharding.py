@@ -15,7 +15,7 @@ from asr.model.asr_model import AsrModel
 from asr.model.build import build_model
 from asr.train.averaging import AveragingSpec
 from asr.train.checkpoint import read_checkpoint
-from asr.train.fit import fit
+from asr.train.fit import FitSettings, fit
 from asr.train.optim import AdamWSpec
 from asr.train.trainer import TrainerSpec
 from asr.types import Batch, RunError
@@ -90,8 +90,7 @@ def train(
             raise CutError
         return make_batch(2 * number + rank() if devices == 2 else number)
 
-    fit(
-        model,
+    settings = FitSettings(
         tokenizer=Letters(),
         train_loader=loader(num_batches=20, make=make),
         dev_loader=[make_batch(9001)] if dev is None else dev,
@@ -108,12 +107,11 @@ def train(
             print_every_s=1000.0,
         ),
         averaging=averaging,
-        run_dir=run_dir,
-        resume=resume,
         seed=1,
         decoder=decode_greedily,
         largest_batch=make_batch(8000),
     )
+    fit(model, settings, run_dir=run_dir, resume=resume)
     return model
 
 
@@ -287,19 +285,17 @@ def train_unequal(
     run_dir: Path, seeds: list[int], encoder: dict[str, Any], **settings: Any
 ) -> None:
     model = make_model(encoder, PROBS, 0.0)
-    fit(
-        model,
+    fit_settings = FitSettings(
         tokenizer=Letters(),
         train_loader=TinyLoader(num_batches=20, make=lambda number: unequal_batch(seeds[number])),
         dev_loader=[make_batch(9001)],
         optim=AdamWSpec(peak_lr=3e-3, warmup_steps=2, decay="constant"),
         trainer=TrainerSpec(accelerator="cpu", log_every_steps=1, **settings),
         averaging=NONE,
-        run_dir=run_dir,
-        resume=False,
         seed=1,
         decoder=decode_greedily,
     )
+    fit(model, fit_settings, run_dir=run_dir, resume=False)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

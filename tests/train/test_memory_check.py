@@ -15,28 +15,26 @@ EMA = AveragingSpec(kind="ema", decay=0.9)
 
 
 def test_nothing_is_left_of_it(tmp_path: Path) -> None:
-    plain, rehearsed = TinyModel(), TinyModel()
+    plain, checked = TinyModel(), TinyModel()
     seen = []
 
     def after_loss(batch: Batch, loss: Tensor) -> Tensor:
         seen.append(len(batch))
         return loss
 
-    rehearsed.after_loss = after_loss
+    checked.after_loss = after_loss
     run_fit(tmp_path / "plain", model=plain, max_steps=6, averaging=EMA)
-    run_fit(
-        tmp_path / "rehearsed", model=rehearsed, max_steps=6, averaging=EMA, largest_batch=LARGE
-    )
+    run_fit(tmp_path / "checked", model=checked, max_steps=6, averaging=EMA, largest_batch=LARGE)
     assert seen == [9, *[4] * 6]
     for column in ("train_loss", "grad_norm", "dev_loss"):
-        assert logged(tmp_path / "plain", column) == logged(tmp_path / "rehearsed", column)
+        assert logged(tmp_path / "plain", column) == logged(tmp_path / "checked", column)
     for name, value in plain.state_dict().items():
-        assert torch.equal(value, rehearsed.state_dict()[name]), name
+        assert torch.equal(value, checked.state_dict()[name]), name
 
 
 def test_nothing_is_left_of_it_where_a_run_goes_on(tmp_path: Path) -> None:
     losses = []
-    for name, largest in (("plain", None), ("rehearsed", LARGE)):
+    for name, largest in (("plain", None), ("checked", LARGE)):
         run_fit(tmp_path / name, max_steps=4, averaging=EMA, largest_batch=largest)
         run_fit(tmp_path / name, max_steps=9, averaging=EMA, largest_batch=largest, resume=True)
         losses.append(logged(tmp_path / name, "train_loss"))

@@ -1,4 +1,4 @@
-"""The most demanding batch, tried before the first step: memory fails at once or not at all."""
+"""The largest batch, tried before the first step, so that too little memory shows at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from asr.model.asr_model import AsrModel
-from asr.train.failures import REMEDY, is_out_of_memory, shape
+from asr.train.failures import REMEDY, describe_batch, is_out_of_memory
 from asr.train.module import AsrModule
 from asr.train.state import random_state, set_random_state
 from asr.types import Batch, RunError
 
 
-class Rehearsal(Callback):
-    """One forward and backward pass of ``batch`` at the start, of which nothing is left.
+class MemoryCheck(Callback):
+    """Runs one forward and backward pass of ``batch`` at the start; the run is as without it.
 
     Utterances are as long as training may make them: at the lowest speed, with the most silence.
     Weights are not touched; buffers and random states are put back, gradients are dropped. While
@@ -47,7 +47,8 @@ class Rehearsal(Callback):
             if not is_out_of_memory(error):
                 raise
             raise RunError(
-                f"out of memory in the largest batch, tried first: {shape(self._batch)}; {REMEDY}"
+                "out of memory in the largest batch, tried first: "
+                f"{describe_batch(self._batch)}; {REMEDY}"
             ) from error
         finally:
             pl_module.zero_grad(set_to_none=True)
@@ -56,7 +57,7 @@ class Rehearsal(Callback):
 
 
 def at_longest(model: nn.Module) -> AbstractContextManager[None]:
-    """Meanwhile ``model`` trains on every utterance at its longest, where it changes lengths."""
+    """In the block, an augmentation of ``model`` that changes lengths gives the longest one."""
     return model.frontend.at_longest() if isinstance(model, AsrModel) else nullcontext()
 
 
