@@ -16,7 +16,7 @@ from asr.report.html.page import page
 from asr.report.hypotheses import ScoredUtterance, WerDifference
 from asr.report.notes import origin_notes, unscored, unscored_text
 from asr.report.record import RunRecord
-from asr.report.rows import write_rows
+from asr.report.row_json import write_rows
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from asr.encoder.parts import in_order
 from asr.report.hypotheses import WerDifference
 from asr.report.notes import mismatches, origin_notes, reading_notes
-from asr.report.record import RunRecord, rate_name
-from asr.report.rows import BASELINES, by_seed, to_row
+from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, rate_name
+from asr.report.rows import BASELINES, Row, SplitScore, by_seed, seeds_row, to_row
 from asr.report.table import (
     MISSING,
     Column,
@@ -26,7 +25,8 @@ from asr.report.table import (
 from asr.report.verdict import usual_length, verdict
 from asr.types import InputError
 
-_Row = dict[str, Any]
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 
 def compare(
@@ -55,14 +55,20 @@ def compare(
             f"these runs cannot be compared, {' | '.join(unlike)}; "
             "--allow-unlike prints the table with a warning"
         )
-    rows = [to_row(record) for record in records] if by_run else _schedule_rows(records)
+    if by_run:
+        rows = [to_row(record) for record in records]
+    else:
+        rows = [
+            seeds_row(group, [one for one in differences if one.run == group.name])
+            for group in by_seed(records)
+        ]
     if not all_lengths:
         rows = [_at_usual_length(row) for row in rows]
     columns = [
         *_identity_columns(rows, by_run=by_run),
-        *_wer_columns(rows, () if by_run else differences),
-        *_timing_columns(rows, _LATENCY),
-        *(_timing_columns(rows, _TRAINING_STEP) if all_lengths else ()),
+        *_wer_columns(rows),
+        *_timing_columns([row.latency for row in rows], _LATENCY),
+        *_timing_columns([row.training_step for row in rows], _TRAINING_STEP),
         *_resource_columns(rows),
     ]
     notes = [
@@ -81,214 +87,181 @@ def compare(
     )
 
 
-def _schedule_rows(records: Sequence[RunRecord]) -> list[_Row]:
-    """A row for each schedule: that of its first run with means over all of its seeds."""
-    rows = []
-    for group in by_seed(records):
-        members = [to_row(record) for record in group.records]
-        row = members[0] | {"run": group.name}
-        if len(members) > 1:
-            row["wer"] = {
-                split: _over_seeds([one["wer"][split] for one in members if split in one["wer"]])
-                for split in row["wer"]
-            }
-            seconds = [one["train_s"] for one in members if one["train_s"] is not None]
-            row["train_s"] = fmean(seconds) if seconds else None
-        rows.append(row)
-    return rows
+def _at_usual_length(row: Row) -> Row:
+    """The row with the latency at one length, and without training steps."""
+    shown = [usual_length([*row.latency])] if row.latency else []
+    return replace(row, latency={one: row.latency[one] for one in shown}, training_step={})
 
 
-def _over_seeds(results: Sequence[_Row]) -> _Row:
-    """Means, and for ``low`` and ``high`` the lowest and the highest rate of ``seeds`` runs."""
-    rates = [result["wer"] for result in results if result["wer"] is not None]
-    if not rates:
-        return results[0]
-    means = {
-        key: fmean(values)
-        for key in ("sub", "del", "ins", "words", "cer")
-        if (values := [result[key] for result in results if result[key] is not None])
+def _identity_columns(rows: Sequence[Row], *, by_run: bool) -> Iterator[Column]:
+    names = {
+        "run": tuple(row.run for row in rows),
+        "reuse": tuple(row.reuse for row in rows),
+        "schedule": tuple(row.schedule for row in rows),
     }
-    spread = {"wer": fmean(rates), "low": min(rates), "high": max(rates), "seeds": len(rates)}
-    return results[0] | means | spread
-
-
-def _at_usual_length(row: _Row) -> _Row:
-    """The row with one length in everything that has several."""
-    lengths = _keys([row], _LATENCY.times)
-    if not lengths:
-        return row
-    length = usual_length(lengths)
-
-    def only(found: _Row) -> _Row:
-        return {key: value for key, value in found.items() if key == length}
-
-    return row | {
-        "latency_ms": only(row["latency_ms"]),
-        "peak_memory_mib": only(row["peak_memory_mib"]),
-        "training_step_memory_mib": {},
-        "speedup_vs_none": {name: only(one) for name, one in row["speedup_vs_none"].items()},
-    }
-
-
-def _identity_columns(rows: Sequence[_Row], *, by_run: bool) -> Iterator[Column]:
-    is_named_by_reuse = not by_run and all(row["run"] == row["reuse"] for row in rows)
-    for key in ("run", "schedule") if is_named_by_reuse else ("run", "reuse", "schedule"):
-        texts = tuple(row[key] for row in rows)
-        yield Column(key, texts, {key: texts}, align_right=False)
-    params = tuple(row["num_params"] for row in rows)
+    if not by_run and names["run"] == names["reuse"]:
+        del names["reuse"]
+    for header, texts in names.items():
+        yield Column(header, texts, {header: texts}, align_right=False)
+    params = tuple(row.num_params for row in rows)
     yield Column("params", tuple(map(count_text, params)), {"num_params": params})
-    lengths = _keys(rows, "macs")
+    lengths = _lengths([row.macs for row in rows])
     if lengths:
         length = usual_length(lengths)
-        macs = tuple(row["macs"].get(length) for row in rows)
+        macs = tuple(row.macs.get(length) for row in rows)
         yield Column(f"{length} s: MACs", _texts(macs, count_text), {f"macs_{length}s": macs})
 
 
-def _wer_columns(rows: Sequence[_Row], differences: Sequence[WerDifference]) -> Iterator[Column]:
-    for split in _keys(rows, "wer"):
-        results = tuple(row["wer"].get(split) for row in rows)
+def _wer_columns(rows: Sequence[Row]) -> Iterator[Column]:
+    for split in dict.fromkeys(split for row in rows for split in row.wer):
+        scores = [row.wer.get(split) for row in rows]
         values = {
-            f"wer_{split}_{key}": _pick(results, key)
-            for key in (
-                *("wer", "low", "high", "sub", "del", "ins", "words", "cer"),
-                *("utterances", "skipped"),
-            )
+            f"wer_{split}_wer": _values(scores, lambda score: score.wer),
+            f"wer_{split}_low": _values(scores, lambda score: score.low),
+            f"wer_{split}_high": _values(scores, lambda score: score.high),
+            f"wer_{split}_sub": _values(scores, lambda score: score.sub),
+            f"wer_{split}_del": _values(scores, lambda score: score.del_),
+            f"wer_{split}_ins": _values(scores, lambda score: score.ins),
+            f"wer_{split}_words": _values(scores, lambda score: score.words),
+            f"wer_{split}_cer": _values(scores, lambda score: score.cer),
+            f"wer_{split}_utterances": _values(scores, lambda score: score.num_utterances),
+            f"wer_{split}_skipped": _values(scores, lambda score: score.num_skipped),
         }
-        rate = next((rate_name(one["counted"]) for one in results if one), "WER")
-        yield Column(f"{rate} % {split}", _texts(results, _wer_text), values)
-        found = {one.run: one for one in differences if one.split == split}
-        if found:
-            beside = tuple(found.get(row["run"]) for row in rows)
+        rate = next((rate_name(score.counted) for score in scores if score), "WER")
+        yield Column(f"{rate} % {split}", _texts(scores, _wer_text), values)
+        differences = [row.differences.get(split) for row in rows]
+        baseline = next((one.baseline for one in differences if one), None)
+        if baseline is not None:
             yield Column(
-                f"minus {short_names([next(iter(found.values())).baseline])[0]}",
-                _texts(beside, _difference_text),
-                {f"wer_{split}_minus_none": tuple(one and one.difference for one in beside)},
+                f"minus {short_names([baseline])[0]}",
+                _texts(differences, _difference_text),
+                {f"wer_{split}_minus_none": _values(differences, lambda one: one.difference)},
                 align_right=False,
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Timed:
-    """How what was timed beside its baselines is called: keys of rows, words and CSV headers."""
+class _Headers:
+    """How what was timed is called in headers: a word for people, the start of CSV headers."""
 
-    times: str
-    speedups: str
-    peer_times: str
-    peer_speedups: str
     word: str
     csv_times: str
     csv_speedup: str
-    intervals: str
+
+    def times(self, length: str) -> str:
+        """The start of the CSV headers of times."""
+        return f"{self.csv_times}_{length}s"
+
+    def speedup(self, length: str, other: str) -> str:
+        """The CSV header of the speed-up over ``other``."""
+        return f"{self.csv_speedup}_{length}s_vs_{other}"
 
 
-_LATENCY = _Timed(
-    times="latency_ms",
-    speedups="speedup_vs_none",
-    peer_times="peers_ms",
-    peer_speedups="speedup_vs_peers",
-    word="",
-    csv_times="latency_{length}s",
-    csv_speedup="speedup_{length}s_vs",
-    intervals="speedup_interval_vs_none",
-)
-_TRAINING_STEP = _Timed(
-    times="training_step_ms",
-    speedups="training_step_vs_none",
-    peer_times="training_step_peers_ms",
-    peer_speedups="training_step_vs_peers",
-    word="step ",
-    csv_times="training_step_{length}s",
-    csv_speedup="training_step_speedup_{length}s_vs",
-    intervals="training_step_interval_vs_none",
+_LATENCY = _Headers(word="", csv_times="latency", csv_speedup="speedup")
+_TRAINING_STEP = _Headers(
+    word="step ", csv_times="training_step", csv_speedup="training_step_speedup"
 )
 
 
-def _timing_columns(rows: Sequence[_Row], timed: _Timed) -> Iterator[Column]:
-    for length in _keys(rows, timed.times):
-        timings = tuple(row[timed.times].get(length) for row in rows)
-        csv_times = timed.csv_times.format(length=length)
-        values = {f"{csv_times}_{key}_ms": _pick(timings, key) for key in ("median", "p90")}
-        yield Column(f"{length} s: {timed.word}ms (p90)", _texts(timings, _timing_text), values)
+def _timing_columns(
+    timed: Sequence[Mapping[str, LatencyPoint]], headers: _Headers
+) -> Iterator[Column]:
+    """``timed`` has the points of every row by length."""
+    for length in _lengths(timed):
+        points = [found.get(length) for found in timed]
+        values = {
+            f"{headers.times(length)}_median_ms": _values(points, lambda point: point.median_ms),
+            f"{headers.times(length)}_p90_ms": _values(points, lambda point: point.p90_ms),
+        }
+        yield Column(f"{length} s: {headers.word}ms (p90)", _texts(points, _timing_text), values)
         for baseline in BASELINES:
-            factors = tuple(row[timed.speedups][baseline].get(length) for row in rows)
-            if any(factor is not None for factor in factors):
-                bounds = [row[timed.intervals][baseline].get(length) for row in rows]
-                low, high = (tuple(one and one[end] for one in bounds) for end in (0, 1))
-                key = f"{timed.csv_speedup.format(length=length)}_none_{baseline}"
-                texts = (
-                    MISSING if factor is None else speedup_text(factor, *ends)
-                    for factor, *ends in zip(factors, low, high, strict=True)
-                )
-                values = {key: factors, f"{key}_low": low, f"{key}_high": high}
-                yield Column(f"{length} s: {timed.word}vs {baseline}", tuple(texts), values)
+            timings = [point.baselines.get(baseline) if point else None for point in points]
+            if any(timings):
+                key = headers.speedup(length, f"none_{baseline}")
+                values = {
+                    key: _values(timings, lambda timing: timing.speedup),
+                    f"{key}_low": _values(timings, lambda timing: timing.low),
+                    f"{key}_high": _values(timings, lambda timing: timing.high),
+                }
+                header = f"{length} s: {headers.word}vs {baseline}"
+                yield Column(header, _texts(timings, _speedup_text), values)
 
 
-def _resource_columns(rows: Sequence[_Row]) -> Iterator[Column]:
-    train_s = tuple(row["train_s"] for row in rows)
+def _resource_columns(rows: Sequence[Row]) -> Iterator[Column]:
+    train_s = tuple(row.train_s for row in rows)
     if any(seconds is not None for seconds in train_s):
         yield Column("training", _texts(train_s, duration_text), {"train_s": train_s})
-    yield from _memory_columns(rows, "peak_memory_mib", "", "peak_memory")
-    yield from _memory_columns(rows, "training_step_memory_mib", "step ", "training_step_memory")
+    yield from _memory_columns([row.latency for row in rows], "", "peak_memory")
+    yield from _memory_columns([row.training_step for row in rows], "step ", "training_step_memory")
 
 
-def _memory_columns(rows: Sequence[_Row], name: str, word: str, csv_name: str) -> Iterator[Column]:
+def _memory_columns(
+    timed: Sequence[Mapping[str, LatencyPoint]], word: str, csv_name: str
+) -> Iterator[Column]:
     """The longest length for people, all of them as values."""
-    lengths = _keys(rows, name)
-    memory = {
-        f"{csv_name}_{length}s_mib": tuple(row[name].get(length) for row in rows)
-        for length in lengths
-    }
-    if any(mib is not None for cells in memory.values() for mib in cells):
-        longest = memory[f"{csv_name}_{lengths[-1]}s_mib"]
-        yield Column(f"{lengths[-1]} s: {word}MiB", _texts(longest, number_text), memory)
+    cells: dict[str, tuple[float | None, ...]] = {}
+    for length in _lengths(timed):
+        points = [found.get(length) for found in timed]
+        cells[length] = _values(points, lambda point: point.peak_memory_mib)
+    if any(mib is not None for found in cells.values() for mib in found):
+        longest, memory = list(cells.items())[-1]
+        values = {f"{csv_name}_{length}s_mib": found for length, found in cells.items()}
+        yield Column(f"{longest} s: {word}MiB", _texts(memory, number_text), values)
 
 
-def _csv_only(rows: Sequence[_Row]) -> dict[str, tuple[Any, ...]]:
+def _csv_only(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
     """Values that are no column of the table: rounds, libraries, ceilings, parts; the hardware."""
     cells: dict[str, tuple[Any, ...]] = {}
-    for length in _keys(rows, "rounds"):
-        cells[f"latency_{length}s_rounds"] = tuple(row["rounds"].get(length) for row in rows)
-    for timed in (_LATENCY, _TRAINING_STEP):
-        cells |= _peer_cells(rows, timed)
-    for length in _keys(rows, "roofline"):
-        found = [row["roofline"].get(length) for row in rows]
-        for key in ("gemm_gflop_per_s", "bandwidth_gb_per_s", "gemm_share"):
-            cells[f"{key}_{length}s"] = _pick(found, key)
-    for length in _keys(rows, "breakdown_ms"):
-        parts_ms = [row["breakdown_ms"].get(length, {}) for row in rows]
+    lengths = _lengths([row.latency for row in rows])
+    for length in lengths:
+        points = [row.latency.get(length) for row in rows]
+        cells[f"latency_{length}s_rounds"] = _values(points, lambda point: point.num_rounds)
+    cells |= _peer_cells([row.latency for row in rows], _LATENCY)
+    cells |= _peer_cells([row.training_step for row in rows], _TRAINING_STEP)
+    for length in lengths:
+        found = [row.latency[length].roofline if length in row.latency else None for row in rows]
+        if any(found):
+            cells |= {
+                f"gemm_gflop_per_s_{length}s": _values(found, lambda one: one.gemm_gflop_per_s),
+                f"bandwidth_gb_per_s_{length}s": _values(found, lambda one: one.bandwidth_gb_per_s),
+                f"gemm_share_{length}s": _values(found, lambda one: one.gemm_share),
+            }
+    for length in _lengths([row.breakdown_ms for row in rows]):
+        parts_ms = [row.breakdown_ms.get(length, {}) for row in rows]
         for part in in_order(part for parts in parts_ms for part in parts):
             name = part.replace(" ", "_").replace("-", "_")
             cells[f"time_{length}s_{name}_ms"] = tuple(parts.get(part) for parts in parts_ms)
-    return {**cells, "hardware": tuple(row["hardware"] for row in rows)}
+    return {**cells, "hardware": tuple(row.hardware for row in rows)}
 
 
-def _peer_cells(rows: Sequence[_Row], timed: _Timed) -> dict[str, tuple[Any, ...]]:
-    cells: dict[str, tuple[Any, ...]] = {}
-    for peer in dict.fromkeys(peer for row in rows for peer in row[timed.peer_times]):
-        found = [
-            {key: row[key].get(peer, {}) for key in (timed.peer_times, timed.peer_speedups)}
-            for row in rows
-        ]
-        for length in _keys(found, timed.peer_times):
-            times = [one[timed.peer_times].get(length) for one in found]
-            speedups = tuple(one[timed.peer_speedups].get(length) for one in found)
-            csv_times = timed.csv_times.format(length=length)
-            csv_speedup = timed.csv_speedup.format(length=length)
-            cells[f"{csv_times}_{peer}_median_ms"] = _pick(times, "median")
-            cells[f"{csv_speedup}_{peer}"] = speedups
+def _peer_cells(
+    timed: Sequence[Mapping[str, LatencyPoint]], headers: _Headers
+) -> dict[str, tuple[float | None, ...]]:
+    """Median and speed-up of the encoders of other libraries, library by library."""
+    every_point = [point for found in timed for point in found.values()]
+    cells: dict[str, tuple[float | None, ...]] = {}
+    for peer in dict.fromkeys(peer for point in every_point for peer in point.peers):
+        for length in _lengths(timed):
+            points = [found.get(length) for found in timed]
+            timings = [point.peers.get(peer) if point else None for point in points]
+            if any(timings):
+                key = f"{headers.times(length)}_{peer}_median_ms"
+                cells[key] = _values(timings, lambda timing: timing.median_ms)
+                key = headers.speedup(length, peer)
+                cells[key] = _values(timings, lambda timing: timing.speedup)
     return cells
 
 
-def _wer_text(result: dict[str, Any]) -> str:
-    if result["wer"] is None:  # no reference words
+def _wer_text(score: SplitScore) -> str:
+    if score.wer is None:  # no reference words
         return MISSING
-    wer, low, high = (percent_text(result[key]) for key in ("wer", "low", "high"))
+    low, high = (MISSING if end is None else percent_text(end) for end in (score.low, score.high))
     scored = ""
-    if result.get("skipped"):
-        num_scored = result["utterances"] - result["skipped"]
-        scored = f" ({num_scored:,} of {result['utterances']:,} scored)"
-    interval = f"({low} to {high})" if "seeds" in result else f"[{low}, {high}]"
-    return f"{wer} {interval}{scored}"
+    if score.num_skipped and score.num_utterances:
+        num_scored = score.num_utterances - score.num_skipped
+        scored = f" ({num_scored:,} of {score.num_utterances:,} scored)"
+    interval = f"[{low}, {high}]" if score.num_seeds is None else f"({low} to {high})"
+    return f"{percent_text(score.wer)} {interval}{scored}"
 
 
 def _difference_text(one: WerDifference) -> str:
@@ -299,19 +272,26 @@ def _difference_text(one: WerDifference) -> str:
     return f"{one.difference:+.2f}, {'worse' if one.difference > 0 else 'better'}"
 
 
-def _timing_text(timing: dict[str, float]) -> str:
-    return f"{number_text(timing['median'])} ({number_text(timing['p90'])})"
+def _timing_text(point: LatencyPoint) -> str:
+    return f"{number_text(point.median_ms)} ({number_text(point.p90_ms)})"
 
 
-def _pick(items: Sequence[_Row | None], key: str) -> tuple[Any, ...]:
-    return tuple(None if item is None else item[key] for item in items)
+def _speedup_text(timing: BaselineTiming) -> str:
+    return speedup_text(timing.speedup, timing.low, timing.high)
 
 
-def _texts(values: Sequence[Any], text: Callable[[Any], str]) -> tuple[str, ...]:
-    return tuple(MISSING if value is None else text(value) for value in values)
+def _values(
+    items: Sequence[Item | None], value: Callable[[Item], Value]
+) -> tuple[Value | None, ...]:
+    """A CSV column: one value of every item, None where there is no item."""
+    return tuple(None if item is None else value(item) for item in items)
 
 
-def _keys(rows: Sequence[_Row], name: str) -> list[str]:
-    """Keys of the mapping ``name`` in any row: lengths shortest first, splits as they come."""
-    keys = dict.fromkeys(key for row in rows for key in row[name])
-    return list(keys) if name == "wer" else sorted(keys, key=float)
+def _texts(items: Sequence[Item | None], text: Callable[[Item], str]) -> tuple[str, ...]:
+    """A column for people: the text of every item, a dash where there is no item."""
+    return tuple(MISSING if item is None else text(item) for item in items)
+
+
+def _lengths(by_length: Sequence[Mapping[str, object]]) -> list[str]:
+    """The length keys of any row, shortest first."""
+    return sorted({length for found in by_length for length in found}, key=float)

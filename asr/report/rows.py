@@ -1,27 +1,33 @@
-"""Runs as rows: schedules in short, seeds together, and what ``--json`` writes."""
+"""Runs as the rows of a table: the schedule in letters, figures by length, seeds together."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import fmean
+from typing import NamedTuple, TypeVar
 
 from asr.encoder.parts import in_order
-from asr.files import write_text
 from asr.report.hypotheses import WerDifference
 from asr.report.plain import to_plain
 from asr.report.record import (
-    BaselineTiming,
     LatencyPoint,
     RunRecord,
-    ScalingPoint,
     ScheduledLayer,
+    SplitCounts,
+    SplitWer,
+    TrainingStepPoint,
     length_key,
 )
+
+BASELINES = ("fused", "explicit")
+"""The attention kernels of the encoder without reuse that every run is timed against."""
+
+T = TypeVar("T")
 
 _LETTERS = {"alone": "A", "lead": "L", "follow": "F", "absent": "-"}
 
@@ -105,184 +111,143 @@ def _without_seed(record: RunRecord) -> str:
     return json.dumps([config, record.reuse, to_plain(record.schedule)], sort_keys=True)
 
 
-BASELINES = ("fused", "explicit")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitScore:
+    """The error rate of a split in percent and the counts behind it, of a run or of its seeds.
 
-
-def to_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> dict[str, Any]:
-    """A run as plain JSON values: rates in percent, lengths in seconds of audio as keys.
-
-    ``differences`` are those of the run's schedule, all its seeds together.
-
-    Latency, speed-up, memory, rounds and breakdown are those of the smallest batch size timed.
-    ``pays_from_s`` is the shortest length from which the run is faster than the baseline at every
-    longer one too, None where there is none.
+    A rate is None where there is nothing to count. For one run ``low`` and ``high`` are the
+    bootstrap interval. For ``num_seeds`` runs they are the lowest and the highest rate, and the
+    other figures are means. ``num_utterances`` and ``num_skipped`` are None in records that do not
+    say.
     """
-    points = latency_points(record)
-    steps = {length_key(point.length_s): point for point in record.training_step}
-    row = {
-        "run": record.run,
-        "reuse": record.reuse,
-        "schedule": schedule_text(record.schedule),
-        "num_params": sum(record.parameters.values()),
-        "macs": {length: sum(parts.values()) for length, parts in record.macs.items()},
-        "wer": {
-            split: {
-                "wer": result.wer,
-                "low": result.low,
-                "high": result.high,
-                "sub": result.sub,
-                "del": result.del_,
-                "ins": result.ins,
-                "words": result.words,
-                "cer": result.cer,
-                "counted": result.counted,
-                **_scored(record, split),
-                "unit": result.unit,
-                "num_units": result.num_units,
-            }
+
+    wer: float | None
+    low: float | None
+    high: float | None
+    sub: float
+    del_: float
+    ins: float
+    words: float
+    cer: float | None
+    counted: str
+    num_utterances: int | None
+    num_skipped: int | None
+    unit: str
+    num_units: int | None
+    num_seeds: int | None = None
+
+    @classmethod
+    def of_run(cls, result: SplitWer, counts: SplitCounts | None) -> SplitScore:
+        """The score of one run; ``counts`` say how many utterances the split holds."""
+        return cls(
+            wer=_defined(result.wer),
+            low=_defined(result.low),
+            high=_defined(result.high),
+            sub=result.sub,
+            del_=result.del_,
+            ins=result.ins,
+            words=result.words,
+            cer=_defined(result.cer),
+            counted=result.counted,
+            num_utterances=counts.num_utterances if counts else None,
+            num_skipped=counts.num_skipped if counts else None,
+            unit=result.unit,
+            num_units=result.num_units,
+        )
+
+    @classmethod
+    def over_seeds(cls, scores: Sequence[SplitScore]) -> SplitScore:
+        """The mean of several runs of one schedule."""
+        rates = [score.wer for score in scores if score.wer is not None]
+        if not rates:
+            return scores[0]
+        cers = [score.cer for score in scores if score.cer is not None]
+        return replace(
+            scores[0],
+            wer=fmean(rates),
+            low=min(rates),
+            high=max(rates),
+            sub=fmean(score.sub for score in scores),
+            del_=fmean(score.del_ for score in scores),
+            ins=fmean(score.ins for score in scores),
+            words=fmean(score.words for score in scores),
+            cer=fmean(cers) if cers else None,
+            num_seeds=len(rates),
+        )
+
+
+def _defined(rate: float | None) -> float | None:
+    """None for NaN, the rate of errors in no words."""
+    return None if rate is None or math.isnan(rate) else rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What a table shows of a run, or of the seeds of a schedule.
+
+    ``macs``, ``latency``, ``breakdown_ms`` and ``training_step`` are by length key, ``wer`` and
+    ``differences`` (from the schedule without reuse) by split. ``latency`` holds the points of the
+    smallest batch size timed, the shortest length first. ``pays_from_s`` is, by baseline, the
+    shortest length from which the run is faster at every longer one too, None where there is none.
+    """
+
+    run: str
+    reuse: str
+    schedule: str
+    num_params: int
+    macs: dict[str, int]
+    wer: dict[str, SplitScore]
+    differences: dict[str, WerDifference]
+    latency: dict[str, LatencyPoint]
+    breakdown_ms: dict[str, dict[str, float]]
+    pays_from_s: dict[str, float | None]
+    training_step: dict[str, TrainingStepPoint]
+    train_s: float | None
+    hardware: str
+
+
+def to_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> Row:
+    """A run as a row; ``differences`` are those of its schedule, all seeds together."""
+    return Row(
+        run=record.run,
+        reuse=record.reuse,
+        schedule=schedule_text(record.schedule),
+        num_params=sum(record.parameters.values()),
+        macs={length: sum(parts.values()) for length, parts in record.macs.items()},
+        wer={
+            split: SplitScore.of_run(result, record.data.get(split))
             for split, result in record.wer.items()
         },
-        "wer_vs_none": {
-            one.split: {
-                "difference": one.difference,
-                "low": one.low,
-                "high": one.high,
-                "p": one.p,
-                "p_holm": one.p_holm,
-                "num_compared": one.num_compared,
-                "num_seeds": one.num_seeds,
-                "num_baseline_seeds": one.num_baseline_seeds,
-                "unit": one.unit,
-                "num_units": one.num_units,
-                "is_finding": one.is_finding,
-            }
-            for one in differences
+        differences={one.split: one for one in differences},
+        latency=latency_points(record),
+        breakdown_ms={length: sorted_parts(parts) for length, parts in record.breakdown.items()},
+        pays_from_s={baseline: pays_from_s(record, baseline) for baseline in BASELINES},
+        training_step={length_key(point.length_s): point for point in record.training_step},
+        train_s=record.training.train_s if record.training else None,
+        hardware=str(record.hardware),
+    )
+
+
+def seeds_row(group: SeedGroup, differences: Sequence[WerDifference] = ()) -> Row:
+    """A schedule as a row: that of its first run, with means over all of its seeds."""
+    rows = [to_row(record, differences) for record in group.records]
+    row = replace(rows[0], run=group.name)
+    if len(rows) == 1:
+        return row
+    seconds = [one.train_s for one in rows if one.train_s is not None]
+    return replace(
+        row,
+        wer={
+            split: SplitScore.over_seeds([one.wer[split] for one in rows if split in one.wer])
+            for split in row.wer
         },
-        "latency_ms": _times(points),
-        "speedup_vs_none": _speedups(points),
-        "speedup_interval_vs_none": _intervals(points),
-        "rounds": {length: point.num_rounds for length, point in points.items()},
-        "breakdown_ms": {
-            length: {part: record.breakdown[length][part] for part in in_order(parts)}
-            for length, parts in record.breakdown.items()
-        },
-        "peers_ms": {name: _times(found) for name, found in _peers(points).items()},
-        "peers_memory_mib": {name: _memory(found) for name, found in _peers(points).items()},
-        "speedup_vs_peers": _peer_speedups(points),
-        "roofline": {length: point.roofline for length, point in points.items() if point.roofline},
-        "work": {
-            length: {part: record.work[length][part] for part in in_order(parts)}
-            for length, parts in record.work.items()
-        },
-        "ceilings": record.ceilings,
-        "scaling": [_scaled(point) for point in record.scaling],
-        "pays_from_s": {baseline: pays_from_s(record, baseline) for baseline in BASELINES},
-        "peak_memory_mib": _memory(points),
-        "training_step_ms": _times(steps),
-        "training_step_vs_none": _speedups(steps),
-        "training_step_interval_vs_none": _intervals(steps),
-        "training_step_memory_mib": _memory(steps),
-        "training_step_peers_ms": {name: _times(found) for name, found in _peers(steps).items()},
-        "training_step_peers_memory_mib": {
-            name: _memory(found) for name, found in _peers(steps).items()
-        },
-        "training_step_vs_peers": _peer_speedups(steps),
-        "train_s": record.training.train_s if record.training else None,
-        "hardware": str(record.hardware),
-    }
-    plain: dict[str, Any] = to_plain(row)
-    return plain
+        train_s=fmean(seconds) if seconds else None,
+    )
 
 
-def _scored(record: RunRecord, split: str) -> dict[str, int | None]:
-    """How many utterances the split holds, and how many of them have no score."""
-    counts = record.data.get(split)
-    return {
-        "utterances": counts.num_utterances if counts else None,
-        "skipped": counts.num_skipped if counts else None,
-    }
-
-
-def write_rows(
-    records: Sequence[RunRecord], path: Path | str, differences: Sequence[WerDifference] = ()
-) -> None:
-    """Write the rows of ``records`` as a JSON list to ``path``, or to stdout when it is "-"."""
-    group_of = {one.run: group.name for group in by_seed(records) for one in group.records}
-    rows = [
-        to_row(record, [one for one in differences if one.run == group_of[record.run]])
-        for record in records
-    ]
-    text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if str(path) == "-":
-        sys.stdout.write(text)
-    else:
-        write_text(path, text)
-
-
-def _times(points: Mapping[str, LatencyPoint | BaselineTiming]) -> dict[str, dict[str, float]]:
-    return {
-        length: {"median": point.median_ms, "p90": point.p90_ms} for length, point in points.items()
-    }
-
-
-def _speedups(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]:
-    return {
-        baseline: {
-            length: point.baselines[baseline].speedup
-            for length, point in points.items()
-            if baseline in point.baselines
-        }
-        for baseline in BASELINES
-    }
-
-
-def _intervals(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, list[float]]]:
-    """[low, high] of the speed-ups that have one."""
-    return {
-        baseline: {
-            length: [timing.low, timing.high]
-            for length, point in points.items()
-            if (timing := point.baselines.get(baseline))
-            and timing.low is not None
-            and timing.high is not None
-        }
-        for baseline in BASELINES
-    }
-
-
-def _peers(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, BaselineTiming]]:
-    """By library, then by length."""
-    names = dict.fromkeys(name for point in points.values() for name in point.peers)
-    return {
-        name: {length: point.peers[name] for length, point in points.items() if name in point.peers}
-        for name in names
-    }
-
-
-def _peer_speedups(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]:
-    """By library, then by length."""
-    return {
-        name: {length: timing.speedup for length, timing in found.items()}
-        for name, found in _peers(points).items()
-    }
-
-
-def _memory(points: Mapping[str, LatencyPoint | BaselineTiming]) -> dict[str, float | None]:
-    return {length: point.peak_memory_mib for length, point in points.items()}
-
-
-def _scaled(point: ScalingPoint) -> dict[str, Any]:
-    return {
-        "dtype": point.dtype,
-        "num_threads": point.num_threads,
-        "batch_size": point.batch_size,
-        "length_s": point.length_s,
-        "median_ms": point.median_ms,
-        "p90_ms": point.p90_ms,
-        "audio_s_per_s": point.audio_s_per_s,
-        "speedup_vs_none": {name: one.speedup for name, one in point.baselines.items()},
-        "peak_memory_mib": point.peak_memory_mib,
-    }
+def sorted_parts(by_part: Mapping[str, T]) -> dict[str, T]:
+    """The parts of an encoder in their usual order."""
+    return {part: by_part[part] for part in in_order(by_part)}
 
 
 def latency_points(record: RunRecord) -> dict[str, LatencyPoint]:
