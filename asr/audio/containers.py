@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 
 from asr.audio.source import Extent, Source
-from asr.audio.stream import Stream, as_it_is, patched
+from asr.audio.streams import Stream, patched, unchanged
 
 _SHORTEST_S = 0.1  # what is left over behind the samples counts as samples from this length on
 _STREAMED_NUM_BYTES = (1 << 31) - (1 << 16)  # writers to a pipe put a size near 2**31 or 2**32
@@ -85,7 +85,7 @@ def chunked_streams(source: Source) -> list[Stream] | None:
 
 def _wave(source: Source, start: int, layout: _Layout, header: int) -> tuple[Stream, int]:
     """A WAV, RF64 or Wave64 at ``start``, and where the next one begins."""
-    whole = (as_it_is(source, start), source.size)
+    whole = (unchanged(source, start), source.size)
     chunks = _read_chunks(source, start + header, layout, b"data")
     described = chunks.content.get(b"fmt ")
     if chunks.data < 0 or described is None:
@@ -99,14 +99,14 @@ def _wave(source: Source, start: int, layout: _Layout, header: int) -> tuple[Str
         sizes = source.read_at(long_sizes.start, 16)
         if chunks.promised == 0xFFFFFFFF and len(sizes) == 16:
             chunks.promised = int.from_bytes(sizes[8:], "little")
-    stop, share = _end(source, chunks, layout, bytes_per_s or rate_hz * block)
+    stop, fraction = _end(source, chunks, layout, bytes_per_s or rate_hz * block)
     behind = layout.behind(chunks.data, chunks.promised)
-    if stop == chunks.data + chunks.promised and share == 1.0:
+    if stop == chunks.data + chunks.promised and fraction == 1.0:
         following = _next_wave(source, behind, layout)
         return Stream((Extent(start, following),)), following
     name = b"RIFX" if order == ">" else b"RIFF"
     return Stream(
-        (_wave_header(name, order, fmt, stop - chunks.data), Extent(chunks.data, stop)), share
+        (_wave_header(name, order, fmt, stop - chunks.data), Extent(chunks.data, stop)), fraction
     ), source.size
 
 
@@ -141,11 +141,11 @@ def _aiff(source: Source) -> Stream:
     chunks = _read_chunks(source, 12, layout, b"SSND")
     common = chunks.content.get(b"COMM")
     if chunks.data < 0 or common is None:
-        return as_it_is(source)
+        return unchanged(source)
     described = source.read_at(common.start, min(22, common.stop - common.start))
     offset = source.read_at(chunks.data, 4)
     if len(described) < 18 or len(offset) < 4:
-        return as_it_is(source)
+        return unchanged(source)
     num_channels, num_frames, bits = struct.unpack(">HIH", described[:8])
     coding = described[18:22]
     skipped = 8 + int.from_bytes(offset, "big")
@@ -153,15 +153,15 @@ def _aiff(source: Source) -> Stream:
     if coding not in (b"", b"NONE", b"twos", b"sowt", b"fl32", b"FL32", b"fl64", b"FL64") or not (
         frame and skipped < source.size
     ):
-        return as_it_is(source)
+        return unchanged(source)
     exponent, mantissa = struct.unpack(">HQ", described[8:18])
     rate_hz = mantissa * 2.0 ** max(-100, min(100, (exponent & 0x7FFF) - 16383 - 63))
-    stop, share = _end(source, chunks, layout, rate_hz * frame)
+    stop, fraction = _end(source, chunks, layout, rate_hz * frame)
     present = (stop - chunks.data - skipped) // frame
     if stop == chunks.data + chunks.promised and present == num_frames:
-        return as_it_is(source)
-    if share < 1.0 and num_frames:
-        share = min(share, present / num_frames)
+        return unchanged(source)
+    if fraction < 1.0 and num_frames:
+        fraction = min(fraction, present / num_frames)
     return Stream(
         patched(
             0,
@@ -173,7 +173,7 @@ def _aiff(source: Source) -> Stream:
         )
         if common.start < chunks.data
         else (Extent(0, source.size),),
-        share,
+        fraction,
     )
 
 
@@ -182,33 +182,33 @@ def _caf(source: Source) -> Stream:
     chunks = _read_chunks(source, 8, layout, b"data")
     described = chunks.content.get(b"desc")
     if chunks.data < 0 or described is None:
-        return as_it_is(source)
+        return unchanged(source)
     fields = source.read_at(described.start, 24)
     if len(fields) < 24:
-        return as_it_is(source)
+        return unchanged(source)
     rate_hz, _, _, packet_bytes, packet_samples = struct.unpack(">dIIII", fields)
     bytes_per_s = rate_hz * packet_bytes / max(1, packet_samples)
     if not (packet_bytes and 0 < bytes_per_s < 1e9):  # packets of any size have a table
-        return as_it_is(source)
-    stop, share = _end(source, chunks, layout, bytes_per_s)
+        return unchanged(source)
+    stop, fraction = _end(source, chunks, layout, bytes_per_s)
     if stop == chunks.data + chunks.promised:
-        return as_it_is(source)
+        return unchanged(source)
     size = struct.pack(">q", stop - chunks.data)
-    return Stream(patched(0, stop, [(chunks.data - 8, size)]), share)
+    return Stream(patched(0, stop, [(chunks.data - 8, size)]), fraction)
 
 
 def _au(source: Source, head: bytes) -> Stream:
     order = ">" if head[:4] == b".snd" else "<"
     fields = source.read_at(4, 20)
     if len(fields) < 20:
-        return as_it_is(source)
+        return unchanged(source)
     data, promised, _, rate_hz, num_channels = struct.unpack(f"{order}5I", fields)
     chunks = _Chunks(data=data, promised=promised)
-    stop, share = _end(source, chunks, None, rate_hz * num_channels)
+    stop, fraction = _end(source, chunks, None, rate_hz * num_channels)
     if stop == data + promised or not 24 <= data < stop:
-        return as_it_is(source)
+        return unchanged(source)
     size = struct.pack(f"{order}I", min(0xFFFFFFFF, stop - data))
-    return Stream(patched(0, stop, [(8, size)]), share)
+    return Stream(patched(0, stop, [(8, size)]), fraction)
 
 
 def _sphere(source: Source) -> Stream:
@@ -223,10 +223,10 @@ def _sphere(source: Source) -> Stream:
     length = head[8:16].strip()
     data = int(length) if length.isdigit() else 1024
     plain = re.search(rb"^sample_coding -s\d+ (?:pcm|ulaw|alaw|mu-law)\s*$", head, re.MULTILINE)
-    share = 1.0
+    fraction = 1.0
     if plain and 0 < source.size - data < promised < _STREAMED_NUM_BYTES:
-        share = (source.size - data) / promised
-    return Stream((Extent(0, source.size),), share)
+        fraction = (source.size - data) / promised
+    return Stream((Extent(0, source.size),), fraction)
 
 
 def _read_chunks(source: Source, at: int, layout: _Layout, data: bytes) -> _Chunks:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from asr.audio.source import Extent, Piece, Source
-from asr.audio.stream import Stream
+from asr.audio.streams import Stream
 
 _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _KBPS = {  # by version 1 or not, and layer

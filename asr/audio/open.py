@@ -19,14 +19,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.audio.containers import chunked_streams
-from asr.audio.flac import MAGIC as FLAC
-from asr.audio.flac import flac_streams
 from asr.audio.mpeg import mpeg_streams
-from asr.audio.ogg import MAGIC as OGG
-from asr.audio.ogg import ogg_streams
 from asr.audio.quiet import quiet_decoder
 from asr.audio.source import Extent, Source, VirtualFile, memory_source, open_source
-from asr.audio.stream import Stream, as_it_is
+from asr.audio.streams import FLAC_MAGIC, OGG_MAGIC, Stream, flac_streams, ogg_streams, unchanged
 from asr.types import InputError
 
 SHORTFALL_S = 0.1
@@ -38,7 +34,7 @@ _BLOCK_SAMPLES = 1 << 19  # over all channels
 _SMALL_BLOCK_SAMPLES = 1 << 12  # to get as near as this to damage
 _BUFFER_NUM_BYTES = 1 << 16
 
-Complain = Callable[[str], None]
+Notify = Callable[[str], None]
 """Takes what is wrong with a recording that can be read in part; raises where that is refused."""
 
 
@@ -58,7 +54,7 @@ class _Decoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no t
         return False
 
 
-class Part(NamedTuple):
+class AudioPart(NamedTuple):
     """One of the recordings in a file, as libsndfile sees it."""
 
     stream: Stream
@@ -77,8 +73,8 @@ class Recording:
     """An open file: its parts, which follow one another."""
 
     source: Source
-    parts: Sequence[Part]
-    complain: Complain
+    parts: Sequence[AudioPart]
+    notify: Notify
 
     @property
     def name(self) -> str:
@@ -90,12 +86,12 @@ class Recording:
         """Length in seconds."""
         return sum(part.duration_s for part in self.parts)
 
-    def starts_s(self, part: Part) -> float:
+    def starts_s(self, part: AudioPart) -> float:
         """Where a part begins."""
         before = self.parts[: next(i for i, one in enumerate(self.parts) if one is part)]
         return sum(one.duration_s for one in before)
 
-    def blocks(self, part: Part, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
+    def blocks(self, part: AudioPart, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
         """Samples ``start`` to ``stop`` of a part, in blocks (N, channels).
 
         Damage is complained of where it is met, and ends the part: what follows would stand at the
@@ -113,9 +109,9 @@ class Recording:
             except soundfile.LibsndfileError as error:  # of a whole block, be it good up to the end
                 reason = _said(error)
         if present == 0 and reason:
-            self.complain(f"{self.name}: {_unreadable(reason)}")
+            self.notify(f"{self.name}: {_unreadable(reason)}")
         elif stop - present > SHORTFALL_S * part.sample_rate_hz or present <= start or reason:
-            self.complain(
+            self.notify(
                 f"{self.name}: damaged or cut short: decodes up to "
                 f"{self.starts_s(part) + present / part.sample_rate_hz:.2f} s of the "
                 f"{self.duration_s:.2f} s its header promises" + (f" ({reason})" if reason else "")
@@ -123,7 +119,7 @@ class Recording:
 
 
 @contextmanager
-def opened(file: Path | Source, complain: Complain | None = None) -> Iterator[Recording]:
+def opened(file: Path | Source, notify: Notify | None = None) -> Iterator[Recording]:
     """The open file.
 
     Raises:
@@ -131,7 +127,7 @@ def opened(file: Path | Source, complain: Complain | None = None) -> Iterator[Re
             ``complain`` also damaged or cut short, as far as can be told without decoding.
     """
     with nullcontext(file) if isinstance(file, Source) else open_source(file) as source:
-        yield _recording(source, complain or _refuse)
+        yield _recording(source, notify or _refuse)
 
 
 @contextmanager
@@ -144,27 +140,27 @@ def _refuse(message: str) -> None:
     raise InputError(message)
 
 
-def _recording(source: Source, complain: Complain) -> Recording:
+def _recording(source: Source, notify: Notify) -> Recording:
     if source.damage:
-        complain(f"{source.name}: {source.damage}")
+        notify(f"{source.name}: {source.damage}")
     contents = _cached(_Known(source)) if source.identity else _look_through(source)
     for fault in contents.faults:
-        complain(f"{source.name}: {fault}")
+        notify(f"{source.name}: {fault}")
     for part in contents.parts:
-        missing_s = part.duration_s * (1 / max(part.stream.present_share, 1e-9) - 1)
+        missing_s = part.duration_s * (1 / max(part.stream.present_fraction, 1e-9) - 1)
         missing_s = part.stream.missing_s or missing_s
         if missing_s > SHORTFALL_S and not source.damage:
-            complain(
+            notify(
                 f"{source.name}: cut short: holds {part.duration_s:.2f} s of the "
                 f"{part.duration_s + missing_s:.2f} s its header promises"
             )
-    return Recording(source, contents.parts, complain)
+    return Recording(source, contents.parts, notify)
 
 
 class _Contents(NamedTuple):
     """What is in a file, and what is wrong with it."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[AudioPart, ...]
     faults: tuple[str, ...]
 
 
@@ -194,14 +190,14 @@ def _look_through(source: Source) -> _Contents:
 
     Raises ``InputError`` where none has.
     """
-    parts: list[Part] = []
+    parts: list[AudioPart] = []
     faults: list[str] = []
     reason = "audio of length zero; it must hold at least one sample"
     before_s = 0.0
     for stream in _streams(source):
         try:
             with _decoder(source, stream) as audio:
-                part = Part(stream, audio.samplerate, audio.channels, audio.frames)
+                part = AudioPart(stream, audio.samplerate, audio.channels, audio.frames)
         except soundfile.LibsndfileError as error:
             said = "the file is empty" if source.size == 0 else _said(error)
             reason = _unreadable(said)
@@ -221,14 +217,14 @@ def _look_through(source: Source) -> _Contents:
 
 def _streams(source: Source) -> list[Stream]:
     head = source.read_at(0, 4)
-    if head == OGG:
+    if head == OGG_MAGIC:
         return ogg_streams(source)
-    if head == FLAC:
+    if head == FLAC_MAGIC:
         return flac_streams(source)
-    return chunked_streams(source) or mpeg_streams(source) or [as_it_is(source)]
+    return chunked_streams(source) or mpeg_streams(source) or [unchanged(source)]
 
 
-def _check(source: Source, part: Part) -> None:
+def _check(source: Source, part: AudioPart) -> None:
     if part.num_samples > _UNKNOWN_NUM_SAMPLES:
         raise InputError(
             f"{source.name}: the header does not say how long the audio is (written to a pipe?); "

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.audio.open import Part, Recording, opened, opened_bytes
+from asr.audio.open import AudioPart, Recording, opened, opened_bytes
 from asr.audio.resample import resample
 from asr.audio.source import Source
 from asr.types import InputError, Waveform
@@ -203,7 +203,7 @@ def _blocks(
     duration_s: float | None,
     channel: int | None,
     mix: _Mix | None = None,
-) -> Iterator[tuple[Part, NDArray[np.float32]]]:
+) -> Iterator[tuple[AudioPart, NDArray[np.float32]]]:
     """One channel of a stretch, checked, in blocks (N,)."""
     for part, start, stop in _sample_ranges(recording, start_s, duration_s):
         present = start
@@ -238,7 +238,7 @@ def _one_channel(
 
 def _sample_ranges(
     recording: Recording, start_s: float, duration_s: float | None
-) -> list[tuple[Part, int, int]]:
+) -> list[tuple[AudioPart, int, int]]:
     """The parts that a stretch touches, and its samples in each."""
     ranges = []
     if 0 <= start_s < math.inf:

@@ -18,14 +18,14 @@ from asr.cli.options import (
     audio_length,
     check_device,
     count,
+    fraction,
     milliseconds,
-    share,
 )
 from asr.cli.output import check_outputs
 from asr.cli.parser import command_text, did_you_mean
 from asr.cli.recipe import locate_configs
 from asr.cli.run_folder import run_name
-from asr.cli.run_summary import say
+from asr.cli.run_summary import log
 from asr.data.manifest import read_manifest
 from asr.data.splits import spread
 from asr.files import write_text
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threshold",
-        type=share,
+        type=fraction,
         default=0.8,
         metavar="S",
         help="similarity above which layers are grouped, 0 to 1 (default: %(default)s)",
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         latency=latency,
         budget_ms=args.budget,
         reuse=reuse,
-        report=say,
+        report=log,
     )
     print_analysis(analysis, sys.stderr if args.json == "-" else sys.stdout)
     text = json.dumps([to_plain(analysis)], ensure_ascii=False, allow_nan=False) + "\n"
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         write_text(args.out / "analysis.json", text)
         write_text(args.out / "analysis.html", page(analysis))
-        say(f"analysis.json and analysis.html are in {args.out}")
+        log(f"analysis.json and analysis.html are in {args.out}")
         write_proposal(analysis, args)
     return 0
 
@@ -148,11 +148,11 @@ def write_proposal(analysis: Analysis, args: argparse.Namespace) -> None:
     file.unlink(missing_ok=True)
     suggested, tried = analysis.suggested, analysis.tried
     if suggested is None or not (tried or suggested).proposed.shares:
-        say("nothing to share is proposed, so there is no reuse/suggested.yaml")
+        log("nothing to share is proposed, so there is no reuse/suggested.yaml")
         return
     write_text(file, config_text(analysis.run, suggested, tried))
     convert = ["asr", "convert", f"reuse={file}", "--model", str(args.model), "--out", "NEW_FOLDER"]
-    say(
+    log(
         f"the proposal is reuse={file}, for train, compare and bench; as a model: "
         f"{command_text(convert)}"
     )
@@ -186,7 +186,7 @@ def measured_latency(
         InputError: no schedule keeps within ``--budget``.
     """
     num_layers = package.model.encoder.num_layers
-    say(f"timing the encoder at {args.length:g} s of audio")
+    log(f"timing the encoder at {args.length:g} s of audio")
     latency = measure_layer_costs(
         package.config,
         num_layers=num_layers,

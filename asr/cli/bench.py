@@ -13,7 +13,7 @@ from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.override import variant_names
 from asr.cli.parser import Parser
 from asr.cli.recipe import is_recipe
-from asr.cli.run_summary import say
+from asr.cli.run_summary import log
 from asr.cli.training_setup import TO_TIME, check_keys_for
 from asr.measure.latency import EncoderCost, measure_encoders
 from asr.measure.peers.peer import PEERS, check_peers, peer_versions
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     roofline = metric_spec(configs, "roofline", RooflineSpec)
     scaling = metric_spec(configs, "scaling", ScalingSpec)
     training_step = metric_spec(configs, "training_step", TrainingStepSpec)
-    where = {"device": args.device, "report": say}
+    where = {"device": args.device, "report": log}
     beside = {"against": args.against, **where}
     costs = measure_encoders(configs, spec, roofline=roofline, **beside)
     scaled = measure_scaling(configs, scaling, **where) if scaling else {}

@@ -23,7 +23,7 @@ from asr.cli.parser import Parser
 from asr.cli.recipe import is_override, is_recipe
 from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_lock import check_free
-from asr.cli.run_summary import say
+from asr.cli.run_summary import log
 from asr.cli.training_job import TrainProcess
 from asr.cli.training_run import save_record
 from asr.cli.training_setup import check_run
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     launcher = make_launcher(args, len(pending)) if pending else None
     for name in names:
         state = "to train" if name in pending else "trained already"
-        say(f"{name}: {folders[name].path}, {state}")
+        log(f"{name}: {folders[name].path}, {state}")
     if launcher is not None:
         runs = [
             TrainProcess(
@@ -178,7 +178,7 @@ def with_latency(
     spec = latency_spec(configs)
     trainer: TrainerSpec = build(next(iter(configs.values()))["train"]["trainer"], "train.trainer")
     device = trainer.device
-    costs = measure_encoders(configs, spec, device=device, report=say)
+    costs = measure_encoders(configs, spec, device=device, report=log)
     hardware = describe_hardware(
         device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
     )

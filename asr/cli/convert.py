@@ -10,7 +10,7 @@ from typing import Any
 
 from asr.cli.compose import compose_reuse
 from asr.cli.options import add_device_argument, check_device, count
-from asr.cli.run_summary import say, schedule_lines
+from asr.cli.run_summary import log, schedule_lines
 from asr.data.check import check_characters
 from asr.data.manifest import read_manifest
 from asr.data.splits import no_longer_than, spread
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         config=config,
         card=card(args.command, args.model, lines),
     )
-    say(f"model: {args.out}; train it further with init={args.out} and the same reuse")
+    log(f"model: {args.out}; train it further with init={args.out} and the same reuse")
     return 0
 
 
@@ -141,11 +141,11 @@ def aligned(parent: AsrModel, config: Mapping[str, Any], calibration: Calibratio
     """The conversion with the heads of followers in line with those that they are handed."""
     orders = aligned_orders(
         build(config["reuse"], "reuse"),
-        calibration.head_similarity(parent, report=say),
+        calibration.head_similarity(parent, report=log),
         parent.encoder.num_heads,
     )
     for layer, order in orders.items():
-        say(f"layer {layer}: former heads in the order {', '.join(map(str, order))}")
+        log(f"layer {layer}: former heads in the order {', '.join(map(str, order))}")
     return convert(parent, config, orders=orders)
 
 

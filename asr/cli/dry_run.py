@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from asr.cli.run_summary import say
+from asr.cli.run_summary import log
 from asr.cli.training_setup import TrainingSetup, set_up
 from asr.data.batching import Batching
 from asr.files import write_text
@@ -182,9 +182,9 @@ def price_run(
     )
     most = None
     if device.type == "cuda":  # elsewhere a larger batch costs time, and a full machine kills
-        say("looking for the largest batch that fits")
+        log("looking for the largest batch that fits")
         most = largest_num_utterances(stepper, worst, most=sum(n for n, _ in loader.sizes()))
-    say("steps on batches as they come")
+    log("steps on batches as they come")
     data = price_data(
         TrainStream(loader, sample_rate_hz=sample_rate_hz, position=_SECOND_EPOCH),
         stepper,
@@ -244,7 +244,7 @@ def price_buckets(
                 f"out of memory: {describe_batch(batch)}; {advice(stepper, batch)}"
             ) from error
         price = prices[-1][0]
-        say(f"{price.num_utterances} x {price.longest_s:.1f} s: {price.step_s:.3f} s a step")
+        log(f"{price.num_utterances} x {price.longest_s:.1f} s: {price.step_s:.3f} s a step")
     worst_price, worst = max(prices, key=lambda pair: _mib_a_second(pair[0]))
     return sorted((p for p, _ in prices), key=lambda p: p.longest_s), worst, worst_price
 

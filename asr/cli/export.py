@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from asr.cli.options import audio_length, rounds
 from asr.cli.run_folder import run_name
-from asr.cli.run_summary import say
+from asr.cli.run_summary import log
 from asr.decode.recogniser import ONNX_SUFFIX
 from asr.files import check_folder, check_json, write_bytes, write_text
 from asr.interop.onnx.file import WRITING, check_installed
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from asr.interop.onnx.export import Exported
     from asr.measure.exported import FLOAT32, INT8, compare_exported, export_rows, export_table
 
-    say("exporting the model; a large one takes a minute or two")
+    log("exporting the model; a large one takes a minute or two")
     exported = Exported(package)
     contents = {FLOAT32: exported.float32}
     if args.int8:
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     write_bytes(args.out, content)
     contents[name] = args.out.read_bytes()
     on = "" if args.data else " on noise; speech by --data shows what becomes of words"
-    say(f"comparing {', '.join(contents)} with the model{on}")
+    log(f"comparing {', '.join(contents)} with the model{on}")
     rows = compare_exported(
         package, contents, samples, lengths_s=args.lengths, repeats=args.repeats
     )
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         )
         text = json.dumps(plain, indent=2) + "\n"
         print(text, end="") if args.json == "-" else write_text(args.json, text)
-    say(f"transcribe with it: asr transcribe AUDIO --model {args.out}")
+    log(f"transcribe with it: asr transcribe AUDIO --model {args.out}")
     return 0
 
 

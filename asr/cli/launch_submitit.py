@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from asr.cli.options import number_in
 from asr.cli.parser import did_you_mean
-from asr.cli.run_summary import say
+from asr.cli.run_summary import log
 from asr.cli.training_job import TrainingJob, TrainProcess
 from asr.ranges import Range
 from asr.types import InputError
@@ -158,7 +158,7 @@ class SubmititLauncher:
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             reason = str(error).strip().splitlines()[-1:]
             raise InputError(f"{run.name}: not submitted: {''.join(reason)}") from error
-        say(f"{run.name}: job {job.job_id}, log {run.log}")
+        log(f"{run.name}: job {job.job_id}, log {run.log}")
         return SubmittedJob(job, run)
 
     def parameters(self, run: TrainProcess) -> dict[str, Any]:
@@ -211,7 +211,7 @@ class SubmittedJob:
         """Take it off the cluster; training has time to save itself."""
         self._is_cancelled = True
         self._job.cancel(check=False)
-        say(f"{self._run.name}: job {self._job.job_id} cancelled")
+        log(f"{self._run.name}: job {self._job.job_id} cancelled")
 
     @property
     def log(self) -> Path:

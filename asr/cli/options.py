@@ -67,7 +67,7 @@ audio_length = functools.partial(_read, AudioLength)
 batch_duration = functools.partial(_read, BatchDuration)
 overlap = functools.partial(_read, Annotated[float, Range(0, 7200)])
 milliseconds = functools.partial(_read, Annotated[float, Range(0, 1e9, above=True)])
-share = functools.partial(_read, Share)
+fraction = functools.partial(_read, Share)
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

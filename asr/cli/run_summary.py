@@ -88,10 +88,10 @@ def schedule_lines(encoder: Encoder) -> list[str]:
     ]
 
 
-def say(line: str) -> None:
-    """Progress goes to standard error; standard output is for results.
+def log(line: str) -> None:
+    """Print a line of progress to standard error; standard output is for results.
 
-    Of processes that train together only the first speaks.
+    Of the processes of a training run only the first prints.
     """
     if is_first():
         print(line, file=sys.stderr, flush=True)

@@ -21,7 +21,7 @@ from asr.cli.recipe import RUN_CONFIG, is_override, is_recipe
 from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
 from asr.cli.run_lock import locked
 from asr.cli.run_log import logged
-from asr.cli.run_summary import say
+from asr.cli.run_summary import log
 from asr.cli.training_run import train_run
 from asr.cli.training_setup import check_run
 from asr.distributed import is_first
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     check_folder(folder.path)
     launch = describe_launch(config["train"]["trainer"], args.words, os.environ)
     if launch is not None:
-        say(launch)
+        log(launch)
     with locked(folder.path) if is_first() else nullcontext():
         return train(args, config, folder)
 
@@ -98,13 +98,13 @@ def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder
     if args.resume is not None:
         changes = folder.check_same_config(config)
         for change in changes:
-            say(change.notice)
+            log(change.notice)
         if any(change.key in LENGTH for change in changes):
             record = None
         elif record is not None:
             folder.check_no_change(config)
         if args.resume and record is None and not folder.is_begun():
-            say(f"{folder.path} has no checkpoint yet: training starts from the beginning")
+            log(f"{folder.path} has no checkpoint yet: training starts from the beginning")
     elif record is not None:
         raise InputError(
             f"{folder.path} holds a finished run; `{folder.resume_command}` shows its result, "
@@ -132,7 +132,7 @@ def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder
 def finish(record: RunRecord, args: argparse.Namespace, folder: RunFolder) -> int:
     """Print what a run came to; returns the exit code."""
     if record.training is not None and record.training.interrupted:
-        say(
+        log(
             f"interrupted; the model so far is in {folder.model}; to go on: {folder.resume_command}"
         )
         return EXIT_INTERRUPT

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from asr.cli.run_folder import RunFolder
-from asr.cli.run_summary import describe_run, describe_training, say
+from asr.cli.run_summary import describe_run, describe_training, log
 from asr.cli.training_setup import (
     data_counts,
     make_loader,
@@ -63,10 +63,10 @@ def train_run(
     splits, utterances, text, model = setup.splits, setup.utterances, setup.text, setup.model
     decoder: GreedyDecoder = build(config["decode"], "decode")
     trainer: TrainerSpec = build(config["train"]["trainer"], "train.trainer")
-    say(describe_run(model, text.tokenizer, utterances, folder, setup.num_unalignable))
+    log(describe_run(model, text.tokenizer, utterances, folder, setup.num_unalignable))
     largest_batch = next(setup.train_loader.largest_batches(), None)
     if largest_batch is not None:  # the last words of a process that is killed for its memory
-        say(f"largest batch, tried first: {describe_batch(largest_batch)}")
+        log(f"largest batch, tried first: {describe_batch(largest_batch)}")
     if is_first():
         folder.begin(config)
     settings = FitSettings(
@@ -120,7 +120,7 @@ def train_run(
             raise
     save_record(folder, record)
     assert record.training is not None
-    say(describe_training(record.training, num_unreadable=result.num_unreadable))
+    log(describe_training(record.training, num_unreadable=result.num_unreadable))
     return record
 
 
@@ -138,11 +138,11 @@ def evaluate_splits(
     package = load_package(folder.model, device)
     evaluations = {}
     for split in splits.test:
-        say(f"scoring {split}")
+        log(f"scoring {split}")
         try:
             evaluations[split] = evaluate(package, utterances[split], decoder)
         except InputError as error:
-            say(f"{split} has no score: {error}")
+            log(f"{split} has no score: {error}")
             continue
         path = folder.hypotheses(split)
         path.parent.mkdir(exist_ok=True)
@@ -196,7 +196,7 @@ def add_latency(record: RunRecord, device: torch.device) -> RunRecord:
     """The record with the encoder's latency, measured here on the device that trained it."""
     spec: LatencySpec = build(record.config["metrics"]["latency"], "metrics.latency")
     configs = {record.run: record.config}
-    cost = measure_encoders(configs, spec, device=device, report=say)[record.run]
+    cost = measure_encoders(configs, spec, device=device, report=log)[record.run]
     return replace(
         record,
         schedule=cost.schedule,

@@ -13,7 +13,7 @@ import torch
 
 from asr.cli.parser import did_you_mean
 from asr.cli.run_folder import lookup
-from asr.cli.run_summary import describe_start, say
+from asr.cli.run_summary import describe_start, log
 from asr.data.check import check_characters, count_unalignable, describe_dropped
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Utterances
@@ -154,7 +154,7 @@ def prepare_tokenizer(
             allow_unknown=allow_unknown,
         )
         if unknown:
-            say(f"{split}: {unknown}")
+            log(f"{split}: {unknown}")
     return tokenizer
 
 
@@ -262,7 +262,7 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
         for line in describe_dropped(
             (utterance.text for utterance in each), split, events=normalizer.events_fate
         ):
-            say(line)
+            log(line)
     spelling = cache(normalizer)  # each transcript is gone through three times from here on
     tokenizer = prepare_tokenizer(
         config, utterances, splits, parent, normalizer=spelling, allow_unknown=allow_unknown
@@ -271,7 +271,7 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
     seed_all(config["seed"])
     model = build_model(config, vocab_size=tokenizer.vocab_size)
     if parent is not None:
-        say(describe_start(parent, model, initialise(model, parent.model.state_dict())))
+        log(describe_start(parent, model, initialise(model, parent.model.state_dict())))
     num_unalignable = count_unalignable(
         utterances[splits.train],
         tokenizer=tokenizer,
@@ -297,5 +297,5 @@ def make_distiller(config: Mapping[str, Any], model: AsrModel, text: TextSetup) 
     distillation: Distillation = build(settings, "train.distillation")
     distiller = distillation.load(model, text.tokenizer, config["features"])
     if distiller is not None:
-        say(f"teacher: {distillation.teacher}, weight {distillation.weight:g}")
+        log(f"teacher: {distillation.teacher}, weight {distillation.weight:g}")
     return distiller

@@ -146,7 +146,7 @@ def channels(word: str) -> Channels:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write each transcript as soon as it is there; a bad file does not stop the others."""
+    """Write each transcript as soon as it is done; a bad file does not stop the others."""
     check_device(args.device)
     check_graphs_argument(args)
     check_places(args)
@@ -165,17 +165,17 @@ def run(args: argparse.Namespace) -> int:
         silence_db=args.silence,
         channels=args.channels,
         strict=args.strict,
-        notify=lambda message: complain("warning", message),
+        notify=lambda message: log_problem("warning", message),
     )
     loaded_s = time.perf_counter()
     num_bad, audio_s = 0, 0.0
     for transcripts in transcriber.each(args.files):
         if isinstance(transcripts, InputError):
             num_bad += 1
-            complain("error", str(transcripts))
+            log_problem("error", str(transcripts))
         else:
             audio_s += sum(transcript.duration_s for transcript in transcripts)
-            put(transcripts, args)
+            write_transcripts(transcripts, args)
     if graphs is not None:
         print(graphs, file=sys.stderr)
     if num_bad and len(args.files) > 1:
@@ -189,14 +189,14 @@ def run(args: argparse.Namespace) -> int:
             wall_s=time.perf_counter() - loaded_s,
             load_s=loaded_s - started_s,
             num_threads=torch.get_num_threads(),
-            work_s=transcriber.stopwatch.times_s(),
+            work_s=transcriber.profiler.times_s(),
         )
         print(timing.as_json() if args.format == "json" else timing, file=sys.stderr)
     return 2 if num_bad else 0
 
 
 def check_places(args: argparse.Namespace) -> None:
-    """Raise InputError where transcripts of several files would run into one another."""
+    """Raise InputError where the transcripts of two files would go to the same place."""
     if args.out is None:
         if len(args.files) > 1 and not FORMATS[args.format].is_line_by_line:
             raise InputError(
@@ -216,17 +216,17 @@ def check_places(args: argparse.Namespace) -> None:
 
 
 def output_name(path: Path, args: argparse.Namespace) -> str:
-    """Of the file for a recording, which is named after it."""
+    """The name of the output file of a recording."""
     return fitting_name(path.stem, suffix(args.format))
 
 
-def complain(kind: str, message: str) -> None:
-    """A line on stderr."""
+def log_problem(kind: str, message: str) -> None:
+    """Print a warning or an error as one line on stderr."""
     print(f"asr transcribe: {kind}: {' '.join(printable(message).split())}", file=sys.stderr)
 
 
-def put(transcripts: Sequence[Transcript], args: argparse.Namespace) -> None:
-    """To the terminal, or into the file of its own; a line of text names its file among several."""
+def write_transcripts(transcripts: Sequence[Transcript], args: argparse.Namespace) -> None:
+    """Write to stdout, or to a file in --out; lines of text name their file if several are read."""
     text = FORMATS[args.format].write(transcripts)
     path = Path(transcripts[0].audio_path)
     if args.out is not None:

@@ -1,4 +1,4 @@
-"""What a long step says about itself: lines on standard error, and a bar on a terminal."""
+"""Progress of long steps: lines on standard error, and a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from asr.printable import printable
 
-_NUM_LINES = 10  # a step without a terminal says so many times how far it is
+_NUM_LINES = 10  # lines of progress of a step that has no terminal
 
 
 def print_progress(line: str) -> None:
-    """Print ``line`` where it does not mix with results; what a terminal obeys is escaped."""
+    """Print ``line`` to standard error, with control characters escaped."""
     print(printable(line), file=sys.stderr, flush=True)
 
 
@@ -25,8 +25,8 @@ def size_text(num_bytes: float) -> str:
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 999.5e6 else f"{num_bytes / 1e9:.1f} GB"
 
 
-class Meter:
-    """How many bytes of ``total_num_bytes`` (None: not known) a step has gone through.
+class ByteProgress:
+    """Shows how many bytes of ``total_num_bytes`` (None: unknown) a step has processed.
 
     A terminal shows tqdm's bar with rate and time left. Elsewhere ``report`` gets a line every
     tenth. Use it as a context manager, and call it with the bytes so far.
@@ -57,14 +57,14 @@ class Meter:
         )
         self._next = start_num_bytes + self._step()
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> ByteProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
     def __call__(self, num_bytes: int) -> None:
-        """Show that ``num_bytes`` are done, where it is time to."""
+        """Show that ``num_bytes`` are done, if it is time for an update."""
         if not self._bar.disable:
             self._bar.update(num_bytes - self._bar.n)
         elif num_bytes >= self._next:

@@ -1,4 +1,4 @@
-"""Connections to web servers: one pool a process, proxies of the environment (``https_proxy``)."""
+"""HTTP connections: one pool a process, with the proxies of the environment (``https_proxy``)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Audio to text: chunks, search, times, and the forms a transcript is written in."""
+"""Decoding audio to text: chunks, batches, search, word times, and output formats."""

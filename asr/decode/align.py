@@ -1,4 +1,4 @@
-"""CTC forced alignment: which token each frame spells when the transcript is known.
+"""CTC forced alignment: the token of each frame, given the transcript.
 
 The best path through blank, token, blank, ..., token, blank (Viterbi over the graph of Graves et
 al. 2006, section 4.1), for a whole padded batch at once.
@@ -23,8 +23,8 @@ def align(
 ) -> Tensor:
     """(B, T) the token of each frame, ``BLANK_ID`` where it spells none, on the CPU.
 
-    Frames behind a length, and every frame of an utterance with fewer frames than its tokens
-    need, are ``NO_LABEL``.
+    Frames behind an utterance's length, and all frames of an utterance with fewer frames than its
+    tokens need, are ``NO_LABEL``.
     """
     log_probs_BTV, lengths_B = log_probs_BTV.float().cpu(), lengths_B.cpu()
     token_ids_BU, token_lengths_B = token_ids_BU.cpu(), token_lengths_B.cpu()
@@ -47,9 +47,9 @@ def align(
 
 
 def _search(emitted_BTS: Tensor, skips_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Score (B, S) of the best path into each state, and (B, T, S) how many states back it came.
+    """Score (B, S) of the best path to each state, and (B, T, S) how many states each step moved.
 
-    Behind the end of an utterance the paths wait in their states.
+    Behind the end of an utterance the paths stay in their states.
     """
     _, num_frames, num_states = emitted_BTS.shape
     score_BS = emitted_BTS[:, 0].masked_fill(torch.arange(num_states) > 1, -torch.inf)

@@ -1,4 +1,4 @@
-"""Long audio in overlapping chunks, and their labels joined to those of whole recordings."""
+"""Long audio: splitting it into overlapping chunks, and stitching the labels of the chunks."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Chunk:
 
 
 class Chunking:
-    """How audio is cut.
+    """Splits audio into overlapping chunks.
 
     Args:
-        chunk_s: the longest piece; audio no longer than that is one chunk.
-        overlap_s: what neighbours share.
+        chunk_s: length of a chunk; audio no longer than that is one chunk.
+        overlap_s: shared by neighbouring chunks.
         window_samples, shift_samples: of the features.
         subsampling_factor: feature frames per encoder frame.
         sample_rate_hz: of the audio.
@@ -68,9 +68,9 @@ class Chunking:
         self._one_more_frame = covered + window_samples
 
     def __call__(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Chunk]:
-        """The chunks of the audio whose successive samples are ``blocks``; at least one.
+        """Yield the chunks of audio that comes in ``blocks`` of samples; at least one.
 
-        A chunk comes as soon as it is known that another one follows.
+        A chunk is yielded as soon as another one is known to follow.
         """
         start = num_held = 0
         held: list[NDArray[np.float32]] = []
@@ -88,26 +88,26 @@ class Chunking:
         yield Chunk(start, np.concatenate(held))
 
     def num_own_samples(self, chunk: Chunk) -> int:
-        """Samples of its frames, without those that only its last window reaches into."""
+        """Number of samples of its frames, without the lookahead of the last window."""
         return max(1, len(chunk.samples) - self._lookahead_samples)
 
     def num_frames(self, chunk: Chunk) -> int:
-        """Encoder frames of a chunk."""
+        """Number of encoder frames of a chunk."""
         later = max(0, len(chunk.samples) - self._window_samples) // self._shift_samples
         return later // self._subsampling_factor + 1
 
 
 def stitch(starts: Sequence[int], labels: Sequence[FrameLabels]) -> FrameLabels:
-    """Every frame of the audio once; chunks stand in order, ``starts`` are their first frames."""
-    cuts = [0]
+    """Join the labels of chunks, which are in order; ``starts`` are their first frames."""
+    borders = [0]
     for (start, before), (next_start, after) in pairwise(zip(starts, labels, strict=True)):
         overlap = start + len(before) - next_start
-        cut = seam(before.ids_T[len(before) - overlap :], after.ids_T[:overlap])
-        cuts.append(max(cuts[-1], next_start + cut))  # more than two chunks may overlap
-    cuts.append(starts[-1] + len(labels[-1]))
+        border = seam(before.ids_T[len(before) - overlap :], after.ids_T[:overlap])
+        borders.append(max(borders[-1], next_start + border))  # more than two chunks may overlap
+    borders.append(starts[-1] + len(labels[-1]))
     kept = [
         one[first - start : last - start]
-        for start, one, (first, last) in zip(starts, labels, pairwise(cuts), strict=True)
+        for start, one, (first, last) in zip(starts, labels, pairwise(borders), strict=True)
     ]
     return FrameLabels(
         scores_T=torch.cat([one.scores_T for one in kept]),
@@ -116,12 +116,12 @@ def stitch(starts: Sequence[int], labels: Sequence[FrameLabels]) -> FrameLabels:
 
 
 def seam(before_T: Tensor, after_T: Tensor) -> int:
-    """How many frames of an overlap the chunk before has the say in; the rest is the next one's.
+    """The number of frames of an overlap that are taken from the first chunk.
 
-    The middle of the longest stretch on which both agree, in the half of the overlap that has a
-    quarter of it as context on either side; of equal stretches the one nearest to the middle.
+    The seam is the middle of the longest run of frames on which both chunks agree, searched in the
+    middle half of the overlap; of equally long runs the one nearest to the middle is taken.
     Collapsing then neither loses nor doubles a token, for the labels left and right of the seam
-    follow each other in both chunks. The middle of the overlap where they agree on nothing.
+    follow each other in both chunks. If the chunks agree nowhere, it is the middle of the overlap.
     """
     num_frames = len(before_T)
     middle = num_frames // 2
@@ -140,15 +140,15 @@ def seam(before_T: Tensor, after_T: Tensor) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LabelledAudio:
-    """A recording read to its end."""
+    """The frame labels of a whole recording."""
 
     labels: FrameLabels
     duration_s: float
 
 
 @dataclass(slots=True)
-class _Recording:
-    """What is known so far; ``end`` is its length in seconds, or why it ended."""
+class _PartialRecording:
+    """The labels so far; ``end`` is the length in seconds, or the error that ended it."""
 
     num_chunks: int = 0
     labels: dict[int, FrameLabels] = field(default_factory=dict)
@@ -156,27 +156,27 @@ class _Recording:
 
 
 class Assembly:
-    """Recordings that are not complete; they are numbered from 0."""
+    """Collects the labels of chunks into recordings, which are numbered from 0."""
 
     def __init__(self) -> None:
-        self._recordings: defaultdict[int, _Recording] = defaultdict(_Recording)
+        self._recordings: defaultdict[int, _PartialRecording] = defaultdict(_PartialRecording)
         self._next = 0
 
     def expect_chunk(self, index: int) -> None:
-        """Recording ``index`` has one more chunk."""
+        """Note that recording ``index`` has one more chunk."""
         self._recordings[index].num_chunks += 1
 
     def end(self, index: int, end: float | InputError) -> None:
-        """Recording ``index`` has no more chunks: its length in seconds, or what is wrong."""
+        """Note that recording ``index`` has ended: its length in seconds, or the error."""
         self._recordings[index].end = end
 
     def add(self, index: int, start: int, labels: FrameLabels) -> None:
-        """Labels of the chunk of recording ``index`` that begins at frame ``start``."""
-        if index >= self._next:  # else it proved unreadable behind this chunk
+        """Add the labels of the chunk of recording ``index`` that begins at frame ``start``."""
+        if index >= self._next:  # else the recording failed after this chunk
             self._recordings[index].labels[start] = labels
 
     def finished(self) -> Iterator[LabelledAudio | InputError]:
-        """The recordings that have become complete, each once and none before its predecessor."""
+        """Yield the recordings that have become complete, each once and in order."""
         while (recording := self._recordings.get(self._next)) is not None:
             end = recording.end
             if end is None:

@@ -1,4 +1,4 @@
-"""The forms a transcript can be written in: text, JSON, subtitles, CTM."""
+"""Output formats of transcripts: text, JSON, subtitles (SRT, VTT), CTM."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHORTEST_CUE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What is shown at once, and when, in seconds from the start of the audio."""
+    """A subtitle: its lines, start and end in seconds from the start of the audio."""
 
     start_s: float
     end_s: float
@@ -30,7 +30,7 @@ class Cue:
 
 
 def srt(channels: Sequence[Sequence[TimedWord]]) -> str:
-    """The cues of a SubRip file; empty without words. Of several channels each names its own."""
+    """A SubRip file, empty without words; of several channels each cue names its own."""
     return "".join(
         f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n"
         f"{f'[channel {channel}] ' if len(channels) > 1 else ''}{text(cue)}\n\n"
@@ -49,7 +49,7 @@ def vtt(channels: Sequence[Sequence[TimedWord]]) -> str:
 
 
 def timeline(channels: Sequence[Sequence[TimedWord]]) -> list[tuple[int, Cue]]:
-    """The cues of all channels by time, each with the number of its channel, from 1."""
+    """The cues of all channels in order of time, each with its channel number, from 1."""
     numbered = [(number, cue) for number, words in enumerate(channels, 1) for cue in cues(words)]
     return sorted(numbered, key=lambda pair: (pair[1].start_s, pair[0]))
 
@@ -97,7 +97,7 @@ def wrapped(words: Sequence[TimedWord]) -> tuple[str, ...]:
 
 
 def text(cue: Cue) -> str:
-    """Its lines, one below the other."""
+    """The lines of a cue, one below the other."""
     return "\n".join(cue.lines)
 
 

@@ -1,9 +1,9 @@
-"""Recordings of any number and length to the best token of every frame.
+"""Labelling frames: recordings of any number and length to the best token of every frame.
 
-Audio is read and cut by threads of its own, chunks of all recordings are put into batches of
-similar length, batches are encoded side by side, and each recording is stitched together as soon as
-its last chunk is there. What is held does not grow with the length of the recordings but for a few
-bytes a frame.
+Threads read the audio and split it into chunks, chunks of all recordings are batched by length,
+batches are encoded in parallel, and the labels of a recording are stitched together as soon as its
+last chunk is done. Memory does not grow with the length of the recordings but for a few bytes a
+frame.
 
 Shape legend: B batch, N samples, T frames, V vocabulary.
 """
@@ -23,20 +23,20 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.decode.chunking import Assembly, Chunk, Chunking, LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
-from asr.decode.prefetch import batches_by_length, read_ahead, side_by_side
+from asr.decode.prefetch import batches_by_length, map_threads, prefetch
 from asr.decode.recogniser import AcousticModel
 from asr.decode.silence import SILENCE_DB, is_silent
-from asr.decode.timing import PARTS, Stopwatch
+from asr.decode.timing import PARTS, Profiler
 from asr.types import InputError, RunError, Waveform
 
-Recording = Callable[[], Iterator[Waveform]]
-"""Opens a recording: its successive stretches, at the model's sample rate."""
+AudioSource = Callable[[], Iterator[Waveform]]
+"""Opens a recording and yields its waveform block by block, at the model's sample rate."""
 
 DECODE, FEATURES, ENCODER, SEARCH = PARTS
 
 BATCH_S = {"cpu": 30.0, "cuda": 480.0}
-"""Seconds of audio encoded at once, by kind of device; more is no faster on a CPU."""
-_BATCHES_AHEAD = 3  # beside those in work, to be sorted by length
+"""Seconds of audio encoded at once, by kind of device; a larger batch is no faster on a CPU."""
+_BATCHES_AHEAD = 3  # besides those being encoded, to be sorted by length
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,16 @@ class _Piece:
 
 
 class FrameLabeller:
-    """Reads recordings with one model.
+    """Labels the frames of recordings with one model.
 
     Args:
-        model: what computes; in inference mode.
-        decoder: what labels frames.
+        model: the acoustic model, in inference mode.
+        decoder: picks the labels of frames.
         chunk_s, overlap_s: see `Chunking`.
         batch_s: seconds of audio encoded at once, padding counted; None for `BATCH_S`.
         num_threads: CPU threads; None for those that torch has.
         silence_db: a chunk without speech by `is_silent` is not encoded and has no tokens.
-        stopwatch: charged with the `PARTS`.
+        profiler: counts the time of the `PARTS`.
 
     Raises:
         InputError: see `Chunking`.
@@ -73,7 +73,7 @@ class FrameLabeller:
         batch_s: float | None = None,
         num_threads: int | None = None,
         silence_db: float | None = SILENCE_DB,
-        stopwatch: Stopwatch | None = None,
+        profiler: Profiler | None = None,
     ) -> None:
         fbank = model.frontend.fbank
         self.model = model
@@ -90,20 +90,20 @@ class FrameLabeller:
         self.batch_s = batch_s or BATCH_S.get(model.device.type, BATCH_S["cpu"])
         self.silence_db = silence_db
         self.num_threads = num_threads or torch.get_num_threads()
-        self.stopwatch = stopwatch or Stopwatch()
+        self.profiler = profiler or Profiler()
 
     def __call__(
-        self, recordings: Iterable[Recording]
+        self, recordings: Iterable[AudioSource]
     ) -> Generator[LabelledAudio | InputError, None, None]:
-        """Each recording as soon as it and all before it are there, or why it is unreadable.
+        """Yield the labels of each recording, in order, or the error if it is unreadable.
 
-        What else is in a batch changes results by no more than rounding.
+        The other items of a batch change results by no more than rounding.
 
         Raises:
-            RunError: a batch is more than the memory of the device holds.
+            RunError: a batch does not fit in the memory of the device.
         """
         assembly = Assembly()
-        num_at_once = self.num_threads if self.model.runs_side_by_side else 1
+        num_at_once = self.num_threads if self.model.runs_in_threads else 1
         batch_samples = self.batch_s * self.sample_rate_hz
         batches = batches_by_length(
             self._pieces(recordings, assembly),
@@ -116,21 +116,21 @@ class FrameLabeller:
             num_at_once = max(1, len(first))
             with (
                 _torch_threads(self.num_threads // num_at_once),
-                self.stopwatch.watching(self.model.frontend, FEATURES),
+                self.profiler.profile_module(self.model.frontend, FEATURES),
             ):
-                labelled = side_by_side(self._label, chain(first, batches), num_threads=num_at_once)
+                labelled = map_threads(self._label, chain(first, batches), num_threads=num_at_once)
                 for batch, labels in labelled:
-                    with self.stopwatch.part(SEARCH):
+                    with self.profiler.part(SEARCH):
                         for piece, of_piece in zip(batch, labels, strict=True):
                             assembly.add(piece.index, piece.chunk.start, of_piece)
                         finished = list(assembly.finished())
                     yield from finished
         yield from assembly.finished()
 
-    def _pieces(self, recordings: Iterable[Recording], assembly: Assembly) -> Iterator[_Piece]:
-        """The chunks of all recordings that may hold speech; the rest goes to the ``assembly``."""
-        sources = (partial(self._cut, recording) for recording in recordings)
-        for index, item in read_ahead(sources, num_threads=self.num_threads):
+    def _pieces(self, recordings: Iterable[AudioSource], assembly: Assembly) -> Iterator[_Piece]:
+        """The chunks of all recordings that may hold speech; silent ones go to ``assembly``."""
+        sources = (partial(self._chunks, recording) for recording in recordings)
+        for index, item in prefetch(sources, num_threads=self.num_threads):
             if not isinstance(item, Chunk):
                 assembly.end(index, item)
                 continue
@@ -141,13 +141,13 @@ class FrameLabeller:
             else:
                 yield _Piece(index, item)
 
-    def _cut(self, recording: Recording) -> Iterator[Chunk | float | InputError]:
-        """The chunks of a recording, then its length in seconds or why it has none."""
+    def _chunks(self, recording: AudioSource) -> Iterator[Chunk | float | InputError]:
+        """The chunks of a recording, then its length in seconds or the error that ended it."""
         num_samples = 0
 
         def blocks() -> Iterator[NDArray[np.float32]]:
             nonlocal num_samples
-            for waveform in self.stopwatch.each(recording(), DECODE):
+            for waveform in self.profiler.each(recording(), DECODE):
                 num_samples += len(waveform.samples)
                 yield waveform.samples
 
@@ -160,7 +160,7 @@ class FrameLabeller:
 
     def _label(self, batch: list[_Piece]) -> tuple[list[_Piece], list[FrameLabels]]:
         device = self.model.device
-        with self.stopwatch.part(ENCODER, device), torch.inference_mode():
+        with self.profiler.part(ENCODER, device), torch.inference_mode():
             samples = [torch.from_numpy(piece.chunk.samples) for piece in batch]
             waveforms_BN = pad_sequence(samples, batch_first=True).to(device)
             lengths_B = torch.tensor([len(one) for one in samples], device=device)
@@ -172,13 +172,13 @@ class FrameLabeller:
                     f"{max(map(len, samples)) / self.sample_rate_hz:.1f} s (--chunk) is more than "
                     f"the memory of {device} holds; make them shorter"
                 ) from error
-            with self.stopwatch.part(SEARCH):
+            with self.profiler.part(SEARCH):
                 return batch, self.decoder.label(log_probs_BTV, lengths_B)
 
 
 @contextmanager
 def _torch_threads(num_threads: int) -> Iterator[None]:
-    """CPU threads of each operation of torch, in threads that begin inside."""
+    """Set the CPU threads that each operation of torch uses, in threads started inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:

@@ -1,4 +1,4 @@
-"""Several sources read by threads and processed in order, in batches of similar length."""
+"""Parallel decoding: prefetch audio in threads, map batches over threads, sort into batches."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import TypeVar
 T = TypeVar("T")
 Source = Callable[[], Iterator[T]]
 
-_HELD = 1  # items of a source that wait to be taken, beside the one its thread has in hand
+_HELD = 1  # items of a source that wait in its queue, besides the one its thread is adding
 _PATIENCE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """A source has no more, or broke off."""
+    """The end of a source, or the error that ended it."""
 
     error: BaseException | None
 
 
-def read_ahead(
+def prefetch(
     sources: Iterable[Source[T]], *, num_threads: int
 ) -> Generator[tuple[int, T], None, None]:
-    """The items of one source after those of another, each with the number of its source.
+    """Yield the items of all sources, source after source, each with the number of its source.
 
-    ``num_threads`` sources are read at once, each no further than two items ahead, so that memory
-    is bounded however long they are. What a source raises is raised here, in its turn.
+    ``num_threads`` sources are read at once, each at most two items ahead, so that memory is
+    bounded however long they are. An error of a source is raised when its turn comes.
     """
     given_up = Event()
     waiting: deque[Queue[T | _End]] = deque()
@@ -66,7 +66,7 @@ def _read(source: Source[T], queue: Queue[T | _End], given_up: Event) -> None:
 
 
 def _put(queue: Queue[T | _End], item: T | _End, given_up: Event) -> bool:
-    """Whether the reader took it; it may have left."""
+    """Add to the queue; False if the reader has given up."""
     while not given_up.is_set():
         try:
             queue.put(item, timeout=_PATIENCE_S)
@@ -80,12 +80,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(
+def map_threads(
     function: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
 ) -> Generator[Result, None, None]:
-    """What ``function`` returns for each of ``items``, in their order.
+    """Like ``map``, in several threads and lazily: yields results in the order of ``items``.
 
-    Items are drawn as they are needed: at most two per thread are in work or wait.
+    At most two items per thread are in progress or waiting.
     """
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(num_threads, thread_name_prefix="encode") as pool:
@@ -104,12 +104,11 @@ def side_by_side(
 def batches_by_length(
     items: Iterable[T], length: Callable[[T], int], *, max_length: int, max_waiting: int
 ) -> Generator[list[T], None, None]:
-    """Batches of at most ``max_length``, padding counted; an item longer than that is alone.
+    """Batches of at most ``max_length`` with padding; a longer item is a batch of its own.
 
-    No item is padded to more than twice its length.
-
-    Items wait until ``max_waiting`` of them, counted by length, can be sorted: the more, the less
-    padding. Batches depend on nothing but the items and their order.
+    No item is padded to more than twice its length. Items are collected until their lengths add up
+    to ``max_waiting`` and then sorted: the more, the less padding. Batches depend only on the items
+    and their order.
     """
     waiting: list[T] = []
     num_waiting = 0

@@ -1,4 +1,4 @@
-"""What decoding needs of a model, whichever program computes it.
+"""The interface that decoding needs of a model, in PyTorch or ONNX Runtime, and its loading.
 
 Shape legend: B batch, N samples, T frames, V vocabulary.
 """
@@ -25,7 +25,7 @@ class AcousticModel(Protocol):
 
     @property
     def frontend(self) -> Frontend:
-        """What the features are: sample rate, windows, shifts."""
+        """Computes the features; has the sample rate, the window and the shift."""
 
     @property
     def subsampling_factor(self) -> int:
@@ -33,11 +33,11 @@ class AcousticModel(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where waveforms are wanted."""
+        """The device that waveforms must be on."""
 
     @property
-    def runs_side_by_side(self) -> bool:
-        """Whether threads of one core each, a batch each, are a good use of several cores."""
+    def runs_in_threads(self) -> bool:
+        """Whether to run one batch a thread, each thread on one core."""
 
     def __call__(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities (B, T, V) and the number of valid frames (B,)."""
@@ -48,7 +48,7 @@ class Recogniser(Protocol):
 
     @property
     def config(self) -> dict[str, Any]:
-        """How it is built."""
+        """The config of the model."""
 
     @property
     def model(self) -> AcousticModel:
@@ -56,21 +56,21 @@ class Recogniser(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Its tokens."""
+        """The tokenizer of the model."""
 
     @property
     def normalizer(self) -> TranscriptNormalizer:
-        """How its transcripts are written."""
+        """The normalisation of its transcripts."""
 
 
 def load_recogniser(
     path: Path, device: torch.device | str = "cpu", dtype: str = "float32"
 ) -> Recogniser:
-    """A model folder, or a file that `asr export` wrote, whose encoder computes in ``dtype``.
+    """Load a model folder, with the encoder in ``dtype``, or a file that `asr export` wrote.
 
     Raises:
         InputError: see `load_package` and `asr.interop.onnx.file.load_onnx`; or an exported file
-            that is to run elsewhere than on the CPU, or in another dtype than its own.
+            with another device than the CPU or another dtype than its own.
     """
     if path.suffix != ONNX_SUFFIX:
         package: ModelPackage = load_package(path, device, dtype)

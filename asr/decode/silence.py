@@ -1,4 +1,4 @@
-"""Does audio hold speech at all? Asked by level, before a model reads words into silence.
+"""Detecting silence by level, so that the model does not hallucinate words in it.
 
 Shape legend: N samples, T frames.
 """
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 SILENCE_DB = -80.0
-"""Of full scale. The quietest utterances of public corpora reach -37 dB, 16 bit dither -87 dB."""
+"""In dB of full scale. The quietest utterances of public corpora reach -37, 16 bit dither -87."""
 
 _FRAME_S = 0.02
 _LOUD_FRAMES = 5  # a word is longer; a click, or the edge of a constant, is not
-_STEADY_ABOVE_DB = 30.0  # over silence: as far up, audio of one level is noise
-_STEADY_RANGE_DB = 6.0  # digits cut without any silence have 9 dB, white noise 2 dB
+_STEADY_ABOVE_DB = 30.0  # above silence_db: up to here audio of a steady level is noise
+_STEADY_RANGE_DB = 6.0  # spoken digits without pauses range over 9 dB, white noise over 2 dB
 _TINY = 1e-20
 
 
@@ -40,7 +40,7 @@ def is_silent(
 
 
 def _levels(samples_N: NDArray[np.float32], size: int) -> NDArray[np.float64]:
-    """(T,) in dB of full scale; of audio shorter than ``size`` samples a single level."""
+    """Levels (T,) in dB of full scale; audio shorter than ``size`` samples has a single one."""
     size = max(1, min(size, len(samples_N)))
     num_frames = len(samples_N) // size
     if not num_frames:

@@ -1,4 +1,4 @@
-"""Where the time of decoding goes."""
+"""Profiling of decoding: the time spent on reading audio, features, encoder and search."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ import torch
 from torch import nn
 
 PARTS = ("decode", "features", "encoder", "search")
-"""Of the work: from files to waveforms, what the model does, from its output to words."""
+"""Parts of the work: files to waveforms, features and encoder, model output to words."""
 
 T = TypeVar("T")
 Instant = float | torch.cuda.Event
 
 
-class Stopwatch:
-    """Seconds of work by part, summed over all threads: what is done side by side counts twice.
+class Profiler:
+    """Seconds of work by part, summed over all threads: work in parallel counts once a thread.
 
-    A part within a part is charged to itself alone. Work on a CUDA device is timed by events in its
-    stream, so that nothing waits for the clock.
+    The time of a part within a part counts for the inner one only. Work on a CUDA device is timed
+    by events in its stream, so that profiling does not synchronise.
     """
 
     def __init__(self) -> None:
         self._times_s: defaultdict[str, float] = defaultdict(float)
-        self._stretches: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._cuda_spans: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._lock = Lock()
         self._of_thread = local()
 
     @contextmanager
     def part(self, name: str, device: torch.device | None = None) -> Iterator[None]:
-        """What is done inside is ``name``, and done on ``device`` (None: by this thread).
+        """Count the time of the block as ``name``; it works on ``device`` (None: in this thread).
 
-        A part within a part is on the device of the outer one.
+        A part within a part works on the device of the outer one.
         """
         thread = self._of_thread
         outer: list[str] = getattr(thread, "parts", [])
@@ -51,7 +51,7 @@ class Stopwatch:
             self._switch([*outer, name], outer)
 
     def each(self, items: Iterable[T], name: str) -> Iterator[T]:
-        """The same items; what it takes to get them is ``name``."""
+        """Yield ``items`` and count the time of getting them as ``name``."""
         iterator = iter(items)
         while True:
             with self.part(name):
@@ -62,8 +62,8 @@ class Stopwatch:
             yield item
 
     @contextmanager
-    def watching(self, module: nn.Module, name: str) -> Iterator[None]:
-        """Calls of ``module`` inside other parts, in any thread, are ``name``."""
+    def profile_module(self, module: nn.Module, name: str) -> Iterator[None]:
+        """Count calls of ``module`` within other parts, in any thread, as ``name``."""
 
         def enter(*_: object) -> None:
             parts = self._of_thread.parts
@@ -84,16 +84,16 @@ class Stopwatch:
                 hook.remove()
 
     def times_s(self) -> dict[str, float]:
-        """Seconds by part so far; waits for the device."""
+        """Seconds by part so far; synchronises the device."""
         with self._lock:
-            stretches, self._stretches = self._stretches, []
-            for name, begun, ended in stretches:
+            spans, self._cuda_spans = self._cuda_spans, []
+            for name, begun, ended in spans:
                 ended.synchronize()
                 self._times_s[name] += begun.elapsed_time(ended) / 1000
             return dict(self._times_s)
 
     def _switch(self, present: list[str], following: list[str]) -> None:
-        """Charge what has passed to the innermost of ``present``."""
+        """Count the time since the last switch for the innermost of ``present``."""
         thread = self._of_thread
         now = _now(thread.on_cuda)
         if present:
@@ -102,7 +102,7 @@ class Stopwatch:
                 if isinstance(now, float):
                     self._times_s[name] += now - begun
                 else:
-                    self._stretches.append((name, begun, now))
+                    self._cuda_spans.append((name, begun, now))
         thread.begun, thread.parts = now, following
 
 
@@ -116,9 +116,9 @@ def _now(on_cuda: bool) -> Instant:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """``audio_s`` of speech in ``wall_s``, after ``load_s`` for the model.
+    """How long decoding ``audio_s`` of audio took: ``wall_s``, and ``load_s`` to load the model.
 
-    ``work_s`` is by part, summed over all threads (`asr.decode.timing.Stopwatch`).
+    ``work_s`` is the time by part, summed over all threads (`Profiler`).
     """
 
     audio_s: float
@@ -129,12 +129,12 @@ class Timing:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds a second of audio takes; NaN where there is no audio."""
+        """Seconds of decoding per second of audio; NaN without audio."""
         return self.wall_s / self.audio_s if self.audio_s else float("nan")
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of the work of all threads, by part; an exported model is ``encoder`` as a whole."""
+        """Each part's fraction of the work; an exported model counts as ``encoder`` as a whole."""
         total_s = sum(self.work_s.values())
         return {part: self.work_s.get(part, 0.0) / total_s if total_s else 0.0 for part in PARTS}
 
@@ -149,6 +149,6 @@ class Timing:
         )
 
     def as_json(self) -> str:
-        """One line that holds an object: the fields, ``real_time_factor`` and ``shares``."""
+        """A JSON object on one line: the fields, ``real_time_factor`` and ``shares``."""
         factor = self.real_time_factor if self.audio_s else None
         return json.dumps({**asdict(self), "real_time_factor": factor, "shares": self.shares})

@@ -15,19 +15,19 @@ from asr.audio.resample import resample_blocks
 from asr.audio.source import Source, open_source
 from asr.decode.chunking import LabelledAudio
 from asr.decode.greedy import GreedyDecoder, TimedWord, timed_words
-from asr.decode.labelling import SEARCH, FrameLabeller, Recording
+from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
 from asr.decode.recogniser import Recogniser
 from asr.decode.silence import SILENCE_DB
-from asr.decode.timing import Stopwatch
+from asr.decode.timing import Profiler
 from asr.types import InputError, Waveform
 
 Channels: TypeAlias = int | Literal["mix", "split"]
-"""Of a recording: the mean of all, one by its number from 1, or each for itself."""
+"""Which channels to read: the mean of all, one by its number from 1, or each by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was read from one file, or from the ``channel`` of it; None where channels are mixed."""
+    """The transcript of a file, or of one ``channel`` of it; None where channels are mixed."""
 
     audio_path: str
     duration_s: float
@@ -37,13 +37,14 @@ class Transcript:
 
 
 class Transcriber:
-    """Reads files with one model.
+    """Transcribes files with one model.
 
     Audio longer than ``chunk_s`` is encoded in chunks that share ``overlap_s`` seconds; chunks of
     all files are encoded in batches of up to ``batch_s`` seconds. Chunks without speech, by
-    ``silence_db``, have no words. `FrameLabeller` says more.
+    ``silence_db``, have no words; see `FrameLabeller`.
 
-    Of damaged files what decodes is read, or nothing where ``strict``; ``notify`` is told.
+    Damaged files are read as far as they decode and ``notify`` gets a message, or refused where
+    ``strict``.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Transcriber:
         self.channels = channels
         self.strict = strict
         self.notify = notify
-        self.stopwatch = Stopwatch()
+        self.profiler = Profiler()
         self.labeller = FrameLabeller(
             package.model,
             decoder,
@@ -74,11 +75,11 @@ class Transcriber:
             batch_s=batch_s,
             num_threads=num_threads,
             silence_db=silence_db,
-            stopwatch=self.stopwatch,
+            profiler=self.profiler,
         )
 
     def transcribe(self, path: str | Path) -> Transcript:
-        """Transcribe one file, its channels as one.
+        """Transcribe one file with its channels mixed.
 
         Raises:
             InputError: the file cannot be read as audio.
@@ -90,9 +91,9 @@ class Transcriber:
         return transcript
 
     def each(self, paths: Iterable[Path]) -> Iterator[tuple[Transcript, ...] | InputError]:
-        """The transcripts of files in their order, or why a file cannot be read as audio.
+        """Yield the transcripts of each file in order, or the error if it cannot be read.
 
-        One of each file, or where channels are split one of each channel.
+        A file has one transcript, or one per channel where channels are split.
         """
         tracks: deque[_Track] = deque()
         with ExitStack() as sources:
@@ -102,14 +103,14 @@ class Transcriber:
                 results = [(tracks.popleft(), first)]
                 while not results[-1][0].is_last:
                     results.append((tracks.popleft(), next(labelled)))
-                with self.stopwatch.part(SEARCH):
+                with self.profiler.part(SEARCH):
                     found = self._of_file(results)
                 yield found
 
     def _recordings(
         self, paths: Iterable[Path], tracks: deque[_Track], sources: ExitStack
-    ) -> Iterator[Recording]:
-        """What is to be read of each file, noted in ``tracks`` as well."""
+    ) -> Iterator[AudioSource]:
+        """Yield the audio to read of each file; ``tracks`` gets an entry for each."""
         for path in paths:
             readable: Path | Source = path
             numbers: Sequence[int | None] = [None]
@@ -118,7 +119,7 @@ class Transcriber:
                     if not path.is_file():  # a pipe can be read once only
                         readable = sources.enter_context(open_source(path))
                     numbers = range(1, probe_audio(readable, strict=False).num_channels + 1)
-                except InputError:  # which reading it finds again
+                except InputError:  # reading it raises the error again
                     pass
             elif self.channels != "mix":
                 numbers = [self.channels]
@@ -134,12 +135,12 @@ class Transcriber:
         return resample_blocks(blocks, self.labeller.sample_rate_hz)
 
     def read(
-        self, names: Sequence[Path | str], recordings: Iterable[Recording]
+        self, names: Sequence[Path | str], recordings: Iterable[AudioSource]
     ) -> Iterator[Transcript | InputError]:
-        """The transcripts of ``recordings``, which come under ``names``, in their order."""
+        """Yield the transcripts of ``recordings`` in order; ``names`` become their paths."""
         with closing(self.labeller(recordings)) as labelled:
             for name, audio in zip(names, labelled, strict=True):
-                with self.stopwatch.part(SEARCH):
+                with self.profiler.part(SEARCH):
                     found = audio if isinstance(audio, InputError) else self._words(name, audio)
                 yield found
 
@@ -184,12 +185,12 @@ class _Track(NamedTuple):
 
 
 def _once(notify: Callable[[str], None]) -> Callable[[str], None]:
-    """The same, told of a fault of a file once, however many of its channels are read."""
-    told: set[str] = set()
+    """Pass a message on once, however many channels of the file are read."""
+    seen: set[str] = set()
 
     def notify_once(message: str) -> None:
-        if message not in told:
-            told.add(message)
+        if message not in seen:
+            seen.add(message)
             notify(message)
 
     return notify_once

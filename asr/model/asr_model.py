@@ -71,7 +71,7 @@ class AsrModel(nn.Module):
         return next(self.parameters()).device
 
     @property
-    def runs_side_by_side(self) -> bool:
+    def runs_in_threads(self) -> bool:
         """Whether several threads may each run a batch: they wait for one another on a device."""
         return self.device.type == "cpu"
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from asr.decode.chunking import LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.labelling import FrameLabeller
-from asr.decode.timing import PARTS, Stopwatch
+from asr.decode.timing import PARTS, Profiler
 from asr.model.package import ModelPackage, load_package
 from asr.types import InputError, RunError, Waveform
 from tests.model.configs import SAMPLE_RATE_HZ
@@ -39,7 +39,7 @@ def labeller(
         overlap_s=0.4,
         batch_s=batch_s,
         num_threads=num_threads,
-        stopwatch=Stopwatch(),
+        profiler=Profiler(),
     )
 
 
@@ -177,7 +177,7 @@ def test_too_large_a_batch_says_what_to_change(
 def test_the_work_is_charged(package: ModelPackage) -> None:
     read = labeller(package)
     list(read([partial(recording, 9.0)]))
-    times_s = read.stopwatch.times_s()
+    times_s = read.profiler.times_s()
     assert times_s.keys() == set(PARTS)
     assert all(seconds > 0 for seconds in times_s.values())
     assert not package.model.frontend._forward_hooks
@@ -192,4 +192,4 @@ def test_a_gpu_reads_the_same(package: ModelPackage, tmp_path: Path) -> None:
     read = labeller(on_gpu, num_threads=2)
     for found, one in zip(read(recordings), expected, strict=True):
         torch.testing.assert_close(labels_of(found).scores_T, one.scores_T, atol=1e-3, rtol=0)
-    assert read.stopwatch.times_s().keys() == set(PARTS)
+    assert read.profiler.times_s().keys() == set(PARTS)

@@ -101,7 +101,7 @@ def test_a_file_reads_the_same_as_in_a_split(package: ModelPackage, manifest: Pa
         assert read.transcribe(one.audio_path).text.split() == one.hyp.split()
 
 
-def test_training_reads_a_batch_as_it_is_evaluated(package: ModelPackage, manifest: Path) -> None:
+def test_training_reads_a_batch_unchanged_evaluated(package: ModelPackage, manifest: Path) -> None:
     """Validation decodes whole batches of short utterances; the text is the same."""
     decoder, tokenizer = GreedyDecoder(), package.tokenizer
     expected = {one.utterance_id: one.hyp for one in evaluated(package, manifest).scored}

@@ -76,7 +76,7 @@ def test_a_draw_gives_the_same_masks_again() -> None:
 
 
 @pytest.mark.parametrize("module", [Dropout(0.5).eval(), Dropout(0.0).train()])
-def test_input_as_it_is(module: Dropout) -> None:
+def test_input_unchanged(module: Dropout) -> None:
     x = torch.randn(9)
 
     assert torch.equal(module(x), x)

@@ -132,7 +132,7 @@ def test_plain_text_is_what_the_general_rules_leave_alone(text: str) -> None:
     assert _is_plain(text) != changed
 
 
-def test_leaves_librispeech_as_it_is() -> None:
+def test_leaves_librispeech_unchanged() -> None:
     text = "HE'S TEN O'CLOCK BUT I DON'T KNOW"
     assert TranscriptNormalizer()(text) == text
 

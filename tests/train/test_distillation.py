@@ -142,7 +142,7 @@ def test_teacher_and_student_see_the_same_masked_features(
     )
 
 
-def test_a_teacher_takes_no_gradient_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_teacher_takes_no_gradient_and_stays_unchanged(tmp_path: Path) -> None:
     student, teacher = model_of(CONFIG), model_of(FULL)
     before = {name: one.clone() for name, one in teacher.state_dict().items()}
     run(tmp_path, student, Distiller(teacher, weight=0.5, temperature=1.0))

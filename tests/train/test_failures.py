@@ -61,7 +61,7 @@ def test_what_happens_to_machines_is_told(error: Exception, words: str) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a defect"), OSError(errno.EIO, "I/O error")])
-def test_what_else_happens_is_left_as_it_is(error: Exception) -> None:
+def test_what_else_happens_is_left_unchanged(error: Exception) -> None:
     assert explain(error, step=7, batch=None) is None
 
 

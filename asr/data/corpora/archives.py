@@ -16,7 +16,7 @@ from asr.data.check import find_changed
 from asr.data.corpora.download import download, mismatch, offered_num_bytes, partial_path, read_sums
 from asr.data.corpora.parts import Corpus
 from asr.data.prepare import report_skipped
-from asr.data.progress import Meter, size_text
+from asr.data.progress import ByteProgress, size_text
 from asr.data.summary import PrepareSummary, read_summary
 from asr.types import InputError
 
@@ -86,11 +86,11 @@ def unpack(archive: Path, folder: Path, report: Callable[[str], None]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        with Meter(f"unpacking {archive.name}", archive.stat().st_size, report) as meter:
+        with ByteProgress(f"unpacking {archive.name}", archive.stat().st_size, report) as progress:
             if archive.suffix == ".zip":
-                _unpack_zip(archive, folder, meter)
+                _unpack_zip(archive, folder, progress)
             else:
-                _unpack_tar(archive, folder, meter)
+                _unpack_tar(archive, folder, progress)
     except _DAMAGED as error:
         shutil.rmtree(folder)
         raise InputError(f"{archive}: damaged archive ({error}); delete it and run again") from None
@@ -99,7 +99,7 @@ def unpack(archive: Path, folder: Path, report: Callable[[str], None]) -> None:
         raise
 
 
-def _unpack_tar(archive: Path, folder: Path, meter: Meter) -> None:
+def _unpack_tar(archive: Path, folder: Path, progress: ByteProgress) -> None:
     with (
         archive.open("rb") as packed,
         gzip.open(packed) as unzipped,  # unlike tarfile's own, it checks the sum of the content
@@ -117,12 +117,12 @@ def _unpack_tar(archive: Path, folder: Path, meter: Meter) -> None:
                 content = tar.extractfile(member)
                 assert content is not None, "a plain file has content"
                 _write(content, folder / member.name)
-            meter(packed.tell())
+            progress(packed.tell())
         while unzipped.read(_BLOCK_BYTES):  # to the end, where that sum stands
             pass
 
 
-def _unpack_zip(archive: Path, folder: Path, meter: Meter) -> None:
+def _unpack_zip(archive: Path, folder: Path, progress: ByteProgress) -> None:
     num_bytes = 0
     with zipfile.ZipFile(archive) as packed:
         _check_size(archive, sum(member.file_size for member in packed.infolist()))
@@ -135,7 +135,7 @@ def _unpack_zip(archive: Path, folder: Path, meter: Meter) -> None:
                 with packed.open(member) as content:  # checks its sum
                     _write(content, folder / member.filename)
             num_bytes += member.compress_size
-            meter(num_bytes)
+            progress(num_bytes)
 
 
 def _check_member(archive: Path, name: str, is_plain: bool) -> None:

@@ -15,7 +15,7 @@ from typing import IO
 from urllib3 import BaseHTTPResponse, Retry
 from urllib3.exceptions import HTTPError
 
-from asr.data.progress import Meter, size_text
+from asr.data.progress import ByteProgress, size_text
 from asr.data.web import USER_AGENT, is_url, pool, reason
 from asr.files import read_lines
 from asr.types import InputError
@@ -35,12 +35,12 @@ def mismatch(path: Path, expected: str, report: Callable[[str], None]) -> str:
     num_bytes = 0
     with (
         path.open("rb") as file,
-        Meter(f"checking {path.name}", path.stat().st_size, report) as meter,
+        ByteProgress(f"checking {path.name}", path.stat().st_size, report) as progress,
     ):
         while block := file.read(_SUM_BLOCK_BYTES):
             sum_.update(block)
             num_bytes += len(block)
-            meter(num_bytes)
+            progress(num_bytes)
     found = sum_.hexdigest()
     if found == expected:
         return ""
@@ -177,10 +177,10 @@ def _transfer(url: str, file: IO[bytes], part: Path, num_bytes: int | None, repo
         total = None if length is None else start + length
         if None not in (total, num_bytes) and total != num_bytes:
             raise InputError(f"{url}: has {total:,} bytes, expected {num_bytes:,}; not used")
-        with Meter(part.stem, total, report, start_num_bytes=start) as meter:
+        with ByteProgress(part.stem, total, report, start_num_bytes=start) as progress:
             while block := _read(response):
                 _write(file, block, part)
-                meter(file.tell())
+                progress(file.tell())
     finally:
         response.close()
     if total is not None and file.tell() < total:

@@ -152,7 +152,7 @@ class OnnxModel:
     """An exported model: waveform in, log probabilities out, as `asr.model.asr_model.AsrModel`."""
 
     device = torch.device("cpu")
-    runs_side_by_side = False
+    runs_in_threads = False
     """The session has threads of its own."""
 
     def __init__(

@@ -110,7 +110,7 @@ def said(name: str, of: str, *, start: float = 0.0, duration: float = 0.5, **mor
     )
 
 
-def test_what_cannot_be_read_as_it_is_is_named(
+def test_what_cannot_be_read_unchanged_is_named(
     tmp_path: Path, write_tone: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mono = str(write_tone(tmp_path / "mono.wav", 2.0))

@@ -84,7 +84,7 @@ def test_two_runs_give_the_same_bytes_whatever_the_jobs(corpus: Path, tmp_path: 
 
 
 @needs_espeak
-def test_a_complete_corpus_is_left_as_it_is(
+def test_a_complete_corpus_is_left_unchanged(
     copy_of_corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {file: file.stat().st_mtime_ns for file in copy_of_corpus.rglob("*")}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from asr.decode.timing import Stopwatch
+from asr.decode.timing import Profiler
 
 
 @pytest.fixture
@@ -19,43 +19,43 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_part_within_a_part_is_charged_to_itself(clock: list[float]) -> None:
-    stopwatch = Stopwatch()
-    with stopwatch.part("encoder"):
+    profiler = Profiler()
+    with profiler.part("encoder"):
         clock[0] += 1
-        with stopwatch.part("search"):
+        with profiler.part("search"):
             clock[0] += 10
         clock[0] += 100
     clock[0] += 1000
-    with stopwatch.part("search"):
+    with profiler.part("search"):
         clock[0] += 10000
-    assert stopwatch.times_s() == {"encoder": 101.0, "search": 10010.0}
+    assert profiler.times_s() == {"encoder": 101.0, "search": 10010.0}
 
 
 def test_what_an_error_ends_is_charged_too(clock: list[float]) -> None:
-    stopwatch = Stopwatch()
+    profiler = Profiler()
 
     def broken() -> None:
-        with stopwatch.part("decode"):
+        with profiler.part("decode"):
             clock[0] += 1
             raise ValueError("x")
 
     with pytest.raises(ValueError, match="x"):
         broken()
-    with stopwatch.part("search"):
+    with profiler.part("search"):
         clock[0] += 2
-    assert stopwatch.times_s() == {"decode": 1.0, "search": 2.0}
+    assert profiler.times_s() == {"decode": 1.0, "search": 2.0}
 
 
 def test_getting_items_counts_and_what_is_done_with_them_does_not(clock: list[float]) -> None:
-    stopwatch = Stopwatch()
+    profiler = Profiler()
 
     def items() -> list[int]:
         clock[0] += 5
         return [1, 2, 3]
 
-    for _ in stopwatch.each((items() for _ in range(2)), "decode"):
+    for _ in profiler.each((items() for _ in range(2)), "decode"):
         clock[0] += 100
-    assert stopwatch.times_s() == {"decode": 10.0}
+    assert profiler.times_s() == {"decode": 10.0}
 
 
 def test_calls_of_a_module_are_told_apart(clock: list[float]) -> None:
@@ -64,20 +64,20 @@ def test_calls_of_a_module_are_told_apart(clock: list[float]) -> None:
             clock[0] += 3
             return x
 
-    slow, stopwatch = Slow(), Stopwatch()
-    with stopwatch.watching(slow, "features"), stopwatch.part("encoder"):
+    slow, profiler = Slow(), Profiler()
+    with profiler.profile_module(slow, "features"), profiler.part("encoder"):
         clock[0] += 1
         slow(torch.ones(1))
         clock[0] += 1
     slow(torch.ones(1))
-    assert stopwatch.times_s() == {"encoder": 2.0, "features": 3.0}
+    assert profiler.times_s() == {"encoder": 2.0, "features": 3.0}
 
 
 def test_threads_are_summed() -> None:
-    stopwatch = Stopwatch()
+    profiler = Profiler()
 
     def work() -> None:
-        with stopwatch.part("encoder"):
+        with profiler.part("encoder"):
             time.sleep(0.05)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -85,19 +85,19 @@ def test_threads_are_summed() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert stopwatch.times_s()["encoder"] >= 0.15
+    assert profiler.times_s()["encoder"] >= 0.15
 
 
 @pytest.mark.gpu
 def test_work_on_a_gpu_is_timed_where_it_is_done() -> None:
-    stopwatch, device = Stopwatch(), torch.device("cuda")
+    profiler, device = Profiler(), torch.device("cuda")
     matrix = torch.randn(4096, 4096, device=device)
     matrix @ matrix
     torch.cuda.synchronize()
-    with stopwatch.part("encoder", device):
+    with profiler.part("encoder", device):
         for _ in range(50):
             matrix = (matrix @ matrix).tanh()
-        with stopwatch.part("search"):
+        with profiler.part("search"):
             matrix.sum().item()
-    times_s = stopwatch.times_s()
+    times_s = profiler.times_s()
     assert times_s["encoder"] > times_s["search"] > 0

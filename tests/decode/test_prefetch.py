@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from asr.decode.prefetch import read_ahead
+from asr.decode.prefetch import prefetch
 
 
 def counting(stop: int, seen: list[int]) -> Iterator[int]:
@@ -19,14 +19,14 @@ def counting(stop: int, seen: list[int]) -> Iterator[int]:
 def test_items_come_in_the_order_of_the_sources(num_threads: int) -> None:
     sizes = [3, 0, 20, 1, 1, 7]
     sources = [partial(counting, size, []) for size in sizes]
-    found = list(read_ahead(sources, num_threads=num_threads))
+    found = list(prefetch(sources, num_threads=num_threads))
     assert found == [(index, item) for index, size in enumerate(sizes) for item in range(size)]
 
 
 def test_nothing_is_read_far_ahead() -> None:
     seen: list[list[int]] = [[], [], []]
     sources = [partial(counting, 100, one) for one in seen]
-    items = read_ahead(sources, num_threads=2)
+    items = prefetch(sources, num_threads=2)
     for _ in range(10):
         next(items)
     items.close()
@@ -43,7 +43,7 @@ def test_sources_are_read_at_once() -> None:
         both.wait()
         yield number
 
-    assert list(read_ahead([partial(source, 7), partial(source, 8)], num_threads=2)) == [
+    assert list(prefetch([partial(source, 7), partial(source, 8)], num_threads=2)) == [
         (0, 7),
         (1, 8),
     ]
@@ -55,7 +55,7 @@ def test_an_error_comes_in_its_turn() -> None:
         raise OSError("gone")
 
     sources: list[Callable[[], Iterator[int]]] = [partial(counting, 2, []), broken]
-    items = read_ahead(sources, num_threads=2)
+    items = prefetch(sources, num_threads=2)
     assert [next(items) for _ in range(3)] == [(0, 0), (0, 1), (1, 1)]
     with pytest.raises(OSError, match="gone"):
         next(items)
@@ -63,7 +63,7 @@ def test_an_error_comes_in_its_turn() -> None:
 
 def test_threads_end_with_the_reader() -> None:
     before = threading.active_count()
-    items = read_ahead([partial(counting, 100, []) for _ in range(5)], num_threads=3)
+    items = prefetch([partial(counting, 100, []) for _ in range(5)], num_threads=3)
     next(items)
     assert threading.active_count() > before
     items.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asr.decode.prefetch import side_by_side
+from asr.decode.prefetch import map_threads
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 4])
@@ -15,7 +15,7 @@ def test_results_come_in_the_order_of_the_items(num_threads: int) -> None:
         time.sleep(0.002 * (item % 3))
         return item * item
 
-    found = list(side_by_side(square, range(20), num_threads=num_threads))
+    found = list(map_threads(square, range(20), num_threads=num_threads))
     assert found == [item * item for item in range(20)]
 
 
@@ -26,7 +26,7 @@ def test_items_are_worked_on_at_once() -> None:
         both.wait()
         return item
 
-    assert list(side_by_side(meet, range(4), num_threads=2)) == [0, 1, 2, 3]
+    assert list(map_threads(meet, range(4), num_threads=2)) == [0, 1, 2, 3]
 
 
 def test_items_are_drawn_as_they_are_needed() -> None:
@@ -38,7 +38,7 @@ def test_items_are_drawn_as_they_are_needed() -> None:
             drawn += 1
             yield item
 
-    results = side_by_side(str, items(), num_threads=2)
+    results = map_threads(str, items(), num_threads=2)
     assert next(results) == "0"
     assert drawn == 4
     results.close()
@@ -46,4 +46,4 @@ def test_items_are_drawn_as_they_are_needed() -> None:
 
 def test_an_error_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(side_by_side(lambda item: 1 // item, [1, 0, 1], num_threads=2))
+        list(map_threads(lambda item: 1 // item, [1, 0, 1], num_threads=2))
