@@ -1,4 +1,4 @@
-"""Where every layer looks, and a forward pass continued from any layer with other attention."""
+"""The attention maps of every layer, and a forward pass continued with other attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of an encoder whose time is told apart, by the names of its submodules."""
+"""The parts of an encoder that are timed separately, by the names of its submodules."""
 
 from __future__ import annotations
 

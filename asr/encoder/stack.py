@@ -25,8 +25,8 @@ Checkpointing = Literal["none", "layers", "groups"]
 Result = TypeVar("Result")
 
 
-def stretches(schedule: Schedule, checkpointing: Checkpointing) -> list[range]:
-    """The layers that are run again together; all are one stretch where there is none of it.
+def checkpoint_segments(schedule: Schedule, checkpointing: Checkpointing) -> list[range]:
+    """The layers whose activations are computed again together; all of them with ``none``.
 
     ``groups`` are leaders with the followers behind them, and single layers where nobody leads.
     """
@@ -144,7 +144,7 @@ class Encoder(nn.Module):
         carry: AttentionCarry | None = None
         intermediate: list[Tensor] = []
         checkpointing = self.checkpointing if self.training and torch.is_grad_enabled() else "none"
-        for layers in stretches(self.schedule, checkpointing):
+        for layers in checkpoint_segments(self.schedule, checkpointing):
             run = partial(self._run, layers, x_BTD, frames, carry, intermediate_layers)
             x_BTD, carry, found = run() if checkpointing == "none" else run_twice(self.layers, run)
             intermediate += found

@@ -1,4 +1,4 @@
-"""From waveforms to what the encoder sees.
+"""From waveforms to the features that the encoder takes.
 
 Shape legend: B batch, N samples, T frames, F mel bins.
 """

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from asr.nn import positions as tiling
 from asr.nn import tiled_attention
 from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows, RowSource, rows_to_keep
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, ScoreTerms, training_tiles
-from asr.nn.tiles import RowBuffer
+from asr.nn.tiles import KeptRows, RowBuffer, RowSource
 from asr.profiling.attention_steps import mixing, normalising, projecting
 
 
@@ -253,3 +253,17 @@ def softmax_over_keys(
     if hidden is not None:
         scores_BHTT.masked_fill_(hidden, float("-inf"))
     return torch.softmax(scores_BHTT, -1, out=scores_BHTT)
+
+
+def rows_to_keep(num_frames: int, *, row_bytes: int, max_mib: float | None) -> int:
+    """How many of ``num_frames`` rows of ``row_bytes`` fit in ``max_mib``, in whole tiles.
+
+    All rows are kept with None, where a gradient is taken, and in an exported graph, where T is
+    unknown.
+    """
+    if max_mib is None or torch.is_grad_enabled() or torch.compiler.is_exporting():
+        return num_frames
+    num_rows = int(max_mib * 2**20 / row_bytes)
+    if num_rows >= num_frames:
+        return num_frames
+    return num_rows // tiling.TILE_ROWS * tiling.TILE_ROWS

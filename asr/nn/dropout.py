@@ -1,4 +1,4 @@
-"""Dropout that is known by its seed: nothing is kept for the backward pass, which draws it again.
+"""Dropout that keeps a seed instead of a mask: the backward pass draws the mask again.
 
 Drawing is what dropout costs on a CPU. Here every entry takes 15 random bits, four entries a
 number, and keeping is a bitwise and: a float and all ones is the float, and no ones is zero.

@@ -13,7 +13,7 @@ S frames that these rows can see, P distances, zero in the middle (2T - 1 where 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.nn import positions, tiled_attention
-from asr.nn.kept_distances import KeptDistances
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, ScoreTerms, row_tiles, training_tiles, visible
 from asr.nn.tiles import Operands, RowBuffer, TileMemory, distances, shift_rows
@@ -35,6 +34,35 @@ WAVELENGTH_BASE = 10_000.0
 LONG_TILE_ROWS = 192
 LONG_FRAMES = 4 * LONG_TILE_ROWS
 BIAS_ENTRIES = 3 * 2**19  # of a tile, so that the cache holds them until the kernel reads them
+KEPT_DISTANCES_MIB = 4.0
+"""Of one layer: at a width of 256 the distances of 80 s of audio at 25 frames a second."""
+
+
+class KeptDistances:
+    """The projected distances of a layer, computed again only where more of them are needed.
+
+    They are kept in inference on a CPU, where weights do not change; elsewhere nothing is kept.
+    """
+
+    def __init__(self) -> None:
+        self._kept_HKP: Tensor | None = None
+
+    def __call__(self, table_PD: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
+        """``project`` (H, K, P) of the table, or of one that goes further to both sides."""
+        is_plain = table_PD.is_cpu and not torch.is_autocast_enabled("cpu")
+        if torch.is_grad_enabled() or torch.compiler.is_exporting() or not is_plain:
+            return project(table_PD)
+        kept_HKP = self._kept_HKP
+        if (
+            kept_HKP is not None
+            and kept_HKP.dtype == table_PD.dtype
+            and kept_HKP.shape[-1] >= len(table_PD)
+        ):
+            return kept_HKP
+        r_HKP = project(table_PD)
+        if r_HKP.nbytes <= KEPT_DISTANCES_MIB * 2**20:
+            self._kept_HKP = r_HKP
+        return r_HKP
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class _StridedConv(torch.autograd.Function):
 
 SubsamplingKind = Literal["conv4", "separable8"]
 
-STRETCH_FRAMES = 1024
+CHUNK_FRAMES = 1024
 """Feature frames gone through at a time in inference, about."""
 
 
@@ -128,11 +128,11 @@ class ConvSubsampling(nn.Module):
         lengths_B = -torch.div(-lengths_B, self.factor, rounding_mode="floor")
         if torch.compiler.is_exporting():  # a graph has no loop over an unknown number of frames
             return self._frames(features_BTF, mask, 0, num_frames), lengths_B
-        num_stretches = 1 if torch.is_grad_enabled() else max(1, round(num_frames / STRETCH_FRAMES))
-        stretch = math.ceil(num_frames / num_stretches / self.factor) * self.factor
+        num_chunks = 1 if torch.is_grad_enabled() else max(1, round(num_frames / CHUNK_FRAMES))
+        chunk = math.ceil(num_frames / num_chunks / self.factor) * self.factor
         frames_BTD = [
-            self._frames(features_BTF, mask, start, start + stretch)
-            for start in range(0, num_frames, stretch)
+            self._frames(features_BTF, mask, start, start + chunk)
+            for start in range(0, num_frames, chunk)
         ]
         return torch.cat(frames_BTD, 1), lengths_B
 

@@ -1,4 +1,4 @@
-"""Attention in training, with gradients of its own: no map is kept that can be made again.
+"""Attention in training that computes its maps again in the backward pass, to save memory.
 
 `attend` keeps queries, keys and values; its backward pass makes the map once more, tile by tile
 (Dao et al. 2022, FlashAttention, section 3.1, there with the maxima and sums kept). `attention_map`

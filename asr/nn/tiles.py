@@ -1,11 +1,14 @@
-"""Attention scores in tiles of rows: their memory, their shift, their gradients."""
+"""Attention scores and maps in tiles of rows: memory, relative shift, gradients, kept rows.
+
+Shape legend: B batch, H heads, T frames, R rows of a tile.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -236,3 +239,66 @@ def score_tiles(operands: Operands, tiles: Sequence[RowTile]) -> Iterator[ScoreT
         step = max(1, TILE_ENTRIES // entries) if operands.k_BHTK.is_cpu else batch
         for first in range(0, batch, step):
             yield ScoreTile(operands, slice(first, min(first + step, batch)), at)
+
+
+class RowSource(Protocol):
+    """Computes rows of (B, H, T, T) as often as it is asked."""
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+
+    def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
+        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on.
+
+        A tile begins there. Each lasts until the next is asked for.
+        """
+
+
+Source = TypeVar("Source", bound=RowSource, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRows(Generic[Source]):
+    """(B, H, T, T) whose first rows are kept; the others are computed whenever they are needed.
+
+    ``kept`` holds (B, H, R, T) in order; ``source`` knows all rows, None where all are kept.
+    """
+
+    kept: tuple[Tensor, ...]
+    source: Source | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return self.source.num_frames if self.source else self.kept[0].shape[-1]
+
+    @property
+    def num_kept(self) -> int:
+        """How many rows are kept."""
+        return sum(tile.shape[2] for tile in self.kept)
+
+    def tiles(self) -> Iterator[Tensor]:
+        """All rows in order: those kept as they are, the others computed."""
+        yield from self.kept
+        if self.source is not None:
+            yield from self.source.tiles(self.num_kept)
+
+    def whole(self) -> Tensor:
+        """(B, H, T, T)."""
+        rows_BHTT = RowBuffer(self.num_frames)
+        for tile_BHRT in self.tiles():
+            rows_BHTT.append(tile_BHRT)
+        return rows_BHTT.joined()
+
+
+def keep_first(
+    tiles_BHRT: Iterable[Tensor], num_rows: int, kept_BHRT: RowBuffer
+) -> Iterator[Tensor]:
+    """The tiles as they come; the first ``num_rows`` rows are put into ``kept`` on the way."""
+    row = 0
+    for tile_BHRT in tiles_BHRT:
+        if row < num_rows:
+            kept_BHRT.append(tile_BHRT)
+        row += tile_BHRT.shape[2]
+        yield tile_BHRT

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows
+from asr.nn.tiles import KeptRows
 from asr.profiling.attention_steps import mixing
 from asr.reuse.base import (
     AttentionCarry,

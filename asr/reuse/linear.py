@@ -1,4 +1,4 @@
-"""Linear attention: the softmax becomes a product of features, and the cost is linear in T.
+"""Linear attention: a product of features replaces the softmax, and the cost is linear in T.
 
 Katharopoulos et al. 2020 (Transformers are RNNs, eq. 4 to 6), not causal, with their features
 elu(x) + 1 of queries and keys. Rotary positions turn the features in the numerator only (Su et al.

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows, RowSource, keep_first
-from asr.nn.tiles import RowBuffer
+from asr.nn.tiles import KeptRows, RowBuffer, RowSource, keep_first
 from asr.profiling.attention_steps import normalising
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.grouping import GroupReuse

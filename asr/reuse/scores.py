@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from asr.nn import positions
 from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows, RowSource
-from asr.nn.tiles import RowBuffer
+from asr.nn.tiles import KeptRows, RowBuffer, RowSource
 from asr.profiling.attention_steps import mixing, projecting, scoring
 from asr.ranges import Range, in_ranges
 from asr.reuse.base import (

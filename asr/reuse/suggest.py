@@ -1,4 +1,4 @@
-"""From what it risks that one layer follows another to groups that may share their attention.
+"""Proposes groups of layers that may share attention, from what it costs a layer to follow.
 
 ``risk_LL[l, m]`` is the risk of having layer m follow layer l, in any unit. From the similarity of
 their maps it is 1 minus the similarity, a weak ground to choose by: that says what a follower is

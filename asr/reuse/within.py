@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows
+from asr.nn.tiles import KeptRows
 from asr.profiling.attention_steps import mixing
 from asr.ranges import Range, in_ranges
 from asr.reuse.base import (

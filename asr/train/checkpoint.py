@@ -1,4 +1,4 @@
-"""Where a run stands, and its checkpoints: ``last.ckpt`` to go on from, ``best.ckpt`` by WER.
+"""Checkpoints of a run: ``last.ckpt`` to go on from, and ``best.ckpt`` of the lowest dev WER.
 
 Both hold plain dicts and tensors only, so that loading them runs no code.
 

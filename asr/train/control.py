@@ -1,4 +1,4 @@
-"""When a run validates, saves and ends."""
+"""When a run validates, saves and ends, and what Ctrl-C does to it."""
 
 from __future__ import annotations
 

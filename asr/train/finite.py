@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not finite changes nothing, and is named."""
+"""Steps whose loss or gradient is not finite: they are left out, counted and logged."""
 
 from __future__ import annotations
 

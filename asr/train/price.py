@@ -1,4 +1,4 @@
-"""What a run will cost, from real steps on its own data; nothing is trained or written.
+"""The time and memory that a run will take, measured on real steps with its own data.
 
 Shape legend: B batch, N samples, U tokens.
 """

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asr.encoder.stack import Checkpointing, Encoder, stretches
+from asr.encoder.stack import Checkpointing, Encoder, checkpoint_segments
 from asr.reuse.base import ReuseMethod
 from asr.reuse.context import ReuseContext
 from asr.reuse.heads import ReuseHeads
@@ -117,7 +117,7 @@ def test_inference_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("groups", [range(2), range(2, 3), range(3, 4)]),
     ],
 )
-def test_stretches(checkpointing: Checkpointing, expected: list[range]) -> None:
+def test_checkpoint_segments(checkpointing: Checkpointing, expected: list[range]) -> None:
     schedule = ReuseProbs(groups=[2, 1, 1]).schedule(4)
 
-    assert stretches(schedule, checkpointing) == expected
+    assert checkpoint_segments(schedule, checkpointing) == expected

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from asr.encoder.maps import encode_with_maps
-from asr.nn.kept_rows import KeptRows
 from asr.nn.positions import PositionKind
+from asr.nn.tiles import KeptRows
 from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod

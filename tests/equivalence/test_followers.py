@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from asr.encoder.stack import Encoder
 from asr.nn.frames import Frames, padding_mask
-from asr.nn.kept_rows import KeptRows
 from asr.nn.positions import PositionKind
+from asr.nn.tiles import KeptRows
 from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import AttentionCarry, ReuseMethod

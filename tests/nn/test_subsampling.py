@@ -79,15 +79,15 @@ def test_unpadded_batch(kind: SubsamplingKind, length: int) -> None:
 
 
 @each_kind
-@pytest.mark.parametrize("stretch", [8, 16, 24])
-def test_stretches_of_time_join_without_a_seam(
-    kind: SubsamplingKind, stretch: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("chunk", [8, 16, 24])
+def test_chunks_of_time_join_without_a_seam(
+    kind: SubsamplingKind, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = make(kind)
     features_BTF = torch.randn(3, 50, NUM_MEL_BINS)
     lengths_B = torch.tensor([50, 31, 16])
     whole_BTD, _ = module(features_BTF.requires_grad_(), lengths_B)
-    monkeypatch.setattr(subsampling, "STRETCH_FRAMES", stretch)
+    monkeypatch.setattr(subsampling, "CHUNK_FRAMES", chunk)
 
     with torch.no_grad():
         joined_BTD, joined_lengths_B = module(features_BTF, lengths_B)

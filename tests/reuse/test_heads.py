@@ -7,7 +7,7 @@ import torch
 
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows
+from asr.nn.tiles import KeptRows
 from asr.reuse.heads import FollowHeads, HeadsCarry, ReuseHeads, each_head
 from asr.reuse.schedule import schedule_from_leaders
 from asr.types import InputError

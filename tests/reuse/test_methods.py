@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows
 from asr.nn.positions import Keys
+from asr.nn.tiles import KeptRows
 from asr.reuse.band import BandCarry, FollowBand, LeadBand, ReuseBand
 from asr.reuse.base import AttentionCarry, AttentionParts, ReuseMethod
 from asr.reuse.context import ContextCarry, FollowContext, LeadContext, ReuseContext

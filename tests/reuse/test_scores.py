@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows, RowSource
+from asr.nn.tiles import KeptRows, RowSource
 from asr.reuse.base import AttentionParts
 from asr.reuse.schedule import LayerRole, Role
 from asr.reuse.scores import (

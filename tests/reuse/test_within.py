@@ -6,8 +6,8 @@ from torch import nn
 
 from asr.encoder.stack import ScheduleRow
 from asr.nn.frames import Frames
-from asr.nn.kept_rows import KeptRows
 from asr.nn.positions import PositionKind
+from asr.nn.tiles import KeptRows
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ProbsCarry
 from asr.reuse.within import ReuseWithin, WithinAttention
