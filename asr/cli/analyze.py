@@ -41,7 +41,6 @@ from asr.model.convert import full_attention
 from asr.model.package import ModelPackage, load_package
 from asr.report.analysis import Analysis
 from asr.report.analysis_table import headline, layer_table, suggestion_lines, verdict
-from asr.report.html.analysis_page import page
 from asr.report.plain import to_plain
 from asr.types import InputError
 
@@ -136,7 +135,9 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.json, text)
     if args.out:
         write_text(args.out / "analysis.json", text)
-        write_text(args.out / "analysis.html", page(analysis))
+        from asr.report.pages.analysis import analysis_page
+
+        write_text(args.out / "analysis.html", analysis_page(analysis))
         log(f"analysis.json and analysis.html are in {args.out}")
         write_proposal(analysis, args)
     return 0

@@ -12,7 +12,6 @@ from pathlib import Path
 from asr.files import check_folder, check_json, write_text
 from asr.report.comparison import compare
 from asr.report.further_tables import against_table, breakdown_table, roofline_table, scaling_table
-from asr.report.html.page import page
 from asr.report.hypotheses import ScoredUtterance, WerDifference
 from asr.report.notes import origin_notes, unscored, unscored_text
 from asr.report.record import RunRecord
@@ -100,5 +99,7 @@ def print_table(
         (args.out / "table.md").write_text("\n".join(markdown), encoding="utf-8")
         (args.out / "table.csv").write_text(whole.csv(), encoding="utf-8")
         write_rows(records, args.out / "rows.json", differences)
-        write_text(args.out / "report.html", page(records, differences, examples))
+        from asr.report.pages.comparison import comparison_page
+
+        write_text(args.out / "report.html", comparison_page(records, differences, examples))
         print(f"report.html, table.md, table.csv and rows.json are in {args.out}", file=sys.stderr)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from asr.cli.options import jobs, seed, utterances
 from asr.cli.prepare_formats import add_formats
 from asr.cli.prepare_public import add_public
 from asr.data.summary import PrepareSummary, Skipped
 from asr.files import write_text
-from asr.report.html.corpus_page import Unknown, page
 
 FILE_NAME = "summary.html"
 
@@ -20,10 +21,19 @@ def write_page(
     summary: PrepareSummary,
     *,
     changed: Sequence[Skipped] = (),
-    unknown: Unknown | None = None,
+    unknown: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
     """Write ``summary.html`` beside the manifests."""
-    write_text(summary.out / FILE_NAME, page(summary, changed=changed, unknown=unknown))
+    from asr.report.pages.corpus import Summary, corpus_page
+
+    record = cast(Summary, asdict(summary))
+    written = corpus_page(
+        summary.out.resolve().name,
+        record,
+        changed=[{"where": one.where, "reason": one.reason} for one in changed],
+        unknown=unknown,
+    )
+    write_text(summary.out / FILE_NAME, written)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,6 @@ from asr.profiling.cost import count_parameters
 from asr.profiling.hardware import describe_hardware, installed_versions, source_revision
 from asr.profiling.latency import LatencySpec
 from asr.report.card import model_card
-from asr.report.html.page import page
 from asr.report.hypotheses import read_hypotheses, write_hypotheses
 from asr.report.learning import read_learning
 from asr.report.record import RunRecord, SplitCounts, TrainingCost
@@ -217,4 +216,6 @@ def save_record(folder: RunFolder, record: RunRecord) -> None:
         for split in record.wer
         if (path := folder.hypotheses(split)).is_file()
     }
-    write_text(folder.path / "report.html", page([record], examples=examples))
+    from asr.report.pages.comparison import comparison_page
+
+    write_text(folder.path / "report.html", comparison_page([record], examples=examples))

@@ -12,7 +12,7 @@ from asr.cli.run_folder import RunFolder
 from asr.report.hypotheses import score, write_hypotheses
 from asr.report.record import RunRecord
 from asr.types import UtteranceResult
-from tests.report.html.pages import seeds
+from tests.report.comparisons import seeds
 from tests.report.records import none_record, probs_record
 
 from .runs import Command, Outcome, asr_process, files_in, write_corpus, write_recipe

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("lightning", "lhotse", "hydra", "tensorboard", "jiwer")
+HEAVY = ("lightning", "lhotse", "hydra", "tensorboard", "jiwer", "matplotlib")
 
 
 def imported_by(statement: str) -> set[str]:
@@ -33,7 +33,7 @@ def test_a_job_of_a_cluster_waits_for_no_library() -> None:
 
 @pytest.mark.parametrize("verb", ["transcribe", "evaluate", "analyze"])
 def test_reading_audio_waits_for_no_training_code(verb: str) -> None:
-    unwanted = {"lightning", "hydra", "tensorboard"} | (
+    unwanted = {"lightning", "hydra", "tensorboard", "matplotlib"} | (
         {"lhotse"} if verb == "transcribe" else set()
     )
     assert not imported_by(f"import asr.cli.{verb}") & unwanted

@@ -8,7 +8,7 @@ from asr.metrics.wer import WordErrors
 from asr.report.hypotheses import WerDifference
 from asr.report.record import SplitWer
 from asr.report.row_json import json_row, write_rows
-from tests.report.html.pages import seeds
+from tests.report.comparisons import seeds
 from tests.report.records import none_record, probs_record
 
 RECORD = probs_record()

@@ -5,7 +5,7 @@ import pytest
 from asr.metrics.wer import WordErrors
 from asr.report.record import SplitWer
 from asr.report.rows import by_seed, latency_points, pays_from_s, seeds_row, to_row
-from tests.report.html.pages import seeds
+from tests.report.comparisons import seeds
 from tests.report.records import TRAINING, probs_record
 
 RECORD = probs_record()

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from asr.report.rows import by_seed
-from tests.report.html.pages import seeds
+from tests.report.comparisons import seeds
 from tests.report.records import none_record, probs_record
 
 NONE, PROBS = none_record(), probs_record()

@@ -21,7 +21,7 @@ from asr.report.table import (
     short_names,
 )
 from asr.types import InputError
-from tests.report.html.pages import seeds
+from tests.report.comparisons import seeds
 from tests.report.records import HARDWARE, TRAINING, none_record, probs_record
 
 NONE, PROBS = none_record(), probs_record()

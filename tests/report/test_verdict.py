@@ -7,7 +7,7 @@ import pytest
 from asr.report.hypotheses import WerDifference
 from asr.report.record import BaselineTiming, LearningPoint, RunRecord
 from asr.report.verdict import not_learnt, scatter_warnings, verdict
-from tests.report.html.pages import bench_record, seeds
+from tests.report.comparisons import bench_record, seeds
 from tests.report.records import none_record, probs_record
 
 QUIET = BaselineTiming(median_ms=48.0, p90_ms=49.0, speedup=1.2, low=1.15, high=1.25)

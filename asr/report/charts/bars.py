@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.ticker import FuncFormatter
 
 from asr.encoder.parts import in_order
+from asr.report.charts.series import Series
 from asr.report.charts.style import (
     NARROW_PX,
     PAPER,
     PARTS,
+    SOFT,
     WIDE_PX,
     Chart,
     colour,
@@ -19,12 +22,16 @@ from asr.report.charts.style import (
     shortened,
     tell,
 )
-from asr.report.html.series import Series
 from asr.report.record import RunRecord, TrainingStepPoint
 from asr.report.table import count_text, duration_text, number_text, speedup_text
 
 _ROW_PX = 26.0
 _OTHERS = "other parts"
+_WAITING = 0.45  # opacity
+TRAINING_LOOKS: dict[str, dict[str, Any]] = {
+    "computing": {"facecolor": SOFT},
+    "waiting for data": {"facecolor": SOFT, "alpha": _WAITING},
+}
 _UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
 
 
@@ -143,7 +150,9 @@ def training_chart(groups: Sequence[Series]) -> Chart | None:
         computing = Segment(
             (cost.train_s - waiting_s) / unit_s, hue, f"{duration_text(cost.cpu_s)} of CPU time"
         )
-        bars.append(Bar(name, (computing, Segment(waiting_s / unit_s, hue, waiting, 0.45)), text))
+        bars.append(
+            Bar(name, (computing, Segment(waiting_s / unit_s, hue, waiting, _WAITING)), text)
+        )
     return bar_chart(bars, "Training time", f"time on the clock, {unit}", width_px=WIDE_PX * 0.7)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from asr.report.charts.series import Series
 from asr.report.charts.style import (
     INK,
     LINE_PX,
@@ -22,11 +23,12 @@ from asr.report.charts.style import (
     tell,
     ticks_at,
 )
-from asr.report.html.series import Series
-from asr.report.record import BaselineTiming, LatencyPoint
+from asr.report.record import BaselineTiming, LatencyPoint, LearningPoint
 from asr.report.rows import BASELINES, latency_points
 from asr.report.table import number_text, speedup_text
 
+MOST_TICKS = 12
+"""Lines over more places have a mark at their end alone."""
 _Points = tuple[tuple[float, float], ...]
 
 
@@ -82,6 +84,36 @@ def scaling_charts(groups: Sequence[Series]) -> Iterator[Chart]:
         )
 
 
+def learning_charts(groups: Sequence[Series]) -> Iterator[Chart]:
+    """Loss and dev WER over the steps, as far as the records have them; a line for every run."""
+    kinds: tuple[tuple[str, str, Callable[[LearningPoint], float | None]], ...] = (
+        ("Training loss", "loss", lambda point: point.train_loss),
+        ("WER of the validations", "WER, % of words of dev", lambda point: point.dev_wer),
+    )
+    for title, axis, value in kinds:
+        curves = []
+        for one in groups:
+            for record in one.records:
+                points = tuple(
+                    (float(point.step), number)
+                    for point in record.learning
+                    if (number := value(point)) is not None
+                )
+                if points:
+                    curves.append(Curve(record.run, points, one))
+        chart = curve_chart(
+            curves,
+            title,
+            axis,
+            width_px=NARROW_PX,
+            text=number_text,
+            over="steps",
+            place_text="step {:,.0f}".format,
+        )
+        if chart:
+            yield chart
+
+
 def curve_chart(
     curves: Sequence[Curve],
     title: str,
@@ -93,17 +125,19 @@ def curve_chart(
     over: str = "length of the audio, s",
     place_text: Callable[[float], str] = "{:g} s".format,
 ) -> Chart | None:
-    """Lines over what ``over`` names, whose ticks are the places measured; None without lines.
+    """Lines over what ``over`` names; None without lines.
 
-    ``text`` writes a value, ``place_text`` where it was measured; ``reference`` is a level to mark.
+    The ticks are the places measured, unless these are many. ``text`` writes a value,
+    ``place_text`` where it was measured; ``reference`` is a level to mark.
     """
     if not curves:
         return None
     figure, axes = new_chart(width_px, max(380.0, LINE_PX * len(curves) + 100))
-    places = [place for curve in curves for place, _ in curve.points]
+    places = sorted({place for curve in curves for place, _ in curve.points})
     values = [value for curve in curves for _, value in curve.points]
     fit_axis(axes.xaxis, places)
-    ticks_at(axes.xaxis, places)
+    if len(places) <= MOST_TICKS:
+        ticks_at(axes.xaxis, places)
     fit_axis(axes.yaxis, [*values, *([] if reference is None else [reference])])
     axes.set_xlabel(over)
     axes.set_title(axis, loc="left", color=SOFT, fontsize="medium")
@@ -113,10 +147,12 @@ def curve_chart(
         index = curve.series.index if curve.series else None
         hue = SOFT if index is None else colour(index)
         explicit = curve.baseline == "explicit"
+        kind = "baseline" if index is None else "point"
         style = ((0, (6, 4)) if explicit else "-") if index is None else dash(index)
         (line,) = axes.plot(*zip(*curve.points, strict=True), color=hue, linestyle=style)
         tell(line, curve.name, "curve")
-        for place, value in curve.points:
+        marked = curve.points if len(curve.points) <= MOST_TICKS else curve.points[-1:]
+        for place, value in marked:
             (mark,) = axes.plot(
                 place,
                 value,
@@ -124,7 +160,7 @@ def curve_chart(
                 marker="o" if index is None else marker(index),
                 markersize=4 if index is None else 8,
             )
-            tell(mark, f"{curve.name}: {place_text(place)}, {text(value)}")
+            tell(mark, f"{curve.name}: {place_text(place)}, {text(value)}", kind)
     label_ends(axes, [(*curve.points[-1], shortened(curve.name)) for curve in curves])
     described = "; ".join(
         f"{c.name}: " + ", ".join(f"{text(value)} at {place_text(at)}" for at, value in c.points)

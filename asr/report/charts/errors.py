@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from asr.report.charts.series import Series
 from asr.report.charts.style import (
     INK,
     PAPER,
@@ -19,7 +20,6 @@ from asr.report.charts.style import (
     shortened,
     tell,
 )
-from asr.report.html.series import Series
 from asr.report.hypotheses import WerDifference
 from asr.report.record import LatencyPoint, RunRecord, SplitWer
 from asr.report.rows import latency_points
@@ -36,7 +36,7 @@ class TradeOff:
 
     def __str__(self) -> str:
         return (
-            f"{self.record.run}: WER {percent_text(self.wer.wer)} % "
+            f"{self.record.run}: {self.wer.rate} {percent_text(self.wer.wer)} % "
             f"[{percent_text(self.wer.low)}, {percent_text(self.wer.high)}], "
             f"{number_text(self.latency.median_ms)} ms "
             f"(p90 {number_text(self.latency.p90_ms)} ms)"
@@ -59,7 +59,12 @@ def trade_off_chart(groups: Sequence[Series], split: str, length: str) -> Chart 
     fit_axis(axes.xaxis, times)
     fit_axis(axes.yaxis, rates)
     axes.set_xlabel(f"encoder latency for {length} s of audio, ms")
-    axes.set_title(f"WER, % of words of {split}", loc="left", color=SOFT, fontsize="medium")
+    axes.set_title(
+        f"{shown[0].wer.rate}, % of {shown[0].wer.counted} of {split}",
+        loc="left",
+        color=SOFT,
+        fontsize="medium",
+    )
     means = [_mean(points[one.index]) for one in groups]
     best = pareto_front(means)
     if len(best) > 1:
@@ -141,9 +146,9 @@ def difference_charts(
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.07)
-        axes.set_xlabel("difference, WER points")
+        axes.set_xlabel(f"difference, {rows[0].rate} points")
         yield Chart(
-            title=f"{split}: WER minus that of {baseline}",
+            title=f"{split}: {rows[0].rate} minus that of {baseline}",
             description=f"{'; '.join(map(str, rows))}.",
             figure=figure,
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from asr.encoder.parts import in_order
+from asr.report.charts.series import Series
 from asr.report.charts.style import (
     SOFT,
     Chart,
@@ -18,7 +19,6 @@ from asr.report.charts.style import (
     tell,
 )
 from asr.report.further_tables import reached_by_part
-from asr.report.html.series import Series
 from asr.report.rows import latency_points
 
 _ROOM = 1.5  # factor beyond the outermost points
@@ -74,6 +74,6 @@ def roofline_charts(groups: Sequence[Series], length: str) -> Iterator[Chart]:
         axes.set_title("GFLOP/s", loc="left", color=SOFT, fontsize="medium")
         yield Chart(
             title=f"{one.name}, {length} s: {point.roofline.gemm_share:.0%} of the ceiling",
-            description=f"{'; '.join(told.values())}. Ceiling: {ceiling}.",
+            description=f"{one.name}: {'; '.join(told.values())}. Ceiling: {ceiling}.",
             figure=figure,
         )

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
+from asr.report.charts.series import Series
 from asr.report.charts.style import (
     FILL,
     HUES,
@@ -19,18 +20,17 @@ from asr.report.charts.style import (
     shortened,
     tell,
 )
-from asr.report.html.series import Series
 from asr.report.record import ScheduledLayer
 from asr.report.rows import method_runs, role_letter, schedule_text
 from asr.report.table import count_text
 
-MEANINGS = {
+ROLE_MEANINGS = {
     "alone": "A alone: computes its own attention",
     "lead": "L lead: computes it and hands it on",
     "follow": "F follow: takes over what its leader handed on",
     "absent": "- absent: has no attention",
 }
-_LOOKS: Any = {
+ROLE_LOOKS: Any = {
     "alone": {"facecolor": FILL, "edgecolor": SOFT},
     "lead": {"facecolor": HUES[0], "edgecolor": HUES[0]},
     "follow": {"facecolor": PAPER, "edgecolor": HUES[0], "linestyle": (0, (4, 2))},
@@ -81,7 +81,7 @@ def schedule_chart(groups: Sequence[Series]) -> Chart | None:
 def _draw_layer(axes: Axes, layer: ScheduledLayer, name: str, top: float) -> None:
     box = FancyBboxPatch(
         (layer.layer + 0.06, top + 0.06), 0.88, 0.88,
-        boxstyle="round,pad=0,rounding_size=0.1", **_LOOKS[layer.role],
+        boxstyle="round,pad=0,rounding_size=0.1", **ROLE_LOOKS[layer.role],
     )  # fmt: skip
     tell(box, f"{name}: {_layer_text(layer)}", "layer")
     axes.add_patch(box)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape, unescape
 from itertools import count
 from typing import Any
@@ -19,6 +21,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 INK, SOFT, RULE, FILL, PAPER = "#1c2024", "#5c6570", "#dfe3e8", "#f5f7f9", "#fefefe"
@@ -45,7 +50,6 @@ _FONT_PX = 12
 _LOG_FROM = 8.0  # largest over smallest value from which an axis is logarithmic
 _SETTINGS: Any = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "encore",
     "font.size": _FONT_PX * 72 / _DPI,
     "axes.edgecolor": SOFT,
     "axes.labelcolor": SOFT,
@@ -194,33 +198,61 @@ def svg(chart: Chart) -> str:
     Colours become variables of the page, styles become attributes, so that a page needs no inline
     styles, and marks get a ``<title>``.
     """
+    label = escape(f"{chart.title}. {chart.description}")
+    words = f"<title>{escape(chart.title)}</title><desc>{escape(chart.description)}</desc>"
+    return _element(chart.figure, f'role="img" aria-label="{label}"', words, tight=True)
+
+
+@cache
+def line_sign(index: int) -> str:
+    """A piece of line with the marker of this series, for legends and rows of tables."""
+    hue = colour(index)
+    line = Line2D([0.1, 0.9], [0.5, 0.5], color=hue, linestyle=dash(index), linewidth=1.5)  # type: ignore[arg-type]
+    return _sign(line, Line2D([0.5], [0.5], color=hue, marker=marker(index), markersize=7))
+
+
+def box_sign(**look: Any) -> str:
+    """A box that looks as matplotlib's ``look`` says, for legends."""
+    return _sign(Rectangle((0.15, 0.1), 0.7, 0.8, **look))
+
+
+def _sign(*artists: Artist) -> str:
+    """A drawing of 24 by 14 pixels, whose artists are given in shares of it."""
+    figure = Figure(figsize=(24 / _DPI, 14 / _DPI), dpi=_DPI)
+    figure.patch.set_alpha(0)
+    for artist in artists:
+        artist.set_transform(figure.transFigure)
+        figure.add_artist(artist)
+    return _element(figure, 'aria-hidden="true"')
+
+
+def _element(figure: Figure, head: str, words: str = "", *, tight: bool = False) -> str:
+    """The figure as an SVG element with ``head`` among its attributes and ``words`` at its start.
+
+    Ids that parts of it refer to are made from ``words``: they are unique in a page.
+    """
+    for label in figure.findobj(Text):
+        assert isinstance(label, Text)
+        label.set_parse_math(False)  # a "$" in the name of a run is a "$"
+        if label.get_color() == "black":
+            label.set_color(INK)
     buffer = io.StringIO()
-    with mpl.rc_context(_SETTINGS):
-        chart.figure.savefig(
-            buffer, format="svg", bbox_inches="tight", pad_inches=0.04, metadata={"Date": None}
-        )
+    bounds: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.04} if tight else {}
+    with warnings.catch_warnings(), mpl.rc_context({**_SETTINGS, "svg.hashsalt": words}):
+        warnings.filterwarnings("ignore", "Glyph")  # the browser's fonts have it
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, **bounds)
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(
-        r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", text, flags=re.S
-    )
+    text = _UNUSED.sub("", text[text.index("<svg") :])
+    text = re.sub(r">\s+<", "><", text)
     text = _MARK.sub(lambda m: f'<g class="{m[1]}"><title>{unescape(m[2])}</title>', text)
-    text = re.sub(
-        r' id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend)[\w.]*"', "", text
-    )
     text = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), text)
     for hex_colour, variable in VARIABLES.items():
         text = text.replace(f'"{hex_colour}"', f'"var({variable})"')
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
     assert size is not None
     width, height = (float(points) * _DPI / 72 for points in size.groups())
-    head = (
-        f'role="img" aria-label="{escape(f"{chart.title}. {chart.description}")}" '
-        f'width="{width:.0f}" height="{height:.0f}"'
-    )
-    text = text.replace(size[0], head, 1)
+    text = text.replace(size[0], f'{head} width="{width:.0f}" height="{height:.0f}"', 1)
     start = text.index(">", text.index("<svg")) + 1
-    words = f"<title>{escape(chart.title)}</title><desc>{escape(chart.description)}</desc>"
     return f"{text[:start]}{words}{text[start:]}"
 
 

@@ -17,13 +17,20 @@ from asr.report.charts.bars import (
     training_chart,
     training_step_charts,
 )
-from asr.report.charts.curves import latency_chart, peer_chart, scaling_charts, speedup_chart
+from asr.report.charts.curves import (
+    latency_chart,
+    learning_charts,
+    peer_chart,
+    scaling_charts,
+    speedup_chart,
+)
 from asr.report.charts.errors import difference_charts, pareto_front, trade_off_chart
 from asr.report.charts.roofline import roofline_charts
 from asr.report.charts.schedule import schedule_chart
+from asr.report.charts.series import grouped
 from asr.report.charts.style import Chart, shortened, spread, svg
-from asr.report.html.series import grouped
-from tests.report.html.pages import differences_of, many_records, seeds
+from asr.report.record import LearningPoint
+from tests.report.comparisons import differences_of, many_records, seeds
 from tests.report.records import none_record, probs_record
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -61,9 +68,21 @@ def titles(chart: Chart | None) -> list[str]:
 def test_latency_has_a_mark_for_every_time() -> None:
     chart = latency_chart(GROUPS)
     assert marks(chart)["curve"] == 4  # none, probs and two baselines
-    assert marks(chart)["point"] == 8
+    assert marks(chart)["point"] == marks(chart)["baseline"] == 4
     assert "probs: 15 s, 40.0 ms" in titles(chart)
     assert latency_chart(grouped([none_record(latency=())])) is None
+
+
+def test_learning_curves_of_many_steps_are_marked_at_their_end() -> None:
+    learning = tuple(
+        LearningPoint(step=10 * n, train_loss=50.0 / n, dev_wer=80.0 / n if n % 5 == 0 else None)
+        for n in range(1, 21)
+    )
+    loss, wer = learning_charts(grouped([none_record(learning=learning)]))
+    assert marks(loss) == {"curve": 1, "point": 1}
+    assert marks(wer) == {"curve": 1, "point": 4}
+    assert "none: step 200, 4.00" in titles(wer)
+    assert not list(learning_charts(GROUPS))
 
 
 def test_speed_ups_have_a_line_at_one() -> None:

@@ -1,0 +1,196 @@
+"""The parts of a page as plain data, and the jinja2 templates that turn them into HTML."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from asr.report.charts.style import Chart, svg
+from asr.report.hypotheses import ScoredUtterance
+from asr.report.notes import Origin
+from asr.report.table import Table
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Block:
+    """A piece of a section. The template named like the class, in lower case, writes it."""
+
+    @property
+    def template(self) -> str:
+        """Where its template is."""
+        return f"blocks/{type(self).__name__.lower()}.html.jinja"
+
+
+@dataclass(frozen=True)
+class Paragraphs(Block):
+    """Sentences; ``kind`` is a class of style.css."""
+
+    texts: Sequence[str]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Notes(Block):
+    """A list of small remarks."""
+
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Preformatted(Block):
+    """Text whose line breaks and spaces are kept."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Legend(Block):
+    """Signs with what they stand for."""
+
+    entries: Sequence[tuple[Markup, str]]
+
+
+@dataclass(frozen=True)
+class Figures(Block):
+    """Charts side by side; ``kind`` is the class of each."""
+
+    kind: str
+    charts: Sequence[Chart]
+
+
+@dataclass(frozen=True)
+class Choice(Block):
+    """Panels with a label each, of which one shows at a time; the reader chooses."""
+
+    name: str
+    question: str
+    panels: Sequence[tuple[str, Block]]
+    chosen: str
+
+
+@dataclass(frozen=True)
+class Folded(Block):
+    """Content that shows when the reader opens it."""
+
+    summary: str
+    content: Block
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: ``detail`` stands on a line below, ``value`` is what a sortable table sorts by.
+
+    A cell with a ``sign`` names its row.
+    """
+
+    text: str
+    kind: str = "number"
+    detail: str = ""
+    value: str | None = None
+    sign: Markup | None = None
+
+
+@dataclass(frozen=True)
+class Grid(Block):
+    """Rows of cells under headers, which are texts with the kind of their column."""
+
+    head: Sequence[tuple[str, str]]
+    rows: Sequence[Sequence[Cell]]
+    kind: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Alignments(Block):
+    """Utterances with their splits, word by word, errors marked."""
+
+    utterances: Sequence[tuple[str, ScoredUtterance]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of a page; ``reading`` says in plain words how to read it."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block]
+    reading: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """All of a page; ``introduction`` and ``answer`` stand before its sections."""
+
+    title: str
+    heading: str
+    sections: Sequence[Section]
+    introduction: Sequence[str] = ()
+    answer: str = ""
+    warnings: Sequence[str] = ()
+    origins: Sequence[Origin] = ()
+    is_sortable: bool = field(default=False)
+
+
+def text_grid(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (0,)
+) -> Grid:
+    """Rows of plain texts; columns in ``text_columns`` hold words, the others numbers."""
+    kinds = ["text" if index in text_columns else "number" for index in range(len(headers))]
+    return Grid(
+        head=list(zip(headers, kinds, strict=True)),
+        rows=[[Cell(*pair) for pair in zip(row, kinds, strict=True)] for row in rows],
+    )
+
+
+def table_grid(table: Table) -> Grid:
+    """A table of the terminal."""
+    rows = list(zip(*(column.texts for column in table.columns), strict=True))
+    return text_grid([column.header for column in table.columns], rows, ())
+
+
+def render(page: Page) -> str:
+    """The page as HTML, which is well-formed XML too. Its security policy lets the browser load
+    nothing, and run no script other than the one that sorts tables.
+    """
+    style, script = _asset("style.css"), _asset("sort.js")
+    policy = f"default-src 'none'; style-src {_digest(style)}"
+    if page.is_sortable:
+        policy += f"; script-src {_digest(script)}"
+    template = _environment().get_template("page.html.jinja")
+    written = template.render(page=page, policy=policy, style=style, script=script)
+    return _NOT_XML.sub("\ufffd", written)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("asr.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["svg"] = lambda chart: Markup(svg(chart))
+    return environment
+
+
+@cache
+def _asset(name: str) -> Markup:
+    """A file beside the templates, as it is."""
+    path = resources.files("asr.report").joinpath("templates", name)
+    return Markup(path.read_text(encoding="utf-8"))
+
+
+def _digest(text: str) -> str:
+    """The hash of a text as a content security policy writes it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
