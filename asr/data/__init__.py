@@ -1,4 +1,4 @@
-"""From corpora to batches, in lhotse's formats; the only package that knows lhotse.
+"""From corpora to manifests to batches, in lhotse's formats; the only package that uses lhotse.
 
 corpora, folder, formats, synthetic -> manifest, shards -> batching -> dataset -> loader
 """

@@ -1,4 +1,4 @@
-"""Recorded noise and rooms mixed into speech."""
+"""Waveform augmentation: adding recorded noise, and reverberation with room impulse responses."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_sound(
     duration_s: float | None = None,
     channel: int | None = None,
 ) -> NDArray[np.float32]:
-    """Samples of a recording, or of the stretch of it from ``start_s`` on, at ``sample_rate_hz``.
+    """Samples of a recording, or of a segment of it from ``start_s`` on, at ``sample_rate_hz``.
 
     Raises:
         SoundError: it cannot be read.
@@ -78,14 +78,14 @@ def read_sound(
 
 @in_ranges("data.noise")
 class NoiseMix:
-    """Adds a stretch of a random recording to an utterance, at a random signal-to-noise ratio.
+    """Adds a segment of a random recording to an utterance, at a random signal-to-noise ratio.
 
     Args:
-        folder: what `asr prepare musan` made, or any folder of manifests; None adds nothing.
-        parts: the manifests of ``folder`` to draw from, every recording as often as another.
-        low_snr_db, high_snr_db: the ratio of mean powers over the utterance is uniform between
-            them.
-        probability: of an utterance to get noise.
+        folder: made by `asr prepare musan`, or any folder of manifests; None adds nothing.
+        parts: the manifests of ``folder`` to draw from, all recordings with equal probability.
+        low_snr_db, high_snr_db: the ratio of mean powers over the utterance is drawn uniformly
+            between them.
+        probability: that noise is added to an utterance.
 
     A recording that is shorter than the utterance is played in a loop.
     """
@@ -111,7 +111,7 @@ class NoiseMix:
     def __call__(
         self, speech_N: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
     ) -> NDArray[np.float32]:
-        """The utterance (N,) with noise, or as it is; the choice is ``generator``'s.
+        """The utterance (N,) with noise or unchanged, as ``generator`` draws.
 
         Raises SoundError where the noise cannot be read.
         """
@@ -140,15 +140,15 @@ class NoiseMix:
 class Reverb:
     """Convolves an utterance with a random impulse response (Ko et al. 2017).
 
-    The direct path, taken to be the largest sample of the response, stays where it was, so that
-    words do not move, and so do length and energy of the utterance. Of a response for several
-    microphones the first is used.
+    The direct path, taken as the largest sample of the response, keeps its place, so that words do
+    not move. Length and energy of the utterance stay the same. The first channel is used of a
+    response for several microphones.
 
     Args:
-        folder: what `asr prepare rirs` made, or any folder of manifests; None changes nothing.
-        parts: the manifests of ``folder`` to draw from; each is drawn as often as another, and
-            so is each response in it.
-        probability: of an utterance to be convolved.
+        folder: made by `asr prepare rirs`, or any folder of manifests; None changes nothing.
+        parts: the manifests of ``folder`` to draw from, all with equal probability, and then
+            all responses in one with equal probability.
+        probability: that an utterance is convolved.
     """
 
     def __init__(self, *, folder: str | None, parts: Sequence[str], probability: Share) -> None:
@@ -160,7 +160,7 @@ class Reverb:
     def __call__(
         self, speech_N: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
     ) -> NDArray[np.float32]:
-        """The utterance (N,) in a room, or as it is; the choice is ``generator``'s.
+        """The utterance (N,) with reverberation or unchanged, as ``generator`` draws.
 
         Raises SoundError where the response cannot be read.
         """
@@ -171,7 +171,7 @@ class Reverb:
 
 
 def convolve(speech_N: NDArray[np.float32], response_R: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The speech (N,) behind ``response_R``, its direct path in place and its energy kept."""
+    """Convolve speech (N,) with ``response_R``, keeping its timing, length and energy."""
     direct = int(np.abs(response_R).argmax())
     size = 1 << (len(speech_N) + len(response_R) - 2).bit_length()
     spectrum = np.fft.rfft(speech_N, size) * np.fft.rfft(response_R, size)

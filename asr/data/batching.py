@@ -1,11 +1,11 @@
-"""Cuts to batches of equal cost: buckets of similar duration.
+"""Dynamic batching: batches of equal cost from buckets of utterances of similar duration.
 
-A batch costs its padded seconds of audio at the lowest speed that training plays it at: number of
-utterances times the longest. With ``quadratic_duration_s`` q, an utterance of d seconds counts as
-d + d^2 / q, which keeps the memory of attention level.
+The cost of a batch is its padded seconds of audio at the lowest speed of speed perturbation: number
+of utterances times the longest. With ``quadratic_duration_s`` q, an utterance of d seconds counts
+as d + d^2 / q, which evens out the memory of attention.
 
-An epoch is planned as a whole, from durations alone: seconds for a million utterances, where
-lhotse's sampler, which plans ahead of a stream, takes minutes.
+An epoch is planned as a whole, from durations alone. That takes seconds for a million utterances,
+where lhotse's sampler, which works on a stream, takes minutes.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 
 @in_ranges("data.batching")
 class Batching:
-    """Which utterances go into which batch of an epoch; a function of seed, epoch and utterances.
+    """Assigns utterances to the batches of an epoch, given seed, epoch and utterances only.
 
     Args:
         max_duration_s: padded seconds of a batch, never exceeded in training.
-        num_buckets: how many groups of similar length; more means less padding.
+        num_buckets: number of groups of similar length; more of them mean less padding.
         quadratic_duration_s: see above; None counts seconds as they are.
-        min_utterance_s, max_utterance_s: others are left out of training; None for no upper
-            bound but ``max_duration_s``.
+        min_utterance_s, max_utterance_s: other utterances are left out of training; None for no
+            upper bound but ``max_duration_s``.
         shuffle: a new order every epoch. Otherwise every epoch runs from short to long.
         sort_first_epoch: the first epoch runs from short to long.
         seed: of the order.
-        slowest_s: what the lowest speed of training makes of some seconds, in proportion to them.
+        slowest_s: maps seconds of audio to seconds at the lowest speed of training.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class Batching:
     def train_batches(self, utterances: Utterances, epoch: int) -> list[Utterances]:
         """This process's batches of an epoch over ``utterances`` (from ``select``).
 
-        The plan is the same for any number of processes: in a step each takes the next batch of
-        it. What is left at the end and too little for all of them is left out.
+        The plan is the same for any number of processes: in a step each takes the next batch. The
+        last batches are dropped if there are too few for all processes.
         """
         batches = self._epoch(utterances, epoch)
         num_whole = len(batches) // num_processes() * num_processes()
@@ -105,10 +105,7 @@ class Batching:
         return self._bucket(utterances, random.Random(f"{self.seed}/{epoch}"))
 
     def largest_batches(self, utterances: Utterances) -> list[Utterances]:
-        """For each bucket over ``utterances`` (from ``select``) the most it can put into a batch.
-
-        From the bucket of the shortest utterances to that of the longest.
-        """
+        """The largest batch of each bucket of ``utterances`` (from ``select``), shortest first."""
         bounds_s = _equal_shares(
             [utterance.duration_s for utterance in utterances], self.num_buckets
         )
@@ -120,9 +117,9 @@ class Batching:
         return [bucket for bucket in buckets if bucket]
 
     def demand_s(self, utterances: Utterances) -> float:
-        """Cost of a batch in seconds, attention's square counted; what memory goes by, roughly.
+        """Estimate the memory of a batch as seconds, with a quadratic term for attention.
 
-        Without ``quadratic_duration_s`` the square outweighs the rest from thirty seconds on.
+        Without ``quadratic_duration_s`` that term dominates from thirty seconds on.
         """
         longest_s = self.slowest_s(max(utterance.duration_s for utterance in utterances))
         quadratic_s = self.quadratic_duration_s or _QUADRATIC_S
@@ -149,7 +146,7 @@ class Batching:
         return batches
 
     def _pack(self, utterances: Iterable[Utterance]) -> list[Utterances]:
-        """Fill batches in the order given."""
+        """Fill batches in the given order."""
         batches: list[list[Utterance]] = [[]]
         longest_s = 0.0
         for utterance in utterances:
@@ -161,7 +158,7 @@ class Batching:
         return [batch for batch in batches if batch]
 
     def cost_s(self, duration_s: float) -> float:
-        """What an utterance counts as in a batch."""
+        """The cost of an utterance in a batch."""
         duration_s = self.slowest_s(duration_s)
         if self.quadratic_duration_s is None:
             return duration_s

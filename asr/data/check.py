@@ -1,4 +1,4 @@
-"""Whether data can be trained on: its characters, its lengths, audio that changed."""
+"""Checks of training data: unknown characters, too short utterances, audio that changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def count_unalignable(
     normalizer: Callable[[str], str],
     num_frames: Callable[[float], int],
 ) -> int:
-    """How many utterances have fewer encoder frames than CTC needs for their tokens.
+    """Count the utterances with fewer encoder frames than CTC needs for their tokens.
 
     CTC needs a frame for each token and one between equal neighbours (Graves et al. 2006).
     ``num_frames`` gives the encoder frames of an utterance from its seconds.
@@ -44,11 +44,11 @@ def count_unalignable(
 
 
 def _most_needed(text: str) -> int:
-    """Frames that any pieces of ``text`` can need, for a fraction of what encoding costs.
+    """Upper bound of the frames that ``text`` needs, much cheaper than encoding it.
 
-    Every character as a piece, the one before the first word too, needs a frame for each, and one
-    between equal neighbours. Longer pieces need no more: k equal ones in a row need 2k - 1 frames
-    for at least 2k characters.
+    If every character is a piece, the word start too, each needs a frame, and equal neighbours one
+    more between them. Longer pieces need no more: k equal ones in a row need 2k - 1 frames for at
+    least 2k characters.
     """
     return 1 + len(text) + len(_TWINS.findall(text))
 
@@ -58,9 +58,9 @@ _NUM_EVENTS_NAMED = 5
 
 
 def describe_dropped(texts: Iterable[str], what: str, *, events: str) -> Iterator[str]:
-    """A line for invisible characters in ``texts``, and one for marks of events, where any are.
+    """Describe invisible characters and event marks in ``texts``, a line each where there are any.
 
-    ``what`` are the texts, such as "dev"; ``events`` is what becomes of the marks.
+    ``what`` names the texts, such as "dev"; ``events`` says what happens to the marks.
     """
     num_texts = num_characters = 0
     found = Counter[str]()
@@ -82,7 +82,7 @@ def describe_dropped(texts: Iterable[str], what: str, *, events: str) -> Iterato
 def find_unknown_characters(
     utterances: Utterances, *, tokenizer: Tokenizer, normalizer: Callable[[str], str]
 ) -> dict[str, str]:
-    """Utterance -> the characters of its normalised transcript that ``tokenizer`` does not know."""
+    """Find the characters that ``tokenizer`` does not know, by utterance id."""
     found = {
         utterance.utterance_id: tokenizer.unknown_characters(normalizer(utterance.text))
         for utterance in utterances
@@ -97,7 +97,7 @@ def check_characters(
     normalizer: Callable[[str], str],
     allow_unknown: bool = False,
 ) -> str | None:
-    """What there is to say of characters that ``tokenizer`` does not know; None without any.
+    """Describe the characters that ``tokenizer`` does not know; None if it knows all.
 
     Raises:
         InputError: there are some, and ``allow_unknown`` is not set; names the first utterance.
@@ -122,7 +122,7 @@ def check_characters(
 def _describe(
     found: Mapping[str, str], utterances: Utterances, normalizer: Callable[[str], str]
 ) -> str:
-    """How many utterances have unknown characters, how often each comes, and the first few."""
+    """Describe how many utterances have unknown characters, how often, and the first few."""
     counts = Counter[str]()
     for utterance in utterances:
         if utterance.utterance_id in found:
@@ -150,7 +150,7 @@ def find_changed(manifest: Path) -> list[Skipped]:
 
 
 def what_changed(utterance: Utterance) -> str:
-    """How the file of an utterance differs from what was prepared; empty where it does not."""
+    """How the audio of an utterance differs from when it was prepared; empty if it does not."""
     try:
         size = os.stat(utterance.source).st_size  # noqa: PTH116  asked of every utterance, every epoch
     except OSError:

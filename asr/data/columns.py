@@ -1,4 +1,4 @@
-"""Columns of tables of transcripts, by the many names that people give them."""
+"""Columns of transcript tables, recognised by the many names that people give them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES: Mapping[str, Sequence[str]] = {
     "speaker": ("speaker", "speaker_id", "client_id"),
     "split": ("split",),
 }
-"""Columns that are no times: ours, and the names each may go by, the first one preferred."""
+"""Columns that hold no times: our name, and the names in tables, the first one preferred."""
 
 Kind = Literal["start", "end", "duration"]
 
@@ -48,7 +48,7 @@ class TimeColumn:
 
     @property
     def is_weak(self) -> bool:
-        """Whether the name means other things where no other column of times is."""
+        """Whether the name counts as a time only beside another column of times."""
         return _WEAK.issuperset(_words(self.name))
 
     def seconds(self, fields: Mapping[str, Any]) -> float | None:
@@ -61,9 +61,9 @@ class TimeColumn:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The stretch of a file that a row names; ``duration_s`` None: to the end of the file.
+    """The segment of a file that a row names; ``duration_s`` None: to the end of the file.
 
-    ``whole_s`` is the length that a row gives for a file of which it names no stretch.
+    ``whole_s`` is the length of the file if the row gives that and no segment.
     """
 
     start_s: float = 0.0
@@ -72,13 +72,13 @@ class Segment:
 
     @property
     def is_whole(self) -> bool:
-        """Whether no stretch is named."""
+        """Whether the row names no segment."""
         return self.start_s == 0 and self.duration_s is None
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns of a table are: by our name the one to read, and those without a use."""
+    """The columns of a table by our names, and the columns that are not used."""
 
     names: Mapping[str, str]
     times: Mapping[Kind, TimeColumn]
@@ -98,7 +98,7 @@ class Columns:
         return str(value).strip()
 
     def segment(self, fields: Mapping[str, Any]) -> Segment:
-        """The stretch that a row names; ``InputError`` where its times make no sense."""
+        """The segment that a row names; ``InputError`` where its times make no sense."""
         times_s = {kind: column.seconds(fields) for kind, column in self.times.items()}
         start_s, end_s, duration_s = (times_s.get(k) for k in ("start", "end", "duration"))
         if "start" not in self.times:
@@ -121,7 +121,7 @@ class Columns:
 
 @lru_cache(maxsize=64)
 def find_columns(heading: tuple[str, ...]) -> Columns:
-    """What the columns of a table are, by their names.
+    """Recognise the columns of a table by their names.
 
     Raises:
         InputError: a start without an end or a length, an end without a start, or times in a unit
@@ -154,7 +154,7 @@ def find_columns(heading: tuple[str, ...]) -> Columns:
 
 
 def number(value: object, name: str) -> float:
-    """A finite number from a text or a number of JSON; ``InputError`` names the column."""
+    """Parse a finite number from text or JSON; ``InputError`` names the column."""
     try:
         if isinstance(value, bool) or not isinstance(value, str | int | float) or "_" in str(value):
             raise ValueError
@@ -167,7 +167,7 @@ def number(value: object, name: str) -> float:
 
 
 def time_label(start_s: float) -> str:
-    """Seconds as they stand in the name of a stretch: ``1.5`` for 1.5."""
+    """Seconds as they stand in the name of a segment: ``1.5`` for 1.5."""
     return f"{start_s:.10g}"
 
 
@@ -190,7 +190,7 @@ def _check_pairs(times: Mapping[Kind, TimeColumn], foreign: Sequence[str]) -> No
 
 
 def _time_kind(name: str) -> tuple[Kind | None, float | None]:
-    """Which time a column holds, if any, and the seconds in its unit."""
+    """The kind of time a column holds, if any, and the seconds in its unit."""
     words = [word for word in _words(name) if word not in _FILLERS]
     units = [word for word in words if word in _UNITS_S]
     kinds = [word for word in words if word not in _UNITS_S]
@@ -202,7 +202,7 @@ def _time_kind(name: str) -> tuple[Kind | None, float | None]:
 
 
 def _words(name: str) -> list[str]:
-    """``startTime`` and ``Start Time (s)`` in small words."""
+    """Split ``startTime`` or ``Start Time (s)`` into lower-case words."""
     return re.findall(r"[a-z]+\d*", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
@@ -211,7 +211,7 @@ def _plain(name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as an error names it: short, whatever it is."""
+    """A value for an error message, shortened."""
     text = repr(value) if isinstance(value, str | bool) or value is None else str(value)
     if isinstance(value, Mapping):
         return "an object"

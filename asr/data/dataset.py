@@ -34,9 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class Reading(NamedTuple):
-    """A batch, None where nothing of it can be read, and what could not be read.
+    """A batch, None where nothing of it could be read, and what could not be read.
 
-    ``skipped`` has utterances by id; ``sounds`` says by file why a sound was not mixed into speech.
+    ``skipped`` has the utterances by id; ``sounds`` has, by file, the reasons why sounds were not
+    mixed into speech.
     """
 
     batch: Batch | None
@@ -47,17 +48,17 @@ class Reading(NamedTuple):
 class SpeechDataset(Dataset[Batch | None]):
     """Maps the utterances of a batch to a ``Batch``.
 
-    Audio that cannot be read, or has another size than when it was prepared, is named once in the
-    log, noted in ``skipped`` and left out; a batch of which nothing is left is None. A sound that
-    was to be mixed into an utterance and cannot be read is named likewise, noted in ``bad_sounds``,
-    and the utterance goes without it.
+    Audio that cannot be read, or has another size than when it was prepared, is logged once, noted
+    in ``skipped`` and left out; a batch with nothing left is None. A sound that should be mixed
+    into an utterance and cannot be read is logged and noted in ``bad_sounds``, and the utterance
+    is used without it.
 
     Args:
         tokenizer: makes the token ids.
-        normalizer: spells transcripts, before they are tokenised.
+        normalizer: applied to transcripts before they are tokenised.
         sample_rate_hz: of the batches; audio at other rates is resampled.
-        augment: change samples in training, in this order: see ``read``.
-        seed: of what they draw.
+        augment: augmentations of training samples, applied in this order; see ``read``.
+        seed: of the augmentations.
         cache_audio: keep samples in memory (16 bit, 115 MB an hour at 16 kHz, once a loader
             worker), so that later epochs read no file.
     """
@@ -88,10 +89,10 @@ class SpeechDataset(Dataset[Batch | None]):
         return reading.batch
 
     def read(self, utterances: Utterances, epoch: int | None = None) -> Reading:
-        """The batch, and what could not be read; nothing is logged or counted.
+        """Read a batch and note what could not be read, without logging or counting it.
 
-        In an ``epoch`` of training utterances are augmented. What is drawn for an utterance follows
-        from its name, the epoch and the seed, whatever was read before and by which worker.
+        With an ``epoch`` utterances are augmented. The random numbers of an utterance depend on its
+        name, the epoch and the seed only, not on what was read before or by which worker.
         """
         texts: dict[str, str] = {}
         signals: list[NDArray[np.float32]] = []
@@ -115,7 +116,7 @@ class SpeechDataset(Dataset[Batch | None]):
         return Reading(batch, skipped, sounds)
 
     def note(self, reading: Reading) -> None:
-        """Count what could not be read, and log what was not logged before."""
+        """Count what could not be read, and log it once."""
         for utterance_id, row in reading.skipped.items():
             if utterance_id not in self.skipped:
                 logger.warning("skipped utterance %s", row)
@@ -138,7 +139,7 @@ class SpeechDataset(Dataset[Batch | None]):
     def _augment(
         self, samples: NDArray[np.float32], generator: random.Random, sounds: dict[str, str]
     ) -> NDArray[np.float32]:
-        """The samples as augmented; why a sound could not be read is added to ``sounds``."""
+        """Augment samples; reasons why a sound could not be read are added to ``sounds``."""
         for change in self.augment:
             try:
                 samples = change(samples, self.sample_rate_hz, generator)
@@ -160,7 +161,7 @@ class SpeechDataset(Dataset[Batch | None]):
 
 
 def stream_utterance(utterance: Utterance, sample_rate_hz: int) -> Iterator[Waveform]:
-    """The audio of an utterance at ``sample_rate_hz``, block by block; of a shard in one.
+    """Yield the audio of an utterance at ``sample_rate_hz`` in blocks; from a shard in one block.
 
     Raises:
         InputError: it cannot be read, or has another size than when it was prepared.

@@ -1,4 +1,4 @@
-"""The stream of batches that training and evaluation read, and where it stands."""
+"""The loader of batches for training and evaluation; training can resume at any batch."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from asr.types import Batch, InputError, RunError
 class ResumableLoader(Sized):
     """Batches of ``utterances``, one epoch an iteration.
 
-    With ``training`` every epoch has its own order, iterating goes on from where the loader stands
-    (``load_state_dict``; skipped batches are not read), and a finished epoch is followed by the
-    next one. Without, every iteration is all ``utterances`` in the same order; with ``shared`` it
-    is the part of this process among those that train together.
+    With ``training`` every epoch has its own order, iteration continues from the loader's position
+    (``load_state_dict``; skipped batches are not read), and the next epoch follows a finished one.
+    Without, every iteration covers all ``utterances`` in the same order, or with ``shared`` this
+    process's part of them.
 
-    Where more than the part ``max_unreadable`` of the utterances cannot be read, iterating raises
-    ``RunError``. Of processes that share the utterances each knows of its own alone: whoever
-    gathers them calls `check_unreadable`.
+    Where more than the fraction ``max_unreadable`` of the utterances cannot be read, iterating
+    raises ``RunError``. A process knows only of the utterances that it read itself: code that
+    gathers those of all processes calls `check_unreadable`.
 
-    The state counts batches handed out, not batches that workers have read ahead. A batch in which
-    no audio could be read is passed over, and still counted.
+    The state counts batches handed out, not batches that workers have prefetched. A batch in which
+    no audio could be read is skipped, and still counted.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class ResumableLoader(Sized):
         return self._dataset.bad_sounds.keys()
 
     def largest_batches(self) -> Iterator[Batch]:
-        """What training asks of memory: the largest batch of each bucket, most demanding first.
+        """Yield the largest batch of each bucket, the one that needs most memory first.
 
-        Demand is that of ``Batching.demand_s``. Audio is read when asked for; where nothing of a
-        batch can be read, it is left out.
+        ``Batching.demand_s`` estimates the memory. Audio is read lazily; a batch of which nothing
+        can be read is left out.
         """
         largest = self._batching.largest_batches(self._selected)
         for utterances in sorted(largest, key=self._batching.demand_s, reverse=True):
@@ -92,7 +92,7 @@ class ResumableLoader(Sized):
                 yield batch
 
     def __len__(self) -> int:
-        """Batches of the whole current epoch, wherever the loader stands in it."""
+        """Number of batches of the whole current epoch, whatever the position in it."""
         return len(self._batches())
 
     def __iter__(self) -> Iterator[Batch]:
@@ -118,7 +118,7 @@ class ResumableLoader(Sized):
             self.set_epoch(epoch + 1)
 
     def sizes(self) -> list[tuple[int, float]]:
-        """Utterances, and seconds of the longest, of every batch of the whole current epoch."""
+        """Number of utterances and seconds of the longest, of every batch of the current epoch."""
         return [
             (len(utterances), max(utterance.duration_s for utterance in utterances))
             for utterances in self._batches()
@@ -132,20 +132,20 @@ class ResumableLoader(Sized):
         return self._num_batches[kind] // num_processes
 
     def batch_at(self, position: Mapping[str, Any], num_processes: int) -> int:
-        """Batches of its epoch behind ``position`` where ``num_processes`` share the rest.
+        """The batch to resume at after ``position``, where ``num_processes`` share the rest.
 
-        With larger batches, or on more devices, as far into the epoch as then.
+        With other batch sizes or numbers of devices it is as far into the epoch as before.
         """
         share_s = self._share_s(num_processes)
         ratio = float(position.get("share_s", share_s)) / share_s
         return int(int(position["batch"]) * ratio)
 
     def _share_s(self, num_processes: int) -> float:
-        """Padded seconds that all devices take at a time."""
+        """Padded seconds that all devices process at a time."""
         return self._batching.max_duration_s * num_processes
 
     def check_unreadable(self, unreadable: Collection[str]) -> None:
-        """Raise RunError where too many of the utterances are ``unreadable``, which are ids."""
+        """Raise RunError where too many utterances are ``unreadable`` (their ids)."""
         num_unreadable, num_all = len(unreadable), len(self._selected or self._all)
         if num_unreadable > self._max_unreadable * num_all:
             *_, last_id = unreadable
@@ -157,16 +157,16 @@ class ResumableLoader(Sized):
             )
 
     def set_epoch(self, epoch: int) -> None:
-        """Stand at the beginning of ``epoch``."""
+        """Go to the beginning of ``epoch``."""
         if epoch != self._epoch:
             self._plan = None
         self._epoch = epoch
         self._batch = 0
 
     def state_dict(self) -> dict[str, float]:
-        """``epoch`` and ``batch``: how many batches of the epoch have been handed out.
+        """The position: ``epoch``, and ``batch``, the number of batches of it handed out.
 
-        With them, of what data (a checksum), and by what it is shared out.
+        Also a checksum of the data, and the batch size and number of processes.
         """
         return {
             "epoch": self._epoch,
@@ -176,10 +176,10 @@ class ResumableLoader(Sized):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``state_dict`` stood, as `batch_at` says; needs the same utterances.
+        """Go to the position of ``state_dict``, by `batch_at`; needs the same utterances.
 
         Raises:
-            InputError: the utterances are others.
+            InputError: the utterances differ.
         """
         if state.get("data", self._checksum) != self._checksum:
             raise InputError(
@@ -205,7 +205,7 @@ EVALUATION_BATCH_S = 40.0  # padded seconds of audio
 
 
 def evaluation_batches(package: ModelPackage, utterances: Utterances) -> ResumableLoader:
-    """All of ``utterances`` in batches as a trained model reads them, the longest first."""
+    """Batches of all ``utterances`` for the evaluation of a trained model, the longest first."""
     dataset = SpeechDataset(
         tokenizer=package.tokenizer,
         normalizer=package.normalizer,
@@ -216,7 +216,7 @@ def evaluation_batches(package: ModelPackage, utterances: Utterances) -> Resumab
 
 
 def _checksum(utterances: Iterable[Utterance]) -> int:
-    """Of ids and durations."""
+    """Checksum of ids and durations."""
     checksum = 0
     for utterance in utterances:
         checksum = zlib.crc32(
@@ -229,7 +229,7 @@ _Item: TypeAlias = tuple[int | None, Utterances]  # an epoch of training or None
 
 
 class _Order(Sampler[_Item]):
-    """What the workers shall read next; set before each iteration."""
+    """The batches that the workers read next; set before each iteration."""
 
     def __init__(self) -> None:
         self.items: list[_Item] = []
@@ -242,7 +242,7 @@ class _Order(Sampler[_Item]):
 
 
 class _Reader(Dataset[Reading]):
-    """The dataset as workers use it: what they skip is counted in the loader's process."""
+    """The dataset as workers use it; skipped utterances are counted in the loader's process."""
 
     def __init__(self, dataset: SpeechDataset) -> None:
         self._dataset = dataset

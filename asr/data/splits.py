@@ -1,4 +1,4 @@
-"""Splits: those a recipe trains and tests on, making train, dev and test, parts of a split."""
+"""Splits of a recipe, making train, dev and test splits, and selecting parts of a split."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def split_train_dev_test(
 def _choose(
     utterances: Sequence[CheckedUtterance], unit_of: Mapping[str, str]
 ) -> dict[str, list[CheckedUtterance]]:
-    """Hold out whole units until each held-out split has its share, and never twice that."""
+    """Hold out whole units until dev and test have 5 % each, and never more than 10 %."""
     units: dict[str, float] = defaultdict(float)
     for utterance in utterances:
         units[unit_of[utterance.utterance_id]] += utterance.duration_s
@@ -98,7 +98,7 @@ class Splits:
     """Names of splits below ``folder``, where `asr prepare` wrote ``<split>.jsonl.gz``.
 
     A relative ``folder`` is looked up from the present working directory. ``dev`` guides training;
-    ``test`` are scored when training is over (any split may be named, the training one too).
+    ``test`` splits are scored after training (any split may be named, the training one too).
     ``train`` may join several splits with ``+``; each of them, and ``dev``, may instead be a
     folder of shards (below ``folder``, or from the working directory) or the address of one.
 
@@ -153,7 +153,7 @@ class Splits:
         ]
 
     def digest(self, name: str) -> bytes:
-        """A sum that changes with the utterances of one of ``names``."""
+        """A checksum of the utterances of one of ``names``."""
         digest = hashlib.sha256()
         for part in self._parts(name):
             shards = self._shards(part)
@@ -168,7 +168,7 @@ class Splits:
         return name.split("+") if joined else [name]
 
     def _shards(self, part: str) -> str | None:
-        """Where the shards of that name lie, None where it is a manifest."""
+        """The folder or URL of the shards of that name, None where it is a manifest."""
         if is_url(part):
             return part
         if self.manifest(part).is_file():

@@ -1,4 +1,4 @@
-"""The summary of a prepared corpus: counts and statistics a split, and what was skipped."""
+"""The summary of a prepared corpus: counts and statistics of each split, skipped utterances."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NUM_SPREADS = 5.0
 
 
 class Spoken(Protocol):
-    """An utterance, as far as it counts here."""
+    """What statistics need of an utterance."""
 
     @property
     def utterance_id(self) -> str:
@@ -50,7 +50,7 @@ class Outlier:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Of one split; ``Utterance``s give it through ``measure``.
+    """Statistics of one split, made by ``measure``.
 
     ``histogram[i]`` counts utterances of ``i * bin_s`` to ``(i + 1) * bin_s`` seconds.
     ``characters`` counts every character, the space too. A rate is characters per second; outliers
@@ -103,7 +103,7 @@ def measure(utterances: Iterable[Spoken]) -> Statistics:
 
 
 def from_record(record: Mapping[str, Any]) -> Statistics:
-    """From what ``dataclasses.asdict`` and JSON made of them."""
+    """Restore from a dict that went through ``dataclasses.asdict`` and JSON."""
     low, high = record["usual_rates"]
     return Statistics(
         **{
@@ -137,7 +137,7 @@ _MAX_LENGTH = 500  # characters of what is said of a skipped row
 class SplitSummary:
     """One split and its manifest; ``sha256`` is the manifest's.
 
-    ``num_speakers`` counts those known, and is 0 where none is.
+    ``num_speakers`` counts the known speakers.
     """
 
     manifest: Path
@@ -150,15 +150,15 @@ class SplitSummary:
 
     @property
     def is_intact(self) -> bool:
-        """Whether the manifest is there as it was written."""
+        """Whether the manifest still is as it was written."""
         return self.manifest.is_file() and _digest(self.manifest) == self.sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that is in no manifest: the file (or transcript line) and why, in words.
+    """An utterance left out of the manifests: its file or transcript line, and the reason.
 
-    Characters of a file name that cannot be printed stand as escapes; long texts end early.
+    Unprintable characters of file names are escaped; long texts are cut.
     """
 
     where: str
@@ -175,7 +175,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class PrepareSummary:
-    """The result of a preparation. ``settings`` holds what the corpus was made from."""
+    """The result of preparing a corpus; ``settings`` say where it comes from."""
 
     out: Path
     splits: dict[str, SplitSummary]
@@ -184,12 +184,12 @@ class PrepareSummary:
 
     @property
     def num_skipped(self) -> int:
-        """How many rows are in no manifest."""
+        """Number of utterances that are in no manifest."""
         return len(self.skipped)
 
     @property
     def is_intact(self) -> bool:
-        """Whether all manifests are there as they were written."""
+        """Whether all manifests still are as they were written."""
         return all(split.is_intact for split in self.splits.values())
 
     def lines(self) -> list[str]:
@@ -235,7 +235,7 @@ def summary_bytes(summary: PrepareSummary) -> bytes:
 
 
 def read_summary(out: Path) -> PrepareSummary | None:
-    """The summary in ``out``, or None when there is none, or one of another version."""
+    """The summary in ``out``; None without one, or if it is of another version."""
     try:
         record = json.loads((out / FILE_NAME).read_text(encoding="utf-8"))
         splits = {

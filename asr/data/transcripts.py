@@ -23,7 +23,7 @@ _TRANS_SUFFIX = ".trans.txt"
 
 
 def list_files(folder: Path) -> list[Path]:
-    """All files below ``folder`` in order of path; links are followed, hidden names left out."""
+    """All files below ``folder``, sorted; links are followed, hidden files are left out."""
     files: list[Path] = []
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -40,8 +40,8 @@ def list_files(folder: Path) -> list[Path]:
 def read_librispeech(source: Path, files: Sequence[Path]) -> Iterator[RawUtterance | Skipped]:
     """The utterances of every ``<split>/<speaker>/<chapter>/*.trans.txt`` among ``files``.
 
-    A line is an utterance's name and its transcript; the audio lies beside it under that name,
-    whatever its format. Where ``source`` is itself a split, its own name is the split.
+    A line holds the name and the transcript of an utterance; its audio file is beside it under that
+    name, in any format. Where ``source`` is itself a split, its name is the split.
     """
     audio: dict[tuple[Path, str], Path] = {}
     for file in files:
@@ -65,8 +65,8 @@ def read_table(
 ) -> Iterator[RawUtterance | Skipped]:
     """The utterances of a tab-separated table with a heading line, or of a JSON Lines file.
 
-    ``find_columns`` says what the columns are: ``audio`` and ``text`` are needed, columns without a
-    use are reported. Relative audio paths start at ``source`` or at the table's own folder.
+    ``find_columns`` recognises the columns: ``audio`` and ``text`` are needed, unused columns are
+    reported. Relative audio paths start at ``source`` or at the table's own folder.
     """
     if not table.is_file():
         raise InputError(f"no transcripts at {table}; give a TSV or JSONL file")
@@ -88,7 +88,7 @@ def read_table(
 
 
 def find_audio(name: str, folders: Iterable[Path]) -> Path | None:
-    """The file that ``name`` is, absolute or in the first of ``folders`` that has it."""
+    """The file of that ``name``: an absolute path, or in the first of ``folders`` that has it."""
     for folder in folders:
         try:
             path = folder / Path(name).expanduser()
@@ -131,7 +131,7 @@ def _make_utterance(
 
 
 _Found = Iterator[tuple[str, Columns | str, Mapping[str, Any]]]
-"""Where a row stands, its columns or what is wrong with it, and its fields."""
+"""The place of a row, its columns or what is wrong with it, and its fields."""
 
 
 def _tsv_rows(table: Path) -> _Found:

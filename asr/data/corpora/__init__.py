@@ -1,5 +1,5 @@
-"""Public corpora: what there is, and how it gets here whole.
+"""Public corpora: downloading, verifying, unpacking and preparing them.
 
-parts -> archives (disk, download, checksum) -> unpack -> librispeech, sounds; recipes takes what
-lhotse has prepared
+parts -> archives (disk, download, checksum) -> unpack -> librispeech, sounds; recipes wraps
+lhotse's
 """

@@ -1,4 +1,4 @@
-"""AN4 from its archive or from a folder: official train and test, dev of speakers held out."""
+"""Preparing AN4 from its archive or a folder: official train and test, held-out speakers as dev."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asr.files import read_lines
 from asr.types import InputError
 
 NUM_UTTERANCES = {"train": 948, "test": 130}
-"""Of the official splits."""
+"""Number of utterances of the official splits."""
 SPLITS = ("train", "dev", "test")
 _FOLDERS = {"train": "an4_clstk", "test": "an4test_clstk"}
 _LINE = re.compile(r"(.*?)\s*\(([\w-]+)\)\s*")
@@ -41,10 +41,10 @@ def prepare_an4(
 ) -> PrepareSummary:
     """Write ``<out>/an4/…``, manifests of train, dev and test, and ``<out>/summary.json``.
 
-    ``source`` is a copy on disk, used as it is in place of the archive: the unpacked archive, with
-    audio of any format beside or in place of SPHERE, or the audio in LibriSpeech's layout with the
-    splits train and test. dev, which AN4 does not have, is made of whole speakers of train, every
-    ninth in the order of their names: the same people in either layout. For ``mirror``,
+    ``source`` is a copy on disk that is used instead of the archive: the unpacked archive, with
+    audio in SPHERE or any other format, or the audio in LibriSpeech's layout with the splits train
+    and test. AN4 has no dev split: every ninth speaker of train, in order of name, becomes dev, the
+    same speakers in both layouts. For ``mirror``,
     ``checksums``, bad rows and ``strict`` see ``prepare_librispeech``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Archives of a corpus: from a mirror into a folder, checked and unpacked."""
+"""Archives of a corpus: downloading, verifying and unpacking them safely."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from asr.types import InputError
 
 
 def check_disk(folder: Path, num_bytes: int, what: str, report: Callable[[str], None]) -> None:
-    """Report what ``what`` needs in ``folder``; ``InputError`` where that is more than is free."""
+    """Report the disk space that ``what`` needs in ``folder``; ``InputError`` if it is not free."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
     need = f"{what}: needs {size_text(num_bytes)} of disk in {folder}, {size_text(free)} are free"
@@ -35,7 +35,7 @@ Report = Callable[[str], None]
 
 
 def read_own_summary(out: Path, name: str) -> PrepareSummary:
-    """What is known of ``out``, which may be nothing; never mixes corpora."""
+    """The summary of an earlier run in ``out``, empty without one; never mixes corpora."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the corpus")
     summary = read_summary(out)
@@ -49,7 +49,7 @@ def read_own_summary(out: Path, name: str) -> PrepareSummary:
 
 
 def is_complete(summary: PrepareSummary, part: str, report: Report) -> bool:
-    """Whether manifest and audio of a part are as they were written; says what is not."""
+    """Whether manifest and audio of a part are as they were written; reports what is not."""
     split = summary.splits.get(part)
     if split is None:
         return False
@@ -75,9 +75,9 @@ _DAMAGED = (
 def unpack(archive: Path, folder: Path, report: Callable[[str], None]) -> None:
     """Write the files of a ``.tar.gz`` or ``.zip`` below ``folder``, which is emptied first.
 
-    Only folders and plain files are taken, and of these names and contents alone: no owner, mode,
-    link or device. Where anything is wrong, ``folder`` is removed. The filters of tarfile and
-    zipfile mend wrong names in silence; here they are errors.
+    Only folders and plain files are unpacked, without owners, modes, links and devices. If anything
+    is wrong, ``folder`` is removed. tarfile's and zipfile's filters correct wrong names silently;
+    here they are errors.
 
     Raises:
         InputError: the archive is damaged; a member is absolute, leads out by ``..``, or is a
@@ -196,7 +196,7 @@ class Archives:
             self._sums = read_sums(Path(checksums))
 
     def check_disk(self, parts: Sequence[str], keep: bool, report: Report) -> None:
-        """Room for ``parts``, beside what has already arrived of them."""
+        """Check the disk space for ``parts``, less what is already downloaded."""
         sizes = {part: self._num_bytes(part) or 0 for part in parts}
         here = sum(
             file.stat().st_size
@@ -214,7 +214,7 @@ class Archives:
         )
 
     def fetch(self, part: str, report: Report) -> Path:
-        """The archive of ``part``, its sum checked."""
+        """Download the archive of ``part`` and verify its checksum."""
         path = self._path(part)
         if path.name not in self._sums:
             raise InputError(f"no sum for {path.name}; --checksums must name it")
@@ -252,7 +252,7 @@ class Archives:
 
 
 def unpack_whole(archives: Archives, part: str, root: Path, *, keep: bool, report: Report) -> None:
-    """Make ``root`` the folder of that name in an archive, in one step, when all of it is there."""
+    """Unpack the folder ``root`` of an archive; it appears in one step, when it is complete."""
     archives.check_disk([part], keep, report)
     archive = archives.fetch(part, report)
     folder = root.parent / f".{root.name}.unpacking"

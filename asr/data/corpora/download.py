@@ -1,4 +1,4 @@
-"""Files from the web that arrive whole: resumed where they broke off, checked by their MD5 sum."""
+"""Downloading large files: resuming partial downloads and verifying checksums."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ _LINE = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{64})\s+[*]?(\S.*)")
 
 
 def mismatch(path: Path, expected: str, report: Callable[[str], None]) -> str:
-    """What is wrong with the sum of a file, in words; empty where it is the ``expected`` one.
+    """Describe a wrong checksum of a file; empty where it is the ``expected`` one.
 
-    ``expected`` is in hexadecimal: 32 digits of MD5, or 64 of SHA-256. A large file reports how far
-    it is.
+    ``expected`` is in hexadecimal: 32 digits of MD5, or 64 of SHA-256. Large files report progress.
     """
     is_md5 = len(expected) == 32
     sum_ = hashlib.md5(usedforsecurity=False) if is_md5 else hashlib.sha256()
@@ -69,21 +68,21 @@ Report = Callable[[str], None]
 
 
 class _BrokenOffError(Exception):
-    """The connection failed; it may work again."""
+    """The connection failed; another try may work."""
 
 
 def download(
     url: str, path: Path, *, checksum: str, num_bytes: int | None = None, report: Report
 ) -> None:
-    """Make ``path`` the file at ``url``, going on from ``<path>.part`` where that is there.
+    """Download ``url`` to ``path``, resuming from ``<path>.part`` if that exists.
 
-    ``checksum`` is its MD5 or SHA-256 sum in hexadecimal; ``num_bytes`` is the size that is
-    expected, None where it is not known. A partial file from an earlier run that leads to a wrong
-    sum is thrown away once.
+    ``checksum`` is its MD5 or SHA-256 sum in hexadecimal; ``num_bytes`` is the expected size, None
+    if unknown. A partial file of an earlier run that leads to a wrong checksum is deleted once and
+    downloaded again.
 
     Raises:
         InputError: the address is wrong, the server keeps failing, or size or sum is not the
-            expected one. Then ``path`` does not appear; what has arrived of a right file is kept.
+            expected one. Then ``path`` does not appear; a correct partial file is kept.
     """
     if not is_url(url):
         raise InputError(f"{url}: not an address of the web; http:// and https:// are allowed")
@@ -104,12 +103,12 @@ def download(
 
 
 def partial_path(path: Path) -> Path:
-    """Where the beginning of ``path`` lies until all of it has arrived."""
+    """The path of the partial file of ``path``."""
     return path.with_name(f"{path.name}.part")
 
 
 def offered_num_bytes(url: str) -> int | None:
-    """The size of the file at ``url`` as its server says it, None where it does not."""
+    """The size of the file at ``url`` by its server, None if it does not say."""
     try:
         response = pool(url).request("HEAD", url, headers={"User-Agent": USER_AGENT})
     except HTTPError:
@@ -119,7 +118,7 @@ def offered_num_bytes(url: str) -> int | None:
 
 @contextmanager
 def _opened(part: Path) -> Iterator[IO[bytes]]:
-    """The partial file, for this process alone."""
+    """Open the partial file and lock it for this process."""
     with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,7 +128,7 @@ def _opened(part: Path) -> Iterator[IO[bytes]]:
 
 
 def _fetch(url: str, file: IO[bytes], part: Path, num_bytes: int | None, report: Report) -> bool:
-    """Fill ``file`` up; whether bytes from before were kept."""
+    """Download the rest of ``file``; returns whether bytes of an earlier run were kept."""
     kept = file.seek(0, os.SEEK_END)
     if num_bytes is not None and kept > num_bytes:
         file.truncate(0)
@@ -156,7 +155,7 @@ def _fetch(url: str, file: IO[bytes], part: Path, num_bytes: int | None, report:
 
 
 def _transfer(url: str, file: IO[bytes], part: Path, num_bytes: int | None, report: Report) -> int:
-    """One request, to the end of the file; how many bytes from before it built on."""
+    """One request to the end of the file; returns the number of earlier bytes it continued from."""
     start = file.tell()
     try:
         response = _request(url, start)
@@ -189,7 +188,7 @@ def _transfer(url: str, file: IO[bytes], part: Path, num_bytes: int | None, repo
 
 
 def _request(url: str, start: int) -> BaseHTTPResponse:
-    """One try: trying again, from where it broke off, is for `_fetch`."""
+    """One request without retries: `_fetch` resumes."""
     headers = {"User-Agent": USER_AGENT}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -209,7 +208,7 @@ def _continues(response: BaseHTTPResponse, start: int) -> bool:
 
 
 def _past_the_end(response: BaseHTTPResponse, file: IO[bytes]) -> int:
-    """Nothing follows what is there: either all of it is there, or it is of another file."""
+    """Handle a server without further bytes: the file is complete, or the partial file is wrong."""
     size = file.tell()
     if response.headers.get("Content-Range", "") == f"bytes */{size}":
         return size

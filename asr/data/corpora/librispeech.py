@@ -1,4 +1,4 @@
-"""LibriSpeech from its archives: download, check, unpack, write manifests; part after part."""
+"""Preparing LibriSpeech: download, verify, unpack and write manifests, part after part."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def prepare_librispeech(
 ) -> PrepareSummary:
     """Write ``<out>/LibriSpeech/<part>/…``, ``<out>/<part>.jsonl.gz`` and ``<out>/summary.json``.
 
-    ``parts`` are those of ``corpus``, None for the usual ones. ``mirror`` stands before
-    ``/<resource>/<part>.tar.gz``. ``checksums`` names a list of MD5 sums to check by in place of
-    the official ones, for a mirror with archives of its own. Archives that lie in
-    ``<out>/archives`` are checked and used.
+    ``parts`` are those of ``corpus``, None for the usual ones. Archives are at
+    ``<mirror>/<resource>/<part>.tar.gz``. ``checksums`` names a list of MD5 sums that replace the
+    official ones, for a mirror with archives of its own. Archives in ``<out>/archives`` are
+    verified and used.
 
-    What is complete is left as it is: a part with manifest and audio as they were written, a part
-    that is unpacked, an archive, the beginning of an archive. A part whose audio has changed since
-    is named and prepared again. For bad rows and ``strict`` see ``read_splits``.
+    Complete steps are not repeated: a part with intact manifest and audio, an unpacked part, an
+    archive; partial archives are resumed. A part whose audio has changed is reported and prepared
+    again. For bad rows and ``strict`` see ``read_splits``.
 
     Raises:
         InputError: an unknown part, no room, or what download, checksum and archive can raise.
@@ -71,7 +71,7 @@ def prepare_librispeech(
 
 
 def _unpack_part(archive: Path, out: Path, part: str, report: Report) -> None:
-    """The part's folder appears in one step, when all of it is there."""
+    """Unpack a part; its folder appears in one step, when it is complete."""
     folder = out / f".{part}.unpacking"
     unpack(archive, folder, report)
     unpacked = folder / _ROOT / part

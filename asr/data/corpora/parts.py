@@ -1,4 +1,4 @@
-"""Archives of openslr.org (LibriSpeech 12, Mini LibriSpeech 31, MUSAN 17, RIRs 28), and AN4.
+"""Archives of LibriSpeech, Mini LibriSpeech, MUSAN, RIRs (openslr.org) and AN4: sizes, checksums.
 
 Panayotov, Chen, Povey and Khudanpur, "LibriSpeech: an ASR corpus based on public domain audio
 books", ICASSP 2015; CC BY 4.0. Snyder, Chen and Povey, "MUSAN: A Music, Speech, and Noise Corpus",
@@ -60,7 +60,7 @@ class Corpus:
 class Sounds:
     """A corpus without words: one archive that unpacks to the folder ``root``.
 
-    ``patterns`` say which files below ``root`` belong to which part; each gets a manifest.
+    ``patterns`` select the files of each part below ``root``; each part gets a manifest.
     """
 
     corpus: Corpus
@@ -69,7 +69,7 @@ class Sounds:
 
     @property
     def name(self) -> str:
-        """What `asr prepare` calls it."""
+        """The name of the corpus for `asr prepare`."""
         return self.corpus.name
 
 

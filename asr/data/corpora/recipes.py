@@ -1,4 +1,4 @@
-"""Any corpus that lhotse has a recipe for: what the recipe returns, as utterances."""
+"""Preparing any corpus that lhotse has a recipe for."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _arguments(
 def _utterances(
     name: str, result: Any, split: str | None = None
 ) -> Iterator[RawUtterance | Skipped]:
-    """Recipes return recordings and supervisions, or cuts, below none or more levels of splits."""
+    """Recipes return recordings and supervisions, or cuts, nested in any number of splits."""
     if isinstance(result, tuple) and len(result) == 2:
         result = {"recordings": result[0], "supervisions": result[1]}
     if isinstance(result, CutSet):

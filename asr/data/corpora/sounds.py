@@ -1,4 +1,4 @@
-"""Corpora of noises and of impulse responses of rooms: download, check, unpack, list."""
+"""Preparing corpora of noises and of room impulse responses."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def prepare_sounds(
 ) -> PrepareSummary:
     """Write ``<out>/<root>/…``, a manifest for each part of ``sounds``, and ``summary.json``.
 
-    A manifest is one of utterances without words. Whatever of this is there and whole stays as it
-    is; for ``mirror``, ``checksums``, bad files and ``strict`` see ``prepare_librispeech``.
+    The manifests hold utterances without words. Complete steps are not repeated; for ``mirror``,
+    ``checksums``, bad files and ``strict`` see ``prepare_librispeech``.
 
     Raises:
         InputError: no room, or what download, checksum and archive can raise.

@@ -1,4 +1,4 @@
-"""Corpora in shards, read where they lie: on disk or on a server."""
+"""Reading corpora in shards, from disk or a server."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ FILE_NAME = "shards.json"
 
 @dataclass(frozen=True, slots=True)
 class ShardIndex:
-    """Names of files below the folder, one of each kind a shard, and what is in all of them.
+    """The index of a folder of shards: the two files of each shard, and totals.
 
     ``cuts`` and ``recording`` are the fields that lhotse's ``CutSet.from_shar`` asks for;
-    ``sha256`` is of the files of ``cuts``, in their order.
+    ``sha256`` is the sum of the files of ``cuts``, in their order.
     """
 
     cuts: tuple[str, ...]
@@ -84,7 +84,7 @@ class ShardIndex:
 
 
 def parse_index(data: bytes, place: str) -> ShardIndex:
-    """The index in ``data``, which was found at ``place``; ``InputError`` where it is none."""
+    """Parse the index in ``data``, which comes from ``place``; ``InputError`` if it is not one."""
     try:
         record = json.loads(data)
         index = ShardIndex(
@@ -107,7 +107,7 @@ def parse_index(data: bytes, place: str) -> ShardIndex:
 
 
 def read_index(place: str) -> ShardIndex:
-    """The index of the shards in the folder or below the address ``place``."""
+    """Read the index of the shards at ``place``, a folder or a URL."""
     place = place.rstrip("/")
     if not is_url(place) and not Path(place, FILE_NAME).is_file():
         raise InputError(f"{place} holds no shards; `asr prepare shards` writes {FILE_NAME} there")
@@ -144,7 +144,7 @@ def read_shards(place: str) -> list[Utterance]:
 
 
 def _opened(place: str) -> io.BufferedIOBase:
-    """The file at a path, or what an address holds."""
+    """Open the file at a path or a URL."""
     if is_url(place):
         return io.BytesIO(fetch(place))
     try:

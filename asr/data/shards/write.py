@@ -1,4 +1,4 @@
-"""A manifest and its audio as shards in the Shar format of lhotse."""
+"""Writing a manifest and its audio as shards in lhotse's Shar format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_shards(
 
     Each shard holds ``shard_size`` utterances in the order of the manifest, the last one fewer:
     audio as FLAC of one channel and 16 bit, at its own sample rate and cut to the utterance. The
-    same manifest gives the same bytes. Audio that cannot be read is named, counted and left out.
+    same manifest gives the same bytes. Audio that cannot be read is reported, counted and left out.
 
     Raises:
         InputError: ``out`` is a file or holds other things, nothing can be read, or with
@@ -133,7 +133,7 @@ def _encode_one(utterance: Utterance) -> _Encoded | str:
 
 
 def _write_tar(encoded: Iterable[_Encoded], path: Path) -> list[dict[str, Any]]:
-    """Write the audio, each with lhotse's record of it; the cuts, which say where it is."""
+    """Write a tar file of audio and lhotse's recordings; returns the cuts, with their offsets."""
     records = []
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -151,7 +151,7 @@ def _write_tar(encoded: Iterable[_Encoded], path: Path) -> list[dict[str, Any]]:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Append a file; where its content begins."""
+    """Append a file; returns the offset of its content."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""A corpus made on the spot: sentences of a small grammar, spoken by espeak-ng.
+"""The synthetic corpus: sentences of a small grammar, spoken by espeak-ng.
 
     grammar (sentences) + voices -> plan -> worker processes (espeak-ng) -> FLAC and manifests
 

@@ -1,4 +1,4 @@
-"""Sentences of a small closed world: errands, journeys, meals, messages.
+"""The grammar of the synthetic corpus: sentences about errands, journeys, meals, messages.
 
 Some 280 words. Words that can stand in the same place sound unlike each other, and no two words of
 the grammar sound the same, so that a transcript can be told from the sound. Short phrases are

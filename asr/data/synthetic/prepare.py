@@ -1,4 +1,4 @@
-"""Make the synthetic corpus: plan, speak in shards, write FLAC and manifests."""
+"""Making the synthetic corpus: plan, speak in shards, write FLAC files and manifests."""
 
 from __future__ import annotations
 
