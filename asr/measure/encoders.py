@@ -1,22 +1,24 @@
-"""The encoders of run configs, and calls of them to time."""
+"""Builds the encoders of run configs and the calls that are timed.
+
+Shape legend: B batch, T frames, F mel bins.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder
 from asr.encoder.stack import Encoder
-from asr.measure.peers.peer import Peer, peer_key
+from asr.measure.peers.peer import Peer
 from asr.model.build import build_encoder, build_frontend
 from asr.profiling.cost import multiply_adds_by_part
-from asr.profiling.latency import Timing
-from asr.report.record import LatencyPoint, ScheduledLayer
+from asr.report.record import ScheduledLayer
 
 Config = Mapping[str, Any]
 
@@ -87,6 +89,19 @@ def forward_pass(
     return partial(torch.inference_mode()(encoder.__call__), features_BTF, lengths_B)
 
 
+def forward_passes(
+    encoders: Mapping[str, tuple[Encoder | Peer, Config]],
+    length_s: float,
+    batch_size: int,
+    device: torch.device | str,
+) -> dict[str, Callable[[], object]]:
+    """A call of each encoder, as `forward_pass` makes it."""
+    return {
+        key: forward_pass(encoder, length_s, batch_size, frame_shift_ms(config), device)
+        for key, (encoder, config) in encoders.items()
+    }
+
+
 def replayed_passes(
     encoders: Mapping[str, tuple[Encoder, Config]],
     length_s: float,
@@ -122,33 +137,3 @@ def random_features(
     generator = torch.Generator().manual_seed(0)
     features_BTF = torch.randn(batch_size, num_frames, num_mel_bins, generator=generator)
     return features_BTF.to(device), torch.full((batch_size,), num_frames, device=device)
-
-
-Point = TypeVar("Point", bound=LatencyPoint)
-
-
-def alternating_point(
-    kind: type[Point],
-    config: Config,
-    timings: Mapping[str, Timing],
-    memory: Mapping[str, float | None],
-    *,
-    length_s: float,
-    batch_size: int,
-    against: Sequence[str] = (),
-) -> Point:
-    """The point of one run, with its baselines and peers picked from the timings of all."""
-    key = encoder_key(config)
-    key_of = {name: peer_key(name, config) for name in against}
-    return kind.from_timings(
-        timings[key],
-        length_s=length_s,
-        batch_size=batch_size,
-        baselines={
-            name: timings[encoder_key(with_reuse(config, reuse))]
-            for name, reuse in BASELINES.items()
-        },
-        peers={name: timings[key_of[name]] for name in against},
-        peak_memory_mib=memory[key],
-        peer_memory_mib={name: memory[key_of[name]] for name in against},
-    )

@@ -23,7 +23,7 @@ from asr.measure.encoders import forward_pass, random_features
 from asr.metrics.wer import WordErrors, align_words
 from asr.model.build import build
 from asr.model.package import ModelPackage
-from asr.profiling.latency import Timing, measure, ratio
+from asr.profiling.latency import Timing, ratio, time_alternating
 from asr.report.plain import to_plain
 from asr.report.record import SplitWer, length_key
 from asr.report.table import Column, Table, number_text, percent_text
@@ -254,7 +254,7 @@ def time_encoders(
             TORCH: forward_pass(encoder, length_s, 1, shift_ms, "cpu"),
             **{name: partial(one, inputs, [FRAMES]) for name, one in sessions.items()},
         }
-        timings[length_s] = measure(calls, repeats=repeats, warmup=2)
+        timings[length_s] = time_alternating(calls, repeats=repeats, warmup=2)
     return timings
 
 

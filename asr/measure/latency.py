@@ -1,9 +1,9 @@
-"""Encoder latency and cost of several schedules, timed in alternation in one process.
+"""Measures encoder latency and cost of several schedules, timed in alternation in one process.
 
-Every schedule is timed in alternation with its own dimensions without reuse, twice: with the fused
-attention kernel, and explicit, building the attention map as a reuse leader must. A schedule that
-only beats the explicit one beats a slow program; the table shows both. The ceilings of the machine
-and encoders of other libraries can join the alternation.
+Every schedule is timed in alternation with two baselines, the same encoder without reuse: once with
+the fused attention kernel, once explicit, which builds the attention map as a reuse leader must. A
+schedule that only beats the explicit one beats a slow program; the table shows both. Probes of the
+machine's ceilings and encoders of other libraries can be timed in the same rounds.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch
 from asr.encoder.graphed import check_graphs
 from asr.encoder.parts import ENCODER_PARTS
 from asr.encoder.stack import Encoder
+from asr.measure.alternation import measure_points
 from asr.measure.encoders import (
     Config,
-    alternating_point,
     distinct_encoders,
     encoder_key,
-    forward_pass,
+    forward_passes,
     frame_shift_ms,
     macs_by_part,
     random_features,
@@ -31,8 +31,7 @@ from asr.measure.encoders import (
 from asr.measure.peers.peer import Peer, peer_encoders
 from asr.profiling.breakdown import Call, time_by_part
 from asr.profiling.cost import count_parameters
-from asr.profiling.latency import LatencySpec, measure
-from asr.profiling.memory import peak_memory_mib
+from asr.profiling.latency import LatencySpec
 from asr.profiling.roofline import (
     Ceilings,
     Probe,
@@ -78,148 +77,102 @@ def measure_encoders(
     """
     if spec.cuda_graphs:
         check_graphs(device, "metrics.latency.cuda_graphs=true")
-    bench = _Bench(
-        configs=configs,
-        spec=spec,
-        against=against,
-        device=device,
-        report=report,
-        encoders=distinct_encoders(configs, device, spec.dtype),
-        peers=peer_encoders(configs, against, device, spec.dtype),
-        probed=probes(
-            roofline,
-            device=device,
-            dtype=getattr(torch, spec.dtype),
-            num_threads=spec.num_threads,
-        )
-        if roofline
-        else {},
-    )
+    encoders = distinct_encoders(configs, device, spec.dtype)
+    peers = peer_encoders(configs, against, device, spec.dtype)
+    beside = f" and {len(peers)} of other libraries" if peers else ""
+    probed: dict[str, Probe] = {}
+    if roofline:
+        dtype = getattr(torch, spec.dtype)
+        probed = probes(roofline, device=device, dtype=dtype, num_threads=spec.num_threads)
+    everything: dict[str, tuple[Encoder | Peer, Config]] = {**encoders, **peers}
+    of_runs = {key: encoders[key] for key in map(encoder_key, configs.values())}
     points: dict[str, list[LatencyPoint]] = {name: [] for name in configs}
     times_ms: dict[str, dict[str, dict[str, float]]] = {}
     work: dict[str, dict[str, dict[str, Work]]] = {}
-    tops: dict[str, Ceilings] = {}
+    ceilings_at: dict[str, Ceilings] = {}
     for length_s in spec.lengths_s:
         length = length_key(length_s)
-        work[length] = bench.work(length_s)
+        if probed:
+            work[length] = encoder_work(smallest_calls(of_runs, spec, length_s, device))
         for batch_size in spec.batch_sizes:
-            for name, point in bench.points(length_s, batch_size, work[length]).items():
-                points[name].append(point)
-        times_ms[length] = bench.times_by_part(length_s)
-        if bench.probed:
-            tops[length] = ceilings(
-                bench.probed, {name: sum(times_ms[length][name].values()) for name in bench.probed}
+            report(f"timing {len(encoders)} encoders{beside} at {length_s:g} s, batch {batch_size}")
+            also_timed = {name: probe.run for name, probe in probed.items()}
+            if spec.cuda_graphs:
+                also_timed |= replayed_passes(encoders, length_s, batch_size, device, report)
+            found, timings = measure_points(
+                LatencyPoint,
+                configs,
+                forward_passes(everything, length_s, batch_size, device),
+                spec,
+                length_s=length_s,
+                batch_size=batch_size,
+                device=device,
+                num_threads=spec.num_threads,
+                against=against,
+                also_timed=also_timed,
             )
+            for name, point in found.items():
+                if probed:
+                    key = encoder_key(configs[name])
+                    macs = sum(part.macs for part in work[length][key].values())
+                    macs = macs // min(spec.batch_sizes) * batch_size
+                    reached = RooflinePoint.from_timings(macs, timings[key], probed, timings)
+                    point = replace(point, roofline=reached)
+                points[name].append(point)
+        report(f"timing the parts of {len(configs)} encoders at {length_s:g} s")
+        times_ms[length] = time_by_part(
+            smallest_calls(of_runs, spec, length_s, device)
+            | {name: Call(Probing(probe), ()) for name, probe in probed.items()},
+            ENCODER_PARTS,
+            repeats=min(_PART_ROUNDS, spec.repeats),
+            device=device,
+            num_threads=spec.num_threads,
+            max_point_s=spec.max_point_s,
+        )
+        if probed:
+            probes_ms = {name: sum(times_ms[length][name].values()) for name in probed}
+            ceilings_at[length] = ceilings(probed, probes_ms)
     costs = {}
     for name, config in configs.items():
         key = encoder_key(config)
-        encoder, _ = bench.encoders[key]
+        encoder, _ = encoders[key]
         costs[name] = EncoderCost(
             schedule=scheduled_layers(encoder),
             parameters=count_parameters(encoder),
             macs={length_key(one): macs_by_part(config, one) for one in spec.lengths_s},
             latency=tuple(points[name]),
-            breakdown={length: found[key] for length, found in times_ms.items()},
-            work={length: found[key] for length, found in work.items() if found},
-            ceilings=tops,
+            breakdown={length: by_key[key] for length, by_key in times_ms.items()},
+            work={length: by_key[key] for length, by_key in work.items()},
+            ceilings=ceilings_at,
         )
     return costs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bench:
-    """Encoders by `encoder_key`, those of other libraries by `peer_key`, probes by name."""
-
-    configs: Mapping[str, Config]
-    spec: LatencySpec
-    against: Sequence[str]
-    device: torch.device | str
-    report: Callable[[str], None]
-    encoders: dict[str, tuple[Encoder, Config]]
-    peers: dict[str, tuple[Peer, Config]]
-    probed: dict[str, Probe]
-
-    def work(self, length_s: float) -> dict[str, dict[str, Work]]:
-        """What each run's encoder does part by part in a call that is not its first.
-
-        With the smallest batch; empty where nothing is probed.
-        """
-        if not self.probed:
-            return {}
-        calls = self._calls(length_s)
-        with torch.inference_mode():
-            for call in calls.values():
-                call.module(*call.args)
-        return {key: work_by_part(call, ENCODER_PARTS) for key, call in calls.items()}
-
-    def points(
-        self, length_s: float, batch_size: int, work: Mapping[str, Mapping[str, Work]]
-    ) -> dict[str, LatencyPoint]:
-        """The point of every run, timed in alternation; judged by its `work` where probed."""
-        beside = f" and {len(self.peers)} of other libraries" if self.peers else ""
-        self.report(
-            f"timing {len(self.encoders)} encoders{beside} at {length_s:g} s, batch {batch_size}"
+def smallest_calls(
+    encoders: Mapping[str, tuple[Encoder, Config]],
+    spec: LatencySpec,
+    length_s: float,
+    device: torch.device | str,
+) -> dict[str, Call]:
+    """A call of each encoder on the smallest batch, to be looked at part by part."""
+    return {
+        key: Call(
+            encoder,
+            random_features(
+                encoder.num_mel_bins,
+                length_s,
+                min(spec.batch_sizes),
+                frame_shift_ms(config),
+                device,
+            ),
         )
-        calls = {
-            key: forward_pass(encoder, length_s, batch_size, frame_shift_ms(config), self.device)
-            for key, (encoder, config) in (self.encoders | self.peers).items()
-        }
-        timed = calls | {name: probe.run for name, probe in self.probed.items()}
-        if self.spec.cuda_graphs:
-            timed |= replayed_passes(self.encoders, length_s, batch_size, self.device, self.report)
-        timings = measure(
-            timed,
-            repeats=self.spec.repeats,
-            warmup=self.spec.warmup,
-            device=self.device,
-            num_threads=self.spec.num_threads,
-            max_point_s=self.spec.max_point_s,
-        )
-        memory = {key: peak_memory_mib(call, self.device, warmup=0) for key, call in calls.items()}
-        points = {}
-        for name, config in self.configs.items():
-            point = alternating_point(
-                LatencyPoint,
-                config,
-                timings,
-                memory,
-                length_s=length_s,
-                batch_size=batch_size,
-                against=self.against,
-            )
-            if self.probed:
-                key = encoder_key(config)
-                num_macs = sum(part.macs for part in work[key].values())
-                num_macs = num_macs // min(self.spec.batch_sizes) * batch_size
-                judged = RooflinePoint.from_timings(num_macs, timings[key], self.probed, timings)
-                point = replace(point, roofline=judged)
-            points[name] = point
-        return points
+        for key, (encoder, config) in encoders.items()
+    }
 
-    def times_by_part(self, length_s: float) -> dict[str, dict[str, float]]:
-        """Milliseconds by part of each run's encoder with the smallest batch, and of the probes.
 
-        Baselines are left out. The encoders must have run before.
-        """
-        self.report(f"timing the parts of {len(self.configs)} encoders at {length_s:g} s")
-        probing = {name: Call(Probing(probe), ()) for name, probe in self.probed.items()}
-        return time_by_part(
-            self._calls(length_s) | probing,
-            ENCODER_PARTS,
-            repeats=min(_PART_ROUNDS, self.spec.repeats),
-            device=self.device,
-            num_threads=self.spec.num_threads,
-            max_point_s=self.spec.max_point_s,
-        )
-
-    def _calls(self, length_s: float) -> dict[str, Call]:
-        """Each run's encoder on the smallest batch, by `encoder_key`."""
-        calls = {}
-        for key in dict.fromkeys(map(encoder_key, self.configs.values())):
-            encoder, config = self.encoders[key]
-            batch_size, shift_ms = min(self.spec.batch_sizes), frame_shift_ms(config)
-            features = random_features(
-                encoder.num_mel_bins, length_s, batch_size, shift_ms, self.device
-            )
-            calls[key] = Call(encoder, features)
-        return calls
+def encoder_work(calls: Mapping[str, Call]) -> dict[str, dict[str, Work]]:
+    """The multiply-adds and bytes of each part in a call that is not the first."""
+    with torch.inference_mode():
+        for call in calls.values():
+            call.module(*call.args)
+    return {key: work_by_part(call, ENCODER_PARTS) for key, call in calls.items()}

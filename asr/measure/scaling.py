@@ -1,7 +1,6 @@
-"""Latency over CPU threads, batch sizes and dtypes, schedules side by side in one process.
+"""Measures encoder latency over CPU threads, batch sizes and dtypes.
 
-As `asr.measure.latency` does: every schedule in alternation with its own dimensions without reuse,
-fused and explicit.
+Every schedule is timed in alternation with its baselines, as in `asr.measure.latency`.
 """
 
 from __future__ import annotations
@@ -12,15 +11,8 @@ from itertools import product
 
 import torch
 
-from asr.measure.encoders import (
-    Config,
-    alternating_point,
-    distinct_encoders,
-    forward_pass,
-    frame_shift_ms,
-)
-from asr.profiling.latency import measure, undisturbed
-from asr.profiling.memory import peak_memory_mib
+from asr.measure.alternation import measure_points
+from asr.measure.encoders import Config, distinct_encoders, forward_passes
 from asr.profiling.scaling import ScalingSpec
 from asr.report.record import ScalingPoint
 
@@ -44,32 +36,16 @@ def measure_scaling(
                 f"timing {len(encoders)} encoders at {batch_size} x {spec.length_s:g} s, "
                 f"{num_threads} CPU threads, {dtype}"
             )
-            forwards = {
-                key: forward_pass(
-                    encoder, spec.length_s, batch_size, frame_shift_ms(config), device
-                )
-                for key, (encoder, config) in encoders.items()
-            }
-            timings = measure(
-                forwards,
-                repeats=spec.repeats,
-                warmup=spec.warmup,
+            found, _ = measure_points(
+                ScalingPoint,
+                configs,
+                forward_passes(encoders, spec.length_s, batch_size, device),
+                spec,
+                length_s=spec.length_s,
+                batch_size=batch_size,
                 device=device,
                 num_threads=num_threads,
-                max_point_s=spec.max_point_s,
             )
-            with undisturbed(num_threads):
-                memory = {
-                    key: peak_memory_mib(run, device, warmup=0) for key, run in forwards.items()
-                }
-            for name, config in configs.items():
-                point = alternating_point(
-                    ScalingPoint,
-                    config,
-                    timings,
-                    memory,
-                    length_s=spec.length_s,
-                    batch_size=batch_size,
-                )
+            for name, point in found.items():
                 points[name].append(replace(point, num_threads=num_threads, dtype=dtype))
-    return {name: tuple(found) for name, found in points.items()}
+    return {name: tuple(of_run) for name, of_run in points.items()}

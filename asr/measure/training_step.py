@@ -1,8 +1,8 @@
-"""Training steps of several schedules, measured side by side in one process.
+"""Measures training steps of several schedules in alternation.
 
-As `asr.measure.latency` does for latency: every schedule in alternation with its own dimensions
-without reuse, fused and explicit. A step is the encoder and a CTC head on random features, forward,
-backward and the update of AdamW; loading data, features and augmentation are not in it.
+A step is the encoder and a CTC head on random features: forward, backward and the update of AdamW.
+It contains no loading of data, no feature extraction and no augmentation. Every schedule is timed
+in alternation with its baselines, as in `asr.measure.latency`.
 
 Shape legend: B batch, T frames, F mel bins, U tokens.
 """
@@ -17,16 +17,9 @@ from torch import Tensor, nn
 
 from asr.encoder.stack import Encoder
 from asr.head.ctc import CtcHead
-from asr.measure.encoders import (
-    Config,
-    alternating_point,
-    distinct_encoders,
-    frame_shift_ms,
-    random_features,
-)
+from asr.measure.alternation import measure_points
+from asr.measure.encoders import Config, distinct_encoders, frame_shift_ms, random_features
 from asr.measure.peers.peer import Peer, peer_encoders
-from asr.profiling.latency import measure
-from asr.profiling.memory import peak_memory_mib
 from asr.profiling.training_step import TrainingStepSpec, training_step
 from asr.report.record import TrainingStepPoint
 
@@ -70,27 +63,20 @@ def measure_training_steps(
             )
             for key, (model, config) in models.items()
         }
-        timings = measure(
+        found, _ = measure_points(
+            TrainingStepPoint,
+            configs,
             steps,
-            repeats=spec.repeats,
-            warmup=spec.warmup,
+            spec,
+            length_s=length_s,
+            batch_size=batch_size,
             device=device,
             num_threads=spec.num_threads,
-            max_point_s=spec.max_point_s,
+            against=against,
         )
-        memory = {key: peak_memory_mib(step, device, warmup=0) for key, step in steps.items()}
-        for name, config in configs.items():
-            point = alternating_point(
-                TrainingStepPoint,
-                config,
-                timings,
-                memory,
-                length_s=length_s,
-                batch_size=batch_size,
-                against=against,
-            )
+        for name, point in found.items():
             points[name].append(replace(point, dtype=spec.dtype))
-    return {name: tuple(found) for name, found in points.items()}
+    return {name: tuple(of_run) for name, of_run in points.items()}
 
 
 class CtcModel(nn.Module):

@@ -58,9 +58,10 @@ class LatencySpec:
 
     ``lengths_s`` are seconds of audio. Each point gets ``warmup`` untimed and ``repeats`` timed
     rounds on ``num_threads`` CPU threads (None: as many as torch already uses); fewer where they
-    would take more than ``max_point_s`` seconds, see :func:`measure`. ``dtype`` is that of weights
-    and activations. With ``cuda_graphs`` encoders are replayed from recordings of their kernels,
-    which are made before the clock starts. Raises InputError for a value outside its range.
+    would take more than ``max_point_s`` seconds, see :func:`time_alternating`. ``dtype`` is that of
+    weights and activations. With ``cuda_graphs`` encoders are replayed from recordings of their
+    kernels, which are made before the clock starts. Raises InputError for a value outside its
+    range.
     """
 
     lengths_s: Sequence[AudioLength]
@@ -81,7 +82,7 @@ class LatencySpec:
             raise InputError(f"metrics.latency.dtype={self.dtype}: allowed: {', '.join(DTYPES)}")
 
 
-def measure(
+def time_alternating(
     callables: Mapping[str, Callable[[], object]],
     *,
     repeats: int,
@@ -116,7 +117,7 @@ def ratio(a: Timing, b: Timing) -> float:
     """How many times as long ``a`` takes as ``b``: its median over that of ``b``.
 
     With a baseline as ``a`` this is the speed-up of ``b``. Both must come from one
-    :func:`measure`; raises ValueError when their numbers of rounds differ.
+    :func:`time_alternating`; raises ValueError when their numbers of rounds differ.
     """
     _check_paired(a, b)
     return a.median_ms / b.median_ms

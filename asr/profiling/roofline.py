@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 
 from asr.profiling.breakdown import Call, Operation, watch_operations
 from asr.profiling.cost import operation_multiply_adds
-from asr.profiling.latency import Timing, check_filled, measure, ratio
+from asr.profiling.latency import Timing, check_filled, ratio, time_alternating
 from asr.ranges import Patience, Range, in_ranges
 from asr.types import InputError
 
@@ -114,10 +114,10 @@ def probes(
     dtype: torch.dtype = torch.float32,
     num_threads: int | None = None,
 ) -> dict[str, Probe]:
-    """The fastest product and the triad, to be timed by :func:`asr.profiling.latency.measure`."""
+    """The fastest product and the triad, each as a call to time."""
     device = torch.device(device)
     found = {GEMM: _fastest_product(spec, device, dtype, num_threads), TRIAD: _triad(spec, device)}
-    timings = measure(
+    timings = time_alternating(
         {name: probe.run for name, probe in found.items()},
         repeats=_NUM_TRIES,
         warmup=1,
@@ -163,7 +163,7 @@ def _fastest_product(
     found: list[tuple[float, Probe]] = []
     for size in spec.gemm_sizes:
         products = [_product(*shape, device, dtype) for shape in _shapes(size)]
-        timings = measure(
+        timings = time_alternating(
             {str(index): product.run for index, product in enumerate(products)},
             repeats=_NUM_TRIES,
             warmup=1,

@@ -201,7 +201,7 @@ class LatencyPoint:
         peak_memory_mib: float | None = None,
         peer_memory_mib: Mapping[str, float | None] | None = None,
     ) -> Self:
-        """From timings of one alternating :func:`asr.profiling.latency.measure`."""
+        """From timings of one alternating :func:`asr.profiling.latency.time_alternating`."""
         return cls(
             length_s=length_s,
             batch_size=batch_size,

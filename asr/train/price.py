@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from asr.head.ctc import CtcLoss
-from asr.profiling.latency import clock_ms, measure
+from asr.profiling.latency import clock_ms, time_alternating
 from asr.profiling.memory import in_use_mib, peak_memory_mib
 from asr.profiling.training_step import training_step
 from asr.train.failures import is_out_of_memory
@@ -104,7 +104,7 @@ class Stepper:
         self._batch = batch.to(self.device)
         with at_longest(self._model):
             above_mib = peak_memory_mib(self._step, self.device, warmup=1)
-        timing = measure(
+        timing = time_alternating(
             {"step": self._step},
             repeats=_REPEATS,
             warmup=0,

@@ -44,7 +44,7 @@ def said() -> list[str]:
 @pytest.fixture(scope="module")
 def costs(configs: dict[str, dict[str, Any]], said: list[str]) -> dict[str, EncoderCost]:
     with pytest.MonkeyPatch.context() as patch:  # memory takes its time, and has its own tests
-        patch.setattr("asr.measure.latency.peak_memory_mib", lambda run, device, warmup: 7.5)
+        patch.setattr("asr.measure.alternation.peak_memory_mib", lambda run, device, warmup: 7.5)
         return measure_encoders(configs, SPEC, report=said.append)
 
 

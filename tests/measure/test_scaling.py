@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from asr.measure.scaling import measure_scaling
-from asr.profiling.latency import Timing, measure
+from asr.profiling.latency import Timing, time_alternating
 from asr.profiling.scaling import ScalingSpec
 from asr.report.further_tables import scaling_table
 from tests.model.configs import CONFIG, changed
@@ -21,10 +21,10 @@ def test_every_dtype_with_every_number_of_threads_and_every_batch(
 
     def on_one_thread(*args: Any, num_threads: int, **settings: Any) -> dict[str, Timing]:
         asked.append(num_threads)
-        return measure(*args, num_threads=1, **settings)
+        return time_alternating(*args, num_threads=1, **settings)
 
-    monkeypatch.setattr("asr.measure.scaling.measure", on_one_thread)
-    monkeypatch.setattr("asr.measure.scaling.peak_memory_mib", lambda run, device, warmup: 7.5)
+    monkeypatch.setattr("asr.measure.alternation.time_alternating", on_one_thread)
+    monkeypatch.setattr("asr.measure.alternation.peak_memory_mib", lambda run, device, warmup: 7.5)
     configs: dict[str, dict[str, Any]] = {"none": changed("reuse", NONE), "pairs": CONFIG}
     spec = ScalingSpec(
         length_s=0.3, num_threads=[1, 2], batch_sizes=[1, 3], dtypes=["float32"], repeats=2

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from asr.profiling import breakdown
 from asr.profiling.attention_steps import mixing, scoring
 from asr.profiling.breakdown import ATTENTION, OTHER, Call, time_by_part
-from asr.profiling.latency import measure
+from asr.profiling.latency import time_alternating
 
 PARTS = {"layers": "sums", "layers.inner": "inner", "layers.attention": ATTENTION}
 T, D = 6, 4
@@ -159,6 +159,6 @@ def test_cuda_work_is_waited_for() -> None:
         with torch.inference_mode():
             linear(x)
 
-    whole = measure({"x": plain}, repeats=5, warmup=2, device="cuda")["x"]
+    whole = time_alternating({"x": plain}, repeats=5, warmup=2, device="cuda")["x"]
     times_ms = time_by_part({"x": Call(linear, (x,))}, {}, repeats=5, device="cuda")["x"]
     assert sum(times_ms.values()) == pytest.approx(whole.median_ms, rel=0.3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from asr.profiling.latency import LatencySpec, Timing, measure, ratio, ratio_interval
+from asr.profiling.latency import LatencySpec, Timing, ratio, ratio_interval, time_alternating
 from asr.types import InputError
 
 
@@ -26,26 +26,26 @@ class Busy:
 
 def test_a_known_wait_is_measured() -> None:
     wait = Busy(5.0)
-    timing = measure({"wait": wait}, repeats=9, warmup=1)["wait"]
+    timing = time_alternating({"wait": wait}, repeats=9, warmup=1)["wait"]
     assert min(timing.samples_ms) >= 5.0
     assert timing.median_ms == pytest.approx(np.median(wait.taken_ms[1:]), abs=0.5)
 
 
 def test_sleep_counts_although_the_processor_rests() -> None:
-    timing = measure({"sleep": lambda: time.sleep(0.005)}, repeats=5, warmup=0)["sleep"]
+    timing = time_alternating({"sleep": lambda: time.sleep(0.005)}, repeats=5, warmup=0)["sleep"]
     assert min(timing.samples_ms) >= 5.0
 
 
 def test_ratio_of_two_waits() -> None:
     long, short = Busy(6.0), Busy(2.0)
-    timings = measure({"long": long, "short": short}, repeats=9, warmup=0)
+    timings = time_alternating({"long": long, "short": short}, repeats=9, warmup=0)
     expected = np.median(long.taken_ms) / np.median(short.taken_ms)
     assert ratio(timings["long"], timings["short"]) == pytest.approx(expected, rel=0.1)
 
 
 def test_callables_alternate_and_warm_up() -> None:
     calls: list[str] = []
-    timings = measure(
+    timings = time_alternating(
         {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3, warmup=2
     )
     assert "".join(calls) == "ababababab"
@@ -54,7 +54,7 @@ def test_callables_alternate_and_warm_up() -> None:
 
 def test_warm_up_is_not_timed() -> None:
     waits = iter([0.05, 0.0, 0.0])
-    timing = measure({"x": lambda: time.sleep(next(waits))}, repeats=2, warmup=1)["x"]
+    timing = time_alternating({"x": lambda: time.sleep(next(waits))}, repeats=2, warmup=1)["x"]
     assert max(timing.samples_ms) < 50.0
 
 
@@ -117,25 +117,28 @@ def test_no_round_begins_when_the_time_is_over() -> None:
         calls.append("x")
         time.sleep(0.01)
 
-    timing = measure({"x": busy}, repeats=1000, warmup=1000, max_point_s=0.2)["x"]
+    timing = time_alternating({"x": busy}, repeats=1000, warmup=1000, max_point_s=0.2)["x"]
     assert 3 < len(timing.samples_ms) <= 20
     assert 1 < len(calls) - len(timing.samples_ms) <= 5  # a quarter of that warms up
 
 
 def test_three_rounds_are_timed_whatever_they_take() -> None:
     calls: list[str] = []
-    timings = measure(
+    timings = time_alternating(
         {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
         repeats=9, warmup=9, max_point_s=1e-9,
     )  # fmt: skip
     assert "".join(calls) == "ab" * 4
     assert [len(timing.samples_ms) for timing in timings.values()] == [3, 3]
-    assert len(measure({"x": list}, repeats=2, warmup=0, max_point_s=1e-9)["x"].samples_ms) == 2
+    assert (
+        len(time_alternating({"x": list}, repeats=2, warmup=0, max_point_s=1e-9)["x"].samples_ms)
+        == 2
+    )
 
 
 def test_garbage_collector_rests_and_returns() -> None:
     states: list[bool] = []
-    measure({"x": lambda: states.append(gc.isenabled())}, repeats=2, warmup=0)
+    time_alternating({"x": lambda: states.append(gc.isenabled())}, repeats=2, warmup=0)
     assert states == [False, False]
     assert gc.isenabled()
 
@@ -149,7 +152,7 @@ def test_threads_are_set_and_restored_even_after_an_error() -> None:
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        measure({"x": fail}, repeats=1, warmup=0, num_threads=before + 1)
+        time_alternating({"x": fail}, repeats=1, warmup=0, num_threads=before + 1)
     assert seen == [before + 1]
     assert torch.get_num_threads() == before
     assert gc.isenabled()
@@ -157,7 +160,7 @@ def test_threads_are_set_and_restored_even_after_an_error() -> None:
 
 def test_no_repeats_are_refused() -> None:
     with pytest.raises(InputError, match="repeats=0: allowed: a whole number from 1"):
-        measure({}, repeats=0, warmup=0)
+        time_alternating({}, repeats=0, warmup=0)
 
 
 def test_only_this_module_reads_the_clock_for_latency() -> None:
@@ -165,9 +168,10 @@ def test_only_this_module_reads_the_clock_for_latency() -> None:
     readers = {
         path.relative_to(root).as_posix()
         for path in root.rglob("*.py")
-        if "perf_counter" in path.read_text() and path.parts[-2] in {"metrics", "report"}
+        if "perf_counter" in path.read_text()
+        and path.parts[-2] in {"profiling", "measure", "report"}
     }
-    assert readers == {"metrics/latency.py"}
+    assert readers == {"profiling/latency.py"}
 
 
 def test_spec_keeps_plain_numbers() -> None:
@@ -220,7 +224,7 @@ def test_cuda_work_is_waited_for() -> None:
             y = y @ x
 
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    timing = measure({"x": multiply}, repeats=5, warmup=3, device="cuda")["x"]
+    timing = time_alternating({"x": multiply}, repeats=5, warmup=3, device="cuda")["x"]
     start.record()
     multiply()
     end.record()

@@ -94,7 +94,7 @@ def test_a_probe_is_repeated_until_it_lasts(monkeypatch: pytest.MonkeyPatch) -> 
         return {name: Timing.from_samples([3.0, 2.0, 30.0]) for name in runs}
 
     once = probes(SMALL)
-    monkeypatch.setattr(roofline, "measure", in_turn)
+    monkeypatch.setattr(roofline, "time_alternating", in_turn)
     longer = probes(replace(SMALL, probe_ms=10.0))
     assert longer[TRIAD].amount == 5 * once[TRIAD].amount
     assert longer[GEMM].amount in (5 * 2 * 32**3, 5 * 2 * 64**3)

@@ -14,7 +14,7 @@ from torch import Tensor
 from asr.measure.analysis.trial import PROBS, Trial, with_groups
 from asr.measure.encoders import forward_pass, with_reuse
 from asr.model.build import build_encoder, build_frontend
-from asr.profiling.latency import measure
+from asr.profiling.latency import time_alternating
 from asr.report.analysis import Groups, Suggested, Tried
 from asr.reuse.suggest import NUM_MAPS, LayerCosts, Suggestion, frontier, greedy_groups, priced
 from asr.types import InputError
@@ -50,7 +50,7 @@ def measure_layer_costs(
         encoder = build_encoder(variant, frontend.num_mel_bins).to(device).eval()
         encoder.keep_between_calls()
         calls[str(groups)] = forward_pass(encoder, length_s, 1, frontend.frame_shift_ms, device)
-    timings = measure(calls, repeats=REPEATS, warmup=WARMUP, device=device)
+    timings = time_alternating(calls, repeats=REPEATS, warmup=WARMUP, device=device)
     return fit_costs(
         {tuple(groups): timings[str(groups)].median_ms for groups in probed_schedules(num_layers)},
         length_s=length_s,
