@@ -75,7 +75,8 @@ def command_section(parser: argparse.ArgumentParser, name: str, level: str) -> I
         yield "| :--- | :--- |"
     for action in rows:
         meaning = " ".join(help_text(action).split()).replace("|", "\\|")
-        yield f"| `{spelling(action)}` | {meaning} |".replace("|  |", "| |")
+        argument = spelling(action).replace("|", "\\|")
+        yield f"| `{argument}` | {meaning} |".replace("|  |", "| |")
     for action in nested:
         for word, child in action.choices.items():
             yield ""
@@ -83,8 +84,8 @@ def command_section(parser: argparse.ArgumentParser, name: str, level: str) -> I
 
 
 def help_text(action: argparse.Action) -> str:
-    default = "as many as there are cores" if action.dest == "jobs" else str(action.default)
-    return (action.help or "").replace("%(default)s", default).replace("%%", "%")
+    default = "as many as there are cores" if action.dest == "jobs" else action.default
+    return (action.help or "") % {**vars(action), "default": default, "prog": "asr"}
 
 
 def spelling(action: argparse.Action) -> str:

@@ -1,4 +1,4 @@
-"""Every command that the README and the recipes show can be typed."""
+"""Every command that the README, the guides and the recipes show can be typed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from .tree import REPO, recipe_files, relative
 
 README = REPO / "README.md"
 RESULTS = REPO / "recipes" / "RESULTS.md"
+SILENT = {"architecture", "config", "commands", "reuse_method", "python"}
+"""Guides without commands to type."""
 PLACEHOLDER = re.compile(r"^[A-Z_]{2,}\.yaml$|(^|/)my[_-]")  # RECIPE.yaml, my_recipe.yaml
 ASSIGNMENT = re.compile(r"^[A-Z_]+=")
 
 
 def documents() -> list[Path]:
-    return [README, RESULTS, *recipe_files()]
+    guides = [path for path in sorted((REPO / "docs").glob("*.md")) if path.stem not in SILENT]
+    return [README, RESULTS, *guides, *recipe_files()]
 
 
 def code_of(path: Path) -> Iterator[str]:

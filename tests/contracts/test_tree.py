@@ -13,7 +13,7 @@ MAX_NUM_LINES = 350
 TOP = {
     "asr", "configs", "data", "recipes", "scripts", "tests", ".ci", ".gitignore",
     ".pre-commit-config.yaml", ".yamllint.yaml", "CHANGELOG.md", "LICENSE", "README.md",
-    "constraints.txt", "pyproject.toml",
+    "constraints.txt", "pyproject.toml", "docs", "Dockerfile", ".dockerignore",
 }  # fmt: skip
 KINDS_OF_TESTS = {"contracts", "equivalence", "parity", "golden", "known_issues", "training"}
 
