@@ -1,4 +1,4 @@
-"""The processes that train together: which one this is, and what they know jointly."""
+"""Distributed training: rank, number of processes, and gathering values from all of them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import TypeVar
 from torch import distributed
 
 _T = TypeVar("_T")
-_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # of torchrun, Lightning and SLURM, until they meet
+_RANKS = (
+    "RANK",
+    "LOCAL_RANK",
+    "SLURM_PROCID",
+)  # set by torchrun, Lightning and SLURM before initialisation
 
 
 def num_processes() -> int:
-    """How many train together; 1 until they have met, unless the environment says so."""
+    """Number of processes; before they are initialised, by the environment, 1 by default."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_world_size()
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def rank() -> int:
-    """Number of this process among them, from 0."""
+    """Rank of this process, from 0."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank()
     return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
@@ -30,8 +34,8 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def of_all_processes(value: _T) -> list[_T]:
-    """The ``value`` of each of them, in order; all must call it."""
+def gather_from_all(value: _T) -> list[_T]:
+    """Gather the ``value`` of every process, in order of rank; all must call it."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return [value]
     values: list[_T | None] = [None] * num_processes()

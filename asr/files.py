@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and whether a place can be written to."""
+"""Reading and writing files safely: atomic writes, checked paths, lines and JSON with places."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_NAME = 255  # bytes, of most file systems
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file, or a link to one, for reading; never waits for the other end of a pipe.
+    """Open a file, or a link to one, for reading; never blocks on a pipe.
 
     Raises:
         InputError: it cannot be read, or is a folder, a pipe or a device.
@@ -39,7 +39,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, *, most: int) -> bytes:
-    """A whole file of at most ``most`` bytes; InputError for a larger one, or see `open_file`."""
+    """Read a file of at most ``most`` bytes; InputError for a larger one, or see `open_file`."""
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         data = b"" if size > most else file.read(most + 1)
@@ -49,12 +49,12 @@ def read_bytes(path: Path, *, most: int) -> bytes:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write ``text`` in UTF-8 as :func:`write_bytes` does; lone surrogates stand as escapes."""
+    """Write ``text`` in UTF-8 as :func:`write_bytes` does; lone surrogates are escaped."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def fitting_name(stem: str, ending: str) -> str:
-    """``stem`` and ``ending``; a stem too long for a file name is cut, a digest of it behind."""
+    """Join ``stem`` and ``ending``; a stem too long for a file name is cut and gets a digest."""
     name = os.fsencode(stem) + os.fsencode(ending)
     if len(name) <= _LONGEST_NAME:
         return stem + ending
@@ -67,9 +67,9 @@ def fitting_name(stem: str, ending: str) -> str:
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write ``data`` to ``path`` in one step, replacing what was there; makes missing folders.
+    """Write ``data`` to ``path`` atomically, replacing an earlier file; makes missing folders.
 
-    A device or a pipe is written to as it is. Raises as :func:`replacing` does.
+    A device or a pipe is written to directly. Raises as :func:`replacing` does.
     """
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -81,11 +81,11 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A path beside ``path`` to write a file or a folder at; it takes the place of ``path``.
+    """Yield a temporary path for a file or a folder that replaces ``path`` when the block ends.
 
-    It does so when the block ends, once all of it is on the disk. Where the block raises, or the
-    process is killed, whatever was at ``path`` is still there. A folder that is replaced loses the
-    files the new one does not have; between its going and the new one's coming there is none.
+    It is first written to the disk completely. If the block raises, or the process is killed, what
+    was at ``path`` stays. A replaced folder loses the files that the new one does not have; for a
+    moment between the two there is no folder.
 
     Raises:
         InputError: ``path`` cannot be written.
@@ -120,14 +120,14 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def no_space(path: Path) -> str:
-    """What to say where the disk that ``path`` is on is full."""
+    """The error message for a full disk that holds ``path``."""
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     left_mib = shutil.disk_usage(there).free / 2**20
     return f"no space left on the disk ({left_mib:,.1f} MiB free); make room there"
 
 
 def clear_partials(folder: Path) -> None:
-    """Delete what killed processes left unfinished in ``folder``, which nobody else may write."""
+    """Delete unfinished files of killed processes; nobody else may be writing to ``folder``."""
     for partial in folder.glob(f".*{_PARTIAL}"):
         _remove(partial)
 
@@ -137,7 +137,7 @@ def _digest(name: str) -> str:
 
 
 def _reason(error: BaseException | None) -> OSError | None:
-    """The failing system call behind ``error``: `torch.save` hides it in the context."""
+    """The system error behind ``error``: `torch.save` hides it in the context."""
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error
@@ -181,7 +181,7 @@ _SPACES = re.compile(r"[ \t]+")
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Where each line of a text file stands, and the line; lines without text are left out.
+    """Yield the place and the text of each line of a file; empty lines are left out.
 
     Raises ``InputError`` where the file cannot be read, and as :func:`split_lines` does.
     """
@@ -195,10 +195,10 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def split_lines(file: BinaryIO | io.BufferedIOBase, name: str) -> Iterator[tuple[str, str]]:
-    """Where each line of ``file`` stands, and the line; lines without text are left out.
+    """Yield the place and the text of each line of ``file``; empty lines are left out.
 
-    Raises ``InputError`` that names the line where it is not UTF-8 or longer than
-    ``MAX_LINE_BYTES``, or where there are more than ``MAX_EMPTY_LINES`` empty ones.
+    Raises ``InputError``, which names the line, if it is not UTF-8 or longer than
+    ``MAX_LINE_BYTES``, or if there are more than ``MAX_EMPTY_LINES`` empty ones.
     """
     number = num_empty = 0
     while data := file.readline(MAX_LINE_BYTES + 1):
@@ -225,13 +225,13 @@ def split_lines(file: BinaryIO | io.BufferedIOBase, name: str) -> Iterator[tuple
 
 
 def key_and_value(line: str) -> tuple[str, str]:
-    """The first word of a line and the rest, as Kaldi parts them: at spaces or tabs."""
+    """Split a line into its first word and the rest, at spaces or tabs as Kaldi does."""
     key, *rest = _SPACES.split(line.strip(" \t"), maxsplit=1)
     return key, rest[0] if rest else ""
 
 
 def json_objects(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Where each line stands, and its JSON object or what is wrong with it."""
+    """Yield the place of each line, and its JSON object or what is wrong with it."""
     for where, line in lines:
         try:
             yield where, json_object(line)
@@ -240,7 +240,7 @@ def json_objects(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[s
 
 
 def json_object(line: str) -> dict[str, Any]:
-    """The JSON object of a line; ``InputError`` says what is wrong with it, and in which column."""
+    """Parse the JSON object of a line; ``InputError`` says what is wrong and in which column."""
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -257,7 +257,7 @@ def json_object(line: str) -> dict[str, Any]:
 
 
 def _check_characters(record: dict[str, Any]) -> None:
-    """Escapes can spell half of a character, which no UTF-8 file can hold."""
+    """Refuse escapes of lone surrogates, which UTF-8 cannot encode."""
     for key, value in record.items():
         try:
             json.dumps([key, value], ensure_ascii=False).encode()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from asr.distributed import is_first, num_processes, of_all_processes, rank
+from asr.distributed import gather_from_all, is_first, num_processes, rank
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +13,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_alone() -> None:
     assert (rank(), num_processes(), is_first()) == (0, 1, True)
-    assert of_all_processes("mine") == ["mine"]
+    assert gather_from_all("mine") == ["mine"]
 
 
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])

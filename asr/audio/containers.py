@@ -1,7 +1,7 @@
-"""Chunked files of samples: WAV, RF64, Wave64, AIFF, CAF, AU and NIST SPHERE.
+"""Finding the recordings in WAV, RF64, Wave64, AIFF, CAF, AU and NIST SPHERE files.
 
-All of them say in one place how many bytes of samples follow. Where more follow that are no
-chunks, as behind a recorder that crashed or wrote to a pipe, they are samples too.
+These formats say in one place how many bytes of samples follow. If more bytes follow that are not
+chunks, because the recorder crashed or wrote to a pipe, they are samples too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KNOWN_CHUNK = re.compile(rb"[ -~]{4}", re.DOTALL)
 
 @dataclass(slots=True)
 class _Chunks:
-    """What precedes the samples: place and size of each chunk's content, and of the samples."""
+    """The chunks before the samples: place and size of each one's content, and of the samples."""
 
     content: dict[bytes, Extent] = field(default_factory=dict)
     data: int = -1
@@ -36,7 +36,7 @@ class _Chunks:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How chunks are written: ``size`` is a `struct` format; sizes may count the header too."""
+    """The layout of chunks: ``size`` is a `struct` format; sizes may include the header."""
 
     size: str
     name_length: int = 4
@@ -45,11 +45,11 @@ class _Layout:
 
     @property
     def header(self) -> int:
-        """Bytes before the content."""
+        """Number of bytes before the content."""
         return self.name_length + struct.calcsize(self.size)
 
     def read(self, source: Source, at: int) -> tuple[bytes, int] | None:
-        """Name and size of the content of the chunk at a place."""
+        """Name and content size of the chunk at a place."""
         head = source.read_at(at, self.header)
         if len(head) < self.header:
             return None
@@ -57,12 +57,12 @@ class _Layout:
         return head[:4], size - (self.header if self.counts_header else 0)
 
     def behind(self, content: int, size: int) -> int:
-        """Where the next chunk begins."""
+        """The place of the next chunk."""
         return content + size + -size % self.alignment
 
 
 def chunked_streams(source: Source) -> list[Stream] | None:
-    """The recordings of such a file, one behind another; None where it is none."""
+    """The recordings of such a file, in order; None if it is not one."""
     head = source.read_at(0, 16)
     if head[:4] == b".snd" or head[:4] == b"dns.":
         return [_au(source, head)]
@@ -84,7 +84,7 @@ def chunked_streams(source: Source) -> list[Stream] | None:
 
 
 def _wave(source: Source, start: int, layout: _Layout, header: int) -> tuple[Stream, int]:
-    """A WAV, RF64 or Wave64 at ``start``, and where the next one begins."""
+    """The WAV, RF64 or Wave64 at ``start``, and the place of the next one."""
     whole = (unchanged(source, start), source.size)
     chunks = _read_chunks(source, start + header, layout, b"data")
     described = chunks.content.get(b"fmt ")
@@ -111,7 +111,7 @@ def _wave(source: Source, start: int, layout: _Layout, header: int) -> tuple[Str
 
 
 def _wave_header(name: bytes, order: str, fmt: bytes, num_bytes: int) -> bytes:
-    """The beginning of a WAV of ``num_bytes`` of samples, up to the first of them."""
+    """The header of a WAV with ``num_bytes`` bytes of samples."""
     described = b"fmt " + struct.pack(f"{order}I", len(fmt)) + fmt + bytes(len(fmt) % 2)
     size, sizes = num_bytes, b""
     if num_bytes > _RIFF_NUM_BYTES:
@@ -124,7 +124,7 @@ def _wave_header(name: bytes, order: str, fmt: bytes, num_bytes: int) -> bytes:
 
 
 def _next_wave(source: Source, at: int, layout: _Layout) -> int:
-    """The place of a further WAV among the chunks from ``at`` on; else the end of the source."""
+    """The place of another WAV among the chunks from ``at`` on; else the end of the source."""
     for _ in range(_MOST_CHUNKS):
         chunk = layout.read(source, at)
         if chunk is None:
@@ -212,7 +212,7 @@ def _au(source: Source, head: bytes) -> Stream:
 
 
 def _sphere(source: Source) -> Stream:
-    """libsndfile reads to the end of the file, and does not mention what is missing."""
+    """A NIST SPHERE file: libsndfile reads to its end and does not report missing samples."""
     head = source.read_at(0, 1024)
     found = {
         key: int(value)
@@ -230,7 +230,7 @@ def _sphere(source: Source) -> Stream:
 
 
 def _read_chunks(source: Source, at: int, layout: _Layout, data: bytes) -> _Chunks:
-    """The chunks up to the one that holds the samples."""
+    """Read the chunks up to the one that holds the samples."""
     chunks = _Chunks()
     for _ in range(_MOST_CHUNKS):
         chunk = layout.read(source, at)
@@ -251,7 +251,7 @@ def _read_chunks(source: Source, at: int, layout: _Layout, data: bytes) -> _Chun
 def _end(
     source: Source, chunks: _Chunks, layout: _Layout | None, bytes_per_s: float
 ) -> tuple[int, float]:
-    """Where the samples end, and how much of what is promised that is."""
+    """The end of the samples, and the fraction of the promised samples that is there."""
     present = max(0, source.size - chunks.data)
     if chunks.promised > present:
         is_known = chunks.promised < _STREAMED_NUM_BYTES
@@ -268,7 +268,7 @@ def _end(
 
 
 def _are_chunks(source: Source, at: int, layout: _Layout) -> bool:
-    """Whether what begins at ``at`` is chunks to the end of the source."""
+    """Whether the bytes from ``at`` to the end of the source are chunks."""
     num_found = 0
     for _ in range(_MOST_CHUNKS):
         chunk = layout.read(source, at)

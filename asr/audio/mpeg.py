@@ -1,7 +1,7 @@
-"""MPEG audio (mp3): its frames counted, so that the length is known whatever a header says.
+"""Finding the recordings in MPEG audio (mp3), with their true lengths, by counting frames.
 
 Without a Xing header libmpg123 guesses the length from the first frame, and libsndfile reads no
-further than that; behind a second Xing header it stops.
+further than that; it also stops at a second Xing header.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_BEFORE = 1 << 16  # bytes that are no frames before the first one
 
 
 class Header(NamedTuple):
-    """The four bytes at the beginning of a frame."""
+    """The header of a frame, its first four bytes."""
 
     word: int
     version: int
@@ -41,7 +41,7 @@ class Header(NamedTuple):
 
     @property
     def num_samples(self) -> int:
-        """Per channel."""
+        """Samples of a frame per channel."""
         if self.layer == 1:
             return 384
         return 1152 if self.layer == 2 or self.version == _VERSION_1 else 576
@@ -53,19 +53,19 @@ class Header(NamedTuple):
 
     @property
     def kind(self) -> tuple[int, int, int, bool]:
-        """What does not change within a recording."""
+        """The fields that do not change within a recording."""
         return self.version, self.layer, self.rate_hz, self.is_mono
 
     @property
     def tag_at(self) -> int:
-        """Where a Xing header stands in a frame without checksum."""
+        """The offset of a Xing header in a frame without checksum."""
         if self.version == _VERSION_1:
             return 21 if self.is_mono else 36
         return 13 if self.is_mono else 21
 
 
 def parse(head: bytes) -> Header | None:
-    """The header in the first four bytes; None where there is none, or no length in it."""
+    """Parse the header in the first four bytes; None if it is not one or gives no length."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     word = int.from_bytes(head[:4], "big")
@@ -85,7 +85,7 @@ def parse(head: bytes) -> Header | None:
 
 @dataclass(slots=True)
 class _Recording:
-    """Frames of one kind: where they lie, and what its own header says of their number."""
+    """A recording: frames of one kind, and their number by the Xing header."""
 
     first: Header
     extents: list[Extent] = field(default_factory=list)
@@ -96,7 +96,7 @@ class _Recording:
     lost_at_s: float = 0.0
 
     def add(self, at: int, stop: int, num_frames: int) -> None:
-        """Further frames, which lie one behind another."""
+        """Add consecutive frames."""
         if self.extents and self.extents[-1].stop == at:
             self.extents[-1] = Extent(self.extents[-1].start, stop)
         else:
@@ -104,14 +104,14 @@ class _Recording:
         self.num_frames += num_frames
 
     def lose(self, num_bytes: int) -> None:
-        """Bytes after the frames so far that are no frames."""
+        """Note bytes after the frames so far that are not frames."""
         if not self.num_lost_bytes:
             self.lost_at_s = self.duration_s
         self.num_lost_bytes += num_bytes
 
     @property
     def duration_s(self) -> float:
-        """Of the frames so far."""
+        """Seconds of the frames so far."""
         return self.num_frames * self.first.num_samples / self.first.rate_hz
 
 
@@ -131,7 +131,7 @@ class _Scan:
         self._sizes: defaultdict[tuple[int, int, int, bool], dict[bytes, int]] = defaultdict(dict)
 
     def recordings(self) -> list[_Recording]:
-        """A recording ends where a frame is of another kind, or counts the frames of a next one."""
+        """The recordings: one ends at a frame of another kind or at a new Xing header."""
         found: list[_Recording] = []
         current: _Recording | None = None
         at, lost = self._behind_tags(0), 0
@@ -175,10 +175,10 @@ class _Scan:
         return [recording for recording in found if recording.num_frames]
 
     def _plain_frames(self, at: int, first: Header) -> tuple[int, int]:
-        """Where the frames from ``at`` on that are like ``first`` and count none end; their number.
+        """The end and the number of the plain frames from ``at`` on that are like ``first``.
 
-        Stops where there is more to find out, and at the end of a window: this is the loop that an
-        hour of audio goes through a hundred thousand times.
+        Stops at anything else and at the end of a window: this is the inner loop, run a hundred
+        thousand times for an hour of audio.
         """
         sizes = self._sizes[first.kind]
         tag_at = first.tag_at
@@ -204,7 +204,7 @@ class _Scan:
         return at + place - start, num_frames
 
     def _confirmed(self, at: int, header: Header | None) -> Header | None:
-        """The header where a frame of the same kind, or the end, follows it."""
+        """The header at a place, if a frame of the same kind or the end follows it."""
         if header is None:
             return None
         behind = at + header.num_bytes
@@ -214,7 +214,7 @@ class _Scan:
         return header if following and following.kind == header.kind else None
 
     def _next_frame(self, at: int) -> int:
-        """The place of the next frame that another one follows; else the end."""
+        """The place of the next frame that is followed by another one; else the end."""
         at += 1
         while at < self._source.size:
             window = self._bytes(at, _LONGEST_FRAME)
@@ -229,9 +229,9 @@ class _Scan:
         return self._source.size
 
     def _promise(self, at: int, header: Header) -> tuple[int, int] | None:
-        """Where a Xing or VBRI header gives the number of frames, and that; else None.
+        """The place of the number of frames in a Xing or VBRI header, and that number; else None.
 
-        A Xing header need not give it: then the place is that of its flags, and the number 0.
+        A Xing header may not give it: then it is the place of the flags and the number 0.
         """
         if header.layer != 3:
             return None
@@ -245,7 +245,7 @@ class _Scan:
         return None
 
     def _behind_tags(self, at: int) -> int:
-        """Behind the ID3, APE and Lyrics tags that begin at ``at``."""
+        """The place after the ID3, APE and Lyrics tags that begin at ``at``."""
         while True:
             head = self._bytes(at, 32)
             if head[:3] == b"ID3" and len(head) >= 10 and not any(b & 0x80 for b in head[6:10]):
@@ -272,7 +272,7 @@ class _Scan:
 
 
 def _stream(source: Source, recording: _Recording) -> Stream:
-    """The frames, behind a Xing header that counts them."""
+    """The frames, after a Xing header with their number."""
     found, promised = recording.num_frames, recording.promised
     pieces: tuple[Piece, ...] = tuple(recording.extents)
     missing_s = 0.0
@@ -309,7 +309,7 @@ def _stream(source: Source, recording: _Recording) -> Stream:
 
 
 def _xing(first: Header, num_frames: int) -> bytes:
-    """A frame that says how many frames follow it and holds no sound."""
+    """A Xing header: a frame without sound that gives the number of frames."""
     without_checksum = first.word & ~0xF200 | 1 << 16
     headers = (parse(struct.pack(">I", without_checksum | rate << 12)) for rate in range(1, 15))
     header = next(each for each in headers if each and each.num_bytes >= each.tag_at + 12)

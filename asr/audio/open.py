@@ -1,6 +1,6 @@
-"""Recordings opened for decoding; whatever libsndfile raises names the file.
+"""Opening audio files for decoding with libsndfile; errors name the file.
 
-A file is judged by its content and never by its name.
+The format is recognised by the content, never by the name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from asr.audio.streams import FLAC_MAGIC, OGG_MAGIC, Stream, flac_streams, ogg_s
 from asr.types import InputError
 
 SHORTFALL_S = 0.1
-"""A recording may be this much shorter than its header says, and still be sound."""
+"""A recording may be this much shorter than its header says without being damaged."""
 _FORMATS = "wav, flac, ogg, opus, mp3 or aiff"
 _SAMPLE_RATES_HZ = (1000, 1_000_000)
 _UNKNOWN_NUM_SAMPLES = 1 << 62  # libsndfile reports 2**63 - 1 where the header says nothing
@@ -35,13 +35,13 @@ _SMALL_BLOCK_SAMPLES = 1 << 12  # to get as near as this to damage
 _BUFFER_NUM_BYTES = 1 << 16
 
 Notify = Callable[[str], None]
-"""Takes what is wrong with a recording that can be read in part; raises where that is refused."""
+"""Takes a message about a damaged recording that can be read in part; may raise to refuse it."""
 
 
 class _Decoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """Reads on from where it is; soundfile seeks to the same place after every read otherwise.
+    """Reads without seeking: soundfile otherwise seeks to the same place after every read.
 
-    That fails in damaged files whose samples were read well.
+    Seeking fails in damaged files whose samples can be read.
     """
 
     @property
@@ -50,7 +50,7 @@ class _Decoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no t
         return bool(super().seekable())
 
     def seekable(self) -> bool:
-        """False: what soundfile asks before it seeks."""
+        """False, so that soundfile does not seek."""
         return False
 
 
@@ -70,7 +70,7 @@ class AudioPart(NamedTuple):
 
 @dataclass(frozen=True)
 class Recording:
-    """An open file: its parts, which follow one another."""
+    """An open audio file; its parts follow one another."""
 
     source: Source
     parts: Sequence[AudioPart]
@@ -78,7 +78,7 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name for messages."""
         return self.source.name
 
     @property
@@ -87,15 +87,15 @@ class Recording:
         return sum(part.duration_s for part in self.parts)
 
     def starts_s(self, part: AudioPart) -> float:
-        """Where a part begins."""
+        """The start of a part."""
         before = self.parts[: next(i for i, one in enumerate(self.parts) if one is part)]
         return sum(one.duration_s for one in before)
 
     def blocks(self, part: AudioPart, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
         """Samples ``start`` to ``stop`` of a part, in blocks (N, channels).
 
-        Damage is complained of where it is met, and ends the part: what follows would stand at the
-        wrong time.
+        Damage is reported by ``notify`` where it is found, and ends the part: later samples would
+        have the wrong time.
         """
         present = start
         reason = ""
@@ -120,11 +120,11 @@ class Recording:
 
 @contextmanager
 def opened(file: Path | Source, notify: Notify | None = None) -> Iterator[Recording]:
-    """The open file.
+    """Open an audio file.
 
     Raises:
         InputError: missing, a folder, a device, empty, not audio, or of length zero; without
-            ``complain`` also damaged or cut short, as far as can be told without decoding.
+            ``notify`` also damaged or cut short, as far as is known without decoding.
     """
     with nullcontext(file) if isinstance(file, Source) else open_source(file) as source:
         yield _recording(source, notify or _refuse)
@@ -132,7 +132,7 @@ def opened(file: Path | Source, notify: Notify | None = None) -> Iterator[Record
 
 @contextmanager
 def opened_bytes(data: bytes, name: str) -> Iterator[Recording]:
-    """The same for the bytes of a file; errors call it ``name``."""
+    """Open the bytes of an audio file; errors call it ``name``."""
     yield _recording(memory_source(data, name), _refuse)
 
 
@@ -158,14 +158,14 @@ def _recording(source: Source, notify: Notify) -> Recording:
 
 
 class _Contents(NamedTuple):
-    """What is in a file, and what is wrong with it."""
+    """The parts of a file, and what is wrong with it."""
 
     parts: tuple[AudioPart, ...]
     faults: tuple[str, ...]
 
 
 class _Known:
-    """A source as a key: equal while its file is the same."""
+    """A source as a cache key: equal while its file is unchanged."""
 
     def __init__(self, source: Source) -> None:
         self.source: Source | None = source
@@ -186,9 +186,9 @@ def _cached(known: _Known) -> _Contents:
 
 
 def _look_through(source: Source) -> _Contents:
-    """What libsndfile makes of each stream that has samples.
+    """Open each stream with libsndfile and keep those with samples.
 
-    Raises ``InputError`` where none has.
+    Raises ``InputError`` if none has samples.
     """
     parts: list[AudioPart] = []
     faults: list[str] = []

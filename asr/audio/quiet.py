@@ -1,4 +1,4 @@
-"""What decoders print by themselves: libmpg123 writes a line about every damaged frame."""
+"""Silencing decoders: libmpg123 prints a line about every damaged frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _sink: int | None = None
 
 @contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Nothing that C code writes to its ``stderr`` is shown inside; what Python writes is.
+    """Discard what C code writes to its ``stderr`` inside the block; Python's stderr is unchanged.
 
     Several threads may be inside at once. Where the C library does not allow it, nothing changes.
     """

@@ -1,4 +1,4 @@
-"""Audio files to waveforms: what libsndfile decodes (wav, flac, ogg, opus, mp3, aiff, ...).
+"""Reading audio files to waveforms: WAV, FLAC, Ogg, Opus, MP3, AIFF, all that libsndfile decodes.
 
 A file is read to its true end, whatever its header says; joined files are read one after another.
 """
@@ -23,18 +23,18 @@ from asr.audio.source import Source
 from asr.types import InputError, Waveform
 
 _CANCELLED = 0.1
-"""Energy of the mean of channels, of what it would be if they had nothing in common."""
+"""Energy of the mean of channels, relative to that of uncorrelated channels."""
 
 
 AudioFile: TypeAlias = str | os.PathLike[str] | Source
-"""A path, or the bytes of an open file, which may be read several times at once if of a pipe."""
+"""A path, or an opened source; a pipe must be opened to be read more than once."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What is known of an audio file undecoded; ``num_samples`` is per channel.
+    """What is known of an audio file without decoding; ``num_samples`` is per channel.
 
-    Of joined recordings it is the rate and the channels of the first, and the length of all.
+    For joined recordings it has rate and channels of the first, and the length of all.
     """
 
     sample_rate_hz: int
@@ -48,10 +48,10 @@ class AudioInfo:
 
 
 def probe_audio(file: AudioFile, *, strict: bool = True) -> AudioInfo:
-    """Find out rate, length and channels of an audio file, and decode none of its samples.
+    """Find rate, length and channels of an audio file without decoding samples.
 
     Raises ``InputError`` where the file is missing, a folder, empty, not audio or of length zero,
-    and if ``strict`` where it is damaged or cut short as far as that can be told.
+    and if ``strict`` where it is known to be damaged or cut short.
     """
     with opened(_opener(file), None if strict else lambda message: None) as recording:
         return _info(recording)
@@ -64,19 +64,18 @@ def read_audio(
     duration_s: float | None = None,
     channel: int | None = None,
 ) -> Waveform:
-    """Read a file, or the stretch of it from ``start_s`` on, at its own sample rate.
+    """Read a file, or the segment of it from ``start_s`` on, at its own sample rate.
 
-    Channels are averaged to one, or only the ``channel`` of this number is taken, from 1. A stretch
-    that reaches behind the end stops at the end. Raises ``InputError`` like :func:`probe_audio`,
-    and where the audio is damaged or cut short, has NaN or infinite samples, or where the stretch
-    holds no sample.
+    Channels are averaged, or one ``channel`` is read, counted from 1. A segment that reaches past
+    the end stops at the end. Raises ``InputError`` like :func:`probe_audio`, and where the audio is
+    damaged or cut short, has NaN or infinite samples, or where the segment has no sample.
     """
     with opened(Path(path)) as recording:
         return _read(recording, start_s, duration_s, channel)
 
 
 def decode_audio(data: bytes, name: str) -> Waveform:
-    """What :func:`read_audio` gives for a file that holds ``data``; errors call it ``name``."""
+    """Like :func:`read_audio`, for the bytes of a file; errors call it ``name``."""
     with opened_bytes(data, name) as recording:
         return _read(recording, 0.0, None, None)
 
@@ -90,14 +89,13 @@ def stream_audio(
     strict: bool = True,
     notify: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Waveform]:
-    """What :func:`read_audio` gives, block by block, so that memory does not grow with the file.
+    """Like :func:`read_audio`, block by block, so that memory does not grow with the file.
 
-    ``notify`` is told, once all is read, where channels of opposite sign cancel in their mean.
-    Without ``strict`` it is also told what is damaged or missing, and what can be decoded is read.
-    Joined recordings may differ in their rate.
+    At the end ``notify`` gets a message if channels of opposite sign cancel in their mean. Without
+    ``strict`` it also gets messages about damage and missing samples, and what decodes is read.
+    Joined recordings may have different sample rates.
 
-    Raises as `read_audio` does, where the file is found to be damaged only behind the blocks that
-    are sound.
+    Raises as `read_audio` does; damage may be found only after the intact blocks before it.
     """
     mix = _Mix()
     num_samples = 0
@@ -151,7 +149,7 @@ class _Mix:
         self._of_mean = self._of_channels = self._expected = 0.0
 
     def add(self, samples: NDArray[np.float32], mean: NDArray[np.float32]) -> None:
-        """One more block (N, channels), and its mean (N,)."""
+        """Add a block (N, channels) and its mean (N,)."""
         energy = float(np.square(samples, dtype=np.float64).mean(axis=1).sum())
         self._of_mean += float(np.square(mean, dtype=np.float64).sum())
         self._of_channels += energy
@@ -164,7 +162,7 @@ class _Mix:
 
     @property
     def level_db(self) -> float:
-        """Of the mean, relative to the channels."""
+        """Level of the mean relative to the channels."""
         return 10 * math.log10(max(self._of_mean / self._of_channels, 1e-10))
 
 
@@ -204,7 +202,7 @@ def _blocks(
     channel: int | None,
     mix: _Mix | None = None,
 ) -> Iterator[tuple[AudioPart, NDArray[np.float32]]]:
-    """One channel of a stretch, checked, in blocks (N,)."""
+    """Yield one channel of a segment in checked blocks (N,)."""
     for part, start, stop in _sample_ranges(recording, start_s, duration_s):
         present = start
         for samples in recording.blocks(part, start, stop):
@@ -239,7 +237,7 @@ def _one_channel(
 def _sample_ranges(
     recording: Recording, start_s: float, duration_s: float | None
 ) -> list[tuple[AudioPart, int, int]]:
-    """The parts that a stretch touches, and its samples in each."""
+    """The parts that a segment overlaps, and its samples in each."""
     ranges = []
     if 0 <= start_s < math.inf:
         for part in recording.parts:

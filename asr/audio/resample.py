@@ -1,4 +1,4 @@
-"""Change of sample rate."""
+"""Resampling waveforms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asr.types import Waveform
 
 
 def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
-    """The waveform at ``sample_rate_hz``, by libsoxr at high quality (band-limited, linear phase).
+    """Resample with libsoxr at high quality (band-limited, linear phase).
 
     Returns the same object where the rates agree. The result has at least one sample.
     """
@@ -25,10 +25,9 @@ def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
 
 
 def resample_blocks(blocks: Iterable[Waveform], sample_rate_hz: int) -> Iterator[Waveform]:
-    """Successive stretches of one recording at ``sample_rate_hz``, as :func:`resample` gives them.
+    """Resample the successive blocks of a recording, with the samples of :func:`resample`.
 
-    The samples are the same; where the stretches begin and end is not kept. Joined recordings of
-    different rates are resampled one by one.
+    The block boundaries change. Joined recordings of different rates are resampled one by one.
     """
     for rate_hz, group in groupby(blocks, key=lambda block: block.sample_rate_hz):
         if rate_hz == sample_rate_hz:

@@ -1,4 +1,4 @@
-"""The bytes of a recording: of a file, a pipe or memory, and virtual files made of their parts."""
+"""Random access to the bytes of a recording (file, pipe, memory), and virtual files of them."""
 
 from __future__ import annotations
 
@@ -38,16 +38,15 @@ class Extent(NamedTuple):
 
 
 Piece: TypeAlias = Extent | bytes
-"""A part of a virtual file: bytes of the source, or bytes that are not in it."""
+"""A piece of a virtual file: an extent of the source, or other bytes."""
 
 
 @dataclass(frozen=True)
 class Source:
     """Random access to ``size`` bytes; messages call them ``name``.
 
-    ``file`` is set where libsndfile can read a file of its own as it is. ``identity`` changes with
-    the file; None where nothing found out about it is worth keeping. ``damage`` says what is known
-    to be missing.
+    ``file`` is set where libsndfile can open the file itself. ``identity`` changes with the file;
+    None if results about it must not be cached. ``damage`` says what is known to be missing.
     """
 
     name: str
@@ -60,7 +59,7 @@ class Source:
 
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
-    """The bytes of a file; those of a pipe are copied to a temporary file first.
+    """Open a file; a pipe is copied to a temporary file first.
 
     Raises:
         InputError: missing, not readable, a folder or a device, or a pipe that nobody writes to.
@@ -95,12 +94,12 @@ def open_source(path: Path) -> Iterator[Source]:
 
 
 def memory_source(data: bytes, name: str) -> Source:
-    """The bytes of a file that is in memory."""
+    """The source for the bytes of a file in memory."""
     return Source(name, len(data), lambda offset, size: data[offset : offset + size])
 
 
 class VirtualFile(io.RawIOBase):
-    """Pieces one after another, as a file that can only be read."""
+    """A read-only file made of consecutive pieces."""
 
     def __init__(self, source: Source, pieces: Sequence[Piece]) -> None:
         super().__init__()
@@ -125,15 +124,15 @@ class VirtualFile(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to another place, which may lie behind the end."""
+        """Go to a place, which may be after the end."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read into ``buffer`` what one piece has; nothing where the disk cannot be read.
+        """Read from one piece into ``buffer``; nothing if the disk cannot be read.
 
-        The caller is C code of libsndfile, through which no exception passes.
+        The caller is C code of libsndfile, which cannot pass on exceptions.
         """
         for start, piece in self._pieces[self._index() :]:
             low = self._at - start
@@ -153,7 +152,7 @@ class VirtualFile(io.RawIOBase):
         return 0
 
     def _index(self) -> int:
-        """Of the piece that the position lies in."""
+        """Index of the piece at the position."""
         return max(0, bisect_right(self._pieces, self._at, key=lambda piece: piece[0]) - 1)
 
 
@@ -162,7 +161,7 @@ def _length(piece: Piece) -> int:
 
 
 def _open(path: Path) -> int:
-    """A descriptor; without O_NONBLOCK a named pipe would wait for a writer for ever."""
+    """Open a descriptor; without O_NONBLOCK a named pipe would wait for a writer for ever."""
     if str(path) in _STDIN_NAMES:
         try:
             return os.dup(0)
@@ -252,7 +251,7 @@ def _copy_pipe(name: str, descriptor: int, copy: IO[bytes], *, is_named: bool) -
 
 
 def _read_pipe(name: str, descriptor: int, *, is_named: bool) -> bytes:
-    """What comes next; nothing at the end."""
+    """Read the next bytes; empty at the end."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN | select.POLLHUP)
     began_s = time.monotonic()

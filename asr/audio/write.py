@@ -1,4 +1,4 @@
-"""Waveforms to audio files."""
+"""Writing waveforms to audio files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SUFFIXES = (".flac", ".wav")
 
 
 def write_audio(path: str | os.PathLike[str], waveform: Waveform) -> None:
-    """Write one channel of 16 bit audio as FLAC or WAV, after the suffix of ``path``.
+    """Write one channel of 16 bit audio as FLAC or WAV, by the suffix of ``path``.
 
     Samples outside [-1, 1] are clipped. The same waveform gives the same bytes. Raises
-    ``InputError`` where the suffix is another one or the file cannot be written.
+    ``InputError`` for another suffix, or if the file cannot be written.
     """
     path = Path(path)
     if path.suffix not in _SUFFIXES:

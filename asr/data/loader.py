@@ -166,7 +166,7 @@ class ResumableLoader(Sized):
     def state_dict(self) -> dict[str, float]:
         """The position: ``epoch``, and ``batch``, the number of batches of it handed out.
 
-        Also a checksum of the data, and the batch size and number of processes.
+        Also a checksum of the data, and the padded seconds that all processes take in a step.
         """
         return {
             "epoch": self._epoch,

@@ -1,1 +1,1 @@
-"""Transcripts: one spelling, and token ids; the only user of sentencepiece."""
+"""Transcripts: normalisation and tokenisation; the only user of sentencepiece."""

@@ -1,8 +1,8 @@
-"""Transcripts in one spelling: the same rules make training targets and prepare WER scoring.
+"""Normalising transcripts, with the same rules for training targets and WER scoring.
 
-What looks alike is spelt alike: kinds of apostrophes and dashes, wide, narrow and ligated letters.
-Signs that Unicode's NFKC would spell out as other words (² ½ ™ ㎏) stay as they are. Characters
-without a look of their own (zero width, soft hyphen, marks of direction) are dropped.
+Characters that look alike become one: apostrophes, dashes, wide, narrow and ligated letters. Signs
+that Unicode's NFKC would change to other words (² ½ ™ ㎏) stay as they are. Invisible characters
+(zero width, soft hyphen, direction marks) are dropped.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class TranscriptNormalizer:
     """Brings a transcript to one Unicode form, one case and single spaces.
 
     ``punctuation="drop"`` turns punctuation and symbols into spaces, except the apostrophe inside
-    a word (``DON'T``); this is how LibriSpeech spells. ``events`` says what becomes of marks of
-    what is not said (``[noise]``, ``<unk>``, ``{breath}``, and ``(laughs)`` where the words in
-    parentheses are those of an event): ``drop`` leaves them out, ``keep`` keeps them with their
-    brackets, ``words`` makes them words.
+    a word (``DON'T``); this is how LibriSpeech spells. ``events`` decides about marks of
+    events that are not speech (``[noise]``, ``<unk>``, ``{breath}``, and ``(laughs)`` where the
+    words in parentheses are those of an event): ``drop`` removes them, ``keep`` keeps them with
+    their brackets, ``words`` makes them words.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class TranscriptNormalizer:
 
     @property
     def events_fate(self) -> str:
-        """What becomes of the marks of events, for people."""
+        """What happens to event marks, in words."""
         fates = {"drop": "dropped", "keep": "kept as they are", "words": "taken as words"}
         return f"{fates[self.events]} (text.normalize.events={self.events})"
 
@@ -117,19 +117,19 @@ class TranscriptNormalizer:
 
 
 def drop_invisible(text: str) -> str:
-    """The text without characters that have no look and no sound."""
+    """Remove invisible characters."""
     while (shown := _INVISIBLE.sub("", text)) != text:  # a joiner may have lost its neighbour
         text = shown
     return text
 
 
 def count_invisible(text: str) -> int:
-    """How many characters :func:`drop_invisible` drops."""
+    """Count the characters that :func:`drop_invisible` removes."""
     return 0 if text.isascii() and text.isprintable() else len(text) - len(drop_invisible(text))
 
 
 def find_events(text: str) -> Counter[str]:
-    """The marks of what is not said, and how often each is there."""
+    """Count the event marks of a text."""
     if not any(bracket in text for bracket in "[{<(\uff3b\uff1c\uff5b\uff08"):
         return Counter()
     text = text.translate(_ALIKE)
@@ -137,7 +137,7 @@ def find_events(text: str) -> Counter[str]:
 
 
 def without_events(text: str) -> str:
-    """The text with a space where a mark of what is not said was."""
+    """Replace event marks by spaces."""
     while True:
         left = "".join(" " if is_event else part for part, is_event in _split_events(text))
         if left == text:
@@ -146,7 +146,7 @@ def without_events(text: str) -> str:
 
 
 def _split_events(text: str) -> list[tuple[str, bool]]:
-    """The text in parts, and whether each is the mark of an event."""
+    """Split the text into parts, with whether each is an event mark."""
     spans = [match.span() for match in _BRACKETED.finditer(text)]
     spans += [
         match.span() for match in _PARENTHESES.finditer(text) if _EVENT_WORDS.search(match[0])
@@ -161,7 +161,7 @@ def _split_events(text: str) -> list[tuple[str, bool]]:
 
 
 class _Alike(dict[int, str]):
-    """For ``str.translate``: the usual spelling of a character, found when it is first seen."""
+    """A lazy table for ``str.translate``: the usual form of each character."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)

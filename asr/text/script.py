@@ -1,4 +1,4 @@
-"""Scripts that write no spaces between words, and how wide characters are shown."""
+"""Scripts without spaces between words, and the display width of text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _UNSPACED = re.compile(
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether most letters of ``text`` are of Chinese, Japanese, Thai, Lao, Khmer or the like."""
+    """Whether ``text`` is mostly in a script without spaces, as Chinese, Japanese and Thai are."""
     found = len(_UNSPACED.findall(text))
     return 2 * found > sum(unicodedata.category(one)[0] in "LM" for one in text) if found else False
 
 
 def counted_in(texts: Iterable[str]) -> str:
-    """What errors against ``texts`` are counted in: "words", or "characters" without spaces."""
+    """The unit of errors against ``texts``: "words", or "characters" in scripts without spaces."""
     return "characters" if is_unspaced("".join(texts)) else "words"
 
 
 def width(text: str) -> int:
-    """Columns that ``text`` takes: East Asian wide characters take two, marks none."""
+    """Terminal columns of ``text``: East Asian wide characters take two, combining marks none."""
     return sum(
         0
         if unicodedata.category(one) in ("Mn", "Me", "Cf")

@@ -1,4 +1,4 @@
-"""Text to token ids and back: characters or subwords, in a sentencepiece model.
+"""Tokenising text with sentencepiece: characters or subwords.
 
 Byte pair encoding: Sennrich et al. 2016. Unigram: Kudo 2018. SentencePiece: Kudo and
 Richardson 2018.
@@ -43,7 +43,7 @@ class Tokenizer:
     unk_id = 1
 
     def __init__(self, model: bytes) -> None:
-        """From the bytes of a sentencepiece model; ``InputError`` where they are not ours."""
+        """Load the bytes of a sentencepiece model; ``InputError`` if `train` did not make it."""
         try:
             self._processor = _processor(model)
             self.vocab_size: int = self._processor.vocab_size()
@@ -53,11 +53,11 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], *, kind: Kind, vocab_size: int) -> Tokenizer:
-        """Learn pieces from normalised transcripts, which are read once; no file is written.
+        """Train on normalised transcripts, which are read once; no file is written.
 
-        The same texts give the same bytes. Where the text has too little to fill ``vocab_size``
-        pieces, the tokenizer gets the largest vocabulary there is. Raises ``InputError`` where
-        ``vocab_size`` does not hold every character, or there is no text.
+        The same texts give the same bytes. If the text is too small for ``vocab_size`` pieces, the
+        tokenizer gets the largest possible vocabulary. Raises ``InputError`` if ``vocab_size`` is
+        smaller than the number of characters, or there is no text.
         """
         if kind not in get_args(Kind):
             raise InputError(
@@ -106,12 +106,12 @@ class Tokenizer:
         return model
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of normalised text; characters that are not known become ``unk_id``."""
+        """Token ids of normalised text; unknown characters become ``unk_id``."""
         token_ids: list[int] = self._processor.encode(text)
         return token_ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text; blanks vanish, an unknown character reads ``⁇``."""
+        """The text of token ids, without blanks; an unknown character becomes ``⁇``."""
         text: str = self._processor.decode(list(token_ids))
         return text
 
@@ -120,7 +120,7 @@ class Tokenizer:
         return [self._processor.id_to_piece(token_id) for token_id in token_ids]
 
     def unknown_characters(self, text: str) -> str:
-        """The characters of ``text`` that no piece spells, sorted; empty where all are known."""
+        """The characters of ``text`` that no piece covers, sorted; empty if all are known."""
         return "".join(sorted(set(text).difference(self.characters)))
 
     def __repr__(self) -> str:
@@ -130,14 +130,14 @@ class Tokenizer:
 @in_ranges("text.tokenizer")
 @dataclass(frozen=True, slots=True)
 class TokenizerSpec:
-    """Which tokenizer a run has: one trained on its transcripts, or the file ``model``."""
+    """The tokenizer of a run: trained on its transcripts, or read from the file ``model``."""
 
     kind: Kind
     vocab_size: Annotated[int, Range(1, 100_000)]
     model: str | None = None
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
-        """The tokenizer; ``texts`` are not read where ``model`` is given."""
+        """Train or load the tokenizer; ``texts`` are not read where ``model`` is given."""
         if self.model is not None:
             return Tokenizer.load(self.model)
         return Tokenizer.train(texts, kind=self.kind, vocab_size=self.vocab_size)
@@ -192,7 +192,7 @@ def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
 
 
 def _characters(processor: sentencepiece.SentencePieceProcessor) -> str:
-    """Every character the pieces can spell, sorted; the space is among them."""
+    """Every character that the pieces cover, sorted; the space is one of them."""
     pieces = (processor.id_to_piece(index) for index in range(2, processor.vocab_size()))
     single = {piece for piece in pieces if len(piece) == 1}
     return "".join(sorted(single - {_WORD_MARK} | {" "}))

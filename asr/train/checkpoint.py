@@ -24,7 +24,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from asr.distributed import of_all_processes, rank
+from asr.distributed import gather_from_all, rank
 from asr.files import clear_partials, replacing
 from asr.train.averaging import AveragedWeights
 from asr.train.module import AsrModule
@@ -204,4 +204,4 @@ class Checkpoints(Callback):
         pl_module.count_bad_steps()
         self.state_of_all = self._state.of_all()
         checkpoint["run"] = self.state_of_all.to_dict()
-        checkpoint["random"] = of_all_processes(random_state())
+        checkpoint["random"] = gather_from_all(random_state())

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.distributed import is_first, of_all_processes
+from asr.distributed import gather_from_all, is_first
 
 
 class RunningMeans:
@@ -198,7 +198,7 @@ class RunState:
         ``audio_s``, ``cpu_s`` and ``num_left_out`` are sums, ``unreadable`` and ``bad_sounds`` are
         what any of them could not read, ``wait_s`` a mean; the rest is the same everywhere.
         """
-        each = of_all_processes({name: getattr(self, name) for name in _PER_PROCESS})
+        each = gather_from_all({name: getattr(self, name) for name in _PER_PROCESS})
         sums = {name: sum(own[name] for own in each) for name in _SUMMED}
         unions: dict[str, Any] = {
             name: sorted({one for own in each for one in own[name]}) for name in _UNITED

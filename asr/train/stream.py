@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from asr.distributed import of_all_processes
+from asr.distributed import gather_from_all
 from asr.types import Batch, InputError
 
 
@@ -167,7 +167,7 @@ class DevData(Iterable[DevItem]):
     def _filled_up(self, batches: Iterator[Batch]) -> Iterator[DevItem]:
         while True:
             batch = next(batches, None)
-            if not any(of_all_processes(batch is not None)):
+            if not any(gather_from_all(batch is not None)):
                 return
             yield DevItem(self._silence, counts=False) if batch is None else DevItem(batch)
 
@@ -180,7 +180,7 @@ def check_unreadable(loader: object) -> None:
     check = getattr(loader, "check_unreadable", None)
     if check is not None:
         own = list(loader.unreadable)  # type: ignore[attr-defined]
-        every = dict.fromkeys(name for each in of_all_processes(own) for name in each)
+        every = dict.fromkeys(name for each in gather_from_all(own) for name in each)
         check([*(name for name in every if name not in own), *own])
 
 
