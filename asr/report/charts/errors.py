@@ -15,6 +15,7 @@ from asr.report.charts.style import (
     Chart,
     colour,
     fit_axis,
+    label_points,
     marker,
     new_chart,
     shortened,
@@ -91,9 +92,9 @@ def trade_off_chart(groups: Sequence[Series], split: str, length: str) -> Chart 
         if len(points[one.index]) > 1:
             (cross,) = axes.plot(*mean, color=hue, marker="+", markersize=16, linestyle="none")
             tell(cross, f"{one.name}: mean of {len(points[one.index])} seeds", "mean")
-        axes.annotate(
-            shortened(one.name), mean, (9, 7), textcoords="offset points", annotation_clip=False
-        )
+    label_points(
+        axes, [(*mean, shortened(one.name)) for one, mean in zip(groups, means, strict=True)]
+    )
     names = [one.name for one, mean in zip(groups, means, strict=True) if mean in best]
     return Chart(
         title=f"{split}, {length} s of audio",

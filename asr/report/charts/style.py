@@ -25,6 +25,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Bbox
 
 INK, SOFT, RULE, FILL, PAPER = "#1c2024", "#5c6570", "#dfe3e8", "#f5f7f9", "#fefefe"
 HUES = (
@@ -143,6 +144,24 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
         )
 
 
+def label_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """A name beside each point (x, y) where there is room; the legend of the page has them all."""
+    places = [axes.transData.transform((x, y)) for x, y, _ in points]
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in places]
+    for (x, y), (at_x, at_y, name) in zip(places, points, strict=True):
+        width_px = 0.65 * _FONT_PX * len(name)
+        for left, bottom in ((9, 3), (9, -18), (-9 - width_px, 3), (-9 - width_px, -18)):
+            box = Bbox.from_bounds(x + left, y + bottom, width_px, LINE_PX)
+            if box.x0 >= axes.bbox.x0 and not box.count_overlaps(taken):
+                taken.append(box)
+                points_per_px = 72 / _DPI
+                axes.annotate(
+                    name, (at_x, at_y), (left * points_per_px, (bottom + 3) * points_per_px),
+                    textcoords="offset points", annotation_clip=False,
+                )  # fmt: skip
+                break
+
+
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Positions near ``wanted``, in the same order, ``gap`` or more apart, from ``low`` on.
 
@@ -241,7 +260,7 @@ def _element(figure: Figure, head: str, words: str = "", *, tight: bool = False)
     with warnings.catch_warnings(), mpl.rc_context({**_SETTINGS, "svg.hashsalt": words}):
         warnings.filterwarnings("ignore", "Glyph")  # the browser's fonts have it
         figure.savefig(buffer, format="svg", metadata={"Date": None}, **bounds)
-    text = buffer.getvalue()
+    text = buffer.getvalue().rstrip()
     text = _UNUSED.sub("", text[text.index("<svg") :])
     text = re.sub(r">\s+<", "><", text)
     text = _MARK.sub(lambda m: f'<g class="{m[1]}"><title>{unescape(m[2])}</title>', text)
