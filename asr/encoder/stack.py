@@ -42,9 +42,9 @@ def checkpoint_segments(schedule: Schedule, checkpointing: Checkpointing) -> lis
 
 
 def run_twice(module: nn.Module, function: Callable[[], Result]) -> Result:
-    """What ``function`` gives of ``module``; its backward pass calls it again, for activations.
+    """The result of ``function``, which runs ``module``; backward calls it again for activations.
 
-    The second run draws the same random numbers and leaves no trace in running statistics.
+    The second run draws the same random numbers and does not change running statistics.
     """
     result: Result = checkpoint(
         function,
@@ -170,7 +170,7 @@ class Encoder(nn.Module):
         return x_BTD, carry, intermediate
 
     def prepare(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Frames]:
-        """Input (B, T, D) of the first layer, its lengths, and what every layer is told of it."""
+        """Input (B, T, D) of the first layer, its lengths, and the frame data that layers need."""
         dtype = self.subsampling.project.weight.dtype
         x_BTD, lengths_B = self.subsampling(features_BTF.to(dtype), lengths_B)
         x_BTD = self.dropout(x_BTD.to(dtype))
@@ -191,9 +191,9 @@ class Encoder(nn.Module):
                 module.keep_between_calls()
 
     def schedule_rows(self) -> list[ScheduleRow]:
-        """The resolved schedule with what each layer saves against computing its attention.
+        """The resolved schedule, and the parameters that each layer saves by reuse.
 
-        A leader that holds parameters for its followers saves less than nothing.
+        The number is negative for a leader that holds parameters for its followers.
         """
         with torch.device("meta"):
             alone = [self.parts.scores(), self.parts.mix(), nn.LayerNorm(self.d_model)]

@@ -76,7 +76,7 @@ class AttentionScores(nn.Module):
     ) -> int:
         """How many rows of this layer's map or scores may be kept.
 
-        ``num_heads`` counts all heads of which maps stand at a time, None for this layer's.
+        ``num_heads`` counts the heads whose maps exist at the same time, None for this layer's.
         ``dtype`` is what they are kept in, None for that of ``x_BTD``.
         """
         batch, num_frames, _ = x_BTD.shape

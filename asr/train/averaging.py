@@ -75,7 +75,7 @@ class _Holder(nn.Module):
 class AveragedWeights(WeightAveraging):
     """Lightning's weight averaging over parameters and stored buffers.
 
-    What differs from Lightning's own: only the model is copied, tensors are averaged in one call
+    Differences from Lightning's own: only the model is copied, tensors are averaged in one call
     per kind instead of one by one, buffers that are not stored stay out (they may change their
     shape), integer buffers are copied, and before the first average the current weights stand in.
     Running statistics of batch normalisation are averaged with the weights they belong to.

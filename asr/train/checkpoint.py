@@ -130,9 +130,8 @@ class Checkpoints(Callback):
 
     Saves after every validation, and whenever :meth:`save` is called; ``refresh`` brings ``state``
     up to date before. ``best.ckpt`` is written from the weights that were validated, where
-    ``state.last_wer`` falls below ``state.best_wer``. With ``resumed_random`` the random states of
-    a checkpoint, one for each process, are put back once the first batches are loaded; a process
-    that has joined since has none.
+    ``state.last_wer`` falls below ``state.best_wer``. The random states in ``resumed_random``, one
+    for each process that wrote the checkpoint, are restored once the first batches are loaded.
     """
 
     def __init__(

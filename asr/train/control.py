@@ -101,8 +101,9 @@ class RunControl(Callback):
     """Keeps ``state`` up to date and decides after every optimiser step what comes next.
 
     Validation comes every ``limits.validate_every_steps`` steps or ``validate_every_epochs`` epochs
-    and once at the end; an interrupted run ends without one, but saves. So does a run behind every
-    ``limits.save_every_steps`` steps and when ``save_every_minutes`` have passed since it saved.
+    and once at the end; an interrupted run ends without one. A checkpoint is saved with every
+    validation, after every ``limits.save_every_steps`` steps, when ``save_every_minutes`` have
+    passed since the last one, and at the end.
     """
 
     def __init__(

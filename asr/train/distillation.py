@@ -32,12 +32,12 @@ from asr.types import Batch, InputError
 @in_ranges("train.distillation")
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """Which model to learn from, and how much.
+    """The teacher model, and its share in the loss.
 
     Args:
         teacher: a model folder; None learns from the transcripts alone.
         weight: share of the teacher in the loss, 0 to 1.
-        temperature: above 1 the teacher's second thoughts count for more.
+        temperature: above 1, tokens that the teacher finds less likely count for more.
 
     Raises:
         InputError: a value outside its range, naming the key ``train.distillation.*``.
@@ -65,7 +65,7 @@ class Distillation:
 def check_teacher(
     teacher: ModelPackage, student: AsrModel, tokenizer: Tokenizer, features: Mapping[str, Any]
 ) -> None:
-    """Raise InputError unless frames and tokens of both models are the same things."""
+    """Raise InputError unless both models have the same tokens, frame rate and features."""
     where = f"train.distillation.teacher={teacher.folder}"
     if teacher.tokenizer.to_bytes() != tokenizer.to_bytes():
         raise InputError(f"{where}: has another tokenizer than this run, which takes that of init=")
@@ -105,7 +105,7 @@ class Distiller:
         self.temperature = temperature
 
     def loss(self, student: AsrModel, batch: Batch) -> CtcLoss:
-        """Training loss of a batch, of which teacher and student see the same features."""
+        """Training loss of a batch; teacher and student are given the same features."""
         features_BTF, lengths_B = student.frontend(batch.waveforms_BN, batch.waveform_lengths_B)
         encoded = student.encode(features_BTF, lengths_B)
         student_BTV = student.head(encoded.frames_BTD)
@@ -123,7 +123,7 @@ class Distiller:
 
     @torch.no_grad()
     def log_probs(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """What the teacher says of every frame, (B, T, V)."""
+        """The teacher's log probabilities of every frame, (B, T, V)."""
         if next(self.teacher.parameters()).device != features_BTF.device:
             self.teacher.to(features_BTF.device)
         encoded = self.teacher.encoder(features_BTF, lengths_B)

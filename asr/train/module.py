@@ -191,9 +191,9 @@ class AsrModule(LightningModule):
 
     @torch.no_grad()
     def _weigh(self, parameters: Sequence[Tensor]) -> None:
-        """Make of the gradient of a step that of the mean over all its utterances.
+        """Turn the gradient of a step into that of the mean loss over all its utterances.
 
-        A batch gave the gradient of its sum, and the trainer took the mean over batches.
+        Each batch gave the gradient of a sum, and the trainer took the mean over batches.
         """
         num_kept = torch.tensor(float(self._num_kept), device=self.device)
         self._num_kept = 0

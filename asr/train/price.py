@@ -67,7 +67,7 @@ class DataPrice:
 
 
 class Stepper:
-    """Real steps of ``model`` on any batch: what ``loss`` gives, backward, and AdamW at rate zero.
+    """Real steps of ``model`` on any batch: loss, backward, and AdamW at a learning rate of zero.
 
     Args:
         dtype: of matrix products, see `asr.profiling.training_step.AUTOCAST_DTYPES`.
@@ -146,7 +146,7 @@ class Stepper:
 def price_data(
     items: Iterable[StreamItem], step: Callable[[Batch], None], *, num_steps: int, max_s: float
 ) -> DataPrice:
-    """Train on up to ``num_steps`` of ``items``, or for ``max_s`` seconds, and see who waits."""
+    """Train on up to ``num_steps`` of ``items``, or for ``max_s`` seconds; how long data takes."""
     waits_s: list[float] = []
     start_s = begun_s = time.perf_counter()
     for item in islice(items, num_steps + 1):

@@ -75,7 +75,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
 
 def shard(model: AsrModel, mesh: DeviceMesh) -> None:
-    """Leave of every parameter of ``model`` the piece of this process in ``mesh``, in place."""
+    """Replace every parameter of ``model``, in place, by the piece that this process holds."""
     encoder = model.encoder
     for unit in (encoder.subsampling, *encoder.layers, encoder.norm, encoder, model.head):
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
@@ -104,7 +104,7 @@ def load_whole(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """What this process holds of ``tensor``, as a view."""
+    """The part of ``tensor`` that this process holds, as a view."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 

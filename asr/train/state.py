@@ -127,7 +127,7 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
 
 
-# What a running process finds out anew, and a checkpoint therefore does not keep.
+# Fields that a checkpoint does not keep: they begin anew in every process.
 _TRANSIENT = ("epoch", "interrupted")
 _SUMMED = ("audio_s", "cpu_s", "num_left_out")
 _UNITED = ("unreadable", "bad_sounds")

@@ -131,7 +131,7 @@ class TrainStream(Iterable[StreamItem]):
 
 @dataclass(frozen=True, slots=True)
 class DevItem:
-    """A batch to validate with; ``counts`` is False of one that only keeps processes in step."""
+    """A validation batch; ``counts`` is False if it only keeps the processes in step."""
 
     batch: Batch
     counts: bool = True
@@ -142,10 +142,10 @@ class DevItem:
 
 
 class DevData(Iterable[DevItem]):
-    """What this process validates with: whole and in the same order every time it is read.
+    """The validation batches of this process, the same in the same order at every validation.
 
-    With ``in_step`` every process gets as many batches as the one that has most: the model is run
-    by all of them together. A second of silence takes the place of what is missing.
+    With ``in_step`` every process gets as many batches as the one that has most, because all of
+    them run a sharded model together; a second of silence stands in for a missing batch.
     """
 
     def __init__(
@@ -173,9 +173,9 @@ class DevData(Iterable[DevItem]):
 
 
 def check_unreadable(loader: object) -> None:
-    """Raise RunError where too much of what ``loader`` gave all processes cannot be read.
+    """Raise RunError if too many utterances of ``loader``, over all processes, cannot be read.
 
-    All of them must call it.
+    Every process must call it.
     """
     check = getattr(loader, "check_unreadable", None)
     if check is not None:

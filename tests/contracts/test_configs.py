@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from asr.cli.compose import compose_recipe
 from asr.model.build import build_encoder, build_model, target_class
 
-from .tree import PARTS, config_files, recipe_files, relative
+from .tree import CONFIGS, PARTS, config_files, recipe_files, relative
 
 DUE_RECIPES = {"quickstart.yaml", "digits.yaml", "librispeech_tiny.yaml", "finetune.yaml"}
 NUM_DUE_CONFIGS = 42
@@ -60,9 +62,17 @@ def names_of(group: str) -> list[str]:
     return [path.stem for path in config_files() if path.parent.name == group]
 
 
-def encoder_size(recipe: Path, *overrides: str) -> int:
+@functools.cache
+def reuse_config(name: str) -> dict[str, Any]:
+    """The config that ``reuse=name`` picks."""
+    content = OmegaConf.to_container(OmegaConf.load(CONFIGS / "reuse" / f"{name}.yaml"))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def encoder_size(config: Mapping[str, Any], reuse: Mapping[str, Any]) -> int:
     with torch.device("meta"):  # shapes only
-        return num_parameters(build_encoder(compose_recipe(recipe, overrides)))
+        return num_parameters(build_encoder({**config, "reuse": reuse}))
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -115,19 +125,21 @@ def small_recipes() -> list[Path]:
 @pytest.mark.usefixtures("_corpora")
 @pytest.mark.parametrize("path", small_recipes(), ids=relative)
 def test_a_recipe_takes_every_reuse_method(path: Path) -> None:
-    sizes = {method: encoder_size(path, f"reuse={method}") for method in names_of("reuse")}
+    config = compose_recipe(path, ["reuse=probs"])
+    assert config["reuse"] == reuse_config("probs"), "so any other replaces it whole"
+    sizes = {method: encoder_size(config, reuse_config(method)) for method in names_of("reuse")}
     assert set(sizes) >= REUSE_METHODS
     check_sizes(sizes)
 
 
 @pytest.mark.parametrize("encoder", names_of("encoder"))
 def test_an_encoder_builds_with_every_reuse_method(encoder: str, tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path, encoder=encoder, reuse="none")
+    config = compose_recipe(recipe_of(tmp_path, encoder=encoder, reuse="none"))
     sizes = {}
     for method in names_of("reuse"):
-        overrides = [f"reuse={method}"]
-        if "pattern" in compose_recipe(recipe, overrides)["reuse"]:
+        reuse = reuse_config(method)
+        if "pattern" in reuse:
             # Fits every depth; equal groups fit only where they divide the number of layers.
-            overrides += ["reuse.group_size=null", "reuse.pattern=LFFF"]
-        sizes[method] = encoder_size(recipe, *overrides)
+            reuse = reuse | {"group_size": None, "pattern": "LFFF"}
+        sizes[method] = encoder_size(config, reuse)
     check_sizes(sizes)

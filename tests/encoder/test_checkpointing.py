@@ -17,6 +17,7 @@ from asr.reuse.probs import ReuseProbs
 from asr.reuse.scores import ReuseScores
 from asr.reuse.within import ReuseWithin
 from tests.encoder.tiny import EncoderKind, random_features, tiny_encoder
+from tests.pairwise import pairwise
 
 METHODS: dict[str, ReuseMethod] = {
     "none": NoReuse(),
@@ -30,15 +31,13 @@ METHODS: dict[str, ReuseMethod] = {
 }
 
 
-@pytest.mark.parametrize("checkpointing", ["layers", "groups"])
-@pytest.mark.parametrize("kind", ["conformer", "transformer"])
-@pytest.mark.parametrize("name", METHODS)
+@pairwise(reuse=METHODS, kind=["conformer", "transformer"], checkpointing=["layers", "groups"])
 def test_training_is_the_same_bit_for_bit(
-    name: str, kind: EncoderKind, checkpointing: Checkpointing
+    reuse: ReuseMethod, kind: EncoderKind, checkpointing: Checkpointing
 ) -> None:
     """Losses, dropout, running statistics and weights, over steps of a padded batch."""
-    kept = tiny_encoder(kind, reuse=METHODS[name], dropout=0.2).train()
-    again = tiny_encoder(kind, reuse=METHODS[name], dropout=0.2).train()
+    kept = tiny_encoder(kind, reuse=reuse, dropout=0.2).train()
+    again = tiny_encoder(kind, reuse=reuse, dropout=0.2).train()
     again.checkpointing = checkpointing
 
     assert losses(kept) == losses(again)
