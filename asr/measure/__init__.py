@@ -1,1 +1,1 @@
-"""Models under the instrument: what is measured becomes records."""
+"""Measures models (accuracy, latency, memory, attention) and returns records."""

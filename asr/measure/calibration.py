@@ -1,6 +1,7 @@
-"""Utterances on which models that share a front end are tried: features once, then pass after pass.
+"""Computes the features of some utterances once, and tests several models on them.
 
-Features wait in temporary files, 115 MB an hour of audio, and one batch of them is in memory.
+The models share one front end. Features are kept in temporary files, 115 MB for an hour of audio,
+and one batch of them is in memory.
 
 Shape legend: B batch, T frames, F mel bins, D model width, V vocabulary, U tokens, L layers,
 H heads.

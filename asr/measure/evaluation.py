@@ -1,4 +1,4 @@
-"""Word error rate of a model on a manifest."""
+"""Decodes the utterances of a manifest with a model and scores them: WER, CER, counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exported files beside the model they come from: what they compute, write, weigh and cost."""
+"""Compares exported ONNX files with their model: outputs, words, file size and latency."""
 
 from __future__ import annotations
 

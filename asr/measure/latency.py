@@ -112,17 +112,19 @@ def measure_encoders(
                 also_timed=also_timed,
             )
             for name, point in found.items():
+                reached = None
                 if probed:
                     key = encoder_key(configs[name])
-                    macs = sum(part.macs for part in work[length][key].values())
-                    macs = macs // min(spec.batch_sizes) * batch_size
-                    reached = RooflinePoint.from_timings(macs, timings[key], probed, timings)
-                    point = replace(point, roofline=reached)
-                points[name].append(point)
+                    macs_of_one = total_macs(work[length][key]) // min(spec.batch_sizes)
+                    reached = RooflinePoint.from_timings(
+                        macs_of_one * batch_size, timings[key], probed, timings
+                    )
+                points[name].append(replace(point, roofline=reached))
         report(f"timing the parts of {len(configs)} encoders at {length_s:g} s")
+        calls = smallest_calls(of_runs, spec, length_s, device)
+        calls |= {name: Call(Probing(probe), ()) for name, probe in probed.items()}
         times_ms[length] = time_by_part(
-            smallest_calls(of_runs, spec, length_s, device)
-            | {name: Call(Probing(probe), ()) for name, probe in probed.items()},
+            calls,
             ENCODER_PARTS,
             repeats=min(_PART_ROUNDS, spec.repeats),
             device=device,
@@ -132,20 +134,19 @@ def measure_encoders(
         if probed:
             probes_ms = {name: sum(times_ms[length][name].values()) for name in probed}
             ceilings_at[length] = ceilings(probed, probes_ms)
-    costs = {}
-    for name, config in configs.items():
-        key = encoder_key(config)
-        encoder, _ = encoders[key]
-        costs[name] = EncoderCost(
-            schedule=scheduled_layers(encoder),
-            parameters=count_parameters(encoder),
-            macs={length_key(one): macs_by_part(config, one) for one in spec.lengths_s},
+    keys = {name: encoder_key(config) for name, config in configs.items()}
+    return {
+        name: EncoderCost(
+            schedule=scheduled_layers(encoders[key][0]),
+            parameters=count_parameters(encoders[key][0]),
+            macs={length_key(one): macs_by_part(configs[name], one) for one in spec.lengths_s},
             latency=tuple(points[name]),
             breakdown={length: by_key[key] for length, by_key in times_ms.items()},
             work={length: by_key[key] for length, by_key in work.items()},
             ceilings=ceilings_at,
         )
-    return costs
+        for name, key in keys.items()
+    }
 
 
 def smallest_calls(
@@ -168,6 +169,11 @@ def smallest_calls(
         )
         for key, (encoder, config) in encoders.items()
     }
+
+
+def total_macs(by_part: Mapping[str, Work]) -> int:
+    """The multiply-adds of all parts."""
+    return sum(work.macs for work in by_part.values())
 
 
 def encoder_work(calls: Mapping[str, Call]) -> dict[str, dict[str, Work]]:

@@ -1,1 +1,1 @@
-"""The instrument: timer, memory, time by part, multiply-adds, roofline, hardware."""
+"""Measuring tools: timer, peak memory, time by part, multiply-adds, roofline, hardware."""

@@ -1,4 +1,4 @@
-"""The project's timer.
+"""The timer: runs several callables in alternation and takes median and 90th percentile.
 
 What is to be compared is timed in alternation inside one process (A B A B ...), because clock
 speed, caches and neighbours drift more between two processes than most changes are worth. Reported

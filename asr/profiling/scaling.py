@@ -1,4 +1,4 @@
-"""What to time over CPU threads, batch sizes and dtypes."""
+"""The settings of `metrics.scaling`: which threads, batch sizes and dtypes are timed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables beside the comparison: other libraries, time by part, ceilings, threads and batches."""
+"""Tables beside the comparison: other libraries, time by part, roofline, threads and batches."""
 
 from __future__ import annotations
 
@@ -192,10 +192,10 @@ def scaling_table(records: Sequence[RunRecord]) -> Table | None:
         Column("ms", tuple(number_text(point.median_ms) for point in points)),
         Column("s/s", tuple(number_text(point.audio_s_per_s) for point in points)),
         *(
-            Column(f"vs {name}", tuple(_speedup(point, name) for point in points))
+            Column(f"vs {name}", tuple(_baseline_text(point, name) for point in points))
             for name in BASELINES
         ),
-        Column("MiB", tuple(_memory(point) for point in points)),
+        Column("MiB", tuple(_memory_text(point.peak_memory_mib) for point in points)),
     )
     note = (
         f"Utterances of {', '.join(lengths)} without padding; s/s: seconds of audio encoded in a "
@@ -204,10 +204,6 @@ def scaling_table(records: Sequence[RunRecord]) -> Table | None:
     return Table(columns=columns, notes=(note,))
 
 
-def _speedup(point: ScalingPoint, baseline: str) -> str:
+def _baseline_text(point: ScalingPoint, baseline: str) -> str:
     timing = point.baselines.get(baseline)
     return MISSING if timing is None else speedup_text(timing.speedup)
-
-
-def _memory(point: ScalingPoint) -> str:
-    return MISSING if point.peak_memory_mib is None else number_text(point.peak_memory_mib)

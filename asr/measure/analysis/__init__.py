@@ -1,1 +1,1 @@
-"""What the attention of a trained model does, and which layers might share it."""
+"""Analyses the attention of a trained model and proposes which layers could share it."""

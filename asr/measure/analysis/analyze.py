@@ -1,4 +1,4 @@
-"""A trained model on a manifest: every measure of attention in one pass over the audio."""
+"""Runs a trained model on a manifest and measures its attention in one pass over the audio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every measure on attention maps and the layer-wise probe, gathered one utterance at a time."""
+"""Measures of attention maps, and a linear probe of each layer, summed over utterances."""
 
 from __future__ import annotations
 

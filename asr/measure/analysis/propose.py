@@ -1,4 +1,4 @@
-"""Schedules to try, their cost on this machine, and the one to write down."""
+"""Proposes a reuse schedule from the similarity of layers and what each layer costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The direct test of a schedule: the loss of a trained model that is converted to it."""
+"""Tests schedules directly: the loss of a trained model that is converted to each of them."""
 
 from __future__ import annotations
 

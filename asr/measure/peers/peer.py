@@ -1,4 +1,4 @@
-"""Encoders of other libraries, at the dimensions of run configs."""
+"""Builds encoders of other libraries at the dimensions of run configs."""
 
 from __future__ import annotations
 
