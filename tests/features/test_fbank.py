@@ -177,10 +177,10 @@ def test_sixteen_seconds_take_milliseconds() -> None:
     times_s = []
     with torch.inference_mode():
         for _ in range(10):
-            start_s = time.perf_counter()
+            start_s = time.process_time()
             FBANK(waveform, lengths_B)
-            times_s.append(time.perf_counter() - start_s)
-    assert min(times_s) < 0.05  # about 0.003 on one core; a loop over frames takes 0.1
+            times_s.append(time.process_time() - start_s)
+    assert min(times_s) < 0.05  # of processor time, about 0.003; a loop over frames takes 0.1
 
 
 @pytest.mark.parametrize(
