@@ -1,1 +1,1 @@
-"""The `asr` command: one module per verb, behind a frame that loads only the one asked for."""
+"""The `asr` command: one module per sub-command, imported only when it is used."""

@@ -1,4 +1,4 @@
-"""`asr analyze`: what the attention of a trained model does, and which layers might share it."""
+"""`asr analyze`: attention similarity and locality of a trained model, and a suggested schedule."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Model, manifest, and where the findings go."""
+    """Add the options: model, manifest, outputs."""
     parser.add_argument(
         "--model",
         type=Path,
@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print a line a layer, and write the files asked for."""
+    """Analyse the model, print a line a layer, and write the files asked for."""
     check_device(args.device)
     check_outputs(args)
     if args.budget and not args.length:
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_proposal(analysis: Analysis, args: argparse.Namespace) -> None:
-    """The proposal as a reuse config, and what to type with it; no file where nothing is shared."""
+    """Write the proposal as a reuse config and print how to use it, if it shares anything."""
     file = args.out / "reuse" / "suggested.yaml"
     file.unlink(missing_ok=True)
     suggested, tried = analysis.suggested, analysis.tried
@@ -181,7 +181,7 @@ def read_method(name: str) -> dict[str, Any]:
 def measured_latency(
     package: ModelPackage, reuse: Mapping[str, Any], args: argparse.Namespace
 ) -> EncoderLatency:
-    """What layers cost on this machine in the roles of a reuse method.
+    """Measure the latency of layers on this machine in the roles of a reuse method.
 
     Raises:
         InputError: no schedule keeps within ``--budget``.
@@ -201,7 +201,7 @@ def measured_latency(
 
 
 def print_analysis(analysis: Analysis, stream: TextIO) -> None:
-    """What is proposed and why; one line a layer, and the groups to try."""
+    """Print the proposal and its reasons, one line a layer, and the groups to try."""
     width = shutil.get_terminal_size((120, 24)).columns
     print(headline(analysis), file=stream)
     if answer := verdict(analysis):

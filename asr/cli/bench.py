@@ -33,7 +33,7 @@ Spec = TypeVar("Spec")
 
 
 def add_arguments(parser: Parser) -> None:
-    """Recipe, overrides (commas list variants) and where the table goes."""
+    """Add the arguments: recipe, overrides (commas list variants), outputs."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     parser.add_argument(
         "overrides", nargs="*", help="Hydra overrides; commas list variants: reuse=none,probs"
@@ -89,14 +89,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def latency_spec(configs: Configs) -> LatencySpec:
-    """What to time, from the first config (a comparison times every variant alike)."""
+    """The latency settings, from the first config (all variants are timed alike)."""
     first = next(iter(configs.values()))
     spec: LatencySpec = build(first["metrics"]["latency"], "metrics.latency")
     return spec
 
 
 def metric_spec(configs: Configs, metric: str, kind: type[Spec]) -> Spec | None:
-    """What ``metric`` is to measure, from the first config; None where the recipe picks it not."""
+    """The settings of ``metric`` from the first config; None if the recipe does not pick it."""
     first = next(iter(configs.values()))["metrics"]
     if metric not in first:
         return None
@@ -106,7 +106,7 @@ def metric_spec(configs: Configs, metric: str, kind: type[Spec]) -> Spec | None:
 
 
 def check_alike(configs: Configs) -> None:
-    """Raise InputError where variants differ in what is measured, which has to be alike."""
+    """Raise InputError where variants differ in their metrics, which must be the same."""
     first, *others = (config["metrics"] for config in configs.values())
     for other in others:
         if other != first:
@@ -126,7 +126,7 @@ def bench_records(
     versions: dict[str, str],
     command: str,
 ) -> list[RunRecord]:
-    """A record without training for every measured config."""
+    """Make a record, without training, for every measured config."""
     return [
         RunRecord(
             run=name,

@@ -47,7 +47,7 @@ LAUNCHERS = ("local", "submitit")
 
 
 def add_arguments(parser: Parser) -> None:
-    """Recipe, variants, and where the table goes."""
+    """Add the arguments: recipe, variants, outputs."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     parser.add_argument(
         "overrides",
@@ -85,7 +85,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train what is not trained yet, time all encoders in one process, print one table."""
+    """Train the missing runs, time all encoders in one process, print one table."""
     check_outputs(args)
     variants = expand_sweep(args.overrides)
     names = variant_names(variants)
@@ -135,7 +135,7 @@ def run_folder(config: Mapping[str, Any], recipe: Path) -> RunFolder:
 
 
 def has_finished(run: TrainProcess) -> bool:
-    """Whether the run was trained to its end, even if not all of it could be scored."""
+    """Whether the run finished training, even if some splits could not be scored."""
     return RunFolder(run.folder).finished_record() is not None
 
 
@@ -170,10 +170,10 @@ def make_launcher(args: argparse.Namespace, num_runs: int) -> Launcher:
 def with_latency(
     configs: Mapping[str, Mapping[str, Any]], folders: Mapping[str, RunFolder], command: str
 ) -> list[RunRecord]:
-    """The records of trained runs under the names of this comparison, with latencies of its own.
+    """The records of trained runs under the names of this comparison, with new latencies.
 
-    All are measured together, on the device of the first. A run that was trained on the same
-    hardware keeps its latency too; name, command and hardware of its record stay as they are.
+    All encoders are timed together, on the device of the first. The latency is also saved in the
+    run's record if it was trained on the same hardware.
     """
     spec = latency_spec(configs)
     trainer: TrainerSpec = build(next(iter(configs.values()))["train"]["trainer"], "train.trainer")
@@ -202,9 +202,9 @@ def with_latency(
 def paired_differences(
     records: Sequence[RunRecord], folders: Mapping[str, RunFolder]
 ) -> list[WerDifference]:
-    """Each schedule against the first without reuse: all seeds of both, on the splits they share.
+    """Compare each schedule with the first one without reuse, over all seeds and shared splits.
 
-    Corrected for the number of schedules.
+    The p-values are corrected for the number of schedules.
     """
     groups = by_seed(records)
     baseline = next((group for group in groups if group.records[0].reuse == "none"), None)

@@ -1,4 +1,4 @@
-"""From a recipe and overrides to a plain dict."""
+"""Composing a recipe and overrides into a config, a plain dict, with Hydra."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
 
 
 def with_texts(config: dict[str, Any]) -> dict[str, Any]:
-    """``config`` with names and paths as texts where YAML has read them as whole numbers.
+    """Turn names and paths into text where YAML has read them as whole numbers.
 
     Raises:
         InputError: one is something else, such as a list where one name is expected.
@@ -123,7 +123,7 @@ def _as_text(key: str, value: Any) -> Any:
 
 
 def _store_resolved(recipe: Recipe, choices: Sequence[Override], files: Mapping[str, Path]) -> str:
-    """A primary config for Hydra: all of a run's config but the groups that are chosen anew."""
+    """Store a run's config, without the groups that are chosen again, as Hydra's primary config."""
     chosen = {
         (group := choice.key_or_group): _FROM_FILE if group in files else choice.value()
         for choice in choices
@@ -135,7 +135,7 @@ def _store_resolved(recipe: Recipe, choices: Sequence[Override], files: Mapping[
 
 
 def _compose_picks(recipe: Recipe, choices: list[str]) -> DictConfig:
-    """The config that the ``defaults`` list alone gives: what a recipe's body may change."""
+    """The config of the ``defaults`` list alone, which the body of a recipe may change."""
     defaults = [{group: names} for group, names in recipe.picks.items()]
     ConfigStore.instance().store(_PICKS_ONLY, {"defaults": [*defaults, "_self_"]})
     return compose(_PICKS_ONLY, overrides=choices)
@@ -162,7 +162,7 @@ def _nested(override: Override) -> dict[str, Any]:
 
 
 def _is_choice(override: Override, recipe: Recipe) -> bool:
-    """Does ``override`` pick from a config group, as ``encoder=conformer_m`` does?"""
+    """Whether ``override`` picks from a config group, as ``encoder=conformer_m`` does."""
     group = override.key_or_group
     named = group in recipe.picks or any((root / group).is_dir() for root in _roots(recipe))
     return named and not isinstance(override.value(), dict)
@@ -177,7 +177,7 @@ def _check_single(override: Override) -> None:
 
 
 def _file_of(choice: Override) -> Path | None:
-    """The file that ``choice`` names in place of a config of its group."""
+    """The file that ``choice`` names instead of a config of its group."""
     value = choice.value()
     return Path(value) if isinstance(value, str) and value.endswith(SUFFIX) else None
 
@@ -216,7 +216,7 @@ def _options(group: str, recipe: Recipe) -> list[str]:
 
 @contextmanager
 def _one_line(recipe: Recipe) -> Iterator[None]:
-    """Turns what Hydra and OmegaConf raise into an InputError of one line."""
+    """Turn errors of Hydra and OmegaConf into an InputError of one line."""
     name = recipe.path.name
     try:
         yield
@@ -245,7 +245,7 @@ _RECIPE = f"defaults:\n  - {GROUP}: none\n  - _self_\n"
 
 
 def compose_reuse(overrides: Sequence[str]) -> dict[str, Any]:
-    """The config that ``reuse=probs reuse.group_size=2`` and the like come to.
+    """The reuse config of overrides such as ``reuse=probs reuse.group_size=2``.
 
     Raises:
         InputError: no override, one of another key than ``reuse``, or one that is not usable.

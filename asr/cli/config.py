@@ -1,4 +1,4 @@
-"""`asr config`: what a recipe resolves to, with types, meanings and what could be added."""
+"""`asr config`: the resolved config of a recipe, with types, comments and keys to add."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ConfigFile:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Recipe and overrides."""
+    """Add the arguments: recipe and overrides."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, as of `asr train`")
     parser.add_argument(
@@ -80,7 +80,7 @@ def annotated(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def could_be_added(config: Mapping[str, Any], picks: Mapping[str, Any]) -> Iterator[str]:
-    """What else each group of the recipe offers: other choices, and parts that were not picked."""
+    """The other choices of each group of the recipe, and parts that were not picked."""
     for group in picks:
         files = [file for file in config_files() if file.group == group]
         section = config.get(group)
@@ -130,7 +130,7 @@ def summary_of(target: str) -> str:
 
 
 def comments_of(text: str, depth: int) -> dict[str, str]:
-    """The comment behind each key that stands ``depth`` spaces deep."""
+    """The comment after each key that is indented by ``depth`` spaces."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         match = _KEY_LINE.match(line)

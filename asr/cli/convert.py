@@ -1,4 +1,4 @@
-"""`asr convert`: a trained full-attention model as a reuse schedule, not yet trained further."""
+"""`asr convert`: turning a trained full-attention model into one with a reuse schedule."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AS_THEY_WERE, IN_LINE = "converted, heads as they were", "converted, heads in li
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Model, schedule, calibration data, and where the new model goes."""
+    """Add the arguments: model, schedule, calibration data, output."""
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert, say what became of each layer, measure where there is data, and write a package."""
+    """Convert, print what changed in each layer, measure on data if given, and write a package."""
     check_device(args.device)
     check_empty(args.out)
     if args.limit and not args.data:
@@ -109,7 +109,7 @@ def check_empty(folder: Path) -> None:
 
 
 def origin(args: argparse.Namespace) -> dict[str, Any]:
-    """Where the new model comes from, for its config.
+    """The origin of the new model, for its config.
 
     Raises:
         InputError: ``--model`` holds no weights.
@@ -138,7 +138,7 @@ def read_calibration(package: ModelPackage, args: argparse.Namespace) -> Calibra
 
 
 def aligned(parent: AsrModel, config: Mapping[str, Any], calibration: Calibration) -> Conversion:
-    """The conversion with the heads of followers in line with those that they are handed."""
+    """The conversion with the heads of followers permuted to match those of their leader."""
     orders = aligned_orders(
         build(config["reuse"], "reuse"),
         calibration.head_similarity(parent, report=log),
@@ -160,13 +160,13 @@ def test_all(
 
 
 def is_worse(tested: Mapping[str, Tested]) -> bool:
-    """Whether bringing heads into line cost words, or loss where it cost none."""
+    """Whether matching heads raised the WER, or the loss at equal WER."""
     in_line, as_they_were = tested[IN_LINE], tested[AS_THEY_WERE]
     return (in_line.wer, in_line.loss) > (as_they_were.wer, as_they_were.loss)
 
 
 def kept_line(tested: Mapping[str, Tested]) -> str:
-    """Which of both conversions is written, and why."""
+    """Say which of the two conversions is written, and why."""
     in_line, as_they_were = tested[IN_LINE], tested[AS_THEY_WERE]
     if in_line == as_they_were:
         return "bringing heads into line changed nothing"
@@ -180,7 +180,7 @@ def kept_line(tested: Mapping[str, Tested]) -> str:
 
 
 def summary_lines(parent: AsrModel, conversion: Conversion) -> list[str]:
-    """The schedule, what became of each layer, and parameters before and after."""
+    """The schedule, what changed in each layer, and parameters before and after."""
     before, after = (
         sum(parameter.numel() for parameter in model.parameters())
         for model in (parent, conversion.model)
@@ -193,7 +193,7 @@ def summary_lines(parent: AsrModel, conversion: Conversion) -> list[str]:
 
 
 def change_line(change: LayerChange) -> str:
-    """What a layer keeps and what not; empty where its attention is what it was."""
+    """What a layer keeps and loses; empty if its attention is unchanged."""
     parts = {
         "keeps": change.kept,
         "keeps a part of": change.narrowed,
@@ -207,7 +207,7 @@ def change_line(change: LayerChange) -> str:
 
 
 def tested_lines(tested: Mapping[str, Tested]) -> list[str]:
-    """A line a model."""
+    """The loss and WER of each model, a line each."""
     width = max(map(len, tested))
     return [
         f"  {name:<{width}}  CTC loss {one.loss:8.3f} per utterance, WER {one.wer:6.2f} %"

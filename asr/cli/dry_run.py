@@ -1,4 +1,4 @@
-"""`asr train RECIPE --dry-run`: what a run will cost, and what fits, before it is begun."""
+"""`asr train RECIPE --dry-run`: estimating the time and memory of a run before it starts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _BUSY = 1.5  # processes a core from which timings are somebody else's too
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a run will cost.
+    """The estimated cost of a run.
 
     ``hours`` of training, without its validations, by the median of what was timed, and the ends
     of it ``hours_low`` and ``hours_high``; ``gpu_hours`` those of all GPUs, None without;
@@ -96,7 +96,7 @@ def price_table(price: Price, hardware: str, *, max_duration_s: float) -> Table:
 
 
 def write_price(row: Mapping[str, Any], path: str) -> None:
-    """The row as a JSON list of one, to ``path`` or to stdout when it is "-"."""
+    """Write the row as a JSON list of one to ``path``, or to stdout for "-"."""
     text = json.dumps([row], indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if path == "-":
         print(text, end="")
@@ -133,7 +133,7 @@ _SECOND_EPOCH = {"epoch": 1, "batch": 0}  # the first may be sorted from short t
 def dry_run(
     config: Mapping[str, Any], *, run: str, allow_unknown: bool = False
 ) -> tuple[Table, dict[str, Any]]:
-    """The price of the run ``run`` as a table, and as a row for ``--json``. Writes nothing.
+    """Estimate the cost of ``run`` as a table and as a row for ``--json``; writes nothing.
 
     Raises:
         InputError: settings or data that cannot work.
@@ -165,7 +165,7 @@ def dry_run(
 def price_run(
     config: Mapping[str, Any], setup: TrainingSetup, trainer: TrainerSpec, device: torch.device
 ) -> Price:
-    """Times real steps: on the largest batch of every bucket, then on batches as they come."""
+    """Time real steps: on the largest batch of every bucket, then on ordinary batches."""
     model, loader, distiller = setup.model, setup.train_loader, setup.distiller
     sample_rate_hz = int(model.frontend.sample_rate_hz)
     trainer.checkpoint_activations(model)
@@ -250,7 +250,7 @@ def price_buckets(
 
 
 def advice(stepper: Stepper, batch: Batch) -> str:
-    """How much of a batch that does not fit would."""
+    """Advise a batch size where a batch does not fit."""
     for parts in (2, 4, 8, 16):
         kept = len(batch) // parts
         if kept and stepper.fits(repeated(batch, kept)):

@@ -1,4 +1,4 @@
-"""Overrides that would change nothing: they are refused, not passed over."""
+"""Finding overrides without effect, which are refused."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def idle_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> dict[
 
 
 def with_tokenizer_of_init(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of the tokenizer that the run will have: with ``init`` that of its model."""
+    """The config with the tokenizer of the initial model, if ``init`` names one."""
     theirs = _tokenizer_of_init(config)
     if theirs is None:
         return config

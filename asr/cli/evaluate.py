@@ -35,7 +35,7 @@ from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Model, manifests, and what to measure."""
+    """Add the arguments: model, manifests, measurements."""
     parser.add_argument(
         "--model",
         type=Path,
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 def evaluation_record(
     args: argparse.Namespace, package: ModelPackage, splits: dict[str, SplitEvaluation]
 ) -> RunRecord:
-    """A record of this evaluation; encoder latency at ``--lengths``."""
+    """Make a record of the evaluation, with encoder latency at ``--lengths``."""
     name = run_name(args.model)
     spec = LatencySpec(
         lengths_s=args.lengths or [1],

@@ -27,7 +27,7 @@ LARGEST_RELATIVE_ERROR = 1e-3  # of frames in float32, where there is no fault
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Model, file, and what to compare on."""
+    """Add the arguments: model, file, data to compare on."""
     parser.add_argument(
         "--model",
         type=Path,
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, load the file back, compare, print one table."""
+    """Export, load the file again, compare, print one table."""
     check_installed(WRITING, "asr export")
     if args.out.suffix != ONNX_SUFFIX:
         raise InputError(f"--out {args.out}: allowed: a file name that ends in {ONNX_SUFFIX}")
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_samples(package: ModelPackage, paths: Sequence[Path]) -> list[Sample]:
-    """What to compare on.
+    """The audio to compare on.
 
     Raises:
         InputError: a file cannot be read, or a transcript has characters the model cannot write.
@@ -139,7 +139,7 @@ def read_samples(package: ModelPackage, paths: Sequence[Path]) -> list[Sample]:
 
 
 def check_error(rows: Sequence[ExportRow], path: Path) -> None:
-    """Take ``path`` back unless float32 computes what the model does.
+    """Delete ``path`` unless it computes in float32 what the model does.
 
     Raises:
         InputError: it does not.

@@ -1,4 +1,4 @@
-"""Training runs side by side, each a process or a job of its own."""
+"""Running several training runs in parallel, as processes or jobs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Job(Protocol):
         """The exit code; None while it runs."""
 
     def cancel(self) -> None:
-        """End it, unless Ctrl-C has reached it anyway."""
+        """End the run, unless Ctrl-C has reached it already."""
 
     @property
     def log(self) -> Path:
@@ -94,7 +94,7 @@ class Job(Protocol):
 
 
 class Launcher(Protocol):
-    """Starts runs, ``num_jobs`` at a time, and looks after them every ``poll_s`` seconds."""
+    """Starts runs, ``num_jobs`` at a time, and polls them every ``poll_s`` seconds."""
 
     num_jobs: int
     poll_s: float
@@ -153,14 +153,14 @@ def train_all(
 
 
 class _LogTail:
-    """Shows what is added to the log of ``run`` from here on."""
+    """Prints what is added to the log of ``run`` from now on."""
 
     def __init__(self, run: TrainProcess) -> None:
         self._run = run
         self._position = run.log.stat().st_size if run.log.is_file() else 0
 
     def show(self) -> None:
-        """Print the lines that are new, each whole."""
+        """Print the new complete lines."""
         if not self._run.log.is_file():
             return
         with self._run.log.open("rb") as file:
@@ -201,6 +201,6 @@ class LocalJob:
         return self._process.poll()
 
     def cancel(self) -> None:
-        """Have it stop after its step, with a checkpoint."""
+        """Let the run stop after its step, with a checkpoint."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)

@@ -28,7 +28,7 @@ from asr.types import DTYPES, InputError
 
 
 def number_in(text: str, hint: Any) -> Any:
-    """The number that ``text`` spells; ValueError unless the annotated type ``hint`` allows it."""
+    """Parse a number; ValueError unless the annotated type ``hint`` allows it."""
     kind = get_args(hint)[0]
     try:
         number = kind(text)
@@ -71,12 +71,12 @@ fraction = functools.partial(_read, Share)
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """``--device``, the CPU unless told."""
+    """Add ``--device``, by default the CPU."""
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
 def add_dtype_argument(parser: argparse.ArgumentParser) -> None:
-    """``--dtype``, float32 unless told."""
+    """Add ``--dtype``, by default float32."""
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
@@ -86,7 +86,7 @@ def add_dtype_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_graphs_argument(parser: argparse.ArgumentParser) -> None:
-    """``--cuda-graphs``, off unless told."""
+    """Add ``--cuda-graphs``, by default off."""
     parser.add_argument(
         "--cuda-graphs",
         action="store_true",
@@ -102,7 +102,7 @@ def check_graphs_argument(args: argparse.Namespace) -> None:
 
 
 def use_graphs(model: AcousticModel) -> GraphedEncoder:
-    """From now on ``model`` replays recordings of its encoder; the result counts them."""
+    """Let ``model`` replay CUDA graphs of its encoder; returns their counter."""
     assert isinstance(model, AsrModel), "exported files run on the CPU, where there are no graphs"
     return model.use_cuda_graphs()
 

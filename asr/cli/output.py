@@ -1,4 +1,4 @@
-"""Where a command's table goes: the terminal, and files on request."""
+"""Output of tables: to the terminal, and to files on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from asr.report.row_json import write_rows
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where tables go and what of them is printed."""
+    """Add the options of tables: files and columns."""
     parser.add_argument("--json", metavar="FILE", help="write one row per run as JSON (- : stdout)")
     parser.add_argument(
         "--out",
@@ -50,9 +50,9 @@ def check_outputs(args: argparse.Namespace) -> None:
 
 
 def exit_code(records: Sequence[RunRecord]) -> int:
-    """0, or 2 where utterances could not be scored, which standard error says.
+    """0, or 2 if utterances could not be scored, which is printed on standard error.
 
-    As `asr transcribe` has it for files that cannot be read.
+    `asr transcribe` does the same for files that cannot be read.
     """
     lost = [(record.run, *each) for record in records for each in unscored(record).items()]
     for run, split, counts in lost:

@@ -1,4 +1,4 @@
-"""Overrides in the grammar of Hydra, several values a key, and names for what they make."""
+"""Parsing overrides, expanding lists of values into variants, and naming the variants."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from asr.types import InputError
 TEXT_KEYS = frozenset({"name", "init", "splits.folder", "splits.train", "splits.dev"})
 TEXT_KEYS |= {"text.tokenizer.model", "data.noise.folder", "data.reverb.folder"}
 TEXT_KEYS |= {"train.distillation.teacher"}
-"""Keys of one name or path."""
+"""Keys whose value is a name or a path."""
 LIST_KEYS = frozenset({"splits.test"})
-"""Keys of one name, or of several in brackets."""
+"""Keys whose value is a name, or several in brackets."""
 
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
@@ -37,7 +37,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 
 
 def is_text(key: str) -> bool:
-    """Whether the value of ``key`` is taken as it stands."""
+    """Whether the value of ``key`` is taken literally."""
     return key in TEXT_KEYS or key in LIST_KEYS
 
 

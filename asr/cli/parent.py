@@ -1,4 +1,4 @@
-"""A training process that stops when the process that started it is no more, however it ended."""
+"""Stopping a training process when its parent process ends, and cleaning up after signals."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _ENDING = ("SIGTERM", "SIGHUP")
 
 
 def as_parent() -> dict[str, str]:
-    """What the environment of a child must hold that is to stop with this process."""
+    """The environment variable of a child that should stop with this process."""
     return {PARENT: str(os.getpid())}
 
 
 def stop_with_parent() -> None:
-    """From now on send this process SIGTERM once its parent is gone, if that asked for it.
+    """Send this process SIGTERM when its parent ends, if the parent used `as_parent`.
 
-    Without a signal that only Linux has: a thread looks, twice a second, who the parent is.
+    A thread polls the parent's id twice a second, which works on every system.
     """
     parent = os.environ.pop(PARENT, None)  # not for the processes that this one starts
     if parent is not None:
@@ -38,9 +38,9 @@ def _watch(parent: int) -> None:
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """In the block SIGTERM and SIGHUP raise KeyboardInterrupt, so that there is time to clean up.
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt in the block, so that it can clean up.
 
-    A signal that is ignored, as `nohup` has it, stays so.
+    Ignored signals, as under `nohup`, stay ignored.
     """
     before = {}
     for name in _ENDING:

@@ -1,4 +1,4 @@
-"""`asr prepare nemo`, `kaldi`, `export`, `shards`, `summary`: manifests in, out, looked at."""
+"""`asr prepare nemo`, `kaldi`, `export`, `shards`, `summary`: importing and exporting manifests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a recipe, and what is wrong with its keys said plainly."""
+"""Finding and reading recipes, and checking their keys."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _problems(
 
 
 def _allowed(key: str, config: Mapping[str, Any]) -> str:
-    """What to say after an unknown ``key``: the likest keys, or all of the section it names.
+    """The hint for an unknown ``key``: the most similar keys, or all of its section.
 
     A key of the same last name wins: people remember a setting and forget its section.
     """
@@ -248,7 +248,7 @@ def _is_pick(entry: Any) -> bool:
 
 
 def _near(path: Path) -> str:
-    """What to say about the surroundings of a recipe that is not there."""
+    """The hint for a missing recipe: similar files and recipes."""
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder {folder}"

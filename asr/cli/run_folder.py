@@ -1,4 +1,4 @@
-"""Where a run lives, what it is called, and what is in it."""
+"""The folder of a run: its name, its files, and whether a run may continue there."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ EXECUTION_ONLY = (
     "train.trainer.max_bad_steps_in_row",
     "data.loader.max_unreadable",
 )
-"""Keys that say how a run is carried out or measured, not what comes out of it."""
+"""Keys about how a run is executed or measured, which do not change its outcome."""
 
 LENGTH = ("train.trainer.max_steps", "train.trainer.max_epochs", "train.trainer.max_minutes")
-"""Keys that say how long a run lasts; a finished one goes on under a greater length."""
+"""Keys about the length of a run; a finished run continues if it is increased."""
 
 _DEALT_ANEW = "the rest of the epoch is dealt out anew"
 MAY_CHANGE = {
@@ -76,7 +76,7 @@ class Change:
 
     @property
     def notice(self) -> str:
-        """What to tell a user who makes the change."""
+        """The message for a user who makes the change."""
         remark = MAY_CHANGE[self.key]
         return f"changed: {self}" + (f" ({remark})" if remark else "")
 
@@ -122,7 +122,7 @@ class RunFolder:
 
     @property
     def resume_command(self) -> str:
-        """What to type to go on with this run."""
+        """The command that resumes this run."""
         return command_text(["asr", "train", "--resume", self.path])
 
     @property
@@ -142,7 +142,7 @@ class RunFolder:
         return None if record.training is None or record.training.interrupted else record
 
     def is_begun(self) -> bool:
-        """Is there a checkpoint to resume?"""
+        """Whether there is a checkpoint to resume."""
         return (self.path / CHECKPOINTS / "last.ckpt").is_file()
 
     def begin(self, config: Mapping[str, Any]) -> None:

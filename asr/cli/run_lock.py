@@ -1,4 +1,4 @@
-"""One run at a time in a run folder."""
+"""A lock that allows one run at a time in a run folder."""
 
 from __future__ import annotations
 

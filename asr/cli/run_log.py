@@ -1,4 +1,4 @@
-"""The log of a run: all that it prints, kept in its folder."""
+"""The log file of a run, with everything that it prints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FILE_NAME = "train.log"
 
 @contextmanager
 def logged(folder: Path, command: str, begun: Path) -> Iterator[None]:
-    """Keeps what is printed meanwhile, and why it ended, in the log of the run in ``folder``.
+    """Write all that the block prints, and the error that ends it, to the log in ``folder`` too.
 
-    Nothing is written before the file ``begun`` is there: a run that is refused leaves no trace.
-    Where standard error is that very file already, as under `asr compare`, all stays as it is.
+    Nothing is written before the file ``begun`` exists, so a refused run leaves no files. If
+    standard error already is that file, as under `asr compare`, nothing changes.
     """
     from asr.types import InputError, RunError  # which bring torch: jobs of a cluster wait for none
 
@@ -43,7 +43,7 @@ def logged(folder: Path, command: str, begun: Path) -> Iterator[None]:
 
 
 class _Log:
-    """Whole lines, appended as they come, so that several processes can share the file."""
+    """Appends whole lines, so that several processes can share the file."""
 
     def __init__(self, path: Path, begun: Path) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class _Log:
         self._waiting = ""
 
     def write(self, text: str) -> None:
-        """A line that a bar draws over is written as it was last."""
+        """Write text; of a line that a progress bar redraws only the last state is written."""
         *lines, rest = (self._waiting + text).split("\n")
         if not self._begun.is_file():
             self._waiting += text
@@ -61,14 +61,14 @@ class _Log:
             return
         kept = "".join(f"{line.rstrip().rpartition(chr(13))[2]}\n" for line in lines)
         with (
-            suppress(OSError),  # a full disk is told by what matters more
+            suppress(OSError),  # a full disk is reported by more important writes
             self._path.open("a", encoding="utf-8", errors="replace") as file,
         ):
             file.write(kept)
 
 
 class _Tee:
-    """A stream that writes to a log too, and is the stream in everything else."""
+    """A stream that also writes to a log."""
 
     def __init__(self, stream: TextIO, log: _Log) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""What a user sees of a run before training starts."""
+"""Summaries of a run for the terminal, before and after training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from asr.text.tokenizer import Tokenizer
 
 
 def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) -> str:
-    """What the initial weights gave, what of the model starts anew, and if its schedule is new."""
+    """The weights that come from another model, those that are new, and if the schedule is new."""
     theirs, ours = (
         f"{one.reuse.name} ({schedule_text(scheduled_layers(one))})"
         for one in (parent.model.encoder, model.encoder)
@@ -39,7 +39,7 @@ def describe_run(
     folder: RunFolder,
     num_unalignable: int,
 ) -> str:
-    """What a user should see before training starts, the schedule above all."""
+    """The model, the schedule and the data, before training starts."""
     num_params = sum(parameter.numel() for parameter in model.parameters())
     hours = ", ".join(
         f"{split} {len(each):,} utterances {sum(one.duration_s for one in each) / 3600:.2f} h"
@@ -59,7 +59,7 @@ def describe_run(
 
 
 def describe_training(cost: TrainingCost, *, num_unreadable: int) -> str:
-    """What training came to, and all that was left out of it."""
+    """The result of training, and everything that was left out of it."""
     parts = [
         f"trained: {cost.num_steps:,} steps, {cost.num_epochs} epochs, {cost.train_s:.0f} s, "
         f"{100 * cost.data_wait_share:.0f} % of it waiting for data"

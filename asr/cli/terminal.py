@@ -1,4 +1,4 @@
-"""Standard streams, in whatever state the shell hands them over."""
+"""Making standard output and error robust: encodings, closed streams, broken pipes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _ESCAPE = "asr.escape"
 
 
 def prepare_streams() -> None:
-    """Let nothing that is printed fail for the terminal's sake.
+    """Make printing safe.
 
-    Characters that its encoding lacks are written as in JSON strings, ``\\u00e9``. A stream that is
-    closed becomes the null device, so that no file opened later is taken for it; of stdout a line
-    says so.
+    Characters missing in the terminal's encoding are written as in JSON strings, ``\\u00e9``. A
+    closed stream becomes the null device, so that no file opened later takes its place; for stdout
+    a warning is printed.
     """
     for descriptor in range(3):
         try:
@@ -35,9 +35,9 @@ def prepare_streams() -> None:
 
 
 def flush_streams() -> None:
-    """Write out what is held back, or forget it where the reader has left or the disk is full.
+    """Flush the streams; if the reader has gone or the disk is full, drop the rest.
 
-    The interpreter would complain about it at its end.
+    The interpreter would otherwise print an error when it exits.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

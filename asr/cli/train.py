@@ -33,7 +33,7 @@ EXIT_INTERRUPT = 130
 
 
 def add_arguments(parser: Parser) -> None:
-    """Recipe, overrides and where the run lives."""
+    """Add the arguments: recipe, overrides, run folder."""
     parser.add_argument(
         "recipe",
         nargs="?",
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder) -> int:
-    """Begin the run or go on with it, as the options say; returns the exit code."""
+    """Start or resume the run, by the options; returns the exit code."""
     record = folder.finished_record()
     if args.resume is not None:
         changes = folder.check_same_config(config)
@@ -130,7 +130,7 @@ def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder
 
 
 def finish(record: RunRecord, args: argparse.Namespace, folder: RunFolder) -> int:
-    """Print what a run came to; returns the exit code."""
+    """Print the result of a run; returns the exit code."""
     if record.training is not None and record.training.interrupted:
         log(
             f"interrupted; the model so far is in {folder.model}; to go on: {folder.resume_command}"

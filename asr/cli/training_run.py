@@ -1,4 +1,4 @@
-"""From a composed config to a finished run folder."""
+"""A training run: from a composed config to a finished run folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run trains, on what: checked and built from a config before the first step."""
+"""Building the parts of a training run from its config: data, tokenizer, model, loader."""
 
 from __future__ import annotations
 
@@ -114,14 +114,14 @@ AUGMENT = ("reverb", "noise")
 
 @dataclass(frozen=True, slots=True)
 class TextSetup:
-    """How transcripts are spelled and cut into tokens."""
+    """The normaliser and the tokenizer of transcripts."""
 
     normalizer: TranscriptNormalizer
     tokenizer: Tokenizer
 
 
 def make_normalizer(config: Mapping[str, Any]) -> TranscriptNormalizer:
-    """How the config wants transcripts spelled."""
+    """Build the normaliser of transcripts."""
     normalizer: TranscriptNormalizer = build(config["text"]["normalize"], "text.normalize")
     return normalizer
 
@@ -211,7 +211,7 @@ def data_counts(
     num_unreadable: int,
     is_evaluated: bool,
 ) -> dict[str, SplitCounts]:
-    """What every split holds, and what could not be read or aligned.
+    """Counts of every split, and of what could not be read or aligned.
 
     ``num_unreadable`` counts training utterances. Of a test split that ``is_evaluated`` but has no
     evaluation, nothing could be read.

@@ -40,7 +40,7 @@ from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Files, the model, and how to print."""
+    """Add the arguments: files, model, output."""
     parser.add_argument(
         "files",
         nargs="+",

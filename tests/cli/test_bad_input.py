@@ -331,7 +331,7 @@ def test_one_bad_variant_stops_a_comparison_before_the_others_train(
         ("data.loader.num_workers=-1", "data.loader.num_workers is -1"),
         ("text.tokenizer.vocab_size=3", "text.tokenizer.vocab_size: 3 is too small"),
         ("text.tokenizer.kind=word", "text.tokenizer.kind"),
-        ("text.tokenizer.model=nowhere", "nowhere: no tokenizer here"),
+        ("text.tokenizer.model=nowhere", "nowhere: cannot be read"),
     ],
 )
 def test_settings_that_do_not_suit_the_data(

@@ -74,7 +74,7 @@ def test_a_corpus_is_looked_at_again(asr: Command, nemo: Path, tmp_path: Path) -
     assert "does not know a c f é" in page.read_text()
     assert "does not know" not in first
     assert "no summary.json of this version" in asr("prepare", "summary", tmp_path).error
-    assert "no tokenizer here" in asr("prepare", "summary", "ours", "--tokenizer", "x").error
+    assert "x: cannot be read" in asr("prepare", "summary", "ours", "--tokenizer", "x").error
 
 
 def test_help_waits_for_nothing_heavy() -> None:
