@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
@@ -128,7 +128,10 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """All of a page; ``introduction`` and ``answer`` stand before its sections."""
+    """A whole page. ``introduction``, ``answer`` and ``warnings`` stand before its sections,
+    ``origins`` (where its figures come from) after them. ``is_sortable`` adds the script that
+    sorts tables by a column.
+    """
 
     title: str
     heading: str
@@ -137,7 +140,7 @@ class Page:
     answer: str = ""
     warnings: Sequence[str] = ()
     origins: Sequence[Origin] = ()
-    is_sortable: bool = field(default=False)
+    is_sortable: bool = False
 
 
 def text_grid(

@@ -175,7 +175,7 @@ def test_colours_follow_the_page() -> None:
 
 
 def test_names_are_escaped() -> None:
-    bad = '<script>"&'
+    bad = '<script>"& $x$ 你好'
     chart = schedule_chart(grouped([none_record(run=bad)]))
     assert any(bad in text for text in titles(chart))
 
