@@ -152,7 +152,7 @@ def test_a_finished_run_is_not_trained_over(asr: Command, trained: Outcome, fold
     [
         ["--resume", "run"],
         ["--run-dir", "run", "--resume"],
-        ["metrics.latency.repeats=1", "--resume", "run/checkpoints/last.ckpt"],
+        ["metrics.latency.repeats=2", "--resume", "run/checkpoints/last.ckpt"],
         ["--resume", "run/config.yaml"],
         ["tones.yaml", "--resume", "run"],
     ],
