@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from asr.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from asr.decode.transcribe import Transcriber
-    from asr.types import InputError, RunError
 
 __version__ = "0.1.0"
 __all__ = ["InputError", "RunError", "__version__", "load", "main"]
@@ -57,12 +58,3 @@ def main(words: Sequence[str]) -> int:
     from asr.cli.main import main
 
     return main(words)
-
-
-def __getattr__(name: str) -> Any:
-    """Errors are imported when they are asked for: they bring PyTorch."""
-    if name in ("InputError", "RunError"):
-        from asr import types
-
-        return getattr(types, name)
-    raise AttributeError(f"module 'asr' has no attribute {name!r}")

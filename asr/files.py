@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from asr.types import InputError, RunError
+from asr.errors import InputError, RunError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _PARTIAL = ".partial"

@@ -17,6 +17,8 @@ from dataclasses import dataclass, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from asr.errors import InputError
+
 Class = TypeVar("Class", bound=type)
 
 _SHOWN = 60  # characters of a value in a message
@@ -93,7 +95,6 @@ def check_values(target: type, arguments: Mapping[str, object], key: str) -> Non
 
 def check_value(value: object, hint: Any, key: str) -> None:
     """Raise InputError, which names ``key``, unless ``value`` is one that ``hint`` allows."""
-    from asr.types import InputError  # brings torch, which usage errors do without
 
     if not fits(value, hint):
         raise InputError(f"{key}={shown(value)}: allowed: {describe(hint)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,36 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.printable import printable
-
 DTYPES = ("float32", "bfloat16", "float16")
 """What an encoder can compute in, by the names that PyTorch gives them."""
-
-
-class InputError(ValueError):
-    """Input a user can mend: a file, a key, an option.
-
-    The message is one line and says what is wrong, where, and what is allowed. Commands print it
-    and exit with code 2. What a terminal would obey, in the names of files, is escaped.
-    """
-
-    def __str__(self) -> str:
-        return printable(super().__str__(), keep="\n\t")
-
-    def moved(self, key: str, to: str) -> InputError:
-        """The same error where the config ``key``, and all below it, lies under another key."""
-        return InputError(re.sub(rf"\b{re.escape(key)}(?=[.:=])", lambda _: to, str(self)))
-
-
-class RunError(RuntimeError):
-    """Work that had to break off: no memory, no disk space, data that went away.
-
-    The message is one line and says what happened, where, and what to do. Commands print it and
-    exit with code 3; `asr train --resume` goes on from the last checkpoint.
-    """
-
-    def __str__(self) -> str:
-        return printable(super().__str__(), keep="\n\t")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from asr.errors import InputError
 from asr.files import (
     MAX_EMPTY_LINES,
     MAX_LINE_BYTES,
@@ -20,7 +21,6 @@ from asr.files import (
     write_bytes,
     write_text,
 )
-from asr.types import InputError
 
 REPO = Path(__file__).parents[1]
 FULL_DISK = ["unshare", "--user", "--map-root-user", "--mount"]

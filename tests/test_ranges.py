@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import pytest
 
+from asr.errors import InputError
 from asr.ranges import Range, Share, check_value, describe, fits, in_ranges
-from asr.types import InputError
 
 
 @pytest.mark.parametrize(

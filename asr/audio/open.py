@@ -23,7 +23,7 @@ from asr.audio.mpeg import mpeg_streams
 from asr.audio.quiet import quiet_decoder
 from asr.audio.source import Extent, Source, VirtualFile, memory_source, open_source
 from asr.audio.streams import FLAC_MAGIC, OGG_MAGIC, Stream, flac_streams, ogg_streams, unchanged
-from asr.types import InputError
+from asr.errors import InputError
 
 SHORTFALL_S = 0.1
 """A recording may be this much shorter than its header says without being damaged."""

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from asr.audio.open import AudioPart, Recording, opened, opened_bytes
 from asr.audio.resample import resample
 from asr.audio.source import Source
-from asr.types import InputError, Waveform
+from asr.errors import InputError
+from asr.types import Waveform
 
 _CANCELLED = 0.1
 """Energy of the mean of channels, relative to that of uncorrelated channels."""

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias
 
-from asr.printable import printable
-from asr.types import InputError, RunError
+from asr.errors import InputError, RunError, printable
 
 STDIN = Path("/dev/stdin")
 _STDIN_NAMES = (str(STDIN), "/dev/fd/0", "/proc/self/fd/0")

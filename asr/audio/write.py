@@ -8,7 +8,8 @@ from pathlib import Path
 
 import soundfile
 
-from asr.types import InputError, Waveform
+from asr.errors import InputError
+from asr.types import Waveform
 
 _SUFFIXES = (".flac", ".wav")
 

@@ -13,14 +13,8 @@ from typing import Any, TextIO
 
 import yaml
 
-from asr.cli.options import (
-    add_device_argument,
-    audio_length,
-    check_device,
-    count,
-    fraction,
-    milliseconds,
-)
+from asr.cli.device import add_device_argument, check_device
+from asr.cli.options import audio_length, count, fraction, milliseconds
 from asr.cli.output import check_outputs
 from asr.cli.parser import command_text, did_you_mean
 from asr.cli.recipe import locate_configs
@@ -28,6 +22,7 @@ from asr.cli.run_folder import run_name
 from asr.cli.run_summary import log
 from asr.data.manifest import read_manifest
 from asr.data.splits import spread
+from asr.errors import InputError
 from asr.files import write_text
 from asr.measure.analysis.analyze import analyze
 from asr.measure.analysis.propose import (
@@ -42,7 +37,6 @@ from asr.model.package import ModelPackage, load_package
 from asr.report.analysis import Analysis
 from asr.report.analysis_table import headline, layer_table, suggestion_lines, verdict
 from asr.report.plain import to_plain
-from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from asr.cli.compose import compose_recipe, expand_sweep
-from asr.cli.options import add_device_argument, check_device
+from asr.cli.device import add_device_argument, check_device
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.override import variant_names
 from asr.cli.parser import Parser
 from asr.cli.recipe import is_recipe
 from asr.cli.run_summary import log
 from asr.cli.training_setup import TO_TIME, check_keys_for
+from asr.errors import InputError
 from asr.measure.latency import EncoderCost, measure_encoders
 from asr.measure.peers.peer import PEERS, check_peers, peer_versions
 from asr.measure.scaling import measure_scaling
@@ -26,7 +27,6 @@ from asr.profiling.roofline import RooflineSpec
 from asr.profiling.scaling import ScalingSpec
 from asr.profiling.training_step import TrainingStepSpec
 from asr.report.record import RunRecord, ScalingPoint, TrainingStepPoint
-from asr.types import InputError
 
 Configs = Mapping[str, Mapping[str, Any]]
 Spec = TypeVar("Spec")

@@ -27,6 +27,7 @@ from asr.cli.run_summary import log
 from asr.cli.training_job import TrainProcess
 from asr.cli.training_run import save_record
 from asr.cli.training_setup import check_run
+from asr.errors import InputError
 from asr.files import check_folder
 from asr.measure.latency import measure_encoders
 from asr.model.build import build
@@ -41,7 +42,6 @@ from asr.report.hypotheses import (
 from asr.report.record import RunRecord
 from asr.report.rows import SeedGroup, by_seed
 from asr.train.trainer import TrainerSpec
-from asr.types import InputError
 
 LAUNCHERS = ("local", "submitit")
 

@@ -32,7 +32,7 @@ from asr.cli.recipe import (
     read_recipe,
     yaml_message,
 )
-from asr.types import InputError
+from asr.errors import InputError
 
 __all__ = ["compose_recipe", "expand_sweep", "locate_configs"]
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.compose import compose_reuse
-from asr.cli.options import add_device_argument, check_device, count
+from asr.cli.device import add_device_argument, check_device
+from asr.cli.options import count
 from asr.cli.run_summary import log, schedule_lines
 from asr.data.check import check_characters
 from asr.data.manifest import read_manifest
 from asr.data.splits import no_longer_than, spread
+from asr.errors import InputError
 from asr.files import check_folder
 from asr.measure.calibration import MAX_UTTERANCE_S, Calibration, Tested
 from asr.model.asr_model import AsrModel
@@ -28,7 +30,6 @@ from asr.model.package import (
     save_package,
 )
 from asr.reuse.head_order import aligned_orders
-from asr.types import InputError
 
 AS_THEY_WERE, IN_LINE = "converted, heads as they were", "converted, heads in line"
 

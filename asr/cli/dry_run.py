@@ -15,6 +15,7 @@ import torch
 from asr.cli.run_summary import log
 from asr.cli.training_setup import TrainingSetup, set_up
 from asr.data.batching import Batching
+from asr.errors import RunError
 from asr.files import write_text
 from asr.measure.encoders import scheduled_layers
 from asr.model.build import build
@@ -35,7 +36,7 @@ from asr.train.price import (
 from asr.train.state import RunState
 from asr.train.stream import TrainStream
 from asr.train.trainer import TrainerSpec, plan_steps
-from asr.types import Batch, RunError
+from asr.types import Batch
 
 _BUSY = 1.5  # processes a core from which timings are somebody else's too
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from asr.cli.override import parse_overrides
 from asr.cli.run_folder import lookup
+from asr.errors import InputError
 from asr.model.package import CONFIG, check_files, package_folder, read_config
-from asr.types import InputError
 
 _NEEDS = {
     "data.noise": "data.noise.folder",

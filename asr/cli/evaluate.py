@@ -7,21 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.cli.options import (
+from asr.cli.device import (
     add_device_argument,
     add_dtype_argument,
     add_graphs_argument,
-    audio_length,
     check_device,
     check_graphs_argument,
-    rounds,
     use_graphs,
 )
+from asr.cli.options import audio_length, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.run_folder import run_name
 from asr.data.check import check_characters, describe_dropped
 from asr.data.manifest import read_manifest
 from asr.data.progress import print_progress
+from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation, evaluate
 from asr.measure.latency import measure_encoders
 from asr.model.build import build
@@ -31,7 +31,6 @@ from asr.profiling.hardware import describe_hardware, installed_versions, source
 from asr.profiling.latency import LatencySpec
 from asr.report.hypotheses import write_hypotheses
 from asr.report.record import RunRecord
-from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,11 +13,11 @@ from asr.cli.options import audio_length, rounds
 from asr.cli.run_folder import run_name
 from asr.cli.run_summary import log
 from asr.decode.recogniser import ONNX_SUFFIX
+from asr.errors import InputError
 from asr.files import check_folder, check_json, write_bytes, write_text
 from asr.interop.onnx.file import WRITING, check_installed
 from asr.model.package import ModelPackage, load_package
 from asr.profiling.hardware import describe_hardware, installed_versions
-from asr.types import InputError
 
 if TYPE_CHECKING:
     from asr.measure.exported import ExportRow, Sample

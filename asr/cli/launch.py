@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from asr.cli.training_job import TrainProcess
+from asr.errors import InputError
 from asr.profiling.hardware import num_cores
-from asr.types import InputError
 
 _PORT = 29500
 _STARTED = ("RANK", "SLURM_PROCID", "NODE_RANK")  # by torchrun, srun, or as Lightning asks by hand

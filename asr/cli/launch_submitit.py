@@ -13,8 +13,8 @@ from asr.cli.options import number_in
 from asr.cli.parser import did_you_mean
 from asr.cli.run_summary import log
 from asr.cli.training_job import TrainingJob, TrainProcess
+from asr.errors import InputError
 from asr.ranges import Range
-from asr.types import InputError
 
 _OPTION = "--launcher-options"
 _CLUSTERS = ("slurm", "local")

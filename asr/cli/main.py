@@ -23,7 +23,8 @@ import shtab
 import asr
 from asr.cli.parser import Parser, command_text, did_you_mean
 from asr.cli.terminal import flush_streams, prepare_streams
-from asr.printable import printable
+from asr.errors import InputError, RunError, printable
+from asr.files import NO_SPACE, no_space
 
 VERBS = {
     "prepare": "make manifests of a corpus: a public one, your own audio, or a synthetic one",
@@ -91,10 +92,6 @@ def _run(verb: str, words: Sequence[str]) -> int:
     args = _parser(verb, module).parse_args(words)
     args.words = list(words)
     args.command = command_text(["asr", verb, *words])
-
-    # These bring torch, which help and usage errors do without.
-    from asr.files import NO_SPACE, no_space
-    from asr.types import InputError, RunError
 
     show_warnings_in_a_line(verb)
     try:

@@ -1,4 +1,4 @@
-"""Options that commands share: numbers, device and precision, and the parser that reads them."""
+"""Numbers as options take them; argparse adds the name of the option to what is wrong."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import argparse
 import functools
 from typing import Annotated, Any, get_args
 
-import torch
-
-from asr.decode.recogniser import AcousticModel
-from asr.encoder.graphed import GraphedEncoder, check_graphs
-from asr.model.asr_model import AsrModel
 from asr.ranges import (
     AudioLength,
     BatchDuration,
@@ -24,7 +19,6 @@ from asr.ranges import (
     fits,
     shown,
 )
-from asr.types import DTYPES, InputError
 
 
 def number_in(text: str, hint: Any) -> Any:
@@ -68,54 +62,3 @@ batch_duration = functools.partial(_read, BatchDuration)
 overlap = functools.partial(_read, Annotated[float, Range(0, 7200)])
 milliseconds = functools.partial(_read, Annotated[float, Range(0, 1e9, above=True)])
 fraction = functools.partial(_read, Share)
-
-
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``, by default the CPU."""
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-
-
-def add_dtype_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--dtype``, by default float32."""
-    parser.add_argument(
-        "--dtype",
-        choices=DTYPES,
-        default="float32",
-        help="what the encoder computes in (default: %(default)s)",
-    )
-
-
-def add_graphs_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cuda-graphs``, by default off."""
-    parser.add_argument(
-        "--cuda-graphs",
-        action="store_true",
-        help="record the encoder's kernels and replay them at once, for audio up to a minute; "
-        "needs --device cuda, and repeated lengths to pay",
-    )
-
-
-def check_graphs_argument(args: argparse.Namespace) -> None:
-    """Raise InputError where ``--cuda-graphs`` is given for another device than CUDA."""
-    if args.cuda_graphs:
-        check_graphs(args.device, "--cuda-graphs")
-
-
-def use_graphs(model: AcousticModel) -> GraphedEncoder:
-    """Let ``model`` replay CUDA graphs of its encoder; returns their counter."""
-    assert isinstance(model, AsrModel), "exported files run on the CPU, where there are no graphs"
-    return model.use_cuda_graphs()
-
-
-def check_device(name: str) -> None:
-    """Raise InputError unless PyTorch can compute on ``name``."""
-    try:
-        is_there = torch.device(name).type in ("cpu", "cuda", "mps")
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError):
-        is_there = False
-    if not is_there:
-        allowed = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-        raise InputError(
-            f"--device {name}: not there on this machine; allowed: {', '.join(allowed)}"
-        )

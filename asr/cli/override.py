@@ -14,8 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from asr.errors import InputError
 from asr.ranges import Range, describe, fits
-from asr.types import InputError
 
 TEXT_KEYS = frozenset({"name", "init", "splits.folder", "splits.train", "splits.dev"})
 TEXT_KEYS |= {"text.tokenizer.model", "data.noise.folder", "data.reverb.folder"}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any, NoReturn
 
-from asr.printable import printable
+from asr.errors import printable
 
 
 class Parser(argparse.ArgumentParser):

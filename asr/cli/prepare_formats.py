@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.options import count, jobs
-from asr.data.formats.export import read_for_export
-from asr.data.formats.kaldi import write_kaldi
-from asr.data.formats.nemo import write_nemo
 from asr.data.progress import print_progress
-from asr.types import InputError
+from asr.errors import InputError
 
 FORMATS = ("nemo", "kaldi")
 
@@ -28,6 +25,10 @@ def convert(
 
     An utterance whose audio is not there is named and left out.
     """
+    from asr.data.formats.export import read_for_export
+    from asr.data.formats.kaldi import write_kaldi
+    from asr.data.formats.nemo import write_nemo
+
     assert format in FORMATS
     splits = [manifest.name.partition(".")[0] for manifest in manifests]
     for split in splits:
@@ -168,7 +169,7 @@ def _summary(args: argparse.Namespace) -> None:
     from asr.data.prepare import report_skipped
     from asr.data.progress import print_progress
     from asr.data.summary import read_summary
-    from asr.types import InputError
+    from asr.errors import InputError
 
     summary = read_summary(args.folder)
     if summary is None:

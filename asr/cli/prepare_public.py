@@ -142,8 +142,8 @@ def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
 def _archives(args: argparse.Namespace) -> None:
     from asr.cli.prepare import write_page
     from asr.data.corpora.librispeech import prepare_librispeech
+    from asr.errors import InputError
     from asr.files import check_folder
-    from asr.types import InputError
 
     corpus = CORPORA[args.corpus]
     for part in args.parts or ():
@@ -209,8 +209,8 @@ def _lhotse(args: argparse.Namespace) -> None:
     from asr.cli.prepare import write_page
     from asr.data.corpora.recipes import recipe_names, recipe_utterances
     from asr.data.prepare import prepare_utterances
+    from asr.errors import InputError
     from asr.files import check_folder
-    from asr.types import InputError
 
     names = recipe_names()
     if args.name not in names:
@@ -239,7 +239,7 @@ def _lhotse(args: argparse.Namespace) -> None:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    from asr.types import InputError
+    from asr.errors import InputError
 
     name, equals, value = text.partition("=")
     if not (name and equals):

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 import asr
 from asr.cli.parser import nearest
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def locate_configs() -> Path:

@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from asr.cli.parser import command_text
 from asr.cli.recipe import RUN_CONFIG, dotted_keys, recipe_name
 from asr.data.splits import Splits
+from asr.errors import InputError
 from asr.files import clear_partials, write_text
 from asr.model.package import CHECKPOINTS, RUN_MODEL, WEIGHTS, check_files, package_folder
 from asr.report.record import FILE_NAME, RunRecord
-from asr.types import InputError
 
 
 def run_name(model: Path) -> str:

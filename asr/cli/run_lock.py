@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from asr.types import InputError
+from asr.errors import InputError
 
 FILE_NAME = ".lock"
 _HELD = (errno.EACCES, errno.EAGAIN)

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from asr.errors import InputError, RunError
+
 FILE_NAME = "train.log"
 
 
@@ -20,8 +22,6 @@ def logged(folder: Path, command: str, begun: Path) -> Iterator[None]:
     Nothing is written before the file ``begun`` exists, so a refused run leaves no files. If
     standard error already is that file, as under `asr compare`, nothing changes.
     """
-    from asr.types import InputError, RunError  # which bring torch: jobs of a cluster wait for none
-
     path = folder / FILE_NAME
     if _is_standard_error(path):
         yield

@@ -25,9 +25,9 @@ from asr.cli.run_summary import log
 from asr.cli.training_run import train_run
 from asr.cli.training_setup import check_run
 from asr.distributed import is_first
+from asr.errors import InputError
 from asr.files import check_folder
 from asr.report.record import RunRecord
-from asr.types import InputError
 
 EXIT_INTERRUPT = 130
 

@@ -19,6 +19,7 @@ from asr.data.manifest import Utterances
 from asr.data.splits import Splits
 from asr.decode.greedy import GreedyDecoder
 from asr.distributed import is_first
+from asr.errors import InputError
 from asr.files import write_text
 from asr.measure.encoders import scheduled_layers
 from asr.measure.evaluation import SplitEvaluation, evaluate
@@ -36,7 +37,6 @@ from asr.report.record import RunRecord, SplitCounts, TrainingCost
 from asr.train.failures import describe_batch
 from asr.train.fit import FitResult, FitSettings, fit
 from asr.train.trainer import TrainerSpec
-from asr.types import InputError
 
 PROVISIONAL_CARD = "# Not evaluated yet\n"
 

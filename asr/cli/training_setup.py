@@ -19,6 +19,7 @@ from asr.data.loader import ResumableLoader
 from asr.data.manifest import Utterances
 from asr.data.splits import Splits
 from asr.encoder.graphed import check_graphs
+from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_encoder, build_frontend, build_model
@@ -31,7 +32,6 @@ from asr.text.tokenizer import Tokenizer
 from asr.train.distillation import Distillation, Distiller
 from asr.train.state import seed_all
 from asr.train.trainer import TrainerSpec
-from asr.types import InputError
 
 TO_TIME = ("features.fbank", "encoder", "reuse", "metrics.latency")
 TO_TRAIN = (

@@ -12,31 +12,25 @@ from typing import Annotated
 import torch
 
 from asr.audio.source import STDIN
-from asr.cli.options import (
+from asr.cli.device import (
     add_device_argument,
     add_dtype_argument,
     add_graphs_argument,
-    audio_length,
-    batch_duration,
     check_device,
     check_graphs_argument,
-    level_or_off,
-    number_in,
-    overlap,
-    threads,
     use_graphs,
 )
+from asr.cli.options import audio_length, batch_duration, level_or_off, number_in, overlap, threads
 from asr.decode.formats import FORMATS, suffix
 from asr.decode.labelling import BATCH_S
 from asr.decode.recogniser import load_recogniser
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Timing
 from asr.decode.transcribe import Channels, Transcriber, Transcript
+from asr.errors import InputError, printable
 from asr.files import check_folder, fitting_name, write_text
 from asr.model.build import build
-from asr.printable import printable
 from asr.ranges import Range
-from asr.types import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

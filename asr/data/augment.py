@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from asr.audio.read import read_audio
 from asr.audio.resample import resample
 from asr.data.manifest import Utterance, read_manifest
+from asr.errors import InputError
 from asr.ranges import Decibels, Share, in_ranges
-from asr.types import InputError
 
 
 def read_sounds(

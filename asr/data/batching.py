@@ -18,8 +18,8 @@ from typing import Annotated
 
 from asr.data.manifest import Utterance, Utterances
 from asr.distributed import num_processes, rank
+from asr.errors import InputError
 from asr.ranges import BatchDuration, Range, in_ranges
-from asr.types import InputError
 
 _QUADRATIC_S = 30.0
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from asr.data.manifest import Utterance, Utterances, read_manifest
 from asr.data.summary import Skipped
+from asr.errors import InputError
 from asr.text.normalize import count_invisible, find_events
 from asr.text.tokenizer import Tokenizer
-from asr.types import InputError
 
 _TWINS = re.compile(r"(.)(?=\1)", re.DOTALL)
 

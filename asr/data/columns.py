@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from asr.types import InputError
+from asr.errors import InputError
 
 NAMES: Mapping[str, Sequence[str]] = {
     "audio": ("audio", "path", "audio_path", "audio_filepath", "file"),

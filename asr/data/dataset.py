@@ -22,8 +22,9 @@ from asr.data.check import what_changed
 from asr.data.manifest import Utterance, Utterances
 from asr.data.shards.read import fetch
 from asr.data.summary import Skipped
+from asr.errors import InputError
 from asr.text.tokenizer import Tokenizer
-from asr.types import Batch, InputError, Waveform
+from asr.types import Batch, Waveform
 
 Augment: TypeAlias = Callable[[NDArray[np.float32], int, random.Random], NDArray[np.float32]]
 """Other samples (N,) from samples (N,) at a sample rate in Hz, drawn from a generator."""

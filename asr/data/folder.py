@@ -10,7 +10,7 @@ from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary, Skipped
 from asr.data.transcripts import AUDIO_SUFFIXES, list_files, read_librispeech, read_table
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def prepare_folder(

@@ -13,9 +13,10 @@ from asr.data.batching import Batching
 from asr.data.dataset import Reading, SpeechDataset
 from asr.data.manifest import Utterance, Utterances
 from asr.distributed import num_processes, rank
+from asr.errors import InputError, RunError
 from asr.model.package import ModelPackage
 from asr.ranges import Range, Share, in_ranges
-from asr.types import Batch, InputError, RunError
+from asr.types import Batch
 
 
 @in_ranges("data.loader")

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from asr.data.columns import shown
+from asr.errors import InputError
 from asr.files import json_object, split_lines, write_bytes
-from asr.types import InputError
 
 MAX_DURATION_S = 1e7  # of a cut, and where it starts: four months
 _MAX_BYTES = 1 << 60  # of a file, and where in it something starts

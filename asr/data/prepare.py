@@ -23,9 +23,9 @@ from asr.data.summary import (
     describe_split,
     summary_bytes,
 )
+from asr.errors import InputError
 from asr.files import replacing
 from asr.text.normalize import drop_invisible
-from asr.types import InputError
 
 
 @dataclass(frozen=True, slots=True)

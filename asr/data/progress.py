@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from asr.printable import printable
+from asr.errors import printable
 
 _NUM_LINES = 10  # lines of progress of a step that has no terminal
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from asr.data.manifest import CheckedUtterance, Utterance, Utterances, read_manifest
 from asr.data.shards.read import FILE_NAME, read_index, read_shards
 from asr.data.web import is_url
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def spread(utterances: Utterances, num_utterances: int) -> Utterances:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from asr.printable import printable
+from asr.errors import printable
 
 NUM_LISTED = 50  # outliers that are listed, the strangest first; all are counted
 _NUM_BINS = 40  # of the histogram, at most

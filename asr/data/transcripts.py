@@ -11,9 +11,8 @@ from asr.data.columns import Columns, find_columns, time_label
 from asr.data.prepare import RawUtterance
 from asr.data.progress import print_progress
 from asr.data.summary import Skipped
+from asr.errors import InputError, printable
 from asr.files import json_objects, key_and_value, read_lines
-from asr.printable import printable
-from asr.types import InputError
 
 AUDIO_SUFFIXES = frozenset(
     {".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decode.greedy import FrameLabels
-from asr.types import InputError
+from asr.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)

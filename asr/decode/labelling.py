@@ -27,7 +27,8 @@ from asr.decode.prefetch import batches_by_length, map_threads, prefetch
 from asr.decode.recogniser import AcousticModel
 from asr.decode.silence import SILENCE_DB, is_silent
 from asr.decode.timing import PARTS, Profiler
-from asr.types import InputError, RunError, Waveform
+from asr.errors import InputError, RunError
+from asr.types import Waveform
 
 AudioSource = Callable[[], Iterator[Waveform]]
 """Opens a recording and yields its waveform block by block, at the model's sample rate."""

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.features.frontend import Frontend
 from asr.model.package import ModelPackage, load_package
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
-from asr.types import InputError
 
 ONNX_SUFFIX = ".onnx"
 

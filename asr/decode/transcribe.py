@@ -19,7 +19,8 @@ from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
 from asr.decode.recogniser import Recogniser
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Profiler
-from asr.types import InputError, Waveform
+from asr.errors import InputError
+from asr.types import Waveform
 
 Channels: TypeAlias = int | Literal["mix", "split"]
 """Which channels to read: the mean of all, one by its number from 1, or each by itself."""

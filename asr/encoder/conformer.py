@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.encoder.stack import MAX_MAP_MIB, Encoder
+from asr.errors import InputError
 from asr.nn.convolution import ConvolutionModule
 from asr.nn.dropout import Dropout
 from asr.nn.feedforward import FeedForward
@@ -16,7 +17,6 @@ from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
 from asr.ranges import Layers, Range, Share, Width, in_ranges
 from asr.reuse.base import AttentionCarry, LayerAttention, ReuseMethod
-from asr.types import InputError
 
 
 class ConformerLayer(nn.Module):

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from asr.encoder.stack import Encoder
+from asr.errors import InputError
 from asr.profiling.latency import clock_ms
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 
 LONGEST_FRAMES = 6144
 """Feature frames, a minute of them: longer audio keeps a GPU busy as it is."""

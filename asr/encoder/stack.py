@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from asr.errors import InputError
 from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames, padding_mask
 from asr.nn.position_kinds import position_class
@@ -19,7 +20,7 @@ from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.nn.valid_batch_norm import statistics_kept
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
 from asr.reuse.schedule import Role, Schedule
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 
 Checkpointing = Literal["none", "layers", "groups"]
 Result = TypeVar("Result")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import resample
 
+from asr.errors import InputError
 from asr.ranges import Decibels, Range, Share, in_ranges
-from asr.types import InputError
 
 _PARTS = 100  # factors are whole hundredths, so that the resampling filter stays short
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.functional import melscale_fbanks
 
+from asr.errors import InputError
 from asr.ranges import Range, Share, in_ranges
-from asr.types import InputError
 
 _PREEMPHASIS = 0.97
 _SECTION_FRAMES = 512  # of a batch, transformed at once on a CPU: they stay in its cache

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.errors import InputError
 from asr.ranges import Range, Share, Width, in_ranges
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 
 BLANK_ID = 0
 

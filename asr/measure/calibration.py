@@ -22,13 +22,14 @@ from asr.data.loader import evaluation_batches
 from asr.data.manifest import Utterances
 from asr.decode.greedy import GreedyDecoder
 from asr.encoder.maps import encode_with_maps
+from asr.errors import InputError
 from asr.head.ctc import utterance_losses
 from asr.metrics.attention import StreamingMean, total_variation_similarity
 from asr.metrics.wer import corpus_wer
 from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage
 from asr.text.tokenizer import Tokenizer
-from asr.types import InputError, UtteranceResult
+from asr.types import UtteranceResult
 
 MAX_UTTERANCE_S = 40.0  # the maps of longer ones, layers x heads x frames^2, would take gigabytes
 

@@ -12,12 +12,13 @@ from asr.data.manifest import Utterances
 from asr.data.summary import Skipped
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.transcribe import Transcriber
+from asr.errors import InputError
 from asr.metrics.wer import corpus_cer
 from asr.model.package import ModelPackage
 from asr.report.hypotheses import ScoredUtterance, score
 from asr.report.record import SplitCounts, SplitWer
 from asr.text.script import counted_in
-from asr.types import InputError, UtteranceResult
+from asr.types import UtteranceResult
 
 REPORT_EVERY = 100  # utterances
 

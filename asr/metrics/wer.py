@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from asr.errors import InputError
 from asr.text.script import is_unspaced
-from asr.types import InputError, UtteranceResult
+from asr.types import UtteranceResult
 
 if TYPE_CHECKING:
     import jiwer

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from asr.encoder.graphed import GraphedEncoder
 from asr.encoder.stack import Encoder
+from asr.errors import InputError
 from asr.features.frontend import Frontend
 from asr.head.ctc import CtcHead, CtcLoss
-from asr.types import Batch, EncoderOutput, InputError
+from asr.types import Batch, EncoderOutput
 
 
 class AsrModel(nn.Module):

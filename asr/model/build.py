@@ -16,13 +16,13 @@ from typing import Any, get_args, get_origin
 import torch
 
 from asr.encoder.stack import Encoder
+from asr.errors import InputError
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.head.ctc import CtcHead
 from asr.model.asr_model import AsrModel
 from asr.ranges import check_values, parameter_hints
 from asr.reuse.base import ReuseMethod
-from asr.types import InputError
 
 TARGET = "_target_"
 PACKAGES = {"metrics": "profiling"}

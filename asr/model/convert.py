@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from asr.encoder.maps import EncoderLayer
 from asr.encoder.stack import Encoder
+from asr.errors import InputError
 from asr.model.asr_model import AsrModel
 from asr.model.build import build_model
 from asr.reuse.head_order import reorder_heads
 from asr.reuse.none import AloneAttention
-from asr.types import InputError
 
 
 class Initialised(NamedTuple):

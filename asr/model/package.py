@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from asr.errors import InputError
 from asr.files import read_bytes, replacing
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model, check_groups
@@ -28,7 +29,6 @@ from asr.model.weights import load_model
 from asr.ranges import shown
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
-from asr.types import InputError
 
 WEIGHTS, CONFIG, TOKENIZER, CARD = (
     "model.safetensors",

@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from asr.errors import InputError
 from asr.files import open_file
 from asr.model.asr_model import AsrModel
-from asr.types import InputError
 
 MAX_HEADER_BYTES = 8 << 20  # of a safetensors file: about 60,000 tensors
 Shapes = dict[str, tuple[int, ...]]

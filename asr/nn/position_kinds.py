@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asr.errors import InputError
 from asr.nn.positions import PositionKind, Positions
 from asr.nn.relative import RelativePositions, RelativeQueries
 from asr.nn.rotary import RotaryPositions
@@ -11,7 +12,6 @@ from asr.nn.span_positions import (
     PooledRelativePositions,
     PooledRotaryPositions,
 )
-from asr.types import InputError
 
 
 def position_class(kind: PositionKind) -> type[Positions]:

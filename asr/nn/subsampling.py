@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from asr.errors import InputError
 from asr.nn.frames import padding_mask
-from asr.types import InputError
 
 SIZE, STRIDE = 3, 2
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from asr.errors import InputError
 from asr.metrics.bootstrap import expanded_level
 from asr.ranges import (
     AudioLength,
@@ -29,7 +30,7 @@ from asr.ranges import (
     check_value,
     in_ranges,
 )
-from asr.types import DTYPES, InputError
+from asr.types import DTYPES
 
 _FEWEST_ROUNDS = 3  # a median needs them
 _NUM_RESAMPLES = 2000

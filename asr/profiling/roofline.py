@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
+from asr.errors import InputError
 from asr.profiling.breakdown import Call, Operation, watch_operations
 from asr.profiling.cost import operation_multiply_adds
 from asr.profiling.latency import Timing, check_filled, ratio, time_alternating
 from asr.ranges import Patience, Range, in_ranges
-from asr.types import InputError
 
 GEMM, TRIAD = "matrix product", "triad"
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from asr.errors import InputError
 from asr.profiling.latency import check_filled
 from asr.ranges import AudioLength, BatchSize, Patience, Rounds, Threads, Warmup, in_ranges
-from asr.types import DTYPES, InputError
+from asr.types import DTYPES
 
 
 @in_ranges("metrics.scaling")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from asr.errors import InputError
 from asr.profiling.latency import check_filled
 from asr.ranges import AudioLength, BatchDuration, Patience, Rounds, Threads, Warmup, in_ranges
-from asr.types import InputError
 
 AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 """What autocast computes in, by the name in a config; None without autocast."""

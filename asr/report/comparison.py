@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from asr.encoder.parts import in_order
+from asr.errors import InputError
 from asr.report.hypotheses import WerDifference
 from asr.report.notes import mismatches, origin_notes, reading_notes
 from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, rate_name
@@ -23,7 +24,6 @@ from asr.report.table import (
     speedup_text,
 )
 from asr.report.verdict import usual_length, verdict
-from asr.types import InputError
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")

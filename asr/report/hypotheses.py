@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from asr.errors import InputError
 from asr.files import write_text
 from asr.metrics.significance import holm, seed_difference
 from asr.metrics.wer import WordErrors, align_words, reference_of
 from asr.report.plain import from_plain, to_plain
 from asr.report.record import rate_name
 from asr.text.script import counted_in
-from asr.types import InputError, UtteranceResult
+from asr.types import UtteranceResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from asr.types import InputError
+from asr.errors import InputError
 
 T = TypeVar("T")
 

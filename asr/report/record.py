@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from asr.errors import InputError
 from asr.files import write_text
 from asr.metrics.bootstrap import units_of, wer_interval
 from asr.metrics.wer import WordErrors
@@ -20,7 +21,6 @@ from asr.profiling.hardware import Hardware, Revision
 from asr.profiling.latency import Timing, ratio, ratio_interval
 from asr.profiling.roofline import Ceilings, Probe, Work, ceilings, gemm_share
 from asr.report.plain import from_plain, to_plain
-from asr.types import InputError
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"

@@ -15,11 +15,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.nn.frames import Frames
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention
 from asr.reuse.none import AloneAttention
 from asr.reuse.schedule import LayerRole, Role, Schedule
-from asr.types import InputError
 
 
 class AbsentAttention(LayerAttention):

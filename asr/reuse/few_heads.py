@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from asr.errors import InputError
 from asr.reuse.base import AttentionParts, EveryLayerAlone, LayerAttention
 from asr.reuse.none import AloneAttention
 from asr.reuse.schedule import LayerRole
-from asr.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from asr.errors import InputError
 from asr.reuse.base import AttentionParts, LayerAttention
 from asr.reuse.none import AloneAttention
 from asr.reuse.schedule import (
@@ -16,7 +17,6 @@ from asr.reuse.schedule import (
     schedule_from_leaders,
     schedule_from_pattern,
 )
-from asr.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

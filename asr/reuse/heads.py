@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.nn.attention import AttentionScores, MapRows, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.tiles import KeptRows
@@ -33,7 +34,6 @@ from asr.reuse.grouping import GroupReuse
 from asr.reuse.head_order import first_heads
 from asr.reuse.probs import FollowProbs, LeadProbs
 from asr.reuse.schedule import LayerRole, Role, Schedule, schedule_from_leaders
-from asr.types import InputError
 
 
 @dataclass(frozen=True, slots=True)

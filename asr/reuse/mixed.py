@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from asr.errors import InputError
 from asr.reuse.base import AttentionParts, LayerAttention, ReuseMethod
 from asr.reuse.schedule import LayerRole, Schedule
-from asr.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.nn.attention import AttentionScores, ValueMix
 from asr.nn.frames import Frames
 from asr.nn.tiles import KeptRows, RowBuffer, RowSource, keep_first
 from asr.profiling.attention_steps import normalising
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, SelfAttention
 from asr.reuse.grouping import GroupReuse
-from asr.types import InputError
 
 MAP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

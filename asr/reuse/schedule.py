@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from asr.types import InputError
+from asr.errors import InputError
 
 
 class Role(Enum):

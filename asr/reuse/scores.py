@@ -20,6 +20,7 @@ from typing import Annotated, ClassVar, Literal, Protocol, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from asr.errors import InputError
 from asr.nn import positions
 from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
 from asr.nn.frames import Frames
@@ -34,7 +35,6 @@ from asr.reuse.base import (
     check_frame_rate,
 )
 from asr.reuse.grouping import GroupReuse
-from asr.types import InputError
 
 Correction = Literal["none", "diagonal", "low_rank"]
 

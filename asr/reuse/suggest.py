@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from asr.types import InputError
+from asr.errors import InputError
 
 
 class LayerCosts(NamedTuple):

@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from typing import Literal, get_args
 
-from asr.types import InputError
+from asr.errors import InputError
 
 Case = Literal["upper", "lower", "keep"]
 Punctuation = Literal["keep", "drop"]

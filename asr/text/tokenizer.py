@@ -16,9 +16,9 @@ from typing import Annotated, Literal, get_args
 
 import sentencepiece
 
+from asr.errors import InputError
 from asr.files import read_bytes
 from asr.ranges import Range, in_ranges
-from asr.types import InputError
 
 Kind = Literal["char", "bpe", "unigram"]
 

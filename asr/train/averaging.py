@@ -16,10 +16,10 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from asr.errors import InputError
 from asr.model.asr_model import AsrModel
 from asr.ranges import Count, Range, in_ranges
 from asr.train.sharding import gathered, load_whole, local, shard
-from asr.types import InputError
 
 KINDS = ("none", "ema", "last")
 

@@ -25,12 +25,12 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from asr.distributed import gather_from_all, rank
+from asr.errors import InputError
 from asr.files import clear_partials, replacing
 from asr.train.averaging import AveragedWeights
 from asr.train.module import AsrModule
 from asr.train.sharding import gathered
 from asr.train.state import RunState, random_state, set_random_state
-from asr.types import InputError
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 """The names of both checkpoints in the folder ``checkpoints`` of a run."""

@@ -20,13 +20,14 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.head.ctc import CtcLoss
 from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage, load_package
 from asr.nn.frames import padding_mask
 from asr.ranges import Range, Share, in_ranges
 from asr.text.tokenizer import Tokenizer
-from asr.types import Batch, InputError
+from asr.types import Batch
 
 
 @in_ranges("train.distillation")

@@ -10,11 +10,12 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from asr.errors import RunError
 from asr.files import NO_SPACE
 from asr.train.finite import first_ids
 from asr.train.module import AsrModule
 from asr.train.state import RunState
-from asr.types import Batch, RunError
+from asr.types import Batch
 
 
 class OwnErrorFirst(Callback):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from asr.errors import RunError
 from asr.train.state import RunState
-from asr.types import RunError
 
 _log = logging.getLogger(__name__)
 _NUM_NAMED = 8

@@ -15,8 +15,8 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from asr.errors import InputError
 from asr.ranges import Range, Share, in_ranges
-from asr.types import InputError
 
 DECAYS = ("cosine", "linear", "noam", "constant")
 _NORMS = (

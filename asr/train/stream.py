@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import torch
 
 from asr.distributed import gather_from_all
-from asr.types import Batch, InputError
+from asr.errors import InputError
+from asr.types import Batch
 
 
 class TrainLoader(Protocol):

@@ -18,13 +18,13 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import nn
 
 from asr.encoder.stack import Checkpointing, Encoder
+from asr.errors import InputError
 from asr.ranges import Count, Patience, Range, Threads, in_ranges
 from asr.train.checkpoint import PlainCheckpointIO
 from asr.train.control import Limits
 from asr.train.sharding import ShardedStrategy
 from asr.train.state import RunState
 from asr.train.stream import TrainLoader
-from asr.types import InputError
 
 _log = logging.getLogger(__name__)
 _PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from asr.audio.read import check_audio, probe_audio, read_audio, stream_audio
-from asr.types import InputError
+from asr.errors import InputError
 
 from .recordings import encoded, speech_like
 

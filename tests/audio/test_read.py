@@ -7,7 +7,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.audio.read import AudioInfo, probe_audio, read_audio
-from asr.types import InputError
+from asr.errors import InputError
 
 RATE_HZ = 16000
 LOSSLESS = ("wav", "flac", "aiff")

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from asr.audio.read import probe_audio, read_audio
-from asr.types import InputError
+from asr.errors import InputError
 
 RATE_HZ = 16000
 Make = Callable[[Path], Path]

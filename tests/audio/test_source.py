@@ -18,7 +18,7 @@ import pytest
 from asr.audio import source
 from asr.audio.read import check_audio, probe_audio, read_audio, stream_audio
 from asr.audio.source import Extent, VirtualFile, memory_source, open_source
-from asr.types import InputError
+from asr.errors import InputError
 
 from .recordings import RATE_HZ, encoded, mp3, speech_like
 

@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.audio.read import check_audio, probe_audio, read_audio, stream_audio
-from asr.types import InputError
+from asr.errors import InputError
 
 from .recordings import RATE_HZ, encoded, mp3, speech_like, with_sizes
 

@@ -6,7 +6,8 @@ import soundfile
 
 from asr.audio.read import decode_audio, read_audio
 from asr.audio.write import encode_flac, write_audio
-from asr.types import InputError, Waveform
+from asr.errors import InputError
+from asr.types import Waveform
 
 SAMPLES = np.random.default_rng(0).uniform(-1, 1, 4000).astype(np.float32)
 

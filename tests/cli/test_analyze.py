@@ -153,7 +153,7 @@ def test_what_cannot_be_tried(asr: Command, model: Path, data: Path) -> None:
     assert "only a model trained with reuse=none" in asr("analyze", *words, "--try", "kv").error
     unknown = asr("analyze", *words, "--try", "porbs").error
     assert "--try porbs: no reuse method of groups; did you mean probs" in unknown
-    assert "allowed: band, context, " in asr("analyze", *words, "--try", "none").error
+    assert "allowed: band, band_pairs, context, " in asr("analyze", *words, "--try", "none").error
 
 
 def test_the_process_prints_json_alone(model: Path, data: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from asr.cli.compose import compose_recipe
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def error_of(recipe: Path, *overrides: str) -> str:

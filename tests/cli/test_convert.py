@@ -12,9 +12,9 @@ from asr.cli.compose import compose_reuse
 from asr.cli.convert import AS_THEY_WERE, IN_LINE, is_worse, kept_line
 from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.decode.greedy import GreedyDecoder
+from asr.errors import InputError
 from asr.measure.calibration import Calibration, Tested
 from asr.model.package import load_package
-from asr.types import InputError
 from tests.decode.package import save_tiny_package
 from tests.measure.analysis.cases import write_data
 from tests.model.configs import changed, random_waveforms

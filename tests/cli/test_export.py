@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from asr.cli.export import check_error
+from asr.errors import InputError
 from asr.measure.exported import FLOAT32, INT8, Agreement, ExportRow
-from asr.types import InputError
 from tests.decode.package import save_tiny_package, write_noise
 from tests.interop.onnx.cases import small
 from tests.measure.analysis.cases import TEXTS, write_data

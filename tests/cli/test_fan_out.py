@@ -8,7 +8,7 @@ import pytest
 
 from asr.cli.launch import LocalLauncher, train_all
 from asr.cli.training_job import TrainProcess
-from asr.types import InputError
+from asr.errors import InputError
 
 STAND_IN = """\
 #!{python}

@@ -12,7 +12,7 @@ from asr.data.formats.nemo import read_nemo
 from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.summary import Skipped
-from asr.types import InputError
+from asr.errors import InputError
 
 Read = Callable[[list[Path]], list[RawUtterance | Skipped]]
 READERS: dict[str, Read] = {"nemo": read_nemo, "kaldi": read_kaldi}

@@ -17,7 +17,7 @@ from asr.cli import launch_submitit
 from asr.cli.launch import train_all
 from asr.cli.launch_submitit import LauncherOptions, SubmititLauncher
 from asr.cli.training_job import TrainProcess
-from asr.types import InputError
+from asr.errors import InputError
 
 LOCAL = LauncherOptions(cluster="local", hours=1, cpus=3)
 STAND_IN = """\

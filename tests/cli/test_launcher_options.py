@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from asr.cli.launch_submitit import LauncherOptions, parse_launcher_options
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def test_every_option_is_read() -> None:

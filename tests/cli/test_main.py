@@ -16,7 +16,7 @@ import torch
 import asr
 from asr.cli import main as frame
 from asr.cli.parser import Parser
-from asr.types import InputError, RunError
+from asr.errors import InputError, RunError
 
 Run = Callable[[argparse.Namespace], int]
 

@@ -6,7 +6,7 @@ import pytest
 
 from asr.cli.compose import compose_recipe
 from asr.cli.override import expand, expand_sweep, parse_overrides, split_values
-from asr.types import InputError
+from asr.errors import InputError
 
 NAMES = (
     *("Müller", "数据", "a=b", "it's", "a b", "a,b", "#x", "a#b", "$HOME", "a$b", "${x}", "\\${x}"),

@@ -179,7 +179,7 @@ def test_noises_and_rooms(asr: Command, site: Site, tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text().replace("loader]", "loader, reverb, noise]"))
     options = ("train.trainer.max_steps=1", "--no-latency")
     for run, words in (
-        ("dry", ("data.noise.probability=1",)),
+        ("dry", ()),
         ("noisy", ("data.noise.folder=data/musan", "data.noise.probability=1")),
         ("roomy", ("data.reverb.folder=data/musan", "data.reverb.parts=[music]")),
     ):

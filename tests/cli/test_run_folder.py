@@ -9,9 +9,9 @@ import pytest
 
 from asr.cli.run_folder import EXECUTION_ONLY, RunFolder, default_run_folder, essential, lookup
 from asr.data.splits import Splits
+from asr.errors import InputError
 from asr.model.package import FILES
 from asr.report.record import RunRecord
-from asr.types import InputError
 from tests.report.records import TRAINING, none_record
 
 CONFIG: dict[str, Any] = {

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from asr.cli.run_lock import FILE_NAME, check_free, locked
-from asr.types import InputError
+from asr.errors import InputError
 
 from .runs import Command, environment, files_in, write_corpus, write_recipe
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from asr.cli.run_log import logged
-from asr.types import RunError
+from asr.errors import RunError
 
 
 def test_all_that_is_printed_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from asr.cli.override import expand_sweep
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def test_one_list_for_every_combination_the_last_varying_fastest() -> None:

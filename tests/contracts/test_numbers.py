@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 
 from asr.cli.main import VERBS, build_parser
 from asr.data.dataset import SpeechDataset
+from asr.errors import InputError
 from asr.model.build import build
 from asr.ranges import fits, parameter_hints, shown
 from asr.reuse.none import NoReuse
-from asr.types import InputError
 
 from .tree import PARTS, config_files, relative
 

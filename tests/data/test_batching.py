@@ -11,7 +11,7 @@ import pytest
 
 from asr.data.batching import Batching
 from asr.data.manifest import Utterance, Utterances, read_manifest
-from asr.types import InputError
+from asr.errors import InputError
 
 
 @pytest.fixture

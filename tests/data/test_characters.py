@@ -7,8 +7,8 @@ import pytest
 
 from asr.data.check import check_characters, describe_dropped, find_unknown_characters
 from asr.data.manifest import read_manifest
+from asr.errors import InputError
 from asr.text.tokenizer import Tokenizer
-from asr.types import InputError
 
 
 def test_known_characters_pass(make_manifest: Callable[..., Path], tokenizer: Tokenizer) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from asr.data.columns import Segment, find_columns
-from asr.types import InputError
+from asr.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import soundfile
 
 from asr.data.folder import prepare_folder
 from asr.data.manifest import read_manifest
-from asr.types import InputError
+from asr.errors import InputError
 
 BAD = {
     "missing": "no such audio file",

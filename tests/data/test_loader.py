@@ -20,8 +20,9 @@ from asr.data.loader import ResumableLoader
 from asr.data.manifest import CheckedUtterance, Utterances, read_manifest, write_manifest
 from asr.data.shards.read import read_shards
 from asr.data.shards.write import write_shards
+from asr.errors import InputError, RunError
 from asr.text.tokenizer import Tokenizer
-from asr.types import Batch, InputError, RunError
+from asr.types import Batch
 from tests.data.corpora.server import Site, serve
 
 DURATIONS_S = [0.1 + 0.01 * index for index in range(40)]

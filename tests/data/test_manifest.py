@@ -16,7 +16,7 @@ from asr.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def make_utterance(path: Path, name: str = "u1") -> CheckedUtterance:

@@ -15,7 +15,7 @@ from asr.data.formats.kaldi import read_kaldi
 from asr.data.formats.nemo import read_nemo
 from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.data.prepare import prepare_utterances
-from asr.types import InputError
+from asr.errors import InputError
 
 NUM_MUTATIONS = 100
 VALUES = (

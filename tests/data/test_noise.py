@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from asr.data.augment import NoiseMix
 from asr.data.manifest import CheckedUtterance, write_manifest
-from asr.types import InputError
+from asr.errors import InputError
 
 RATE_HZ = 16_000
 SPEECH_N = np.random.default_rng(5).normal(0, 0.05, RATE_HZ).astype(np.float32)

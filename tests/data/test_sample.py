@@ -6,7 +6,7 @@ import pytest
 
 from asr.data.manifest import CheckedUtterance, Utterances, read_manifest, write_manifest
 from asr.data.splits import hold_out_every, no_longer_than, spread
-from asr.types import InputError
+from asr.errors import InputError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.data.shards.write import write_shards
 from asr.data.splits import Splits
-from asr.types import InputError
+from asr.errors import InputError
 
 
 @pytest.fixture

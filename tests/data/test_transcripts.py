@@ -9,7 +9,7 @@ import pytest
 from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
 from asr.data.transcripts import list_files, read_librispeech, read_table
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def test_librispeech_names_split_and_speaker(

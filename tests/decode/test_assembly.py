@@ -4,7 +4,7 @@ import torch
 
 from asr.decode.chunking import Assembly, LabelledAudio
 from asr.decode.greedy import FrameLabels
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def labels(*ids: int) -> FrameLabels:

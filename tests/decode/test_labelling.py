@@ -15,8 +15,9 @@ from asr.decode.chunking import LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.labelling import FrameLabeller
 from asr.decode.timing import PARTS, Profiler
+from asr.errors import InputError, RunError
 from asr.model.package import ModelPackage, load_package
-from asr.types import InputError, RunError, Waveform
+from asr.types import Waveform
 from tests.model.configs import SAMPLE_RATE_HZ
 
 from .package import noise, save_tiny_package

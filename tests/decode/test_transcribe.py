@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import asr
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.transcribe import Transcriber, Transcript
+from asr.errors import InputError
 from asr.model.package import ModelPackage, load_package
-from asr.types import InputError, Waveform
+from asr.types import Waveform
 from tests.model.configs import SAMPLE_RATE_HZ, changed
 
 from .package import noise, read_frames, save_tiny_package, write_noise
@@ -197,5 +198,3 @@ def test_the_library_is_one_call(tmp_path: Path) -> None:
     with pytest.raises(asr.InputError, match="nothing"):
         asr.load(tmp_path / "nothing")
     assert all(hasattr(asr, name) for name in asr.__all__)
-    with pytest.raises(AttributeError):
-        _ = asr.nothing

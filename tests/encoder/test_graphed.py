@@ -8,8 +8,9 @@ from torch import Tensor
 
 from asr.encoder import graphed
 from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder, check_graphs, padded_length
+from asr.errors import InputError
 from asr.nn import frames as masking
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 from tests.encoder.recording import stand_in
 from tests.encoder.tiny import NUM_MEL_BINS, random_features, tiny_encoder
 from tests.equivalence.cases import CASES

@@ -11,10 +11,11 @@ from torch import nn
 from asr.encoder.conformer import Conformer
 from asr.encoder.stack import ScheduleRow
 from asr.encoder.transformer import Transformer
+from asr.errors import InputError
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from asr.reuse.schedule import Role
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 from tests.encoder.tiny import (
     D_MODEL,
     KINDS,

@@ -6,8 +6,8 @@ import torch
 import torchaudio.compliance.kaldi
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.features.fbank import LogMel
-from asr.types import InputError
 
 FBANK = LogMel().eval()
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.audio.read import read_audio
+from asr.errors import InputError
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.features.kaldi import KaldiFbank
@@ -22,7 +23,6 @@ from asr.features.normalize import UtteranceNorm
 from asr.interop.onnx.file import Session
 from asr.interop.onnx.graph import LOG_PROBS, WAVEFORM_LENGTHS, WAVEFORMS, export_graph
 from asr.model.build import build_model
-from asr.types import InputError
 from tests.encoder.tiny import randomise
 from tests.model.configs import VOCAB_SIZE, changed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.features.augment import WhiteNoise
-from asr.types import InputError
 
 
 @pytest.mark.parametrize("snr_db", [0.0, 20.0])

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.features.normalize import UtteranceNorm
-from asr.types import InputError
 
 FEATURES_BTF = 3 * torch.randn(3, 50, 8, generator=torch.Generator().manual_seed(0)) - 7
 LENGTHS_B = torch.tensor([50, 31, 1])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.features.augment import RandomSilence
-from asr.types import InputError
 
 
 def test_every_utterance_is_moved_whole() -> None:

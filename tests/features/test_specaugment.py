@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.features.specaugment import SpecAugment
-from asr.types import InputError
 
 NUM_BINS, NUM_FRAMES = 80, 400
 LENGTHS_B = torch.tensor([400, 237, 40, 1])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.features.augment import SpeedPerturb
-from asr.types import InputError
 
 
 def tone(frequency_hz: float, num_samples: int) -> torch.Tensor:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from asr.errors import InputError
 from asr.head.ctc import BLANK_ID, CtcHead, frames_needed
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 
 D, V = 6, 5
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.model.package import load_package
-from asr.types import InputError
 from tests.cli.runs import Command, write_corpus, write_recipe
 from tests.decode.package import save_tiny_package, write_noise
 

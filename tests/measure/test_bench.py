@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.measure.encoders import (
     distinct_encoders,
     encoder_key,
@@ -18,7 +19,7 @@ from asr.measure.latency import EncoderCost, measure_encoders
 from asr.model.build import build_encoder
 from asr.profiling.cost import multiply_adds_by_part
 from asr.profiling.latency import LatencySpec
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 from tests.encoder.recording import stand_in
 from tests.model.configs import CONFIG, changed
 

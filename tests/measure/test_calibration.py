@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from asr.data.manifest import read_manifest
 from asr.decode.greedy import GreedyDecoder
+from asr.errors import InputError
 from asr.measure.calibration import Calibration
 from asr.measure.evaluation import evaluate
 from asr.metrics.attention import total_variation_similarity
 from asr.model.package import ModelPackage, load_package
-from asr.types import InputError
 from tests.decode.package import save_tiny_package
 from tests.measure.analysis.cases import TEXTS, encode_alone, write_data
 

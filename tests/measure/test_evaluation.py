@@ -12,10 +12,11 @@ from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.decode import labelling
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.transcribe import Transcriber
+from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation, evaluate
 from asr.metrics.wer import WordErrors, align_chars, align_words
 from asr.model.package import ModelPackage, load_package
-from asr.types import InputError, Waveform
+from asr.types import Waveform
 from tests.decode.package import save_tiny_package, write_noise
 from tests.model.configs import SAMPLE_RATE_HZ
 

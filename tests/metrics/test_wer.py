@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.errors import InputError
 from asr.metrics.wer import WordErrors, align_chars, align_words, corpus_cer, corpus_wer
-from asr.types import InputError, UtteranceResult
+from asr.types import UtteranceResult
 
 sentences = st.lists(st.sampled_from(["a", "b", "cc", "d'e"]), max_size=7).map(" ".join)
 

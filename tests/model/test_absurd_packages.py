@@ -17,9 +17,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from asr.errors import InputError
 from asr.model.package import load_package, save_package
 from asr.text.tokenizer import Tokenizer
-from asr.types import InputError
 from tests.model.configs import CONFIG, changed, tiny_model
 
 LONGEST_S = 10.0  # on a machine with other work

@@ -10,10 +10,10 @@ import pytest
 
 from asr.encoder.conformer import Conformer
 from asr.encoder.transformer import Transformer
+from asr.errors import InputError
 from asr.model.build import MOVED, TARGET, build, build_encoder, build_model, target_class
 from asr.nn.relative import RelativePositions
 from asr.reuse.probs import ReuseProbs
-from asr.types import InputError
 from tests.model.configs import CONFIG, ENCODERS, VOCAB_SIZE, changed, without
 
 
@@ -146,7 +146,7 @@ SMUGGLED = [  # paths that begin inside asr and lead out, or to something that i
     "asr.profiling.hardware.subprocess.Popen",
     "asr.types.Tensor",
     "asr.types.np.ndarray",
-    "asr.types.InputError.__class__",
+    "asr.errors.InputError.__class__",
     "asr.types.__builtins__",
     "asr.encoder.conformer.Conformer.__init__",
     "asr.encoder.conformer",
@@ -159,7 +159,7 @@ SMUGGLED = [  # paths that begin inside asr and lead out, or to something that i
     "asr.cli.main.main",
 ]
 ELSEWHERE = [  # classes of asr that are no encoder, reuse method, head or feature
-    "asr.types.InputError",
+    "asr.errors.InputError",
     "asr.types.Batch",
     "asr.reuse.schedule.Role",
     "asr.metrics.wer.AlignedWord",

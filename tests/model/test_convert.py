@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from asr.encoder.maps import EncoderLayer
+from asr.errors import InputError
 from asr.model.asr_model import AsrModel
 from asr.model.convert import convert, full_attention, module_names, reordered
-from asr.types import InputError
 from tests.encoder.tiny import POSITIONS
 from tests.model.configs import ENCODERS, changed, random_waveforms, tiny_model
 

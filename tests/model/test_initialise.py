@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from asr.errors import InputError
 from asr.model.convert import initialise
-from asr.types import InputError
 
 
 def test_copies_what_fits_and_names_the_rest() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.model.asr_model import AsrModel
 from asr.model.convert import initialise
-from asr.types import InputError
 from tests.model.configs import CONFIG, ENCODERS, changed, random_waveforms, tiny_model
 
 NONE = {"_target_": "asr.reuse.none.NoReuse"}

@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from asr.errors import InputError, RunError
 from asr.model.package import ModelPackage, load_package, save_package
 from asr.text.tokenizer import Tokenizer
-from asr.types import InputError, RunError
 from tests.model.configs import CONFIG, changed, random_waveforms, tiny_model, without
 
 FILES = {"model.safetensors", "config.json", "tokenizer.model", "README.md"}

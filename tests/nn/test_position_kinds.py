@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from asr.errors import InputError
 from asr.nn.position_kinds import (
     make_grouped_positions,
     make_pooled_positions,
@@ -20,7 +21,6 @@ from asr.nn.span_positions import (
     PooledRelativePositions,
     PooledRotaryPositions,
 )
-from asr.types import InputError
 
 SIZES: dict[str, Any] = {"num_heads": 3, "head_dim": 4}
 

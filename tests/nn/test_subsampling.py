@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.errors import InputError
 from asr.nn import subsampling
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
-from asr.types import InputError
 from tests.encoder.tiny import randomise
 
 NUM_MEL_BINS = 11

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.profiling.latency import LatencySpec, Timing, ratio, ratio_interval, time_alternating
-from asr.types import InputError
 
 
 class Busy:

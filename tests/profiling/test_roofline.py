@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asr.errors import InputError
 from asr.profiling import roofline
 from asr.profiling.breakdown import ATTENTION, OTHER, Call, time_by_part
 from asr.profiling.cost import multiply_adds
@@ -25,7 +26,6 @@ from asr.profiling.roofline import (
     probes,
     work_by_part,
 )
-from asr.types import InputError
 
 SMALL = RooflineSpec(gemm_sizes=[32, 64], triad_mib=3, probe_ms=1e-6)
 B, T, D = 2, 10, 8

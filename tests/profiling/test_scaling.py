@@ -1,7 +1,7 @@
 import pytest
 
+from asr.errors import InputError
 from asr.profiling.scaling import ScalingSpec
-from asr.types import InputError
 
 
 def test_spec_keeps_plain_numbers() -> None:

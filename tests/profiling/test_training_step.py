@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asr.errors import InputError
 from asr.profiling.memory import peak_memory_mib
 from asr.profiling.training_step import TrainingStepSpec, training_step
-from asr.types import InputError
 
 
 def test_a_batch_holds_as_many_utterances_as_fit() -> None:

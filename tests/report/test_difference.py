@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from asr.errors import InputError
 from asr.report.hypotheses import ScoredUtterance, WerDifference, corrected, score, wer_difference
-from asr.types import InputError, UtteranceResult
+from asr.types import UtteranceResult
 
 REFS = [f"w{i} x y z" for i in range(100)]
 

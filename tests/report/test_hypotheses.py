@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.errors import InputError
 from asr.metrics.wer import WordErrors, corpus_wer
 from asr.report.hypotheses import pair, read_hypotheses, score, write_hypotheses
-from asr.types import InputError, UtteranceResult
+from asr.types import UtteranceResult
 
 texts = st.text(max_size=20)
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.errors import InputError, RunError
 from asr.metrics.wer import WordErrors
 from asr.profiling.latency import Timing
 from asr.report.record import LatencyPoint, RunRecord, SplitWer, length_key
 from asr.report.rows import schedule_text
-from asr.types import InputError, RunError
 from tests.report.records import none_record, probs_record
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.errors import InputError
 from asr.metrics.wer import WordErrors
 from asr.report.comparison import compare
 from asr.report.hypotheses import WerDifference
@@ -20,7 +21,6 @@ from asr.report.table import (
     percent_text,
     short_names,
 )
-from asr.types import InputError
 from tests.report.comparisons import seeds
 from tests.report.records import HARDWARE, TRAINING, none_record, probs_record
 

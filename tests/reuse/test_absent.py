@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from asr.encoder.stack import ScheduleRow
+from asr.errors import InputError
 from asr.profiling.cost import multiply_adds
 from asr.reuse.absent import Absent, AbsentAttention
 from asr.reuse.none import AloneAttention, NoReuse
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, KINDS, EncoderKind, random_features, tiny_encoder
 
 ALL = 5 * D_MODEL * D_MODEL + 6 * D_MODEL + 2 * D_MODEL  # relative positions, norm

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.nn import positions as tiling
 from asr.nn.frames import Frames, padding_mask
 from asr.profiling.cost import multiply_adds
 from asr.reuse.band import FollowBand, LeadBand, ReuseBand, band_of
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, NUM_HEADS, tiny_encoder
 
 T, WIDTH, TILE = 9, 2, 4

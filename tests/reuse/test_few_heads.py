@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from asr.encoder.stack import ScheduleRow
+from asr.errors import InputError
 from asr.nn.positions import PositionKind
 from asr.reuse.few_heads import FewHeads
 from asr.reuse.none import NoReuse
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, POSITIONS, random_features, tiny_encoder
 
 H, K = 4, D_MODEL // 4

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from asr.encoder.stack import ScheduleRow
+from asr.errors import InputError
 from asr.nn.frames import Frames, padding_mask
 from asr.nn.positions import PositionKind
 from asr.reuse.grouped import Grouped, GroupedAttention
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, POSITIONS, tiny_encoder
 
 

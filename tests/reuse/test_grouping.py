@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from asr.errors import InputError
 from asr.reuse.grouping import Grouping
 from asr.reuse.schedule import schedule_from_leaders
-from asr.types import InputError
 
 LFLF = schedule_from_leaders([0, 0, 2, 2], 4)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from asr.encoder.stack import ScheduleRow
+from asr.errors import InputError
 from asr.nn.frames import Frames
 from asr.nn.tiles import KeptRows
 from asr.reuse.heads import FollowHeads, HeadsCarry, ReuseHeads, each_head
 from asr.reuse.schedule import schedule_from_leaders
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, tiny_encoder
 
 H = 4

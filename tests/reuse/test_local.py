@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.nn.frames import Frames, padding_mask
 from asr.nn.positions import PositionKind
 from asr.profiling.cost import multiply_adds
 from asr.reuse.local import Local
 from asr.reuse.none import NoReuse
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, NUM_HEADS, POSITIONS, random_features, tiny_encoder
 
 each_position = pytest.mark.parametrize("positions", POSITIONS)

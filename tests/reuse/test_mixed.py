@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from asr.encoder.stack import ScheduleRow
+from asr.errors import InputError
 from asr.reuse.absent import Absent
 from asr.reuse.base import AttentionCarry, ReuseMethod
 from asr.reuse.context import ReuseContext
@@ -15,7 +16,6 @@ from asr.reuse.local import Local
 from asr.reuse.mixed import Mixed, Part
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
-from asr.types import InputError
 from tests.encoder.tiny import KINDS, NUM_HEADS, EncoderKind, random_features, tiny_encoder
 
 PAIRS = ReuseProbs(group_size=2)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from asr.encoder.maps import encode_with_maps
 from asr.encoder.stack import Encoder
+from asr.errors import InputError
 from asr.nn.frames import Frames
 from asr.nn.positions import PositionKind
 from asr.reuse.probs import MAP_DTYPES, FollowProbs, LeadProbs, ReuseProbs
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, POSITIONS, random_features, tiny_encoder
 
 T = 6

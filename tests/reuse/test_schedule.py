@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.errors import InputError
 from asr.reuse.schedule import (
     LayerRole,
     Role,
@@ -17,7 +18,6 @@ from asr.reuse.schedule import (
     schedule_from_leaders,
     schedule_from_pattern,
 )
-from asr.types import InputError
 
 LETTERS = {Role.ALONE: "A", Role.LEAD: "L", Role.FOLLOW: "F"}
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.encoder.stack import ScheduleRow
+from asr.errors import InputError
 from asr.nn.frames import Frames
 from asr.nn.tiles import KeptRows, RowSource
 from asr.reuse.base import AttentionParts
@@ -24,7 +25,6 @@ from asr.reuse.scores import (
     ScoreCorrection,
     ScoresCarry,
 )
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, NUM_HEADS, tiny_encoder
 
 H, T = 2, 6

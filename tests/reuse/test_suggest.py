@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.reuse.schedule import schedule_from_groups
 from asr.reuse.suggest import LayerCosts, frontier, greedy_groups, priced
-from asr.types import InputError
 
 
 def random_risk(num_layers: int, seed: int = 0) -> Tensor:

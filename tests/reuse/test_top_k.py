@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.nn import positions as tiling
 from asr.nn.frames import Frames, padding_mask
 from asr.reuse.top_k import FollowTopK, LeadTopK, ReuseTopK
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, NUM_HEADS, tiny_encoder
 
 T, KEPT = 9, 3

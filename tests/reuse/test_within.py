@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from asr.encoder.stack import ScheduleRow
+from asr.errors import InputError
 from asr.nn.frames import Frames
 from asr.nn.positions import PositionKind
 from asr.nn.tiles import KeptRows
 from asr.reuse.none import NoReuse
 from asr.reuse.probs import ProbsCarry
 from asr.reuse.within import ReuseWithin, WithinAttention
-from asr.types import InputError
 from tests.encoder.tiny import D_MODEL, KINDS, POSITIONS, EncoderKind, random_features, tiny_encoder
 
 T = 6

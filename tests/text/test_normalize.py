@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.errors import InputError
 from asr.text.normalize import (
     Case,
     Events,
@@ -14,7 +15,6 @@ from asr.text.normalize import (
     count_invisible,
     find_events,
 )
-from asr.types import InputError
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.errors import InputError
 from asr.text.tokenizer import Kind, Tokenizer, TokenizerSpec
-from asr.types import InputError
 
 TEXTS = ("HELLO WORLD", "THE CAT SAT ON THE MAT", "IT'S A DOG", "THE BOOKKEEPER FELL") * 3
 CHARACTERS = " 'ABCDEFGHIKLMNOPRSTW"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 
+from asr.errors import InputError
 from asr.train.averaging import AveragedWeights, AveragingSpec
-from asr.types import InputError
 from tests.train.standin import TinyModel, run_fit
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from asr.errors import RunError
 from asr.train.checkpoint import read_checkpoint, write_checkpoint
 from asr.train.state import random_state, seed_all, set_random_state
-from asr.types import RunError
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asr.errors import InputError
 from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.package import load_package, save_package
@@ -18,7 +19,7 @@ from asr.train.distillation import Distillation, Distiller, frame_divergence
 from asr.train.fit import FitResult, FitSettings, fit
 from asr.train.optim import AdamWSpec
 from asr.train.trainer import TrainerSpec
-from asr.types import Batch, InputError
+from asr.types import Batch
 from tests.decode.package import save_tiny_package
 from tests.model.configs import CONFIG, SAMPLE_RATE_HZ, changed, tiny_model
 from tests.train.standin import TinyLoader, decode_greedily, logged

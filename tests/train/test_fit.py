@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.errors import InputError, RunError
 from asr.train.averaging import AveragingSpec
 from asr.train.checkpoint import read_checkpoint
 from asr.train.optim import AdamWSpec
-from asr.types import Batch, InputError, RunError
+from asr.types import Batch
 from tests.train.standin import TinyLoader, TinyModel, logged, make_batch, run_fit
 
 EMA = AveragingSpec(kind="ema", decay=0.9)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.errors import RunError
 from asr.train.averaging import AveragingSpec
-from asr.types import Batch, RunError
+from asr.types import Batch
 from tests.train.standin import TinyModel, logged, make_batch, run_fit
 
 LARGE = make_batch(77, num_utterances=9, num_tokens=5)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from asr.errors import InputError
 from asr.train.optim import AdamWSpec, parameter_groups
-from asr.types import InputError
 
 
 def rates(total_steps: int | None, num: int, **settings: object) -> list[float]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from asr.distributed import rank
+from asr.errors import RunError
 from asr.model.asr_model import AsrModel
 from asr.model.build import build_model
 from asr.train.averaging import AveragingSpec
@@ -18,7 +19,7 @@ from asr.train.checkpoint import read_checkpoint
 from asr.train.fit import FitSettings, fit
 from asr.train.optim import AdamWSpec
 from asr.train.trainer import TrainerSpec
-from asr.types import Batch, RunError
+from asr.types import Batch
 
 from .standin import VOCAB, Letters, TinyLoader, decode_greedily, logged
 from .test_real_parts import CONFIG

@@ -5,8 +5,9 @@ from itertools import islice
 
 import pytest
 
+from asr.errors import InputError
 from asr.train.stream import DevData, TrainStream
-from asr.types import Batch, InputError
+from asr.types import Batch
 from tests.train.standin import SAMPLE_RATE_HZ, TinyLoader, make_batch
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.train.optim import AdamWSpec
 from asr.train.state import RunState
 from asr.train.trainer import TrainerSpec, plan_steps
-from asr.types import InputError
 from tests.train.standin import TinyLoader, logged, run_fit
 
 

@@ -14,8 +14,8 @@ from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary, Skipped
 from asr.data.transcripts import AUDIO_SUFFIXES
+from asr.errors import InputError
 from asr.files import read_lines
-from asr.types import InputError
 
 NUM_UTTERANCES = {"train": 948, "test": 130}
 """Number of utterances of the official splits."""

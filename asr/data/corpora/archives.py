@@ -18,7 +18,7 @@ from asr.data.corpora.parts import Corpus
 from asr.data.prepare import report_skipped
 from asr.data.progress import ByteProgress, size_text
 from asr.data.summary import PrepareSummary, read_summary
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def check_disk(folder: Path, num_bytes: int, what: str, report: Callable[[str], None]) -> None:

@@ -17,8 +17,8 @@ from urllib3.exceptions import HTTPError
 
 from asr.data.progress import ByteProgress, size_text
 from asr.data.web import USER_AGENT, is_url, pool, reason
+from asr.errors import InputError
 from asr.files import read_lines
-from asr.types import InputError
 
 _SUM_BLOCK_BYTES = 1 << 22
 _LINE = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{64})\s+[*]?(\S.*)")

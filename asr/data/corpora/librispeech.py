@@ -13,7 +13,7 @@ from asr.data.folder import folder_utterances
 from asr.data.prepare import read_splits, write_corpus
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary
-from asr.types import InputError
+from asr.errors import InputError
 
 _ROOT = "LibriSpeech"  # what every archive unpacks to
 

@@ -12,7 +12,7 @@ from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, Supervis
 
 from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
-from asr.types import InputError
+from asr.errors import InputError
 
 _PREFIX = "prepare_"
 _OUTPUT = ("output_dir", "manifest_dir")  # where a recipe puts manifests of its own

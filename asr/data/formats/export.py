@@ -10,7 +10,7 @@ from asr.audio.read import probe_audio
 from asr.data.manifest import read_manifest
 from asr.data.prepare import report_skipped
 from asr.data.summary import Skipped
-from asr.types import InputError
+from asr.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from asr.data.formats.export import ExportedUtterance
 from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
 from asr.data.transcripts import find_audio
+from asr.errors import InputError
 from asr.files import key_and_value, read_lines, write_text
-from asr.types import InputError
 
 _ARCHIVE = re.compile(r"\.ark:\d+$")
 

@@ -18,8 +18,8 @@ from asr.data.formats.export import ExportedUtterance
 from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
 from asr.data.transcripts import find_audio
+from asr.errors import InputError
 from asr.files import json_objects, read_lines, write_text
-from asr.types import InputError
 
 _UNNAMED = ""  # id of an utterance until the folder that all audio shares is known
 

@@ -12,7 +12,7 @@ import urllib3
 
 from asr.data.manifest import Utterance, read_utterances
 from asr.data.web import USER_AGENT, is_url, pool, reason
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def fetch(place: str, offset: int = 0, num_bytes: int | None = None) -> bytes:

@@ -25,8 +25,8 @@ from asr.data.prepare import report_skipped
 from asr.data.progress import print_progress
 from asr.data.shards.read import FILE_NAME, ShardIndex
 from asr.data.summary import Skipped
+from asr.errors import InputError
 from asr.files import write_bytes
-from asr.types import InputError
 
 _NUM_AHEAD = 64  # utterances that are encoded at once
 

@@ -17,8 +17,8 @@ from asr.data.progress import print_progress
 from asr.data.summary import FILE_NAME, PrepareSummary, read_summary
 from asr.data.synthetic.plan import Shard, make_plan
 from asr.data.synthetic.speaker import SAMPLE_RATE_HZ, Speaker, record, require_synthesizer
+from asr.errors import InputError
 from asr.files import read_lines, write_text
-from asr.types import InputError
 
 CORPUS_VERSION = 1  # raise it when the grammar, the voices or the recording change
 _LENGTHS = "num_samples.json"  # in a shard's folder: utterance -> length, the shard's last file

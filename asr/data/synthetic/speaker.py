@@ -16,7 +16,8 @@ import numpy as np
 from asr.audio.resample import resample
 from asr.data.synthetic.plan import PlannedUtterance
 from asr.data.synthetic.worker import HEADER
-from asr.types import InputError, Waveform
+from asr.errors import InputError
+from asr.types import Waveform
 
 SAMPLE_RATE_HZ = 16_000
 _SILENCE = 0.005  # of full scale; softer samples at the start and the end are trimmed

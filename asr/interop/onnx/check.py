@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from asr.types import InputError
+from asr.errors import InputError
 
 MAX_FILE_BYTES = 2**31 - 1  # what a protocol buffer holds
 MAX_NODES = 100_000  # a Conformer of 17 layers has about 3,000

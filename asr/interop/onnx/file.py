@@ -16,6 +16,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.features.frontend import Frontend
 from asr.files import read_bytes
 from asr.interop.onnx.check import MAX_FILE_BYTES, check_graph
@@ -24,7 +25,6 @@ from asr.model.package import ModelPackage, parse_config
 from asr.ranges import shown
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
-from asr.types import InputError
 
 RUNNING = ("onnxruntime", "onnx")
 WRITING = (*RUNNING, "onnxscript")

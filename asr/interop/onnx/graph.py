@@ -20,8 +20,8 @@ import torch
 from onnx import compose
 from torch import Tensor, nn
 
+from asr.errors import InputError
 from asr.model.asr_model import AsrModel
-from asr.types import InputError
 
 WAVEFORMS, WAVEFORM_LENGTHS = "waveforms", "waveform_lengths"
 FEATURES, FEATURE_LENGTHS = "features", "feature_lengths"

@@ -14,6 +14,7 @@ from asr.data.manifest import Utterances
 from asr.data.splits import hold_out_every, no_longer_than
 from asr.decode.align import NO_LABEL, align
 from asr.encoder.maps import EncoderMaps, encode_with_maps
+from asr.errors import InputError
 from asr.measure.analysis.attention import AttentionMeasures, LayerProbe, frequent_tokens
 from asr.measure.analysis.propose import EncoderLatency, propose, propose_tried
 from asr.measure.analysis.trial import Trial
@@ -22,7 +23,7 @@ from asr.model.convert import full_attention
 from asr.model.package import ModelPackage
 from asr.report.analysis import Analysis, Counted
 from asr.report.record import ScheduledLayer
-from asr.types import Batch, InputError
+from asr.types import Batch
 
 NUM_TOKENS = 32  # told apart, the most frequent first
 REPORT_EVERY = 100  # utterances

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.measure.analysis.trial import PROBS, Trial, with_groups
 from asr.measure.encoders import forward_pass, with_reuse
 from asr.model.build import build_encoder, build_frontend
 from asr.profiling.latency import time_alternating
 from asr.report.analysis import Groups, Suggested, Tried
 from asr.reuse.suggest import NUM_MAPS, LayerCosts, Suggestion, frontier, greedy_groups, priced
-from asr.types import InputError
 
 WARMUP, REPEATS = 2, 10
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from nemo.collections.asr.modules import ConformerEncoder
 from torch import Tensor
 
+from asr.errors import InputError
 from asr.measure.peers.peer import Peer, PeerSize
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 
 _SUBSAMPLING = {"conv4": ("striding", 4), "separable8": ("dw_striding", 8)}
 

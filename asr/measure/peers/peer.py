@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, Self, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from asr.errors import InputError
 from asr.model.build import build_frontend
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

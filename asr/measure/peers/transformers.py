@@ -18,8 +18,9 @@ from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
     Wav2Vec2ConformerEncoder,
 )
 
+from asr.errors import InputError
 from asr.measure.peers.peer import Peer, PeerSize, SubsampledPeer
-from asr.types import EncoderOutput, InputError
+from asr.types import EncoderOutput
 
 
 class Wav2Vec2Conformer(SubsampledPeer):

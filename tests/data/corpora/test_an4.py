@@ -17,7 +17,7 @@ from asr.data.corpora.an4 import prepare_an4
 from asr.data.corpora.parts import AN4, Archive, Corpus
 from asr.data.manifest import read_manifest
 from asr.data.summary import PrepareSummary
-from asr.types import InputError
+from asr.errors import InputError
 
 from .server import Site, pack
 

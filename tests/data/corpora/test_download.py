@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asr.data.corpora.download import download, offered_num_bytes
-from asr.types import InputError
+from asr.errors import InputError
 
 from .server import Site
 

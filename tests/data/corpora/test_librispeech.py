@@ -10,7 +10,7 @@ from asr.data.corpora.librispeech import prepare_librispeech
 from asr.data.corpora.parts import CORPORA, Corpus
 from asr.data.manifest import read_manifest
 from asr.data.summary import PrepareSummary
-from asr.types import InputError
+from asr.errors import InputError
 from tests.cli.runs import files_in
 
 from .server import Site, folder_files, md5_list, pack, part_files, publish

@@ -11,7 +11,7 @@ from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment,
 from asr.data.corpora.recipes import recipe_names, recipe_utterances
 from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.summary import Skipped
-from asr.types import InputError
+from asr.errors import InputError
 
 
 def silent(_: str) -> None:

@@ -15,7 +15,7 @@ from asr.data.corpora.parts import SOUNDS, Archive, Sounds
 from asr.data.corpora.sounds import prepare_sounds
 from asr.data.manifest import read_manifest
 from asr.data.summary import PrepareSummary
-from asr.types import InputError
+from asr.errors import InputError
 
 from .server import Site, pack
 

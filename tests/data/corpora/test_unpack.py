@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.corpora.archives import unpack
-from asr.types import InputError
+from asr.errors import InputError
 
 from .server import pack, part_files
 

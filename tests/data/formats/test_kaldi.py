@@ -9,7 +9,7 @@ from asr.data.formats.kaldi import read_kaldi
 from asr.data.manifest import read_manifest
 from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.summary import PrepareSummary
-from asr.types import InputError
+from asr.errors import InputError
 
 Tone = Callable[..., Path]
 

@@ -8,7 +8,7 @@ import pytest
 
 from asr.data.formats.nemo import read_nemo
 from asr.data.prepare import RawUtterance, prepare_utterances
-from asr.types import InputError
+from asr.errors import InputError
 
 Tone = Callable[..., Path]
 

@@ -8,7 +8,7 @@ import urllib3
 
 from asr.data import web as module
 from asr.data.shards.read import fetch
-from asr.types import InputError
+from asr.errors import InputError
 from tests.data.corpora.server import Site
 
 DATA = bytes(range(200))

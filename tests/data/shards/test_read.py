@@ -8,7 +8,7 @@ import pytest
 
 from asr.data.shards.read import FILE_NAME, read_shards
 from asr.data.shards.write import write_shards
-from asr.types import InputError
+from asr.errors import InputError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from asr.audio.read import read_audio
 from asr.data.manifest import read_manifest
 from asr.data.shards.read import read_shards
 from asr.data.shards.write import write_shards
-from asr.types import InputError
+from asr.errors import InputError
 from tests.cli.runs import files_in
 
 from .conftest import LENGTHS_S

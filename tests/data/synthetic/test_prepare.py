@@ -17,7 +17,7 @@ from asr.data.summary import PrepareSummary
 from asr.data.synthetic.grammar import vocabulary
 from asr.data.synthetic.plan import Shard
 from asr.data.synthetic.prepare import prepare_synthetic
-from asr.types import InputError
+from asr.errors import InputError
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="needs the synthetic extra"

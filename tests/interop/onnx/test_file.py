@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from asr.decode.recogniser import load_recogniser
+from asr.errors import InputError
 from asr.interop.onnx.export import Exported
 from asr.interop.onnx.file import load_onnx, parse_onnx
 from asr.model.package import ModelPackage
-from asr.types import InputError
 from tests.decode.package import noise, read_frames
 from tests.model.configs import random_waveforms
 

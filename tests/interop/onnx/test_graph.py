@@ -6,6 +6,7 @@ import onnx
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.interop.onnx.file import Session
 from asr.interop.onnx.graph import (
     FRAMES,
@@ -16,7 +17,6 @@ from asr.interop.onnx.graph import (
     export_graph,
 )
 from asr.model.asr_model import AsrModel
-from asr.types import InputError
 from tests.model.configs import random_waveforms, tiny_model
 
 from .cases import many_methods, small

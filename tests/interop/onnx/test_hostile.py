@@ -13,9 +13,9 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper
 
+from asr.errors import InputError
 from asr.interop.onnx.export import Exported
 from asr.interop.onnx.file import load_onnx, parse_onnx
-from asr.types import InputError
 
 LONGEST_S = 20.0  # on a machine with other work
 MOST_MIB = 1200

@@ -10,6 +10,7 @@ import torch
 
 from asr.data.manifest import read_manifest
 from asr.data.splits import spread
+from asr.errors import InputError
 from asr.measure.analysis import analyze as analyze_module
 from asr.measure.analysis.analyze import analyze
 from asr.measure.analysis.attention import NUM_POINTS
@@ -22,7 +23,6 @@ from asr.metrics.attention import (
 from asr.model.package import ModelPackage, load_package
 from asr.report.analysis import Analysis
 from asr.text.normalize import TranscriptNormalizer
-from asr.types import InputError
 from tests.decode.package import save_tiny_package
 from tests.model.configs import CONFIG
 

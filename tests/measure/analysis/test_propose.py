@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from asr.errors import InputError
 from asr.measure.analysis.propose import (
     EncoderLatency,
     check_budget,
@@ -17,7 +18,6 @@ from asr.measure.analysis.propose import (
 from asr.measure.analysis.trial import Trial
 from asr.model.build import build
 from asr.reuse.suggest import LayerCosts
-from asr.types import InputError
 
 LATENCY = EncoderLatency(length_s=15.0, base_ms=10.0, costs=LayerCosts(2.0, 3.0, 0.0))
 

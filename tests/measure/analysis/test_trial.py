@@ -8,13 +8,13 @@ import pytest
 
 from asr.data.manifest import read_manifest
 from asr.decode.greedy import GreedyDecoder
+from asr.errors import InputError
 from asr.measure.analysis.trial import PROBS, Trial, is_grouped, with_groups, with_leaders
 from asr.measure.calibration import Calibration
 from asr.model.build import build
 from asr.model.convert import convert
 from asr.model.package import ModelPackage
 from asr.reuse.head_order import aligned_orders
-from asr.types import InputError
 
 METHODS: dict[str, dict[str, Any]] = {
     "probs": PROBS,

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.measure.peers.peer import PEERS, PeerSize, build_peer, peer_versions
 from asr.profiling.breakdown import Call, watch_operations
 from asr.profiling.cost import multiply_adds_by_part
-from asr.types import InputError
 
 SIZE = PeerSize(
     num_mel_bins=16,

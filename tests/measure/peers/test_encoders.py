@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from asr.errors import InputError
 from asr.measure.peers.peer import peer_encoders, peer_key, peer_size
-from asr.types import InputError
 from tests.model.configs import CONFIG, ENCODERS, changed
 
 

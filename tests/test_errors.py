@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from asr.printable import printable
-from asr.types import InputError, RunError
+from asr.errors import InputError, RunError, printable
 
 
 @pytest.mark.parametrize(
