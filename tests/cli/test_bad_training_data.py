@@ -69,7 +69,7 @@ def test_a_row_with_negative_duration_stops_before_anything_is_written(
     recipe = write_recipe(corpus.parent / "tones.yaml", corpus)
     edit_row(corpus / f"{split}.jsonl.gz", 4, duration=-2.0)
     error = asr("train", recipe, "--run-dir", "run").error
-    assert f"{split}.jsonl.gz, line 5: cut '{speaker}-1-0004' lasts -2 s from 0 s on" in error
+    assert f"{split}.jsonl.gz, line 5: cut '{speaker}-1-0004' lasts -2.0 s from 0" in error
     assert not Path("run").exists()
 
 

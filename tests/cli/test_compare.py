@@ -99,7 +99,7 @@ def test_the_page_shows_a_point_for_each_run_and_the_difference(
 ) -> None:
     report = (folder / "first" / "report.html").read_text()
     charts = re.findall(r'<figure class="trade-off">.*?</figure>', report, re.DOTALL)
-    assert [chart.count('class="point ') for chart in charts] == [2, 2]  # at 0.5 s and 1 s
+    assert [chart.count('class="point"') for chart in charts] == [2, 2]  # at 0.5 s and 1 s
     assert "test: WER minus that of none" in report
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,9 +23,3 @@ def test_an_installed_package_has_them_inside(
     (package.parent / "configs").mkdir()  # of some other distribution
     monkeypatch.setattr(asr, "__file__", str(package / "__init__.py"))
     assert locate_configs() == package / "configs"
-
-
-def test_the_wheel_is_told_to_put_them_there() -> None:
-    pyproject = tomllib.loads((REPO / "pyproject.toml").read_text())
-    wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["force-include"] == {"configs": "asr/configs"}

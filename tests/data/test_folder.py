@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr import files
 from asr.data.folder import prepare_folder
 from asr.data.manifest import read_manifest
 from asr.errors import InputError
@@ -127,7 +128,8 @@ def test_where_a_manifest_cannot_be_written_none_is(
     prepare_folder(source, out, report=silent)
     before = {file: file.read_bytes() for file in out.iterdir()}
     (source / "train" / "10").rename(source / "train" / "12")
-    (out / f".train.jsonl.gz.{os.getpid()}.partial").mkdir()  # in the way
+    in_the_way = f".{files._digest('train.jsonl.gz')}.{os.getpid()}.partial"
+    (out / in_the_way).mkdir()
     with pytest.raises(InputError, match=r"train\.jsonl\.gz cannot be written"):
         prepare_folder(source, out, report=silent)
     assert {file: file.read_bytes() for file in out.iterdir()} == before

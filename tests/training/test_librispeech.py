@@ -30,6 +30,7 @@ NUM_WORDS = {"test-clean": 626, "test-other": 607}
 RECIPE = str(REPO / "recipes" / "librispeech" / "100h_conformer_s.yaml")
 SMALL = [
     *("encoder.num_layers=2", "encoder.d_model=32", "encoder.ffn_dim=64"),
+    *("head.intermediate_layers=[0]",),
     *("encoder.subsampling_channels=8", "reuse.group_size=2", "data.batching.max_duration_s=60"),
     *("train.trainer.max_epochs=null", "train.trainer.max_steps=16", "train.trainer.accumulate=1"),
     *("train.trainer.validate_every_epochs=null", "train.trainer.log_every_steps=1"),

@@ -42,6 +42,7 @@ def trained(folder: Path) -> dict[str, dict[str, Any]]:
         [
             *("compare", RECIPE, "reuse=none,probs", "splits.test=[train]"),
             *(f"train.trainer.max_steps={NUM_STEPS}", "train.trainer.num_threads=1"),
+            *("features.silence.probability=0", "features.noise.probability=0"),
             *("metrics.latency.lengths_s=[1]", "metrics.latency.repeats=1"),
             *("--jobs", "1", "--json", "-"),
         ],
