@@ -114,7 +114,7 @@ def test_a_full_disk_is_named_with_what_is_left(tmp_path: Path) -> None:
         "import sys, torch\n"
         "from pathlib import Path\n"
         "from asr.train.checkpoint import read_checkpoint, write_checkpoint\n"
-        "from asr.types import RunError\n"
+        "from asr.errors import RunError\n"
         "path = Path(sys.argv[1]) / 'last.ckpt'\n"
         "write_checkpoint({'step': 1, 'x': torch.zeros(50_000)}, path)\n"
         "try:\n"

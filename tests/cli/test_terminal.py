@@ -15,7 +15,7 @@ EMOJI = "é 音 😀 \\udcff"
 PRINTS_JSON = (
     "import json, sys, types\n"
     "from asr.cli import main as frame\n"
-    "from asr.types import InputError\n"
+    "from asr.errors import InputError\n"
     "verb = types.ModuleType('verb')\n"
     "verb.add_arguments = lambda parser: None\n"
     "def run(args):\n"
