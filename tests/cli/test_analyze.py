@@ -8,7 +8,9 @@ import pytest
 
 from asr.cli.compose import compose_recipe
 from asr.data.manifest import CheckedUtterance, write_manifest
+from asr.measure.analysis.propose import EncoderLatency
 from asr.model.build import build_encoder
+from asr.reuse.suggest import LayerCosts
 from tests.decode.package import save_tiny_package
 from tests.measure.analysis.cases import TEXTS, write_data
 from tests.model.configs import changed
@@ -71,9 +73,15 @@ def test_a_few_utterances_and_a_threshold(asr: Command, model: Path, data: Path)
     assert "groups above JS similarity 0, greedily: [4]" in done.err
 
 
+def sharing_saves(*_: object, length_s: float, **__: object) -> EncoderLatency:
+    """Costs under which sharing saves time; what a machine measures may say otherwise."""
+    return EncoderLatency(length_s=length_s, base_ms=1.0, costs=LayerCosts(2.0, 2.2, 0.5))
+
+
 def test_a_budget_gives_a_schedule_that_a_recipe_can_pick(
-    asr: Command, model: Path, data: Path, tmp_path: Path
+    asr: Command, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("asr.cli.analyze.measure_layer_costs", sharing_saves)
     words = ("--limit", "2", "--length", "1", "--budget", "60000", "--out", tmp_path, "--json", "-")
     done = asr("analyze", "--model", model, "--data", data, *words)
     assert done.code == 0, done.err
