@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,8 +75,23 @@ def check_command(words: list[str]) -> None:
     recipes = [REPO / w for w in rest if w.endswith(".yaml") and not PLACEHOLDER.search(w)]
     for recipe in recipes:
         assert recipe.is_file(), f"no recipe {recipe}"
-        for combination in expand_sweep(overrides):
-            compose_recipe(recipe, combination)
+        for combination in every_value_once(expand_sweep(overrides)):
+            composes(recipe, combination)
+
+
+def every_value_once(combinations: Sequence[Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """The combinations that show an override which no earlier one has shown."""
+    seen: set[str] = set()
+    for combination in combinations:
+        if not seen.issuperset(combination) or not combination:
+            yield tuple(combination)
+        seen.update(combination)
+
+
+@cache
+def composes(recipe: Path, overrides: tuple[str, ...]) -> None:
+    """Compose a recipe; what several pages show is composed once."""
+    compose_recipe(recipe, overrides)
 
 
 @pytest.mark.parametrize("path", documents(), ids=relative)
