@@ -11,17 +11,47 @@ top. Importing ``asr`` touches no network, device or random seed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    from asr.decode.transcribe import Transcriber
+    from asr.decode.greedy import TimedWord
+    from asr.decode.progress import Progress
+    from asr.decode.transcribe import Channels, Transcriber
+    from asr.decode.transcript import Segment, Transcript
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "RunError", "__version__", "load", "main"]
+__all__ = [
+    "InputError",
+    "Progress",
+    "RunError",
+    "Segment",
+    "TimedWord",
+    "Transcriber",
+    "Transcript",
+    "__version__",
+    "load",
+    "main",
+]
+
+_HOMES = {  # modules of the names that need torch, which are imported when they are asked for
+    "Progress": "asr.decode.progress",
+    "Segment": "asr.decode.transcript",
+    "TimedWord": "asr.decode.greedy",
+    "Transcriber": "asr.decode.transcribe",
+    "Transcript": "asr.decode.transcript",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def load(
@@ -31,6 +61,11 @@ def load(
     dtype: str = "float32",
     chunk_s: float = 30.0,
     overlap_s: float = 4.0,
+    batch_s: float | None = None,
+    num_threads: int | None = None,
+    channels: Channels = "mix",
+    strict: bool = True,
+    notify: Callable[[str], None] = lambda message: None,
 ) -> Transcriber:
     """A trained model, ready to transcribe.
 
@@ -40,6 +75,12 @@ def load(
         dtype: what its encoder computes in: float32, bfloat16 or float16.
         chunk_s: seconds of audio that are encoded at once; longer audio is cut into chunks.
         overlap_s: seconds that neighbouring chunks share.
+        batch_s: seconds of audio in a batch; None for what suits the device.
+        num_threads: CPU threads; None for those that torch has.
+        channels: ``mix`` for the mean of all, the number of one (from 1), or ``split`` for each by
+            itself, which only `Transcriber.each` gives.
+        strict: whether to refuse damaged audio; else it is read as far as it decodes.
+        notify: gets messages about damaged audio that is read, and channels that cancel.
 
     Raises:
         InputError: no such model, a damaged one, or one that cannot run like this.
@@ -49,8 +90,17 @@ def load(
     from asr.model.build import build
 
     recogniser = load_recogniser(Path(model), device, dtype)
-    decoder = build(recogniser.config["decode"], "decode")
-    return Transcriber(recogniser, decoder, chunk_s=chunk_s, overlap_s=overlap_s)
+    return Transcriber(
+        recogniser,
+        build(recogniser.config["decode"], "decode"),
+        chunk_s=chunk_s,
+        overlap_s=overlap_s,
+        batch_s=batch_s,
+        num_threads=num_threads,
+        channels=channels,
+        strict=strict,
+        notify=notify,
+    )
 
 
 def main(words: Sequence[str]) -> int:

@@ -26,7 +26,8 @@ from asr.decode.labelling import BATCH_S
 from asr.decode.recogniser import load_recogniser
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Timing
-from asr.decode.transcribe import Channels, Transcriber, Transcript
+from asr.decode.transcribe import Channels, Transcriber
+from asr.decode.transcript import Transcript
 from asr.errors import InputError, printable
 from asr.files import check_folder, fitting_name, write_text
 from asr.model.build import build

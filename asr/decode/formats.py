@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asr.decode.greedy import TimedWord, join_words
-from asr.decode.transcribe import Transcript
+from asr.decode.transcript import Transcript
 from asr.text.script import width
 
 LINE_WIDTH = 42

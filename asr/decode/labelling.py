@@ -11,10 +11,11 @@ Shape legend: B batch, N samples, T frames, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from threading import Lock
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ from asr.decode.timing import PARTS, Profiler
 from asr.errors import InputError, RunError
 from asr.types import Waveform
 
+Report = Callable[[float], None]
+"""Takes the seconds of audio that were labelled since the last call."""
 AudioSource = Callable[[], Iterator[Waveform]]
 """Opens a recording and yields its waveform block by block, at the model's sample rate."""
 
@@ -92,13 +95,15 @@ class FrameLabeller:
         self.silence_db = silence_db
         self.num_threads = num_threads or torch.get_num_threads()
         self.profiler = profiler or Profiler()
+        self._one_at_a_time = nullcontext() if model.runs_in_threads else Lock()
 
     def __call__(
-        self, recordings: Iterable[AudioSource]
+        self, recordings: Iterable[AudioSource], *, report: Report = lambda seconds: None
     ) -> Generator[LabelledAudio | InputError, None, None]:
         """Yield the labels of each recording, in order, or the error if it is unreadable.
 
-        The other items of a batch change results by no more than rounding.
+        The other items of a batch change results by no more than rounding. ``report`` gets the
+        seconds of audio of every batch that is done. Several threads may label at once.
 
         Raises:
             RunError: a batch does not fit in the memory of the device.
@@ -125,6 +130,7 @@ class FrameLabeller:
                         for piece, of_piece in zip(batch, labels, strict=True):
                             assembly.add(piece.index, piece.chunk.start, of_piece)
                         finished = list(assembly.finished())
+                    report(sum(map(self._own_s, batch)))
                     yield from finished
         yield from assembly.finished()
 
@@ -159,9 +165,16 @@ class FrameLabeller:
         else:
             yield num_samples / self.sample_rate_hz
 
+    def _own_s(self, piece: _Piece) -> float:
+        return self.chunking.num_own_samples(piece.chunk) / self.sample_rate_hz
+
     def _label(self, batch: list[_Piece]) -> tuple[list[_Piece], list[FrameLabels]]:
         device = self.model.device
-        with self.profiler.part(ENCODER, device), torch.inference_mode():
+        with (
+            self._one_at_a_time,
+            self.profiler.part(ENCODER, device),
+            torch.inference_mode(),
+        ):
             samples = [torch.from_numpy(piece.chunk.samples) for piece in batch]
             waveforms_BN = pad_sequence(samples, batch_first=True).to(device)
             lengths_B = torch.tensor([len(one) for one in samples], device=device)
@@ -177,12 +190,30 @@ class FrameLabeller:
                 return batch, self.decoder.label(log_probs_BTV, lengths_B)
 
 
-@contextmanager
-def _torch_threads(num_threads: int) -> Iterator[None]:
-    """Set the CPU threads that each operation of torch uses, in threads started inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class _TorchThreads:
+    """The CPU threads that each operation of torch uses in threads started inside the block.
+
+    Several threads may be inside; the number before the first one is set again by the last one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._num_inside = self._before = 0
+
+    @contextmanager
+    def __call__(self, num_threads: int) -> Iterator[None]:
+        with self._lock:
+            if not self._num_inside:
+                self._before = torch.get_num_threads()
+            self._num_inside += 1
+            torch.set_num_threads(num_threads)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_inside -= 1
+                if not self._num_inside:
+                    torch.set_num_threads(self._before)
+
+
+_torch_threads = _TorchThreads()

@@ -13,12 +13,21 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 PARTS = ("decode", "features", "encoder", "search")
 """Parts of the work: files to waveforms, features and encoder, model output to words."""
 
 T = TypeVar("T")
 Instant = float | torch.cuda.Event
+
+
+@dataclass(slots=True)
+class _Profiled:
+    """The hooks of a module, and how many blocks need them."""
+
+    hooks: list[RemovableHandle]
+    num_inside: int = 0
 
 
 class Profiler:
@@ -33,6 +42,7 @@ class Profiler:
         self._cuda_spans: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._lock = Lock()
         self._of_thread = local()
+        self._profiled: dict[tuple[nn.Module, str], _Profiled] = {}
 
     @contextmanager
     def part(self, name: str, device: torch.device | None = None) -> Iterator[None]:
@@ -63,25 +73,38 @@ class Profiler:
 
     @contextmanager
     def profile_module(self, module: nn.Module, name: str) -> Iterator[None]:
-        """Count calls of ``module`` within other parts, in any thread, as ``name``."""
+        """Count calls of ``module`` within other parts, in any thread, as ``name``.
+
+        Several threads may be inside the block at once; calls outside other parts do not count.
+        """
 
         def enter(*_: object) -> None:
-            parts = self._of_thread.parts
-            self._switch(parts, [*parts, name])
+            if parts := getattr(self._of_thread, "parts", None):
+                self._switch(parts, [*parts, name])
 
         def leave(*_: object) -> None:
-            parts = self._of_thread.parts
-            self._switch(parts, parts[:-1])
+            if parts := getattr(self._of_thread, "parts", None):
+                self._switch(parts, parts[:-1])
 
-        hooks = [
-            module.register_forward_pre_hook(enter),
-            module.register_forward_hook(leave, always_call=True),
-        ]
+        key = (module, name)
+        with self._lock:
+            if key not in self._profiled:
+                self._profiled[key] = _Profiled(
+                    [
+                        module.register_forward_pre_hook(enter),
+                        module.register_forward_hook(leave, always_call=True),
+                    ]
+                )
+            self._profiled[key].num_inside += 1
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            with self._lock:
+                profiled = self._profiled[key]
+                profiled.num_inside -= 1
+                if not profiled.num_inside:
+                    for hook in self._profiled.pop(key).hooks:
+                        hook.remove()
 
     def times_s(self) -> dict[str, float]:
         """Seconds by part so far; synchronises the device."""

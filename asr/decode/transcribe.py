@@ -5,36 +5,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
-from asr.audio.read import probe_audio, stream_audio
+from asr.audio.memory import ArrayLike, AudioInput, Samples, as_audio, num_channels
+from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
 from asr.audio.source import Source, open_source
 from asr.decode.chunking import LabelledAudio
-from asr.decode.greedy import GreedyDecoder, TimedWord, timed_words
+from asr.decode.greedy import GreedyDecoder, timed_words
 from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
+from asr.decode.progress import Meter, Progress
 from asr.decode.recogniser import Recogniser
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Profiler
+from asr.decode.transcript import Transcript
 from asr.errors import InputError
 from asr.types import Waveform
 
 Channels: TypeAlias = int | Literal["mix", "split"]
 """Which channels to read: the mean of all, one by its number from 1, or each by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """The transcript of a file, or of one ``channel`` of it; None where channels are mixed."""
-
-    audio_path: str
-    duration_s: float
-    text: str
-    words: tuple[TimedWord, ...]
-    channel: int | None = None
 
 
 class Transcriber:
@@ -45,7 +36,7 @@ class Transcriber:
     ``silence_db``, have no words; see `FrameLabeller`.
 
     Damaged files are read as far as they decode and ``notify`` gets a message, or refused where
-    ``strict``.
+    ``strict``. Several threads may call one transcriber at once.
     """
 
     def __init__(
@@ -79,60 +70,130 @@ class Transcriber:
             profiler=self.profiler,
         )
 
-    def transcribe(self, path: str | Path) -> Transcript:
-        """Transcribe one file with its channels mixed.
+    @overload
+    def transcribe(
+        self,
+        audio: AudioInput,
+        sample_rate_hz: None = None,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Transcript: ...
+
+    @overload
+    def transcribe(
+        self,
+        audio: list[Any],
+        sample_rate_hz: None = None,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> list[Transcript]: ...
+
+    @overload
+    def transcribe(
+        self,
+        audio: ArrayLike,
+        sample_rate_hz: int,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Transcript: ...
+
+    def transcribe(
+        self,
+        audio: Any,
+        sample_rate_hz: int | None = None,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Transcript | list[Transcript]:
+        """Transcribe one recording, or a list of them in common batches.
+
+        Args:
+            audio: a path, the bytes of a file, a file open in binary, samples (N,), (N, C) or
+                (C, N) with ``sample_rate_hz``, a `Waveform`, or a list of these, where samples
+                stand with their rate as ``(samples, sample_rate_hz)``.
+            sample_rate_hz: of samples.
+            progress: gets a `Progress` after every batch and every recording.
 
         Raises:
-            InputError: the file cannot be read as audio.
+            InputError: audio that cannot be read; of a list, once the others are done. To get the
+                rest, use `each`. Or channels are split, for which there is `each`.
         """
-        (found,) = self.each([Path(path)])
-        if isinstance(found, InputError):
-            raise found
-        (transcript,) = found
-        return transcript
+        if self.channels == "split":
+            raise InputError("channels split: each(...) gives a transcript of every channel")
+        is_list = isinstance(audio, list)
+        one = audio if sample_rate_hz is None else (audio, sample_rate_hz)
+        inputs = list(audio) if is_list else [one]
+        found = list(self.each(inputs, progress=progress))
+        transcripts: list[Transcript] = []
+        for result in found:
+            if isinstance(result, InputError):
+                raise result
+            transcripts += result
+        return transcripts if is_list else transcripts[0]
 
-    def each(self, paths: Iterable[Path]) -> Iterator[tuple[Transcript, ...] | InputError]:
-        """Yield the transcripts of each file in order, or the error if it cannot be read.
+    def each(
+        self,
+        recordings: Iterable[AudioInput],
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Iterator[tuple[Transcript, ...] | InputError]:
+        """Yield the transcripts of each recording in order, or the error if it cannot be read.
 
-        A file has one transcript, or one per channel where channels are split.
+        A recording has one transcript, or one per channel where channels are split. The
+        recordings are read as they are needed; ``progress`` knows totals of a list only.
         """
         tracks: deque[_Track] = deque()
+        meter = Meter(progress, recordings, split=self.channels == "split")
         with ExitStack() as sources:
-            recordings = self._recordings(paths, tracks, sources)
-            labelled = sources.enter_context(closing(self.labeller(recordings)))
+            opened = self._recordings(recordings, tracks, sources)
+            labelled = sources.enter_context(closing(self.labeller(opened, report=meter.add)))
             for first in labelled:
                 results = [(tracks.popleft(), first)]
                 while not results[-1][0].is_last:
                     results.append((tracks.popleft(), next(labelled)))
                 with self.profiler.part(SEARCH):
                     found = self._of_file(results)
+                meter.end_recording()
                 yield found
 
     def _recordings(
-        self, paths: Iterable[Path], tracks: deque[_Track], sources: ExitStack
+        self, recordings: Iterable[AudioInput], tracks: deque[_Track], sources: ExitStack
     ) -> Iterator[AudioSource]:
-        """Yield the audio to read of each file; ``tracks`` gets an entry for each."""
-        for path in paths:
-            readable: Path | Source = path
+        """Yield the audio to read of each recording; ``tracks`` gets an entry for each."""
+        for audio in recordings:
+            readable: Path | Source | Samples | InputError
+            name = str(audio) if isinstance(audio, str | Path) else "audio"
+            try:
+                readable = as_audio(audio)
+                name = str(readable) if isinstance(readable, Path) else readable.name
+            except InputError as error:
+                readable = error
             numbers: Sequence[int | None] = [None]
-            if self.channels == "split":
+            if self.channels == "split" and not isinstance(readable, InputError):
                 try:
-                    if not path.is_file():  # a pipe can be read once only
-                        readable = sources.enter_context(open_source(path))
-                    numbers = range(1, probe_audio(readable, strict=False).num_channels + 1)
+                    if isinstance(readable, Path) and not readable.is_file():
+                        readable = sources.enter_context(open_source(readable))  # read twice
+                    numbers = range(1, num_channels(readable) + 1)
                 except InputError:  # reading it raises the error again
                     pass
-            elif self.channels != "mix":
-                numbers = [self.channels]
+            elif self.channels not in ("mix", "split"):
+                numbers = [int(self.channels)]
             notify = _once(self.notify)
             for number in numbers:
-                tracks.append(_Track(path, number, is_last=number == numbers[-1]))
+                tracks.append(_Track(name, number, is_last=number == numbers[-1]))
                 yield partial(self._waveforms, readable, number, notify)
 
     def _waveforms(
-        self, source: Path | Source, channel: int | None, notify: Callable[[str], None]
+        self,
+        source: Path | Source | Samples | InputError,
+        channel: int | None,
+        notify: Callable[[str], None],
     ) -> Iterator[Waveform]:
-        blocks = stream_audio(source, channel=channel, strict=self.strict, notify=notify)
+        if isinstance(source, InputError):
+            raise source
+        if isinstance(source, Samples):
+            blocks = source.blocks(channel)
+        else:
+            blocks = stream_audio(source, channel=channel, strict=self.strict, notify=notify)
         return resample_blocks(blocks, self.labeller.sample_rate_hz)
 
     def read(
@@ -152,7 +213,7 @@ class Transcriber:
         for track, audio in results:
             if isinstance(audio, InputError):
                 return audio
-            transcripts.append(self._words(track.path, audio, track.channel))
+            transcripts.append(self._words(track.name, audio, track.channel))
         return tuple(transcripts)
 
     def _words(
@@ -178,9 +239,9 @@ class Transcriber:
 
 
 class _Track(NamedTuple):
-    """A channel of a file; None for the mean of all."""
+    """A channel of a recording; None for the mean of all."""
 
-    path: Path
+    name: str
     channel: int | None
     is_last: bool
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import asr
 from asr.decode.greedy import GreedyDecoder
-from asr.decode.transcribe import Transcriber, Transcript
+from asr.decode.transcribe import Transcriber
+from asr.decode.transcript import Transcript
 from asr.errors import InputError
 from asr.model.package import ModelPackage, load_package
 from asr.types import Waveform

@@ -1,0 +1,53 @@
+"""Transcripts: text, segments and words with their times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asr.decode.greedy import TimedWord, join_words
+
+SEGMENT_PAUSE_S = 0.6
+LONGEST_SEGMENT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Words without a long pause between them; times in seconds from the start of the audio."""
+
+    start_s: float
+    end_s: float
+    text: str
+    words: tuple[TimedWord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The transcript of a file, or of one ``channel`` of it; None where channels are mixed."""
+
+    audio_path: str
+    duration_s: float
+    text: str
+    words: tuple[TimedWord, ...]
+    channel: int | None = None
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The words in groups: a pause of `SEGMENT_PAUSE_S` ends one, or `LONGEST_SEGMENT_S`."""
+        groups: list[list[TimedWord]] = []
+        for word in self.words:
+            if (
+                not groups
+                or word.start_s - groups[-1][-1].end_s >= SEGMENT_PAUSE_S
+                or word.end_s - groups[-1][0].start_s > LONGEST_SEGMENT_S
+            ):
+                groups.append([])
+            groups[-1].append(word)
+        return tuple(
+            Segment(
+                group[0].start_s,
+                group[-1].end_s,
+                join_words([word.word for word in group]),
+                tuple(group),
+            )
+            for group in groups
+        )
