@@ -16,11 +16,13 @@ from asr.cli.recipe import is_recipe
 from asr.cli.run_summary import log
 from asr.cli.training_setup import TO_TIME, check_keys_for
 from asr.errors import InputError
-from asr.measure.latency import EncoderCost, measure_encoders
+from asr.measure.latency import EncoderCost, difference_from_peer, measure_encoders
 from asr.measure.peers.peer import PEERS, check_peers, peer_versions
 from asr.measure.scaling import measure_scaling
 from asr.measure.training_step import measure_training_steps
 from asr.model.build import build
+from asr.model.convert import full_attention
+from asr.model.package import ModelPackage, load_package
 from asr.profiling.hardware import Hardware, describe_hardware, installed_versions, source_revision
 from asr.profiling.latency import LatencySpec
 from asr.profiling.roofline import RooflineSpec
@@ -34,7 +36,20 @@ Spec = TypeVar("Spec")
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments: recipe, overrides (commas list variants), outputs."""
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    parser.add_argument(
+        "recipe",
+        type=Path,
+        nargs="?",
+        metavar="RECIPE.yaml",
+        help="needed without --model; with it, recipes/bench.yaml unless another is given",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="time the encoder of this model, trained without reuse, with its weights; overrides "
+        "are then of reuse and metrics, and encoders of --against get the same weights",
+    )
     parser.add_argument(
         "overrides", nargs="*", help="Hydra overrides; commas list variants: reuse=none,probs"
     )
@@ -56,11 +71,17 @@ def run(args: argparse.Namespace) -> int:
     check_device(args.device)
     check_outputs(args)
     check_peers(args.against)
+    package = read_model(args) if args.model else None
+    if args.recipe is None:
+        raise InputError("name a recipe, as in `asr bench recipes/bench.yaml`, or a --model")
     variants = expand_sweep(args.overrides)
     configs = {
         name: compose_recipe(args.recipe, overrides)
         for name, overrides in zip(variant_names(variants), variants, strict=True)
     }
+    if package:
+        own = {key: package.config[key] for key in ("features", "encoder")}
+        configs = {name: {**config, **own} for name, config in configs.items()}
     for config in configs.values():
         check_keys_for("time", TO_TIME, config, args.recipe)
     check_alike(configs)
@@ -70,7 +91,12 @@ def run(args: argparse.Namespace) -> int:
     training_step = metric_spec(configs, "training_step", TrainingStepSpec)
     where = {"device": args.device, "report": log}
     beside = {"against": args.against, **where}
-    costs = measure_encoders(configs, spec, roofline=roofline, **beside)
+    if package:
+        for peer in args.against:
+            error = difference_from_peer(package, peer)
+            log(f"{peer} with the same weights: frames differ by {error:.1e} of their size")
+    model = package.model if package else None
+    costs = measure_encoders(configs, spec, roofline=roofline, model=model, **beside)
     scaled = measure_scaling(configs, scaling, **where) if scaling else {}
     steps = measure_training_steps(configs, training_step, **beside) if training_step else {}
     records = bench_records(
@@ -86,6 +112,25 @@ def run(args: argparse.Namespace) -> int:
     )
     print_table(records, args)
     return 0
+
+
+def read_model(args: argparse.Namespace) -> ModelPackage:
+    """The model of ``--model``.
+
+    Raises:
+        InputError: it has a reuse schedule, or an override would change its encoder.
+    """
+    if args.recipe and not is_recipe(str(args.recipe)):  # the first override stands in its place
+        args.overrides.insert(0, str(args.recipe))
+        args.recipe = None
+    args.recipe = args.recipe or Path("bench")
+    for override in args.overrides:
+        group = override.lstrip("+~").partition("=")[0].partition(".")[0]
+        if group not in ("reuse", "metrics"):
+            raise InputError(f"{override}: allowed with --model: overrides of reuse and metrics")
+    package = load_package(args.model)
+    full_attention(package.model.encoder)
+    return package
 
 
 def latency_spec(configs: Configs) -> LatencySpec:

@@ -1,4 +1,4 @@
-"""`asr export`: a trained model as one ONNX file, compared with the original."""
+"""`asr export`: a trained model as one ONNX file, or as a folder for transformers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli.convert import check_empty
 from asr.cli.options import audio_length, rounds
 from asr.cli.run_folder import run_name
 from asr.cli.run_summary import log
 from asr.decode.recogniser import ONNX_SUFFIX
 from asr.errors import InputError
 from asr.files import check_folder, check_json, write_bytes, write_text
+from asr.interop.huggingface import read_huggingface, write_huggingface
 from asr.interop.onnx.file import WRITING, check_installed
 from asr.model.package import ModelPackage, load_package
 from asr.profiling.hardware import describe_hardware, installed_versions
@@ -36,7 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model folder, or the run folder that holds it",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.onnx", help="the file to write"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE.onnx|DIR",
+        help="the file to write, or for --format huggingface a new or empty folder",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "huggingface"),
+        default="onnx",
+        help="onnx: one file for ONNX Runtime; huggingface: a folder that transformers loads as "
+        "ParakeetForCTC, where the model fits it (%(default)s)",
     )
     parser.add_argument(
         "--int8", action="store_true", help="products of the encoder in 8 bits: smaller, faster"
@@ -70,6 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, load the file again, compare, print one table."""
+    if args.format == "huggingface":
+        return run_huggingface(args)
     check_installed(WRITING, "asr export")
     if args.out.suffix != ONNX_SUFFIX:
         raise InputError(f"--out {args.out}: allowed: a file name that ends in {ONNX_SUFFIX}")
@@ -109,6 +124,23 @@ def run(args: argparse.Namespace) -> int:
         text = json.dumps(plain, indent=2) + "\n"
         print(text, end="") if args.json == "-" else write_text(args.json, text)
     log(f"transcribe with it: asr transcribe AUDIO --model {args.out}")
+    return 0
+
+
+def run_huggingface(args: argparse.Namespace) -> int:
+    """Write a folder for transformers, read it again, and compare the weights."""
+    for option, value in (("--int8", args.int8), ("--data", args.data), ("--json", args.json)):
+        if value:
+            raise InputError(f"{option} has no effect with --format huggingface")
+    check_empty(args.out)
+    package = load_package(args.model)
+    write_huggingface(package, args.out)
+    _, again = read_huggingface(args.out)
+    own = package.model.state_dict()
+    differing = [name for name, one in again.state_dict().items() if not one.equal(own[name])]
+    if differing:
+        raise InputError(f"{args.out}: read again, {differing[0]} differs; do not use the folder")
+    print(f"{args.out}: for ParakeetForCTC.from_pretrained; read again, all weights are equal")
     return 0
 
 

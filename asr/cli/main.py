@@ -36,8 +36,11 @@ VERBS = {
     "bench": "measure encoder latency without training",
     "analyze": "measure what the attention of a model does, and suggest groups",
     "convert": "turn a trained model without reuse into one with a schedule",
-    "export": "write a model as one ONNX file, and compare it with the original",
+    "import": "make a model package of a model of NeMo or transformers",
+    "export": "write a model as one ONNX file or for transformers, and compare with the original",
 }
+MODULES = {"import": "import_model"}
+"""Modules of verbs that are words of Python."""
 
 _EXIT_INPUT = 2
 _EXIT_BROKEN = 3
@@ -140,7 +143,7 @@ def show_warnings_in_a_line(verb: str) -> None:
 
 
 def _load(verb: str) -> ModuleType:
-    return importlib.import_module(f"asr.cli.{verb}")
+    return importlib.import_module(f"asr.cli.{MODULES.get(verb, verb)}")
 
 
 def _parser(verb: str, module: ModuleType) -> Parser:

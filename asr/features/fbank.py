@@ -20,7 +20,7 @@ from torchaudio.functional import melscale_fbanks
 from asr.errors import InputError
 from asr.ranges import Range, Share, in_ranges
 
-_PREEMPHASIS = 0.97
+PREEMPHASIS = 0.97
 _SECTION_FRAMES = 512  # of a batch, transformed at once on a CPU: they stay in its cache
 _FLOOR = 1e-10  # energy; below the rounding noise of 16 bit audio
 
@@ -109,7 +109,7 @@ class LogMel(nn.Module):
         zeros to one frame.
         """
         with torch.autocast(waveforms_BN.device.type, enabled=False):
-            features_BTF = self._log_mel(waveforms_BN.float())
+            features_BTF = self.log_mel(waveforms_BN.float(), lengths_B)
         lengths_B = self.num_frames(lengths_B)
         frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
         padding_mask_BT = frames_T >= lengths_B[:, None]
@@ -120,10 +120,10 @@ class LogMel(nn.Module):
         whole_shifts_B = (num_samples_B - self.window_size).clamp_min(0) // self.shift_size
         return 1 + whole_shifts_B
 
-    def _log_mel(self, waveforms_BN: Tensor) -> Tensor:
+    def log_mel(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Tensor:
+        """Log-mel energies (B, T, F) of float32 waveforms; those of padding may be anything."""
         window_size, spectrum_size = self.window_size, self.window.numel()
-        if self.training and self.dither:
-            waveforms_BN = waveforms_BN + self.dither * torch.randn_like(waveforms_BN)
+        waveforms_BN = self.dithered(waveforms_BN)
         larger: Callable[[int, int], int] = torch.sym_max if torch.compiler.is_exporting() else max
         num_samples = larger(waveforms_BN.shape[1], window_size)
         waveforms_BN = functional.pad(
@@ -132,51 +132,66 @@ class LogMel(nn.Module):
         # Pre-emphasis once for all frames: it reaches back one sample, yet the first sample of a
         # window has weight zero. The mean of a frame passes through it as (1 - 0.97) times itself.
         before_BN = functional.pad(waveforms_BN[:, :-1], (1, 0))
-        emphasised_BN = torch.sub(waveforms_BN, before_BN, alpha=_PREEMPHASIS)
+        emphasised_BN = torch.sub(waveforms_BN, before_BN, alpha=PREEMPHASIS)
         if torch.compiler.is_exporting():
-            power_BTK = self._power_by_convolution(waveforms_BN, emphasised_BN)
-            return (power_BTK @ self.mel_filters).clamp_min(self.floor).log()
+            means_B1T = functional.avg_pool1d(
+                waveforms_BN[:, None, :num_samples], window_size, self.shift_size
+            )
+            return self.energies_by_convolution(emphasised_BN[:, :num_samples], means_B1T)
         means_BT1 = (
             waveforms_BN[:, :num_samples]
             .unfold(1, window_size, self.shift_size)
             .mean(dim=-1, keepdim=True)
         )
-        frames_BTS = emphasised_BN.unfold(1, spectrum_size, self.shift_size)
-        if waveforms_BN.device.type != "cpu":
+        return self.energies(emphasised_BN.unfold(1, spectrum_size, self.shift_size), means_BT1)
+
+    def dithered(self, waveforms_BN: Tensor) -> Tensor:
+        """Waveforms with the noise of ``dither`` in training, as they are elsewhere."""
+        if not (self.training and self.dither):
+            return waveforms_BN
+        return waveforms_BN + self.dither * torch.randn_like(waveforms_BN)
+
+    def compress(self, energies_BTF: Tensor) -> Tensor:
+        """Logarithms of energies."""
+        return energies_BTF.clamp_min(self.floor).log()
+
+    def energies(self, frames_BTS: Tensor, means_BT1: Tensor | None = None) -> Tensor:
+        """Log-mel energies (B, T, F) of pre-emphasised frames, which lose ``means_BT1`` first."""
+        if frames_BTS.device.type != "cpu":
             return self._energies(frames_BTS, means_BT1)
         size = max(1, _SECTION_FRAMES // len(frames_BTS))
-        sections = zip(
-            torch.split(frames_BTS, size, 1), torch.split(means_BT1, size, 1), strict=True
-        )
-        return torch.cat([self._energies(frames, means) for frames, means in sections], 1)
+        sections = [
+            self._energies(
+                frames_BTS[:, start : start + size],
+                None if means_BT1 is None else means_BT1[:, start : start + size],
+            )
+            for start in range(0, frames_BTS.shape[1], size)
+        ]
+        return torch.cat(sections, 1)
 
-    def _energies(self, frames_BTS: Tensor, means_BT1: Tensor) -> Tensor:
-        """Log-mel energies (B, T, F) of pre-emphasised frames that are to lose their means."""
-        frames_BTS = (frames_BTS - (1 - _PREEMPHASIS) * means_BT1) * self.window
-        spectrum_BTK = torch.fft.rfft(frames_BTS.to(self.transform_dtype))
+    def _energies(self, frames_BTS: Tensor, means_BT1: Tensor | None) -> Tensor:
+        if means_BT1 is not None:
+            frames_BTS = frames_BTS - (1 - PREEMPHASIS) * means_BT1
+        spectrum_BTK = torch.fft.rfft((frames_BTS * self.window).to(self.transform_dtype))
         real_BTK, imag_BTK = spectrum_BTK.real, spectrum_BTK.imag
         power_BTK = torch.addcmul(real_BTK * real_BTK, imag_BTK, imag_BTK)
-        return (power_BTK.float() @ self.mel_filters).clamp_min(self.floor).log()
+        return self.compress(power_BTK.float() @ self.mel_filters)
 
-    def _power_by_convolution(self, waveforms_BN: Tensor, emphasised_BN: Tensor) -> Tensor:
-        """Power spectrum (B, T, K) from products alone, which every runtime has and is fast at.
+    def energies_by_convolution(
+        self, emphasised_BN: Tensor, means_B1T: Tensor | None = None
+    ) -> Tensor:
+        """What `energies` gives, from products alone, which every runtime has and is fast at.
 
-        Window and Fourier sums are one convolution over time. Both waveforms have a tail that
-        fills the last window up to the size of the spectrum; the windows end before it.
+        Window and Fourier sums are one convolution over time.
         """
-        num_samples = waveforms_BN.shape[1] - (self.window.numel() - self.window_size)
-        means_B1T = functional.avg_pool1d(
-            waveforms_BN[:, None, :num_samples], self.window_size, self.shift_size
-        )
         window_W = np.hanning(self.window_size) ** self.window_exponent
         kernels = _fourier_kernels(window_W, self.window.numel())
-        spectrum_BET = functional.conv1d(
-            emphasised_BN[:, None, :num_samples], kernels, stride=self.shift_size
-        )
-        # The spectrum of the mean, which the frame is to lose.
-        spectrum_BET = spectrum_BET - (1 - _PREEMPHASIS) * kernels.sum(-1) * means_B1T
+        spectrum_BET = functional.conv1d(emphasised_BN[:, None, :], kernels, stride=self.shift_size)
+        if means_B1T is not None:  # the spectrum of the mean, which the frame is to lose
+            spectrum_BET = spectrum_BET - (1 - PREEMPHASIS) * kernels.sum(-1) * means_B1T
         real_BKT, imag_BKT = spectrum_BET.chunk(2, 1)
-        return (real_BKT.square() + imag_BKT.square()).transpose(1, 2)
+        power_BTK = (real_BKT.square() + imag_BKT.square()).transpose(1, 2)
+        return self.compress(power_BTK @ self.mel_filters)
 
 
 def _fourier_kernels(window_W: NDArray[np.float64], spectrum_size: int) -> Tensor:

@@ -16,7 +16,9 @@ from torch import Tensor
 from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder
 from asr.encoder.stack import Encoder
 from asr.measure.peers.peer import Peer
+from asr.model.asr_model import AsrModel
 from asr.model.build import build_encoder, build_frontend
+from asr.model.convert import initialise
 from asr.profiling.cost import multiply_adds_by_part
 from asr.report.record import ScheduledLayer
 
@@ -29,15 +31,23 @@ BASELINES: dict[str, dict[str, Any]] = {
 
 
 def distinct_encoders(
-    configs: Mapping[str, Config], device: torch.device | str, dtype: str = "float32"
+    configs: Mapping[str, Config],
+    device: torch.device | str,
+    dtype: str = "float32",
+    model: AsrModel | None = None,
 ) -> dict[str, tuple[Encoder, Config]]:
-    """Each different encoder once, with its two baselines, by `encoder_key`."""
+    """Each different encoder once, with its two baselines, by `encoder_key`.
+
+    They have the weights of ``model`` where there is one, as far as their schedules keep them.
+    """
     encoders: dict[str, tuple[Encoder, Config]] = {}
     for config in configs.values():
         for variant in (config, *(with_reuse(config, reuse) for reuse in BASELINES.values())):
             key = encoder_key(variant)
             if key not in encoders:
                 encoder = build_encoder(variant, build_frontend(variant).num_mel_bins)
+                if model is not None:
+                    initialise(encoder, model.encoder.state_dict())
                 encoder = encoder.to(device, getattr(torch, dtype)).eval()
                 encoder.keep_between_calls()
                 encoders[key] = (encoder, variant)

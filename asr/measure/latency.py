@@ -16,6 +16,7 @@ import torch
 from asr.encoder.graphed import check_graphs
 from asr.encoder.parts import ENCODER_PARTS
 from asr.encoder.stack import Encoder
+from asr.errors import InputError
 from asr.measure.alternation import measure_points
 from asr.measure.encoders import (
     Config,
@@ -28,7 +29,9 @@ from asr.measure.encoders import (
     replayed_passes,
     scheduled_layers,
 )
-from asr.measure.peers.peer import Peer, peer_encoders
+from asr.measure.peers.peer import Peer, build_peer, peer_encoders, peer_size
+from asr.model.asr_model import AsrModel
+from asr.model.package import ModelPackage
 from asr.profiling.breakdown import Call, time_by_part
 from asr.profiling.cost import count_parameters
 from asr.profiling.latency import LatencySpec
@@ -45,6 +48,8 @@ from asr.profiling.roofline import (
 from asr.report.record import LatencyPoint, RooflinePoint, ScheduledLayer, length_key
 
 _PART_ROUNDS = 3
+AGREEMENT_S = 10.0
+LARGEST_DIFFERENCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +71,20 @@ def measure_encoders(
     *,
     roofline: RooflineSpec | None = None,
     against: Sequence[str] = (),
+    model: AsrModel | None = None,
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, EncoderCost]:
     """Time the encoders of run configs (groups ``features``, ``encoder``, ``reuse``) together.
 
     ``roofline`` says how to find the ceilings to judge them by; ``against`` names encoders of
-    `asr.measure.peers.peer` to time beside them, at the dimensions of each. ``report`` receives a
-    line per point.
+    `asr.measure.peers.peer` to time beside them, at the dimensions of each. All get the weights of
+    ``model`` where there is one. ``report`` receives a line per point.
     """
     if spec.cuda_graphs:
         check_graphs(device, "metrics.latency.cuda_graphs=true")
-    encoders = distinct_encoders(configs, device, spec.dtype)
-    peers = peer_encoders(configs, against, device, spec.dtype)
+    encoders = distinct_encoders(configs, device, spec.dtype, model)
+    peers = peer_encoders(configs, against, device, spec.dtype, model)
     beside = f" and {len(peers)} of other libraries" if peers else ""
     probed: dict[str, Probe] = {}
     if roofline:
@@ -147,6 +153,32 @@ def measure_encoders(
         )
         for name, key in keys.items()
     }
+
+
+@torch.inference_mode()
+def difference_from_peer(package: ModelPackage, name: str) -> float:
+    """How far the encoder of another library is from a package's with the same weights.
+
+    The root mean square of the difference of their frames over that of the frames, on
+    `AGREEMENT_S` seconds of noise.
+
+    Raises:
+        InputError: that encoder cannot take the weights, or does not compute the same.
+    """
+    encoder, frontend = package.model.encoder, package.model.frontend
+    peer = build_peer(name, peer_size(package.config))
+    peer.take_weights(package.model, package.config)
+    features, lengths = random_features(
+        encoder.num_mel_bins, AGREEMENT_S, 1, frontend.frame_shift_ms, "cpu"
+    )
+    expected, found = (one(features, lengths).frames_BTD.double() for one in (encoder, peer))
+    error = float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt())
+    if not error < LARGEST_DIFFERENCE:
+        raise InputError(
+            f"--against {name}: with the same weights its frames differ by {error:.1e} of their "
+            f"size; {LARGEST_DIFFERENCE:g} at most is rounding, so their times say nothing"
+        )
+    return error
 
 
 def smallest_calls(

@@ -43,8 +43,8 @@ RUN_MODEL, CHECKPOINTS, CHECKPOINT = "model", "checkpoints", ".ckpt"
 GROUPS = ("features", "text", "reuse", "encoder", "head", "decode")
 SCHEMA, SCHEMA_VERSION = "schema", 1
 """Key of a config for the version of its format; packages of the first versions have none."""
-ORIGIN = "converted_from"
-"""Key of a config for where a converted model comes from; such a package has it, others do not."""
+ORIGIN, IMPORTED = "converted_from", "imported_from"
+"""Keys of a config for where a converted or imported model comes from; others lack them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +63,14 @@ def save_package(
 ) -> None:
     """Write the package, whole or not at all; ``config`` may be a whole run config.
 
-    Its model groups are kept, and ``ORIGIN`` where it is set. A package that was there is replaced.
-    Raises as :func:`asr.files.replacing` does.
+    Its model groups are kept, and ``ORIGIN`` and ``IMPORTED`` where they are set. A package that
+    was there is replaced. Raises as :func:`asr.files.replacing` does.
     """
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     kept = {SCHEMA: SCHEMA_VERSION, **{group: config[group] for group in GROUPS}}
-    if ORIGIN in config:
-        kept[ORIGIN] = config[ORIGIN]
+    kept |= {key: config[key] for key in (ORIGIN, IMPORTED) if key in config}
     with replacing(folder) as partial:
         partial.mkdir()
         (partial / WEIGHTS).write_bytes(save(weights))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from asr.errors import InputError
 from asr.files import open_file
@@ -75,6 +75,19 @@ def read_shapes(path: Path) -> Shapes:
     if odd:
         raise InputError(f"{path}: {odd[0]} is of a type that no weights have")
     return shapes
+
+
+def read_tensor(path: Path, name: str) -> torch.Tensor:
+    """One tensor of a safetensors file."""
+    with safe_open(path, "pt") as weights:
+        tensor: torch.Tensor = weights.get_tensor(name)
+    return tensor
+
+
+def to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """A safetensors file, with the mark of PyTorch that other libraries look for."""
+    content: bytes = save(dict(tensors), {"format": "pt"})
+    return content
 
 
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64")

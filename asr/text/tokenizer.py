@@ -24,7 +24,7 @@ Kind = Literal["char", "bpe", "unigram"]
 
 MAX_MODEL_BYTES = 8 << 20  # several times that of 250,000 pieces
 BLANK_PIECE = "<blank>"
-_UNKNOWN_PIECE = "<unk>"
+UNKNOWN_PIECE = "<unk>"
 _WORD_MARK = "\u2581"  # how sentencepiece writes a space
 _RESERVED = dict.fromkeys(map(ord, "\u2581\u2585"), " ")  # sentencepiece skips lines with them
 _LOG_NOTHING_BELOW_ERROR = 2
@@ -166,7 +166,7 @@ def _train(lines: Sequence[str], kind: Kind, vocab_size: int) -> bytes:
         pad_id=Tokenizer.blank_id,
         pad_piece=BLANK_PIECE,
         unk_id=Tokenizer.unk_id,
-        unk_piece=_UNKNOWN_PIECE,
+        unk_piece=UNKNOWN_PIECE,
         unk_surface="\u2047",
         bos_id=-1,
         eos_id=-1,
@@ -185,7 +185,7 @@ def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
     if processor.id_to_piece(0) != BLANK_PIECE or processor.unk_id() != Tokenizer.unk_id:
         raise InputError(
             f"not a tokenizer of this toolkit: piece 0 must be {BLANK_PIECE} and piece 1 "
-            f"{_UNKNOWN_PIECE}, here they are {processor.id_to_piece(0)} and "
+            f"{UNKNOWN_PIECE}, here they are {processor.id_to_piece(0)} and "
             f"{processor.id_to_piece(1)}"
         )
     return processor

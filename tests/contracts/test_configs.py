@@ -19,7 +19,7 @@ from asr.model.build import build_encoder, build_model, target_class
 from .tree import CONFIGS, PARTS, config_files, recipe_files, relative
 
 DUE_RECIPES = {"quickstart.yaml", "digits.yaml", "librispeech_tiny.yaml", "finetune.yaml"}
-NUM_DUE_CONFIGS = 42
+NUM_DUE_CONFIGS = 43
 WITHOUT_REUSE = {"none", "none_explicit"}
 REUSE_METHODS = {
     *WITHOUT_REUSE, "probs", "band", "top_k", "heads", "scores", "kv", "context", "within",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from asr.cli.compose import compose_recipe, expand_sweep
-from asr.cli.main import VERBS, build_parser
+from asr.cli.main import MODULES, VERBS, build_parser
 
 from .tree import REPO, recipe_files, relative
 
@@ -66,7 +66,8 @@ def check_command(words: list[str]) -> None:
         assert verb in {"--help", "-h", "--version"}, verb
         return
     assert verb in VERBS, f"asr has no verb {verb}"
-    assert find_spec(f"asr.cli.{verb}") is not None, f"asr {verb} is not there"
+    module = MODULES.get(verb, verb)
+    assert find_spec(f"asr.cli.{module}") is not None, f"asr {verb} is not there"
     if not rest or any("…" in word or "..." in word or word.startswith("[") for word in rest):
         return
     if "--help" in rest or "-h" in rest:

@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
+from asr.model.asr_model import AsrModel
 from asr.model.build import build_frontend
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.types import EncoderOutput
+
+Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,15 @@ class Peer(nn.Module, ABC):
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
         """(B, T, F) without padding to (B, T / factor, D)."""
 
+    def take_weights(self, model: AsrModel, config: Config) -> None:
+        """Compute what the encoder of ``model``, built from ``config``, computes.
+
+        Raises:
+            InputError: this encoder is another one.
+        """
+        able = ", ".join(name for name, choice in PEERS.items() if choice.takes_weights)
+        raise InputError(f"--against {type(self).__name__}: not with --model; allowed: {able}")
+
     @property
     def dtype(self) -> torch.dtype:
         """That of the weights."""
@@ -99,6 +111,7 @@ class Choice(NamedTuple):
     name: str
     distribution: str
     arguments: Mapping[str, Any] = {}
+    takes_weights: bool = False
 
 
 PEERS = {
@@ -109,7 +122,7 @@ PEERS = {
     "transformers_rotary": Choice(
         "transformers", "Wav2Vec2Conformer", "transformers", {"positions": "rotary"}
     ),
-    "parakeet": Choice("transformers", "Parakeet", "transformers"),
+    "parakeet": Choice("transformers", "Parakeet", "transformers", takes_weights=True),
     "nemo": Choice("nemo", "NemoConformer", "nemo_toolkit", {"fused": False}),
     "nemo_fused": Choice("nemo", "NemoConformer", "nemo_toolkit", {"fused": True}),
 }
@@ -153,22 +166,25 @@ def peer_versions(names: list[str]) -> dict[str, str]:
     return {name: metadata.version(name) for name in distributions}
 
 
-Config = Mapping[str, Any]
-
-
 def peer_encoders(
     configs: Mapping[str, Config],
     against: Sequence[str],
     device: torch.device | str,
     dtype: str,
+    model: AsrModel | None = None,
 ) -> dict[str, tuple[Peer, Config]]:
-    """Encoders of other libraries at the dimensions of each config, by `peer_key`."""
+    """Encoders of other libraries at the dimensions of each config, by `peer_key`.
+
+    They get the weights of ``model`` where there is one, see `Peer.take_weights`.
+    """
     peers: dict[str, tuple[Peer, Config]] = {}
     for config in configs.values():
         for name in against:
             key = peer_key(name, config)
             if key not in peers:
                 peer = build_peer(name, peer_size(config))
+                if model is not None:
+                    peer.take_weights(model, config)
                 peers[key] = (peer.to(device, getattr(torch, dtype)), config)
     return peers
 
