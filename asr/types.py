@@ -91,3 +91,12 @@ class UtteranceResult:
     ref: str | None = None
     audio_path: str | None = None
     speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedPieces:
+    """Pieces of a new vocabulary that keep their rows of the head, or start anew; former ones."""
+
+    kept: tuple[str, ...]
+    fresh: tuple[str, ...]
+    dropped: tuple[str, ...]

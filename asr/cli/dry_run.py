@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from asr.cli.run_summary import log
-from asr.cli.training_setup import TrainingSetup, set_up
+from asr.cli.training_setup import TrainingSetup, make_freezing, set_up
 from asr.data.batching import Batching
 from asr.errors import RunError
 from asr.files import write_text
@@ -177,6 +177,9 @@ def price_run(
         dtype=_DTYPES[trainer.precision],
         device=device,
     )
+    freezing = make_freezing(config)
+    if freezing is not None:
+        freezing.of(model).apply(0)  # what is frozen in the first steps
     prices, worst, worst_price = price_buckets(stepper, setup)
     batching: Batching = build(
         config["data"]["batching"], "data.batching", slowest_s=model.frontend.slowest_s

@@ -19,6 +19,7 @@ _NEEDS = {
 """Sections without effect as long as one of their keys is null."""
 _TOKENIZER = "text.tokenizer"
 _FILE = f"{_TOKENIZER}.model"
+_OWN = f"{_TOKENIZER}.of_init"
 
 
 def check_effects(variants: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]]) -> None:
@@ -56,7 +57,7 @@ def idle_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> dict[
             if lookup(config, key) != theirs.get(name):
                 idle[key] = (
                     f"init={config['init']} brings its own tokenizer ({name}={theirs.get(name)}); "
-                    "leave it out, or leave out init= for a tokenizer of these transcripts"
+                    "leave it out, or set {_OWN}=false for a tokenizer of these transcripts"
                 )
         elif section == _TOKENIZER and key != _FILE and lookup(config, _FILE) is not None:
             idle[key] = f"{_FILE} names a tokenizer that is there"
@@ -64,7 +65,7 @@ def idle_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> dict[
 
 
 def with_tokenizer_of_init(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with the tokenizer of the initial model, if ``init`` names one."""
+    """The config with the tokenizer of the initial model, if it names one and is to take it."""
     theirs = _tokenizer_of_init(config)
     if theirs is None:
         return config
@@ -72,9 +73,9 @@ def with_tokenizer_of_init(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tokenizer_of_init(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    if not config.get("init"):
+    if not config.get("init") or lookup(config, _OWN) is False:
         return None
     folder = package_folder(Path(config["init"]))
     check_files(folder)
     tokenizer = lookup(read_config(folder / CONFIG), _TOKENIZER)
-    return dict(tokenizer) if isinstance(tokenizer, Mapping) else None
+    return {**tokenizer, "of_init": True} if isinstance(tokenizer, Mapping) else None

@@ -16,6 +16,7 @@ from asr.model.package import ModelPackage
 from asr.report.record import TrainingCost
 from asr.report.rows import schedule_text
 from asr.text.tokenizer import Tokenizer
+from asr.types import SharedPieces
 
 
 def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) -> str:
@@ -29,6 +30,22 @@ def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) 
     return (
         f"init: {len(started.copied)} tensors from {parent.folder}, "
         f"{len(started.unused)} not used{fresh}{other}"
+    )
+
+
+_NUM_NAMED = 100  # pieces of a list; the record has them all
+
+
+def describe_pieces(pieces: SharedPieces) -> str:
+    """The pieces of a new vocabulary that keep their rows of the head, start anew or are gone."""
+    return "\n".join(
+        f"init: {len(group):,} pieces {fate}{': ' if group else ''}{' '.join(group[:_NUM_NAMED])}"
+        f"{' …' if len(group) > _NUM_NAMED else ''}"
+        for group, fate in (
+            (pieces.kept, "keep their rows of the head"),
+            (pieces.fresh, "start anew"),
+            (pieces.dropped, "of that model are gone"),
+        )
     )
 
 

@@ -12,6 +12,7 @@ from asr.cli.run_folder import RunFolder
 from asr.cli.run_summary import describe_run, describe_training, log
 from asr.cli.training_setup import (
     data_counts,
+    make_freezing,
     make_loader,
     set_up,
 )
@@ -37,6 +38,7 @@ from asr.report.record import RunRecord, SplitCounts, TrainingCost
 from asr.train.failures import describe_batch
 from asr.train.fit import FitResult, FitSettings, fit
 from asr.train.trainer import TrainerSpec
+from asr.types import SharedPieces
 
 PROVISIONAL_CARD = "# Not evaluated yet\n"
 
@@ -82,6 +84,7 @@ def train_run(
         seed=config["seed"],
         decoder=decoder,
         distiller=setup.distiller,
+        freezing=make_freezing(config),
         largest_batch=largest_batch,
     )
     result = fit(model, settings, run_dir=folder.path, resume=resume)
@@ -98,6 +101,7 @@ def train_run(
         folder,
         command=command,
         model=model,
+        pieces=setup.pieces,
         result=result,
         data=data_counts(
             utterances,
@@ -155,6 +159,7 @@ def make_record(
     *,
     command: str,
     model: AsrModel,
+    pieces: SharedPieces | None,
     result: FitResult,
     data: dict[str, SplitCounts],
     evaluations: Mapping[str, SplitEvaluation],
@@ -188,6 +193,7 @@ def make_record(
         ),
         wer={split: evaluation.wer for split, evaluation in evaluations.items()},
         learning=read_learning(folder.metrics),
+        pieces=pieces,
     )
 
 

@@ -13,7 +13,7 @@ import torch
 
 from asr.cli.parser import did_you_mean
 from asr.cli.run_folder import lookup
-from asr.cli.run_summary import describe_start, log
+from asr.cli.run_summary import describe_pieces, describe_start, log
 from asr.data.check import check_characters, count_unalignable, describe_dropped
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Utterances
@@ -23,15 +23,18 @@ from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_encoder, build_frontend, build_model
-from asr.model.convert import initialise
+from asr.model.convert import initialise, share_pieces
 from asr.model.package import ModelPackage, load_package
 from asr.ranges import Seed, check_value
 from asr.report.record import SplitCounts
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 from asr.train.distillation import Distillation, Distiller
+from asr.train.freeze import Freezing
+from asr.train.optim import AdamWSpec, parameter_groups
 from asr.train.state import seed_all
 from asr.train.trainer import TrainerSpec
+from asr.types import SharedPieces
 
 TO_TIME = ("features.fbank", "encoder", "reuse", "metrics.latency")
 TO_TRAIN = (
@@ -56,14 +59,21 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
     check_keys_for("train", TO_TRAIN, config, recipe)
     check_value(config["seed"], Seed, "seed")
     splits = read_splits(config)
-    check_model(config)
+    model = check_model(config)
     for key in ("text.normalize", "text.tokenizer", "decode", "metrics.latency"):
         build(lookup(config, key), key)
     if lookup(config, "metrics.latency.cuda_graphs"):
         trainer: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
         check_graphs(trainer.device, "metrics.latency.cuda_graphs=true")
-    for key in ("train.optim", "train.trainer", "train.averaging"):
+    for key in ("train.trainer", "train.averaging"):
         build(lookup(config, key), key)
+    optim: AdamWSpec = build(lookup(config, "train.optim"), "train.optim")
+    parameter_groups(model, optim.weight_decay, optim.parts)
+    freezing = make_freezing(config)
+    if freezing is not None:
+        spec: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
+        freezing.check(num_processes=spec.num_processes)
+        freezing.of(model)
     if lookup(config, "train.distillation") is not None:
         build(lookup(config, "train.distillation"), "train.distillation")
     for key in AUGMENT:
@@ -73,13 +83,13 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
     return splits
 
 
-def check_model(config: Mapping[str, Any]) -> None:
-    """Raise InputError where the model cannot be built; no weights are made."""
+def check_model(config: Mapping[str, Any]) -> AsrModel:
+    """The model without weights, of two tokens; raises InputError where it cannot be built."""
     frontend = build_frontend(config)
     with torch.device("meta"):
         encoder = build_encoder(config, frontend.num_mel_bins)
         head = build(config["head"], "head", d_model=encoder.d_model, vocab_size=2)
-    AsrModel(frontend=frontend, encoder=encoder, head=head)
+    return AsrModel(frontend=frontend, encoder=encoder, head=head)
 
 
 def read_splits(config: Mapping[str, Any]) -> Splits:
@@ -137,13 +147,15 @@ def prepare_tokenizer(
 ) -> Tokenizer:
     """The tokenizer of the parent model, or one trained on the training transcripts.
 
+    `TokenizerSpec.of_init` says which, where there is a parent.
+
     Every transcript of every split must be spelt with it; with ``allow_unknown`` those that are not
     are named.
     """
     spec = build(config["text"]["tokenizer"], "text.tokenizer")
     tokenizer: Tokenizer = (
         spec.train(normalizer(utterance.text) for utterance in utterances[splits.train])
-        if parent is None
+        if parent is None or not spec.of_init
         else parent.tokenizer
     )
     for split in splits.names:
@@ -235,12 +247,16 @@ def data_counts(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSetup:
-    """The parts of a run. ``num_unalignable`` training utterances have no CTC alignment."""
+    """The parts of a run. ``num_unalignable`` training utterances have no CTC alignment.
+
+    ``pieces`` is None where the vocabulary is that of the initial model, or there is none.
+    """
 
     splits: Splits
     utterances: Mapping[str, Utterances]
     text: TextSetup
     model: AsrModel
+    pieces: SharedPieces | None
     num_unalignable: int
     distiller: Distiller | None
     train_loader: ResumableLoader
@@ -270,8 +286,16 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
     text = TextSetup(normalizer, tokenizer)
     seed_all(config["seed"])
     model = build_model(config, vocab_size=tokenizer.vocab_size)
+    pieces = None
     if parent is not None:
-        log(describe_start(parent, model, initialise(model, parent.model.state_dict())))
+        weights = parent.model.state_dict()
+        if parent.tokenizer.to_bytes() != tokenizer.to_bytes():
+            weights, pieces = share_pieces(
+                model, weights, parent.tokenizer.vocabulary, tokenizer.vocabulary
+            )
+        log(describe_start(parent, model, initialise(model, weights)))
+        if pieces is not None:
+            log(describe_pieces(pieces))
     num_unalignable = count_unalignable(
         utterances[splits.train],
         tokenizer=tokenizer,
@@ -283,10 +307,18 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
         utterances=utterances,
         text=text,
         model=model,
+        pieces=pieces,
         num_unalignable=num_unalignable,
         distiller=make_distiller(config, model, text),
         train_loader=make_loader(config, utterances[splits.train], text, model, training=True),
     )
+
+
+def make_freezing(config: Mapping[str, Any]) -> Freezing | None:
+    """What a recipe that picks ``train/freeze`` does not train."""
+    settings = config["train"].get("freeze")
+    freezing: Freezing | None = build(settings, "train.freeze") if settings else None
+    return freezing
 
 
 def make_distiller(config: Mapping[str, Any], model: AsrModel, text: TextSetup) -> Distiller | None:

@@ -76,7 +76,8 @@ class Encoder(nn.Module):
     ``make_layer`` builds one layer around a ready attention module. ``max_map_mib`` bounds the maps
     or scores that a layer and its leader keep in inference, None for no bound; what does not fit is
     computed again whenever it is needed. ``checkpointing`` is of the activations in training, and
-    may be set at any time.
+    may be set at any time. Subsampling and layers whose parameters take no gradient run without
+    autograd up to the first that do.
     """
 
     def __init__(
@@ -141,15 +142,39 @@ class Encoder(nn.Module):
         residual stream keeps it. ``intermediate_layers`` names the layers (counted from 0) whose
         output is also returned.
         """
-        x_BTD, lengths_B, frames = self.prepare(features_BTF, lengths_B)
+        takes_gradient = torch.is_grad_enabled()
+        depth = 0
+        if takes_gradient and not features_BTF.requires_grad and not is_trained(self.subsampling):
+            depth = self.num_frozen_layers()
+            takes_gradient = False
         carry: AttentionCarry | None = None
-        intermediate: list[Tensor] = []
+        with torch.set_grad_enabled(takes_gradient):
+            x_BTD, lengths_B, frames = self.prepare(features_BTF, lengths_B)
+            x_BTD, carry, intermediate = self._run(
+                range(depth), x_BTD, frames, carry, intermediate_layers
+            )
         checkpointing = self.checkpointing if self.training and torch.is_grad_enabled() else "none"
-        for layers in checkpoint_segments(self.schedule, checkpointing):
+        for segment in checkpoint_segments(self.schedule, checkpointing):
+            layers = range(max(depth, segment.start), segment.stop)
             run = partial(self._run, layers, x_BTD, frames, carry, intermediate_layers)
             x_BTD, carry, found = run() if checkpointing == "none" else run_twice(self.layers, run)
             intermediate += found
-        return EncoderOutput(self.norm(x_BTD), lengths_B, tuple(intermediate))
+        normal = tuple(self.norm(frames_BTD) for frames_BTD in intermediate)
+        return EncoderOutput(self.norm(x_BTD), lengths_B, normal)
+
+    def num_frozen_layers(self) -> int:
+        """Layers below the first that is trained or follows a layer below it that is not.
+
+        They need no gradient, given input that needs none.
+        """
+        depth = next(
+            (index for index, layer in enumerate(self.layers) if is_trained(layer)),
+            self.num_layers,
+        )
+        for role in reversed(tuple(self.schedule)):
+            if role.layer >= depth and role.leader is not None:
+                depth = min(depth, role.leader)
+        return depth
 
     def _run(
         self,
@@ -159,7 +184,10 @@ class Encoder(nn.Module):
         carry: AttentionCarry | None,
         intermediate_layers: Collection[int],
     ) -> tuple[Tensor, AttentionCarry | None, list[Tensor]]:
-        """Through some layers: frames and carry behind them, and the outputs asked for."""
+        """Through some layers: frames and carry behind them, and the outputs asked for.
+
+        These are not yet normalised.
+        """
         intermediate = []
         for index in layers:
             layer = self.schedule[index]
@@ -167,7 +195,7 @@ class Encoder(nn.Module):
                 carry = None  # makes room for what a leader hands on: a map as large
             x_BTD, carry = self.layers[index](x_BTD, frames, carry)
             if index in intermediate_layers:
-                intermediate.append(self.norm(x_BTD))
+                intermediate.append(x_BTD)
         return x_BTD, carry, intermediate
 
     def prepare(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Frames]:
@@ -212,6 +240,11 @@ class Encoder(nn.Module):
             )
             for role, layer in zip(self.schedule, self.layers, strict=True)
         ]
+
+
+def is_trained(module: nn.Module) -> bool:
+    """Whether a parameter of ``module`` takes a gradient."""
+    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 def num_parameters(module: nn.Module) -> int:

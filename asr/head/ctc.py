@@ -6,7 +6,7 @@ Shape legend: B batch, T frames, D model width, V vocabulary, U tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,9 @@ class CtcHead(nn.Module):
     Raises:
         InputError: a weight outside [0, 1), or one without layers.
     """
+
+    tensors_by_piece: ClassVar[tuple[str, ...]] = ("project.weight", "project.bias")
+    """Those with a row for every piece of the vocabulary."""
 
     def __init__(
         self,

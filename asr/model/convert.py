@@ -16,6 +16,7 @@ from asr.model.asr_model import AsrModel
 from asr.model.build import build_model
 from asr.reuse.head_order import reorder_heads
 from asr.reuse.none import AloneAttention
+from asr.types import SharedPieces
 
 
 class Initialised(NamedTuple):
@@ -49,6 +50,37 @@ def initialise(model: nn.Module, weights: Mapping[str, Tensor]) -> Initialised:
         copied=tuple(copied),
         fresh=tuple(name for name in own if name not in copied),
         unused=tuple(name for name in weights if name not in copied),
+    )
+
+
+def share_pieces(
+    model: AsrModel,
+    weights: Mapping[str, Tensor],
+    theirs: Sequence[str],
+    ours: Sequence[str],
+) -> tuple[dict[str, Tensor], SharedPieces]:
+    """``weights`` of a model whose vocabulary is ``theirs``, for ``model``, whose it is ``ours``.
+
+    Of the tensors of the head that have a row for every piece, rows are moved to where ``ours`` has
+    the same piece; rows without one stay as ``model`` has them. A tensor that has another width is
+    left as it is.
+    """
+    place = {piece: row for row, piece in enumerate(theirs)}
+    kept = [(row, place[piece]) for row, piece in enumerate(ours) if piece in place]
+    new_rows, old_rows = (list(rows) for rows in zip(*kept, strict=True))
+    moved = dict(weights)
+    own = model.state_dict()
+    for tensor in model.head.tensors_by_piece:
+        name = f"head.{tensor}"
+        former = weights.get(name)
+        if former is None or former.shape[1:] != own[name].shape[1:]:
+            continue
+        moved[name] = own[name].clone()
+        moved[name][new_rows] = former[old_rows].to(own[name].dtype)
+    return moved, SharedPieces(
+        kept=tuple(piece for piece in ours if piece in place),
+        fresh=tuple(piece for piece in ours if piece not in place),
+        dropped=tuple(piece for piece in theirs if piece not in set(ours)),
     )
 
 

@@ -40,9 +40,22 @@ def model_card(record: RunRecord) -> str:
             "## Training",
             "",
             training,
+            *_origin(record),
             "",
             "## Result",
             "",
             compare([record]).markdown(),
         ]
     )
+
+
+def _origin(record: RunRecord) -> list[str]:
+    """Where the weights come from, if not from training alone."""
+    pieces = record.pieces
+    if pieces is None:
+        return []
+    return [
+        "",
+        f"It started from `{record.config['init']}` with a new vocabulary: {len(pieces.kept):,} of "
+        f"{len(pieces.kept) + len(pieces.fresh):,} pieces kept their rows of the head.",
+    ]

@@ -21,6 +21,7 @@ from asr.profiling.hardware import Hardware, Revision
 from asr.profiling.latency import Timing, ratio, ratio_interval
 from asr.profiling.roofline import Ceilings, Probe, Work, ceilings, gemm_share
 from asr.report.plain import from_plain, to_plain
+from asr.types import SharedPieces
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
@@ -253,8 +254,9 @@ class RunRecord:
     ``breakdown``: milliseconds inside the encoder's operations by length key, then by part, for one
     call at the smallest batch size timed; what a latency has beyond their sum lies between them.
     ``work``: what the same parts do in that call; ``ceilings``: timed in alternation with them.
-    ``training`` is None for a run that only measured, ``learning`` its curve. Records are values:
-    extend one with ``dataclasses.replace``.
+    ``training`` is None for a run that only measured, ``learning`` its curve. ``pieces`` says which
+    rows of the head come from the initial model, where that has another vocabulary. Records are
+    values: extend one with ``dataclasses.replace``.
     """
 
     run: str
@@ -277,6 +279,7 @@ class RunRecord:
     scaling: tuple[ScalingPoint, ...] = ()
     training_step: tuple[TrainingStepPoint, ...] = ()
     learning: tuple[LearningPoint, ...] = ()
+    pieces: SharedPieces | None = None
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     schema_version: int = SCHEMA_VERSION
 

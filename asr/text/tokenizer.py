@@ -52,12 +52,15 @@ class Tokenizer:
             raise InputError(f"not a tokenizer: its pieces are damaged ({error})") from error
 
     @classmethod
-    def train(cls, texts: Iterable[str], *, kind: Kind, vocab_size: int) -> Tokenizer:
+    def train(
+        cls, texts: Iterable[str], *, kind: Kind, vocab_size: int, exact: bool = False
+    ) -> Tokenizer:
         """Train on normalised transcripts, which are read once; no file is written.
 
         The same texts give the same bytes. If the text is too small for ``vocab_size`` pieces, the
         tokenizer gets the largest possible vocabulary. Raises ``InputError`` if ``vocab_size`` is
-        smaller than the number of characters, or there is no text.
+        smaller than the number of characters, there is no text, or, where it has to be ``exact``,
+        the text is too small; the number of characters alone decides on that of kind ``char``.
         """
         if kind not in get_args(Kind):
             raise InputError(
@@ -75,6 +78,11 @@ class Tokenizer:
             )
         tokenizer = cls(_train(lines, kind, vocab_size))
         if tokenizer.vocab_size < vocab_size and kind != "char":
+            if exact:
+                raise InputError(
+                    f"text.tokenizer.vocab_size={vocab_size}: more than the transcripts give; "
+                    f"allowed: {min_vocab_size} to {tokenizer.vocab_size}"
+                )
             _log.warning(
                 "text.tokenizer.vocab_size: the transcripts give %d pieces at most, not %d",
                 tokenizer.vocab_size,
@@ -119,6 +127,11 @@ class Tokenizer:
         """The piece of each token, with ``▁`` where a word begins."""
         return [self._processor.id_to_piece(token_id) for token_id in token_ids]
 
+    @property
+    def vocabulary(self) -> list[str]:
+        """Every piece, in the order of the ids."""
+        return self.pieces(range(self.vocab_size))
+
     def unknown_characters(self, text: str) -> str:
         """The characters of ``text`` that no piece covers, sorted; empty if all are known."""
         return "".join(sorted(set(text).difference(self.characters)))
@@ -130,17 +143,24 @@ class Tokenizer:
 @in_ranges("text.tokenizer")
 @dataclass(frozen=True, slots=True)
 class TokenizerSpec:
-    """The tokenizer of a run: trained on its transcripts, or read from the file ``model``."""
+    """The tokenizer of a run: trained on its transcripts, or read from the file ``model``.
+
+    A run that starts from another model (``init``) takes that of the model while ``of_init`` is
+    true. Else it makes its own, which has ``vocab_size`` pieces or is an error.
+    """
 
     kind: Kind
     vocab_size: Annotated[int, Range(1, 100_000)]
     model: str | None = None
+    of_init: bool = True
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
         """Train or load the tokenizer; ``texts`` are not read where ``model`` is given."""
         if self.model is not None:
             return Tokenizer.load(self.model)
-        return Tokenizer.train(texts, kind=self.kind, vocab_size=self.vocab_size)
+        return Tokenizer.train(
+            texts, kind=self.kind, vocab_size=self.vocab_size, exact=not self.of_init
+        )
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:

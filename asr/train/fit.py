@@ -27,6 +27,7 @@ from asr.train.control import Interrupt, RunControl
 from asr.train.distillation import Distiller
 from asr.train.failures import OwnErrorFirst, explained_errors
 from asr.train.finite import FiniteGuard
+from asr.train.freeze import Freezing
 from asr.train.logs import LogMetrics, make_loggers
 from asr.train.memory_check import MemoryCheck
 from asr.train.module import AsrModule, FrameDecoder, TextDecoder
@@ -55,6 +56,7 @@ class FitSettings:
         seed: of dropout and data augmentation; each process adds its rank.
         distiller: a teacher whose output the model learns too; nothing of it is stored, and
             validation does not use it.
+        freezing: what is not trained; None trains everything.
         largest_batch: tried before the first step, so that a run too large for the memory fails
             at once; it changes nothing else.
     """
@@ -68,6 +70,7 @@ class FitSettings:
     averaging: AveragingSpec
     seed: int
     distiller: Distiller | None = None
+    freezing: Freezing | None = None
     largest_batch: Batch | None = None
 
 
@@ -142,10 +145,12 @@ def fit(model: nn.Module, settings: FitSettings, *, run_dir: Path, resume: bool)
 
     Raises:
         InputError: a run in ``run_dir`` and ``resume`` not set; a checkpoint of another model; no
-            training data; a device that is not there.
+            training data; a device that is not there; a module to freeze that is not there.
         RunError: out of memory, disk full, a dead data worker, too many utterances that cannot be
             read or steps whose loss or gradient is not finite. The last checkpoint is intact.
     """
+    if settings.freezing is not None:
+        settings.freezing.check(num_processes=settings.trainer.num_processes)
     run_dir = Path(run_dir)
     folder = run_dir / "checkpoints"
     checkpoint = None
@@ -261,6 +266,7 @@ class _Run:
             total_steps=self._total_steps,
             gradient_clip=trainer.gradient_clip,
             distiller=settings.distiller,
+            freezing=settings.freezing,
             make_guard=partial(
                 FiniteGuard,
                 max_in_row=trainer.max_bad_steps_in_row,

@@ -19,7 +19,8 @@ from asr.metrics.wer import WordErrors, corpus_wer
 from asr.model.asr_model import AsrModel
 from asr.train.distillation import Distiller
 from asr.train.finite import FiniteGuard
-from asr.train.optim import AdamWSpec
+from asr.train.freeze import Freezing, Frozen
+from asr.train.optim import FACTOR, AdamWSpec
 from asr.train.sharding import gathered, local, shard, whole
 from asr.train.state import RunningMeans, RunState
 from asr.train.stream import DevItem, StreamItem
@@ -49,7 +50,7 @@ class AsrModule(LightningModule):
     ``forward(waveforms_BN, lengths_B)`` with log probabilities (B, T, V) and lengths. The
     module logs nothing: it adds every batch to each of ``running_means``, and a callback that put
     one there reads it. With a ``distiller`` the training loss is its own; the model must then be an
-    `AsrModel`.
+    `AsrModel`. ``freezing`` says what is not trained.
 
     ``grad_norm`` (scalar on the device, before clipping) and ``lr`` are those of the last step;
     ``dev_metrics`` holds ``dev_wer`` (percent), ``dev_loss`` and ``dev_loss_per_token`` of the last
@@ -73,6 +74,7 @@ class AsrModule(LightningModule):
         gradient_clip: float | None,
         make_guard: Callable[..., FiniteGuard],
         distiller: Distiller | None = None,
+        freezing: Freezing | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -91,13 +93,22 @@ class AsrModule(LightningModule):
         self._total_steps = total_steps
         self._gradient_clip = gradient_clip
         self._distiller = distiller
+        self._freezing = freezing or Freezing()
+        self._frozen: Frozen | None = None
         self._make_guard = make_guard
         self._guard: FiniteGuard | None = None
         self._ramped: list[SpecAugment] = []
         self._num_kept = 0
 
     def configure_model(self) -> None:
-        """Cut the model into pieces, where the strategy asks for it."""
+        """Freeze what is never trained, and cut the model into pieces, where that is asked for.
+
+        What is frozen for some steps takes a gradient until training starts, so that the optimiser
+        knows it, and the check of memory tries the most that is trained.
+        """
+        self._frozen = self._freezing.of(self.model)
+        if not self._frozen.is_gradual:
+            self._frozen.apply(0)
         mesh = self.device_mesh
         if mesh is not None:
             assert isinstance(self.model, AsrModel)
@@ -123,7 +134,12 @@ class AsrModule(LightningModule):
         return self.device.type in ("cpu", "cuda")
 
     def on_train_start(self) -> None:
-        """Remember the running statistics as they are before the first step, and what ramps."""
+        """Remember the running statistics as they are before the first step, and what ramps.
+
+        What is frozen for a while is frozen now.
+        """
+        assert self._frozen is not None
+        self._frozen.apply(self.trainer.global_step)
         self._ramped = [part for part in self.model.modules() if isinstance(part, SpecAugment)]
         self._guard = self._make_guard(self.model, self._state, scaled=self._is_scaled)
 
@@ -146,6 +162,8 @@ class AsrModule(LightningModule):
     def training_step(self, item: StreamItem, batch_idx: int) -> Tensor:
         """Loss of one batch; exactly zero where no utterance of it is kept."""
         self.batch = batch = item.batch
+        assert self._frozen is not None
+        self._frozen.advance(self.trainer.global_step)
         for part in self._ramped:
             part.num_steps = self.trainer.global_step
         result = self.batch_loss(batch)
@@ -215,7 +233,7 @@ class AsrModule(LightningModule):
         self._weigh(parameters)
         limit = float("inf") if self._gradient_clip is None else self._gradient_clip
         self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
-        self.lr = optimizer.param_groups[0]["lr"]
+        self.lr = optimizer.param_groups[0]["lr"] / optimizer.param_groups[0].get(FACTOR, 1.0)
         assert self._guard is not None
         bad = self._guard.close_step(self.trainer.global_step + 1, self.grad_norm)
         if optimizer.defaults.get("fused"):

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from asr.errors import InputError
 from asr.ranges import Range, Share, in_ranges
+from asr.train.freeze import named_modules
 
 DECAYS = ("cosine", "linear", "noam", "constant")
 _NORMS = (
@@ -25,6 +26,18 @@ _NORMS = (
     nn.GroupNorm,
     nn.RMSNorm,
 )
+
+
+@in_ranges("train.optim.parts")
+@dataclass(frozen=True, kw_only=True)
+class PartRate:
+    """A learning rate of its own for ``part``: ``factor`` times that of the model.
+
+    ``part`` is the name of a module or a range of layers, see `asr.train.freeze.named_modules`.
+    """
+
+    part: str
+    factor: Annotated[float, Range(0, 1000, above=True)]
 
 
 @in_ranges("train.optim")
@@ -40,6 +53,8 @@ class AdamWSpec:
         warmup_fraction: the same as a part of all steps. Give one of the two.
         decay: what follows, see :meth:`lr`.
         final_lr_fraction: part of ``peak_lr`` that the decay ends at (a floor with ``noam``).
+        parts: parts of the model with a rate of their own; of several that hold a parameter the
+            last counts.
 
     Raises:
         InputError: a value outside its range, naming the key ``train.optim.*``.
@@ -52,6 +67,7 @@ class AdamWSpec:
     warmup_fraction: Annotated[float, Range(0, 1, below=True)] | None = None
     decay: str = "cosine"
     final_lr_fraction: Share = 0.0
+    parts: Sequence[PartRate] = ()
 
     def __post_init__(self) -> None:
         if len(self.betas) != 2:
@@ -114,7 +130,10 @@ class AdamWSpec:
                 "by the number of steps: set train.trainer.max_steps"
             )
         optimizer = AdamW(
-            parameter_groups(model, self.weight_decay),
+            [
+                {**group, "lr": group.get(FACTOR, 1.0) * self.peak_lr}
+                for group in parameter_groups(model, self.weight_decay, self.parts)
+            ],
             lr=self.peak_lr,
             betas=(self.betas[0], self.betas[1]),
             fused=fused,
@@ -123,14 +142,29 @@ class AdamWSpec:
         return optimizer, LambdaLR(optimizer, factor)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+FACTOR = "lr_factor"
+"""Key of a parameter group: its learning rate over that of the model; 1 where it has none."""
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, parts: Sequence[PartRate] = ()
+) -> list[dict[str, Any]]:
     """Two groups: what ``weight_decay`` applies to, and norms, biases and other vectors without.
 
     A parameter counts as a bias when its own name says so (``bias``, ``pos_bias_u``). Parameters
-    that take no gradient are in neither.
+    that take no gradient are in neither. Each factor of ``parts`` has two groups of its own.
+
+    Raises:
+        InputError: a part that the model has not.
     """
-    decayed: list[torch.nn.Parameter] = []
-    free: list[torch.nn.Parameter] = []
+    factors = {
+        id(parameter): one.factor
+        for one in parts
+        for _, module in named_modules(model, one.part, f"train.optim.parts, part={one.part}")
+        for parameter in module.parameters()
+    }
+    decayed: dict[float, list[torch.nn.Parameter]] = {1.0: []}
+    free: dict[float, list[torch.nn.Parameter]] = {1.0: []}
     seen: set[int] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -138,9 +172,11 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
                 continue
             seen.add(id(parameter))
             is_free = parameter.ndim < 2 or "bias" in name or isinstance(module, _NORMS)
-            (free if is_free else decayed).append(parameter)
+            kind = free if is_free else decayed
+            kind.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
     groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": params, "weight_decay": decay} | ({FACTOR: factor} if factor != 1 else {})
+        for kind, decay in ((decayed, weight_decay), (free, 0.0))
+        for factor, params in kind.items()
     ]
     return [group for group in groups if group["params"]]

@@ -287,6 +287,33 @@ def test_a_run_from_a_model_says_whose_tokenizer_it_has(
     assert ours == theirs
 
 
+def test_a_run_from_a_model_may_have_a_vocabulary_of_its_own(
+    asr: Command, trained: Outcome, folder: Path
+) -> None:
+    words = ["train", "tones.yaml", "init=run", "text.tokenizer.of_init=false", "--no-latency"]
+    words += ["text.tokenizer.kind=bpe", "train=[optim,trainer,averaging,freeze]"]
+    words += ["train.trainer.max_steps=2", "train.optim.parts=[{part:encoder,factor:0.1}]"]
+    error = asr(*words, "text.tokenizer.vocab_size=400").error
+    assert "text.tokenizer.vocab_size=400: more than the transcripts give; allowed: 11 to" in error
+    words += ["text.tokenizer.vocab_size=13", "--run-dir", "adapted"]
+    error = asr(*words, "train.freeze.modules=[layers.0-5]").error
+    assert "train.freeze.modules: no module layers.0-5; such as encoder," in error
+    done = asr(*words, "train.freeze.modules=[layers.0]")
+    assert done.code == 0, done.err
+    theirs, ours = (load_package(folder / run / "model") for run in ("run", "adapted"))
+    former, now = theirs.tokenizer.vocabulary, ours.tokenizer.vocabulary
+    pieces = RunRecord.load(folder / "adapted").pieces
+    assert pieces is not None
+    assert pieces.kept == tuple(piece for piece in now if piece in former)
+    assert pieces.fresh == tuple(piece for piece in now if piece not in former)
+    assert len(pieces.fresh) == 2
+    assert f"init: 2 pieces start anew: {' '.join(pieces.fresh)}" in done.err
+    frozen = [name for name in ours.model.state_dict() if name.startswith("encoder.layers.0.")]
+    assert frozen
+    for name in frozen:
+        assert torch.equal(ours.model.state_dict()[name], theirs.model.state_dict()[name])
+
+
 def test_letters_that_no_token_spells_are_named_and_counted(
     asr: Command, trained: Outcome, folder: Path
 ) -> None:

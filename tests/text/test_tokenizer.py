@@ -2,6 +2,7 @@ import io
 import logging
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -125,6 +126,16 @@ def test_more_pieces_than_the_text_has(kind: Kind, caplog: pytest.LogCaptureFixt
     )
     # characters are all there are, so nobody counts them before
     assert caplog.messages == ([] if kind == "char" else [expected])
+
+
+def test_a_vocabulary_that_must_be_there_names_the_largest() -> None:
+    largest = Tokenizer.train(TEXTS, kind="bpe", vocab_size=5000).vocab_size
+    spec = TokenizerSpec(kind="bpe", vocab_size=largest + 1, of_init=False)
+    message = f"vocab_size={largest + 1}: more than the .* {len(CHARACTERS) + 2} to {largest}$"
+    with pytest.raises(InputError, match=message):
+        spec.train(TEXTS)
+    assert replace(spec, vocab_size=largest).train(TEXTS).vocab_size == largest
+    assert replace(spec, kind="char").train(TEXTS).vocab_size == len(CHARACTERS) + 2
 
 
 @kinds
