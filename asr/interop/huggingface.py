@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +13,13 @@ from asr.errors import InputError
 from asr.features.nemo_mel import NemoMel, NemoNorm
 from asr.files import read_bytes, replacing
 from asr.interop.parakeet import Pretrained, conformer_config, to_ours, to_theirs
+from asr.interop.tokenizer_json import piece_model, tokenizer_json
 from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage
 from asr.model.weights import read_shapes, read_tensor, to_bytes
 from asr.ranges import shown
-from asr.text.pieces import Piece, PieceModel, PieceType, build, merges, parse, with_blank
-from asr.text.tokenizer import BLANK_PIECE, MAX_MODEL_BYTES, Tokenizer
+from asr.text.pieces import build, parse, with_blank
+from asr.text.tokenizer import MAX_MODEL_BYTES, Tokenizer
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
@@ -41,7 +41,6 @@ _ENCODER = {
     "subsampling_conv_kernel_size": 3,
     "subsampling_conv_stride": 2,
 }
-_NORMALIZERS = ("Precompiled", "Replace", "Strip", "Prepend")
 
 
 def is_folder(path: Path) -> bool:
@@ -181,7 +180,7 @@ def _read_tokenizer(folder: Path, num_pieces: int) -> tuple[Tokenizer, str]:
         model = read_bytes(path, most=MAX_MODEL_BYTES)
     else:
         path = folder / TOKENIZER_JSON
-        model = build(_piece_model(_json(path), str(path), num_pieces))
+        model = build(piece_model(_json(path), str(path), num_pieces))
     try:
         tokenizer = with_blank(model)
     except InputError as error:
@@ -192,65 +191,6 @@ def _read_tokenizer(folder: Path, num_pieces: int) -> tuple[Tokenizer, str]:
             "and a blank"
         )
     return tokenizer, parse(model).kind
-
-
-def _piece_model(content: Mapping[str, Any], where: str, num_pieces: int) -> PieceModel:
-    """The sentencepiece model that a ``tokenizer.json`` was made from."""
-    model = content.get("model")
-    kind = model.get("type") if isinstance(model, dict) else None
-    if kind not in ("BPE", "Unigram"):
-        raise InputError(f"{where}: model.type={shown(kind)}; allowed: BPE, Unigram")
-    assert isinstance(model, dict)
-    character_map = b""
-    for part in _parts(content.get("normalizer"), "normalizers"):
-        if part.get("type") not in _NORMALIZERS:
-            raise InputError(
-                f"{where}: normalizer {shown(part.get('type'))}; allowed: {', '.join(_NORMALIZERS)}"
-            )
-        if part["type"] == "Precompiled":
-            character_map = base64.b64decode(part.get("precompiled_charsmap") or "")
-    try:
-        scores, unknown = _scores(model)
-    except (TypeError, ValueError, KeyError, AttributeError):
-        raise InputError(f"{where}: its model is damaged") from None
-    added = content.get("added_tokens") or []
-    control = {one.get("content") for one in added if one.get("special")} - {unknown}
-    pieces = [
-        Piece(text, score, _type(text, unknown, control)) for text, score in scores[:num_pieces]
-    ]
-    if unknown not in [piece.text for piece in pieces]:
-        raise InputError(f"{where}: no piece for unknown text")
-    return PieceModel("bpe" if kind == "BPE" else "unigram", tuple(pieces), character_map)
-
-
-def _parts(part: Any, key: str) -> list[dict[str, Any]]:
-    """The steps of a normalizer, which may be a sequence of them."""
-    if not isinstance(part, dict):
-        return []
-    return [one for one in part[key] if isinstance(one, dict)] if key in part else [part]
-
-
-def _scores(model: Mapping[str, Any]) -> tuple[list[tuple[str, float]], str]:
-    """Pieces with their scores in the order of their ids, and the unknown one."""
-    if model["type"] == "Unigram":
-        found = [(str(text), float(score)) for text, score in model["vocab"]]
-        return found, found[int(model["unk_id"])][0]
-    ranks: dict[str, int] = {}
-    for rank, pair in enumerate(model["merges"]):
-        left, right = pair.split(" ") if isinstance(pair, str) else pair
-        ranks.setdefault(left + right, rank)
-    in_order = sorted(model["vocab"].items(), key=lambda item: int(item[1]))
-    last = len(ranks)
-    return [(text, -float(ranks.get(text, last))) for text, _ in in_order], str(model["unk_token"])
-
-
-def _type(text: str, unknown: str, control: set[Any]) -> PieceType:
-    if text == unknown:
-        return PieceType.UNKNOWN
-    if text in control:
-        return PieceType.CONTROL
-    is_byte = len(text) == 6 and text.startswith("<0x") and text.endswith(">")
-    return PieceType.BYTE if is_byte else PieceType.NORMAL
 
 
 def write_huggingface(package: ModelPackage, folder: Path) -> None:
@@ -305,7 +245,7 @@ def write_huggingface(package: ModelPackage, folder: Path) -> None:
         CONFIG: config,
         PREPROCESSOR: features,
         "tokenizer_config.json": tokenizer,
-        TOKENIZER_JSON: _tokenizer_json(package.tokenizer, blank),
+        TOKENIZER_JSON: tokenizer_json(package.tokenizer, blank),
     }
     with replacing(folder) as partial:
         partial.mkdir()
@@ -338,59 +278,3 @@ def check_fit(package: ModelPackage) -> None:
                 f"{package.folder}: {key} is {shown(value)}; transformers' ParakeetForCTC has "
                 f"{allowed} alone"
             )
-
-
-def _tokenizer_json(tokenizer: Tokenizer, blank: str) -> dict[str, Any]:
-    """A ``tokenizer.json`` that encodes and decodes as our tokenizer does; the blank is last."""
-    parsed = parse(tokenizer.to_bytes())
-    pieces = [piece for piece in parsed.pieces if piece.text != BLANK_PIECE]
-    unknown = next(one for one, piece in enumerate(pieces) if piece.type is PieceType.UNKNOWN)
-    has_bytes = any(piece.type is PieceType.BYTE for piece in pieces)
-    normalizers: list[dict[str, Any]] = [
-        {"type": "Strip", "strip_left": True, "strip_right": True},
-        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
-    ]
-    if parsed.character_map:
-        packed = base64.b64encode(parsed.character_map).decode()
-        normalizers.insert(0, {"type": "Precompiled", "precompiled_charsmap": packed})
-    metaspace = {
-        "type": "Metaspace",
-        "replacement": "\u2581",
-        "prepend_scheme": "always" if parsed.adds_space else "never",
-        "split": False,
-    }
-    model: dict[str, Any] = {"byte_fallback": has_bytes}
-    if parsed.kind == "unigram":
-        vocab = [[piece.text, piece.score] for piece in pieces]
-        model = {"type": "Unigram", "unk_id": unknown, "vocab": [*vocab, [blank, 0.0]], **model}
-    else:
-        model = {
-            "type": "BPE",
-            "unk_token": pieces[unknown].text,
-            "fuse_unk": True,
-            "vocab": {text: index for index, text in enumerate([*(p.text for p in pieces), blank])},
-            "merges": [list(pair) for pair in merges(pieces)],
-            **model,
-        }
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": index,
-                "content": text,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for index, text in ((unknown, pieces[unknown].text), (len(pieces), blank))
-        ],
-        "normalizer": {"type": "Sequence", "normalizers": normalizers},
-        "pre_tokenizer": metaspace,
-        "post_processor": None,
-        "decoder": metaspace,
-        "model": model,
-    }

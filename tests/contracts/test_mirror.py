@@ -27,14 +27,16 @@ def test_a_config_names_a_class_of_its_package() -> None:
         config = OmegaConf.to_container(OmegaConf.load(path))
         assert isinstance(config, dict)
         if group in PARTS:
-            (part,) = config  # a part has one key, which several files may set
-            config = config[part]
+            parts = list(config.values())  # mostly one, which several files may set
         else:
+            parts = [config]
             module = module_path(path)  # of the same name, but for a variant
             assert module is not None, f"there is no module for {relative(path)}"
             assert f".{module.stem}." in config[TARGET], relative(path)
         package = PACKAGES.get(group, group)
-        assert config[TARGET].startswith(f"asr.{package}."), relative(path)
+        assert parts
+        for part in parts:
+            assert part[TARGET].startswith(f"asr.{package}."), relative(path)
 
 
 def test_a_config_needs_no_other_group() -> None:

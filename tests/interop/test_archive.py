@@ -84,7 +84,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         "allowed: up to 67,108,864, not compressed",
     ),
     "parent": ({"extra": (member("../outside"),)}, "'../outside' lies outside the archive"),
-    "absolute": ({"extra": (member("/tmp/outside"),)}, "'/tmp/outside' lies outside"),
+    "absolute": ({"extra": (member("/etc/outside"),)}, "'/etc/outside' lies outside"),
     "link": ({"extra": (member("a", tarfile.SYMTYPE),)}, "'a' is a link; files alone"),
     "hard link": ({"extra": (member("a", tarfile.LNKTYPE),)}, "'a' is a hard link"),
     "device": ({"extra": (member("a", tarfile.CHRTYPE),)}, "'a' is a device"),
