@@ -65,13 +65,21 @@ class Frontend(nn.Module):
             for part in parts:
                 part.at_longest = False
 
-    def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F) float32 and frames of each utterance; padding is zero."""
+    def forward(
+        self, waveforms_BN: Tensor, lengths_B: Tensor, num_copies: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F) float32 and frames of each utterance; padding is zero.
+
+        With ``num_copies`` the batch comes that often (num_copies * B, T, F), each time with other
+        masks of SpecAugment and the same of all else.
+        """
         for augment in self.augmentations:
             waveforms_BN, lengths_B = augment(waveforms_BN, lengths_B)
         features_BTF, lengths_B = self.fbank(waveforms_BN, lengths_B)
         if self.normalize is not None:
             features_BTF = self.normalize(features_BTF, lengths_B)
         if self.specaugment is not None:
-            features_BTF = self.specaugment(features_BTF, lengths_B)
-        return features_BTF, lengths_B
+            features_BTF = self.specaugment(features_BTF, lengths_B, num_copies)
+        elif num_copies > 1:
+            features_BTF = features_BTF.repeat(num_copies, 1, 1)
+        return features_BTF, lengths_B.repeat(num_copies)

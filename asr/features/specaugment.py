@@ -56,13 +56,20 @@ class SpecAugment(nn.Module):
         self.ramp_steps = ramp_steps
         self.num_steps: int | None = None
 
-    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """The features (B, T, F), warped and with stripes in training mode, else as they are."""
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor, num_copies: int = 1) -> Tensor:
+        """The features (B, T, F), warped and with stripes in training mode, else as they are.
+
+        With ``num_copies`` all utterances come that often, one copy of the batch behind the other:
+        warped alike, each with stripes of its own.
+        """
         if not self.training:
-            return features_BTF
+            return features_BTF.repeat(num_copies, 1, 1) if num_copies > 1 else features_BTF
         if self.max_time_warp:
             most = int(self._strength() * self.max_time_warp)
             features_BTF = _warped(features_BTF, lengths_B, most)
+        if num_copies > 1:
+            features_BTF = features_BTF.repeat(num_copies, 1, 1)
+            lengths_B = lengths_B.repeat(num_copies)
         _, num_frames, num_bins = features_BTF.shape
         bins_B = torch.full_like(lengths_B, num_bins)
         strength = self._strength()

@@ -1,4 +1,5 @@
-"""CTC head (Graves et al. 2006), with intermediate CTC (Lee and Watanabe 2021).
+"""CTC head (Graves et al. 2006), with intermediate CTC (Lee and Watanabe 2021) and consistency
+regularisation (CR-CTC, Yao et al. 2024).
 
 Shape legend: B batch, T frames, D model width, V vocabulary, U tokens.
 """
@@ -33,6 +34,12 @@ class CtcHead(nn.Module):
     In training the outputs of ``intermediate_layers`` (counted from 0) go through the same
     projection and their loss enters with ``intermediate_weight``.
 
+    With ``consistency_weight`` the encoder is given two copies of every utterance under other masks
+    (`num_copies`), and `loss` has a term beside the mean CTC loss of both (Yao et al. 2024, CR-CTC,
+    equation 4): the weight times half the sum of KL(sg(b) || a) and KL(sg(a) || b), where a and b
+    are the output distributions of the copies, sg stops the gradient, and the divergence is summed
+    over the frames of an utterance.
+
     Raises:
         InputError: a weight outside [0, 1), or one without layers.
     """
@@ -48,6 +55,7 @@ class CtcHead(nn.Module):
         dropout: Share = 0.0,
         intermediate_layers: Sequence[int] = (),
         intermediate_weight: Annotated[float, Range(0, 1, below=True)] = 0.0,
+        consistency_weight: Annotated[float, Range(0, 1000)] = 0.0,
     ) -> None:
         super().__init__()
         if bool(intermediate_layers) != bool(intermediate_weight):
@@ -57,8 +65,14 @@ class CtcHead(nn.Module):
             )
         self.intermediate_layers = tuple(intermediate_layers)
         self.intermediate_weight = intermediate_weight
+        self.consistency_weight = consistency_weight
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(d_model, vocab_size)
+
+    @property
+    def num_copies(self) -> int:
+        """How often every utterance is encoded in training."""
+        return 2 if self.consistency_weight else 1
 
     def forward(self, frames_BTD: Tensor) -> Tensor:
         """Log probabilities (B, T, V), float32 whatever the precision of the encoder."""
@@ -79,10 +93,16 @@ class CtcHead(nn.Module):
         An utterance with fewer frames than its tokens need (one each, and a blank between equal
         neighbours) has no alignment; it is left out and counted. ``log_probs_BTV`` are what
         `forward` gives for ``encoded``, where they are at hand.
+
+        Where ``encoded`` holds twice as many utterances as there are transcripts, its second half
+        are copies of the first in the same order.
         """
+        num_copies = len(encoded.lengths_B) // len(token_lengths_B)
+        token_ids_BU = token_ids_BU.repeat(num_copies, 1)
+        token_lengths_B = token_lengths_B.repeat(num_copies)
         fits_B = encoded.lengths_B >= frames_needed(token_ids_BU, token_lengths_B)
         kept = int(fits_B.sum())
-        num_left_out = len(fits_B) - kept
+        num_left_out = (len(fits_B) - kept) // num_copies
         if not kept:
             return CtcLoss(self(encoded.frames_BTD).sum() * 0.0, num_left_out)
         if log_probs_BTV is None:
@@ -94,6 +114,10 @@ class CtcHead(nn.Module):
                 [_mean_loss(self(frames_BTD), *target) for frames_BTD in encoded.intermediate]
             ).mean()
             loss = (1 - self.intermediate_weight) * loss + self.intermediate_weight * inner
+        if num_copies > 1:
+            inconsistency_B = inconsistency(log_probs_BTV, encoded.lengths_B)
+            kept_B = fits_B[: len(inconsistency_B)]
+            loss = loss + self.consistency_weight * inconsistency_B[kept_B].mean()
         return CtcLoss(loss, num_left_out)
 
 
@@ -109,6 +133,21 @@ def _mean_loss(
         log_probs_BTV, lengths_B, token_ids_BU, token_lengths_B, zero_infinity=True
     )
     return losses_B[fits_B].mean()
+
+
+def inconsistency(log_probs_BTV: Tensor, lengths_B: Tensor) -> Tensor:
+    """(B / 2,) how far the two halves of a batch are apart, in nats, summed over valid frames.
+
+    Half the sum of both divergences, each of which moves the other side alone.
+    """
+    one_BTV, other_BTV = log_probs_BTV.chunk(2)
+    divergence_BT = 0.5 * (
+        functional.kl_div(one_BTV, other_BTV.detach(), reduction="none", log_target=True)
+        + functional.kl_div(other_BTV, one_BTV.detach(), reduction="none", log_target=True)
+    ).sum(-1)
+    lengths_B = lengths_B[: len(one_BTV)]
+    frames_T = torch.arange(divergence_BT.shape[1], device=lengths_B.device)
+    return divergence_BT.masked_fill(frames_T >= lengths_B[:, None], 0.0).sum(1)
 
 
 def utterance_losses(

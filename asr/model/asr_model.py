@@ -20,7 +20,8 @@ class AsrModel(nn.Module):
     """Waveform in, log probabilities out. Knows neither data nor search.
 
     Raises:
-        InputError: the head asks for an intermediate layer the encoder has not.
+        InputError: the head asks for an intermediate layer the encoder has not, or for consistency
+            between masks where nothing is masked.
     """
 
     def __init__(self, *, frontend: Frontend, encoder: Encoder, head: CtcHead) -> None:
@@ -31,6 +32,11 @@ class AsrModel(nn.Module):
                     f"head.intermediate_layers={list(head.intermediate_layers)}: "
                     f"allowed: 0 to {encoder.num_layers - 2} (layers below the last, from 0)"
                 )
+        if head.consistency_weight and frontend.specaugment is None:
+            raise InputError(
+                f"head.consistency_weight={head.consistency_weight:g} compares two draws of "
+                "SpecAugment: pick features.specaugment, or set it to 0"
+            )
         self.frontend = frontend
         self.encoder = encoder
         self.head = head
@@ -44,10 +50,18 @@ class AsrModel(nn.Module):
 
     def loss(self, batch: Batch) -> CtcLoss:
         """Training loss of a batch, with the number of utterances too short to be aligned."""
-        features_BTF, lengths_B = self.frontend(batch.waveforms_BN, batch.waveform_lengths_B)
+        features_BTF, lengths_B = self.training_features(batch)
         return self.head.loss(
             self.encode(features_BTF, lengths_B), batch.token_ids_BU, batch.token_lengths_B
         )
+
+    def training_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Features and lengths as `CtcHead.loss` needs them: in training `num_copies` of each."""
+        num_copies = self.head.num_copies if self.training else 1
+        features_BTF, lengths_B = self.frontend(
+            batch.waveforms_BN, batch.waveform_lengths_B, num_copies
+        )
+        return features_BTF, lengths_B
 
     def encode(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
         """What the loss is taken of: the encoder's frames, and those of intermediate layers."""

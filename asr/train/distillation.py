@@ -107,7 +107,7 @@ class Distiller:
 
     def loss(self, student: AsrModel, batch: Batch) -> CtcLoss:
         """Training loss of a batch; teacher and student are given the same features."""
-        features_BTF, lengths_B = student.frontend(batch.waveforms_BN, batch.waveform_lengths_B)
+        features_BTF, lengths_B = student.training_features(batch)
         encoded = student.encode(features_BTF, lengths_B)
         student_BTV = student.head(encoded.frames_BTD)
         ctc = student.head.loss(

@@ -267,3 +267,17 @@ def test_widths_grow_over_the_first_steps() -> None:
         frames = int(masked_BTF.all(dim=2).sum(dim=1).max())
         widest[num_steps] = (bins, frames)
     assert widest == {0: (0, 0), 50: (10, 20), 100: (20, 40), 1000: (20, 40), None: (20, 40)}
+
+
+def test_copies_are_warped_alike_and_masked_apart() -> None:
+    torch.manual_seed(0)
+    masks = {"num_freq_masks": 1, "max_freq_width": 6, "num_time_masks": 2, "max_time_width": 8}
+    augment = SpecAugment(**masks, max_time_fraction=0.5, max_time_warp=9)
+    features_BTF = torch.rand(3, 40, 16) + 1
+    lengths_B = torch.tensor([40, 31, 22])
+    one, other = augment(features_BTF, lengths_B, 2).chunk(2)
+    kept = (one != 0) & (other != 0)
+    assert torch.equal(one[kept], other[kept])
+    assert all(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not torch.equal(one[kept], features_BTF[kept])
+    assert torch.equal(augment.eval()(features_BTF, lengths_B, 2), features_BTF.repeat(2, 1, 1))

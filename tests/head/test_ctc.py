@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from asr.errors import InputError
-from asr.head.ctc import BLANK_ID, CtcHead, frames_needed
+from asr.head.ctc import BLANK_ID, CtcHead, frames_needed, inconsistency
 from asr.types import EncoderOutput
 
 D, V = 6, 5
@@ -238,3 +238,38 @@ def test_a_weight_out_of_range(weight: float) -> None:
 def test_layers_and_weight_come_together(changed: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"head\.intermediate_layers=.*give both or neither"):
         make(**changed)
+
+
+def test_consistency_is_half_of_both_divergences_over_valid_frames() -> None:
+    head = make(consistency_weight=0.3)
+    frames = encoded([4, 3, 4, 3])
+    tokens = pad([[1], [2, 2]])
+    log_probs_BTV = head(frames.frames_BTD)
+    expected = []
+    for row, length in ((0, 4), (1, 3)):
+        one, other = log_probs_BTV[row, :length], log_probs_BTV[row + 2, :length]
+        expected.append(
+            ((one.exp() - other.exp()) * (one - other)).sum() / 2  # KL both ways
+        )
+    got = head.loss(frames, *tokens)
+    plain = make().loss(frames, tokens[0].repeat(2, 1), tokens[1].repeat(2))
+    torch.testing.assert_close(got.loss, plain.loss + 0.3 * torch.stack(expected).mean())
+    assert got.num_left_out == 0
+    # too short to be aligned: left out of both terms, counted once
+    short = EncoderOutput(frames.frames_BTD, torch.tensor([4, 2, 4, 2]))
+    left = head.loss(short, *tokens)
+    assert left.num_left_out == 1
+    (gradient_BTD,) = torch.autograd.grad(left.loss, frames.frames_BTD)
+    assert gradient_BTD[[0, 2]].abs().sum() > 0
+    assert gradient_BTD[[1, 3]].abs().sum() == 0
+
+
+def test_a_divergence_moves_one_side_alone() -> None:
+    log_probs_BTV = torch.randn(2, 3, V, generator=torch.Generator().manual_seed(0))
+    logits = log_probs_BTV.requires_grad_()
+    torch.autograd.backward([inconsistency(logits.log_softmax(-1), torch.tensor([3, 2])).sum()])
+    assert logits.grad is not None
+    one, other = logits.detach().softmax(-1)
+    # the gradient of KL(sg(q) || softmax(z)) by z is softmax(z) - q
+    torch.testing.assert_close(logits.grad[0], 0.5 * (one - other))
+    torch.testing.assert_close(logits.grad[1], 0.5 * (other - one))

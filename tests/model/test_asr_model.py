@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from asr.errors import InputError
+from asr.train.distillation import Distiller
 from asr.types import Batch
 from tests.encoder.recording import stand_in
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind
@@ -166,3 +168,33 @@ def test_recordings_take_the_place_of_the_encoder(monkeypatch: pytest.MonkeyPatc
                 torch.testing.assert_close(
                     found[0][row, :length], expected[0][row, :length], atol=1e-5, rtol=1e-5
                 )
+
+
+@pytest.mark.parametrize("reuse", REUSES[1:3], ids=str)
+def test_consistency_composes_with_intermediate_layers_reuse_and_a_teacher(
+    reuse: dict[str, object],
+) -> None:
+    batch = make_batch([6000, 4000, 700], [[1, 2], [3], [4, 4, 4, 4, 4, 4]])
+    head = {"intermediate_layers": [1], "intermediate_weight": 0.3}
+    config = CONFIG | {"reuse": reuse, "head": CONFIG["head"] | head | {"consistency_weight": 0.5}}
+    model = tiny_model(config).train()
+    sizes: list[int] = []
+    model.encoder.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    result = model.loss(batch)
+    assert result.num_left_out == 1
+    torch.autograd.backward([result.loss])
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() for p in model.encoder.layers.parameters()
+    )
+    teacher = Distiller(tiny_model(CONFIG), weight=0.5, temperature=1.0)
+    assert teacher.loss(model, batch).num_left_out == 1
+    assert teacher.loss(model, batch).loss > 0
+    model.eval().loss(batch)
+    assert sizes == [6, 6, 6, 3]
+
+
+def test_consistency_needs_masks() -> None:
+    features = {name: part for name, part in CONFIG["features"].items() if name != "specaugment"}
+    head = CONFIG["head"] | {"consistency_weight": 0.2}
+    with pytest.raises(InputError, match=r"head\.consistency_weight=0\.2 compares two draws"):
+        tiny_model(CONFIG | {"features": features, "head": head})
