@@ -86,13 +86,13 @@ def load(
         InputError: no such model, a damaged one, or one that cannot run like this.
     """
     from asr.decode.recogniser import load_recogniser
+    from asr.decode.search import build_search
     from asr.decode.transcribe import Transcriber
-    from asr.model.build import build
 
     recogniser = load_recogniser(Path(model), device, dtype)
     return Transcriber(
         recogniser,
-        build(recogniser.config["decode"], "decode"),
+        build_search(recogniser.config["decode"], recogniser.model),
         chunk_s=chunk_s,
         overlap_s=overlap_s,
         batch_s=batch_s,

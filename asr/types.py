@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -65,6 +67,23 @@ class EncoderOutput:
     frames_BTD: Tensor
     lengths_B: Tensor
     intermediate: tuple[Tensor, ...] = ()
+
+
+LabelsT = TypeVar("LabelsT", bound="Labels")
+
+
+class Labels(Protocol):
+    """What a search found in T frames, which can be cut and joined between any two of them."""
+
+    def first_ids(self) -> Tensor:
+        """(T,) the first token of each frame, or blank, by which chunks are compared."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self: LabelsT, frames: slice, /) -> LabelsT: ...
+
+    def joined(self: LabelsT, following: Sequence[LabelsT], /) -> LabelsT:
+        """These frames and then those of ``following``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from asr.cli.run_summary import log, schedule_lines
 from asr.data.check import check_characters
 from asr.data.manifest import read_manifest
 from asr.data.splits import no_longer_than, spread
+from asr.decode.search import build_search
 from asr.errors import InputError
 from asr.files import check_folder
 from asr.measure.calibration import MAX_UTTERANCE_S, Calibration, Tested
@@ -154,9 +155,10 @@ def test_all(
     models: Mapping[str, AsrModel], package: ModelPackage, calibration: Calibration
 ) -> dict[str, Tested]:
     """Loss and WER of each model."""
-    decoder = build(package.config["decode"], "decode")
+    config = package.config["decode"]
     return {
-        name: calibration.test(model, package.tokenizer, decoder) for name, model in models.items()
+        name: calibration.test(model, package.tokenizer, build_search(config, model))
+        for name, model in models.items()
     }
 
 

@@ -21,6 +21,7 @@ from asr.cli.run_folder import run_name
 from asr.data.check import check_characters, describe_dropped
 from asr.data.manifest import read_manifest
 from asr.data.progress import print_progress
+from asr.decode.search import build_search
 from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation, evaluate
 from asr.measure.latency import measure_encoders
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     package = load_package(args.model, args.device, args.dtype)
     package.model.encoder.keep_between_calls()
     graphs = use_graphs(package.model) if args.cuda_graphs else None
-    decoder = build(package.config["decode"], "decode")
+    decoder = build_search(package.config["decode"], package.model)
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
     for split, utterances in manifests.items():
         texts, events = (utterance.text for utterance in utterances), package.normalizer.events_fate

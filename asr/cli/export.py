@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     check_folder(args.out.parent)
     check_json(args.json)
     package = load_package(args.model)
+    package.model.head.check_serves("asr export")
     samples = read_samples(package, args.data)
 
     from asr.interop.onnx.export import Exported
@@ -134,6 +135,7 @@ def run_huggingface(args: argparse.Namespace) -> int:
             raise InputError(f"{option} has no effect with --format huggingface")
     check_empty(args.out)
     package = load_package(args.model)
+    package.model.head.check_serves("asr export")
     write_huggingface(package, args.out)
     _, again = read_huggingface(args.out)
     own = package.model.state_dict()

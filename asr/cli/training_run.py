@@ -18,7 +18,7 @@ from asr.cli.training_setup import (
 )
 from asr.data.manifest import Utterances
 from asr.data.splits import Splits
-from asr.decode.greedy import GreedyDecoder
+from asr.decode.search import build_search
 from asr.distributed import is_first
 from asr.errors import InputError
 from asr.files import write_text
@@ -62,7 +62,6 @@ def train_run(
     """
     setup = set_up(config, allow_unknown=allow_unknown)
     splits, utterances, text, model = setup.splits, setup.utterances, setup.text, setup.model
-    decoder: GreedyDecoder = build(config["decode"], "decode")
     trainer: TrainerSpec = build(config["train"]["trainer"], "train.trainer")
     log(describe_run(model, text.tokenizer, utterances, folder, setup.num_unalignable))
     largest_batch = next(setup.train_loader.largest_batches(), None)
@@ -82,7 +81,7 @@ def train_run(
         trainer=trainer,
         averaging=build(config["train"]["averaging"], "train.averaging"),
         seed=config["seed"],
-        decoder=decoder,
+        decoder=build_search(config["decode"], model),
         distiller=setup.distiller,
         freezing=make_freezing(config),
         largest_batch=largest_batch,
@@ -95,7 +94,7 @@ def train_run(
     )
     evaluations: dict[str, SplitEvaluation] = {}
     if not result.interrupted:
-        evaluations = evaluate_splits(folder, splits, utterances, decoder, trainer.device)
+        evaluations = evaluate_splits(folder, splits, utterances, trainer.device)
     record = make_record(
         config,
         folder,
@@ -131,7 +130,6 @@ def evaluate_splits(
     folder: RunFolder,
     splits: Splits,
     utterances: Mapping[str, Utterances],
-    decoder: GreedyDecoder,
     device: torch.device,
 ) -> dict[str, SplitEvaluation]:
     """Score the test splits with the package as it was saved, and write the hypotheses.
@@ -139,11 +137,12 @@ def evaluate_splits(
     A split of which nothing can be read is said to be so, and left out.
     """
     package = load_package(folder.model, device)
+    search = build_search(package.config["decode"], package.model)
     evaluations = {}
     for split in splits.test:
         log(f"scoring {split}")
         try:
-            evaluations[split] = evaluate(package, utterances[split], decoder)
+            evaluations[split] = evaluate(package, utterances[split], search)
         except InputError as error:
             log(f"{split} has no score: {error}")
             continue

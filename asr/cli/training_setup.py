@@ -18,6 +18,7 @@ from asr.data.check import check_characters, count_unalignable, describe_dropped
 from asr.data.loader import ResumableLoader
 from asr.data.manifest import Utterances
 from asr.data.splits import Splits
+from asr.decode.search import build_search
 from asr.encoder.graphed import check_graphs
 from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation
@@ -60,7 +61,8 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
     check_value(config["seed"], Seed, "seed")
     splits = read_splits(config)
     model = check_model(config)
-    for key in ("text.normalize", "text.tokenizer", "decode", "metrics.latency"):
+    build_search(config["decode"], model)
+    for key in ("text.normalize", "text.tokenizer", "metrics.latency"):
         build(lookup(config, key), key)
     if lookup(config, "metrics.latency.cuda_graphs"):
         trainer: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
@@ -296,12 +298,14 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
         log(describe_start(parent, model, initialise(model, weights)))
         if pieces is not None:
             log(describe_pieces(pieces))
-    num_unalignable = count_unalignable(
-        utterances[splits.train],
-        tokenizer=tokenizer,
-        normalizer=spelling,
-        num_frames=partial(num_encoder_frames, model),
-    )
+    num_unalignable = 0
+    if model.head.leaves_out_short:
+        num_unalignable = count_unalignable(
+            utterances[splits.train],
+            tokenizer=tokenizer,
+            normalizer=spelling,
+            num_frames=partial(num_encoder_frames, model),
+        )
     return TrainingSetup(
         splits=splits,
         utterances=utterances,

@@ -24,13 +24,13 @@ from asr.cli.options import audio_length, batch_duration, level_or_off, number_i
 from asr.decode.formats import FORMATS, suffix
 from asr.decode.labelling import BATCH_S
 from asr.decode.recogniser import load_recogniser
+from asr.decode.search import build_search
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Timing
 from asr.decode.transcribe import Channels, Transcriber
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, printable
 from asr.files import check_folder, fitting_name, write_text
-from asr.model.build import build
 from asr.ranges import Range
 
 
@@ -150,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
     started_s = time.perf_counter()
     recogniser = load_recogniser(args.model, args.device, args.dtype)
     graphs = use_graphs(recogniser.model) if args.cuda_graphs else None
-    decoder = build(recogniser.config["decode"], "decode")
+    decoder = build_search(recogniser.config["decode"], recogniser.model)
     transcriber = Transcriber(
         recogniser,
         decoder,

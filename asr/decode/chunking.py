@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.decode.greedy import FrameLabels
 from asr.errors import InputError
+from asr.types import Labels, LabelsT
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +96,19 @@ class Chunking:
         return later // self._subsampling_factor + 1
 
 
-def stitch(starts: Sequence[int], labels: Sequence[FrameLabels]) -> FrameLabels:
+def stitch(starts: Sequence[int], labels: Sequence[LabelsT]) -> LabelsT:
     """Join the labels of chunks, which are in order; ``starts`` are their first frames."""
     borders = [0]
     for (start, before), (next_start, after) in pairwise(zip(starts, labels, strict=True)):
         overlap = start + len(before) - next_start
-        border = seam(before.ids_T[len(before) - overlap :], after.ids_T[:overlap])
+        border = seam(before.first_ids()[len(before) - overlap :], after.first_ids()[:overlap])
         borders.append(max(borders[-1], next_start + border))  # more than two chunks may overlap
     borders.append(starts[-1] + len(labels[-1]))
     kept = [
         one[first - start : last - start]
         for start, one, (first, last) in zip(starts, labels, pairwise(borders), strict=True)
     ]
-    return FrameLabels(
-        scores_T=torch.cat([one.scores_T for one in kept]),
-        ids_T=torch.cat([one.ids_T for one in kept]),
-    )
+    return kept[0].joined(kept[1:])
 
 
 def seam(before_T: Tensor, after_T: Tensor) -> int:
@@ -142,7 +138,7 @@ def seam(before_T: Tensor, after_T: Tensor) -> int:
 class LabelledAudio:
     """The frame labels of a whole recording."""
 
-    labels: FrameLabels
+    labels: Labels
     duration_s: float
 
 
@@ -151,7 +147,7 @@ class _PartialRecording:
     """The labels so far; ``end`` is the length in seconds, or the error that ended it."""
 
     num_chunks: int = 0
-    labels: dict[int, FrameLabels] = field(default_factory=dict)
+    labels: dict[int, Labels] = field(default_factory=dict)
     end: float | InputError | None = None
 
 
@@ -170,7 +166,7 @@ class Assembly:
         """Note that recording ``index`` has ended: its length in seconds, or the error."""
         self._recordings[index].end = end
 
-    def add(self, index: int, start: int, labels: FrameLabels) -> None:
+    def add(self, index: int, start: int, labels: Labels) -> None:
         """Add the labels of the chunk of recording ``index`` that begins at frame ``start``."""
         if index >= self._next:  # else the recording failed after this chunk
             self._recordings[index].labels[start] = labels

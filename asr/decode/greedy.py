@@ -89,6 +89,18 @@ class FrameLabels:
     def __getitem__(self, frames: slice) -> FrameLabels:
         return FrameLabels(self.scores_T[frames], self.ids_T[frames])
 
+    def first_ids(self) -> Tensor:
+        """(T,) the token of each frame."""
+        return self.ids_T
+
+    def joined(self, following: Sequence[FrameLabels]) -> FrameLabels:
+        """These frames and then those of ``following``."""
+        parts = (self, *following)
+        return FrameLabels(
+            scores_T=torch.cat([part.scores_T for part in parts]),
+            ids_T=torch.cat([part.ids_T for part in parts]),
+        )
+
 
 class GreedyDecoder:
     """Drops repeats, then blanks, from the best path."""

@@ -5,12 +5,12 @@ batches are encoded in parallel, and the labels of a recording are stitched toge
 last chunk is done. Memory does not grow with the length of the recordings but for a few bytes a
 frame.
 
-Shape legend: B batch, N samples, T frames, V vocabulary.
+Shape legend: B batch, N samples, T frames, X what the head gives of a frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.decode.chunking import Assembly, Chunk, Chunking, LabelledAudio
-from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.prefetch import batches_by_length, map_threads, prefetch
 from asr.decode.recogniser import AcousticModel
+from asr.decode.search import Search
 from asr.decode.silence import SILENCE_DB, is_silent
 from asr.decode.timing import PARTS, Profiler
 from asr.errors import InputError, RunError
-from asr.types import Waveform
+from asr.types import Labels, Waveform
 
 Report = Callable[[float], None]
 """Takes the seconds of audio that were labelled since the last call."""
@@ -70,7 +70,7 @@ class FrameLabeller:
     def __init__(
         self,
         model: AcousticModel,
-        decoder: GreedyDecoder,
+        decoder: Search,
         *,
         chunk_s: float,
         overlap_s: float,
@@ -168,7 +168,7 @@ class FrameLabeller:
     def _own_s(self, piece: _Piece) -> float:
         return self.chunking.num_own_samples(piece.chunk) / self.sample_rate_hz
 
-    def _label(self, batch: list[_Piece]) -> tuple[list[_Piece], list[FrameLabels]]:
+    def _label(self, batch: list[_Piece]) -> tuple[list[_Piece], Sequence[Labels]]:
         device = self.model.device
         with (
             self._one_at_a_time,
@@ -179,7 +179,7 @@ class FrameLabeller:
             waveforms_BN = pad_sequence(samples, batch_first=True).to(device)
             lengths_B = torch.tensor([len(one) for one in samples], device=device)
             try:
-                log_probs_BTV, lengths_B = self.model(waveforms_BN, lengths_B)
+                outputs_BTX, lengths_B = self.model(waveforms_BN, lengths_B)
             except torch.OutOfMemoryError as error:
                 raise RunError(
                     f"a batch of {self.batch_s:g} s (--batch-duration) in chunks of up to "
@@ -187,7 +187,7 @@ class FrameLabeller:
                     f"the memory of {device} holds; make them shorter"
                 ) from error
             with self.profiler.part(SEARCH):
-                return batch, self.decoder.label(log_probs_BTV, lengths_B)
+                return batch, self.decoder.label(outputs_BTX, lengths_B)
 
 
 class _TorchThreads:

@@ -14,10 +14,11 @@ from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
 from asr.audio.source import Source, open_source
 from asr.decode.chunking import LabelledAudio
-from asr.decode.greedy import GreedyDecoder, timed_words
+from asr.decode.greedy import timed_words
 from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
 from asr.decode.progress import Meter, Progress
 from asr.decode.recogniser import Recogniser
+from asr.decode.search import Search
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Profiler
 from asr.decode.transcript import Transcript
@@ -42,7 +43,7 @@ class Transcriber:
     def __init__(
         self,
         package: Recogniser,
-        decoder: GreedyDecoder,
+        decoder: Search,
         *,
         chunk_s: float = 30.0,
         overlap_s: float = 4.0,

@@ -7,28 +7,22 @@ Shape legend: B batch, T frames, D model width, V vocabulary, U tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.errors import InputError
+from asr.head.base import Head, HeadLoss
 from asr.ranges import Range, Share, Width, in_ranges
 from asr.types import EncoderOutput
 
 BLANK_ID = 0
 
 
-class CtcLoss(NamedTuple):
-    """Mean loss of the utterances that fit (fp32 scalar), and how many were left out."""
-
-    loss: Tensor
-    num_left_out: int
-
-
 @in_ranges("head")
-class CtcHead(nn.Module):
+class CtcHead(Head):
     """One projection to the vocabulary, blank at id 0.
 
     In training the outputs of ``intermediate_layers`` (counted from 0) go through the same
@@ -44,8 +38,9 @@ class CtcHead(nn.Module):
         InputError: a weight outside [0, 1), or one without layers.
     """
 
-    tensors_by_piece: ClassVar[tuple[str, ...]] = ("project.weight", "project.bias")
-    """Those with a row for every piece of the vocabulary."""
+    name = "ctc"
+    leaves_out_short = True
+    tensors_by_piece = ("project.weight", "project.bias")
 
     def __init__(
         self,
@@ -63,16 +58,12 @@ class CtcHead(nn.Module):
                 f"head.intermediate_layers={list(intermediate_layers)} and "
                 f"head.intermediate_weight={intermediate_weight}: give both or neither"
             )
+        self.vocab_size = vocab_size
         self.intermediate_layers = tuple(intermediate_layers)
         self.intermediate_weight = intermediate_weight
         self.consistency_weight = consistency_weight
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(d_model, vocab_size)
-
-    @property
-    def num_copies(self) -> int:
-        """How often every utterance is encoded in training."""
-        return 2 if self.consistency_weight else 1
 
     def forward(self, frames_BTD: Tensor) -> Tensor:
         """Log probabilities (B, T, V), float32 whatever the precision of the encoder."""
@@ -87,7 +78,7 @@ class CtcHead(nn.Module):
         token_lengths_B: Tensor,
         *,
         log_probs_BTV: Tensor | None = None,
-    ) -> CtcLoss:
+    ) -> HeadLoss:
         """Negative log likelihood per utterance, averaged over the utterances that fit.
 
         An utterance with fewer frames than its tokens need (one each, and a blank between equal
@@ -104,7 +95,7 @@ class CtcHead(nn.Module):
         kept = int(fits_B.sum())
         num_left_out = (len(fits_B) - kept) // num_copies
         if not kept:
-            return CtcLoss(self(encoded.frames_BTD).sum() * 0.0, num_left_out)
+            return HeadLoss(self(encoded.frames_BTD).sum() * 0.0, num_left_out)
         if log_probs_BTV is None:
             log_probs_BTV = self(encoded.frames_BTD)
         target = encoded.lengths_B, token_ids_BU, token_lengths_B, fits_B
@@ -118,7 +109,22 @@ class CtcHead(nn.Module):
             inconsistency_B = inconsistency(log_probs_BTV, encoded.lengths_B)
             kept_B = fits_B[: len(inconsistency_B)]
             loss = loss + self.consistency_weight * inconsistency_B[kept_B].mean()
-        return CtcLoss(loss, num_left_out)
+        return HeadLoss(loss, num_left_out)
+
+    def utterance_losses(
+        self,
+        outputs_BTX: Tensor,
+        lengths_B: Tensor,
+        token_ids_BU: Tensor,
+        token_lengths_B: Tensor,
+    ) -> Tensor:
+        """(B,) negative log likelihoods; ``outputs_BTX`` are log probabilities."""
+        return utterance_losses(outputs_BTX, lengths_B, token_ids_BU, token_lengths_B)
+
+    def frame_log_probs(self, frames_BTD: Tensor) -> Tensor:
+        """Log probabilities (B, T, V): what the search reads too."""
+        log_probs_BTV: Tensor = self(frames_BTD)
+        return log_probs_BTV
 
 
 def _mean_loss(

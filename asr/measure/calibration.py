@@ -20,10 +20,10 @@ from torch import Tensor
 
 from asr.data.loader import evaluation_batches
 from asr.data.manifest import Utterances
-from asr.decode.greedy import GreedyDecoder
+from asr.decode.search import Search
 from asr.encoder.maps import encode_with_maps
 from asr.errors import InputError
-from asr.head.ctc import utterance_losses
+from asr.head.base import Head
 from asr.metrics.attention import StreamingMean, total_variation_similarity
 from asr.metrics.wer import corpus_wer
 from asr.model.asr_model import AsrModel
@@ -128,20 +128,20 @@ class Calibration:
         return cls(batches)
 
     @torch.inference_mode()
-    def test(self, model: AsrModel, tokenizer: Tokenizer, decoder: GreedyDecoder) -> Tested:
+    def test(self, model: AsrModel, tokenizer: Tokenizer, decoder: Search) -> Tested:
         """Loss and WER of ``model``, whose front end must be that of the features."""
-        losses = LossSum()
+        losses = LossSum(model.head)
         results: list[UtteranceResult] = []
         for batch in self.batches:
             encoded = model.encoder(batch.features_BTF, batch.lengths_B)
-            log_probs_BTV = model.head(encoded.frames_BTD)
-            losses.add(log_probs_BTV, encoded.lengths_B, batch)
+            outputs_BTX = model.head(encoded.frames_BTD)
+            losses.add(outputs_BTX, encoded.lengths_B, batch)
             results += [
                 UtteranceResult(utterance_id, tokenizer.decode(one.token_ids), 0.0, ref=text)
                 for utterance_id, text, one in zip(
                     batch.utterance_ids,
                     batch.texts,
-                    decoder(log_probs_BTV, encoded.lengths_B),
+                    decoder(outputs_BTX, encoded.lengths_B),
                     strict=True,
                 )
             ]
@@ -170,16 +170,17 @@ class Calibration:
 
 
 class LossSum:
-    """CTC losses of utterances, batch by batch."""
+    """Losses of utterances by one head, batch by batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, head: Head) -> None:
+        self._head = head
         self._sum = 0.0
         self._num = 0
 
-    def add(self, log_probs_BTV: Tensor, lengths_B: Tensor, batch: CalibrationBatch) -> None:
+    def add(self, outputs_BTX: Tensor, lengths_B: Tensor, batch: CalibrationBatch) -> None:
         """Those of a batch that can be aligned."""
-        losses_B = utterance_losses(
-            log_probs_BTV, lengths_B, batch.token_ids_BU, batch.token_lengths_B
+        losses_B = self._head.utterance_losses(
+            outputs_BTX, lengths_B, batch.token_ids_BU, batch.token_lengths_B
         )
         kept_B = losses_B[losses_B.isfinite()]
         self._sum += float(kept_B.sum())

@@ -10,7 +10,7 @@ from functools import partial
 from asr.data.dataset import stream_utterance
 from asr.data.manifest import Utterances
 from asr.data.summary import Skipped
-from asr.decode.greedy import GreedyDecoder
+from asr.decode.search import Search
 from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
 from asr.metrics.wer import corpus_cer
@@ -37,7 +37,7 @@ class SplitEvaluation:
 def evaluate(
     package: ModelPackage,
     utterances: Utterances,
-    decoder: GreedyDecoder,
+    decoder: Search,
     *,
     report: Callable[[str], None] = lambda _: None,
 ) -> SplitEvaluation:

@@ -15,13 +15,12 @@ from asr.audio.read import read_audio
 from asr.audio.resample import resample
 from asr.data.loader import evaluation_batches
 from asr.data.manifest import Utterances
-from asr.decode.greedy import GreedyDecoder
+from asr.decode.search import Search, build_search
 from asr.interop.onnx.export import encoder_session
 from asr.interop.onnx.file import OUTPUTS, OnnxModel, parse_onnx
 from asr.interop.onnx.graph import FEATURE_LENGTHS, FEATURES, FRAMES
 from asr.measure.encoders import forward_pass, random_features
 from asr.metrics.wer import WordErrors, align_words
-from asr.model.build import build
 from asr.model.package import ModelPackage
 from asr.profiling.latency import Timing, ratio, time_alternating
 from asr.report.plain import to_plain
@@ -95,7 +94,7 @@ def agreements(
     package: ModelPackage,
     others: Mapping[str, Outputs],
     samples: Iterable[Sample],
-    decoder: GreedyDecoder,
+    decoder: Search,
 ) -> dict[str, Agreement]:
     """Every other program with the model, and under ``TORCH`` the model with itself."""
     model = package.model
@@ -202,7 +201,7 @@ def compare_exported(
     """
     loaded = {name: parse_onnx(content, where=name).model for name, content in contents.items()}
     outputs = {name: partial(frames_too, model) for name, model in loaded.items()}
-    decoder = build(package.config["decode"], "decode")
+    decoder = build_search(package.config["decode"], package.model)
     found = agreements(package, outputs, samples, decoder)
     timings = time_encoders(package, contents, lengths_s, repeats=repeats)
     sizes = {TORCH: weights_size(package), **{name: len(one) for name, one in contents.items()}}

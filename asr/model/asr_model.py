@@ -12,19 +12,19 @@ from asr.encoder.graphed import GraphedEncoder
 from asr.encoder.stack import Encoder
 from asr.errors import InputError
 from asr.features.frontend import Frontend
-from asr.head.ctc import CtcHead, CtcLoss
+from asr.head.base import Head, HeadLoss
 from asr.types import Batch, EncoderOutput
 
 
 class AsrModel(nn.Module):
-    """Waveform in, log probabilities out. Knows neither data nor search.
+    """Waveform in, what the search reads out. Knows neither data nor search.
 
     Raises:
         InputError: the head asks for an intermediate layer the encoder has not, or for consistency
             between masks where nothing is masked.
     """
 
-    def __init__(self, *, frontend: Frontend, encoder: Encoder, head: CtcHead) -> None:
+    def __init__(self, *, frontend: Frontend, encoder: Encoder, head: Head) -> None:
         super().__init__()
         for layer in head.intermediate_layers:
             if not 0 <= layer < encoder.num_layers - 1:
@@ -43,12 +43,15 @@ class AsrModel(nn.Module):
         self.graphs: GraphedEncoder | None = None
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probabilities (B, T, V) in float32 and the number of valid frames (B,)."""
+        """What the search reads (B, T, X), float32, and the number of valid frames (B,).
+
+        Of a CTC head that is log probabilities; see `Head.forward`.
+        """
         encoder = self.encoder if self.graphs is None else self.graphs
         encoded = encoder(*self.frontend(waveforms_BN, lengths_B))
         return self.head(encoded.frames_BTD), encoded.lengths_B
 
-    def loss(self, batch: Batch) -> CtcLoss:
+    def loss(self, batch: Batch) -> HeadLoss:
         """Training loss of a batch, with the number of utterances too short to be aligned."""
         features_BTF, lengths_B = self.training_features(batch)
         return self.head.loss(
@@ -56,12 +59,18 @@ class AsrModel(nn.Module):
         )
 
     def training_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Features and lengths as `CtcHead.loss` needs them: in training `num_copies` of each."""
+        """Features and lengths as `Head.loss` needs them: in training `num_copies` of each."""
         num_copies = self.head.num_copies if self.training else 1
         features_BTF, lengths_B = self.frontend(
             batch.waveforms_BN, batch.waveform_lengths_B, num_copies
         )
         return features_BTF, lengths_B
+
+    def utterance_losses(self, outputs_BTX: Tensor, lengths_B: Tensor, batch: Batch) -> Tensor:
+        """(B,) negative log likelihood of each transcript, by what `forward` gave."""
+        return self.head.utterance_losses(
+            outputs_BTX, lengths_B, batch.token_ids_BU, batch.token_lengths_B
+        )
 
     def encode(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
         """What the loss is taken of: the encoder's frames, and those of intermediate layers."""

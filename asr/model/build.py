@@ -19,7 +19,7 @@ from asr.encoder.stack import Encoder
 from asr.errors import InputError
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
-from asr.head.ctc import CtcHead
+from asr.head.base import Head
 from asr.model.asr_model import AsrModel
 from asr.ranges import check_values, parameter_hints
 from asr.reuse.base import ReuseMethod
@@ -142,7 +142,7 @@ def build_model(config: Mapping[str, Any], vocab_size: int) -> AsrModel:
     check_groups(config, "features", "encoder", "reuse", "head")
     frontend = build_frontend(config)
     encoder = build_encoder(config, frontend.num_mel_bins)
-    head: CtcHead = build(config["head"], "head", d_model=encoder.d_model, vocab_size=vocab_size)
+    head: Head = build(config["head"], "head", d_model=encoder.d_model, vocab_size=vocab_size)
     return AsrModel(frontend=frontend, encoder=encoder, head=head)
 
 

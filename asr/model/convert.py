@@ -73,7 +73,7 @@ def share_pieces(
     for tensor in model.head.tensors_by_piece:
         name = f"head.{tensor}"
         former = weights.get(name)
-        if former is None or former.shape[1:] != own[name].shape[1:]:
+        if former is None or name not in own or former.shape[1:] != own[name].shape[1:]:
             continue
         moved[name] = own[name].clone()
         moved[name][new_rows] = former[old_rows].to(own[name].dtype)
@@ -125,7 +125,7 @@ def convert(
     own = reordered(full_attention(parent.encoder), orders or {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(config, vocab_size=parent.head.project.out_features)
+        model = build_model(config, vocab_size=parent.head.vocab_size)
     initialise(
         model,
         {name: one for name, one in parent.state_dict().items() if ".attention." not in name},

@@ -2,10 +2,11 @@
 
 Hinton, Vinyals and Dean 2015 (Distilling the knowledge in a neural network), frame by frame:
 
-    loss = (1 - weight) * CTC + weight * t^2 * mean over frames of KL(teacher || student)
+    loss = (1 - weight) * own loss + weight * t^2 * mean over frames of KL(teacher || student)
 
-where both distributions are taken at temperature t. A student that was converted from its teacher
-emits its tokens at the same frames, which makes frames comparable although CTC leaves them free.
+where the own loss is that of the head, such as CTC, and both distributions are taken at temperature
+t. A student that was converted from its teacher emits its tokens at the same frames, which makes
+frames comparable although CTC leaves them free.
 
 Shape legend: B batch, T frames, F mel bins, V vocabulary.
 """
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from asr.errors import InputError
-from asr.head.ctc import CtcLoss
+from asr.head.base import HeadLoss
 from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage, load_package
 from asr.nn.frames import padding_mask
@@ -68,6 +69,8 @@ def check_teacher(
 ) -> None:
     """Raise InputError unless both models have the same tokens, frame rate and features."""
     where = f"train.distillation.teacher={teacher.folder}"
+    for model in (teacher.model, student):
+        model.head.check_serves("distillation")
     if teacher.tokenizer.to_bytes() != tokenizer.to_bytes():
         raise InputError(f"{where}: has another tokenizer than this run, which takes that of init=")
     theirs_s, ours_s = teacher.model.frame_shift_s, student.frame_shift_s
@@ -105,12 +108,12 @@ class Distiller:
         self.weight = weight
         self.temperature = temperature
 
-    def loss(self, student: AsrModel, batch: Batch) -> CtcLoss:
+    def loss(self, student: AsrModel, batch: Batch) -> HeadLoss:
         """Training loss of a batch; teacher and student are given the same features."""
         features_BTF, lengths_B = student.training_features(batch)
         encoded = student.encode(features_BTF, lengths_B)
-        student_BTV = student.head(encoded.frames_BTD)
-        ctc = student.head.loss(
+        student_BTV = student.head.frame_log_probs(encoded.frames_BTD)
+        own = student.head.loss(
             encoded, batch.token_ids_BU, batch.token_lengths_B, log_probs_BTV=student_BTV
         )
         divergence = frame_divergence(
@@ -119,8 +122,8 @@ class Distiller:
             encoded.lengths_B,
             temperature=self.temperature,
         )
-        loss = (1 - self.weight) * ctc.loss + self.weight * self.temperature**2 * divergence
-        return CtcLoss(loss, ctc.num_left_out)
+        loss = (1 - self.weight) * own.loss + self.weight * self.temperature**2 * divergence
+        return HeadLoss(loss, own.num_left_out)
 
     @torch.no_grad()
     def log_probs(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
@@ -128,8 +131,7 @@ class Distiller:
         if next(self.teacher.parameters()).device != features_BTF.device:
             self.teacher.to(features_BTF.device)
         encoded = self.teacher.encoder(features_BTF, lengths_B)
-        log_probs_BTV: Tensor = self.teacher.head(encoded.frames_BTD)
-        return log_probs_BTV
+        return self.teacher.head.frame_log_probs(encoded.frames_BTD)
 
 
 def frame_divergence(

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from asr.features.specaugment import SpecAugment
-from asr.head.ctc import CtcLoss, utterance_losses
+from asr.head.base import HeadLoss
 from asr.metrics.wer import WordErrors, corpus_wer
 from asr.model.asr_model import AsrModel
 from asr.train.distillation import Distiller
@@ -37,9 +37,9 @@ class TextDecoder(Protocol):
 
 
 class FrameDecoder(Protocol):
-    """Log probabilities to hypotheses; :class:`asr.decode.greedy.GreedyDecoder` is one."""
+    """What a head gives, to hypotheses; :class:`asr.decode.greedy.GreedyDecoder` is one."""
 
-    def __call__(self, log_probs_BTV: Tensor, lengths_B: Tensor, /) -> list[Hypothesis]:
+    def __call__(self, outputs_BTX: Tensor, lengths_B: Tensor, /) -> list[Hypothesis]:
         """One hypothesis for each utterance."""
 
 
@@ -47,10 +47,10 @@ class AsrModule(LightningModule):
     """``model`` with its optimiser, as Lightning drives them.
 
     The model gives ``loss(batch)`` with ``.loss`` and ``.num_left_out``, and
-    ``forward(waveforms_BN, lengths_B)`` with log probabilities (B, T, V) and lengths. The
-    module logs nothing: it adds every batch to each of ``running_means``, and a callback that put
-    one there reads it. With a ``distiller`` the training loss is its own; the model must then be an
-    `AsrModel`. ``freezing`` says what is not trained.
+    ``forward(waveforms_BN, lengths_B)`` with what ``decoder`` reads (B, T, X) and lengths, and
+    ``utterance_losses`` of these. The module logs nothing: it adds every batch to each of
+    ``running_means``, and a callback that put one there reads it. With a ``distiller`` the training
+    loss is its own; the model must then be an `AsrModel`. ``freezing`` says what is not trained.
 
     ``grad_norm`` (scalar on the device, before clipping) and ``lr`` are those of the last step;
     ``dev_metrics`` holds ``dev_wer`` (percent), ``dev_loss`` and ``dev_loss_per_token`` of the last
@@ -112,6 +112,7 @@ class AsrModule(LightningModule):
         mesh = self.device_mesh
         if mesh is not None:
             assert isinstance(self.model, AsrModel)
+            self.model.head.check_serves("training in shards")
             shard(self.model, mesh["data_parallel"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -186,12 +187,12 @@ class AsrModule(LightningModule):
         self._num_kept += num_kept
         return loss * num_kept if self._num_shares > 1 else loss
 
-    def batch_loss(self, batch: Batch) -> CtcLoss:
+    def batch_loss(self, batch: Batch) -> HeadLoss:
         """What training minimises, for one batch."""
         if self._distiller is not None:
             assert isinstance(self.model, AsrModel)
             return self._distiller.loss(self.model, batch)
-        result: CtcLoss = self.model.loss(batch)  # type: ignore[operator]
+        result: HeadLoss = self.model.loss(batch)  # type: ignore[operator]
         return result
 
     @property
@@ -257,10 +258,10 @@ class AsrModule(LightningModule):
     def validation_step(self, item: DevItem, batch_idx: int) -> None:
         """Decode a batch and count its word errors; one forward pass gives the loss too."""
         self.batch = batch = item.batch
-        log_probs_BTV, lengths_B = self.model(batch.waveforms_BN, batch.waveform_lengths_B)
+        outputs_BTX, lengths_B = self.model(batch.waveforms_BN, batch.waveform_lengths_B)
         if not item.counts:
             return
-        hypotheses = self._decoder(log_probs_BTV, lengths_B)
+        hypotheses = self._decoder(outputs_BTX, lengths_B)
         results = [
             UtteranceResult(
                 utterance_id=utterance_id,
@@ -276,8 +277,8 @@ class AsrModule(LightningModule):
         self._num_written += sum(bool(result.hyp) for result in results)
         missing = _NUM_EXAMPLES - len(self.examples)
         self.examples += [(str(result.ref), result.hyp) for result in results[:missing]]
-        losses_B = utterance_losses(
-            log_probs_BTV, lengths_B, batch.token_ids_BU, batch.token_lengths_B
+        losses_B: Tensor = self.model.utterance_losses(  # type: ignore[operator]
+            outputs_BTX, lengths_B, batch
         )
         is_kept_B = torch.isfinite(losses_B)
         kept_B = losses_B[is_kept_B]

@@ -16,7 +16,7 @@ from operator import attrgetter
 import torch
 from torch import nn
 
-from asr.head.ctc import CtcLoss
+from asr.head.base import HeadLoss
 from asr.profiling.latency import clock_ms, time_alternating
 from asr.profiling.memory import in_use_mib, peak_memory_mib
 from asr.profiling.training_step import training_step
@@ -76,7 +76,7 @@ class Stepper:
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[[Batch], CtcLoss],
+        loss: Callable[[Batch], HeadLoss],
         *,
         sample_rate_hz: int,
         dtype: str,

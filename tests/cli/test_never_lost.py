@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from asr.head.ctc import CtcLoss
+from asr.head.base import HeadLoss
 from asr.model.package import FILES, load_package
 from asr.report.record import RunRecord
 from asr.train.checkpoint import read_checkpoint
@@ -216,10 +216,10 @@ def test_losses_that_are_not_finite_end_the_run_with_names(
 ) -> None:
     batch_loss = AsrModule.batch_loss
 
-    def diverge(module: AsrModule, batch: Batch) -> CtcLoss:
+    def diverge(module: AsrModule, batch: Batch) -> HeadLoss:
         result = batch_loss(module, batch)
         is_early = module.trainer.global_step < 4
-        return result if is_early else CtcLoss(result.loss * torch.inf, result.num_left_out)
+        return result if is_early else HeadLoss(result.loss * torch.inf, result.num_left_out)
 
     monkeypatch.setattr(AsrModule, "batch_loss", diverge)
     words = [*WORDS, "--run-dir", "wild", "train.trainer.max_bad_steps_in_row=3"]

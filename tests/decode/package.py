@@ -44,6 +44,7 @@ def read_frames(
     (found,) = labeller([lambda: iter(blocks)])
     assert isinstance(found, LabelledAudio)
     assert found.duration_s == waveform.duration_s
+    assert isinstance(found.labels, FrameLabels)
     return found.labels
 
 

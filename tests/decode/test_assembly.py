@@ -12,7 +12,10 @@ def labels(*ids: int) -> FrameLabels:
 
 
 def ids_of(found: list[LabelledAudio | InputError]) -> list[list[int] | str]:
-    return [str(one) if isinstance(one, InputError) else one.labels.ids_T.tolist() for one in found]
+    return [
+        str(one) if isinstance(one, InputError) else one.labels.first_ids().tolist()
+        for one in found
+    ]
 
 
 def test_a_recording_waits_for_its_chunks_and_for_those_before_it() -> None:

@@ -55,6 +55,7 @@ def broken(duration_s: float) -> Iterator[Waveform]:
 
 def labels_of(found: LabelledAudio | InputError) -> FrameLabels:
     assert isinstance(found, LabelledAudio)
+    assert isinstance(found.labels, FrameLabels)
     return found.labels
 
 

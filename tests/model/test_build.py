@@ -11,6 +11,7 @@ import pytest
 from asr.encoder.conformer import Conformer
 from asr.encoder.transformer import Transformer
 from asr.errors import InputError
+from asr.head.ctc import CtcHead
 from asr.model.build import MOVED, TARGET, build, build_encoder, build_model, target_class
 from asr.nn.relative import RelativePositions
 from asr.reuse.probs import ReuseProbs
@@ -30,6 +31,7 @@ def test_a_whole_config_builds_the_model_it_describes() -> None:
     assert isinstance(model.encoder.reuse, ReuseProbs)
     assert model.encoder.num_mel_bins == model.frontend.num_mel_bins == 10
     assert model.encoder.positions is RelativePositions
+    assert isinstance(model.head, CtcHead)
     assert model.head.project.weight.shape == (VOCAB_SIZE, 16)
     assert model.frontend.specaugment is not None
     assert model.frame_shift_s == pytest.approx(0.04)

@@ -47,15 +47,19 @@ class TinyModel(nn.Module):
         logits_BTV = self.leave(self.dropout(hidden_BTD.relu()))
         return logits_BTV.float().log_softmax(-1), lengths_B // HOP
 
-    def loss(self, batch: Batch) -> Loss:
-        log_probs_BTV, lengths_B = self(batch.waveforms_BN, batch.waveform_lengths_B)
-        losses_B = functional.ctc_loss(
-            log_probs_BTV.transpose(0, 1),
+    def utterance_losses(self, outputs_BTX: Tensor, lengths_B: Tensor, batch: Batch) -> Tensor:
+        losses_B: Tensor = functional.ctc_loss(
+            outputs_BTX.transpose(0, 1),
             batch.token_ids_BU,
             lengths_B,
             batch.token_lengths_B,
             reduction="none",
         )
+        return losses_B
+
+    def loss(self, batch: Batch) -> Loss:
+        log_probs_BTV, lengths_B = self(batch.waveforms_BN, batch.waveform_lengths_B)
+        losses_B = self.utterance_losses(log_probs_BTV, lengths_B, batch)
         fits_B = lengths_B >= 2 * batch.token_lengths_B - 1
         num_left_out = int((~fits_B).sum())
         if num_left_out == len(batch):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
+from asr.head.ctc import CtcHead
 from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.package import load_package, save_package
@@ -186,6 +187,7 @@ def test_a_student_comes_to_say_what_its_teacher_says(tmp_path: Path) -> None:
     teacher = model_of(FULL, is_plain=True)
     config = copy.deepcopy(CONFIG)
     student = model_of(config, is_plain=True)
+    assert isinstance(student.head, CtcHead)
     with torch.no_grad():
         student.head.project.weight.mul_(-0.5)
     distiller = Distiller(teacher, weight=1.0, temperature=1.0)

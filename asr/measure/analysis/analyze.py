@@ -92,7 +92,7 @@ class EncodedStream:
     def _align(self, batch: Batch, encoded: EncoderMaps) -> Tensor:
         """(B, T) labels; a transcript that the model cannot write has none."""
         labels_BT = align(
-            self.package.model.head(encoded.frames_BTD),
+            self.package.model.head.frame_log_probs(encoded.frames_BTD),
             encoded.lengths_B,
             batch.token_ids_BU,
             batch.token_lengths_B,

@@ -40,7 +40,7 @@ def with_leaders(reuse: Mapping[str, Any], leaders: Sequence[int]) -> dict[str, 
 
 
 class Trial:
-    """Converts ``model`` in passing and measures the mean CTC loss per utterance, in nats.
+    """Converts ``model`` in passing and measures the mean loss per utterance, in nats.
 
     ``reuse`` is a config of the method to try, whatever its grouping; heads are brought into line
     by ``similarity_LHLH``. ``pass_s`` is how long one pass of the whole model over ``calibration``
@@ -63,10 +63,10 @@ class Trial:
         self._similarity_LHLH = similarity_LHLH
         self._own = full_attention(model.encoder)
         start_s = time.perf_counter()
-        losses = LossSum()
+        losses = LossSum(model.head)
         for batch in calibration.batches:
             replay = Replay(model.encoder, batch.features_BTF, batch.lengths_B)
-            losses.add(self._log_probs(replay.frames_BTD), replay.lengths_B, batch)
+            losses.add(self._outputs(replay.frames_BTD), replay.lengths_B, batch)
         self.full_loss = losses.mean()
         self.pass_s = time.perf_counter() - start_s
 
@@ -123,14 +123,14 @@ class Trial:
         report: Callable[[int], None] = lambda _: None,
     ) -> list[float]:
         """Batch by batch, so that the inputs of layers are held for one batch at a time."""
-        sums = [LossSum() for _ in configs]
+        sums = [LossSum(self._model.head) for _ in configs]
         num_done = 0
         for batch in self._calibration.batches:
             replay = Replay(self._model.encoder, batch.features_BTF, batch.lengths_B)
             for config, losses in zip(configs, sums, strict=True):
                 converted = self._attention(config)
                 frames_BTD = replay.with_attention(converted) if converted else replay.frames_BTD
-                losses.add(self._log_probs(frames_BTD), replay.lengths_B, batch)
+                losses.add(self._outputs(frames_BTD), replay.lengths_B, batch)
             num_done += len(batch.utterance_ids)
             report(num_done)
         return [losses.mean() for losses in sums]
@@ -152,6 +152,6 @@ class Trial:
         return attention
 
     @torch.inference_mode()
-    def _log_probs(self, frames_BTD: Tensor) -> Tensor:
-        log_probs_BTV: Tensor = self._model.head(frames_BTD)
-        return log_probs_BTV
+    def _outputs(self, frames_BTD: Tensor) -> Tensor:
+        outputs_BTX: Tensor = self._model.head(frames_BTD)
+        return outputs_BTX

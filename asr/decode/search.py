@@ -1,0 +1,63 @@
+"""What a search is: from the output of a head to hypotheses, with labels that can be stitched.
+
+`GreedyDecoder` searches CTC, `TransducerGreedy` a transducer. What `label` finds in a chunk is kept
+frame by frame, so that the chunks of a long recording can be cut and joined at any frame.
+
+Shape legend: B batch, T frames, X what a head gives of a frame.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from asr.decode.recogniser import AcousticModel
+from asr.errors import InputError
+from asr.model.asr_model import AsrModel
+from asr.model.build import TARGET, build, target_class
+from asr.types import Hypothesis, Labels
+
+
+class Search(Protocol):
+    """Reads what `Head.forward` gives, of the head that ``head_name`` of the class states.
+
+    A class without ``head_name`` reads a CTC head.
+    """
+
+    def __call__(self, outputs_BTX: Tensor, lengths_B: Tensor, /) -> list[Hypothesis]:
+        """One hypothesis for each utterance; frames behind a length are not read."""
+
+    def label(self, outputs_BTX: Tensor, lengths_B: Tensor, /) -> Sequence[Labels]:
+        """What was found in the frames of each utterance."""
+
+    def blanks(self, num_frames: int, /) -> Labels:
+        """The labels of frames in which nothing is said."""
+
+    def collapse(self, labels: Any, /) -> Hypothesis:
+        """The hypothesis that labels spell."""
+
+
+def build_search(config: Mapping[str, Any], model: AcousticModel) -> Search:
+    """The search of the config group ``decode``, for the head of ``model``.
+
+    A class with a parameter ``head`` gets the head. An exported model gives log probabilities as a
+    CTC head does.
+
+    Raises:
+        InputError: see `build`; or the search reads another head.
+    """
+    head = model.head if isinstance(model, AsrModel) else None
+    name = "ctc" if head is None else head.name
+    target = target_class(config, "decode")
+    reads = getattr(target, "head_name", "ctc")
+    if reads != name:
+        raise InputError(
+            f"decode.{TARGET}={config[TARGET]}: searches what a {reads} head gives; the head of "
+            f"this model is {name} (configs/decode has its searches)"
+        )
+    injected = {"head": head} if "head" in inspect.signature(target).parameters else {}
+    search: Search = build(config, "decode", **injected)
+    return search
