@@ -66,6 +66,7 @@ def load(
     channels: Channels = "mix",
     strict: bool = True,
     notify: Callable[[str], None] = lambda message: None,
+    plugins: Sequence[str] = (),
 ) -> Transcriber:
     """A trained model, ready to transcribe.
 
@@ -81,6 +82,7 @@ def load(
             itself, which only `Transcriber.each` gives.
         strict: whether to refuse damaged audio; else it is read as far as it decodes.
         notify: gets messages about damaged audio that is read, and channels that cancel.
+        plugins: packages of yours whose classes the model needs; their code runs.
 
     Raises:
         InputError: no such model, a damaged one, or one that cannot run like this.
@@ -88,11 +90,14 @@ def load(
     from asr.decode.recogniser import load_recogniser
     from asr.decode.search import build_search
     from asr.decode.transcribe import Transcriber
+    from asr.model.plugins import named
 
-    recogniser = load_recogniser(Path(model), device, dtype)
+    with named(plugins):
+        recogniser = load_recogniser(Path(model), device, dtype)
+        search = build_search(recogniser.config["decode"], recogniser.model)
     return Transcriber(
         recogniser,
-        build_search(recogniser.config["decode"], recogniser.model),
+        search,
         chunk_s=chunk_s,
         overlap_s=overlap_s,
         batch_s=batch_s,

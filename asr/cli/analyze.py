@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import yaml
 
 from asr.cli.device import add_device_argument, check_device
-from asr.cli.options import audio_length, count, fraction, milliseconds
+from asr.cli.options import add_plugin_argument, audio_length, count, fraction, milliseconds
 from asr.cli.output import check_outputs
 from asr.cli.parser import command_text, did_you_mean
 from asr.cli.recipe import locate_configs
@@ -41,6 +41,7 @@ from asr.report.plain import to_plain
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options: model, manifest, outputs."""
+    add_plugin_argument(parser)
     parser.add_argument(
         "--model",
         type=Path,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.device import add_device_argument, check_device
+from asr.cli.options import add_plugin_argument
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.override import variant_names
 from asr.cli.parser import Parser
@@ -43,6 +44,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="RECIPE.yaml",
         help="needed without --model; with it, recipes/bench.yaml unless another is given",
     )
+    add_plugin_argument(parser)
     parser.add_argument(
         "--model",
         type=Path,

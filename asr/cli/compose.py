@@ -33,6 +33,7 @@ from asr.cli.recipe import (
     yaml_message,
 )
 from asr.errors import InputError
+from asr.model.plugins import PLUGINS, allow
 
 __all__ = ["compose_recipe", "expand_sweep", "locate_configs"]
 
@@ -53,7 +54,7 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
     """The config of ``recipe`` with ``overrides``: nested plain dicts, interpolations resolved.
 
     Every key that the recipe or an override sets must exist in what the recipe picks from the
-    config groups, apart from ``RECIPE_KEYS``.
+    config groups, apart from ``RECIPE_KEYS``. Its plugins may be built from now on.
 
     Raises:
         InputError: the recipe or an override is not usable; the message is one line.
@@ -90,7 +91,9 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
         for override in single:
             check_keys(_nested(override), known)
         config = compose(name, overrides=[*picked, *map(_line, single)])
-        return with_texts(_plain(config, resolve=True))
+        plain = with_texts(_plain(config, resolve=True))
+    allow(plain.get(PLUGINS))
+    return plain
 
 
 def with_texts(config: dict[str, Any]) -> dict[str, Any]:

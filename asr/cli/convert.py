@@ -10,7 +10,7 @@ from typing import Any
 
 from asr.cli.compose import compose_reuse
 from asr.cli.device import add_device_argument, check_device
-from asr.cli.options import count
+from asr.cli.options import add_plugin_argument, count
 from asr.cli.run_summary import log, schedule_lines
 from asr.data.check import check_characters
 from asr.data.manifest import read_manifest
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the schedule: reuse=probs reuse.group_size=2, or reuse=FILE.yaml that `asr analyze` "
         "wrote",
     )
+    add_plugin_argument(parser)
     parser.add_argument(
         "--model", type=Path, required=True, metavar="DIR", help="model trained with reuse=none"
     )

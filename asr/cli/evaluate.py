@@ -15,7 +15,7 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
-from asr.cli.options import audio_length, rounds
+from asr.cli.options import add_plugin_argument, audio_length, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.run_folder import run_name
 from asr.data.check import check_characters, describe_dropped
@@ -36,6 +36,7 @@ from asr.report.record import RunRecord
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: model, manifests, measurements."""
+    add_plugin_argument(parser)
     parser.add_argument(
         "--model",
         type=Path,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.cli.convert import check_empty
-from asr.cli.options import audio_length, rounds
+from asr.cli.options import add_plugin_argument, audio_length, rounds
 from asr.cli.run_folder import run_name
 from asr.cli.run_summary import log
 from asr.decode.recogniser import ONNX_SUFFIX
@@ -30,6 +30,7 @@ LARGEST_RELATIVE_ERROR = 1e-3  # of frames in float32, where there is no fault
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: model, file, data to compare on."""
+    add_plugin_argument(parser)
     parser.add_argument(
         "--model",
         type=Path,

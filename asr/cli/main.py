@@ -25,6 +25,7 @@ from asr.cli.parser import Parser, command_text, did_you_mean
 from asr.cli.terminal import flush_streams, prepare_streams
 from asr.errors import InputError, RunError, printable
 from asr.files import NO_SPACE, no_space
+from asr.model.plugins import named
 
 VERBS = {
     "prepare": "make manifests of a corpus: a public one, your own audio, or a synthetic one",
@@ -98,7 +99,8 @@ def _run(verb: str, words: Sequence[str]) -> int:
 
     show_warnings_in_a_line(verb)
     try:
-        code = int(module.run(args))
+        with named(getattr(args, "plugin", ())):
+            code = int(module.run(args))
         sys.stdout.flush()
     except InputError as error:
         return _fail(verb, str(error))

@@ -33,6 +33,17 @@ def number_in(text: str, hint: Any) -> Any:
     return number
 
 
+def add_plugin_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--plugin``, which every command has that loads a model."""
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="package of yours whose classes the model needs; its code runs (may be given again)",
+    )
+
+
 def _read(hint: Any, text: str) -> Any:
     try:
         return number_in(text, hint)

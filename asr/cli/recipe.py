@@ -97,7 +97,7 @@ def _allowed(key: str, config: Mapping[str, Any]) -> str:
 SUFFIX = ".yaml"
 RUN_CONFIG = "config.yaml"
 """The resolved config in a run folder."""
-RECIPE_KEYS = ("name", "seed", "splits", "init")
+RECIPE_KEYS = ("name", "seed", "splits", "init", "plugins")
 """Keys a recipe may set beside the config groups; what lies below them is free."""
 
 

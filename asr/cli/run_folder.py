@@ -37,6 +37,7 @@ EXECUTION_ONLY = (
     "train.trainer.num_threads",
     "train.trainer.log_every_steps",
     "train.trainer.print_every_s",
+    "train.trainer.loggers",
     "train.trainer.save_every_steps",
     "train.trainer.save_every_minutes",
     "train.trainer.max_bad_steps",

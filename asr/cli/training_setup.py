@@ -23,7 +23,14 @@ from asr.encoder.graphed import check_graphs
 from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation
 from asr.model.asr_model import AsrModel
-from asr.model.build import build, build_encoder, build_frontend, build_model
+from asr.model.build import (
+    build,
+    build_encoder,
+    build_frontend,
+    build_head,
+    build_model,
+    check_kind,
+)
 from asr.model.convert import initialise, share_pieces
 from asr.model.package import ModelPackage, load_package
 from asr.ranges import Seed, check_value
@@ -32,6 +39,7 @@ from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 from asr.train.distillation import Distillation, Distiller
 from asr.train.freeze import Freezing
+from asr.train.logs import check_loggers, make_callbacks
 from asr.train.optim import AdamWSpec, parameter_groups
 from asr.train.state import seed_all
 from asr.train.trainer import TrainerSpec
@@ -67,14 +75,16 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
     if lookup(config, "metrics.latency.cuda_graphs"):
         trainer: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
         check_graphs(trainer.device, "metrics.latency.cuda_graphs=true")
-    for key in ("train.trainer", "train.averaging"):
-        build(lookup(config, key), key)
+    build(lookup(config, "train.averaging"), "train.averaging")
+    trained: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
+    check_loggers(trained.loggers)
+    make_callbacks(trained.callbacks)
     optim: AdamWSpec = build(lookup(config, "train.optim"), "train.optim")
+    check_kind(optim, AdamWSpec, config["train"]["optim"], "train.optim")
     parameter_groups(model, optim.weight_decay, optim.parts)
     freezing = make_freezing(config)
     if freezing is not None:
-        spec: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
-        freezing.check(num_processes=spec.num_processes)
+        freezing.check(num_processes=trained.num_processes)
         freezing.of(model)
     if lookup(config, "train.distillation") is not None:
         build(lookup(config, "train.distillation"), "train.distillation")
@@ -90,7 +100,7 @@ def check_model(config: Mapping[str, Any]) -> AsrModel:
     frontend = build_frontend(config)
     with torch.device("meta"):
         encoder = build_encoder(config, frontend.num_mel_bins)
-        head = build(config["head"], "head", d_model=encoder.d_model, vocab_size=2)
+        head = build_head(config, encoder.d_model, 2)
     return AsrModel(frontend=frontend, encoder=encoder, head=head)
 
 

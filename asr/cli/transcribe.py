@@ -20,7 +20,15 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
-from asr.cli.options import audio_length, batch_duration, level_or_off, number_in, overlap, threads
+from asr.cli.options import (
+    add_plugin_argument,
+    audio_length,
+    batch_duration,
+    level_or_off,
+    number_in,
+    overlap,
+    threads,
+)
 from asr.decode.formats import FORMATS, suffix
 from asr.decode.labelling import BATCH_S
 from asr.decode.recogniser import load_recogniser
@@ -44,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any format and rate; a pipe, or - for standard input; behind --, names that begin "
         "with a dash",
     )
+    add_plugin_argument(parser)
     parser.add_argument(
         "--model",
         type=Path,

@@ -22,7 +22,8 @@ class Frontend(nn.Module):
     """Log-mel features, then normalisation.
 
     In training the waveforms first change speed, get silence and noise, in this order, and
-    SpecAugment comes last.
+    SpecAugment comes last. ``augment`` is one of the user's, behind the others: it takes waveforms
+    (B, N) and lengths (B,) to such, and leaves them as they are where it is not in training mode.
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class Frontend(nn.Module):
         speed: SpeedPerturb | None = None,
         silence: RandomSilence | None = None,
         noise: WhiteNoise | None = None,
+        augment: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.augmentations = nn.ModuleList(
-            part for part in (speed, silence, noise) if part is not None
+            part for part in (speed, silence, noise, augment) if part is not None
         )
         self.fbank = fbank
         self.normalize = normalize

@@ -1,7 +1,7 @@
 """From plain config dictionaries to objects; ``_target_`` names a class inside ``asr``.
 
-A config is data: only classes of this package are ever built from one, so a model folder from a
-stranger can run no code of theirs.
+A config is data: only classes of this package are ever built from one, and of plugins that the
+user has named (`asr.model.plugins`), so a model folder from a stranger can run no code of theirs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.head.base import Head
 from asr.model.asr_model import AsrModel
+from asr.model.plugins import plugin_class, plugin_of
 from asr.ranges import check_values, parameter_hints
 from asr.reuse.base import ReuseMethod
 
@@ -104,8 +105,7 @@ def build_inside(value: Any, hint: Any, key: str) -> Any:
         built = build(value, key)
     except InputError as error:  # a class names its keys as if it stood alone in its group
         raise error if key in str(error) else error.moved(key.partition(".")[0], key) from None
-    if not isinstance(built, hint):
-        raise InputError(f"{key}.{TARGET}={value[TARGET]}: not a {hint.__name__}")
+    check_kind(built, hint, value, key)
     return built
 
 
@@ -113,14 +113,17 @@ def target_class(config: Mapping[str, Any], key: str) -> type:
     """The class that ``config[_target_]`` names.
 
     Raises:
-        InputError: missing, outside ``asr``, or not a class.
+        InputError: missing, outside ``asr`` and the plugins that are named, or not a class.
     """
     group = key.partition(".")[0]
     path = config.get(TARGET) if isinstance(config, Mapping) else None
     path = MOVED.get(path, path) if isinstance(path, str) else path
-    if not isinstance(path, str):
+    if not isinstance(path, str) or "." not in path:
         raise InputError(f"config {key} has no {TARGET}; it names a class, as in configs/{group}/")
     module_name, _, class_name = path.rpartition(".")
+    plugin = plugin_of(module_name)
+    if plugin is not None:
+        return plugin_class(path, plugin, f"{key}.{TARGET}")
     package = f"asr.{PACKAGES.get(group, group)}"
     if not module_name.startswith(f"{package}."):
         raise InputError(f"{key}.{TARGET}={path[:200]}: only classes inside {package} are built")
@@ -142,8 +145,21 @@ def build_model(config: Mapping[str, Any], vocab_size: int) -> AsrModel:
     check_groups(config, "features", "encoder", "reuse", "head")
     frontend = build_frontend(config)
     encoder = build_encoder(config, frontend.num_mel_bins)
-    head: Head = build(config["head"], "head", d_model=encoder.d_model, vocab_size=vocab_size)
+    head = build_head(config, encoder.d_model, vocab_size)
     return AsrModel(frontend=frontend, encoder=encoder, head=head)
+
+
+def build_head(config: Mapping[str, Any], d_model: int, vocab_size: int) -> Head:
+    """The head from the group ``head``."""
+    head: Head = build(config["head"], "head", d_model=d_model, vocab_size=vocab_size)
+    check_kind(head, Head, config["head"], "head")
+    return head
+
+
+def check_kind(built: object, kind: type, config: Mapping[str, Any], key: str) -> None:
+    """Raise InputError unless what was built from ``config`` is a ``kind``."""
+    if not isinstance(built, kind):
+        raise InputError(f"{key}.{TARGET}={config[TARGET]}: not a {kind.__name__}")
 
 
 def check_groups(config: Mapping[str, Any], *groups: str) -> None:
@@ -175,4 +191,5 @@ def build_encoder(config: Mapping[str, Any], num_mel_bins: int = 80) -> Encoder:
     check_groups(config, "encoder", "reuse")
     reuse = build_inside(config["reuse"], ReuseMethod, "reuse")
     encoder: Encoder = build(config["encoder"], "encoder", reuse=reuse, num_mel_bins=num_mel_bins)
+    check_kind(encoder, Encoder, config["encoder"], "encoder")
     return encoder

@@ -5,7 +5,8 @@
     tokenizer.model     sentencepiece
     README.md           model card
 
-Loading runs no code from the folder: no pickle, and only classes inside ``asr`` are built.
+Loading runs no code from the folder: no pickle, and only classes inside ``asr`` are built, and
+those of plugins that the user names (`asr.model.plugins`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from asr.errors import InputError
 from asr.files import read_bytes, replacing
 from asr.model.asr_model import AsrModel
 from asr.model.build import build, build_model, check_groups
+from asr.model.plugins import PLUGINS, check_package
 from asr.model.weights import load_model
 from asr.ranges import shown
 from asr.text.normalize import TranscriptNormalizer
@@ -63,14 +65,14 @@ def save_package(
 ) -> None:
     """Write the package, whole or not at all; ``config`` may be a whole run config.
 
-    Its model groups are kept, and ``ORIGIN`` and ``IMPORTED`` where they are set. A package that
-    was there is replaced. Raises as :func:`asr.files.replacing` does.
+    Its model groups are kept, and ``ORIGIN``, ``IMPORTED`` and plugins where they are set. A
+    package that was there is replaced. Raises as :func:`asr.files.replacing` does.
     """
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     kept = {SCHEMA: SCHEMA_VERSION, **{group: config[group] for group in GROUPS}}
-    kept |= {key: config[key] for key in (ORIGIN, IMPORTED) if key in config}
+    kept |= {key: config[key] for key in (ORIGIN, IMPORTED, PLUGINS) if config.get(key)}
     with replacing(folder) as partial:
         partial.mkdir()
         (partial / WEIGHTS).write_bytes(save(weights))
@@ -89,11 +91,12 @@ def load_package(
 
     Raises:
         InputError: no such folder, a file missing, damaged or too large, weights that do not fit
-            the config.
+            the config, or a plugin that is not named.
     """
     folder = package_folder(folder)
     check_files(folder)
     config = read_config(folder / CONFIG)
+    check_package(config, folder)
     check_groups(config, "text", "encoder")
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     model = load_model(

@@ -28,7 +28,7 @@ from asr.train.distillation import Distiller
 from asr.train.failures import OwnErrorFirst, explained_errors
 from asr.train.finite import FiniteGuard
 from asr.train.freeze import Freezing
-from asr.train.logs import LogMetrics, make_loggers
+from asr.train.logs import LogMetrics, make_callbacks, make_loggers
 from asr.train.memory_check import MemoryCheck
 from asr.train.module import AsrModule, FrameDecoder, TextDecoder
 from asr.train.optim import AdamWSpec
@@ -228,7 +228,11 @@ class _Run:
             with quiet_lightning(), explained_errors(self._state, self._module):
                 lightning = self._settings.trainer.build(
                     callbacks=self._make_callbacks(),
-                    loggers=make_loggers(run_dir, resumed_step=self._state.num_steps),
+                    loggers=make_loggers(
+                        run_dir,
+                        resumed_step=self._state.num_steps,
+                        loggers=self._settings.trainer.loggers,
+                    ),
                     run_dir=run_dir,
                 )
                 lightning.fit(
@@ -302,6 +306,7 @@ class _Run:
             progress,
             self._checkpoints,
         ]
+        callbacks += make_callbacks(trainer.callbacks)
         if settings.largest_batch is not None:
             callbacks.append(MemoryCheck(settings.largest_batch))
         return callbacks

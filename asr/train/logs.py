@@ -1,17 +1,22 @@
-"""TensorBoard and CSV logs of a run."""
+"""Logs of a run: CSV and TensorBoard, those of services, and a user's own."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from asr.errors import InputError
+from asr.model.build import TARGET, build, check_kind
+from asr.ranges import shown
 from asr.train.module import AsrModule
 from asr.train.state import RunningMeans, RunState
 
@@ -88,12 +93,64 @@ class TensorBoardLog(TensorBoardLogger):
         """Nothing but events, and those are flushed as they come."""
 
 
-def make_loggers(run_dir: Path, *, resumed_step: int = 0) -> list[Logger]:
-    """CSV and TensorBoard, both in ``run_dir/logs``."""
-    tensorboard = TensorBoardLog(
-        run_dir, name="logs", version="", purge_step=resumed_step + 1 if resumed_step else None
-    )
-    return [CsvLog(run_dir / "logs", resumed_step=resumed_step), tensorboard]
+LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
+_LOGGERS_KEY = "train.trainer.loggers"
+
+
+def check_loggers(loggers: Sequence[object]) -> None:
+    """Raise InputError unless each is one of `LOGGERS` or the config of a class of a plugin."""
+    for one in loggers:
+        if one not in LOGGERS and not (isinstance(one, Mapping) and TARGET in one):
+            raise InputError(
+                f"{_LOGGERS_KEY}: {shown(one)}; allowed: {', '.join(LOGGERS)}, or {TARGET} of a "
+                "plugin"
+            )
+        if one in ("wandb", "mlflow") and find_spec(str(one)) is None:
+            raise InputError(f"{_LOGGERS_KEY}: {one} is not installed (pip install {one})")
+
+
+def make_loggers(
+    run_dir: Path,
+    *,
+    resumed_step: int = 0,
+    loggers: Sequence[Any] = ("csv", "tensorboard"),
+) -> list[Logger]:
+    """CSV in ``run_dir/logs``, which the record is made from, and others that are asked for.
+
+    Those of services name the run as its folder.
+
+    Raises:
+        InputError: see `check_loggers`; or a class that is no logger of Lightning.
+    """
+    check_loggers(loggers)
+    made: list[Logger] = [CsvLog(run_dir / "logs", resumed_step=resumed_step)]
+    for index, one in enumerate(loggers):
+        if isinstance(one, Mapping):
+            key = f"{_LOGGERS_KEY}[{index}]"
+            made.append(build(one, key))
+            check_kind(made[-1], Logger, one, key)
+        elif one == "tensorboard":
+            purge_step = resumed_step + 1 if resumed_step else None
+            made.append(TensorBoardLog(run_dir, name="logs", version="", purge_step=purge_step))
+        elif one == "wandb":
+            made.append(WandbLogger(name=run_dir.name, save_dir=run_dir))
+        elif one == "mlflow":
+            made.append(MLFlowLogger(run_name=run_dir.name, save_dir=str(run_dir / "mlruns")))
+    return made
+
+
+def make_callbacks(callbacks: Sequence[Any]) -> list[Callback]:
+    """Lightning's callbacks from plugins.
+
+    Raises:
+        InputError: a class that is none, or is of no plugin.
+    """
+    made: list[Callback] = []
+    for index, one in enumerate(callbacks):
+        key = f"train.trainer.callbacks[{index}]"
+        made.append(build(one, key))
+        check_kind(made[-1], Callback, one, key)
+    return made
 
 
 class LogMetrics(Callback):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from lightning import Trainer
@@ -63,6 +63,9 @@ class TrainerSpec:
         num_threads: CPU threads of PyTorch; None keeps them.
         log_every_steps: steps between two rows in ``logs/``.
         print_every_s: seconds between two lines where standard error is no terminal.
+        loggers: ``csv``, which is there in any case, ``tensorboard``, ``wandb``, ``mlflow``, and
+            configs of Lightning loggers in plugins.
+        callbacks: configs of Lightning callbacks in plugins; they run behind our own.
 
     Raises:
         InputError: a value outside its range, naming the key ``train.trainer.*``.
@@ -88,6 +91,8 @@ class TrainerSpec:
     num_threads: Threads | None = None
     log_every_steps: Count = 20
     print_every_s: Patience = 10.0
+    loggers: Sequence[Any] = ("csv", "tensorboard")
+    callbacks: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_epochs is None and self.max_minutes is None:

@@ -18,7 +18,7 @@ from .tree import REPO, recipe_files, relative
 
 README = REPO / "README.md"
 RESULTS = REPO / "recipes" / "RESULTS.md"
-SILENT = {"architecture", "config", "commands", "reuse_method", "python"}
+SILENT = {"architecture", "config", "commands", "python"}
 """Guides without commands to type."""
 PLACEHOLDER = re.compile(r"^[A-Z_]{2,}\.yaml$|(^|/)my[_-]")  # RECIPE.yaml, my_recipe.yaml
 ASSIGNMENT = re.compile(r"^[A-Z_]+=")
