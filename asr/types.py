@@ -101,6 +101,23 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredTokens:
+    """A token sequence of a beam: ``acoustic``, its log probability by the recogniser.
+
+    ``added`` is what language models and hotwords add to it, weighted.
+    """
+
+    token_ids: tuple[int, ...]
+    acoustic: float
+    added: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """What sequences are ranked by."""
+        return self.acoustic + self.added
+
+
+@dataclass(frozen=True, slots=True)
 class UtteranceResult:
     """One decoded utterance; ``ref`` and ``speaker`` are None where they are not known."""
 

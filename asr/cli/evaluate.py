@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from asr.cli.device import (
     add_device_argument,
@@ -18,9 +19,11 @@ from asr.cli.device import (
 from asr.cli.options import add_plugin_argument, audio_length, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.run_folder import run_name
+from asr.cli.search import add_search_arguments, search_config
 from asr.data.check import check_characters, describe_dropped
 from asr.data.manifest import read_manifest
 from asr.data.progress import print_progress
+from asr.decode.beam import BeamDecoder
 from asr.decode.search import build_search
 from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation, evaluate
@@ -69,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="score transcripts with characters the model cannot write; they count as errors",
     )
+    add_search_arguments(parser)
     add_table_arguments(parser)
 
 
@@ -80,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     package = load_package(args.model, args.device, args.dtype)
     package.model.encoder.keep_between_calls()
     graphs = use_graphs(package.model) if args.cuda_graphs else None
-    decoder = build_search(package.config["decode"], package.model)
+    decode = search_config(args, package.config)
+    decoder = build_search(decode, package.model)
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
     for split, utterances in manifests.items():
         texts, events = (utterance.text for utterance in utterances), package.normalizer.events_fate
@@ -99,7 +104,9 @@ def run(args: argparse.Namespace) -> int:
     }
     if graphs is not None:
         print(graphs, file=sys.stderr)
-    record = evaluation_record(args, package, splits)
+    if isinstance(decoder, BeamDecoder) and decoder.skip_blank is not None:
+        print(decoder, file=sys.stderr)
+    record = evaluation_record(args, package, splits, decode)
     examples = {split: evaluation.scored for split, evaluation in splits.items()}
     print_table([record], args, examples=examples)
     for split, evaluation in splits.items():
@@ -110,9 +117,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def evaluation_record(
-    args: argparse.Namespace, package: ModelPackage, splits: dict[str, SplitEvaluation]
+    args: argparse.Namespace,
+    package: ModelPackage,
+    splits: dict[str, SplitEvaluation],
+    decode: dict[str, Any],
 ) -> RunRecord:
-    """Make a record of the evaluation, with encoder latency at ``--lengths``."""
+    """Make a record of the evaluation by the search ``decode``, with latency at ``--lengths``."""
     name = run_name(args.model)
     spec = LatencySpec(
         lengths_s=args.lengths or [1],
@@ -120,7 +130,7 @@ def evaluation_record(
         dtype=args.dtype,
         cuda_graphs=args.cuda_graphs,
     )
-    config = package.config
+    config = {**package.config, "decode": decode}
     cost = measure_encoders({name: config}, spec, device=args.device)[name]
     return RunRecord(
         run=name,

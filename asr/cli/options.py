@@ -9,12 +9,14 @@ from typing import Annotated, Any, get_args
 from asr.ranges import (
     AudioLength,
     BatchDuration,
+    BeamSize,
     Count,
     Range,
     Rounds,
     Seed,
     Share,
     Threads,
+    Tokens,
     describe,
     fits,
     shown,
@@ -73,3 +75,5 @@ batch_duration = functools.partial(_read, BatchDuration)
 overlap = functools.partial(_read, Annotated[float, Range(0, 7200)])
 milliseconds = functools.partial(_read, Annotated[float, Range(0, 1e9, above=True)])
 fraction = functools.partial(_read, Share)
+beam_size = functools.partial(_read, BeamSize)
+token_count = functools.partial(_read, Tokens)

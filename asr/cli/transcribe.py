@@ -24,11 +24,14 @@ from asr.cli.options import (
     add_plugin_argument,
     audio_length,
     batch_duration,
+    beam_size,
     level_or_off,
     number_in,
     overlap,
     threads,
 )
+from asr.cli.search import add_search_arguments, search_config
+from asr.decode.beam import BeamDecoder
 from asr.decode.formats import FORMATS, suffix
 from asr.decode.labelling import BATCH_S
 from asr.decode.recogniser import load_recogniser
@@ -116,6 +119,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="CPU threads, each with a batch of its own (default: one per core)",
     )
+    add_search_arguments(parser)
+    parser.add_argument(
+        "--n-best",
+        type=beam_size,
+        default=1,
+        metavar="N",
+        help="with a beam and --format json: the N best texts of every piece, with their log "
+        "probabilities (default: %(default)s)",
+    )
     parser.add_argument(
         "--silence",
         type=level_or_off,
@@ -154,12 +166,15 @@ def run(args: argparse.Namespace) -> int:
     check_device(args.device)
     check_graphs_argument(args)
     check_places(args)
+    if args.n_best > 1 and args.format != "json":
+        raise InputError(f"--n-best {args.n_best} needs --format json: no other format holds them")
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     started_s = time.perf_counter()
     recogniser = load_recogniser(args.model, args.device, args.dtype)
     graphs = use_graphs(recogniser.model) if args.cuda_graphs else None
-    decoder = build_search(recogniser.config["decode"], recogniser.model)
+    decode = search_config(args, recogniser.config, n_best=args.n_best)
+    decoder = build_search(decode, recogniser.model)
     transcriber = Transcriber(
         recogniser,
         decoder,
@@ -182,6 +197,8 @@ def run(args: argparse.Namespace) -> int:
             write_transcripts(transcripts, args)
     if graphs is not None:
         print(graphs, file=sys.stderr)
+    if isinstance(decoder, BeamDecoder) and decoder.skip_blank is not None:
+        print(decoder, file=sys.stderr)
     if num_bad and len(args.files) > 1:
         print(
             f"asr transcribe: {num_bad} of {len(args.files)} files could not be read",

@@ -144,13 +144,15 @@ def as_text(transcripts: Sequence[Transcript]) -> str:
 def as_json(transcripts: Sequence[Transcript]) -> str:
     """A line for each that holds an object: ``audio_path``, ``duration_s``, ``text``, ``words``.
 
-    And ``channel``, where channels are not mixed.
+    And ``channel``, where channels are not mixed, and ``n_best``, where a beam was searched.
     """
     lines = []
     for transcript in transcripts:
         fields = asdict(transcript)
         if transcript.channel is None:
             del fields["channel"]
+        if not transcript.n_best:
+            del fields["n_best"]
         lines.append(json.dumps(fields, ensure_ascii=False) + "\n")
     return "".join(lines)
 

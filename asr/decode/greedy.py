@@ -5,13 +5,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 
 from asr.text.script import is_unspaced
-from asr.types import Hypothesis
+from asr.types import Hypothesis, ScoredTokens
 
 WORD_START = "\u2581"  # sentencepiece marks the first piece of a word with it
 SOUND_S = 0.04
@@ -77,17 +77,40 @@ def _continues(word: str, text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternatives:
+    """The best token sequences of the frames from ``first`` to before ``end``, the best first.
+
+    Frames are counted from the first one of the labels that hold this; ``first`` is negative where
+    earlier ones were cut off.
+    """
+
+    first: int
+    end: int
+    sequences: tuple[ScoredTokens, ...]
+
+    def moved(self, num_frames: int) -> Alternatives:
+        """The same, where so many more frames stand before."""
+        return replace(self, first=self.first + num_frames, end=self.end + num_frames)
+
+
+@dataclass(frozen=True, slots=True)
 class FrameLabels:
-    """The best token of every frame (T,) and its log probability (T,), on the CPU."""
+    """The best token of every frame (T,) and its log probability (T,), on the CPU.
+
+    ``alternatives`` are those of each chunk of the frames, where a beam was searched.
+    """
 
     scores_T: Tensor
     ids_T: Tensor
+    alternatives: tuple[Alternatives, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids_T)
 
     def __getitem__(self, frames: slice) -> FrameLabels:
-        return FrameLabels(self.scores_T[frames], self.ids_T[frames])
+        first = frames.indices(len(self))[0]
+        those = tuple(one.moved(-first) for one in self.alternatives)
+        return FrameLabels(self.scores_T[frames], self.ids_T[frames], those)
 
     def first_ids(self) -> Tensor:
         """(T,) the token of each frame."""
@@ -96,9 +119,15 @@ class FrameLabels:
     def joined(self, following: Sequence[FrameLabels]) -> FrameLabels:
         """These frames and then those of ``following``."""
         parts = (self, *following)
+        starts = accumulate(map(len, parts), initial=0)
         return FrameLabels(
             scores_T=torch.cat([part.scores_T for part in parts]),
             ids_T=torch.cat([part.ids_T for part in parts]),
+            alternatives=tuple(
+                one.moved(start)
+                for start, part in zip(starts, parts, strict=False)
+                for one in part.alternatives
+            ),
         )
 
 

@@ -1,7 +1,8 @@
 """What a search is: from the output of a head to hypotheses, with labels that can be stitched.
 
-`GreedyDecoder` searches CTC, `TransducerGreedy` a transducer. What `label` finds in a chunk is kept
-frame by frame, so that the chunks of a long recording can be cut and joined at any frame.
+`GreedyDecoder` and `BeamDecoder` search CTC, `TransducerGreedy` a transducer. What `label` finds in
+a chunk is kept frame by frame, so that the chunks of a long recording can be cut and joined at any
+frame.
 
 Shape legend: B batch, T frames, X what a head gives of a frame.
 """

@@ -14,14 +14,14 @@ from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
 from asr.audio.source import Source, open_source
 from asr.decode.chunking import LabelledAudio
-from asr.decode.greedy import timed_words
+from asr.decode.greedy import Alternatives, timed_words
 from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
 from asr.decode.progress import Meter, Progress
 from asr.decode.recogniser import Recogniser
 from asr.decode.search import Search
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Profiler
-from asr.decode.transcript import Transcript
+from asr.decode.transcript import NBest, ScoredText, Transcript
 from asr.errors import InputError
 from asr.types import Waveform
 
@@ -236,6 +236,25 @@ class Transcriber:
                 )
             ),
             channel=channel,
+            n_best=tuple(
+                self._n_best(those, audio.duration_s)
+                for those in getattr(audio.labels, "alternatives", ())
+            ),
+        )
+
+    def _n_best(self, those: Alternatives, duration_s: float) -> NBest:
+        shift_s = self.labeller.chunking.frame_shift_s
+        return NBest(
+            start_s=round(those.first * shift_s, 3),
+            end_s=round(min(those.end * shift_s, duration_s), 3),
+            texts=tuple(
+                ScoredText(
+                    " ".join(self.package.tokenizer.decode(one.token_ids).split()),
+                    round(one.score, 4),
+                    round(one.acoustic, 4),
+                )
+                for one in those.sequences
+            ),
         )
 
 

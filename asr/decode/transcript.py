@@ -21,14 +21,39 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredText:
+    """A text that a beam holds: ``acoustic`` is its log probability by the recogniser.
+
+    ``score`` has what language models and hotwords add, too.
+    """
+
+    text: str
+    score: float
+    acoustic: float
+
+
+@dataclass(frozen=True, slots=True)
+class NBest:
+    """The best texts of a chunk of the audio, the best first; times in seconds."""
+
+    start_s: float
+    end_s: float
+    texts: tuple[ScoredText, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
-    """The transcript of a file, or of one ``channel`` of it; None where channels are mixed."""
+    """The transcript of a file, or of one ``channel`` of it; None where channels are mixed.
+
+    ``n_best`` has the texts of a beam, for each chunk that was encoded at once; empty without one.
+    """
 
     audio_path: str
     duration_s: float
     text: str
     words: tuple[TimedWord, ...]
     channel: int | None = None
+    n_best: tuple[NBest, ...] = ()
 
     @property
     def segments(self) -> tuple[Segment, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.head.ctc import CtcHead
 from asr.report.hypotheses import read_hypotheses
+from asr.report.record import RunRecord
 from tests.decode.package import save_tiny_package, write_noise
 
 from .runs import SAMPLE_RATE_HZ, Command, asr_process
@@ -138,6 +139,23 @@ def test_without_lengths_nothing_is_timed(asr: Command, model: Path, data: Path)
     assert row["latency_ms"] == {}
     assert row["speedup_vs_none"] == {"fused": {}, "explicit": {}}
     assert row["wer"]["other"]["words"] == 2
+
+
+def test_the_record_has_the_search(
+    asr: Command, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records: list[RunRecord] = []
+    monkeypatch.setattr(
+        "asr.cli.evaluate.print_table", lambda those, *_, **__: records.extend(those)
+    )
+    done = asr(
+        *("evaluate", "--model", model, "--data", data / "other.jsonl.gz", "--lengths"),
+        *("--beam", "4", "--skip-blank", "0.9"),
+    )
+    assert "beam search: 4 prefixes" in done.err
+    (record,) = records
+    assert record.config["decode"]["beam"] == 4
+    assert record.config["decode"]["skip_blank"] == 0.9
 
 
 def test_stdout_of_the_process_is_json_alone(model: Path, data: Path) -> None:

@@ -87,6 +87,43 @@ def test_json_has_the_words_with_their_times(asr: Command, model: Path, tmp_path
             assert 0 <= word["start_s"] < word["end_s"] <= row["duration_s"]
 
 
+def test_a_beam_gives_its_best_texts(asr: Command, model: Path, tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "a.wav", 5.0)
+    options = ("--format", "json", "--chunk", "3", "--overlap", "1", "--tokens-per-frame", "4")
+    beam = ("--beam", "6", "--n-best", "3", "--skip-blank", "0.05")
+    done = asr("transcribe", path, "--model", model, *options, *beam)
+    assert done.code == 0
+    assert re.fullmatch(r"beam search: 6 .* the best 4 .* [0-9.]+ % of the frames .*\n", done.err)
+    found = json.loads(done.out)
+    first, second = found["n_best"]
+    assert (first["start_s"], second["end_s"]) == (0.0, 5.0)
+    assert first["end_s"] - second["start_s"] == pytest.approx(1.0, abs=0.1)
+    for chunk in (first, second):
+        scores = [text["score"] for text in chunk["texts"]]
+        assert len(scores) == 3
+        assert scores == sorted(scores, reverse=True)
+        assert [text["acoustic"] for text in chunk["texts"]] == scores
+    assert found["text"][:10] == first["texts"][0]["text"][:10]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--skip-blank", "0.9"), "--skip-blank is of a beam; give --beam too"),
+        (("--n-best", "3", "--format", "json"), "--n-best is of a beam"),
+        (("--beam", "5", "--n-best", "3"), "--n-best 3 needs --format json"),
+        (("--beam", "2", "--n-best", "3", "--format", "json"), "a beam of 2 holds fewer"),
+        (("--beam", "0"), "--beam: '0': allowed: a whole number from 1 to 1,000"),
+    ],
+)
+def test_options_of_a_beam_that_do_not_go(
+    asr: Command, model: Path, options: tuple[str, ...], message: str
+) -> None:
+    done = asr("transcribe", "a.wav", "--model", model, *options)
+    assert done.code == 2
+    assert message in done.err
+
+
 def test_subtitles_on_the_terminal(asr: Command, model: Path, tmp_path: Path) -> None:
     words: list[str | Path] = ["transcribe", write_noise(tmp_path / "a.wav", 3.0), "--model", model]
     text = asr(*words).out.split()
