@@ -14,6 +14,7 @@ from asr.cli.training_setup import (
     data_counts,
     make_freezing,
     make_loader,
+    num_encoder_frames,
     set_up,
 )
 from asr.data.manifest import Utterances
@@ -67,6 +68,11 @@ def train_run(
     largest_batch = next(setup.train_loader.largest_batches(), None)
     if largest_batch is not None:  # the last words of a process that is killed for its memory
         log(f"largest batch, tried first: {describe_batch(largest_batch)}")
+        num_samples = largest_batch.waveforms_BN.shape[1]
+        longest_s = model.frontend.slowest_s(num_samples / model.frontend.sample_rate_hz)
+        size = model.head.describe_loss(num_encoder_frames(model, longest_s), largest_batch)
+        if size is not None:
+            log(size)
     if is_first():
         folder.begin(config)
     settings = FitSettings(
