@@ -71,7 +71,8 @@ def load(
     """A trained model, ready to transcribe.
 
     Args:
-        model: run folder, model folder, or a file that `asr export` wrote.
+        model: run folder, model folder, a file that `asr export` wrote, or ``hf://owner/name`` on
+            the Hugging Face Hub, with ``@revision`` where one is wanted.
         device: where it computes, such as ``cpu`` or ``cuda``.
         dtype: what its encoder computes in: float32, bfloat16 or float16.
         chunk_s: seconds of audio that are encoded at once; longer audio is cut into chunks.
@@ -90,10 +91,11 @@ def load(
     from asr.decode.recogniser import load_recogniser
     from asr.decode.search import build_search
     from asr.decode.transcribe import Transcriber
+    from asr.interop.hub import local_model
     from asr.model.plugins import named
 
     with named(plugins):
-        recogniser = load_recogniser(Path(model), device, dtype)
+        recogniser = load_recogniser(local_model(model), device, dtype)
         search = build_search(recogniser.config["decode"], recogniser.model)
     return Transcriber(
         recogniser,

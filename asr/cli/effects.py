@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from asr.cli.override import parse_overrides
 from asr.cli.run_folder import lookup
 from asr.errors import InputError
+from asr.interop.hub import local_model
 from asr.model.package import CONFIG, check_files, package_folder, read_config
 
 _NEEDS = {
@@ -75,7 +75,7 @@ def with_tokenizer_of_init(config: dict[str, Any]) -> dict[str, Any]:
 def _tokenizer_of_init(config: Mapping[str, Any]) -> dict[str, Any] | None:
     if not config.get("init") or lookup(config, _OWN) is False:
         return None
-    folder = package_folder(Path(config["init"]))
+    folder = package_folder(local_model(config["init"]))
     check_files(folder)
     tokenizer = lookup(read_config(folder / CONFIG), _TOKENIZER)
     return {**tokenizer, "of_init": True} if isinstance(tokenizer, Mapping) else None

@@ -38,6 +38,7 @@ VERBS = {
     "analyze": "measure what the attention of a model does, and suggest groups",
     "convert": "turn a trained model without reuse into one with a schedule",
     "import": "make a model package of a model of NeMo or transformers",
+    "push": "put a model package on the Hugging Face Hub",
     "export": "write a model as one ONNX file or for transformers, and compare with the original",
 }
 MODULES = {"import": "import_model"}
@@ -100,6 +101,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
     show_warnings_in_a_line(verb)
     try:
         with named(getattr(args, "plugin", ())):
+            _fetch_model(args)
             code = int(module.run(args))
         sys.stdout.flush()
     except InputError as error:
@@ -114,6 +116,14 @@ def _run(verb: str, words: Sequence[str]) -> int:
             raise
         return _fail(verb, f"{where}: {error.strerror}")
     return code
+
+
+def _fetch_model(args: argparse.Namespace) -> None:
+    """Put the folder in the cache in place of a model on the Hub (``--model hf://…``)."""
+    if str(getattr(args, "model", None)).startswith("hf:/"):
+        from asr.interop.hub import local_model
+
+        args.model = local_model(args.model)
 
 
 def show_warnings_in_a_line(verb: str) -> None:

@@ -16,6 +16,7 @@ from asr.cli.recipe import RUN_CONFIG, dotted_keys, recipe_name
 from asr.data.splits import Splits
 from asr.errors import InputError
 from asr.files import clear_partials, write_text
+from asr.interop.hub import local_model, name_of
 from asr.model.package import CHECKPOINTS, RUN_MODEL, WEIGHTS, check_files, package_folder
 from asr.report.record import FILE_NAME, RunRecord
 
@@ -27,7 +28,9 @@ def run_name(model: Path) -> str:
         InputError: see `package_folder`.
     """
     folder = package_folder(model).resolve()
-    return folder.parent.name if folder.name == RUN_MODEL else folder.name
+    if folder.name == RUN_MODEL:
+        return folder.parent.name
+    return name_of(folder) or folder.name
 
 
 EXECUTION_ONLY = (
@@ -207,7 +210,7 @@ def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) 
         digest.update(splits.digest(split))
     for model in (config.get("init"), lookup(config, "train.distillation.teacher")):
         if model:
-            package = package_folder(Path(model))
+            package = package_folder(local_model(model))
             check_files(package)
             digest.update((package / WEIGHTS).read_bytes())
     reuse = config["reuse"]["_target_"].split(".")[-2]

@@ -21,6 +21,7 @@ from asr.data.splits import Splits
 from asr.decode.search import build_search
 from asr.encoder.graphed import check_graphs
 from asr.errors import InputError
+from asr.interop.hub import local_model
 from asr.measure.evaluation import SplitEvaluation
 from asr.model.asr_model import AsrModel
 from asr.model.build import (
@@ -284,7 +285,7 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
     """
     splits = read_splits(config)
     utterances = {split: splits.read(split) for split in splits.names}
-    parent = load_package(Path(config["init"])) if config.get("init") else None
+    parent = load_package(local_model(config["init"])) if config.get("init") else None
     normalizer = make_normalizer(config)
     for split, each in utterances.items():
         for line in describe_dropped(

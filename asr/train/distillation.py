@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from asr.errors import InputError
 from asr.head.base import HeadLoss
+from asr.interop.hub import local_model
 from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage, load_package
 from asr.nn.frames import padding_mask
@@ -59,7 +59,7 @@ class Distillation:
         """
         if self.teacher is None:
             return None
-        package = load_package(Path(self.teacher))
+        package = load_package(local_model(self.teacher))
         check_teacher(package, student, tokenizer, features)
         return Distiller(package.model, weight=self.weight, temperature=self.temperature)
 
