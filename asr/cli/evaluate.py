@@ -19,7 +19,7 @@ from asr.cli.device import (
 from asr.cli.options import add_plugin_argument, audio_length, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.run_folder import run_name
-from asr.cli.search import add_search_arguments, search_config
+from asr.cli.search import add_hotwords, add_search_arguments, search_config
 from asr.data.check import check_characters, describe_dropped
 from asr.data.manifest import read_manifest
 from asr.data.progress import print_progress
@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     graphs = use_graphs(package.model) if args.cuda_graphs else None
     decode = search_config(args, package.config)
     decoder = build_search(decode, package.model)
+    add_hotwords(decoder, args, package)
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
     for split, utterances in manifests.items():
         texts, events = (utterance.text for utterance in utterances), package.normalizer.events_fate

@@ -77,3 +77,4 @@ milliseconds = functools.partial(_read, Annotated[float, Range(0, 1e9, above=Tru
 fraction = functools.partial(_read, Share)
 beam_size = functools.partial(_read, BeamSize)
 token_count = functools.partial(_read, Tokens)
+hotword_weight = functools.partial(_read, Annotated[float, Range(0, 100, above=True)])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from asr.cli.options import beam_size, fraction, token_count
+from asr.cli.options import beam_size, fraction, hotword_weight, token_count
 from asr.decode.beam import BeamDecoder
+from asr.decode.recogniser import Recogniser
 from asr.errors import InputError
+from asr.lm.hotwords import Hotword, hotword_automaton, read_hotwords
 
+HOTWORD_WEIGHT = 0.5
 _BEAM_SEARCH = f"{BeamDecoder.__module__}.{BeamDecoder.__qualname__}"
 
 
@@ -34,6 +38,52 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="with a beam: do not search frames whose blank has this probability or more, as that "
         "of the frame before; how many they were is said at the end (default: none)",
+    )
+    parser.add_argument(
+        "--hotwords",
+        metavar="FILE|WORDS",
+        help="with a beam: phrases to expect, from a file with one a line (and a tab and a boost "
+        "behind it, where one counts more or less), or separated by commas",
+    )
+    parser.add_argument(
+        "--hotword-weight",
+        type=hotword_weight,
+        metavar="W",
+        help="what each character of a hotword adds to the score, a natural logarithm "
+        f"(default: {HOTWORD_WEIGHT:g})",
+    )
+
+
+def add_hotwords(decoder: object, args: argparse.Namespace, recogniser: Recogniser) -> None:
+    """Give a beam the ``--hotwords``.
+
+    Raises:
+        InputError: no beam to search; see `read_hotwords` and `hotword_automaton`; or a weight of
+            no hotwords.
+    """
+    if args.hotwords is None:
+        if args.hotword_weight is not None:
+            raise InputError("--hotword-weight is of hotwords; give --hotwords too")
+        return
+    if not isinstance(decoder, BeamDecoder):
+        raise InputError("--hotwords are of a beam; give --beam too, such as --beam 10")
+    path = Path(args.hotwords)
+    try:
+        is_file = path.suffix == ".txt" or path.is_file()
+    except OSError:  # words too long for a name
+        is_file = False
+    phrases = args.hotwords.split(",")
+    hotwords = read_hotwords(path) if is_file else [Hotword(one) for one in phrases if one.strip()]
+    if not hotwords:
+        raise InputError(f"--hotwords {args.hotwords!r}: no words")
+    decoder.scorers = (
+        *decoder.scorers,
+        hotword_automaton(
+            hotwords,
+            recogniser.tokenizer,
+            normalize=recogniser.normalizer,
+            weight=args.hotword_weight or HOTWORD_WEIGHT,
+        ),
     )
 
 

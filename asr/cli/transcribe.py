@@ -30,7 +30,7 @@ from asr.cli.options import (
     overlap,
     threads,
 )
-from asr.cli.search import add_search_arguments, search_config
+from asr.cli.search import add_hotwords, add_search_arguments, search_config
 from asr.decode.beam import BeamDecoder
 from asr.decode.formats import FORMATS, suffix
 from asr.decode.labelling import BATCH_S
@@ -175,6 +175,7 @@ def run(args: argparse.Namespace) -> int:
     graphs = use_graphs(recogniser.model) if args.cuda_graphs else None
     decode = search_config(args, recogniser.config, n_best=args.n_best)
     decoder = build_search(decode, recogniser.model)
+    add_hotwords(decoder, args, recogniser)
     transcriber = Transcriber(
         recogniser,
         decoder,

@@ -106,6 +106,22 @@ def test_a_beam_gives_its_best_texts(asr: Command, model: Path, tmp_path: Path) 
     assert found["text"][:10] == first["texts"][0]["text"][:10]
 
 
+def test_hotwords_are_read(asr: Command, model: Path, tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "a.wav", 2.0)
+    (tmp_path / "words.txt").write_text("cat\t2\n")
+    texts = [
+        asr("transcribe", path, "--model", model, "--beam", "100", *options).out.split()
+        for options in (
+            (),
+            ("--hotwords", "cat", "--hotword-weight", "20"),
+            ("--hotwords", tmp_path / "words.txt", "--hotword-weight", "10"),
+        )
+    ]
+    assert "cat" not in texts[0]
+    assert "cat" in texts[1]
+    assert texts[1] == texts[2]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -113,6 +129,11 @@ def test_a_beam_gives_its_best_texts(asr: Command, model: Path, tmp_path: Path) 
         (("--n-best", "3", "--format", "json"), "--n-best is of a beam"),
         (("--beam", "5", "--n-best", "3"), "--n-best 3 needs --format json"),
         (("--beam", "2", "--n-best", "3", "--format", "json"), "a beam of 2 holds fewer"),
+        (("--hotwords", "cat"), "--hotwords are of a beam"),
+        (("--hotword-weight", "1"), "--hotword-weight is of hotwords"),
+        (("--beam", "2", "--hotwords", "cat,zebra"), "'zebra': the model cannot write b z"),
+        (("--beam", "2", "--hotwords", "none.txt"), "none.txt"),
+        (("--beam", "2", "--hotwords", ", ,"), "no words"),
         (("--beam", "0"), "--beam: '0': allowed: a whole number from 1 to 1,000"),
     ],
 )

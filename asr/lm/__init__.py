@@ -1,0 +1,1 @@
+"""Hotwords as an automaton over tokens, which a search adds to its scores."""
