@@ -54,8 +54,7 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
     """The config of ``recipe`` with ``overrides``: nested plain dicts, interpolations resolved.
 
     Every key that the recipe or an override sets must exist in what the recipe picks from the
-    config groups, apart from ``RECIPE_KEYS``. Its plugins may be built from now on,
-    and models on the Hub are pinned to a commit.
+    config groups, apart from ``RECIPE_KEYS``. Its plugins may be built from now on.
 
     Raises:
         InputError: the recipe or an override is not usable; the message is one line.
@@ -94,11 +93,6 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
         config = compose(name, overrides=[*picked, *map(_line, single)])
         plain = with_texts(_plain(config, resolve=True))
     allow(plain.get(PLUGINS))
-    for section, key in ((plain, "init"), (plain.get("train", {}).get("distillation"), "teacher")):
-        if section and str(section.get(key)).startswith("hf:/"):
-            from asr.interop.hub import pinned  # loads PyTorch
-
-            section[key] = pinned(section[key])
     return plain
 
 

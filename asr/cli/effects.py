@@ -8,7 +8,7 @@ from typing import Any
 from asr.cli.override import parse_overrides
 from asr.cli.run_folder import lookup
 from asr.errors import InputError
-from asr.interop.hub import local_model
+from asr.interop.hub import is_hub, local_model, pinned
 from asr.model.package import CONFIG, check_files, package_folder, read_config
 
 _NEEDS = {
@@ -65,11 +65,26 @@ def idle_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> dict[
 
 
 def with_tokenizer_of_init(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with the tokenizer of the initial model, if it names one and is to take it."""
+    """The config with the tokenizer of the initial model, if it names one and is to take it.
+
+    Models on the Hub are pinned to the commits that they are at now.
+    """
+    config = _pinned(config)
     theirs = _tokenizer_of_init(config)
     if theirs is None:
         return config
     return {**config, "text": {**config["text"], "tokenizer": theirs}}
+
+
+def _pinned(config: dict[str, Any]) -> dict[str, Any]:
+    if is_hub(config.get("init")):
+        config = {**config, "init": pinned(config["init"])}
+    teacher = lookup(config, "train.distillation.teacher")
+    if is_hub(teacher):
+        train = config["train"]
+        distillation = {**train["distillation"], "teacher": pinned(teacher)}
+        config = {**config, "train": {**train, "distillation": distillation}}
+    return config
 
 
 def _tokenizer_of_init(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ import yaml
 
 import asr as encore
 from asr.cli.compose import compose_recipe
+from asr.cli.effects import with_tokenizer_of_init
 from asr.cli.main import main
 from asr.cli.run_folder import run_name
 from asr.errors import InputError
@@ -183,7 +184,7 @@ def test_a_recipe_names_the_commit_that_it_started_from(
     save_tiny_package(tmp_path / "model")
     name = pushed(tmp_path / "model", capsys)
     recipe = write_recipe(tmp_path / "tones.yaml", tmp_path)
-    assert compose_recipe(recipe, [f"init={NAME}"])["init"] == name
+    assert with_tokenizer_of_init(compose_recipe(recipe, [f"init={NAME}"]))["init"] == name
 
 
 @pytest.mark.parametrize(
