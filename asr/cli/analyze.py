@@ -107,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--budget needs --length, the seconds of audio that it is for")
     reuse = read_method(args.method) if args.method else None
     package = load_package(args.model, args.device)
+    package.model.head.check_serves("asr analyze")
     if reuse is not None:
         full_attention(package.model.encoder)
     utterances = read_manifest(args.data)

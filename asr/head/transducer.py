@@ -247,9 +247,9 @@ class TransducerHead(Head):
             if alone > most:
                 raise InputError(
                     f"head.max_lattice_mib={self.max_lattice_mib:g}: an utterance of {length:,} "
-                    f"frames and {num_tokens:,} tokens needs {alone * 4 / 2**20:,.0f} MiB of joint "
-                    "logits (allowed up to 8,191); raise it, or lower data.dataset.max_duration_s, "
-                    f"head vocabulary ({width:,}) or the frame rate"
+                    f"frames and {num_tokens:,} tokens needs {alone * 4 / 2**20:,.2f} MiB of joint "
+                    "logits; raise it (up to 8,191), or lower data.batching.max_duration_s or "
+                    "text.tokenizer.vocab_size"
                 )
             frames, states = max(frames, length), max(states, num_tokens + 1)
             if (index + 1 - start) * frames * states * width > most:
@@ -266,7 +266,7 @@ class TransducerHead(Head):
         largest = max(piece.stop - piece.start for piece in pieces)
         return (
             f"joint logits of the largest batch: {len(batch)} x {num_frames:,} x {num_states} x "
-            f"{width:,}, {size_mib:,.0f} MiB and as much for their gradient, in {len(pieces)} "
+            f"{width:,}, {size_mib:,.2f} MiB and as much for their gradient, in {len(pieces)} "
             f"piece{'s' if len(pieces) > 1 else ''} of up to {largest} utterances "
             f"(head.max_lattice_mib={self.max_lattice_mib:g})"
         )

@@ -137,7 +137,7 @@ def test_settings_that_cannot_work_are_refused(options: dict[str, Any], message:
 def test_an_utterance_above_the_memory_is_refused_before_it_is_made() -> None:
     head = make(max_lattice_mib=1.0)
 
-    with pytest.raises(InputError, match=r"9,000 frames and 60 tokens needs 15 MiB") as raised:
+    with pytest.raises(InputError, match=r"9,000 frames and 60 tokens needs 14.66 MiB") as raised:
         list(head.pieces([5, 9000], [1, 60]))
 
     assert len(str(raised.value).splitlines()) == 1
@@ -155,7 +155,7 @@ def test_the_size_of_the_lattice_is_said() -> None:
 
     said = make(max_lattice_mib=0.014).describe_loss(50, batch)
 
-    assert "3 x 50 x 5 x 7, 0 MiB" in said
+    assert "3 x 50 x 5 x 7, 0.02 MiB" in said
     assert "in 2 pieces of up to 2 utterances" in said
 
 
