@@ -57,7 +57,7 @@ def idle_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> dict[
             if lookup(config, key) != theirs.get(name):
                 idle[key] = (
                     f"init={config['init']} brings its own tokenizer ({name}={theirs.get(name)}); "
-                    "leave it out, or set {_OWN}=false for a tokenizer of these transcripts"
+                    f"leave it out, or set {_OWN}=false for a tokenizer of these transcripts"
                 )
         elif section == _TOKENIZER and key != _FILE and lookup(config, _FILE) is not None:
             idle[key] = f"{_FILE} names a tokenizer that is there"

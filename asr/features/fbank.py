@@ -84,7 +84,8 @@ class LogMel(nn.Module):
         if num_empty:
             raise InputError(
                 f"features.fbank.num_mel_bins: {num_mel_bins} leaves {num_empty} filters between "
-                f"two frequencies of the spectrum; use fewer, or a longer features.fbank.window_ms"
+                "two frequencies of the spectrum; use fewer, more Hz from low_hz to high_hz, or a "
+                "longer features.fbank.window_ms"
             )
         self.register_buffer("window", window_S, persistent=False)
         self.register_buffer("mel_filters", filters_KF, persistent=False)

@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
         "trainer": {
             "max_steps": 5, "num_threads": 1, "log_every_steps": 1, "print_every_s": 1.0,
             "save_every_steps": 7, "save_every_minutes": 3.0,
-            "max_bad_steps": 4, "max_bad_steps_in_row": 2,
+            "max_bad_steps": 4, "max_bad_steps_in_row": 2, "loggers": ["csv"],
         },
         "optim": {"betas": [0.9, 0.98]},
     },

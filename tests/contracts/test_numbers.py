@@ -80,7 +80,9 @@ def changed(file: str, key: str, name: str, value: object) -> dict[str, Any]:
 
 
 def build_section(config: Mapping[str, Any], key: str) -> None:
-    injected = INJECTED.get(key, {})
+    target = class_of(config)
+    wants_head = "head" in parameter_hints(target)
+    injected = {"head": None} if wants_head else INJECTED.get(key, {})
     if key == "data.loader":
         dataset = SpeechDataset(**INJECTED["data.dataset"])
         injected = injected | {"dataset": dataset}
