@@ -79,15 +79,16 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
             f"{group}={_FROM_FILE}" if (group := choice.key_or_group) in files else _line(choice)
             for choice in choices
         ]
+        single = [override for override in parsed if override not in choices]
         name = read.path.stem
         if read.resolved:
             name, picked = _store_resolved(read, choices, files), []
+            known = _plain(compose(name)) if single else {}
         else:
             free = dict.fromkeys(RECIPE_KEYS)
             known = {**_plain(_compose_picks(read, picked)), **free}
             check_keys(read.body, known, where=str(recipe))
-        known = _plain(compose(name, overrides=picked))
-        single = [override for override in parsed if override not in choices]
+            known = _merged(known, read.body)
         for override in single:
             check_keys(_nested(override), known)
         config = compose(name, overrides=[*picked, *map(_line, single)])
@@ -142,6 +143,18 @@ def _compose_picks(recipe: Recipe, choices: list[str]) -> DictConfig:
     defaults = [{group: names} for group, names in recipe.picks.items()]
     ConfigStore.instance().store(_PICKS_ONLY, {"defaults": [*defaults, "_self_"]})
     return compose(_PICKS_ONLY, overrides=choices)
+
+
+def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` with ``changes``, section by section."""
+    merged = dict(config)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(old, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _plain(config: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
