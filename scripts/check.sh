@@ -28,4 +28,5 @@ mypy
 section "lint-imports"
 lint-imports --no-logo
 section "pytest"
-python -m pytest --numprocesses "$(getconf _NPROCESSORS_ONLN)" --maxprocesses 4 --dist loadfile "$@"
+python -m pytest --numprocesses "$(getconf _NPROCESSORS_ONLN)" --maxprocesses 4 --dist loadfile \
+  --no-loadscope-reorder "$@"

@@ -40,6 +40,8 @@ __all__ = ["compose_recipe", "expand_sweep", "locate_configs"]
 _PICKS_ONLY = "__picks_only__"
 _RESOLVED = "__resolved__"
 _FROM_FILE = "__from_file__"
+_PICKED: dict[str, dict[str, Any]] = {}
+"""What `_compose_picks` has composed in this process."""
 
 
 class ProjectConfigs(SearchPathPlugin):
@@ -86,7 +88,7 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
             known = _plain(compose(name)) if single else {}
         else:
             free = dict.fromkeys(RECIPE_KEYS)
-            known = {**_plain(_compose_picks(read, picked)), **free}
+            known = {**_compose_picks(read, picked), **free}
             check_keys(read.body, known, where=str(recipe))
             known = _merged(known, read.body)
         for override in single:
@@ -138,11 +140,24 @@ def _store_resolved(recipe: Recipe, choices: Sequence[Override], files: Mapping[
     return _RESOLVED
 
 
-def _compose_picks(recipe: Recipe, choices: list[str]) -> DictConfig:
-    """The config of the ``defaults`` list alone, which the body of a recipe may change."""
-    defaults = [{group: names} for group, names in recipe.picks.items()]
-    ConfigStore.instance().store(_PICKS_ONLY, {"defaults": [*defaults, "_self_"]})
-    return compose(_PICKS_ONLY, overrides=choices)
+def _compose_picks(recipe: Recipe, choices: list[str]) -> dict[str, Any]:
+    """The config of the ``defaults`` list alone, which the body of a recipe may change.
+
+    The variants of a comparison pick the same and differ in single keys: it is composed once while
+    no file of a config group changes.
+    """
+    changed = sorted(
+        (str(file), file.stat().st_mtime_ns)
+        for root in _roots(recipe)
+        for group in {name.partition("/")[0] for name in recipe.picks}
+        for file in (root / group).rglob("*.yaml")
+    )
+    key = repr((recipe.picks, choices, changed))
+    if key not in _PICKED or _FROM_FILE in key:
+        defaults = [{group: names} for group, names in recipe.picks.items()]
+        ConfigStore.instance().store(_PICKS_ONLY, {"defaults": [*defaults, "_self_"]})
+        _PICKED[key] = _plain(compose(_PICKS_ONLY, overrides=choices))
+    return _PICKED[key]
 
 
 def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
