@@ -1,7 +1,8 @@
 """The quick start at reduced size, through the command line: does training work at all?
 
-Eighty synthetic utterances are learnt by heart. A model that has not learnt scores 100 % or more
-on them; a bug in features, loss, optimiser, tokenizer, decoding or reuse leaves it there.
+Eighty synthetic utterances are learnt by heart, with shared attention (`test_digits` has none). A
+model that has not learnt scores 100 % or more on them; a bug in features, loss, optimiser,
+tokenizer, decoding or reuse leaves it there.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(folder: Path) -> dict[str, dict[str, Any]]:
-    """The rows of both schedules, trained one after the other."""
+def trained(folder: Path) -> dict[str, Any]:
+    """The row of a schedule that shares attention, trained by a comparison."""
     done = asr_process(
         [
-            *("compare", RECIPE, "reuse=none,probs", "splits.test=[train]"),
+            *("compare", RECIPE, "reuse=probs", "splits.test=[train]"),
             *(f"train.trainer.max_steps={NUM_STEPS}", "train.trainer.num_threads=1"),
             *("features.silence.probability=0", "features.noise.probability=0"),
             *("metrics.latency.lengths_s=[1]", "metrics.latency.repeats=1"),
@@ -49,22 +50,14 @@ def trained(folder: Path) -> dict[str, dict[str, Any]]:
         folder,
     )
     assert done.code == 0, done.err
-    return {row["run"]: row for row in json.loads(done.out)}
+    (row,) = json.loads(done.out)
+    return dict(row)
 
 
-@pytest.mark.parametrize("reuse", ["none", "probs"])
-def test_it_learns_its_training_set(trained: dict[str, dict[str, Any]], reuse: str) -> None:
-    wer = trained[reuse]["wer"]["train"]
-    assert wer["words"] > 400
-    assert wer["wer"] < WER_BOUND
-
-
-def test_a_follower_saves_parameters_and_multiply_adds(
-    trained: dict[str, dict[str, Any]],
-) -> None:
-    assert trained["probs"]["schedule"] == "LFFF"
-    assert trained["probs"]["num_params"] < trained["none"]["num_params"]
-    assert trained["probs"]["macs"]["1"] < trained["none"]["macs"]["1"]
+def test_it_learns_its_training_set(trained: dict[str, Any]) -> None:
+    assert trained["schedule"] == "LFFF"
+    assert trained["wer"]["train"]["words"] > 400
+    assert trained["wer"]["train"]["wer"] < WER_BOUND
 
 
 def test_the_bound_is_out_of_reach_without_training(folder: Path) -> None:
@@ -75,9 +68,7 @@ def test_the_bound_is_out_of_reach_without_training(folder: Path) -> None:
     assert row["wer"]["train"]["wer"] > 2 * WER_BOUND
 
 
-def test_the_model_transcribes_what_it_has_learnt(
-    folder: Path, trained: dict[str, dict[str, Any]]
-) -> None:
+def test_the_model_transcribes_what_it_has_learnt(folder: Path, trained: dict[str, Any]) -> None:
     (path,) = folder.glob("runs/quickstart/probs-*/hypotheses/train.jsonl")
     learnt = [one for one in read_hypotheses(path) if one.ref == one.hyp][:3]
     files = [str(one.audio_path) for one in learnt]
