@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.audio.ffmpeg import decoded
 from asr.audio.read import probe_audio
 from asr.audio.source import Source, memory_source
 from asr.errors import InputError, printable
@@ -152,10 +153,10 @@ def file_audio(file: Any) -> Source:
     An object that can seek is read piece by piece, from its start; another one as a whole.
 
     Raises:
-        InputError: it does not yield bytes.
+        InputError: it does not yield bytes, or needs FFmpeg and has no audio for it.
     """
     if isinstance(file, bytes | bytearray | memoryview):
-        return memory_source(bytes(file), "bytes")
+        return decoded(memory_source(bytes(file), "bytes"))
     name = printable(getattr(file, "name", None) or type(file).__name__)
     try:
         can_seek = file.seekable()
@@ -165,7 +166,7 @@ def file_audio(file: Any) -> Source:
         data = file.read()
         if not isinstance(data, bytes):
             raise InputError(f"{name}: open it in binary: open(path, 'rb')")
-        return memory_source(data, name)
+        return decoded(memory_source(data, name))
     if isinstance(file, io.TextIOBase):
         raise InputError(f"{name}: open it in binary: open(path, 'rb')")
     size = file.seek(0, io.SEEK_END)
@@ -180,4 +181,4 @@ def file_audio(file: Any) -> Source:
                 num_bytes -= len(part)
         return b"".join(parts)
 
-    return Source(name, size, read_at)
+    return decoded(Source(name, size, read_at))

@@ -19,6 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.audio.containers import chunked_streams
+from asr.audio.ffmpeg import decoded
 from asr.audio.mpeg import mpeg_streams
 from asr.audio.quiet import quiet_decoder
 from asr.audio.source import Extent, Source, VirtualFile, memory_source, open_source
@@ -27,7 +28,7 @@ from asr.errors import InputError
 
 SHORTFALL_S = 0.1
 """A recording may be this much shorter than its header says without being damaged."""
-_FORMATS = "wav, flac, ogg, opus, mp3 or aiff"
+_FORMATS = "wav, flac, ogg, opus, mp3 or aiff, or with FFmpeg installed mp4, m4a, webm, …"
 _SAMPLE_RATES_HZ = (1000, 1_000_000)
 _UNKNOWN_NUM_SAMPLES = 1 << 62  # libsndfile reports 2**63 - 1 where the header says nothing
 _BLOCK_SAMPLES = 1 << 19  # over all channels
@@ -119,6 +120,18 @@ class Recording:
 
 
 @contextmanager
+def open_audio(path: Path) -> Iterator[Source]:
+    """Open the bytes of an audio file, or those that FFmpeg makes of it.
+
+    Raises:
+        InputError: it cannot be opened, or needs FFmpeg and has no audio for it.
+        RunError: the disk of temporary files is full.
+    """
+    with open_source(path) as source:
+        yield decoded(source)
+
+
+@contextmanager
 def opened(file: Path | Source, notify: Notify | None = None) -> Iterator[Recording]:
     """Open an audio file.
 
@@ -126,14 +139,14 @@ def opened(file: Path | Source, notify: Notify | None = None) -> Iterator[Record
         InputError: missing, a folder, a device, empty, not audio, or of length zero; without
             ``notify`` also damaged or cut short, as far as is known without decoding.
     """
-    with nullcontext(file) if isinstance(file, Source) else open_source(file) as source:
+    with nullcontext(file) if isinstance(file, Source) else open_audio(file) as source:
         yield _recording(source, notify or _refuse)
 
 
 @contextmanager
 def opened_bytes(data: bytes, name: str) -> Iterator[Recording]:
     """Open the bytes of an audio file; errors call it ``name``."""
-    yield _recording(memory_source(data, name), _refuse)
+    yield _recording(decoded(memory_source(data, name)), _refuse)
 
 
 def _refuse(message: str) -> None:

@@ -97,6 +97,17 @@ def memory_source(data: bytes, name: str) -> Source:
     return Source(name, len(data), lambda offset, size: data[offset : offset + size])
 
 
+def file_source(file: IO[bytes], name: str) -> Source:
+    """The source for an open file, which is closed with the last use of the source."""
+    read = _reader(file.fileno())
+
+    def read_at(offset: int, size: int) -> bytes:
+        assert not file.closed
+        return read(offset, size)
+
+    return Source(name, os.fstat(file.fileno()).st_size, read_at, file.fileno())
+
+
 class VirtualFile(io.RawIOBase):
     """A read-only file made of consecutive pieces."""
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
 from asr.audio.memory import ArrayLike, AudioInput, Samples, as_audio, num_channels
+from asr.audio.open import open_audio
 from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
-from asr.audio.source import Source, open_source
+from asr.audio.source import Source
 from asr.decode.chunking import LabelledAudio
 from asr.decode.greedy import Alternatives, timed_words
 from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
@@ -172,7 +173,7 @@ class Transcriber:
             if self.channels == "split" and not isinstance(readable, InputError):
                 try:
                     if isinstance(readable, Path) and not readable.is_file():
-                        readable = sources.enter_context(open_source(readable))  # read twice
+                        readable = sources.enter_context(open_audio(readable))  # read twice
                     numbers = range(1, num_channels(readable) + 1)
                 except InputError:  # reading it raises the error again
                     pass
