@@ -28,5 +28,6 @@ mypy
 section "lint-imports"
 lint-imports --no-logo
 section "pytest"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # a process of tests has a core
 python -m pytest --numprocesses "$(getconf _NPROCESSORS_ONLN)" --maxprocesses 4 --dist loadfile \
   --no-loadscope-reorder "$@"

@@ -61,28 +61,43 @@ def export_graph(model: AsrModel) -> onnx.ModelProto:
     Raises:
         InputError: the model has an operation that ONNX, or its exporter, has not.
     """
+    return join(Graphs(export_frontend(model), export_encoder(model)))
+
+
+def export_frontend(model: AsrModel) -> onnx.ModelProto:
+    """The part from ``waveforms`` to ``features``; see `export_graph`."""
     assert not model.training
     fbank = model.frontend.fbank
-    lengths_B = torch.tensor([_SAMPLE_FRAMES, _SAMPLE_FRAMES * 3 // 4])
-    samples_B = fbank.window_size + fbank.shift_size * (lengths_B - 1)
+    samples_B = fbank.window_size + fbank.shift_size * (_sample_lengths() - 1)
     waveforms_BN = 0.1 * torch.randn(2, int(samples_B[0]), generator=torch.Generator())
-    features_BTF = torch.zeros(2, _SAMPLE_FRAMES, model.frontend.num_mel_bins)
-    what = f"a model with reuse={model.encoder.reuse.name} ({type(model.encoder).__name__})"
-    frontend = _export(
+    return _export(
         model.frontend,
         (waveforms_BN, samples_B),
         [WAVEFORMS, WAVEFORM_LENGTHS],
         [FEATURES, FEATURE_LENGTHS],
-        what,
+        _described(model),
     )
-    encoder = _export(
+
+
+def export_encoder(model: AsrModel) -> onnx.ModelProto:
+    """The part from ``features`` to ``log_probs`` and ``frames``; see `export_graph`."""
+    assert not model.training
+    features_BTF = torch.zeros(2, _SAMPLE_FRAMES, model.frontend.num_mel_bins)
+    return _export(
         EncoderAndHead(model),
-        (features_BTF, lengths_B),
+        (features_BTF, _sample_lengths()),
         [FEATURES, FEATURE_LENGTHS],
         [LOG_PROBS, FRAME_LENGTHS, FRAMES],
-        what,
+        _described(model),
     )
-    return join(Graphs(frontend, encoder))
+
+
+def _sample_lengths() -> Tensor:
+    return torch.tensor([_SAMPLE_FRAMES, _SAMPLE_FRAMES * 3 // 4])
+
+
+def _described(model: AsrModel) -> str:
+    return f"a model with reuse={model.encoder.reuse.name} ({type(model.encoder).__name__})"
 
 
 def join(graphs: Graphs) -> onnx.ModelProto:
