@@ -20,6 +20,13 @@ from asr.audio.source import Source, file_source
 from asr.errors import InputError, RunError
 
 PROGRAM = "ffmpeg"
+FFMPEG_SUFFIXES = frozenset(
+    {
+        *(".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".avi", ".flv"),
+        *(".wma", ".wmv", ".asf", ".mpg", ".mpeg", ".ts", ".aac", ".ac3", ".amr", ".wv", ".ape"),
+        *(".tta", ".dsf", ".rm", ".spx"),
+    }
+)
 _HEAD_NUM_BYTES = 1024
 _MOST_NUM_BYTES = 16 << 30
 _STALL_S = 60.0

@@ -19,13 +19,18 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.audio.containers import chunked_streams
-from asr.audio.ffmpeg import decoded
+from asr.audio.ffmpeg import FFMPEG_SUFFIXES, decoded
 from asr.audio.mpeg import mpeg_streams
 from asr.audio.quiet import quiet_decoder
 from asr.audio.source import Extent, Source, VirtualFile, memory_source, open_source
 from asr.audio.streams import FLAC_MAGIC, OGG_MAGIC, Stream, flac_streams, ogg_streams, unchanged
 from asr.errors import InputError
 
+AUDIO_SUFFIXES = FFMPEG_SUFFIXES | {
+    *(".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf"),
+    *(".w64", ".rf64", ".sph", ".gsm"),
+}
+"""Endings by which the audio files of a folder are found, in small letters."""
 SHORTFALL_S = 0.1
 """A recording may be this much shorter than its header says without being damaged."""
 _FORMATS = "wav, flac, ogg, opus, mp3 or aiff, or with FFmpeg installed mp4, m4a, webm, …"

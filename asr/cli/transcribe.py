@@ -11,7 +11,6 @@ from typing import Annotated
 
 import torch
 
-from asr.audio.source import STDIN
 from asr.cli.device import (
     add_device_argument,
     add_dtype_argument,
@@ -25,14 +24,18 @@ from asr.cli.options import (
     audio_length,
     batch_duration,
     beam_size,
+    columns,
+    cue_length,
+    cue_lines,
     level_or_off,
     number_in,
     overlap,
     threads,
 )
+from asr.cli.recordings import add_recording_arguments, output_path, recordings
 from asr.cli.search import add_hotwords, add_search_arguments, search_config
 from asr.decode.beam import BeamDecoder
-from asr.decode.formats import FORMATS, suffix
+from asr.decode.formats import FORMATS, CueLimits
 from asr.decode.labelling import BATCH_S
 from asr.decode.recogniser import load_recogniser
 from asr.decode.search import build_search
@@ -41,20 +44,20 @@ from asr.decode.timing import Timing
 from asr.decode.transcribe import Channels, Transcriber
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, printable
-from asr.files import check_folder, fitting_name, write_text
+from asr.files import write_text
 from asr.ranges import Range
+
+CUE_OPTIONS = {
+    "cue_width": "line_width",
+    "cue_lines": "num_lines",
+    "cue_duration": "duration_s",
+}
+"""Options by the limit that they set."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments: files, model, output."""
-    parser.add_argument(
-        "files",
-        nargs="+",
-        type=audio_path,
-        metavar="FILE",
-        help="any format and rate; a pipe, or - for standard input; behind --, names that begin "
-        "with a dash",
-    )
+    """Add the arguments: recordings, model, output."""
+    add_recording_arguments(parser)
     add_plugin_argument(parser)
     parser.add_argument(
         "--model",
@@ -67,15 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="text",
-        help="text, one JSON object per line with word times, subtitles, or timed words as "
-        "scoring tools read them (default: %(default)s)",
+        help="text, one JSON object per line with word times, subtitles, timed words as scoring "
+        "tools read them, or a table of segments (default: %(default)s)",
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="write a file per recording, named after it, instead of printing",
-    )
+    add_cue_arguments(parser)
     parser.add_argument(
         "--channels",
         type=channels,
@@ -144,9 +142,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def audio_path(word: str) -> Path:
-    """A path; ``-`` is standard input."""
-    return STDIN if word == "-" else Path(word)
+def add_cue_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the limits of subtitles."""
+    usual = CueLimits()
+    parser.add_argument(
+        "--cue-width",
+        type=columns,
+        metavar="N",
+        help="longest line of a subtitle, in columns; a Chinese or Japanese character takes two "
+        f"(default: {usual.line_width})",
+    )
+    parser.add_argument(
+        "--cue-lines",
+        type=cue_lines,
+        metavar="N",
+        help=f"most lines of a subtitle (default: {usual.num_lines})",
+    )
+    parser.add_argument(
+        "--cue-duration",
+        type=cue_length,
+        metavar="S",
+        help=f"longest subtitle (default: {usual.duration_s:g})",
+    )
+
+
+def cue_limits(args: argparse.Namespace) -> CueLimits:
+    """The limits that are asked for.
+
+    Raises:
+        InputError: one is given, and the format has no subtitles.
+    """
+    given = {
+        name: getattr(args, option)
+        for option, name in CUE_OPTIONS.items()
+        if getattr(args, option) is not None
+    }
+    if given and not FORMATS[args.format].has_cues:
+        option = next(option for option, name in CUE_OPTIONS.items() if name in given)
+        raise InputError(
+            f"--{option.replace('_', '-')} has no effect on --format {args.format}; "
+            "it is for srt and vtt"
+        )
+    return CueLimits(**given)
 
 
 def channels(word: str) -> Channels:
@@ -165,7 +202,8 @@ def run(args: argparse.Namespace) -> int:
     """Write each transcript as soon as it is done; a bad file does not stop the others."""
     check_device(args.device)
     check_graphs_argument(args)
-    check_places(args)
+    limits = cue_limits(args)
+    found = recordings(args)
     if args.n_best > 1 and args.format != "json":
         raise InputError(f"--n-best {args.n_best} needs --format json: no other format holds them")
     if args.num_threads is not None:
@@ -189,22 +227,25 @@ def run(args: argparse.Namespace) -> int:
     )
     loaded_s = time.perf_counter()
     num_bad, audio_s = 0, 0.0
-    for transcripts in transcriber.each(args.files):
+    results = transcriber.each([one.path for one in found])
+    for recording, transcripts in zip(found, results, strict=True):
         if isinstance(transcripts, InputError):
             num_bad += 1
             log_problem("error", str(transcripts))
         else:
             audio_s += sum(transcript.duration_s for transcript in transcripts)
-            write_transcripts(transcripts, args)
+            path = output_path(recording, args)
+            text = FORMATS[args.format].write(transcripts, limits)
+            if path is not None:
+                write_text(path, text)
+            else:
+                show(text, transcripts, is_named=len(found) > 1 and args.format == "text")
     if graphs is not None:
         print(graphs, file=sys.stderr)
     if isinstance(decoder, BeamDecoder) and decoder.skip_blank is not None:
         print(decoder, file=sys.stderr)
-    if num_bad and len(args.files) > 1:
-        print(
-            f"asr transcribe: {num_bad} of {len(args.files)} files could not be read",
-            file=sys.stderr,
-        )
+    if num_bad and len(found) > 1:
+        print(f"asr transcribe: {num_bad} of {len(found)} files could not be read", file=sys.stderr)
     if args.timing:
         timing = Timing(
             audio_s=audio_s,
@@ -217,44 +258,15 @@ def run(args: argparse.Namespace) -> int:
     return 2 if num_bad else 0
 
 
-def check_places(args: argparse.Namespace) -> None:
-    """Raise InputError where the transcripts of two files would go to the same place."""
-    if args.out is None:
-        if len(args.files) > 1 and not FORMATS[args.format].is_line_by_line:
-            raise InputError(
-                f"--format {args.format} of several files needs --out DIR, for a file of each"
-            )
-        return
-    check_folder(args.out)
-    names: dict[str, Path] = {}
-    for path in args.files:
-        first = names.setdefault(output_name(path, args), path)
-        if first is not path:
-            raise InputError(
-                f"--out {args.out}: {printable(first)} and {printable(path)} would both be written "
-                f"to {printable(output_name(path, args))}; transcribe them one after the other, "
-                "into other folders"
-            )
-
-
-def output_name(path: Path, args: argparse.Namespace) -> str:
-    """The name of the output file of a recording."""
-    return fitting_name(path.stem, suffix(args.format))
-
-
 def log_problem(kind: str, message: str) -> None:
     """Print a warning or an error as one line on stderr."""
     print(f"asr transcribe: {kind}: {' '.join(printable(message).split())}", file=sys.stderr)
 
 
-def write_transcripts(transcripts: Sequence[Transcript], args: argparse.Namespace) -> None:
-    """Write to stdout, or to a file in --out; lines of text name their file if several are read."""
-    text = FORMATS[args.format].write(transcripts)
-    path = Path(transcripts[0].audio_path)
-    if args.out is not None:
-        write_text(args.out / output_name(path, args), text)
-        return
-    if args.format == "text" and len(args.files) > 1:
-        text = "".join(f"{printable(path)}\t{line}\n" for line in text.splitlines())
+def show(text: str, transcripts: Sequence[Transcript], *, is_named: bool) -> None:
+    """Print ``text`` as soon as it is there; lines name their file if ``is_named``."""
+    if is_named:
+        name = printable(transcripts[0].audio_path)
+        text = "".join(f"{name}\t{line}\n" for line in text.splitlines())
     sys.stdout.write(text)
     sys.stdout.flush()

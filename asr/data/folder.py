@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from asr.audio.open import AUDIO_SUFFIXES
 from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary, Skipped
-from asr.data.transcripts import AUDIO_SUFFIXES, list_files, read_librispeech, read_table
+from asr.data.transcripts import list_files, read_librispeech, read_table
 from asr.errors import InputError
 
 

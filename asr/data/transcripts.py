@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asr.audio.open import AUDIO_SUFFIXES
 from asr.data.columns import Columns, find_columns, time_label
 from asr.data.prepare import RawUtterance
 from asr.data.progress import print_progress
@@ -14,10 +15,6 @@ from asr.data.summary import Skipped
 from asr.errors import InputError, printable
 from asr.files import json_objects, key_and_value, read_lines
 
-AUDIO_SUFFIXES = frozenset(
-    {".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"}
-    | {".sph"}
-)
 _TRANS_SUFFIX = ".trans.txt"
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from asr.decode.formats import LINE_WIDTH, LONGEST_CUE_S, clock, cues, srt, vtt
+from asr.decode.formats import CueLimits, clock, cues, srt, vtt
 from asr.decode.greedy import TimedWord
 
 
@@ -38,16 +38,17 @@ def test_nothing_said() -> None:
 
 
 @pytest.mark.parametrize("word_s", [0.05, 0.3, 1.5])
-def test_no_cue_is_too_long_or_overlaps_the_next(word_s: float) -> None:
+@pytest.mark.parametrize("limits", [CueLimits(), CueLimits(20, 3, 3.0), CueLimits(80, 1, 20.0)])
+def test_no_cue_is_too_long_or_overlaps_the_next(word_s: float, limits: CueLimits) -> None:
     words = spoken("the quick brown fox jumps over the lazy dog " * 12, word_s=word_s)
-    found = cues(words)
+    found = cues(words, limits)
     assert " ".join(line for cue in found for line in cue.lines).split() == [
         word.word for word in words
     ]
     for cue, following in zip(found, [*found[1:], None], strict=True):
-        assert len(cue.lines) <= 2
-        assert all(len(line) <= LINE_WIDTH for line in cue.lines)
-        assert 0 < cue.end_s - cue.start_s <= LONGEST_CUE_S + 1e-9
+        assert len(cue.lines) <= limits.num_lines
+        assert all(len(line) <= limits.line_width for line in cue.lines)
+        assert 0 < cue.end_s - cue.start_s <= limits.duration_s + 1e-9
         assert following is None or cue.end_s <= following.start_s + 1e-9
 
 
@@ -73,8 +74,8 @@ def test_ideographs_take_two_columns_and_no_spaces() -> None:
     assert "".join(line for cue in found for line in cue.lines) == "一" * 100
     for cue in found:
         assert len(cue.lines) <= 2
-        assert all(len(line) <= LINE_WIDTH // 2 for line in cue.lines)
-        assert cue.end_s - cue.start_s <= LONGEST_CUE_S + 1e-9
+        assert all(len(line) <= 21 for line in cue.lines)
+        assert cue.end_s - cue.start_s <= 7 + 1e-9
     assert found[0].lines == ("一" * 21, "一" * 14)
 
 

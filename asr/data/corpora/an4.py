@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from asr.audio.open import AUDIO_SUFFIXES
 from asr.data.corpora.archives import Archives, is_complete, read_own_summary, unpack_whole
 from asr.data.corpora.parts import AN4, AN4_MIRROR, Corpus
 from asr.data.folder import folder_utterances
 from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary, Skipped
-from asr.data.transcripts import AUDIO_SUFFIXES
 from asr.errors import InputError
 from asr.files import read_lines
 

@@ -1,0 +1,153 @@
+"""The recordings that `asr transcribe` is given, and the place of each transcript.
+
+Files, folders and lists of paths become recordings. A recording that was found in a folder keeps
+its place below it in ``--out``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.audio.open import AUDIO_SUFFIXES
+from asr.audio.source import STDIN
+from asr.decode.formats import FORMATS, suffix
+from asr.errors import InputError, printable
+from asr.files import check_folder, fitting_name, read_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """An audio file to read; ``place`` is its path below the folder that was named, if one was."""
+
+    path: Path
+    place: Path
+
+
+def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name recordings and places for their transcripts."""
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=audio_path,
+        metavar="FILE",
+        help="any format and rate; a folder, for the audio files in it; a pipe, or - for standard "
+        "input; behind --, names that begin with a dash",
+    )
+    parser.add_argument(
+        "--list",
+        type=audio_path,
+        metavar="FILE",
+        help="read paths from a file, or - for standard input, one a line",
+    )
+    parser.add_argument(
+        "--recursive", action="store_true", help="read the folders in a folder as well"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write a file per recording, named after it, instead of printing; recordings of a "
+        "folder keep their places below it",
+    )
+    parser.add_argument(
+        "--beside", action="store_true", help="write the file of a recording into its own folder"
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave out recordings whose file is in --out, or beside them, already",
+    )
+
+
+def audio_path(word: str) -> Path:
+    """A path; ``-`` is standard input."""
+    return STDIN if word == "-" else Path(word)
+
+
+def recordings(args: argparse.Namespace) -> list[Recording]:
+    """The recordings that the arguments name, in order, without those that are to be left out.
+
+    Raises:
+        InputError: there are none, a list or a folder cannot be read, options contradict each
+            other, or the transcripts of two recordings would go to the same place.
+    """
+    if args.out is not None and args.beside:
+        raise InputError("--out and --beside: give one of them")
+    if args.skip_existing and args.out is None and not args.beside:
+        raise InputError("--skip-existing needs --out DIR or --beside")
+    named = [*args.files, *(_listed(args.list) if args.list is not None else ())]
+    if not named:
+        raise InputError("no recording named; give files, folders or --list FILE")
+    found = [one for path in named for one in _in(path, recursive=args.recursive)]
+    if not found:
+        endings = (
+            "with --recursive those in its folders, too" if not args.recursive else "any depth"
+        )
+        raise InputError(f"{printable(named[0])}: no audio file in this folder ({endings})")
+    _check_places(found, args)
+    if args.skip_existing:
+        return [one for one in found if not _is_written(one, args)]
+    return found
+
+
+def output_path(recording: Recording, args: argparse.Namespace) -> Path | None:
+    """Where its transcript is written; None where it is printed."""
+    name = fitting_name(recording.path.stem, suffix(args.format))
+    if args.beside:
+        return recording.path.parent / name
+    return None if args.out is None else Path(args.out) / recording.place.parent / name
+
+
+def _listed(path: Path) -> Iterator[Path]:
+    if path == STDIN:
+        lines = (line.rstrip("\r\n") for line in sys.stdin)
+        yield from (Path(line) for line in lines if line.strip())
+    else:
+        yield from (Path(text.strip()).expanduser() for _, text in read_lines(path))
+
+
+def _in(path: Path, *, recursive: bool) -> list[Recording]:
+    """The recordings of a file or folder; those of a folder by their ending, sorted."""
+    if not path.is_dir():
+        return [Recording(path, Path(path.name))]
+    try:
+        inside = sorted(path.rglob("*") if recursive else path.iterdir())
+    except OSError as error:
+        raise InputError(f"{printable(path)}: cannot be read ({error.strerror})") from error
+    return [
+        Recording(one, one.relative_to(path))
+        for one in inside
+        if one.suffix.lower() in AUDIO_SUFFIXES and one.is_file()
+    ]
+
+
+def _is_written(recording: Recording, args: argparse.Namespace) -> bool:
+    path = output_path(recording, args)
+    return path is not None and path.exists()
+
+
+def _check_places(found: Sequence[Recording], args: argparse.Namespace) -> None:
+    """Raise InputError where the transcripts of two files would go to the same place."""
+    if args.out is None and not args.beside:
+        if len(found) > 1 and not FORMATS[args.format].is_line_by_line:
+            raise InputError(
+                f"--format {args.format} of several files needs --out DIR, for a file of each"
+            )
+        return
+    if args.out is not None:
+        check_folder(args.out)
+    first: dict[Path, Recording] = {}
+    for recording in found:
+        place = output_path(recording, args)
+        assert place is not None
+        other = first.setdefault(place, recording)
+        if other is not recording:
+            raise InputError(
+                f"--out {place.parent}: {printable(other.path)} and {printable(recording.path)} "
+                f"would both be written to {printable(place.name)}; transcribe them one after the "
+                "other, into other folders"
+            )
