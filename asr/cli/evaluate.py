@@ -23,8 +23,7 @@ from asr.cli.search import add_hotwords, add_search_arguments, search_config
 from asr.data.check import check_characters, describe_dropped
 from asr.data.manifest import read_manifest
 from asr.data.progress import print_progress
-from asr.decode.beam import BeamDecoder
-from asr.decode.search import build_search
+from asr.decode.search import build_search, notice_of
 from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation, evaluate
 from asr.measure.latency import measure_encoders
@@ -105,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
     }
     if graphs is not None:
         print(graphs, file=sys.stderr)
-    if isinstance(decoder, BeamDecoder) and decoder.skip_blank is not None:
-        print(decoder, file=sys.stderr)
+    if notice := notice_of(decoder):
+        print(notice, file=sys.stderr)
     record = evaluation_record(args, package, splits, decode)
     examples = {split: evaluation.scored for split, evaluation in splits.items()}
     print_table([record], args, examples=examples)

@@ -34,11 +34,10 @@ from asr.cli.options import (
 )
 from asr.cli.recordings import add_recording_arguments, output_path, recordings
 from asr.cli.search import add_hotwords, add_search_arguments, search_config
-from asr.decode.beam import BeamDecoder
 from asr.decode.formats import FORMATS, CueLimits
 from asr.decode.labelling import BATCH_S
 from asr.decode.recogniser import load_recogniser
-from asr.decode.search import build_search
+from asr.decode.search import build_search, notice_of
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Timing
 from asr.decode.transcribe import Channels, Transcriber
@@ -242,8 +241,8 @@ def run(args: argparse.Namespace) -> int:
                 show(text, transcripts, is_named=len(found) > 1 and args.format == "text")
     if graphs is not None:
         print(graphs, file=sys.stderr)
-    if isinstance(decoder, BeamDecoder) and decoder.skip_blank is not None:
-        print(decoder, file=sys.stderr)
+    if notice := notice_of(decoder):
+        print(notice, file=sys.stderr)
     if num_bad and len(found) > 1:
         print(f"asr transcribe: {num_bad} of {len(found)} files could not be read", file=sys.stderr)
     if args.timing:

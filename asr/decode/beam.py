@@ -136,23 +136,7 @@ class BeamDecoder(GreedyDecoder):
         if not log_probs_BTV.shape[1]:
             return [self.blanks(0) for _ in lengths_B]
         found = self.search(log_probs_BTV, lengths_B)
-        best = [torch.tensor(one[0].token_ids, dtype=torch.int64) for one in found]
-        log_probs_BTV, lengths_B = log_probs_BTV.float().cpu(), lengths_B.cpu()
-        ids_BT = align(
-            log_probs_BTV,
-            lengths_B,
-            pad_sequence(best, batch_first=True),
-            torch.tensor([len(one) for one in best]),
-        )
-        scores_BT = log_probs_BTV.gather(2, ids_BT.clamp_min(0).unsqueeze(-1)).squeeze(-1)
-        return [
-            FrameLabels(
-                scores_BT[row, :length],
-                ids_BT[row, :length],
-                (Alternatives(0, length, tuple(found[row][: self.n_best])),),
-            )
-            for row, length in enumerate(lengths_B.tolist())
-        ]
+        return labels_of(found, log_probs_BTV, lengths_B, self.n_best)
 
     def search(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
         """The sequences of each utterance, the best first, at most ``beam``.
@@ -185,6 +169,11 @@ class BeamDecoder(GreedyDecoder):
         """The fraction of the frames so far that was skipped as blank."""
         skipped = sum(skipped for _, skipped in self._frames)
         return skipped / max(1, sum(map(sum, self._frames)))
+
+    @property
+    def notice(self) -> str:
+        """What is to be said of the frames so far, one line; empty if there is nothing."""
+        return "" if self.skip_blank is None else str(self)
 
     def __str__(self) -> str:
         """The settings, and what was skipped so far: one line."""
@@ -292,6 +281,32 @@ class BeamDecoder(GreedyDecoder):
             ],
         )
         return following, (source, torch.where(is_longer, new_token, _NO_TOKEN))
+
+
+def labels_of(
+    found: Sequence[Sequence[ScoredTokens]],
+    log_probs_BTV: Tensor,
+    lengths_B: Tensor,
+    n_best: int,
+) -> list[FrameLabels]:
+    """The best path of the first sequence of each utterance, with its first ``n_best`` ones."""
+    best = [torch.tensor(one[0].token_ids, dtype=torch.int64) for one in found]
+    log_probs_BTV, lengths_B = log_probs_BTV.float().cpu(), lengths_B.cpu()
+    ids_BT = align(
+        log_probs_BTV,
+        lengths_B,
+        pad_sequence(best, batch_first=True),
+        torch.tensor([len(one) for one in best]),
+    )
+    scores_BT = log_probs_BTV.gather(2, ids_BT.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+    return [
+        FrameLabels(
+            scores_BT[row, :length],
+            ids_BT[row, :length],
+            (Alternatives(0, length, tuple(found[row][:n_best])),),
+        )
+        for row, length in enumerate(lengths_B.tolist())
+    ]
 
 
 def _read_out(

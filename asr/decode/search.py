@@ -1,8 +1,8 @@
 """What a search is: from the output of a head to hypotheses, with labels that can be stitched.
 
-`GreedyDecoder` and `BeamDecoder` search CTC, `TransducerGreedy` a transducer. What `label` finds in
-a chunk is kept frame by frame, so that the chunks of a long recording can be cut and joined at any
-frame.
+`GreedyDecoder` and `BeamDecoder` search CTC, `TransducerGreedy` a transducer, `HybridBeam` and
+`HybridRescore` a hybrid head. What `label` finds in a chunk is kept frame by frame, so that the
+chunks of a long recording can be cut and joined at any frame.
 
 Shape legend: B batch, T frames, X what a head gives of a frame.
 """
@@ -62,3 +62,8 @@ def build_search(config: Mapping[str, Any], model: AcousticModel) -> Search:
     injected = {"head": head} if "head" in inspect.signature(target).parameters else {}
     search: Search = build(config, "decode", **injected)
     return search
+
+
+def notice_of(search: Search) -> str:
+    """What a search has to say when it is done, one line; empty if there is nothing."""
+    return str(getattr(search, "notice", ""))

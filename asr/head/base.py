@@ -1,7 +1,8 @@
 """What a head is: from encoder frames to a loss in training and to scores for a search.
 
-`CtcHead` and `TransducerHead` are heads. The rest of the toolkit asks a head for what this class
-names and never which head it is; a command that a head cannot serve gets the reason from it.
+`CtcHead`, `TransducerHead` and `HybridHead` are heads. The rest of the toolkit asks a head for what
+this class names and never which head it is; a command that a head cannot serve gets the reason from
+it.
 
 Shape legend: B batch, T frames, D model width, V vocabulary, U tokens, X what the search reads.
 """

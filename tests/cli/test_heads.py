@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,17 +19,34 @@ TRANSDUCER = {
 }
 
 
+HYBRID = {
+    **CONFIG,
+    "head": {"_target_": "asr.head.hybrid.HybridHead", "num_layers": 1, "ffn_dim": 16},
+    "decode": {"_target_": "asr.decode.hybrid.HybridBeam"},
+}
+
+
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("config", "words", "reason"),
     [
-        (["analyze", "--data", "a.jsonl.gz"], "asr analyze does not serve .* transducer head"),
-        (["transcribe", "a.wav", "--beam", "4"], "searches what a ctc head gives"),
+        (
+            TRANSDUCER,
+            ["analyze", "--data", "a.jsonl.gz"],
+            "asr analyze does not serve .* transducer head",
+        ),
+        (TRANSDUCER, ["transcribe", "a.wav", "--beam", "4"], "searches what a ctc head gives"),
+        (HYBRID, ["transcribe", "a.wav", "--beam", "4"], "searches what a ctc head .* hybrid"),
+        (HYBRID, ["export", "--out", "b.onnx"], "asr export does not serve .* hybrid head"),
     ],
 )
-def test_a_transducer_is_refused_with_the_reason(
-    words: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_head_is_refused_with_the_reason(
+    config: dict[str, Any],
+    words: list[str],
+    reason: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = save_tiny_package(tmp_path / "model", TRANSDUCER)
+    folder = save_tiny_package(tmp_path / "model", config)
 
     assert main([*words, "--model", str(folder)]) == 2
 

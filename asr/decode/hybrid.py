@@ -1,0 +1,296 @@
+"""Search of a head with CTC and an attention decoder, in one pass over both.
+
+A sequence is scored by ``(1 - w) * attention + w * CTC + bonus * tokens``, in log probabilities
+(Watanabe et al. 2017). Every sequence has an alignment: one with more tokens than the frames can
+hold is never made, so no search is endless. Words have the times of CTC's best path through the
+sequence, and chunks of long audio are joined as those of a CTC head are.
+
+Shape legend: B batch, K hypotheses of a beam, N = B * K, C candidate tokens, U tokens, T frames,
+X what the head gives of a frame, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from asr.decode.beam import labels_of
+from asr.decode.greedy import FrameLabels, GreedyDecoder
+from asr.decode.prefix_scores import CtcPrefixScores, PrefixSums
+from asr.errors import InputError
+from asr.head.decoder import BOUNDARY_ID, LayerCache
+from asr.head.hybrid import HybridHead
+from asr.ranges import BeamSize, Range, Tokens, in_ranges
+from asr.types import ScoredTokens
+
+_NEVER = float("-inf")
+_LENGTHS, _WORSE = 3, -10.0  # of the end detection
+
+Weight = Annotated[float, Range(0, 1, below=True)]
+Bonus = Annotated[float, Range(-100, 100)]
+
+
+class HybridSearch(GreedyDecoder, ABC):
+    """What all searches of a hybrid head do: labels of frames by the best of their sequences."""
+
+    head_name = HybridHead.name
+
+    def __init__(self, head: HybridHead, *, n_best: int) -> None:
+        super().__init__()
+        self.head = head
+        self.n_best = n_best
+
+    @torch.no_grad()
+    def label(self, outputs_BTX: Tensor, lengths_B: Tensor) -> list[FrameLabels]:
+        """CTC's best path through the best sequence, with the ``n_best`` sequences."""
+        if not outputs_BTX.shape[1]:
+            return [self.blanks(0) for _ in lengths_B]
+        found = self.search(outputs_BTX, lengths_B)
+        return labels_of(found, self.head.split(outputs_BTX)[0], lengths_B, self.n_best)
+
+    @abstractmethod
+    def search(self, outputs_BTX: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
+        """The sequences of each utterance, the best first."""
+
+
+@in_ranges("decode")
+class HybridBeam(HybridSearch):
+    """Token by token, a beam of hypotheses of every utterance; with a beam of 1 greedy search.
+
+    An utterance ends when no hypothesis in the beam can become better than those that have ended.
+    With a length bonus that is not known; then it ends when the best ended hypotheses of three
+    lengths in a row are worse than the best of all by 10 (end detection of ESPnet).
+
+    Args:
+        beam: hypotheses kept after every token.
+        ctc_weight: w; with 0 CTC is not asked, and only times come from it.
+        length_bonus: added for every token.
+        tokens_per_step: the tokens of each hypothesis that the decoder scores best, which CTC
+            scores too; null: all of them.
+        max_length_ratio: most tokens for each frame. Hypotheses that are stopped there are counted.
+        n_best: sequences that are handed on, at most ``beam``.
+        el_attention: cross-attention by EL-attention (Yan et al. 2021), see `asr.head.decoder`.
+
+    Raises:
+        InputError: a value outside its range, or more ``n_best`` than the beam holds.
+    """
+
+    def __init__(
+        self,
+        *,
+        head: HybridHead,
+        beam: BeamSize = 10,
+        ctc_weight: Weight = 0.3,
+        length_bonus: Bonus = 0.0,
+        tokens_per_step: Tokens | None = 20,
+        max_length_ratio: Annotated[float, Range(0, 1, above=True)] = 1.0,
+        n_best: BeamSize = 1,
+        el_attention: bool = False,
+    ) -> None:
+        super().__init__(head, n_best=n_best)
+        check_n_best(n_best, beam)
+        self.beam = beam
+        self.ctc_weight = ctc_weight
+        self.length_bonus = length_bonus
+        self.tokens_per_step = tokens_per_step
+        self.max_length_ratio = max_length_ratio
+        self.el_attention = el_attention
+        self._stopped: list[int] = []  # utterances of every batch that the cap has ended
+
+    @property
+    def notice(self) -> str:
+        """What is to be said of the utterances so far, one line; empty if there is nothing."""
+        stopped = sum(self._stopped)
+        if not stopped:
+            return ""
+        return (
+            f"decoder stopped in {stopped:,} chunk{'s' if stopped > 1 else ''} before it wrote an "
+            f"end: at the most tokens that the frames hold, or decode.max_length_ratio="
+            f"{self.max_length_ratio:g}"
+        )
+
+    @torch.no_grad()
+    def search(self, outputs_BTX: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
+        """At most ``beam`` sequences of each utterance, the best first."""
+        log_probs_BTV, frames_BTD = self.head.split(outputs_BTX)
+        lengths_B = lengths_B.to(outputs_BTX.device)
+        decoder = self.head.decoder
+        memory = decoder.memory(frames_BTD, lengths_B, by_frames=self.el_attention)
+        ctc = CtcPrefixScores(log_probs_BTV, lengths_B) if self.ctc_weight else None
+        now = _Beam.empty(len(lengths_B), lengths_B.device, ctc)
+        endings = [_Endings(self.n_best) for _ in lengths_B]
+        is_open_B = lengths_B > 0
+        first_B1 = torch.arange(len(lengths_B), device=lengths_B.device).unsqueeze(1)
+        caches: list[LayerCache] | None = None
+        most_B = (lengths_B * self.max_length_ratio).long()
+        while bool(is_open_B.any()):
+            _, width, num_tokens = now.ids_BKU.shape
+            logits_NSV, caches = decoder(now.last_BK.view(-1, 1), memory, caches)
+            scores_BKV = logits_NSV[:, -1].log_softmax(-1).double().view(*now.last_BK.shape, -1)
+            room_BK = lengths_B.unsqueeze(1) - now.needed_BK
+            room_BK = room_BK.masked_fill((num_tokens >= most_B).unsqueeze(1), 0)
+            now, source_BK, is_end_BK = self._advance(now, scores_BKV, room_BK, ctc)
+            rows_N = (source_BK + width * first_B1).flatten()
+            caches = [(keys[rows_N], values[rows_N]) for keys, values in caches]
+            is_open_B = self._collect(now, is_end_BK, endings, is_open_B)
+        return [one.best(self.beam) for one in endings]
+
+    def _advance(
+        self, now: _Beam, scores_BKV: Tensor, room_BK: Tensor, ctc: CtcPrefixScores | None
+    ) -> tuple[_Beam, Tensor, Tensor]:
+        """The beam with one more token each, where it came from, and which hypotheses end here."""
+        w, beam = self.ctc_weight, now.last_BK.shape[1]
+        num_tokens = min(self.tokens_per_step or self.head.vocab_size, self.head.vocab_size - 1)
+        top_BKC, ids_BKC = scores_BKV[..., 1:].topk(num_tokens)
+        ids_BKC = ids_BKC + 1
+        needed_BKC = 1 + (ids_BKC == now.last_BK.unsqueeze(2)).long()
+        attention_BKC = now.attention_BK.unsqueeze(2) + top_BKC
+        ended_BK = now.attention_BK + scores_BKV[..., BOUNDARY_ID]
+        longer_BKC, total_BK, following = attention_BKC, ended_BK, None
+        if ctc is not None and now.sums is not None:
+            psi_BKC, following = ctc.extend(now.sums, now.last_BK, ids_BKC)
+            longer_BKC = (1 - w) * attention_BKC + w * psi_BKC
+            total_BK = (1 - w) * ended_BK + w * now.sums.total
+        length = now.ids_BKU.shape[2]
+        longer_BKC = longer_BKC + self.length_bonus * (length + 1)
+        total_BK = total_BK + self.length_bonus * length
+        longer_BKC = longer_BKC.masked_fill(needed_BKC > room_BK.unsqueeze(2), _NEVER)
+        is_dead_BK = now.score_BK == _NEVER
+        # A hypothesis that has to stop here ends, however small the chance of an end is.
+        joined = torch.cat([total_BK, longer_BKC.flatten(1)], 1)
+        joined = joined.masked_fill(
+            torch.cat([is_dead_BK, is_dead_BK.repeat_interleave(num_tokens, 1)], 1), _NEVER
+        )
+        score_BK, chosen_BK = joined.topk(min(self.beam, joined.shape[1]))
+        is_end_BK = chosen_BK < beam
+        place_BK = (chosen_BK - beam).clamp(min=0)
+        source_BK = torch.where(is_end_BK, chosen_BK, place_BK // num_tokens)
+        token_BK = ids_BKC.flatten(1).gather(1, place_BK).masked_fill(is_end_BK, BOUNDARY_ID)
+        needed_BK = now.needed_BK.gather(1, source_BK) + needed_BKC.flatten(1).gather(1, place_BK)
+        ids_BKU = now.ids_BKU.gather(1, source_BK.unsqueeze(2).expand(-1, -1, length))
+        is_stopped_BK = ~(longer_BKC > _NEVER).any(-1)
+        is_stopped_BK &= scores_BKV[..., BOUNDARY_ID] < top_BKC[..., 0]
+        attention_BK = torch.where(
+            is_end_BK,
+            ended_BK.gather(1, source_BK),
+            attention_BKC.flatten(1).gather(1, place_BK),
+        )
+        return (
+            _Beam(
+                ids_BKU=torch.cat([ids_BKU, token_BK.unsqueeze(2)], 2),
+                attention_BK=attention_BK,
+                score_BK=score_BK,
+                needed_BK=needed_BK,
+                sums=None if following is None else CtcPrefixScores.pick(following, place_BK),
+                is_stopped_BK=is_stopped_BK.gather(1, source_BK) & is_end_BK,
+            ),
+            source_BK,
+            is_end_BK,
+        )
+
+    def _collect(
+        self, now: _Beam, is_end_BK: Tensor, endings: Sequence[_Endings], is_open_B: Tensor
+    ) -> Tensor:
+        """Take hypotheses that end out of the beam; which utterances (B,) go on."""
+        alive_BK = now.score_BK.masked_fill(is_end_BK, _NEVER)
+        scores, alive = now.score_BK.tolist(), alive_BK.amax(1).tolist()
+        is_end, ids = is_end_BK.tolist(), now.ids_BKU[..., :-1].tolist()
+        stopped = now.is_stopped_BK.tolist()
+        is_open = is_open_B.tolist()
+        for row, ending in enumerate(endings):
+            if not is_open[row]:
+                continue
+            for place, score in enumerate(scores[row]):
+                if is_end[row][place] and score > _NEVER:
+                    ending.add(tuple(ids[row][place]), score, stopped[row][place])
+            is_open[row] = not ending.is_final(alive[row], is_exact=self.length_bonus <= 0)
+            if not is_open[row]:
+                self._stopped.append(int(ending.is_stopped))
+        is_open_B = torch.tensor(is_open, device=is_open_B.device)
+        now.score_BK = alive_BK.masked_fill(~is_open_B.unsqueeze(1), _NEVER)
+        return is_open_B
+
+
+@dataclass(slots=True)
+class _Beam:
+    """K hypotheses of each utterance.
+
+    ``needed_BK`` counts the frames that CTC needs for them; ``score_BK`` is -inf where there is
+    no hypothesis; ``is_stopped_BK`` says that one ended as nothing could follow.
+    """
+
+    ids_BKU: Tensor
+    attention_BK: Tensor
+    score_BK: Tensor
+    needed_BK: Tensor
+    sums: PrefixSums | None
+    is_stopped_BK: Tensor
+
+    @classmethod
+    def empty(cls, batch: int, device: torch.device, ctc: CtcPrefixScores | None) -> _Beam:
+        """One hypothesis without tokens."""
+        zeros_B1 = torch.zeros(batch, 1, dtype=torch.float64, device=device)
+        return cls(
+            ids_BKU=torch.zeros(batch, 1, 0, dtype=torch.int64, device=device),
+            attention_BK=zeros_B1,
+            score_BK=zeros_B1,
+            needed_BK=torch.zeros(batch, 1, dtype=torch.int64, device=device),
+            sums=None if ctc is None else ctc.start(),
+            is_stopped_BK=zeros_B1.bool(),
+        )
+
+    @property
+    def last_BK(self) -> Tensor:  # noqa: N802
+        """The last token of each, the boundary before the first one."""
+        if not self.ids_BKU.shape[2]:
+            return torch.full_like(self.needed_BK, BOUNDARY_ID)
+        return self.ids_BKU[..., -1]
+
+
+@dataclass(slots=True)
+class _Endings:
+    """The ended hypotheses of one utterance."""
+
+    wanted: int
+    found: list[tuple[float, tuple[int, ...], bool]] = field(default_factory=list)
+    num_steps: int = 0
+
+    def add(self, ids: tuple[int, ...], score: float, is_stopped: bool) -> None:
+        self.found.append((score, ids, is_stopped))
+
+    def is_final(self, best_alive: float, *, is_exact: bool) -> bool:
+        """Whether the search ends; ``is_exact`` says that scores only fall with more tokens."""
+        self.num_steps += 1
+        if best_alive == _NEVER:
+            return True
+        scores = sorted((score for score, _, _ in self.found), reverse=True)
+        if is_exact:
+            return len(scores) >= self.wanted and scores[self.wanted - 1] >= best_alive
+        lengths = range(max(0, self.num_steps - _LENGTHS), self.num_steps)
+        best_of_lengths = [
+            max((score for score, ids, _ in self.found if len(ids) == length), default=None)
+            for length in lengths
+        ]
+        return len(lengths) == _LENGTHS and all(
+            best is not None and best - scores[0] < _WORSE for best in best_of_lengths
+        )
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the best one ended as nothing could follow."""
+        return bool(self.found) and max(self.found)[2]
+
+    def best(self, number: int) -> list[ScoredTokens]:
+        ordered = sorted(self.found, key=lambda one: -one[0])[:number]
+        return [ScoredTokens(ids, score) for score, ids, _ in ordered] or [ScoredTokens((), 0.0)]
+
+
+def check_n_best(n_best: int, beam: int) -> None:
+    """Raise InputError where a beam holds fewer sequences than are to be handed on."""
+    if n_best > beam:
+        raise InputError(f"decode.n_best={n_best}: allowed: at most decode.beam={beam}")
