@@ -5,6 +5,7 @@ python scripts/bench_decoder.py --batches 1 8 --beams 1 10 --lengths-s 5 30
 `copied` keeps keys and values of the frames for every hypothesis of a beam, `heads` for every
 utterance, `el` keeps the frames alone (EL-attention, Yan et al. 2021). They are timed in
 alternation; a figure is the median over rounds of the mean time of a step. Weights are random.
+`--groups 2 4`, `--attention hard` and `--feedback` change the decoder.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from statistics import median
 
 import torch
 
-from asr.head.decoder import AttentionDecoder, Memory
+from asr.head.decoder import AttentionDecoder
+from asr.head.decoder_layer import Memory
 
 FRAMES_PER_S = 25
 KINDS = ("copied", "heads", "el")
@@ -58,6 +60,9 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--ffn-dim", type=int, default=2048)
     parser.add_argument("--vocab-size", type=int, default=500)
+    parser.add_argument("--groups", type=int, nargs="+", default=[])
+    parser.add_argument("--attention", choices=["soft", "hard"], default="soft")
+    parser.add_argument("--feedback", action="store_true")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
@@ -69,6 +74,9 @@ def main() -> None:
         num_heads=args.heads,
         ffn_dim=args.ffn_dim,
         dropout=0.0,
+        groups=args.groups,
+        kind=args.attention,
+        feedback=args.feedback,
     ).eval()
     print(f"{args.layers} layers of width {args.width}, {args.heads} heads, ffn {args.ffn_dim};")
     print(f"{torch.get_num_threads()} threads, float32, median of {args.rounds} rounds", end="")

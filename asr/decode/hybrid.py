@@ -23,7 +23,8 @@ from asr.decode.beam import labels_of
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.prefix_scores import CtcPrefixScores, PrefixSums
 from asr.errors import InputError
-from asr.head.decoder import BOUNDARY_ID, LayerCache
+from asr.head.decoder import BOUNDARY_ID
+from asr.head.decoder_layer import LayerCache
 from asr.head.hybrid import HybridHead
 from asr.ranges import BeamSize, Range, Tokens, in_ranges
 from asr.types import ScoredTokens
@@ -136,7 +137,7 @@ class HybridBeam(HybridSearch):
             room_BK = room_BK.masked_fill((num_tokens >= most_B).unsqueeze(1), 0)
             now, source_BK, is_end_BK = self._advance(now, scores_BKV, room_BK, ctc)
             rows_N = (source_BK + width * first_B1).flatten()
-            caches = [(keys[rows_N], values[rows_N]) for keys, values in caches]
+            caches = [tuple(kept[rows_N] for kept in cache) for cache in caches]
             is_open_B = self._collect(now, is_end_BK, endings, is_open_B)
         return [one.best(self.beam) for one in endings]
 

@@ -4,144 +4,47 @@ It runs over whole transcripts in training and in rescoring, and token by token 
 keys and values of earlier tokens are kept. Several transcripts of an utterance (the hypotheses of
 a beam) attend to one copy of its frames: to cross-attention they are more rows of queries.
 
-In inference cross-attention may go by EL-attention (Yan et al. 2021): the key projection moves to
-the query and the value projection behind the weighted sum, so that the frames themselves are the
-keys and values of all heads and layers. The result is the same up to rounding.
+Groups of layers may share attention (Xiao et al. 2019): a follower takes its leader's map over the
+tokens, for values of its own, and its leader's context of the frames. It has no query or key, and
+for the frames no value either. With ``feedback`` (Fan et al. 2020) all layers attend to one memory
+of earlier tokens: a learnt mean over the outputs of all layers, whose keys and values are computed
+once. It makes training go token by token.
 
-Shape legend: B utterances, N = B * G transcripts, S new tokens, U tokens so far, T frames, D width,
-H heads, K head width, R = G * S rows of queries, V vocabulary.
+Shape legend: B utterances, N transcripts, as many of each utterance, S new tokens, T frames,
+D width, K head width, H heads, L layers, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from asr.errors import InputError
-from asr.nn.attention import merge_heads, split_heads
+from asr.head.decoder_layer import (
+    Attention,
+    AttentionKind,
+    DecoderLayer,
+    LayerCache,
+    Memory,
+    joined,
+)
+from asr.nn.attention import split_heads
 from asr.nn.dropout import Dropout
-from asr.nn.feedforward import FeedForward
+from asr.reuse.schedule import schedule_from_groups
 
 BOUNDARY_ID = 0
 """Start and end of a transcript: the blank of CTC, which the decoder never writes otherwise."""
-
-LayerCache = tuple[Tensor, Tensor]
-"""Keys and values (N, H, U, K) of the tokens so far in one layer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What transcripts attend to: frames (B, T, D), zero where ``is_valid_BT`` is False.
-
-    ``layers`` are the keys and values (B, H, T, K) of every layer, empty with EL-attention.
-    """
-
-    frames_BTD: Tensor
-    is_valid_BT: Tensor
-    layers: tuple[LayerCache, ...]
-
-    @property
-    def num_bytes(self) -> int:
-        """What is kept of the frames for all steps."""
-        kept = [one for pair in self.layers for one in pair] or [self.frames_BTD]
-        return sum(one.numel() * one.element_size() for one in kept)
-
-
-class Attention(nn.Module):
-    """Projections of multi-head attention, of itself or of frames."""
-
-    def __init__(self, *, d_model: int, num_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key = nn.Linear(d_model, d_model)
-        self.value = nn.Linear(d_model, d_model)
-        self.output = nn.Linear(d_model, d_model)
-        self.rate = dropout
-
-    def keys_values(self, x_BTD: Tensor) -> LayerCache:
-        """Keys and values (B, H, T, K)."""
-        return (
-            split_heads(self.key(x_BTD), self.num_heads),
-            split_heads(self.value(x_BTD), self.num_heads),
-        )
-
-    def forward(self, x_BRD: Tensor, keys_values: LayerCache, visible: Tensor) -> Tensor:
-        """Output (B, R, D) by rows that see the keys where ``visible`` (broadcast) is True."""
-        context_BHRK = functional.scaled_dot_product_attention(
-            split_heads(self.query(x_BRD), self.num_heads),
-            *keys_values,
-            attn_mask=visible,
-            dropout_p=self.rate if self.training else 0.0,
-        )
-        output_BRD: Tensor = self.output(merge_heads(context_BHRK))
-        return output_BRD
-
-    def by_frames(self, x_BRD: Tensor, frames_BTD: Tensor, visible: Tensor) -> Tensor:
-        """The same by EL-attention: the frames are the keys and values of all heads."""
-        heads, (batch, rows, width) = self.num_heads, x_BRD.shape
-        q_BHRK = split_heads(self.query(x_BRD), heads) * (width // heads) ** -0.5
-        key_HKD = self.key.weight.view(heads, -1, width)
-        expanded_BHRD = q_BHRK @ key_HKD
-        bias_BHR1 = q_BHRK @ self.key.bias.view(heads, -1, 1)
-        scores_BXT = expanded_BHRD.flatten(1, 2) @ frames_BTD.transpose(1, 2)
-        scores_BHRT = scores_BXT.view(batch, heads, rows, -1) + bias_BHR1
-        probs_BHRT = scores_BHRT.masked_fill(~visible, float("-inf")).softmax(-1)
-        context_BXD = probs_BHRT.flatten(1, 2) @ frames_BTD
-        value_HDK = self.value.weight.view(heads, -1, width).transpose(1, 2)
-        context_BHRK = context_BXD.view(batch, heads, rows, width) @ value_HDK
-        context_BHRK = context_BHRK + self.value.bias.view(heads, 1, -1)
-        output_BRD: Tensor = self.output(merge_heads(context_BHRK))
-        return output_BRD
-
-
-class DecoderLayer(nn.Module):
-    """Attention to the tokens so far, attention to the frames, feed-forward; norms in front."""
-
-    def __init__(self, *, d_model: int, num_heads: int, ffn_dim: int, dropout: float) -> None:
-        super().__init__()
-        self.own_norm = nn.LayerNorm(d_model)
-        self.own = Attention(d_model=d_model, num_heads=num_heads, dropout=dropout)
-        self.cross_norm = nn.LayerNorm(d_model)
-        self.cross = Attention(d_model=d_model, num_heads=num_heads, dropout=dropout)
-        self.feedforward = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
-        self.dropout = Dropout(dropout)
-
-    def forward(
-        self, x_NSD: Tensor, memory: Memory, layer: int, cache: LayerCache | None
-    ) -> tuple[Tensor, LayerCache]:
-        """Output (N, S, D), and keys and values of all tokens so far."""
-        normed_NSD = self.own_norm(x_NSD)
-        keys_values = self.own.keys_values(normed_NSD)
-        if cache is not None:
-            keys_values = (
-                torch.cat([cache[0], keys_values[0]], 2),
-                torch.cat([cache[1], keys_values[1]], 2),
-            )
-        num_new, num_all = x_NSD.shape[1], keys_values[0].shape[2]
-        causal_SU = torch.ones(num_new, num_all, dtype=torch.bool, device=x_NSD.device)
-        causal_SU = causal_SU.tril(num_all - num_new)
-        x_NSD = x_NSD + self.dropout(self.own(normed_NSD, keys_values, causal_SU))
-        rows_BRD = self.cross_norm(x_NSD).reshape(len(memory.frames_BTD), -1, x_NSD.shape[2])
-        visible_B11T = memory.is_valid_BT[:, None, None]
-        crossed_BRD = (
-            self.cross(rows_BRD, memory.layers[layer], visible_B11T)
-            if memory.layers
-            else self.cross.by_frames(rows_BRD, memory.frames_BTD, visible_B11T)
-        )
-        x_NSD = x_NSD + self.dropout(crossed_BRD.view_as(x_NSD))
-        return x_NSD + self.feedforward(x_NSD), keys_values
 
 
 class AttentionDecoder(nn.Module):
     """Embedding with sinusoidal positions, layers, a norm, and logits of the next token.
 
     Raises:
-        InputError: ``num_heads`` does not divide ``d_model``.
+        InputError: ``num_heads`` does not divide ``d_model``; ``groups`` that do not add up to
+            ``num_layers``; or options that exclude each other.
     """
 
     def __init__(
@@ -153,21 +56,41 @@ class AttentionDecoder(nn.Module):
         num_heads: int,
         ffn_dim: int,
         dropout: float,
+        groups: Sequence[int] = (),
+        kind: AttentionKind = "soft",
+        feedback: bool = False,
     ) -> None:
         super().__init__()
         if d_model % num_heads:
             raise InputError(
                 f"head.num_heads={num_heads} does not divide the width {d_model} of the encoder"
             )
+        if groups and (feedback or kind == "hard"):
+            other = "head.feedback=true" if feedback else "head.attention=hard"
+            raise InputError(f"head.groups={[*groups]} and {other}: give one of them")
+        try:
+            roles = schedule_from_groups(groups or [1] * num_layers, num_layers)
+        except InputError as error:
+            raise error.moved("reuse", "head").moved("encoder", "head") from None
+        self.num_heads = num_heads
         self.embedding = nn.Embedding(vocab_size, d_model)
         nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
-            DecoderLayer(d_model=d_model, num_heads=num_heads, ffn_dim=ffn_dim, dropout=dropout)
-            for _ in range(num_layers)
+            DecoderLayer(
+                d_model=d_model,
+                num_heads=num_heads,
+                ffn_dim=ffn_dim,
+                dropout=dropout,
+                kind=kind,
+                role=role.role,
+                feedback=feedback,
+            )
+            for role in roles
         )
         self.norm = nn.LayerNorm(d_model)
         self.output = nn.Linear(d_model, vocab_size)
+        self.feedback = Feedback(d_model, num_heads, num_layers) if feedback else None
 
     def memory(self, frames_BTD: Tensor, lengths_B: Tensor, *, by_frames: bool = False) -> Memory:
         """What transcripts attend to; with ``by_frames`` they do by EL-attention.
@@ -181,7 +104,8 @@ class AttentionDecoder(nn.Module):
         layers: list[LayerCache] = []
         for layer in () if by_frames else self.layers:
             assert isinstance(layer, DecoderLayer)
-            layers.append(layer.cross.keys_values(frames_BTD))
+            cross = layer.cross
+            layers.append(cross.keys_values(frames_BTD) if isinstance(cross, Attention) else ())
         return Memory(frames_BTD, frames_T < lengths_B1.clamp(min=1), tuple(layers))
 
     def forward(
@@ -193,14 +117,51 @@ class AttentionDecoder(nn.Module):
         Transcripts of an utterance stand side by side, as many of each.
         """
         first = caches[0][0].shape[2] if caches else 0
+        caches = caches or [() for _ in self.layers]
         x_NSD = self.embedding(ids_NS) * math.sqrt(self.embedding.embedding_dim)
         x_NSD = self.dropout(x_NSD + sinusoids(first, x_NSD))
-        kept: list[LayerCache] = []
-        for index, layer in enumerate(self.layers):
-            x_NSD, cache = layer(x_NSD, memory, index, caches[index] if caches else None)
-            kept.append(cache)
+        if self.feedback is None:
+            carry, kept = None, []
+            for index, layer in enumerate(self.layers):
+                x_NSD, cache, carry = layer(x_NSD, memory, index, caches[index], carry)
+                kept.append(cache)
+        else:
+            x_NSD, kept = self._with_feedback(self.feedback, x_NSD, memory, caches[0])
         logits_NSV = self.output(self.norm(x_NSD))
         return logits_NSV if logits_NSV.dtype == torch.float64 else logits_NSV.float(), kept
+
+    def _with_feedback(
+        self, feedback: Feedback, x_NSD: Tensor, memory: Memory, cache: LayerCache
+    ) -> tuple[Tensor, list[LayerCache]]:
+        """Output (N, S, D), token by token, and the keys and values of all layers."""
+        outputs = []
+        for x_N1D in torch.split(x_NSD, 1, 1):
+            states = [x_N1D]
+            for index, layer in enumerate(self.layers):
+                x_N1D, _, _ = layer(x_N1D, memory, index, cache)
+                states.append(x_N1D)
+            cache = joined(cache, feedback(states))
+            outputs.append(x_N1D)
+        return torch.cat(outputs, 1), [cache]
+
+
+class Feedback(nn.Module):
+    """Keys and values of a token for all layers, by a learnt mean of what it became in each."""
+
+    def __init__(self, d_model: int, num_heads: int, num_layers: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.weights_L = nn.Parameter(torch.zeros(num_layers + 1))
+        self.key = nn.Linear(d_model, d_model)
+        self.value = nn.Linear(d_model, d_model)
+
+    def forward(self, states: Sequence[Tensor]) -> LayerCache:
+        """Keys and values (N, H, 1, K) of the embedding and all layers' outputs (N, 1, D)."""
+        mixed_N1D = torch.einsum("l,lnsd->nsd", self.weights_L.softmax(0), torch.stack([*states]))
+        return (
+            split_heads(self.key(mixed_N1D), self.num_heads),
+            split_heads(self.value(mixed_N1D), self.num_heads),
+        )
 
 
 def sinusoids(first: int, x_NSD: Tensor) -> Tensor:

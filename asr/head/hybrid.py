@@ -7,7 +7,7 @@ end, X = V + D what the search reads: CTC log probabilities and the frames behin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional
 from asr.head.base import Head, HeadLoss
 from asr.head.ctc import utterance_losses
 from asr.head.decoder import BOUNDARY_ID, AttentionDecoder
+from asr.head.decoder_layer import AttentionKind
 from asr.ranges import Layers, Range, Share, Width, in_ranges
 from asr.types import EncoderOutput
 
@@ -29,6 +30,11 @@ class HybridHead(Head):
         d_model: width D of the encoder, and of the decoder.
         vocab_size: tokens; id 0 is CTC's blank and the decoder's start and end.
         num_layers, num_heads, ffn_dim: of the decoder.
+        groups: sizes of groups of decoder layers that share attention, see `asr.head.decoder`;
+            none: every layer has its own.
+        attention: of the decoder; ``hard`` attends to one place alone, see
+            `asr.head.hard_retrieval`.
+        feedback: one memory of earlier tokens for all decoder layers; trains token by token.
         dropout: of the frames in front of CTC, and in the decoder.
         ctc_weight: share of CTC in the loss. Both parts are summed over an utterance and averaged
             over the batch, as ESPnet does; an utterance without an alignment counts as zero in
@@ -37,7 +43,8 @@ class HybridHead(Head):
             (Szegedy et al. 2016); the loss is the divergence from that target.
 
     Raises:
-        InputError: a value outside its range, or heads that do not divide the width.
+        InputError: a value outside its range, heads that do not divide the width,
+            groups that do not add up to the layers, or options that exclude each other.
     """
 
     name = "hybrid"
@@ -55,6 +62,9 @@ class HybridHead(Head):
         num_layers: Layers = 6,
         num_heads: Annotated[int, Range(1, 512)] = 4,
         ffn_dim: Width = 2048,
+        groups: Sequence[Annotated[int, Range(1, 1000)]] = (),
+        attention: AttentionKind = "soft",
+        feedback: bool = False,
         dropout: Share = 0.1,
         ctc_weight: Annotated[float, Range(0, 1, above=True, below=True)] = 0.3,
         label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.1,
@@ -72,6 +82,9 @@ class HybridHead(Head):
             num_heads=num_heads,
             ffn_dim=ffn_dim,
             dropout=dropout,
+            groups=groups,
+            kind=attention,
+            feedback=feedback,
         )
 
     @property
