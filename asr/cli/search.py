@@ -7,18 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from asr.cli.options import beam_size, fraction, hotword_weight, token_count
 from asr.decode.beam import BeamDecoder
 from asr.decode.recogniser import Recogniser
 from asr.errors import InputError
 from asr.lm.hotwords import Hotword, hotword_automaton, read_hotwords
+from asr.ranges import shown
 
 HOTWORD_WEIGHT = 0.5
 _BEAM_SEARCH = f"{BeamDecoder.__module__}.{BeamDecoder.__qualname__}"
 
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the beam; without them the model's own search is used."""
+    """Add the options of the search; without them the model's own search is used."""
+    parser.add_argument(
+        "--search",
+        metavar="NAME[,KEY=VALUE...]",
+        help="the search of configs/decode/NAME.yaml, with keys of it changed, such as "
+        "hybrid,beam=5,el_attention=true (default: as the model's config says)",
+    )
     parser.add_argument(
         "--beam",
         type=beam_size,
@@ -93,9 +102,12 @@ def search_config(
     """The search of a model's ``config`` as the options change it.
 
     Raises:
-        InputError: an option of the beam without a beam; more ``n_best`` than the beam holds.
+        InputError: an option of the beam without a beam; more ``n_best`` than the beam holds; a
+            search of no file, or one of its options that is not a key and a value.
     """
-    decode = dict(config["decode"])
+    decode = dict(config["decode"]) if args.search is None else _named_search(args.search)
+    if args.search is not None and args.beam is not None:
+        raise InputError("--beam is the search of a CTC head; with --search give beam=N behind it")
     if args.beam is not None:
         if decode["_target_"] != _BEAM_SEARCH:
             decode = {"_target_": _BEAM_SEARCH}
@@ -108,10 +120,33 @@ def search_config(
     for name, value in given.items():
         if value is None:
             continue
-        if decode["_target_"] != _BEAM_SEARCH:
+        if decode["_target_"] != _BEAM_SEARCH and not (name == "n_best" and name in decode):
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} is of a beam; give --beam too, such as --beam 10")
         decode[name] = value
-    if n_best > decode.get("beam", n_best):
+    if n_best > 1 and n_best > decode.get("beam", n_best):
         raise InputError(f"--n-best {n_best}: a beam of {decode['beam']} holds fewer; widen --beam")
+    return decode
+
+
+def _named_search(words: str) -> dict[str, Any]:
+    """The config of ``--search``."""
+    from asr.cli.recipe import locate_configs
+
+    name, *changes = words.split(",")
+    files = {path.stem: path for path in sorted((locate_configs() / "decode").glob("*.yaml"))}
+    if name not in files:
+        raise InputError(f"--search {shown(name)}: allowed: {', '.join(files)}")
+    decode: dict[str, Any] = yaml.safe_load(files[name].read_text(encoding="utf-8"))
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or key not in decode or key == "_target_":
+            keys = ", ".join(one for one in decode if one != "_target_") or "none"
+            raise InputError(
+                f"--search {name}: {shown(change)}: allowed: KEY=VALUE, of keys {keys}"
+            )
+        try:
+            decode[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--search {name}: {shown(change)}: not a value") from None
     return decode

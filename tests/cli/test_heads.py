@@ -36,6 +36,11 @@ HYBRID = {
         ),
         (TRANSDUCER, ["transcribe", "a.wav", "--beam", "4"], "searches what a ctc head gives"),
         (HYBRID, ["transcribe", "a.wav", "--beam", "4"], "searches what a ctc head .* hybrid"),
+        (HYBRID, ["transcribe", "a.wav", "--search", "greedy"], "searches what a ctc head"),
+        (HYBRID, ["transcribe", "a.wav", "--search", "best"], "--search 'best': allowed: beam, "),
+        (HYBRID, ["transcribe", "a.wav", "--search", "hybrid,width=3"], "'width=3': allowed: KEY="),
+        (HYBRID, ["transcribe", "a.wav", "--search", "hybrid,beam=0"], "decode.beam=0: allowed"),
+        (HYBRID, ["transcribe", "a.wav", "--search", "rescore", "--beam", "3"], "give beam=N"),
         (HYBRID, ["export", "--out", "b.onnx"], "asr export does not serve .* hybrid head"),
     ],
 )

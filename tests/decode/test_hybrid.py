@@ -159,4 +159,12 @@ def test_transcribe_serves_it_and_says_where_the_decoder_was_stopped(
     audio = write_noise(tmp_path / "a.wav", 3.0)
 
     assert main(["transcribe", str(audio), "--model", str(folder)]) == 0
-    assert "decoder stopped in 1 chunk before it wrote an end" in capsys.readouterr().err
+    as_told = capsys.readouterr()
+    assert "decoder stopped in 1 chunk before it wrote an end" in as_told.err
+
+    search = "hybrid,beam=3,max_length_ratio=0.05,el_attention=true"  # and the same by EL-attention
+    assert main(["transcribe", str(audio), "--model", str(folder), "--search", search]) == 0
+    assert capsys.readouterr().out == as_told.out
+    search = "rescore,beam=2"
+    words = ["transcribe", str(audio), "--model", str(folder), "--search", search]
+    assert main([*words, "--format", "json", "--n-best", "2"]) == 0
