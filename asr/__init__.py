@@ -61,6 +61,7 @@ def load(
     dtype: str = "float32",
     chunk_s: float = 30.0,
     overlap_s: float = 4.0,
+    vad: str = "energy",
     batch_s: float | None = None,
     num_threads: int | None = None,
     channels: Channels = "mix",
@@ -76,7 +77,8 @@ def load(
         device: where it computes, such as ``cpu`` or ``cuda``.
         dtype: what its encoder computes in: float32, bfloat16 or float16.
         chunk_s: seconds of audio that are encoded at once; longer audio is cut into chunks.
-        overlap_s: seconds that neighbouring chunks share.
+        overlap_s: seconds that neighbouring chunks share where there is no pause between them.
+        vad: ``energy`` cuts longer audio in its pauses and skips silence; ``none`` does not.
         batch_s: seconds of audio in a batch; None for what suits the device.
         num_threads: CPU threads; None for those that torch has.
         channels: ``mix`` for the mean of all, the number of one (from 1), or ``split`` for each by
@@ -102,6 +104,7 @@ def load(
         search,
         chunk_s=chunk_s,
         overlap_s=overlap_s,
+        vad=vad,
         batch_s=batch_s,
         num_threads=num_threads,
         channels=channels,

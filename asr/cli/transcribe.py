@@ -40,7 +40,7 @@ from asr.decode.recogniser import load_recogniser
 from asr.decode.search import build_search, notice_of
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Timing
-from asr.decode.transcribe import Channels, Transcriber
+from asr.decode.transcribe import VADS, Channels, Transcriber
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, printable
 from asr.files import write_text
@@ -101,7 +101,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=overlap,
         default=4.0,
         metavar="S",
-        help="shared by neighbouring pieces",
+        help="shared by neighbouring pieces where there is no pause between them",
+    )
+    parser.add_argument(
+        "--vad",
+        choices=VADS,
+        default=VADS[0],
+        help="cut audio longer than a piece in its pauses, found by the energy of its frames, and "
+        "skip silence; none: pieces overlap all the way (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-vad", dest="vad", action="store_const", const="none", help="the same as --vad none"
     )
     parser.add_argument(
         "--batch-duration",
@@ -220,6 +230,7 @@ def run(args: argparse.Namespace) -> int:
         overlap_s=args.overlap,
         batch_s=args.batch_duration,
         silence_db=args.silence,
+        vad=args.vad,
         channels=args.channels,
         strict=args.strict,
         notify=lambda message: log_problem("warning", message),

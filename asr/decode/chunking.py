@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asr.decode.pauses import WINDOW_S, PauseCutter, energy_speech
 from asr.errors import InputError
 from asr.types import Labels, LabelsT
 
@@ -25,7 +26,7 @@ class Chunk:
 
 
 class Chunking:
-    """Splits audio into overlapping chunks.
+    """Splits long audio into chunks: in pauses, or overlapping where it has none.
 
     Args:
         chunk_s: length of a chunk; audio no longer than that is one chunk.
@@ -33,6 +34,7 @@ class Chunking:
         window_samples, shift_samples: of the features.
         subsampling_factor: feature frames per encoder frame.
         sample_rate_hz: of the audio.
+        pauses: whether to cut in pauses and skip silence; else all chunks overlap.
 
     Raises:
         InputError: the chunk has no length, or the overlap is not shorter than the chunk.
@@ -47,6 +49,7 @@ class Chunking:
         shift_samples: int,
         subsampling_factor: int,
         sample_rate_hz: int,
+        pauses: bool = False,
     ) -> None:
         if not 0 < chunk_s < math.inf:
             raise InputError(f"chunk of {chunk_s:g} s; allowed: above 0 s")
@@ -65,12 +68,75 @@ class Chunking:
         self._lookahead_samples = max(0, window_samples - shift_samples)
         self._chunk_samples = covered + self._lookahead_samples
         self._one_more_frame = covered + window_samples
+        self._samples_per_frame = samples_per_frame
+        self._pauses: PauseCutter | None = None
+        if pauses:
+            self._pauses = PauseCutter(
+                max_frames=num_frames,
+                overlap_frames=num_frames - self._step_frames,
+                frame_shift_s=self.frame_shift_s,
+            )
 
     def __call__(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Chunk]:
-        """Yield the chunks of audio that comes in ``blocks`` of samples; at least one.
+        """Yield the chunks of audio that comes in ``blocks`` of samples.
 
-        A chunk is yielded as soon as another one is known to follow.
+        Audio no longer than a chunk is one chunk. A chunk is yielded as soon as another one is
+        known to follow. Long audio without speech has none where chunks are cut in pauses.
         """
+        if self._pauses is None:
+            yield from self._overlapping(blocks)
+            return
+        remaining = iter(blocks)
+        held: list[NDArray[np.float32]] = []
+        num_held = 0
+        for block in remaining:
+            held.append(block)
+            num_held += len(block)
+            if num_held >= self._one_more_frame:
+                yield from self._between_pauses(chain(held, remaining), self._pauses)
+                return
+        yield Chunk(0, np.concatenate(held))
+
+    def _between_pauses(
+        self, blocks: Iterable[NDArray[np.float32]], cutter: PauseCutter
+    ) -> Iterator[Chunk]:
+        frame_samples = self._samples_per_frame
+        samples = np.empty(0, dtype=np.float32)
+        speech_T = np.empty(0, dtype=np.bool_)
+        start = covered = 0  # frames: where samples begin, and how many the last chunk has
+        windows: deque[NDArray[np.float32]] = deque()
+
+        def noted() -> Iterator[NDArray[np.float32]]:
+            for window in _windows(
+                blocks, frame_samples * max(1, round(WINDOW_S / self.frame_shift_s))
+            ):
+                windows.append(window)
+                yield window
+
+        detected = energy_speech(noted(), frame_samples)
+        has_ended = False
+        while not has_ended:
+            speech = next(detected, None)
+            if speech is None:
+                has_ended = True
+            else:
+                speech_T = np.concatenate([speech_T, speech])
+                samples = np.concatenate([samples, windows.popleft()])
+            while True:
+                if not covered:
+                    first = cutter.leading_silence(speech_T)
+                    samples, speech_T = samples[first * frame_samples :], speech_T[first:]
+                    start += first
+                if not speech_T.any() or not (has_ended or len(speech_T) >= cutter.num_ahead):
+                    break
+                end, first, covered = cutter.next_piece(speech_T, covered=covered)
+                if end:
+                    stop = end * frame_samples + self._lookahead_samples
+                    yield Chunk(start, samples[:stop].copy())
+                samples, speech_T = samples[first * frame_samples :], speech_T[first:]
+                start += first
+
+    def _overlapping(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Chunk]:
         start = num_held = 0
         held: list[NDArray[np.float32]] = []
         for block in blocks:
@@ -94,6 +160,37 @@ class Chunking:
         """Number of encoder frames of a chunk."""
         later = max(0, len(chunk.samples) - self._window_samples) // self._shift_samples
         return later // self._subsampling_factor + 1
+
+
+def _windows(
+    blocks: Iterable[NDArray[np.float32]], num_samples: int
+) -> Iterator[NDArray[np.float32]]:
+    """The samples of ``blocks`` in windows of equal length, of which the last may be shorter."""
+    held = np.empty(0, dtype=np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) >= num_samples:
+            yield held[:num_samples]
+            held = held[num_samples:]
+    if len(held):
+        yield held
+
+
+def without_gaps(
+    starts: Sequence[int], labels: Sequence[Labels], blanks: Callable[[int], Labels]
+) -> tuple[list[int], list[Labels]]:
+    """Starts and labels with ``blanks`` in the frames that no chunk has, up to the last chunk."""
+    filled_starts: list[int] = []
+    filled: list[Labels] = []
+    end = 0
+    for start, one in zip(starts, labels, strict=True):
+        if start > end:
+            filled_starts.append(end)
+            filled.append(blanks(start - end))
+        filled_starts.append(start)
+        filled.append(one)
+        end = max(end, start + len(one))
+    return filled_starts or [0], filled or [blanks(1)]
 
 
 def stitch(starts: Sequence[int], labels: Sequence[LabelsT]) -> LabelsT:
@@ -152,9 +249,13 @@ class _PartialRecording:
 
 
 class Assembly:
-    """Collects the labels of chunks into recordings, which are numbered from 0."""
+    """Collects the labels of chunks into recordings, which are numbered from 0.
 
-    def __init__(self) -> None:
+    ``blanks`` makes the labels of frames that were skipped.
+    """
+
+    def __init__(self, blanks: Callable[[int], Labels]) -> None:
+        self._blanks = blanks
         self._recordings: defaultdict[int, _PartialRecording] = defaultdict(_PartialRecording)
         self._next = 0
 
@@ -181,7 +282,8 @@ class Assembly:
                 if len(recording.labels) < recording.num_chunks:
                     return
                 starts = sorted(recording.labels)
-                labels = stitch(starts, [recording.labels[start] for start in starts])
+                parts = [recording.labels[start] for start in starts]
+                labels = stitch(*without_gaps(starts, parts, self._blanks))
             del self._recordings[self._next]
             self._next += 1
             yield end if isinstance(end, InputError) else LabelledAudio(labels, end)

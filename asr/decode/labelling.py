@@ -61,6 +61,7 @@ class FrameLabeller:
         batch_s: seconds of audio encoded at once, padding counted; None for `BATCH_S`.
         num_threads: CPU threads; None for those that torch has.
         silence_db: a chunk without speech by `is_silent` is not encoded and has no tokens.
+        pauses: whether audio longer than a chunk is cut in its pauses.
         profiler: counts the time of the `PARTS`.
 
     Raises:
@@ -77,6 +78,7 @@ class FrameLabeller:
         batch_s: float | None = None,
         num_threads: int | None = None,
         silence_db: float | None = SILENCE_DB,
+        pauses: bool = False,
         profiler: Profiler | None = None,
     ) -> None:
         fbank = model.frontend.fbank
@@ -90,6 +92,7 @@ class FrameLabeller:
             shift_samples=fbank.shift_size,
             subsampling_factor=model.subsampling_factor,
             sample_rate_hz=fbank.sample_rate_hz,
+            pauses=pauses,
         )
         self.batch_s = batch_s or BATCH_S.get(model.device.type, BATCH_S["cpu"])
         self.silence_db = silence_db
@@ -108,7 +111,7 @@ class FrameLabeller:
         Raises:
             RunError: a batch does not fit in the memory of the device.
         """
-        assembly = Assembly()
+        assembly = Assembly(self.decoder.blanks)
         num_at_once = self.num_threads if self.model.runs_in_threads else 1
         batch_samples = self.batch_s * self.sample_rate_hz
         batches = batches_by_length(

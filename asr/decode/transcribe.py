@@ -29,12 +29,16 @@ from asr.types import Waveform
 Channels: TypeAlias = int | Literal["mix", "split"]
 """Which channels to read: the mean of all, one by its number from 1, or each by itself."""
 
+VADS = ("energy", "none")
+"""How the pauses of long audio are found."""
+
 
 class Transcriber:
     """Transcribes files with one model.
 
-    Audio longer than ``chunk_s`` is encoded in chunks that share ``overlap_s`` seconds; chunks of
-    all files are encoded in batches of up to ``batch_s`` seconds. Chunks without speech, by
+    Audio longer than ``chunk_s`` is cut in its pauses (``vad="energy"``), and where it has none, or
+    with ``vad="none"``, into chunks that share ``overlap_s`` seconds; chunks of all files are
+    encoded in batches of up to ``batch_s`` seconds. Chunks without speech, by
     ``silence_db``, have no words; see `FrameLabeller`.
 
     Damaged files are read as far as they decode and ``notify`` gets a message, or refused where
@@ -51,10 +55,13 @@ class Transcriber:
         batch_s: float | None = None,
         num_threads: int | None = None,
         silence_db: float | None = SILENCE_DB,
+        vad: str = "energy",
         channels: Channels = "mix",
         strict: bool = True,
         notify: Callable[[str], None] = lambda message: None,
     ) -> None:
+        if vad not in VADS:
+            raise InputError(f"vad={vad!r}; allowed: {', '.join(VADS)}")
         self.package = package
         self.decoder = decoder
         self.channels = channels
@@ -69,6 +76,7 @@ class Transcriber:
             batch_s=batch_s,
             num_threads=num_threads,
             silence_db=silence_db,
+            pauses=vad == "energy",
             profiler=self.profiler,
         )
 

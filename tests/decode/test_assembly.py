@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from asr.decode.chunking import Assembly, LabelledAudio
-from asr.decode.greedy import FrameLabels
+from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.errors import InputError
 
 
@@ -19,7 +19,7 @@ def ids_of(found: list[LabelledAudio | InputError]) -> list[list[int] | str]:
 
 
 def test_a_recording_waits_for_its_chunks_and_for_those_before_it() -> None:
-    assembly = Assembly()
+    assembly = Assembly(GreedyDecoder().blanks)
     for index in (0, 0, 1):
         assembly.expect_chunk(index)
     assembly.add(0, 2, labels(3, 4))
@@ -36,7 +36,7 @@ def test_a_recording_waits_for_its_chunks_and_for_those_before_it() -> None:
 
 
 def test_what_was_read_of_an_unreadable_recording_is_dropped() -> None:
-    assembly = Assembly()
+    assembly = Assembly(GreedyDecoder().blanks)
     assembly.expect_chunk(0)
     assembly.end(0, InputError("a.wav: damaged"))
     assembly.expect_chunk(1)
