@@ -22,7 +22,7 @@ PAD_S = 0.2
 
 WINDOW_S = 5.0
 _WINDOWS_BEFORE = 4  # and one behind: the level of a frame is compared with half a minute
-_FLOOR, _PEAK = 10, 95  # percentiles of the levels: noise, and loud speech
+_FLOOR, _PEAK = 2, 95  # percentiles of the levels: noise, and loud speech
 _RANGE_DB = 50.0  # below the peak: quieter frames are silence, whatever the noise is
 _THRESHOLD = 0.3  # of the way from the noise to the peak
 _LEAST_CONTRAST_DB = 12.0  # below, noise and speech cannot be told apart
