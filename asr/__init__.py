@@ -98,7 +98,7 @@ def load(
 
     with named(plugins):
         recogniser = load_recogniser(local_model(model), device, dtype)
-        search = build_search(recogniser.config["decode"], recogniser.model)
+        search = build_search(recogniser.config["decode"], recogniser.model, recogniser)
     return Transcriber(
         recogniser,
         search,

@@ -61,6 +61,8 @@ FrameSpan = Annotated[int, Range(1, 100_000)]
 AudioLength = Annotated[float, Range(0, 7200, above=True)]
 BatchSize = Annotated[int, Range(1, 4096)]
 BatchDuration = Annotated[float, Range(0, 36_000, above=True)]
+Weight = Annotated[float, Range(0, 100, above=True)]
+Bonus = Annotated[float, Range(-100, 100)]
 Patience = Annotated[float, Range(0, 1e6, above=True)]
 Decibels = Annotated[float, Range(-200, 200)]
 

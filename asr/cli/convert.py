@@ -158,7 +158,7 @@ def test_all(
     """Loss and WER of each model."""
     config = package.config["decode"]
     return {
-        name: calibration.test(model, package.tokenizer, build_search(config, model))
+        name: calibration.test(model, package.tokenizer, build_search(config, model, package))
         for name, model in models.items()
     }
 

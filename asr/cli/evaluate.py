@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     package.model.encoder.keep_between_calls()
     graphs = use_graphs(package.model) if args.cuda_graphs else None
     decode = search_config(args, package.config)
-    decoder = build_search(decode, package.model)
+    decoder = build_search(decode, package.model, package)
     add_hotwords(decoder, args, package)
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
     for split, utterances in manifests.items():

@@ -10,6 +10,7 @@ from asr.ranges import (
     AudioLength,
     BatchDuration,
     BeamSize,
+    Bonus,
     Count,
     Range,
     Rounds,
@@ -17,6 +18,7 @@ from asr.ranges import (
     Share,
     Threads,
     Tokens,
+    Weight,
     describe,
     fits,
     shown,
@@ -80,4 +82,5 @@ cue_lines = functools.partial(_read, Annotated[int, Range(1, 10)])
 cue_length = functools.partial(_read, Annotated[float, Range(0.5, 60)])
 beam_size = functools.partial(_read, BeamSize)
 token_count = functools.partial(_read, Tokens)
-hotword_weight = functools.partial(_read, Annotated[float, Range(0, 100, above=True)])
+weight = functools.partial(_read, Weight)
+bonus = functools.partial(_read, Bonus)

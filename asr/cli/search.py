@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from asr.cli.options import beam_size, fraction, hotword_weight, token_count
+from asr.cli.options import beam_size, bonus, fraction, token_count, weight
 from asr.decode.beam import BeamDecoder
 from asr.decode.recogniser import Recogniser
 from asr.errors import InputError
@@ -56,10 +56,28 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--hotword-weight",
-        type=hotword_weight,
+        type=weight,
         metavar="W",
         help="what each character of a hotword adds to the score, a natural logarithm "
         f"(default: {HOTWORD_WEIGHT:g})",
+    )
+    parser.add_argument(
+        "--lm",
+        type=Path,
+        metavar="FILE.arpa[.gz]",
+        help="with a beam: an n-gram language model, of words or of the model's own pieces",
+    )
+    parser.add_argument(
+        "--lm-weight",
+        type=weight,
+        metavar="W",
+        help="what the logarithms of --lm are multiplied by (default: 0.5)",
+    )
+    parser.add_argument(
+        "--lm-word-bonus",
+        type=bonus,
+        metavar="W",
+        help="with --lm: what every word adds to the score, a natural logarithm (default: 0.5)",
     )
 
 
@@ -102,8 +120,9 @@ def search_config(
     """The search of a model's ``config`` as the options change it.
 
     Raises:
-        InputError: an option of the beam without a beam; more ``n_best`` than the beam holds; a
-            search of no file, or one of its options that is not a key and a value.
+        InputError: an option of the beam without a beam, or of a language model without one; more
+            ``n_best`` than the beam holds; a search of no file, or one of its options that is not a
+            key and a value.
     """
     decode = dict(config["decode"]) if args.search is None else _named_search(args.search)
     if args.search is not None and args.beam is not None:
@@ -116,6 +135,9 @@ def search_config(
         "tokens_per_frame": args.tokens_per_frame,
         "skip_blank": args.skip_blank,
         "n_best": n_best if n_best > 1 else None,
+        "lm": None if args.lm is None else str(args.lm),
+        "lm_weight": args.lm_weight,
+        "lm_word_bonus": args.lm_word_bonus,
     }
     for name, value in given.items():
         if value is None:
@@ -124,6 +146,12 @@ def search_config(
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} is of a beam; give --beam too, such as --beam 10")
         decode[name] = value
+    if decode.get("lm") is None:
+        for name in ("lm_weight", "lm_word_bonus"):
+            if given[name] is not None:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is of a language model; give --lm too"
+                )
     if n_best > 1 and n_best > decode.get("beam", n_best):
         raise InputError(f"--n-best {n_best}: a beam of {decode['beam']} holds fewer; widen --beam")
     return decode

@@ -87,7 +87,7 @@ def train_run(
         trainer=trainer,
         averaging=build(config["train"]["averaging"], "train.averaging"),
         seed=config["seed"],
-        decoder=build_search(config["decode"], model),
+        decoder=build_search(config["decode"], model, text),
         distiller=setup.distiller,
         freezing=make_freezing(config),
         largest_batch=largest_batch,
@@ -143,7 +143,7 @@ def evaluate_splits(
     A split of which nothing can be read is said to be so, and left out.
     """
     package = load_package(folder.model, device)
-    search = build_search(package.config["decode"], package.model)
+    search = build_search(package.config["decode"], package.model, package)
     evaluations = {}
     for split in splits.test:
         log(f"scoring {split}")

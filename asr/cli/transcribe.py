@@ -221,7 +221,7 @@ def run(args: argparse.Namespace) -> int:
     recogniser = load_recogniser(args.model, args.device, args.dtype)
     graphs = use_graphs(recogniser.model) if args.cuda_graphs else None
     decode = search_config(args, recogniser.config, n_best=args.n_best)
-    decoder = build_search(decode, recogniser.model)
+    decoder = build_search(decode, recogniser.model, recogniser)
     add_hotwords(decoder, args, recogniser)
     transcriber = Transcriber(
         recogniser,

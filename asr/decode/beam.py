@@ -13,9 +13,9 @@ Shape legend: B batch, T frames, V vocabulary, K prefixes of a beam, C tokens of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,34 +25,16 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.decode.align import align
 from asr.decode.greedy import Alternatives, FrameLabels, GreedyDecoder
-from asr.ranges import BeamSize, Share, Tokens, in_ranges
+from asr.lm.automaton import TokenScorer
+from asr.lm.lexicon import lm_scorer
+from asr.ranges import BeamSize, Bonus, Share, Tokens, Weight, in_ranges
+from asr.text.tokenizer import Tokenizer
 from asr.types import ScoredTokens
 
 _FACTOR = 6364136223846793005  # of the polynomial hash (Knuth's, modulo 2^64)
 _NO_PREFIX, _NO_PARENT = -1, -2  # hashes of an empty place of the beam, and above the root
 _NO_TOKEN = -1
 _NEVER = float("-inf")
-
-
-class TokenScorer(Protocol):
-    """What adds to the score of a prefix by its tokens: a language model, or hotwords.
-
-    A state is a whole number that stands for what the scorer remembers of a prefix.
-    """
-
-    @property
-    def start(self) -> int:
-        """The state of the empty prefix."""
-
-    def advance(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (natural logarithm, weighted) of tokens behind states, and the next states.
-
-        Both arguments are int64 and broadcast against each other; the results have the common
-        shape, on the device of the arguments.
-        """
-
-    def finish(self, states: Tensor) -> Tensor:
-        """Scores of ending in these states."""
 
 
 @dataclass(slots=True)
@@ -109,6 +91,9 @@ class BeamDecoder(GreedyDecoder):
         skip_blank: of neighbouring frames whose blank is at least this probable only the first is
             searched, the others count as blanks; null: none is skipped.
         n_best: sequences that are handed on, at most ``beam``.
+        lm: an n-gram model in an ARPA file, which `read_lm` reads; null: none.
+        lm_weight: what its natural logarithms are multiplied by.
+        lm_word_bonus: what every word adds to the score.
         blank_id: the token of the blank.
         scorers: language models and hotwords, which are added up.
     """
@@ -120,6 +105,9 @@ class BeamDecoder(GreedyDecoder):
         tokens_per_frame: Tokens | None = 20,
         skip_blank: Share | None = None,
         n_best: BeamSize = 1,
+        lm: str | None = None,
+        lm_weight: Weight = 0.5,
+        lm_word_bonus: Bonus = 0.5,
         blank_id: int = 0,
         scorers: Sequence[TokenScorer] = (),
     ) -> None:
@@ -128,8 +116,24 @@ class BeamDecoder(GreedyDecoder):
         self.tokens_per_frame = tokens_per_frame
         self.skip_blank = skip_blank
         self.n_best = n_best
+        self.lm = lm
+        self.lm_weight = lm_weight
+        self.lm_word_bonus = lm_word_bonus
         self.scorers = scorers
         self._frames: list[tuple[int, int]] = []  # searched and skipped ones of every batch
+
+    def read_lm(self, tokenizer: Tokenizer, normalize: Callable[[str], str]) -> None:
+        """Read the n-gram model ``lm`` and score with it; InputError as `lm_scorer` raises it."""
+        if self.lm is None:
+            return
+        scorer = lm_scorer(
+            Path(self.lm),
+            tokenizer,
+            normalize=normalize,
+            weight=self.lm_weight,
+            bonus=self.lm_word_bonus,
+        )
+        self.scorers = (*self.scorers, scorer)
 
     def label(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[FrameLabels]:
         """The best path of the best sequence of each utterance, with its ``n_best`` sequences."""

@@ -15,10 +15,13 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from asr.decode.beam import BeamDecoder
 from asr.decode.recogniser import AcousticModel
 from asr.errors import InputError
 from asr.model.asr_model import AsrModel
 from asr.model.build import TARGET, build, target_class
+from asr.text.normalize import TranscriptNormalizer
+from asr.text.tokenizer import Tokenizer
 from asr.types import Hypothesis, Labels
 
 
@@ -41,14 +44,29 @@ class Search(Protocol):
         """The hypothesis that labels spell."""
 
 
-def build_search(config: Mapping[str, Any], model: AcousticModel) -> Search:
+class Spelling(Protocol):
+    """What a search needs of the text of a model, for language models."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the model."""
+
+    @property
+    def normalizer(self) -> TranscriptNormalizer:
+        """The normalisation of its transcripts."""
+
+
+def build_search(
+    config: Mapping[str, Any], model: AcousticModel, text: Spelling | None = None
+) -> Search:
     """The search of the config group ``decode``, for the head of ``model``.
 
     A class with a parameter ``head`` gets the head. An exported model gives log probabilities as a
-    CTC head does.
+    CTC head does. A language model is read where ``text`` is given.
 
     Raises:
-        InputError: see `build`; or the search reads another head.
+        InputError: see `build`; the search reads another head; or a language model that cannot be
+            read.
     """
     head = model.head if isinstance(model, AsrModel) else None
     name = "ctc" if head is None else head.name
@@ -61,6 +79,8 @@ def build_search(config: Mapping[str, Any], model: AcousticModel) -> Search:
         )
     injected = {"head": head} if "head" in inspect.signature(target).parameters else {}
     search: Search = build(config, "decode", **injected)
+    if text is not None and isinstance(search, BeamDecoder):
+        search.read_lm(text.tokenizer, text.normalizer)
     return search
 
 

@@ -15,9 +15,31 @@ Shape legend: S states, A arcs, V tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+class TokenScorer(Protocol):
+    """What adds to the score of a prefix by its tokens: a language model, or hotwords.
+
+    A state is a whole number that stands for what the scorer remembers of a prefix.
+    """
+
+    @property
+    def start(self) -> int:
+        """The state of the empty prefix."""
+
+    def advance(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (natural logarithm, weighted) of tokens behind states, and the next states.
+
+        Both arguments are int64 and broadcast against each other; the results have the common
+        shape, on the device of the arguments.
+        """
+
+    def finish(self, states: Tensor) -> Tensor:
+        """Scores of ending in these states."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def compare_exported(
     """
     loaded = {name: parse_onnx(content, where=name).model for name, content in contents.items()}
     outputs = {name: partial(frames_too, model) for name, model in loaded.items()}
-    decoder = build_search(package.config["decode"], package.model)
+    decoder = build_search(package.config["decode"], package.model, package)
     found = agreements(package, outputs, samples, decoder)
     timings = time_encoders(package, contents, lengths_s, repeats=repeats)
     sizes = {TORCH: weights_size(package), **{name: len(one) for name, one in contents.items()}}

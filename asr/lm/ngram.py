@@ -1,0 +1,275 @@
+"""N-gram language models with back-off, read from ARPA files into the automaton on tensors.
+
+Every n-gram that can be followed is a state, and the empty context is the root. The score of a
+word is found by going back to shorter contexts, at the cost of their back-off weights (Katz 1987).
+A file has base-10 logarithms, the automaton natural ones.
+
+Shape legend: S states, A arcs, V words.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asr.errors import InputError, printable
+from asr.files import open_file, split_lines
+from asr.lm.automaton import Arcs, Automaton
+
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+UNLISTED_LOG10 = -10.0
+"""Score of words that a model without ``<unk>`` does not list."""
+_COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
+_MOST_ABOVE_ONE = 1e-3  # a probability of 1 may be written as a little more
+_LN10 = math.log(10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The n-grams of one order: ``words`` (N, order), ``log10`` (N,), ``backoff`` (N,) or NaN.
+
+    ``lines`` (N,) are their lines in the file.
+    """
+
+    words: NDArray[np.int64]
+    log10: NDArray[np.float64]
+    backoff: NDArray[np.float64]
+    lines: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class NgramModel:
+    """An ARPA file: its ``vocabulary`` (a word's number is its place) and n-grams, order by order.
+
+    ``<unk>`` is in the vocabulary in any case.
+    """
+
+    path: Path
+    vocabulary: tuple[str, ...]
+    orders: tuple[Order, ...]
+
+
+def read_arpa(path: Path) -> NgramModel:
+    """Read an ARPA file, compressed by gzip or not.
+
+    Raises:
+        InputError: it cannot be read or is not whole; a count that is wrong; a line that is no
+            n-gram; an n-gram of unlisted words, or without its own beginning.
+    """
+    with open_file(path) as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            lines = split_lines(gzip.GzipFile(fileobj=file) if is_packed else file, str(path))
+            return _read(lines, path)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(f"{path}: damaged gzip file ({error})") from error
+
+
+def _read(lines: Iterator[tuple[str, str]], path: Path) -> NgramModel:
+    for _, line in lines:
+        if line.strip() == "\\data\\":
+            break
+    else:
+        raise InputError(f"{path}: not an ARPA file, which has a line \\data\\")
+    counts: list[int] = []
+    where, line = str(path), ""
+    for where, line in lines:
+        found = _COUNT.fullmatch(line.strip())
+        if found is None:
+            break
+        if int(found[1]) != len(counts) + 1:
+            raise InputError(f"{where}: 'ngram {len(counts) + 1}=…' is expected here")
+        counts.append(int(found[2]))
+    if not counts:
+        raise InputError(f"{where}: no counts 'ngram 1=…' behind \\data\\")
+    numbers: dict[str, int] = {}
+    orders: list[Order] = []
+    for order, count in enumerate(counts, start=1):
+        if line.strip() != f"\\{order}-grams:":
+            raise InputError(f"{where}: '\\{order}-grams:' is expected here")
+        words: list[int] = []
+        scores: list[tuple[float, float, int]] = []
+        for where, line in lines:
+            if line.startswith("\\"):
+                break
+            fields = line.split()
+            if len(fields) - order not in (1, 2):
+                raise InputError(f"{where}: a probability, {order} words and a back-off expected")
+            log10 = _number(fields[0], where)
+            if log10 > _MOST_ABOVE_ONE:
+                raise InputError(f"{where}: {fields[0]} is the logarithm of no probability")
+            backoff = _number(fields[-1], where) if len(fields) == order + 2 else math.nan
+            if order == 1:
+                if fields[1] in numbers:
+                    raise InputError(f"{where}: {printable(fields[1])!r} is listed twice")
+                numbers[fields[1]] = len(numbers)
+            try:
+                words += [numbers[word] for word in fields[1 : order + 1]]
+            except KeyError as error:
+                raise InputError(
+                    f"{where}: {printable(error.args[0])!r} is not among the 1-grams"
+                ) from None
+            scores.append((log10, backoff, int(where.rpartition(" ")[2])))
+        else:
+            raise InputError(f"{path}: ends without \\end\\; the file is not whole")
+        if len(scores) != count:
+            raise InputError(
+                f"{path}: ngram {order}={count:,} in its head, but {len(scores):,} are listed"
+            )
+        table = np.array(scores, dtype=np.float64).reshape(-1, 3)
+        orders.append(
+            Order(
+                words=np.array(words, dtype=np.int64).reshape(-1, order),
+                log10=table[:, 0],
+                backoff=table[:, 1],
+                lines=table[:, 2].astype(np.int64),
+            )
+        )
+    if line.strip() != "\\end\\":
+        raise InputError(f"{where}: \\end\\ is expected here")
+    if UNKNOWN not in numbers and "<UNK>" in numbers:
+        numbers = {UNKNOWN if word == "<UNK>" else word: at for word, at in numbers.items()}
+    numbers.setdefault(UNKNOWN, len(numbers))
+    return NgramModel(path, tuple(numbers), tuple(orders))
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise InputError(f"{where}: {printable(text)!r} is not a number")
+    return number
+
+
+def ngram_automaton(
+    model: NgramModel, *, weight: float = 1.0, bonus: float = 0.0, is_word: NDArray[np.bool_]
+) -> Automaton:
+    """The automaton over the words of ``model``, which starts behind ``<s>``.
+
+    Every word for which ``is_word`` (V,) holds adds ``bonus`` to its weighted score.
+
+    Raises:
+        InputError: an n-gram without its own beginning, or one that begins others without a
+            back-off weight.
+    """
+    vocab_size = len(model.vocabulary)
+    number = {word: at for at, word in enumerate(model.vocabulary)}
+    unigrams = model.orders[0]
+    root_weights_V = np.full(vocab_size, UNLISTED_LOG10 * _LN10)
+    root_weights_V[unigrams.words[:, 0]] = np.maximum(unigrams.log10, -99.0) * _LN10
+    has_states = len(model.orders) > 1
+    root_targets_V = np.zeros(vocab_size, dtype=np.int64)
+    if has_states:
+        root_targets_V[unigrams.words[:, 0]] = 1 + unigrams.words[:, 0]
+    backoffs, fails = [np.zeros(1)], [np.zeros(1, dtype=np.int64)]
+    if has_states:  # the state of a word is one more than its number
+        backoffs.append(np.full(vocab_size, math.nan))
+        backoffs[1][unigrams.words[:, 0]] = unigrams.backoff * _LN10
+        fails.append(np.zeros(vocab_size, dtype=np.int64))
+    keys_A = np.zeros(0, dtype=np.int64)
+    weights_A, targets_A = np.zeros(0), np.zeros(0, dtype=np.int64)
+    for index, order in enumerate(model.orders[1:], start=2):
+        backoff_S, fail_S = np.concatenate(backoffs), np.concatenate(fails)
+        source = 1 + order.words[:, 0]
+        for column in range(1, index - 1):
+            place, is_arc = _find(keys_A, source * vocab_size + order.words[:, column])
+            if not is_arc.all():
+                raise _no_beginning(model, order, int(np.flatnonzero(~is_arc)[0]))
+            source = targets_A[place]
+        if np.isnan(backoff_S[source]).any():
+            row = int(np.flatnonzero(np.isnan(backoff_S[source]))[0])
+            text = " ".join(model.vocabulary[word] for word in order.words[row])
+            raise InputError(
+                f"{model.path}, line {order.lines[row]}: {printable(text)!r} goes on "
+                "an n-gram that has no back-off weight"
+            )
+        keys = source * vocab_size + order.words[:, -1]
+        by_key = np.argsort(keys, kind="stable")
+        twice = np.flatnonzero(np.diff(keys[by_key]) == 0)
+        if len(twice):
+            raise InputError(
+                f"{model.path}, line {order.lines[by_key[twice[0] + 1]]}: "
+                "this n-gram is listed twice"
+            )
+        suffix = _behind(fail_S[source], order.words[:, -1], keys_A, targets_A, fail_S, vocab_size)
+        if index < len(model.orders):
+            targets = len(fail_S) + np.arange(len(keys))
+            backoffs.append(order.backoff * _LN10)
+            fails.append(suffix)
+        else:
+            targets = suffix
+        keys_A = np.concatenate([keys_A, keys])
+        weights_A = np.concatenate([weights_A, np.maximum(order.log10, -99.0) * _LN10])
+        targets_A = np.concatenate([targets_A, targets])
+        ascending = np.argsort(keys_A, kind="stable")
+        keys_A, weights_A, targets_A = keys_A[ascending], weights_A[ascending], targets_A[ascending]
+    if not len(keys_A):
+        keys_A, weights_A, targets_A = np.array([-1]), np.zeros(1), np.zeros(1, dtype=np.int64)
+    added_V = np.where(is_word, bonus / weight, 0.0)
+    backoff_S = np.nan_to_num(np.concatenate(backoffs), nan=0.0)
+    num_states = len(backoff_S)
+    arcs = Arcs(
+        keys_A=torch.from_numpy(keys_A),
+        weights_A=torch.from_numpy(weights_A + added_V[keys_A % vocab_size]),
+        targets_A=torch.from_numpy(targets_A),
+        backoff_S=torch.from_numpy(np.concatenate(fails)),
+        backoff_weights_S2=torch.from_numpy(np.stack([backoff_S, backoff_S], 1)),
+        ends_S=torch.zeros(num_states, dtype=torch.float64),
+        root_weights_V=torch.from_numpy(root_weights_V + added_V),
+        root_targets_V=torch.from_numpy(root_targets_V),
+        begins_word_V=torch.zeros(vocab_size, dtype=torch.bool),
+        depth=max(1, len(model.orders) - 1),
+        start=int(root_targets_V[number[BEGIN]]) if BEGIN in number else 0,
+    )
+    if END in number:
+        states_S = torch.arange(num_states)
+        ends_S, _ = Automaton(arcs).advance(states_S, torch.full_like(states_S, number[END]))
+        arcs = replace(arcs, ends_S=ends_S - added_V[number[END]])
+    return Automaton(arcs, weight=weight)
+
+
+def _find(
+    keys_A: NDArray[np.int64], keys: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The place of each key, and whether it is there."""
+    place = np.searchsorted(keys_A, keys)
+    place = np.minimum(place, max(0, len(keys_A) - 1))
+    return place, keys_A[place] == keys if len(keys_A) else np.zeros(len(keys), dtype=bool)
+
+
+def _behind(
+    states: NDArray[np.int64],
+    words: NDArray[np.int64],
+    keys_A: NDArray[np.int64],
+    targets_A: NDArray[np.int64],
+    fail_S: NDArray[np.int64],
+    vocab_size: int,
+) -> NDArray[np.int64]:
+    """The state of the longest suffix behind ``words``, which follow ``states``."""
+    targets = np.full(len(states), -1, dtype=np.int64)
+    while (is_open := (targets < 0) & (states != 0)).any():
+        place, is_arc = _find(keys_A, states * vocab_size + words)
+        is_arc &= is_open
+        targets[is_arc] = targets_A[place[is_arc]]
+        states = np.where(is_open & ~is_arc, fail_S[states], states)
+    return np.where(targets < 0, 1 + words, targets)
+
+
+def _no_beginning(model: NgramModel, order: Order, row: int) -> InputError:
+    text = printable(" ".join(model.vocabulary[word] for word in order.words[row]))
+    return InputError(
+        f"{model.path}, line {order.lines[row]}: {text!r} is listed, "
+        "but not all of its beginnings are"
+    )
