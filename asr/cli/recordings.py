@@ -87,7 +87,7 @@ def recordings(args: argparse.Namespace) -> list[Recording]:
         endings = (
             "with --recursive those in its folders, too" if not args.recursive else "any depth"
         )
-        raise InputError(f"{printable(named[0])}: no audio file in this folder ({endings})")
+        raise InputError(f"{printable(named[0])}: is a folder without an audio file ({endings})")
     _check_places(found, args)
     if args.skip_existing:
         return [one for one in found if not _is_written(one, args)]

@@ -494,7 +494,7 @@ def test_a_device_that_is_not_there(
         ("transcribe a.wav --model m --chunk inf", "--chunk: 'inf'"),
         ("transcribe a.wav --model m --overlap -1", "--overlap: '-1'"),
         ("transcribe a.wav --model m --format doc", "--format: invalid choice: 'doc'"),
-        ("transcribe --model m", "the following arguments are required: FILE"),
+        ("transcribe --model m", "no recording named; give files, folders or --list FILE"),
         ("transcribe a.wav", "the following arguments are required: --model"),
         ("evaluate --model m --data d --lengths -5", "--lengths: '-5'"),
         ("evaluate --model m --data d --lengths 5 nan", "--lengths: 'nan'"),

@@ -89,7 +89,10 @@ def test_paths_come_from_a_list_or_standard_input(
     ("words", "said"),
     [
         ((), "no recording named; give files, folders or --list FILE"),
-        (("empty",), "empty: no audio file in this folder (with --recursive those in its folders"),
+        (
+            ("empty",),
+            "empty: is a folder without an audio file (with --recursive those in its folders",
+        ),
         (("talks", "--skip-existing"), "--skip-existing needs --out DIR or --beside"),
         (("talks", "--out", "o", "--beside"), "--out and --beside: give one of them"),
         (("talks", "talks/day 2/a.wav", "--out", "o"), "would both be written to a.txt"),
