@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import os
 import re
 import shutil
 import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,6 +194,17 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
             yield from split_lines(file, str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_packed_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Like :func:`read_lines`, of a file that may be compressed by gzip."""
+    with open_file(path) as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            yield from split_lines(gzip.GzipFile(fileobj=file) if is_packed else file, str(path))
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(f"{path}: damaged gzip file ({error})") from error
 
 
 def split_lines(file: BinaryIO | io.BufferedIOBase, name: str) -> Iterator[tuple[str, str]]:

@@ -38,6 +38,7 @@ VERBS = {
     "analyze": "measure what the attention of a model does, and suggest groups",
     "convert": "turn a trained model without reuse into one with a schedule",
     "import": "make a model package of a model of NeMo or transformers",
+    "lm": "estimate an n-gram language model from text",
     "push": "put a model package on the Hugging Face Hub",
     "export": "write a model as one ONNX file or for transformers, and compare with the original",
 }

@@ -9,20 +9,19 @@ Shape legend: S states, A arcs, V words.
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
 
 from asr.errors import InputError, printable
-from asr.files import open_file, split_lines
+from asr.files import read_packed_lines
 from asr.lm.automaton import Arcs, Automaton
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -30,6 +29,7 @@ UNLISTED_LOG10 = -10.0
 """Score of words that a model without ``<unk>`` does not list."""
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
 _MOST_ABOVE_ONE = 1e-3  # a probability of 1 may be written as a little more
+_SENTENCES_AT_ONCE = 1000
 _LN10 = math.log(10.0)
 
 
@@ -65,14 +65,7 @@ def read_arpa(path: Path) -> NgramModel:
         InputError: it cannot be read or is not whole; a count that is wrong; a line that is no
             n-gram; an n-gram of unlisted words, or without its own beginning.
     """
-    with open_file(path) as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        try:
-            lines = split_lines(gzip.GzipFile(fileobj=file) if is_packed else file, str(path))
-            return _read(lines, path)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{path}: damaged gzip file ({error})") from error
+    return _read(read_packed_lines(path), path)
 
 
 def _read(lines: Iterator[tuple[str, str]], path: Path) -> NgramModel:
@@ -273,3 +266,54 @@ def _no_beginning(model: NgramModel, order: Order, row: int) -> InputError:
         f"{model.path}, line {order.lines[row]}: {text!r} is listed, "
         "but not all of its beginnings are"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Perplexity:
+    """How well a model predicts a text: ``log`` is the natural logarithm of its probability."""
+
+    log: float
+    num_words: int
+    num_unknown: int
+    num_sentences: int
+
+    @property
+    def value(self) -> float:
+        """Perplexity a word, ends of sentences counted, unlisted words as ``<unk>``."""
+        return math.exp(-self.log / (self.num_words + self.num_sentences))
+
+    def __str__(self) -> str:
+        """The value, and what it counts: one line."""
+        share = 100 * self.num_unknown / max(1, self.num_words)
+        return (
+            f"{self.value:.1f} over {self.num_words:,} words and {self.num_sentences:,} ends of "
+            f"sentences, {share:.1f} % of the words not listed"
+        )
+
+
+def perplexity(model: NgramModel, sentences: Sequence[Sequence[str]]) -> Perplexity:
+    """The perplexity of ``model`` on sentences of words.
+
+    Raises:
+        InputError: there is no sentence; see `ngram_automaton`.
+    """
+    if not sentences:
+        raise InputError("no sentence to find the perplexity of")
+    number = {word: at for at, word in enumerate(model.vocabulary)}
+    unknown = number[UNKNOWN]
+    automaton = ngram_automaton(model, is_word=np.zeros(len(number), dtype=np.bool_))
+    rows = sorted(([number.get(word, unknown) for word in one] for one in sentences), key=len)
+    total, num_unknown = 0.0, 0
+    for first in range(0, len(rows), _SENTENCES_AT_ONCE):
+        some = rows[first : first + _SENTENCES_AT_ONCE]
+        lengths_B = torch.tensor([len(row) for row in some])
+        words_BU = pad_sequence([torch.tensor(row) for row in some], batch_first=True)
+        states_B = torch.full((len(some),), automaton.start)
+        for place in range(words_BU.shape[1]):
+            scores_B, behind_B = automaton.advance(states_B, words_BU[:, place])
+            is_inside_B = place < lengths_B
+            total += float(scores_B[is_inside_B].sum())
+            states_B = torch.where(is_inside_B, behind_B, states_B)
+        total += float(automaton.finish(states_B).sum())
+        num_unknown += sum(row.count(unknown) for row in some)
+    return Perplexity(total, sum(map(len, rows)), num_unknown, len(rows))

@@ -49,7 +49,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert summary in shown
     assert list(frame.VERBS) == [
         *("prepare", "train", "config", "transcribe", "evaluate", "compare", "bench", "analyze"),
-        *("convert", "import", "push", "export"),
+        *("convert", "import", "lm", "push", "export"),
     ]
 
 
