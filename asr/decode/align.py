@@ -47,13 +47,13 @@ def align(
 
 
 def _search(emitted_BTS: Tensor, skips_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Score (B, S) of the best path to each state, and (B, T, S) how many states each step moved.
+    """Score (B, S) of the best path to each state, and (B, T, S) the states each step moved, int8.
 
     Behind the end of an utterance the paths stay in their states.
     """
     _, num_frames, num_states = emitted_BTS.shape
     score_BS = emitted_BTS[:, 0].masked_fill(torch.arange(num_states) > 1, -torch.inf)
-    steps_BTS = torch.zeros(emitted_BTS.shape, dtype=torch.int64)
+    steps_BTS = torch.zeros(emitted_BTS.shape, dtype=torch.int8)
     for frame in range(1, num_frames):
         moved_BS = functional.pad(score_BS, (1, 0), value=-torch.inf)[:, :-1]
         skipped_BS = functional.pad(moved_BS, (1, 0), value=-torch.inf)[:, :-1]
@@ -69,5 +69,5 @@ def _trace(steps_BTS: Tensor, end_B1: Tensor) -> Tensor:
     """(B, T) the states of the best path, found from its end back."""
     path = [end_B1]
     for frame in range(steps_BTS.shape[1] - 1, 0, -1):
-        path.append(path[-1] - steps_BTS[:, frame].gather(1, path[-1]))
+        path.append(path[-1] - steps_BTS[:, frame].gather(1, path[-1]).long())
     return torch.cat(path[::-1], 1)

@@ -128,7 +128,7 @@ class TransducerHead(Head):
             "training in shards": "its loss runs in several parts, which are not gathered",
         }
         if self.ctc is None:
-            reasons |= {"asr analyze": _NO_CTC, "distillation": _NO_CTC}
+            reasons |= {"asr align": _NO_CTC, "asr analyze": _NO_CTC, "distillation": _NO_CTC}
         return reasons
 
     def forward(self, frames_BTD: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"  {verb}" in shown
         assert summary in shown
     assert list(frame.VERBS) == [
-        *("prepare", "train", "config", "transcribe", "evaluate", "compare", "bench", "analyze"),
-        *("convert", "import", "lm", "push", "export"),
+        *("prepare", "train", "config", "transcribe", "align", "evaluate", "compare", "bench"),
+        *("analyze", "convert", "import", "lm", "push", "export"),
     ]
 
 

@@ -160,7 +160,7 @@ def test_the_size_of_the_lattice_is_said() -> None:
 
 
 def test_what_needs_ctc_is_refused_without_it() -> None:
-    for use in ("asr analyze", "distillation", "asr export"):
+    for use in ("asr align", "asr analyze", "distillation", "asr export"):
         with pytest.raises(InputError, match=f"{use} does not serve a model with a transducer"):
             make().check_serves(use)
     make(ctc_weight=0.3).check_serves("distillation")
