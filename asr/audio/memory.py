@@ -64,7 +64,9 @@ class Samples(NamedTuple):
             yield Waveform(mono, self.sample_rate_hz)
 
 
-AudioInput: TypeAlias = str | Path | bytes | BinaryIO | Waveform | tuple[Any, int] | Samples
+AudioInput: TypeAlias = (
+    str | Path | bytes | BinaryIO | Waveform | tuple[Any, int] | Samples | Source
+)
 """Audio to read: a path, the bytes of a file, a file open in binary, or samples with their rate."""
 
 

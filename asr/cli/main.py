@@ -32,6 +32,7 @@ VERBS = {
     "train": "train a recogniser from a recipe",
     "config": "print what a recipe resolves to, with the meaning and type of every key",
     "transcribe": "print what is said in audio files",
+    "serve": "a local server with OpenAI's transcription API and a page",
     "align": "print when every word of a known text is said",
     "evaluate": "measure word error rate beside encoder latency",
     "compare": "train reuse schedules side by side and print one table",

@@ -48,7 +48,17 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"  {verb}" in shown
         assert summary in shown
     assert list(frame.VERBS) == [
-        *("prepare", "train", "config", "transcribe", "align", "evaluate", "compare", "bench"),
+        *(
+            "prepare",
+            "train",
+            "config",
+            "transcribe",
+            "serve",
+            "align",
+            "evaluate",
+            "compare",
+            "bench",
+        ),
         *("analyze", "convert", "import", "lm", "push", "export"),
     ]
 

@@ -27,7 +27,7 @@ REGISTRY = re.compile(
     "|".join(
         ["pypi" + r"\.", "python" + "hosted", "index" + "-url", "find" + "-links", "local" + "host"]
     )
-    + r"|\b(?:\d{1,3}\.){3}\d{1,3}:\d"
+    + r"|\b(?!127\.)(?:\d{1,3}\.){3}\d{1,3}:\d"  # that of this machine says nothing
 )
 
 

@@ -1,0 +1,180 @@
+"""`asr serve`: a local server with OpenAI's transcription API and a page."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import functools
+import ipaddress
+import os
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+
+import asr
+from asr.cli.device import add_device_argument, add_dtype_argument, check_device
+from asr.cli.options import add_plugin_argument, audio_length, number_in, overlap, threads
+from asr.cli.run_summary import log
+from asr.cli.search import HOTWORD_WEIGHT, add_hotwords, add_search_arguments, search_config
+from asr.decode.beam import BeamDecoder
+from asr.decode.recogniser import load_recogniser
+from asr.decode.search import build_search
+from asr.decode.transcribe import VADS, Transcriber
+from asr.errors import InputError
+from asr.interop.hub import local_model
+from asr.lm.hotwords import Hotword, hotword_automaton
+from asr.ranges import Range
+
+API_KEY = "ASR_API_KEY"
+_NEEDED = ("fastapi", "uvicorn", "python_multipart")
+_KEPT_HOTWORDS = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments: model, address, limits."""
+    add_plugin_argument(parser)
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="model folder, run folder, or a file of `asr export`",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port", type=functools.partial(_number, hint=Annotated[int, Range(0, 65_535)]),
+        default=8000, metavar="N", help="port to listen on; 0: a free one (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--language", default="", metavar="CODE", help="what verbose_json states, such as en"
+    )
+    parser.add_argument(
+        "--max-size", type=functools.partial(_number, hint=Annotated[int, Range(1, 65_536)]),
+        default=1024, metavar="MIB", help="largest request (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-length",
+        type=audio_length,
+        default=4 * 3600.0,
+        metavar="S",
+        help="longest recording (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--max-upload",
+        type=audio_length,
+        default=300.0,
+        metavar="S",
+        help="longest time that a request may take to come in (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--queue", type=functools.partial(_number, hint=Annotated[int, Range(1, 100_000)]),
+        default=256, metavar="N",
+        help="recordings that may wait; more are answered by 429 (default: %(default)s)",
+    )  # fmt: skip
+    add_device_argument(parser)
+    add_dtype_argument(parser)
+    parser.add_argument("--chunk", type=audio_length, default=30.0, metavar="S",
+                        help="longest piece encoded at once (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--overlap", type=overlap, default=4.0, metavar="S",
+                        help="shared by neighbouring pieces where there is no pause between them "
+                        "(default: %(default)g)")  # fmt: skip
+    parser.add_argument(
+        "--vad", choices=VADS, default=VADS[0], help="as of `asr transcribe` (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num-threads", type=threads, metavar="N", help="CPU threads (default: one per core)"
+    )
+    add_search_arguments(parser)
+
+
+def _number(text: str, *, hint: Any) -> Any:
+    try:
+        return number_in(text, hint)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; what was accepted is finished."""
+    check_device(args.device)
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise InputError(f"asr serve needs {', '.join(missing)}: pip install 'encore-asr[serve]'")
+    from asr.serve.app import Settings, make_app
+    from asr.serve.server import listen, serve
+
+    if args.num_threads is not None:
+        torch.set_num_threads(args.num_threads)
+    transcribers = transcribers_of(args)
+    key = os.environ.get(API_KEY, "")
+    if not key and not is_loopback(args.host):
+        log(f"warning: anybody who reaches {args.host} may use this server; set {API_KEY}")
+    app = make_app(
+        transcribers,
+        Settings(
+            model_name=str(args.model),
+            version=asr.__version__,
+            language=args.language,
+            api_key=key,
+            max_num_bytes=args.max_size << 20,
+            max_duration_s=args.max_length,
+            max_upload_s=args.max_upload,
+            max_waiting=args.queue,
+        ),
+    )
+    server = listen(app, args.host, args.port)
+    log(f"serving {args.model} at {server.address}")
+    serve(server)
+    return 0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address[0]).is_loopback for *_, address in found)
+
+
+def transcribers_of(args: argparse.Namespace) -> Any:
+    """A function from the hotwords of a request to its transcriber; the model is loaded once."""
+    recogniser = load_recogniser(local_model(args.model), args.device, args.dtype)
+    decoder = build_search(search_config(args, recogniser.config), recogniser.model, recogniser)
+    add_hotwords(decoder, args, recogniser)
+
+    @functools.lru_cache(maxsize=_KEPT_HOTWORDS)
+    def transcriber(hotwords: tuple[str, ...]) -> Transcriber:
+        search = decoder
+        if hotwords:
+            if not isinstance(decoder, BeamDecoder):
+                raise InputError(
+                    "keywords: this server searches without a beam; start it with --beam 10"
+                )
+            search = copy.copy(decoder)
+            weight = HOTWORD_WEIGHT if args.hotword_weight is None else args.hotword_weight
+            automaton = hotword_automaton(
+                [Hotword(one) for one in hotwords],
+                recogniser.tokenizer,
+                normalize=recogniser.normalizer,
+                weight=weight,
+            )
+            search.scorers = (*decoder.scorers, automaton)
+        return Transcriber(
+            recogniser,
+            search,
+            chunk_s=args.chunk,
+            overlap_s=args.overlap,
+            vad=args.vad,
+            strict=False,
+        )
+
+    transcriber(())
+    return transcriber

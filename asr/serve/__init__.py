@@ -1,0 +1,1 @@
+"""A local server with OpenAI's transcription API and a page."""

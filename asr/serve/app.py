@@ -1,0 +1,269 @@
+"""The web application: OpenAI's transcription API, health and metrics, and one page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
+
+from asr.audio.memory import as_audio
+from asr.audio.read import probe_audio
+from asr.audio.source import Source
+from asr.decode.transcribe import Transcriber
+from asr.decode.transcript import Transcript
+from asr.errors import InputError, RunError
+from asr.serve import responses
+from asr.serve.batcher import Batcher, FullError, Hotwords, Job
+from asr.serve.limits import BodyLimit
+
+PAGE = Path(__file__).with_name("page.html")
+_MOST_HOTWORDS = 1000
+_FIELDS = ("file", "response_format", "timestamp_granularities", "stream", "keywords")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a server allows: sizes in bytes, times in seconds; ``api_key`` empty for none."""
+
+    model_name: str
+    version: str = "0"
+    language: str = ""
+    api_key: str = ""
+    max_num_bytes: int = 1 << 30
+    max_duration_s: float = 4 * 3600.0
+    max_upload_s: float = 300.0
+    max_waiting: int = 256
+
+
+def make_app(transcriber_of: Callable[[Hotwords], Transcriber], settings: Settings) -> FastAPI:
+    """The application; ``transcriber_of`` gives the transcriber for the hotwords of a request."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.batcher = Batcher(transcriber_of, max_waiting=settings.max_waiting)
+        yield
+        await run_in_threadpool(app.state.batcher.close)
+
+    app = FastAPI(
+        title="Encore", version=settings.version, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.settings = settings
+    app.add_middleware(
+        BodyLimit, max_num_bytes=settings.max_num_bytes, max_upload_s=settings.max_upload_s
+    )
+    app.add_exception_handler(HTTPException, _as_error)
+    app.get("/", response_class=HTMLResponse)(page)
+    app.get("/health")(health)
+    app.get("/metrics", response_class=PlainTextResponse)(metrics)
+    app.get("/v1/models")(models)
+    app.get("/v1/models/{name:path}")(model)
+    app.post("/v1/audio/transcriptions")(transcriptions)
+    return app
+
+
+async def page() -> HTMLResponse:
+    """The page."""
+    return HTMLResponse(
+        _page(),
+        headers={
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+            "script-src 'unsafe-inline'; connect-src 'self'; media-src blob:; img-src data:"
+        },
+    )
+
+
+@cache
+def _page() -> str:
+    return PAGE.read_text(encoding="utf-8")
+
+
+async def health(request: Request) -> dict[str, Any]:
+    """That the server is there, and how many recordings wait."""
+    batcher: Batcher = request.app.state.batcher
+    return {"status": "ok", "waiting": batcher.num_waiting}
+
+
+async def metrics(request: Request) -> str:
+    """Counts since the start, as Prometheus reads them."""
+    batcher: Batcher = request.app.state.batcher
+    counts = batcher.counts
+    rows = (
+        ("transcribed_total", "counter", "Recordings transcribed.", counts.num_done),
+        ("failed_total", "counter", "Recordings that could not be read.", counts.num_failed),
+        ("refused_total", "counter", "Requests refused by a full queue.", counts.num_refused),
+        ("turns_total", "counter", "Turns of common batches.", counts.num_batches),
+        ("audio_seconds_total", "counter", "Audio transcribed.", counts.audio_s),
+        ("busy_seconds_total", "counter", "Time spent transcribing.", counts.busy_s),
+        ("waiting", "gauge", "Recordings that wait for their turn.", batcher.num_waiting),
+    )
+    return "".join(
+        f"# HELP encore_{name} {text}\n# TYPE encore_{name} {kind}\nencore_{name} {value:g}\n"
+        for name, kind, text, value in rows
+    )
+
+
+async def models(request: Request) -> dict[str, Any]:
+    """The model, as a list of one."""
+    _check_key(request)
+    return {"object": "list", "data": [_model(request.app.state.settings)]}
+
+
+async def model(request: Request, name: str) -> dict[str, Any]:
+    """The model, by its name."""
+    _check_key(request)
+    settings: Settings = request.app.state.settings
+    if name != settings.model_name:
+        raise HTTPException(404, f"no model {name!r}; this server has {settings.model_name!r}")
+    return _model(settings)
+
+
+def _model(settings: Settings) -> dict[str, Any]:
+    return {
+        "id": settings.model_name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "encore",
+        "task": "automatic-speech-recognition",
+        "language": settings.language,
+    }
+
+
+async def transcriptions(request: Request) -> Response:
+    """Transcribe the file of a request; any name of a model is taken."""
+    _check_key(request)
+    settings: Settings = request.app.state.settings
+    async with request.form(max_files=1, max_fields=100) as form:
+        wanted = _wanted(form)
+        upload = form.get("file")
+        if not isinstance(upload, UploadFile):
+            raise HTTPException(400, "file: no file in the request")
+        try:
+            job = await run_in_threadpool(_job, upload, wanted.hotwords, settings)
+            batcher: Batcher = request.app.state.batcher
+            if wanted.hotwords:
+                await run_in_threadpool(batcher.transcriber_of, wanted.hotwords)
+            batcher.submit(job)
+            transcript = await asyncio.wrap_future(job.future)
+        except InputError as error:
+            raise HTTPException(400, _named(str(error), upload)) from error
+        except RunError as error:
+            raise HTTPException(500, str(error)) from error
+        except FullError as full:
+            raise HTTPException(
+                429,
+                "too many requests wait; try again later",
+                {"Retry-After": str(full.retry_after_s)},
+            ) from full
+    return _answer(transcript, wanted, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a request asks for."""
+
+    kind: str
+    with_words: bool
+    is_stream: bool
+    hotwords: Hotwords
+
+
+def _wanted(form: FormData) -> _Wanted:
+    kind = str(form.get("response_format", "json"))
+    if kind not in responses.FORMATS:
+        allowed = ", ".join(responses.FORMATS)
+        raise HTTPException(400, f"response_format: {kind!r}; allowed: {allowed}")
+    granularities = _listed(form, "timestamp_granularities")
+    for one in granularities:
+        if one not in responses.GRANULARITIES:
+            raise HTTPException(
+                400,
+                f"timestamp_granularities: {one!r}; allowed: {', '.join(responses.GRANULARITIES)}",
+            )
+    if granularities and kind != "verbose_json":
+        raise HTTPException(400, "timestamp_granularities needs response_format=verbose_json")
+    stream = str(form.get("stream", "false")).lower()
+    if stream not in ("true", "false"):
+        raise HTTPException(400, f"stream: {stream!r}; allowed: true, false")
+    if stream == "true" and kind not in ("json", "text"):
+        raise HTTPException(400, "stream=true goes with response_format json and text")
+    hotwords = [
+        *_listed(form, "keywords"),
+        *(one.strip() for one in str(form.get("hotwords", "")).split(",")),
+    ]
+    found = tuple(one for one in hotwords if one)
+    if len(found) > _MOST_HOTWORDS:
+        raise HTTPException(400, f"keywords: {len(found):,}; at most {_MOST_HOTWORDS:,}")
+    return _Wanted(kind, "word" in granularities, stream == "true", found)
+
+
+def _listed(form: FormData, name: str) -> Sequence[str]:
+    """A field that may be given several times, with brackets or without."""
+    return [str(one) for key in (name, f"{name}[]") for one in form.getlist(key)]
+
+
+def _job(upload: UploadFile, hotwords: Hotwords, settings: Settings) -> Job:
+    """The upload, ready to be read; raises InputError where it is no audio or too long."""
+    source = as_audio(upload.file)
+    assert isinstance(source, Source)
+    duration_s = probe_audio(source, strict=False).duration_s
+    if duration_s > settings.max_duration_s:
+        raise InputError(
+            f"{source.name}: {duration_s:.0f} s of audio; at most {settings.max_duration_s:g} s"
+        )
+    return Job(source, duration_s, hotwords)
+
+
+def _named(message: str, upload: UploadFile) -> str:
+    """A message that calls the file as the client does."""
+    name = getattr(upload.file, "name", None)
+    for own in (str(name), type(upload.file).__name__):
+        message = message.replace(own, upload.filename or "the file", 1)
+    return message
+
+
+def _answer(transcript: Transcript, wanted: _Wanted, settings: Settings) -> Response:
+    if wanted.is_stream:
+        return StreamingResponse(responses.events(transcript), media_type="text/event-stream")
+    if wanted.kind == "json":
+        return JSONResponse(responses.as_json(transcript))
+    if wanted.kind == "verbose_json":
+        return JSONResponse(
+            responses.as_verbose_json(transcript, settings.language, wanted.with_words)
+        )
+    return PlainTextResponse(responses.as_plain(transcript, wanted.kind))
+
+
+def _check_key(request: Request) -> None:
+    """Raise HTTPException unless the request has the key of the server."""
+    key = request.app.state.settings.api_key
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if key and not hmac.compare_digest(given.encode(), key.encode()):
+        raise HTTPException(401, "the API key is missing or wrong (Authorization: Bearer …)")
+
+
+async def _as_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kinds = {401: "authentication_error", 429: "rate_limit_error", 500: "server_error"}
+    message = str(error.detail)
+    param, _, rest = message.partition(": ")
+    return JSONResponse(
+        responses.error(
+            message,
+            kind=kinds.get(error.status_code, "invalid_request_error"),
+            param=param if rest and param in _FIELDS else "file" if rest else None,
+        ),
+        error.status_code,
+        error.headers,
+    )

@@ -1,0 +1,144 @@
+"""A bounded queue of recordings that are transcribed together.
+
+One thread takes what has come in and transcribes it in common batches; what comes in meanwhile
+waits for the next turn, the shortest recordings first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Condition, Thread
+from time import monotonic
+
+from asr.audio.memory import AudioInput
+from asr.decode.transcribe import Transcriber
+from asr.decode.transcript import Transcript
+from asr.errors import InputError, RunError
+
+Hotwords = tuple[str, ...]
+_MOST_AT_ONCE = 64
+
+
+class FullError(Exception):
+    """The queue is full; ``retry_after_s`` says when there may be room."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("the queue is full")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(slots=True)
+class Job:
+    """A recording that waits; ``future`` gets its transcript, or the error."""
+
+    audio: AudioInput
+    duration_s: float
+    hotwords: Hotwords
+    future: Future[Transcript] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was done since the start."""
+
+    num_done: int = 0
+    num_failed: int = 0
+    num_refused: int = 0
+    num_batches: int = 0
+    audio_s: float = 0.0
+    busy_s: float = 0.0
+
+
+class Batcher:
+    """Transcribes jobs in turns.
+
+    Args:
+        transcriber_of: the transcriber for hotwords; InputError where they have no use.
+        max_waiting: jobs that may wait; more are refused.
+    """
+
+    def __init__(
+        self, transcriber_of: Callable[[Hotwords], Transcriber], *, max_waiting: int
+    ) -> None:
+        self.transcriber_of = transcriber_of
+        self.max_waiting = max_waiting
+        self.counts = Counts()
+        self._waiting: list[Job] = []
+        self._changed = Condition()
+        self._is_open = True
+        self._thread = Thread(target=self._work, name="transcriber", daemon=True)
+        self._thread.start()
+
+    @property
+    def num_waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return len(self._waiting)
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait for its turn.
+
+        Raises:
+            FullError: as many wait as may, or the server stops.
+        """
+        with self._changed:
+            if len(self._waiting) >= self.max_waiting or not self._is_open:
+                self.counts.num_refused += 1
+                raise FullError(self._retry_after_s())
+            self._waiting.append(job)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Take no more jobs, and wait until those that were taken are done."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify()
+        self._thread.join()
+
+    def _retry_after_s(self) -> int:
+        counts = self.counts
+        speed = counts.audio_s / counts.busy_s if counts.busy_s else 10.0
+        waiting_s = sum(job.duration_s for job in self._waiting) / max(speed, 0.1)
+        return max(1, min(60, math.ceil(waiting_s)))
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or not self._is_open)
+                if not self._waiting:
+                    return
+                jobs = self._next_turn()
+            begun_s = monotonic()
+            self._transcribe([job for job in jobs if job.future.set_running_or_notify_cancel()])
+            self.counts.busy_s += monotonic() - begun_s
+            self.counts.num_batches += 1
+
+    def _next_turn(self) -> list[Job]:
+        """Those with the hotwords of the first that waits, the shortest first."""
+        hotwords = self._waiting[0].hotwords
+        jobs = [job for job in self._waiting if job.hotwords == hotwords][:_MOST_AT_ONCE]
+        self._waiting = [job for job in self._waiting if job not in jobs]
+        return sorted(jobs, key=lambda job: job.duration_s)
+
+    def _transcribe(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+        left = list(jobs)
+        try:
+            transcriber = self.transcriber_of(jobs[0].hotwords)
+            for found in transcriber.each([job.audio for job in jobs]):
+                job = left.pop(0)
+                if isinstance(found, InputError):
+                    self.counts.num_failed += 1
+                    job.future.set_exception(found)
+                else:
+                    self.counts.num_done += 1
+                    self.counts.audio_s += found[0].duration_s
+                    job.future.set_result(found[0])
+        except Exception as error:  # nobody may wait for ever, whatever has happened
+            self.counts.num_failed += len(left)
+            known = isinstance(error, InputError | RunError)
+            for job in left:
+                job.future.set_exception(error if known else RunError(f"failed ({error})"))
