@@ -12,8 +12,8 @@ from asr.audio.open import open_audio
 from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
 from asr.cli.device import add_device_argument, check_device
-from asr.cli.options import add_plugin_argument, audio_length, overlap, threads
-from asr.cli.recordings import audio_path
+from asr.cli.options import add_plugin_argument
+from asr.cli.recordings import add_chunk_arguments, add_model_argument, audio_path
 from asr.decode.emissions import CtcModel, EmissionReader, Emissions
 from asr.decode.formats import FORMATS, USUAL
 from asr.decode.greedy import TimedWord, join_words
@@ -25,7 +25,6 @@ from asr.decode.known_text import (
 )
 from asr.decode.labelling import FrameLabeller
 from asr.decode.recogniser import load_recogniser
-from asr.decode.transcribe import VADS
 from asr.decode.transcript import Transcript
 from asr.errors import InputError
 from asr.files import read_packed_lines, write_text
@@ -43,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "text", type=Path, metavar="TEXT", help="what is said in it, compressed by gzip or not"
     )
     add_plugin_argument(parser)
-    parser.add_argument(
-        "--model", type=Path, required=True, metavar="DIR", help="model folder or run folder"
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--format",
         choices=[*FORMATS, "textgrid"],
@@ -54,27 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the text; textgrid is Praat's (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a file, do not print")
-    parser.add_argument(
-        "--chunk",
-        type=audio_length,
-        default=30.0,
-        metavar="S",
-        help="longest piece encoded at once (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--overlap",
-        type=overlap,
-        default=4.0,
-        metavar="S",
-        help="shared by neighbouring pieces where there is no pause (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--vad", choices=VADS, default=VADS[0], help="as of `asr transcribe` (default: %(default)s)"
-    )
+    add_chunk_arguments(parser)
     add_device_argument(parser)
-    parser.add_argument(
-        "--num-threads", type=threads, metavar="N", help="CPU threads (default: one per core)"
-    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from asr.audio.open import AUDIO_SUFFIXES
 from asr.audio.source import STDIN
+from asr.cli.options import audio_length, overlap, threads
 from asr.decode.formats import FORMATS, suffix
+from asr.decode.transcribe import VADS
 from asr.errors import InputError, printable
 from asr.files import check_folder, fitting_name, read_lines
 
@@ -60,6 +62,52 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-existing",
         action="store_true",
         help="leave out recordings whose file is in --out, or beside them, already",
+    )
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``, which reads audio."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="model folder, run folder, or a file of `asr export`",
+    )
+
+
+def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how long audio is cut and how many threads read it."""
+    parser.add_argument(
+        "--chunk",
+        type=audio_length,
+        default=30.0,
+        metavar="S",
+        help="longest piece encoded at once (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=overlap,
+        default=4.0,
+        metavar="S",
+        help="shared by neighbouring pieces where there is no pause between them "
+        "(default: %(default)g)",
+    )
+    parser.add_argument(
+        "--vad",
+        choices=VADS,
+        default=VADS[0],
+        help="cut audio longer than a piece in its pauses, found by the energy of its frames, and "
+        "skip silence; none: pieces overlap all the way (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-vad", dest="vad", action="store_const", const="none", help="the same as --vad none"
+    )
+    parser.add_argument(
+        "--num-threads",
+        type=threads,
+        metavar="N",
+        help="CPU threads, each with a batch of its own (default: one per core)",
     )
 
 

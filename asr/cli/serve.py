@@ -9,20 +9,20 @@ import ipaddress
 import os
 import socket
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 
 import asr
 from asr.cli.device import add_device_argument, add_dtype_argument, check_device
-from asr.cli.options import add_plugin_argument, audio_length, number_in, overlap, threads
+from asr.cli.options import add_plugin_argument, audio_length, number_in
+from asr.cli.recordings import add_chunk_arguments, add_model_argument
 from asr.cli.run_summary import log
 from asr.cli.search import HOTWORD_WEIGHT, add_hotwords, add_search_arguments, search_config
 from asr.decode.beam import BeamDecoder
 from asr.decode.recogniser import load_recogniser
 from asr.decode.search import build_search
-from asr.decode.transcribe import VADS, Transcriber
+from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
 from asr.interop.hub import local_model
 from asr.lm.hotwords import Hotword, hotword_automaton
@@ -36,13 +36,7 @@ _KEPT_HOTWORDS = 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: model, address, limits."""
     add_plugin_argument(parser)
-    parser.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="model folder, run folder, or a file of `asr export`",
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--host",
         default="127.0.0.1",
@@ -80,17 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_device_argument(parser)
     add_dtype_argument(parser)
-    parser.add_argument("--chunk", type=audio_length, default=30.0, metavar="S",
-                        help="longest piece encoded at once (default: %(default)g)")  # fmt: skip
-    parser.add_argument("--overlap", type=overlap, default=4.0, metavar="S",
-                        help="shared by neighbouring pieces where there is no pause between them "
-                        "(default: %(default)g)")  # fmt: skip
-    parser.add_argument(
-        "--vad", choices=VADS, default=VADS[0], help="as of `asr transcribe` (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--num-threads", type=threads, metavar="N", help="CPU threads (default: one per core)"
-    )
+    add_chunk_arguments(parser)
     add_search_arguments(parser)
 
 

@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -21,7 +20,6 @@ from asr.cli.device import (
 )
 from asr.cli.options import (
     add_plugin_argument,
-    audio_length,
     batch_duration,
     beam_size,
     columns,
@@ -29,10 +27,14 @@ from asr.cli.options import (
     cue_lines,
     level_or_off,
     number_in,
-    overlap,
-    threads,
 )
-from asr.cli.recordings import add_recording_arguments, output_path, recordings
+from asr.cli.recordings import (
+    add_chunk_arguments,
+    add_model_argument,
+    add_recording_arguments,
+    output_path,
+    recordings,
+)
 from asr.cli.search import add_hotwords, add_search_arguments, search_config
 from asr.decode.formats import FORMATS, CueLimits
 from asr.decode.labelling import BATCH_S
@@ -40,7 +42,7 @@ from asr.decode.recogniser import load_recogniser
 from asr.decode.search import build_search, notice_of
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Timing
-from asr.decode.transcribe import VADS, Channels, Transcriber
+from asr.decode.transcribe import Channels, Transcriber
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, printable
 from asr.files import write_text
@@ -58,13 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: recordings, model, output."""
     add_recording_arguments(parser)
     add_plugin_argument(parser)
-    parser.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="model folder, run folder, or a file of `asr export`",
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -89,42 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
     add_dtype_argument(parser)
     add_graphs_argument(parser)
-    parser.add_argument(
-        "--chunk",
-        type=audio_length,
-        default=30.0,
-        metavar="S",
-        help="longest piece encoded at once",
-    )
-    parser.add_argument(
-        "--overlap",
-        type=overlap,
-        default=4.0,
-        metavar="S",
-        help="shared by neighbouring pieces where there is no pause between them",
-    )
-    parser.add_argument(
-        "--vad",
-        choices=VADS,
-        default=VADS[0],
-        help="cut audio longer than a piece in its pauses, found by the energy of its frames, and "
-        "skip silence; none: pieces overlap all the way (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--no-vad", dest="vad", action="store_const", const="none", help="the same as --vad none"
-    )
+    add_chunk_arguments(parser)
     parser.add_argument(
         "--batch-duration",
         type=batch_duration,
         metavar="S",
         help="audio encoded at once, pieces of all files together "
         f"(default: {BATCH_S['cpu']:g}, on a GPU {BATCH_S['cuda']:g})",
-    )
-    parser.add_argument(
-        "--num-threads",
-        type=threads,
-        metavar="N",
-        help="CPU threads, each with a batch of its own (default: one per core)",
     )
     add_search_arguments(parser)
     parser.add_argument(
