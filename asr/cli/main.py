@@ -40,12 +40,13 @@ VERBS = {
     "analyze": "measure what the attention of a model does, and suggest groups",
     "convert": "turn a trained model without reuse into one with a schedule",
     "import": "make a model package of a model of NeMo or transformers",
+    "inspect": "print what a model package holds, without building it",
     "lm": "estimate an n-gram language model from text",
     "push": "put a model package on the Hugging Face Hub",
     "export": "write a model as one ONNX file or for transformers, and compare with the original",
 }
-MODULES = {"import": "import_model"}
-"""Modules of verbs that are words of Python."""
+MODULES = {"import": "import_model", "inspect": "inspect_model"}
+"""Modules of verbs that are words, or modules, of Python."""
 
 _EXIT_INPUT = 2
 _EXIT_BROKEN = 3

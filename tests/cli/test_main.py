@@ -59,7 +59,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
             "compare",
             "bench",
         ),
-        *("analyze", "convert", "import", "lm", "push", "export"),
+        *("analyze", "convert", "import", "inspect", "lm", "push", "export"),
     ]
 
 
