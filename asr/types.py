@@ -91,13 +91,15 @@ class Hypothesis:
     """What a decoder read from one utterance.
 
     ``token_frames`` is the encoder frame at which each token was emitted, ``token_ends`` the frame
-    behind its last repetition, ``score`` the log probability of the path.
+    behind its last repetition, ``score`` the log probability of the path. ``token_scores`` are the
+    mean log probabilities of each token in its frames; empty where they are not known.
     """
 
     token_ids: tuple[int, ...]
     token_frames: tuple[int, ...]
     token_ends: tuple[int, ...]
     score: float
+    token_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,10 @@ class ScoredTokens:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceResult:
-    """One decoded utterance; ``ref`` and ``speaker`` are None where they are not known."""
+    """One decoded utterance; ``ref`` and ``speaker`` are None where they are not known.
+
+    ``confidences`` are those of the words of ``hyp``, empty where they are not known.
+    """
 
     utterance_id: str
     hyp: str
@@ -127,6 +132,7 @@ class UtteranceResult:
     ref: str | None = None
     audio_path: str | None = None
     speaker: str | None = None
+    confidences: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

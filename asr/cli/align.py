@@ -14,7 +14,7 @@ from asr.audio.resample import resample_blocks
 from asr.cli.device import add_device_argument, check_device
 from asr.cli.options import add_plugin_argument
 from asr.cli.recordings import add_chunk_arguments, add_model_argument, audio_path
-from asr.decode.emissions import CtcModel, EmissionReader, Emissions
+from asr.decode.emissions import CtcModel, EmissionReader, TokenEmissions
 from asr.decode.formats import FORMATS, USUAL
 from asr.decode.greedy import TimedWord, join_words
 from asr.decode.known_text import (
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     (heard,) = labeller([reader(args.audio, labeller.sample_rate_hz)])
     if isinstance(heard, InputError):
         raise heard
-    assert isinstance(heard.labels, Emissions)
+    assert isinstance(heard.labels, TokenEmissions)
     found = align_text(
         words,
         heard.labels,

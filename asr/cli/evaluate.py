@@ -27,6 +27,7 @@ from asr.decode.search import build_search, notice_of
 from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation, evaluate
 from asr.measure.latency import measure_encoders
+from asr.metrics.confidence import calibration
 from asr.model.build import build
 from asr.model.package import ModelPackage, load_package
 from asr.profiling.cost import count_parameters
@@ -111,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
     print_table([record], args, examples=examples)
     for split, evaluation in splits.items():
         print(wer_line(split, evaluation), file=sys.stderr)
+        if told := confidence_line(split, evaluation):
+            print(told, file=sys.stderr)
         if args.out:
             write_hypotheses(evaluation.scored, args.out / f"{split}.jsonl")
     return exit_code([record])
@@ -183,3 +186,15 @@ def wer_line(split: str, evaluation: SplitEvaluation) -> str:
         f"{wer.sub} substitutions, {wer.del_} deletions, {wer.ins} insertions in "
         f"{wer.words:,} {wer.counted} of {counts.num_utterances:,} utterances{skipped}"
     )
+
+
+def confidence_line(split: str, evaluation: SplitEvaluation) -> str:
+    """What the confidences of words are worth; empty where they are not known."""
+    confidences: list[float] = []
+    is_right: list[bool] = []
+    for one in evaluation.scored:
+        ops = [step.op for step in one.alignment if step.op != "del"]
+        if len(ops) == len(one.confidences):
+            confidences += one.confidences
+            is_right += [op == "equal" for op in ops]
+    return f"{split}: confidence: {calibration(confidences, is_right)}" if confidences else ""

@@ -41,7 +41,7 @@ class CtcModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Emissions:
+class TokenEmissions:
     """The best path, and the log probabilities (T, C) of the kept tokens, in float16."""
 
     path: FrameLabels
@@ -50,16 +50,16 @@ class Emissions:
     def __len__(self) -> int:
         return len(self.path)
 
-    def __getitem__(self, frames: slice) -> Emissions:
-        return Emissions(self.path[frames], self.kept_TC[frames])
+    def __getitem__(self, frames: slice) -> TokenEmissions:
+        return TokenEmissions(self.path[frames], self.kept_TC[frames])
 
     def first_ids(self) -> Tensor:
         """(T,) the token of each frame on the best path."""
         return self.path.first_ids()
 
-    def joined(self, following: Sequence[Emissions]) -> Emissions:
+    def joined(self, following: Sequence[TokenEmissions]) -> TokenEmissions:
         """These frames and then those of ``following``."""
-        return Emissions(
+        return TokenEmissions(
             self.path.joined([one.path for one in following]),
             torch.cat([self.kept_TC, *(one.kept_TC for one in following)]),
         )
@@ -76,21 +76,21 @@ class EmissionReader:
         """What the best paths spell."""
         return [self.collapse(one) for one in self.label(log_probs_BTV, lengths_B)]
 
-    def label(self, log_probs_BTV: Tensor, lengths_B: Tensor, /) -> list[Emissions]:
+    def label(self, log_probs_BTV: Tensor, lengths_B: Tensor, /) -> list[TokenEmissions]:
         """What is kept of each utterance."""
         kept_BTC = log_probs_BTV[..., self._columns.to(log_probs_BTV.device)].half().cpu()
         paths = self._greedy.label(log_probs_BTV, lengths_B)
         return [
-            Emissions(path, kept_TC[: len(path)].clone())
+            TokenEmissions(path, kept_TC[: len(path)].clone())
             for path, kept_TC in zip(paths, kept_BTC, strict=True)
         ]
 
-    def blanks(self, num_frames: int, /) -> Emissions:
+    def blanks(self, num_frames: int, /) -> TokenEmissions:
         """Frames in which nothing is said."""
         kept_TC = torch.full((num_frames, len(self._columns)), IMPOSSIBLE, dtype=torch.float16)
         kept_TC[:, 0] = 0.0
-        return Emissions(self._greedy.blanks(num_frames), kept_TC)
+        return TokenEmissions(self._greedy.blanks(num_frames), kept_TC)
 
-    def collapse(self, labels: Emissions, /) -> Hypothesis:
+    def collapse(self, labels: TokenEmissions, /) -> Hypothesis:
         """What the best path spells."""
         return self._greedy.collapse(labels.path)

@@ -124,13 +124,14 @@ FIRST_CHANNEL = 1
 
 
 def ctm(name: str, words: Sequence[TimedWord], channel: int = FIRST_CHANNEL) -> str:
-    """A line a word: name of the recording, channel, start and length in seconds, word.
+    """A line a word: name of the recording, channel, start and length in seconds, word, confidence.
 
     White space in ``name`` separates columns, so it becomes an underscore.
     """
     recording = "_".join(name.split())
     return "".join(
-        f"{recording} {channel} {word.start_s:.3f} {word.end_s - word.start_s:.3f} {word.word}\n"
+        f"{recording} {channel} {word.start_s:.3f} {word.end_s - word.start_s:.3f} {word.word}"
+        f"{'' if word.confidence is None else f' {word.confidence:.4f}'}\n"
         for word in words
     )
 
@@ -161,7 +162,7 @@ def as_json(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str
     """
     lines = []
     for transcript in transcripts:
-        fields = asdict(transcript)
+        fields = {**asdict(transcript), "confidence": transcript.confidence}
         if transcript.channel is None:
             del fields["channel"]
         if not transcript.n_best:

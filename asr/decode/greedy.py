@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from asr.text.script import is_unspaced
 from asr.types import Hypothesis, ScoredTokens
@@ -25,11 +27,15 @@ class TimedWord:
 
     In scripts without spaces between words it is the characters of one token. CTC emits a token at
     a few frames within its sound, so times are good to about 0.1 s.
+
+    ``confidence``, from 0 to 1, is the probability of its least probable token, the geometric mean
+    over the frames of that token; None where a search does not know it.
     """
 
     word: str
     start_s: float
     end_s: float
+    confidence: float | None = None
 
 
 def timed_words(
@@ -38,22 +44,29 @@ def timed_words(
     ends: Sequence[int],
     frame_shift_s: float,
     duration_s: float,
+    scores: Sequence[float] = (),
 ) -> list[TimedWord]:
     """Group pieces, with their first frames and the frames behind their last, into words.
 
     A word lasts from its first frame to `SOUND_S` behind its last one, but no longer than to the
-    next word or the end of the audio, behind which the last frame may reach.
+    next word or the end of the audio, behind which the last frame may reach. ``scores`` are log
+    probabilities of the pieces, if they are known.
     """
     words: list[TimedWord] = []
-    for piece, frame, end in zip(pieces, frames, ends, strict=True):
+    confidences: Sequence[float | None] = [None] * len(pieces)
+    if len(scores):
+        confidences = [round(min(1.0, math.exp(one)), 4) for one in scores]
+    for piece, frame, end, confidence in zip(pieces, frames, ends, confidences, strict=True):
         start_s = round(frame * frame_shift_s, 3)
         end_s = round(min(end * frame_shift_s + SOUND_S, duration_s), 3)
         text = piece.removeprefix(WORD_START)
         if words and not piece.startswith(WORD_START) and _continues(words[-1].word, text):
             latest = words.pop()
-            words.append(TimedWord(latest.word + text, latest.start_s, end_s))
+            if latest.confidence is not None and confidence is not None:
+                confidence = min(latest.confidence, confidence)
+            words.append(TimedWord(latest.word + text, latest.start_s, end_s, confidence))
         else:
-            words.append(TimedWord(text, start_s, end_s))
+            words.append(TimedWord(text, start_s, end_s, confidence))
     spelt = [word for word in words if word.word]
     for index, (word, following) in enumerate(pairwise(spelt)):
         spelt[index] = replace(word, end_s=min(word.end_s, following.start_s))
@@ -163,9 +176,12 @@ class GreedyDecoder:
         last_T[-1:] = True
         frames = (changed_T & (ids_T != self.blank_id)).nonzero().squeeze(-1)
         last_frames = (last_T & (ids_T != self.blank_id)).nonzero().squeeze(-1)
+        summed_T = functional.pad(labels.scores_T.double().cumsum(0), (1, 0))
+        means = (summed_T[last_frames + 1] - summed_T[frames]) / (last_frames + 1 - frames)
         return Hypothesis(
             token_ids=tuple(ids_T[frames].tolist()),
             token_frames=tuple(frames.tolist()),
             token_ends=tuple((last_frames + 1).tolist()),
             score=float(labels.scores_T.sum()),
+            token_scores=tuple(means.tolist()),
         )

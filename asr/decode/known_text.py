@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from asr.decode.align import NO_LABEL, align
-from asr.decode.emissions import IMPOSSIBLE, Emissions
+from asr.decode.emissions import IMPOSSIBLE, TokenEmissions
 from asr.decode.greedy import SOUND_S, WORD_START, GreedyDecoder, TimedWord, timed_words
 from asr.errors import InputError
 from asr.metrics.wer import align_words
@@ -101,7 +101,7 @@ def token_columns(words: Sequence[TextWord]) -> list[int]:
 
 def align_text(
     words: Sequence[TextWord],
-    emissions: Emissions,
+    emissions: TokenEmissions,
     columns: Sequence[int],
     tokenizer: Tokenizer,
     *,

@@ -242,6 +242,7 @@ class Transcriber:
                     hypothesis.token_ends,
                     self.labeller.chunking.frame_shift_s,
                     audio.duration_s,
+                    hypothesis.token_scores,
                 )
             ),
             channel=channel,

@@ -56,6 +56,12 @@ class Transcript:
     n_best: tuple[NBest, ...] = ()
 
     @property
+    def confidence(self) -> float | None:
+        """The mean of the words' confidences; None where they are not known, or nothing is said."""
+        known = [word.confidence for word in self.words if word.confidence is not None]
+        return sum(known) / len(known) if known else None
+
+    @property
     def segments(self) -> tuple[Segment, ...]:
         """The words in groups: a pause of `SEGMENT_PAUSE_S` ends one, or `LONGEST_SEGMENT_S`."""
         groups: list[list[TimedWord]] = []

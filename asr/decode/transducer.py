@@ -29,13 +29,14 @@ class Emissions:
     """What was written in T frames: ``scores_T`` log probability of the steps from each frame.
 
     Token u was written at frame ``frames_U`` and lasts to the frame before ``ends_U``; several may
-    be written at one frame. On the CPU.
+    be written at one frame; ``scores_U`` is its log probability. On the CPU.
     """
 
     scores_T: Tensor
     ids_U: Tensor
     frames_U: Tensor
     ends_U: Tensor
+    scores_U: Tensor
 
     def __len__(self) -> int:
         return len(self.scores_T)
@@ -48,6 +49,7 @@ class Emissions:
             self.ids_U[inside_U],
             self.frames_U[inside_U] - first,
             self.ends_U[inside_U].clamp(max=last) - first,
+            self.scores_U[inside_U],
         )
 
     def first_ids(self) -> Tensor:
@@ -68,6 +70,7 @@ class Emissions:
             torch.cat([part.ids_U for part in parts]),
             torch.cat(frames),
             torch.cat(ends),
+            torch.cat([part.scores_U for part in parts]),
         )
 
 
@@ -94,7 +97,7 @@ class TransducerGreedy:
     def blanks(self, num_frames: int) -> Emissions:
         """Frames in which nothing is written."""
         none_U = torch.zeros(0, dtype=torch.int64)
-        return Emissions(torch.zeros(num_frames), none_U, none_U, none_U)
+        return Emissions(torch.zeros(num_frames), none_U, none_U, none_U, none_U.float())
 
     def collapse(self, labels: Emissions) -> Hypothesis:
         """The hypothesis that was written."""
@@ -103,6 +106,7 @@ class TransducerGreedy:
             token_frames=tuple(labels.frames_U.tolist()),
             token_ends=tuple(labels.ends_U.tolist()),
             score=float(labels.scores_T.sum()),
+            token_scores=tuple(labels.scores_U.tolist()),
         )
 
     @torch.no_grad()
@@ -119,7 +123,7 @@ class TransducerGreedy:
         predicted_BJ = head.project_predictor(predicted_BP)
         rows_R = (frame_B < lengths_B).nonzero().squeeze(1)
         while len(rows_R):
-            wrote = []
+            wrote, wrote_scores = [], []
             while len(rows_R):
                 at_R = frame_B[rows_R]
                 score_R, id_R, duration_R = self._best(
@@ -135,10 +139,11 @@ class TransducerGreedy:
                 wrote.append(
                     torch.stack([rows_R, id_R, at_R, at_R + duration_R.clamp(min=1)])[:, is_token_R]
                 )
+                wrote_scores.append(score_R[is_token_R])
                 rows_R = rows_R[~is_token_R]
                 rows_R = rows_R[frame_B[rows_R] < lengths_B[rows_R]]
             found = torch.cat(wrote, 1)
-            written.append(tuple(found.cpu()))
+            written.append((*found.cpu(), torch.cat(wrote_scores).cpu()))
             rows_R = found[0][frame_B[found[0]] < lengths_B[found[0]]]
             if len(rows_R):
                 ids_B = start_B.index_put((found[0],), found[1])
@@ -168,8 +173,8 @@ class TransducerGreedy:
         scores_BT: Tensor, lengths_B: Tensor, written: Sequence[tuple[Tensor, ...]]
     ) -> list[Emissions]:
         none_U = torch.zeros(0, dtype=torch.int64)
-        rows, ids, frames, ends = (
-            (torch.cat(part) for part in zip(*written, strict=True)) if written else [none_U] * 4
+        rows, ids, frames, ends, scores = (
+            (torch.cat(part) for part in zip(*written, strict=True)) if written else [none_U] * 5
         )
         found = []
         for row, length in enumerate(lengths_B.tolist()):
@@ -180,6 +185,7 @@ class TransducerGreedy:
                     ids[mine],
                     frames[mine],
                     ends[mine].clamp(max=length),
+                    scores[mine].float(),
                 )
             )
         return found

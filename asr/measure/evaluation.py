@@ -68,6 +68,9 @@ def evaluate(
                     ref=package.normalizer(utterance.text),
                     audio_path=str(utterance.audio_path),
                     speaker=utterance.speaker,
+                    confidences=tuple(
+                        word.confidence for word in read.words if word.confidence is not None
+                    ),
                 )
             )
         if num_done % REPORT_EVERY == 0 or num_done == len(utterances):

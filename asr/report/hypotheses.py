@@ -28,7 +28,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredUtterance:
-    """An utterance with its word errors; ``audio_path``, ``speaker`` None where not known."""
+    """An utterance with its word errors; ``audio_path``, ``speaker`` None where not known.
+
+    ``confidences`` are those of the words of ``hyp``, empty where they are not known.
+    """
 
     utterance_id: str
     audio_path: str | None
@@ -41,6 +44,7 @@ class ScoredUtterance:
     words: int
     alignment: tuple[Step, ...]
     speaker: str | None = None
+    confidences: tuple[float, ...] = ()
 
     @property
     def errors(self) -> WordErrors:
@@ -64,6 +68,7 @@ def score(result: UtteranceResult) -> ScoredUtterance:
         words=errors.words,
         alignment=tuple(Step(**step) for step in alignment),
         speaker=result.speaker,
+        confidences=result.confidences,
     )
 
 

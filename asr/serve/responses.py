@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from asr.decode.formats import srt, vtt
+from asr.decode.greedy import TimedWord
 from asr.decode.transcript import Transcript
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
@@ -27,7 +29,8 @@ def as_json(transcript: Transcript) -> dict[str, Any]:
 def as_verbose_json(transcript: Transcript, language: str, with_words: bool) -> dict[str, Any]:
     """``verbose_json``: segments with times, and words if they are asked for.
 
-    Clients drop segments by numbers that a CTC model has not; those are neutral.
+    Clients drop segments by numbers. ``avg_logprob`` is the mean log confidence of the words; what
+    only models of other kinds have is neutral.
     """
     found: dict[str, Any] = {
         "task": "transcribe",
@@ -43,7 +46,7 @@ def as_verbose_json(transcript: Transcript, language: str, with_words: bool) -> 
                 "text": segment.text,
                 "tokens": [],
                 "temperature": 0.0,
-                "avg_logprob": 0.0,
+                "avg_logprob": mean_log_confidence(segment.words),
                 "compression_ratio": compression_ratio(segment.text),
                 "no_speech_prob": 0.0,
             }
@@ -57,6 +60,12 @@ def as_verbose_json(transcript: Transcript, language: str, with_words: bool) -> 
             for word in transcript.words
         ]
     return found
+
+
+def mean_log_confidence(words: Sequence[TimedWord]) -> float:
+    """The mean natural logarithm of confidences, at least -10; 0 where they are not known."""
+    known = [math.log(max(one.confidence, 4.54e-5)) for one in words if one.confidence is not None]
+    return round(sum(known) / len(known), 4) if known else 0.0
 
 
 def compression_ratio(text: str) -> float:

@@ -80,7 +80,7 @@ def test_json_has_the_words_with_their_times(asr: Command, model: Path, tmp_path
     assert [row["duration_s"] for row in rows] == [1.0, 2.0]
     assert [f"{row['audio_path']}\t{row['text']}" for row in rows] == text
     for row in rows:
-        assert row.keys() == {"audio_path", "duration_s", "text", "words"}
+        assert row.keys() == {"audio_path", "duration_s", "text", "words", "confidence"}
         assert " ".join(word["word"] for word in row["words"]) == row["text"]
         assert row["words"]
         for word in row["words"]:
@@ -308,7 +308,7 @@ def test_channels(asr: Command, model: Path, tmp_path: Path) -> None:
     )
     marks = [line.split() for line in asr(*split, "ctm").out.splitlines()]
     for number, row in enumerate(alone, 1):
-        words = [word for _, channel, _, _, word in marks if channel == str(number)]
+        words = [word for _, channel, _, _, word, _ in marks if channel == str(number)]
         assert words == row["text"].split()
     for name in ("srt", "vtt"):
         shown = asr(*split, name).out

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asr.decode import known_text
-from asr.decode.emissions import EmissionReader, Emissions
+from asr.decode.emissions import EmissionReader, TokenEmissions
 from asr.decode.known_text import TextAlignment, align_text, token_columns, words_of_text
 from asr.errors import InputError
 from asr.text.tokenizer import Tokenizer
@@ -151,7 +151,7 @@ def test_emissions_are_cut_and_joined_as_labels_are(tokenizer: Tokenizer) -> Non
     reader = EmissionReader([2, 5])
     log_probs_TV, _ = spoken(["ONE", "TWO"], tokenizer)
     (whole,) = reader.label(log_probs_TV.unsqueeze(0), torch.tensor([len(log_probs_TV)]))
-    parts: Emissions = whole[:5].joined([whole[5:], reader.blanks(3)])
+    parts: TokenEmissions = whole[:5].joined([whole[5:], reader.blanks(3)])
     assert len(parts) == len(whole) + 3
     assert torch.equal(parts.kept_TC[: len(whole)], whole.kept_TC)
     assert reader.collapse(parts).token_ids == reader.collapse(whole).token_ids

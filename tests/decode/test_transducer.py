@@ -124,6 +124,7 @@ def test_labels_can_be_cut_and_joined_at_any_frame() -> None:
         ids_U=torch.tensor([4, 2, 7, 3]),
         frames_U=torch.tensor([1, 1, 3, 5]),
         ends_U=torch.tensor([2, 2, 6, 6]),
+        scores_U=torch.tensor([-0.1, -0.2, -0.3, -0.4]),
     )
 
     assert whole.first_ids().tolist() == [0, 4, 0, 7, 0, 3]

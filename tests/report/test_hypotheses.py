@@ -45,6 +45,7 @@ def test_a_line_is_the_documented_one(tmp_path: Path) -> None:
                 {"op": "del", "ref": "Bär", "hyp": None},
             ],
             "speaker": "anna",
+            "confidences": [],
         }
     ]
 

@@ -6,7 +6,7 @@ from asr.decode.greedy import TimedWord
 from asr.decode.transcript import Transcript
 from asr.serve.responses import as_verbose_json, error, events
 
-WORDS = (TimedWord("one", 0.0, 0.4), TimedWord("two", 0.5, 0.9), TimedWord("three", 3.0, 3.4))
+WORDS = (TimedWord("one", 0.0, 0.4), TimedWord("two", 0.5, 0.9), TimedWord("three", 3.0, 3.4, 0.5))
 
 
 def test_segments_are_cut_at_pauses() -> None:
@@ -14,6 +14,7 @@ def test_segments_are_cut_at_pauses() -> None:
     assert [(one["id"], one["start"], one["end"], one["text"]) for one in found["segments"]] == [
         *((0, 0.0, 0.9, "one two"), (1, 3.0, 3.4, "three"))
     ]
+    assert [one["avg_logprob"] for one in found["segments"]] == [0.0, -0.6931]
     assert found["words"][2] == {"word": "three", "start": 3.0, "end": 3.4}
     assert json.loads(json.dumps(found)) == found
 
