@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from asr.cli.device import (
     add_device_argument,
     add_dtype_argument,
@@ -18,6 +20,7 @@ from asr.cli.device import (
 )
 from asr.cli.options import add_plugin_argument, audio_length, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
+from asr.cli.recordings import add_chunk_arguments
 from asr.cli.run_folder import run_name
 from asr.cli.search import add_hotwords, add_search_arguments, search_config
 from asr.data.check import check_characters, describe_dropped
@@ -72,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="score transcripts with characters the model cannot write; they count as errors",
     )
+    add_chunk_arguments(parser)
     add_search_arguments(parser)
     add_table_arguments(parser)
 
@@ -81,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     check_device(args.device)
     check_graphs_argument(args)
     check_outputs(args)
+    if args.num_threads is not None:
+        torch.set_num_threads(args.num_threads)
     package = load_package(args.model, args.device, args.dtype)
     package.model.encoder.keep_between_calls()
     graphs = use_graphs(package.model) if args.cuda_graphs else None
@@ -101,7 +107,15 @@ def run(args: argparse.Namespace) -> int:
         if unknown:
             print(f"{split}: {unknown}", file=sys.stderr)
     splits = {
-        split: evaluate(package, utterances, decoder) for split, utterances in manifests.items()
+        split: evaluate(
+            package,
+            utterances,
+            decoder,
+            chunk_s=args.chunk,
+            overlap_s=args.overlap,
+            vad=args.vad,
+        )
+        for split, utterances in manifests.items()
     }
     if graphs is not None:
         print(graphs, file=sys.stderr)

@@ -11,7 +11,7 @@ from asr.data.dataset import stream_utterance
 from asr.data.manifest import Utterances
 from asr.data.summary import Skipped
 from asr.decode.search import Search
-from asr.decode.transcribe import Transcriber
+from asr.decode.transcribe import VADS, Transcriber
 from asr.errors import InputError
 from asr.metrics.wer import corpus_cer
 from asr.model.package import ModelPackage
@@ -39,17 +39,21 @@ def evaluate(
     utterances: Utterances,
     decoder: Search,
     *,
+    chunk_s: float = 30.0,
+    overlap_s: float = 4.0,
+    vad: str = VADS[0],
     report: Callable[[str], None] = lambda _: None,
 ) -> SplitEvaluation:
     """Decode ``utterances`` as `asr transcribe` does and score them, in the order of the manifest.
 
+    ``chunk_s``, ``overlap_s`` and ``vad`` are those of `Transcriber`.
     Long audio is read in chunks, and memory grows with neither its length nor the number of
     utterances. Audio that cannot be read is named in the log, counted and left out of the rate.
 
     Raises:
         InputError: no utterance could be read.
     """
-    transcriber = Transcriber(package, decoder)
+    transcriber = Transcriber(package, decoder, chunk_s=chunk_s, overlap_s=overlap_s, vad=vad)
     rate_hz = package.model.frontend.sample_rate_hz
     recordings = [partial(stream_utterance, utterance, rate_hz) for utterance in utterances]
     found = transcriber.read([utterance.utterance_id for utterance in utterances], recordings)
