@@ -37,7 +37,7 @@ from asr.cli.recordings import (
 )
 from asr.cli.search import add_hotwords, add_search_arguments, search_config
 from asr.decode.formats import FORMATS, CueLimits
-from asr.decode.labelling import BATCH_S
+from asr.decode.labelling import BATCH_S, SEARCHED_TOGETHER_S
 from asr.decode.recogniser import load_recogniser
 from asr.decode.search import build_search, notice_of
 from asr.decode.silence import SILENCE_DB
@@ -91,7 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=batch_duration,
         metavar="S",
         help="audio encoded at once, pieces of all files together "
-        f"(default: {BATCH_S['cpu']:g}, on a GPU {BATCH_S['cuda']:g})",
+        f"(default: {BATCH_S['cpu']:g}, with a beam {SEARCHED_TOGETHER_S:g}, on a GPU "
+        f"{BATCH_S['cuda']:g})",
     )
     add_search_arguments(parser)
     parser.add_argument(

@@ -98,6 +98,8 @@ class BeamDecoder(GreedyDecoder):
         scorers: language models and hotwords, which are added up.
     """
 
+    moves_together = True
+
     def __init__(
         self,
         *,

@@ -40,6 +40,7 @@ class HybridSearch(GreedyDecoder, ABC):
     """What all searches of a hybrid head do: labels of frames by the best of their sequences."""
 
     head_name = HybridHead.name
+    moves_together = True
 
     def __init__(self, head: HybridHead, *, n_best: int) -> None:
         super().__init__()

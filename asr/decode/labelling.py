@@ -40,6 +40,8 @@ DECODE, FEATURES, ENCODER, SEARCH = PARTS
 
 BATCH_S = {"cpu": 30.0, "cuda": 480.0}
 """Seconds of audio encoded at once, by kind of device; a larger batch is no faster on a CPU."""
+SEARCHED_TOGETHER_S = 480.0
+"""The same for a search that moves all utterances of a batch together, step by step."""
 _BATCHES_AHEAD = 3  # besides those being encoded, to be sorted by length
 
 
@@ -94,7 +96,10 @@ class FrameLabeller:
             sample_rate_hz=fbank.sample_rate_hz,
             pauses=pauses,
         )
-        self.batch_s = batch_s or BATCH_S.get(model.device.type, BATCH_S["cpu"])
+        usual_s = BATCH_S.get(model.device.type, BATCH_S["cpu"])
+        if getattr(decoder, "moves_together", False):
+            usual_s = max(usual_s, SEARCHED_TOGETHER_S)
+        self.batch_s = batch_s or usual_s
         self.silence_db = silence_db
         self.num_threads = num_threads or torch.get_num_threads()
         self.profiler = profiler or Profiler()

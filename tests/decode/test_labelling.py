@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.decode.beam import BeamDecoder
 from asr.decode.chunking import LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
-from asr.decode.labelling import FrameLabeller
+from asr.decode.labelling import BATCH_S, SEARCHED_TOGETHER_S, FrameLabeller
 from asr.decode.timing import PARTS, Profiler
 from asr.errors import InputError, RunError
 from asr.model.package import ModelPackage, load_package
@@ -195,3 +196,12 @@ def test_a_gpu_reads_the_same(package: ModelPackage, tmp_path: Path) -> None:
     for found, one in zip(read(recordings), expected, strict=True):
         torch.testing.assert_close(labels_of(found).scores_T, one.scores_T, atol=1e-3, rtol=0)
     assert read.profiler.times_s().keys() == set(PARTS)
+
+
+def test_a_beam_gets_larger_batches(tmp_path: Path) -> None:
+    package = load_package(save_tiny_package(tmp_path / "model"))
+    sizes = {
+        type(search).__name__: FrameLabeller(package.model, search, chunk_s=5, overlap_s=1).batch_s
+        for search in (GreedyDecoder(), BeamDecoder())
+    }
+    assert sizes == {"GreedyDecoder": BATCH_S["cpu"], "BeamDecoder": SEARCHED_TOGETHER_S}
