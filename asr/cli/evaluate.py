@@ -24,12 +24,14 @@ from asr.cli.recordings import add_chunk_arguments
 from asr.cli.run_folder import run_name
 from asr.cli.search import add_hotwords, add_search_arguments, search_config
 from asr.data.check import check_characters, describe_dropped
-from asr.data.manifest import read_manifest
+from asr.data.manifest import Utterances, read_manifest
 from asr.data.progress import print_progress
+from asr.decode.beam import BeamDecoder
 from asr.decode.search import build_search, notice_of
 from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation, evaluate
 from asr.measure.latency import measure_encoders
+from asr.measure.tuning import tune
 from asr.metrics.confidence import calibration
 from asr.model.build import build
 from asr.model.package import ModelPackage, load_package
@@ -77,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_chunk_arguments(parser)
     add_search_arguments(parser)
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="with --lm: first find the weight and the word bonus with the fewest errors on the "
+        "first manifest of --data, then score all with them",
+    )
     add_table_arguments(parser)
 
 
@@ -106,6 +114,10 @@ def run(args: argparse.Namespace) -> int:
         )
         if unknown:
             print(f"{split}: {unknown}", file=sys.stderr)
+    if args.tune:
+        decode = tuned(args, package, next(iter(manifests.values())), decoder, decode)
+        decoder = build_search(decode, package.model, package)
+        add_hotwords(decoder, args, package)
     splits = {
         split: evaluate(
             package,
@@ -131,6 +143,36 @@ def run(args: argparse.Namespace) -> int:
         if args.out:
             write_hypotheses(evaluation.scored, args.out / f"{split}.jsonl")
     return exit_code([record])
+
+
+def tuned(
+    args: argparse.Namespace,
+    package: ModelPackage,
+    utterances: Utterances,
+    decoder: object,
+    decode: dict[str, Any],
+) -> dict[str, Any]:
+    """The search with the weights that have the fewest errors on ``utterances``, which are said.
+
+    Raises:
+        InputError: there is no language model to tune, or its weights are given.
+    """
+    if not isinstance(decoder, BeamDecoder) or decoder.lm is None:
+        raise InputError("--tune is of a language model; give --beam and --lm too")
+    if args.lm_weight is not None or args.lm_word_bonus is not None:
+        raise InputError("--tune finds --lm-weight and --lm-word-bonus; leave them out")
+    found = tune(package, utterances, decoder)
+    for one in found:
+        print(
+            f"lm weight {one.weight:g}, word bonus {one.bonus:g}: {one.wer:.2f} %", file=sys.stderr
+        )
+    best = min(found, key=lambda one: one.wer)
+    print(
+        f"fewest errors on {split_name(args.data[0])}: --lm-weight {best.weight:g} "
+        f"--lm-word-bonus {best.bonus:g}",
+        file=sys.stderr,
+    )
+    return {**decode, "lm_weight": best.weight, "lm_word_bonus": best.bonus}
 
 
 def evaluation_record(

@@ -121,6 +121,7 @@ class BeamDecoder(GreedyDecoder):
         self.lm = lm
         self.lm_weight = lm_weight
         self.lm_word_bonus = lm_word_bonus
+        self.lm_scorer: TokenScorer | None = None
         self.scorers = scorers
         self._frames: list[tuple[int, int]] = []  # searched and skipped ones of every batch
 
@@ -128,14 +129,14 @@ class BeamDecoder(GreedyDecoder):
         """Read the n-gram model ``lm`` and score with it; InputError as `lm_scorer` raises it."""
         if self.lm is None:
             return
-        scorer = lm_scorer(
+        self.lm_scorer = lm_scorer(
             Path(self.lm),
             tokenizer,
             normalize=normalize,
             weight=self.lm_weight,
             bonus=self.lm_word_bonus,
         )
-        self.scorers = (*self.scorers, scorer)
+        self.scorers = (*self.scorers, self.lm_scorer)
 
     def label(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[FrameLabels]:
         """The best path of the best sequence of each utterance, with its ``n_best`` sequences."""

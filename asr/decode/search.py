@@ -28,8 +28,8 @@ from asr.types import Hypothesis, Labels
 class Search(Protocol):
     """Reads what `Head.forward` gives, of the head that ``head_name`` of the class states.
 
-    A class without ``head_name`` reads a CTC head. One with ``moves_together`` searches a batch step
-    by step, so that more utterances at once cost little more.
+    A class without ``head_name`` reads a CTC head. One with ``moves_together`` searches a batch
+    step by step, so that more utterances at once cost little more.
     """
 
     def __call__(self, outputs_BTX: Tensor, lengths_B: Tensor, /) -> list[Hypothesis]:

@@ -73,16 +73,19 @@ def lm_scorer(
     normalize: Callable[[str], str] = str,
     weight: float,
     bonus: float,
+    model: NgramModel | None = None,
 ) -> Automaton | WordScorer:
     """The n-gram model of an ARPA file; over pieces where its words have the mark ``▁``.
 
-    Words are spelt as ``normalize`` spells transcripts. Every word adds ``bonus``.
+    Words are spelt as ``normalize`` spells transcripts. Every word adds ``bonus``. ``model`` is
+    what was read of the file before.
 
     Raises:
         InputError: see `read_arpa` and `ngram_automaton`; pieces that the tokenizer does not have;
             words of which the model can write none; words, for a script without spaces.
     """
-    model = read_arpa(path)
+    if model is None:
+        model = read_arpa(path)
     vocabulary = tokenizer.vocabulary
     if any(WORD_START in word for word in model.vocabulary):
         known = {*vocabulary, *_SPECIAL}
