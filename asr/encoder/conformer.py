@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from asr.encoder.stack import MAX_MAP_MIB, Encoder
 from asr.errors import InputError
-from asr.nn.convolution import ConvolutionModule
+from asr.nn.chunks import ChunkFrames, ContextFrames, DynamicChunks
+from asr.nn.convolution import ConvolutionModule, Normalisation
 from asr.nn.dropout import Dropout
 from asr.nn.feedforward import FeedForward
 from asr.nn.frames import Frames
@@ -30,6 +31,8 @@ class ConformerLayer(nn.Module):
         ffn_dim: int,
         conv_kernel_size: int,
         dropout: float,
+        causal_convolution: bool = False,
+        convolution_norm: Normalisation = "batch",
     ) -> None:
         super().__init__()
         self.feedforward_in = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
@@ -37,7 +40,11 @@ class ConformerLayer(nn.Module):
         self.attention = attention
         self.dropout = Dropout(dropout)
         self.convolution = ConvolutionModule(
-            d_model=d_model, kernel_size=conv_kernel_size, dropout=dropout
+            d_model=d_model,
+            kernel_size=conv_kernel_size,
+            dropout=dropout,
+            causal=causal_convolution,
+            normalisation=convolution_norm,
         )
         self.feedforward_out = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
         self.norm = nn.LayerNorm(d_model)
@@ -50,7 +57,7 @@ class ConformerLayer(nn.Module):
         attended_BTD, carry = self.attention(self.attention_norm(x_BTD), frames, carry)
         if attended_BTD is not None:
             x_BTD = x_BTD + self.dropout(attended_BTD)
-        x_BTD = x_BTD + self.convolution(x_BTD, frames.padding_mask)
+        x_BTD = x_BTD + self.convolution(x_BTD, frames)
         x_BTD = torch.add(x_BTD, self.feedforward_out(x_BTD), alpha=0.5)
         return self.norm(x_BTD), carry
 
@@ -82,6 +89,12 @@ class Conformer(Encoder):
         subsampling_channels: Annotated[int, Range(1, 4096)],
         dropout: Share,
         max_map_mib: Annotated[float, Range(0, 1e6)] | None = MAX_MAP_MIB,
+        causal_convolution: bool = False,
+        convolution_norm: Normalisation = "batch",
+        chunk_frames: list[ChunkFrames] | None = None,
+        left_frames: ContextFrames = 64,
+        right_frames: ContextFrames = 0,
+        whole_share: Share = 0.5,
     ) -> None:
         if conv_kernel_size % 2 == 0:
             raise InputError(f"encoder.conv_kernel_size={conv_kernel_size}: allowed: odd numbers")
@@ -93,6 +106,8 @@ class Conformer(Encoder):
                 ffn_dim=ffn_dim,
                 conv_kernel_size=conv_kernel_size,
                 dropout=dropout,
+                causal_convolution=causal_convolution,
+                convolution_norm=convolution_norm,
             )
 
         super().__init__(
@@ -108,4 +123,12 @@ class Conformer(Encoder):
             dropout=dropout,
             max_map_mib=max_map_mib,
             final_norm=False,
+            chunks=None
+            if chunk_frames is None
+            else DynamicChunks(
+                chunk_frames=chunk_frames,
+                left_frames=left_frames,
+                right_frames=right_frames,
+                whole_share=whole_share,
+            ),
         )

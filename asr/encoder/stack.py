@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from asr.errors import InputError
+from asr.nn.chunks import Blocks, ChunkContext, DynamicChunks
 from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames, padding_mask
 from asr.nn.position_kinds import position_class
@@ -77,7 +78,11 @@ class Encoder(nn.Module):
     or scores that a layer and its leader keep in inference, None for no bound; what does not fit is
     computed again whenever it is needed. ``checkpointing`` is of the activations in training, and
     may be set at any time. Subsampling and layers whose parameters take no gradient run without
-    autograd up to the first that do.
+    autograd up to the first that do. ``chunks`` draws for every batch of training how far its
+    frames see, None lets all see all.
+
+    Raises:
+        InputError: dimensions that do not fit, or ``chunks`` with a method that needs all frames.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class Encoder(nn.Module):
         dropout: float,
         max_map_mib: float | None,
         final_norm: bool,
+        chunks: DynamicChunks | None = None,
     ) -> None:
         super().__init__()
         if d_model % num_heads or (d_model // num_heads) % 2:
@@ -129,19 +135,26 @@ class Encoder(nn.Module):
             make_layer(reuse.attention(layer, self.parts)) for layer in self.schedule
         )
         self.norm = nn.LayerNorm(d_model) if final_norm else nn.Identity()
+        self.chunks = chunks
+        if chunks is not None:
+            self.check_chunks()
 
     def forward(
         self,
         features_BTF: Tensor,
         lengths_B: Tensor,
         intermediate_layers: Collection[int] = (),
+        context: ChunkContext | None = None,
     ) -> EncoderOutput:
         """Features and their lengths to frames at 1 / ``subsampling_factor`` of the rate.
 
         Frames are of the dtype of the weights, whatever that of the features; under autocast the
         residual stream keeps it. ``intermediate_layers`` names the layers (counted from 0) whose
-        output is also returned.
+        output is also returned. ``context`` is how far frames see; None draws from ``chunks`` in
+        training, and lets all see all in inference.
         """
+        if context is None and self.training and self.chunks is not None:
+            context = self.chunks.draw()
         takes_gradient = torch.is_grad_enabled()
         depth = 0
         if takes_gradient and not features_BTF.requires_grad and not is_trained(self.subsampling):
@@ -149,16 +162,22 @@ class Encoder(nn.Module):
             takes_gradient = False
         carry: AttentionCarry | None = None
         with torch.set_grad_enabled(takes_gradient):
-            x_BTD, lengths_B, frames = self.prepare(features_BTF, lengths_B)
-            x_BTD, carry, intermediate = self._run(
+            x_BTD, lengths_B = self.embed(features_BTF, lengths_B)
+            blocks = None if context is None else self.blocks(context, x_BTD, lengths_B)
+            x_BTD = x_BTD if blocks is None else blocks.cut(x_BTD)
+            frames = self.frames(x_BTD, lengths_B, blocks)
+            x_BTD, carry, intermediate = self.through(
                 range(depth), x_BTD, frames, carry, intermediate_layers
             )
         checkpointing = self.checkpointing if self.training and torch.is_grad_enabled() else "none"
         for segment in checkpoint_segments(self.schedule, checkpointing):
             layers = range(max(depth, segment.start), segment.stop)
-            run = partial(self._run, layers, x_BTD, frames, carry, intermediate_layers)
+            run = partial(self.through, layers, x_BTD, frames, carry, intermediate_layers)
             x_BTD, carry, found = run() if checkpointing == "none" else run_twice(self.layers, run)
             intermediate += found
+        if blocks is not None:
+            x_BTD = blocks.joined(x_BTD)
+            intermediate = [blocks.joined(one_EWD) for one_EWD in intermediate]
         normal = tuple(self.norm(frames_BTD) for frames_BTD in intermediate)
         return EncoderOutput(self.norm(x_BTD), lengths_B, normal)
 
@@ -176,7 +195,7 @@ class Encoder(nn.Module):
                 depth = min(depth, role.leader)
         return depth
 
-    def _run(
+    def through(
         self,
         layers: range,
         x_BTD: Tensor,
@@ -200,15 +219,43 @@ class Encoder(nn.Module):
 
     def prepare(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Frames]:
         """Input (B, T, D) of the first layer, its lengths, and the frame data that layers need."""
+        x_BTD, lengths_B = self.embed(features_BTF, lengths_B)
+        return x_BTD, lengths_B, self.frames(x_BTD, lengths_B)
+
+    def embed(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Input (B, T, D) of the first layer, and its lengths."""
         dtype = self.subsampling.project.weight.dtype
         x_BTD, lengths_B = self.subsampling(features_BTF.to(dtype), lengths_B)
-        x_BTD = self.dropout(x_BTD.to(dtype))
-        num_frames = x_BTD.shape[1]
-        frames = Frames(
-            padding_mask=padding_mask(lengths_B, num_frames),
-            position_table=self.positions.table(num_frames, self.d_model, self.num_heads, x_BTD),
-        )
-        return x_BTD, lengths_B, frames
+        return self.dropout(x_BTD.to(dtype)), lengths_B
+
+    def frames(self, x_BTD: Tensor, lengths_B: Tensor, blocks: Blocks | None = None) -> Frames:
+        """The frame data that layers need of their input, whole or cut into ``blocks``."""
+        num_seen = x_BTD.shape[1] if blocks is None else blocks.context.seen_frames
+        mask = padding_mask(lengths_B, num_seen) if blocks is None else blocks.padding_mask
+        return Frames(mask, self.position_table(num_seen, x_BTD), blocks)
+
+    def position_table(self, num_frames: int, like: Tensor) -> Tensor | None:
+        """What the position encoding computes once for so many frames."""
+        return self.positions.table(num_frames, self.d_model, self.num_heads, like)
+
+    def blocks(self, context: ChunkContext, x_BTD: Tensor, lengths_B: Tensor) -> Blocks:
+        """How the frames are cut.
+
+        Raises:
+            InputError: see `check_chunks`.
+        """
+        self.check_chunks()
+        return Blocks(context, lengths_B, x_BTD.shape[1])
+
+    def check_chunks(self) -> None:
+        """Raise InputError where a layer cannot attend in chunks."""
+        for row, layer in zip(self.schedule, self.layers, strict=True):
+            if not layer.get_submodule("attention").works_in_chunks:
+                raise InputError(
+                    f"reuse={row.method or self.reuse.name} attends over whole utterances and "
+                    "neither streams nor trains with encoder.chunk_frames; allowed: none, probs, "
+                    "band, top_k, heads, scores, kv, context, within, few_heads, absent"
+                )
 
     def keep_between_calls(self) -> None:
         """Keep what depends on weights and the number of frames alone, until `train` is called.

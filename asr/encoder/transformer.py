@@ -7,6 +7,7 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from asr.encoder.stack import MAX_MAP_MIB, Encoder
+from asr.nn.chunks import ChunkFrames, ContextFrames, DynamicChunks
 from asr.nn.dropout import Dropout
 from asr.nn.feedforward import FeedForward
 from asr.nn.frames import Frames
@@ -64,6 +65,10 @@ class Transformer(Encoder):
         subsampling_channels: Annotated[int, Range(1, 4096)],
         dropout: Share,
         max_map_mib: Annotated[float, Range(0, 1e6)] | None = MAX_MAP_MIB,
+        chunk_frames: list[ChunkFrames] | None = None,
+        left_frames: ContextFrames = 64,
+        right_frames: ContextFrames = 0,
+        whole_share: Share = 0.5,
     ) -> None:
         def make_layer(attention: LayerAttention) -> nn.Module:
             return TransformerLayer(attention, d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
@@ -81,4 +86,12 @@ class Transformer(Encoder):
             dropout=dropout,
             max_map_mib=max_map_mib,
             final_norm=True,
+            chunks=None
+            if chunk_frames is None
+            else DynamicChunks(
+                chunk_frames=chunk_frames,
+                left_frames=left_frames,
+                right_frames=right_frames,
+                whole_share=whole_share,
+            ),
         )

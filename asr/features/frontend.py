@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from asr.features.augment import RandomSilence, SpeedPerturb, WhiteNoise
 from asr.features.fbank import LogMel
-from asr.features.normalize import UtteranceNorm
+from asr.features.normalize import RunningNorm, UtteranceNorm
 from asr.features.specaugment import SpecAugment
 
 _LENGTHENING = (SpeedPerturb, RandomSilence)
@@ -30,7 +30,7 @@ class Frontend(nn.Module):
         self,
         *,
         fbank: LogMel,
-        normalize: UtteranceNorm | None = None,
+        normalize: UtteranceNorm | RunningNorm | None = None,
         specaugment: SpecAugment | None = None,
         speed: SpeedPerturb | None = None,
         silence: RandomSilence | None = None,

@@ -1,4 +1,4 @@
-"""Feature normalisation over an utterance.
+"""Feature normalisation, over an utterance or over what was heard of it so far.
 
 Shape legend: B batch, T frames, F mel bins.
 """
@@ -6,7 +6,7 @@ Shape legend: B batch, T frames, F mel bins.
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from asr.ranges import Range, in_ranges
 
 _VARIANCE_FLOOR = 1e-5  # keeps a bin that never moves, such as digital silence, at zero
+_SECTION_FRAMES = 64
+_GATHERED_FRAMES = 1_000_000
+"""Frames of training, about, that the statistics go back to: 2.8 hours at 100 a second."""
 
 
 @in_ranges("features.normalize")
@@ -59,3 +62,124 @@ class UtteranceNorm(nn.Module):
         counted_BTF = centred_BTF.masked_fill(left_out_BT1, 0.0)
         variance_B1F = counted_BTF.square().sum(dim=1, keepdim=True) / num_counted_B11
         return centred_BTF * (variance_B1F + _VARIANCE_FLOOR).rsqrt()
+
+
+class NormState(NamedTuple):
+    """Running statistics of B streams, float64: what was counted, with less weight the older.
+
+    ``loudest_B`` is the log energy of the loudest frame so far, ``num_B`` the weight of all counted
+    frames, ``sum_BF`` and ``square_BF`` their weighted sums.
+    """
+
+    loudest_B: Tensor
+    num_B: Tensor
+    sum_BF: Tensor
+    square_BF: Tensor
+
+
+@in_ranges("features.normalize")
+class RunningNorm(nn.Module):
+    """Normalises a frame by the frames up to it, so that a stream needs no future.
+
+    The mean, with ``variance`` also the deviation, of a bin is over the frames so far, those
+    ``memory_frames`` ago with a weight of 1/e. At the start the statistics of the training data
+    stand for ``prior_frames`` frames: they are gathered in training and kept with the weights
+    (after Kaldi's online CMVN, which has a sliding window). As in `UtteranceNorm` frames more than
+    ``range_db`` below the loudest so far are not counted, and nothing is lower than the end of that
+    range. The features must be log energies. Padding becomes 0.
+    """
+
+    mean_F: Tensor
+    variance_F: Tensor
+    num_frames: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_mel_bins: Annotated[int, Range(1, 512)] = 80,
+        variance: bool = True,
+        range_db: Annotated[float, Range(0, 1000, above=True)] = 50.0,
+        memory_frames: Annotated[int, Range(1, 1_000_000)] = 1000,
+        prior_frames: Annotated[int, Range(1, 1_000_000)] = 100,
+    ) -> None:
+        super().__init__()
+        self.variance = variance
+        self.range_db = range_db
+        self.decay = math.exp(-1 / memory_frames)
+        self.prior_frames = prior_frames
+        self.register_buffer("mean_F", torch.zeros(num_mel_bins))
+        self.register_buffer("variance_F", torch.ones(num_mel_bins))
+        self.register_buffer("num_frames", torch.zeros(()))
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+        """The normalised features (B, T, F) of whole utterances; ``lengths_B`` counts frames."""
+        if self.training:
+            self._gather(features_BTF, lengths_B)
+        return self.step(features_BTF, lengths_B, self.start(len(features_BTF)))[0]
+
+    def start(self, num_streams: int) -> NormState:
+        """The statistics before the first frame."""
+        mean_BF = self.mean_F.double().expand(num_streams, -1)
+        num_B = mean_BF.new_full((num_streams,), float(self.prior_frames))
+        square_BF = self.variance_F.double() + mean_BF.square()
+        return NormState(
+            mean_BF.logsumexp(1), num_B, num_B[:, None] * mean_BF, num_B[:, None] * square_BF
+        )
+
+    def step(
+        self, features_BTF: Tensor, lengths_B: Tensor, state: NormState
+    ) -> tuple[Tensor, NormState]:
+        """The next frames (B, T, F) of streams, normalised, and the statistics behind them."""
+        sections = []
+        for first in range(0, features_BTF.shape[1], _SECTION_FRAMES):
+            section_BTF = features_BTF[:, first : first + _SECTION_FRAMES]
+            normal_BTF, state = self._section(section_BTF, lengths_B - first, state)
+            sections.append(normal_BTF)
+        return torch.cat(sections, 1), state
+
+    def _section(
+        self, features_BTF: Tensor, lengths_B: Tensor, state: NormState
+    ) -> tuple[Tensor, NormState]:
+        """`step` for few frames: every statistic is a product of weights and frames."""
+        frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
+        padding_mask_BT = frames_T >= lengths_B[:, None]
+        x_BTF = features_BTF.double()
+        energy_BT = x_BTF.logsumexp(-1).masked_fill(padding_mask_BT, -torch.inf)
+        loudest_BT = torch.maximum(energy_BT.cummax(1).values, state.loudest_B[:, None])
+        least_BT = loudest_BT - self.range_db * math.log(10) / 10
+        x_BTF = torch.maximum(x_BTF, least_BT[:, :, None] - math.log(x_BTF.shape[-1]))
+        counted_BT = (energy_BT >= least_BT).double()
+        age_BT = counted_BT.cumsum(1)
+        # (B, T, S): the weight that frame S has in the statistics of frame T.
+        weights_BTS = (self.decay ** (age_BT[:, :, None] - age_BT[:, None, :]).clamp_min(0)).tril()
+        weights_BTS = weights_BTS * counted_BT[:, None, :]
+        fading_BT = self.decay**age_BT
+        num_BT = weights_BTS.sum(-1) + fading_BT * state.num_B[:, None]
+        sum_BTF = weights_BTS @ x_BTF + fading_BT[:, :, None] * state.sum_BF[:, None]
+        square_BTF = weights_BTS @ x_BTF.square() + fading_BT[:, :, None] * state.square_BF[:, None]
+        mean_BTF = sum_BTF / num_BT[:, :, None]
+        normal_BTF = x_BTF - mean_BTF
+        if self.variance:
+            variance_BTF = (square_BTF / num_BT[:, :, None] - mean_BTF.square()).clamp_min(0)
+            normal_BTF = normal_BTF * (variance_BTF + _VARIANCE_FLOOR).rsqrt()
+        normal_BTF = normal_BTF.masked_fill(padding_mask_BT[:, :, None], 0.0)
+        last = NormState(loudest_BT[:, -1], num_BT[:, -1], sum_BTF[:, -1], square_BTF[:, -1])
+        return normal_BTF.to(features_BTF.dtype), last
+
+    @torch.no_grad()
+    def _gather(self, features_BTF: Tensor, lengths_B: Tensor) -> None:
+        """Take a batch of training into the statistics of the training data."""
+        frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
+        energy_BT = features_BTF.logsumexp(-1)
+        energy_BT = energy_BT.masked_fill(frames_T >= lengths_B[:, None], -torch.inf)
+        least_B1 = energy_BT.amax(1, keepdim=True) - self.range_db * math.log(10) / 10
+        frames_NF = features_BTF[energy_BT >= least_B1].double()
+        num_before = float(self.num_frames)
+        share = len(frames_NF) / (num_before + len(frames_NF))
+        mean_F, before_F = frames_NF.mean(0), self.mean_F.double()
+        variance_F = frames_NF.var(0, correction=0)
+        between_F = share * (1 - share) * (mean_F - before_F).square()
+        merged_F = torch.lerp(self.variance_F.double(), variance_F, share) + between_F
+        self.mean_F.copy_(torch.lerp(before_F, mean_F, share))
+        self.variance_F.copy_(merged_F)
+        self.num_frames.fill_(min(num_before + len(frames_NF), _GATHERED_FRAMES))

@@ -192,7 +192,8 @@ class DecoderLayer(nn.Module):
         normed_NSD = self.own_norm(x_NSD)
         if isinstance(self.own, ValueMix):
             assert carry is not None
-            kept = joined(cache, (self.own.project(normed_NSD),))
+            values_NHSK = split_heads(self.own.value(normed_NSD), self.own.num_heads)
+            kept = joined(cache, (values_NHSK,))
             own_NHSK, map_NHSU = self.own.mix(carry.map_NHSU, kept[0]), carry.map_NHSU
         else:
             kept = cache

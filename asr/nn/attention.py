@@ -5,7 +5,7 @@
 has a `ValueMix` and nothing else.
 
 Shape legend: B batch, T frames, D model width, H heads, K head width (D = H * K with all heads),
-R rows of a tile, V value width.
+R rows of a tile, S frames that are seen (all T, or a window of them), V value width.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from asr.nn import positions as tiling
 from asr.nn import tiled_attention
 from asr.nn.dropout import Dropout
-from asr.nn.frames import Frames
+from asr.nn.frames import ALL, Frames
 from asr.nn.kernels import support
 from asr.nn.positions import Keys, Positions, ScoreTerms, training_tiles
 from asr.nn.tiles import KeptRows, RowBuffer, RowSource
@@ -52,9 +52,9 @@ class AttentionScores(nn.Module):
         """Attention map (B, H, T, T): rows sum to one, columns of padding are zero."""
         if torch.is_grad_enabled():
             operands = self.positions.terms(*self.project(x_BTD, frames)).operands
-            tiles = training_tiles(operands, frames.padding_mask)
+            tiles = training_tiles(operands, frames.hidden)
             return tiled_attention.attention_map(operands, tiles)
-        return softmax_over_keys(self.scores(x_BTD, frames), frames.padding_mask)
+        return softmax_over_keys(self.scores(x_BTD, frames), frames.hidden)
 
     def map(
         self, x_BTD: Tensor, frames: Frames, *, num_heads: int | None = None
@@ -64,12 +64,12 @@ class AttentionScores(nn.Module):
         if num_kept == x_BTD.shape[1]:
             return KeptRows((self(x_BTD, frames),))
         source = self.map_rows(x_BTD, frames)
-        kept_BHRT = softmax_over_keys(source.terms.first_rows(num_kept), frames.padding_mask)
+        kept_BHRT = softmax_over_keys(source.terms.first_rows(num_kept), frames.hidden)
         return KeptRows((kept_BHRT,), source)
 
     def map_rows(self, x_BTD: Tensor, frames: Frames) -> MapRows:
         """The same map, computed tile by tile."""
-        return MapRows(self.positions.terms(*self.project(x_BTD, frames)), frames.padding_mask)
+        return MapRows(self.positions.terms(*self.project(x_BTD, frames)), frames.hidden)
 
     def rows_to_keep(
         self, x_BTD: Tensor, *, num_heads: int | None = None, dtype: torch.dtype | None = None
@@ -90,9 +90,9 @@ class AttentionScores(nn.Module):
 
     @projecting
     def project(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
-        """Queries (B, H, T, K) and keys with their positions."""
+        """Queries (B, H, T, K), and keys of the frames that are seen with their positions."""
         q_BHTK = split_heads(self.query(x_BTD), self.num_heads)
-        k_BHTK = split_heads(self.key(x_BTD), self.num_heads)
+        k_BHTK = split_heads(frames.seen(self.key(x_BTD)), self.num_heads)
         return q_BHTK, self.positions.keys(k_BHTK, frames.position_table)
 
 
@@ -128,33 +128,38 @@ class ValueMix(nn.Module):
         self.output = nn.Linear(num_heads * head_dim, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, probs_BHTT: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, probs_BHTT: Tensor, frames: Frames = ALL) -> Tensor:
         """Output (B, T, D) by a whole map; see `context`.
 
-        One in half precision goes through a kernel of ours on CUDA, where no gradient is taken.
+        One in half precision goes through a kernel of ours on CUDA, where no gradient is taken and
+        all frames see one another.
         """
-        if self.dropout_now == 0.0 and support.runs_here(probs_BHTT, support.HALF):
+        is_square = frames.window is None
+        if is_square and self.dropout_now == 0.0 and support.runs_here(probs_BHTT, support.HALF):
             from asr.nn.kernels.mix import mix_values
 
             check_width(probs_BHTT, x_BTD.shape[1])
             with mixing:
                 output_BTD: Tensor = self.output(mix_values(probs_BHTT, self.value(x_BTD)))
             return output_BTD
-        return self.by_tiles(x_BTD, (probs_BHTT,))
+        return self.by_tiles(x_BTD, (probs_BHTT,), frames)
 
-    def by_kept(self, x_BTD: Tensor, probs_BHTT: KeptRows[RowSource]) -> Tensor:
+    def by_kept(
+        self, x_BTD: Tensor, probs_BHTT: KeptRows[RowSource], frames: Frames = ALL
+    ) -> Tensor:
         """Output (B, T, D) by a map that is kept as far as it may be."""
         if probs_BHTT.source is None:
-            return self(x_BTD, probs_BHTT.whole())  # type: ignore[no-any-return]
-        return self.by_tiles(x_BTD, probs_BHTT.tiles())
+            return self(x_BTD, probs_BHTT.whole(), frames)  # type: ignore[no-any-return]
+        return self.by_tiles(x_BTD, probs_BHTT.tiles(), frames)
 
-    def by_tiles(self, x_BTD: Tensor, probs_BHRT: Iterable[Tensor]) -> Tensor:
+    def by_tiles(self, x_BTD: Tensor, probs_BHRT: Iterable[Tensor], frames: Frames = ALL) -> Tensor:
         """Output (B, T, D) by a map that comes in tiles of rows."""
-        return self.merge(self.context(self.project(x_BTD), probs_BHRT))
+        v_BHSK = self.project(x_BTD, frames)
+        return self.merge(self.context(v_BHSK, probs_BHRT, num_rows=x_BTD.shape[1]))
 
     @mixing
-    def context(self, v_BHTK: Tensor, probs_BHRT: Iterable[Tensor]) -> Tensor:
-        """Context (B, H, T, K) of values by a map that comes in tiles of rows.
+    def context(self, v_BHSK: Tensor, probs_BHRS: Iterable[Tensor], *, num_rows: int) -> Tensor:
+        """Context (B, H, T, K) of values by a map of ``num_rows`` rows that comes in tiles.
 
         Dropout falls on the map here, so each user of a map has its own. The product is taken in
         the precision of the map.
@@ -162,11 +167,10 @@ class ValueMix(nn.Module):
         Raises:
             ValueError: the map covers another number of frames than there are values.
         """
-        num_frames = v_BHTK.shape[2]
-        contexts_BHRK = RowBuffer(num_frames, dtype=v_BHTK.dtype)
-        for tile_BHRT in probs_BHRT:
-            check_width(tile_BHRT, num_frames)
-            contexts_BHRK.append(self.mix(tile_BHRT, v_BHTK))
+        contexts_BHRK = RowBuffer(num_rows, dtype=v_BHSK.dtype)
+        for tile_BHRS in probs_BHRS:
+            check_width(tile_BHRS, v_BHSK.shape[2])
+            contexts_BHRK.append(self.mix(tile_BHRS, v_BHSK))
         return contexts_BHRK.joined()
 
     def attend(
@@ -189,9 +193,9 @@ class ValueMix(nn.Module):
         context_BHRV: Tensor = self.dropout(probs_BHRT) @ v_BHTV.to(probs_BHRT.dtype)
         return context_BHRV
 
-    def project(self, x_BTD: Tensor) -> Tensor:
-        """Values (B, H, T, K)."""
-        return split_heads(self.value(x_BTD), self.num_heads)
+    def project(self, x_BTD: Tensor, frames: Frames = ALL) -> Tensor:
+        """Values (B, H, S, K) of the frames that are seen."""
+        return split_heads(frames.seen(self.value(x_BTD)), self.num_heads)
 
     def merge(self, context_BHTK: Tensor) -> Tensor:
         """Context of all heads through the output projection, (B, T, D)."""

@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from asr.errors import InputError
 from asr.nn.dropout import Dropout
-from asr.nn.frames import zero_padding
+from asr.nn.frames import Frames, zero_padding
 from asr.nn.valid_batch_norm import ValidBatchNorm
+
+Normalisation = Literal["batch", "layer"]
 
 BLOCK_FRAMES = 32
 
 
-def depthwise_over_time(x_BTD: Tensor, kernel_D1C: Tensor, bias_D: Tensor | None = None) -> Tensor:
-    """Same-length depthwise convolution of (B, T, D) over T.
+def depthwise_over_time(
+    x_BTD: Tensor, kernel_D1C: Tensor, bias_D: Tensor | None = None, *, padding: int | None = None
+) -> Tensor:
+    """Depthwise convolution of (B, T, D) over T with ``padding`` zeros on both sides.
+
+    None is half the kernel: as many frames come out as go in.
 
     Frames lie channels last in memory; seen as a one-row image in that layout they go through the
     two-dimensional kernel, which vectorises over channels (several times the speed of conv1d). On
     a CPU that kernel's gradient of the weights does not: there `weight_gradient` takes its place.
     """
+    padding = kernel_D1C.shape[-1] // 2 if padding is None else padding
     is_plain = x_BTD.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     if is_plain and kernel_D1C.requires_grad and torch.is_grad_enabled() and bias_D is None:
-        output_BTD: Tensor = _Depthwise.apply(x_BTD, kernel_D1C)  # type: ignore[no-untyped-call]
+        output_BTD: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call]
+            x_BTD, kernel_D1C, padding
+        )
         return output_BTD
-    return _convolved(x_BTD, kernel_D1C, bias_D)
+    return _convolved(x_BTD, kernel_D1C, bias_D, padding)
 
 
-def weight_gradient(x_BTD: Tensor, gradient_BTD: Tensor, kernel_size: int) -> Tensor:
+def weight_gradient(x_BTD: Tensor, gradient_BTD: Tensor, kernel_size: int, padding: int) -> Tensor:
     """Gradient (D, 1, C) of the kernel, by one small matrix product a channel.
 
     A block of R frames of the output saw R + C - 1 of the input. Their products, summed over all
     blocks, hold the gradient of tap c on the c-th diagonal. This arrangement is ours.
     """
-    _, num_frames, width = x_BTD.shape
-    half, block = kernel_size // 2, min(BLOCK_FRAMES, num_frames)
+    _, num_frames, width = gradient_BTD.shape
+    block = min(BLOCK_FRAMES, num_frames)
     filled = -num_frames % block
     seen = block + kernel_size - 1
     gradient_DBT = functional.pad(gradient_BTD.transpose(1, 2), (0, filled)).transpose(0, 1)
-    x_DBT = functional.pad(x_BTD.transpose(1, 2), (half, half + filled)).transpose(0, 1)
+    x_DBT = functional.pad(x_BTD.transpose(1, 2), (padding, padding + filled)).transpose(0, 1)
     gradient_DNR = gradient_DBT.reshape(width, -1, block)
     x_DNS = x_DBT.unfold(2, seen, block).reshape(width, -1, seen)
     products_DRS = gradient_DNR.transpose(1, 2) @ x_DNS
@@ -53,28 +63,30 @@ def weight_gradient(x_BTD: Tensor, gradient_BTD: Tensor, kernel_size: int) -> Te
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_BTD: Tensor, kernel_D1C: Tensor) -> Tensor:
+    def forward(ctx: Any, x_BTD: Tensor, kernel_D1C: Tensor, padding: int) -> Tensor:
         ctx.save_for_backward(x_BTD, kernel_D1C)
-        return _convolved(x_BTD, kernel_D1C, None)
+        ctx.padding = padding
+        return _convolved(x_BTD, kernel_D1C, None, padding)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_BTD: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient_BTD: Tensor) -> tuple[Tensor, Tensor, None]:
         x_BTD, kernel_D1C = ctx.saved_tensors
-        gradient_BTD = gradient_BTD.contiguous()
+        gradient_BTD, size = gradient_BTD.contiguous(), kernel_D1C.shape[-1]
         return (
-            _convolved(gradient_BTD, kernel_D1C.flip(-1), None),
-            weight_gradient(x_BTD, gradient_BTD, kernel_D1C.shape[-1]),
+            _convolved(gradient_BTD, kernel_D1C.flip(-1), None, size - 1 - ctx.padding),
+            weight_gradient(x_BTD, gradient_BTD, size, ctx.padding),
+            None,
         )
 
 
-def _convolved(x_BTD: Tensor, kernel_D1C: Tensor, bias_D: Tensor | None) -> Tensor:
+def _convolved(x_BTD: Tensor, kernel_D1C: Tensor, bias_D: Tensor | None, padding: int) -> Tensor:
     image_BD1T = x_BTD.transpose(1, 2).unsqueeze(2)
     image_BD1T = functional.conv2d(
         image_BD1T,
         kernel_D1C.unsqueeze(2),
         bias_D,
-        padding=(0, kernel_D1C.shape[-1] // 2),
+        padding=(0, padding),
         groups=kernel_D1C.shape[0],
     )
     return image_BD1T.squeeze(2).transpose(1, 2)
@@ -84,30 +96,67 @@ class ConvolutionModule(nn.Module):
     """Pointwise + GLU, depthwise, BatchNorm, Swish, pointwise (Gulati et al. 2020, figure 2).
 
     Padding is zeroed before the depthwise convolution, so an utterance in a batch and alone see
-    the same neighbours. In inference the normalisation is folded into the depthwise kernel.
+    the same neighbours. In inference a BatchNorm is folded into the depthwise kernel. A frame sees
+    half the kernel to both sides, or, if ``causal``, all of it before it; with blocks
+    (`Frames.window`) what lies behind its block is zero (Li et al. 2023, dynamic chunk
+    convolution).
+
+    Raises:
+        InputError: no such ``normalisation``.
     """
 
-    def __init__(self, *, d_model: int, kernel_size: int, dropout: float) -> None:
+    def __init__(
+        self,
+        *,
+        d_model: int,
+        kernel_size: int,
+        dropout: float,
+        causal: bool = False,
+        normalisation: Normalisation = "batch",
+    ) -> None:
         super().__init__()
         assert kernel_size % 2 == 1, "an even kernel has no centre frame"
+        if normalisation not in get_args(Normalisation):
+            raise InputError(
+                f"encoder.convolution_norm={normalisation!r}: "
+                f"allowed: {', '.join(get_args(Normalisation))}"
+            )
+        self.num_right = 0 if causal else kernel_size // 2
+        self.num_left = kernel_size - 1 - self.num_right
         self.norm = nn.LayerNorm(d_model)
         self.expand = nn.Linear(d_model, 2 * d_model)
         self.depthwise = nn.Conv1d(d_model, d_model, kernel_size, groups=d_model, bias=False)
-        self.batch_norm = ValidBatchNorm(d_model)
+        if normalisation == "batch":
+            self.batch_norm = ValidBatchNorm(d_model)
+        else:
+            self.layer_norm = nn.LayerNorm(d_model)
         self.project = nn.Linear(d_model, d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, padding_mask: Tensor | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, frames: Frames) -> Tensor:
         """(B, T, D) to (B, T, D); the residual is the caller's."""
         hidden = functional.glu(self.expand(self.norm(x_BTD)), -1)
-        hidden = zero_padding(hidden, padding_mask)
-        if self.training:
-            hidden = depthwise_over_time(hidden, self.depthwise.weight)
-            hidden = self.batch_norm(hidden, padding_mask)
+        hidden = zero_padding(hidden, frames.padding_mask)
+        hidden, padding = self._surrounded(hidden, frames)
+        kernel = self.depthwise.weight
+        if "layer_norm" in self._modules:
+            hidden = self.layer_norm(depthwise_over_time(hidden, kernel, padding=padding))
+        elif self.training:
+            hidden = depthwise_over_time(hidden, kernel, padding=padding)
+            hidden = self.batch_norm(hidden, frames.padding_mask)
         else:
             scale_D, shift_D = self.batch_norm.as_affine()
-            kernel = self.depthwise.weight * scale_D[:, None, None]
-            hidden = depthwise_over_time(hidden, kernel, shift_D)
+            kernel = kernel * scale_D[:, None, None]
+            hidden = depthwise_over_time(hidden, kernel, shift_D, padding=padding)
         hidden = functional.silu(hidden, inplace=not hidden.requires_grad)
         output: Tensor = self.dropout(self.project(hidden))
         return output
+
+    def _surrounded(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, int]:
+        """The frames with those that the kernel sees around them, and zeros it adds itself."""
+        if frames.window is not None:
+            seen_BSD = frames.window.extended(x_BTD, self.num_left)
+            return functional.pad(seen_BSD, (0, 0, 0, self.num_right)), 0
+        if self.num_left != self.num_right:
+            return functional.pad(x_BTD, (0, 0, self.num_left, self.num_right)), 0
+        return x_BTD, self.num_right

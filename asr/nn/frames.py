@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from asr.nn.chunks import Window
 from asr.profiling.attention_steps import scoring
 
 
@@ -39,11 +40,38 @@ class Frames:
     """Made once per forward pass and handed to every layer.
 
     ``padding_mask`` is (B, T), True = padding, or None when nothing is padded. ``position_table``
-    is whatever the position encoding computes once for T frames, or None.
+    is whatever the position encoding computes once for the frames that are seen, or None. With a
+    ``window`` the batch are blocks, and a frame sees its own and those before it (`asr.nn.chunks`);
+    without one it sees all T.
     """
 
     padding_mask: Tensor | None = None
     position_table: Tensor | None = None
+    window: Window | None = None
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """(B, S) bool, True = may not be attended to, over the frames that are seen."""
+        return self.padding_mask if self.window is None else self.window.hidden_ES
+
+    def seen(self, x_BTD: Tensor) -> Tensor:
+        """(B, S, D): the frames that those of ``x`` attend to, projected as ``x`` is."""
+        if self.window is None:
+            return x_BTD
+        return self.window.extended(x_BTD, self.window.context.left_frames)
+
+    def num_seen(self, x_BTD: Tensor) -> int:
+        """S."""
+        return x_BTD.shape[1] if self.window is None else self.window.context.seen_frames
+
+    @property
+    def num_before(self) -> int:
+        """How many of the frames seen are before the first one of a block."""
+        return 0 if self.window is None else self.window.context.left_frames
+
+
+ALL = Frames()
+"""Every frame is valid and sees every other one."""
 
 
 def in_spans(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:

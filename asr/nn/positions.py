@@ -45,8 +45,13 @@ class ScoreTerms:
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """T, the number of rows."""
         return self.q_BHTK.shape[2]
+
+    @property
+    def num_seen(self) -> int:
+        """S, the number of frames that each row sees: T, or more of which the last T are these."""
+        return self.k_BHTK.shape[2]
 
     @scoring
     def first_rows(self, num_rows: int | None = None) -> Tensor:
@@ -194,7 +199,9 @@ def training_tiles(
         allowed = visible(rows, seen, padding_mask, reach, operands.k_BHTK.device)
         hidden = None if allowed is None else ~allowed
         r_HKP = operands.r_HKP
-        needed = None if r_HKP is None else distances(rows, seen, r_HKP)
+        needed = (
+            None if r_HKP is None else distances(rows, seen, r_HKP, num_before=operands.num_before)
+        )
         tiles.append(RowTile(rows, seen, needed, hidden))
     return tiles
 

@@ -78,7 +78,8 @@ class RelativeTerms(ScoreTerms):
         scores_BHST = super().first_rows(num_rows)
         if torch.is_grad_enabled():
             assert num_rows is None
-            return scores_BHST + shift_rows(self.position_BHTK @ self.r_HKP, self.num_frames)
+            product = self.position_BHTK @ self.distances(slice(0, self.num_frames))
+            return scores_BHST + shift_rows(product, self.num_seen)
         tiles = row_tiles(scores_BHST.shape[2])
         for (rows, _), shifted_BHRT in zip(tiles, self._position_tiles(), strict=False):
             scores_BHST[:, :, rows] += shifted_BHRT
@@ -96,12 +97,18 @@ class RelativeTerms(ScoreTerms):
     def _position_tiles(self, first_row: int = 0) -> Iterator[Tensor]:
         """The position term of each tile, which lasts until the next."""
         memory = TileMemory()
-        for rows, seen in row_tiles(self.num_frames):
+        for rows, _ in row_tiles(self.num_frames):
             if rows.start >= first_row:
-                r_HKP = self.r_HKP[:, :, distances(rows, seen, self.r_HKP)]
+                r_HKP = self.distances(rows)
                 with scoring:
                     product = memory.product(self.position_BHTK[:, :, rows], r_HKP)
-                yield shift_rows(product, self.num_frames)
+                yield shift_rows(product, self.num_seen)
+
+    def distances(self, rows: slice, seen: slice | None = None) -> Tensor:
+        """The projected distances (H, K, R + S - 1) between these rows and frames, all if None."""
+        seen = slice(0, self.num_seen) if seen is None else seen
+        num_before = self.num_seen - self.num_frames
+        return self.r_HKP[:, :, distances(rows, seen, self.r_HKP, num_before=num_before)]
 
     @property
     def operands(self) -> Operands:
@@ -153,7 +160,8 @@ class RelativeQueries(Positions):
         if torch.is_grad_enabled():
             tiles = training_tiles(terms.operands, padding_mask, reach)
             return tiled_attention.attend(terms.operands, v_BHTK, tiles, dropout)
-        if dropout == 0.0 and self.has_kernel(keys, v_BHTK):
+        is_square = terms.num_seen == terms.num_frames
+        if is_square and dropout == 0.0 and self.has_kernel(keys, v_BHTK):
             from asr.nn.kernels.relative_attention import relative_attention
 
             dtype = v_BHTK.dtype
@@ -264,7 +272,9 @@ def attend_by_tiles(
     memory = TileMemory()
     contexts_BRHV = RowBuffer(terms.num_frames, dim=1)
     for rows, seen in row_tiles(terms.num_frames, reach, num_rows=num_rows):
-        r_HKP = terms.r_HKP[:, :, distances(rows, seen, terms.r_HKP)]
+        if reach is None:
+            seen = slice(0, terms.num_seen)
+        r_HKP = terms.distances(rows, seen)
         with scoring:
             product = memory.product(terms.position_BHTK[:, :, rows], r_HKP)
             bias = shift_rows(product, seen.stop - seen.start)

@@ -32,9 +32,12 @@ class RotaryPositions(Positions):
         return Keys(rotate(k_BHTK, table), table)
 
     def queries(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
-        """Rotated queries."""
-        assert keys.positions is not None
-        return rotate(q_BHTK, keys.positions)
+        """Rotated queries: of as many frames as they are, the last that are seen."""
+        table = keys.positions
+        assert table is not None
+        if table.shape[1] != q_BHTK.shape[2]:
+            table = table[:, -q_BHTK.shape[2] :]
+        return rotate(q_BHTK, table)
 
 
 def rotations(num: int, head_dim: int, like: Tensor, *, first: int = 0, step: int = 1) -> Tensor:

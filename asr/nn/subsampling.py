@@ -136,6 +136,13 @@ class ConvSubsampling(nn.Module):
         ]
         return torch.cat(frames_BTD, 1), lengths_B
 
+    def block(self, features_BTF: Tensor, mask_BT: Tensor) -> Tensor:
+        """(B, W, D): frames of a block of features, with `factor` feature frames before it.
+
+        ``mask_BT`` is True where there is none: before the start and behind the end.
+        """
+        return self._frames(features_BTF, mask_BT, self.factor, features_BTF.shape[1])
+
     def _frames(self, features_BTF: Tensor, mask: Tensor | None, start: int, stop: int) -> Tensor:
         """Frames of the features from ``start`` to ``stop``; ``start`` divides by the factor.
 

@@ -120,9 +120,12 @@ def shifted_copy(product_BHRP: Tensor, num_seen: int) -> Tensor:
     return flat_BHE.reshape(*product_BHRP.shape[:2], rows, width)[..., :num_seen]
 
 
-def distances(rows: slice, seen: slice, r_HKP: Tensor) -> slice:
-    """The columns of ``r_HKP`` that a tile of rows needs for the frames it can see."""
-    middle = r_HKP.shape[-1] // 2
+def distances(rows: slice, seen: slice, r_HKP: Tensor, *, num_before: int = 0) -> slice:
+    """The columns of ``r_HKP`` that a tile of rows needs for the frames it can see.
+
+    ``num_before`` is how many of the frames seen are before the first of all rows.
+    """
+    middle = r_HKP.shape[-1] // 2 - num_before
     return slice(middle - (rows.stop - 1 - seen.start), middle + seen.stop - rows.start)
 
 
@@ -141,6 +144,11 @@ class Operands(NamedTuple):
     k_BHTK: Tensor
     position_BHTK: Tensor | None = None
     r_HKP: Tensor | None = None
+
+    @property
+    def num_before(self) -> int:
+        """Frames with keys before the first one with a query."""
+        return self.k_BHTK.shape[2] - self.content_BHTK.shape[2]
 
     def of_one_dtype(self) -> Self:
         """All as precise as the keys, which matrix products made."""
@@ -271,7 +279,7 @@ class KeptRows(Generic[Source]):
     @property
     def num_frames(self) -> int:
         """T."""
-        return self.source.num_frames if self.source else self.kept[0].shape[-1]
+        return self.source.num_frames if self.source else self.num_kept
 
     @property
     def num_kept(self) -> int:

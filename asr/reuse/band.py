@@ -51,12 +51,12 @@ class LeadBand(SelfAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the band of this layer's map."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
-        v_BHTK = self.mix.project(x_BTD)
+        v_BHTK = self.mix.project(x_BTD, frames)
         band_BHRS, contexts_BHRK = [], []
-        row = 0
+        row = frames.num_before
         for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys):
-            band_BHRS.append(band_of(scores_BHRT, row, self.width, frames.padding_mask))
-            contexts_BHRK.append(self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask))
+            band_BHRS.append(band_of(scores_BHRT, row, self.width, frames.hidden))
+            contexts_BHRK.append(self.mix.attend(scores_BHRT, v_BHTK, frames.hidden))
             row += scores_BHRT.shape[2]
         with mixing:
             context_BHTK = torch.cat(contexts_BHRK, 2)
@@ -75,10 +75,10 @@ class FollowBand(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry stays for the next follower."""
-        v_BHTK = self.mix.project(x_BTD)
+        v_BHTK = self.mix.project(x_BTD, frames)
         contexts_BHRK = [
             self.mix.mix(band_BHRS, v_BHTK[:, :, near])
-            for _, near, band_BHRS in self._tiles(x_BTD, BandCarry.of(carry))
+            for _, near, band_BHRS in self._tiles(x_BTD, frames, BandCarry.of(carry))
         ]
         with mixing:
             context_BHTK = torch.cat(contexts_BHRK, 2)
@@ -90,20 +90,23 @@ class FollowBand(LayerAttention):
         """The leader's map, renormalised over the band and zero beyond it."""
         carry = BandCarry.of(carry)
         batch, num_heads = carry.band_BHRS[0].shape[:2]
-        num_frames = x_BTD.shape[1]
-        probs_BHTT = x_BTD.new_zeros(batch, num_heads, num_frames, num_frames)
-        for rows, near, band_BHRS in self._tiles(x_BTD, carry):
+        shape = (batch, num_heads, x_BTD.shape[1], frames.num_seen(x_BTD))
+        probs_BHTT = x_BTD.new_zeros(shape)
+        for rows, near, band_BHRS in self._tiles(x_BTD, frames, carry):
             probs_BHTT[:, :, rows, near] = band_BHRS
         return probs_BHTT
 
-    def _tiles(self, x_BTD: Tensor, carry: BandCarry) -> Iterator[tuple[slice, slice, Tensor]]:
+    def _tiles(
+        self, x_BTD: Tensor, frames: Frames, carry: BandCarry
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
         """Rows of each tile, the keys near them, and its band."""
         num_rows = [band_BHRS.shape[2] for band_BHRS in carry.band_BHRS]
-        check_frame_rate(sum(num_rows), x_BTD)
-        row = 0
+        check_frame_rate(sum(num_rows), x_BTD.shape[1])
+        row, before, num_seen = 0, frames.num_before, frames.num_seen(x_BTD)
         for band_BHRS in carry.band_BHRS:
             rows = slice(row, row + band_BHRS.shape[2])
-            yield rows, keys_near(rows, self.width, x_BTD.shape[1]), band_BHRS
+            at = slice(rows.start + before, rows.stop + before)
+            yield rows, keys_near(at, self.width, num_seen), band_BHRS
             row = rows.stop
 
 

@@ -36,6 +36,8 @@ class LayerAttention(nn.Module, ABC):
     """
 
     reads_input: ClassVar[bool] = True
+    works_in_chunks: ClassVar[bool] = True
+    """Whether it may be called with blocks of frames that see a window (`Frames.window`)."""
 
     @abstractmethod
     def forward(
@@ -93,16 +95,16 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
     return set(tensors)
 
 
-def check_frame_rate(num_carried: int, x_BTD: Tensor) -> None:
-    """Refuse to reuse what was computed over another number of frames than ``x_BTD`` has.
+def check_frame_rate(num_carried: int, num_frames: int) -> None:
+    """Refuse to reuse what was computed over another number of frames than a layer has.
 
     Raises:
         ValueError: the numbers differ.
     """
-    if num_carried != x_BTD.shape[1]:
+    if num_carried != num_frames:
         raise ValueError(
-            f"attention over {num_carried} frames cannot serve a layer with {x_BTD.shape[1]} "
-            "frames: reuse must not cross a change of frame rate"
+            f"attention over {num_carried} frames cannot serve a layer with {num_frames} frames: "
+            "reuse must not cross a change of frame rate"
         )
 
 

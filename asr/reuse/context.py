@@ -57,7 +57,8 @@ class LeadContext(SelfAttention):
         """Output (B, T, D) and a carry with one context (B, H, T, K) for each follower."""
         with projecting:
             wide_BTGD = torch.cat([self.mix.value(x_BTD), self.followers_value(x_BTD)], -1)
-        contexts_BHTGK = self._attend(x_BTD, self._split(wide_BTGD), frames)
+        wide_BSGD = frames.seen(wide_BTGD)
+        contexts_BHTGK = self._attend(x_BTD, self._split(wide_BSGD), frames)
         own, *others = contexts_BHTGK.unbind(3)
         return self.mix.merge(own), ContextCarry(contexts=tuple(others))
 
@@ -84,11 +85,11 @@ class LeadContext(SelfAttention):
         q_BHTK, keys = self.scores.project(x_BTD, frames)
         positions, dropout = self.scores.positions, self.mix.dropout_now
         if torch.is_grad_enabled() or (dropout == 0.0 and positions.has_kernel(keys, v_BHTV)):
-            wide_BHTV = positions.attend(q_BHTK, keys, v_BHTV, frames.padding_mask, dropout)
+            wide_BHTV = positions.attend(q_BHTK, keys, v_BHTV, frames.hidden, dropout)
         else:
             wide_BHRV = RowBuffer(x_BTD.shape[1])
             for scores_BHRT in positions.score_tiles(q_BHTK, keys):
-                context_BHRV = self.mix.attend(scores_BHRT, v_BHTV, frames.padding_mask)
+                context_BHRV = self.mix.attend(scores_BHRT, v_BHTV, frames.hidden)
                 with mixing:
                     wide_BHRV.append(context_BHRV)
             wide_BHTV = wide_BHRV.joined()
@@ -109,7 +110,7 @@ class FollowContext(LayerAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and the carry for the followers still to come."""
         own, *others = ContextCarry.of(carry).contexts
-        check_frame_rate(own.shape[2], x_BTD)
+        check_frame_rate(own.shape[2], x_BTD.shape[1])
         return self.mix.merge(own), ContextCarry(contexts=tuple(others))
 
     def attention_map(

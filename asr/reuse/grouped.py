@@ -46,6 +46,8 @@ from asr.reuse.schedule import LayerRole
 class GroupedAttention(SelfAttention):
     """Self-attention between groups of frames. A group with one valid frame counts as valid."""
 
+    works_in_chunks: ClassVar[bool] = False
+
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, frames_per_group: int) -> None:
         super().__init__(scores, mix)
         self.frames_per_group = frames_per_group

@@ -56,7 +56,7 @@ class LeadHeads(SelfAttention):
         """Output (B, T, D) and a carry with the heads a follower will take."""
         probs_BHTT = self.scores.map(x_BTD, frames, num_heads=num_standing(self))
         handed_on = HeadsCarry(each_head(probs_BHTT)[: self.num_reused])
-        return self.mix.by_kept(x_BTD, probs_BHTT), handed_on
+        return self.mix.by_kept(x_BTD, probs_BHTT, frames), handed_on
 
 
 class FollowHeads(SelfAttention):
@@ -71,10 +71,10 @@ class FollowHeads(SelfAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the first ``num_reused`` of [fresh, reused]."""
         heads = self._heads(x_BTD, frames, carry)
-        v_BHTK = self.mix.project(x_BTD)
+        v_BHSK = self.mix.project(x_BTD, frames)
         contexts_B1TK = [
-            self.mix.context(v_B1TK, probs_B1TT.tiles())
-            for probs_B1TT, v_B1TK in zip(heads, torch.split(v_BHTK, 1, 1), strict=True)
+            self.mix.context(v_B1SK, probs_B1TT.tiles(), num_rows=x_BTD.shape[1])
+            for probs_B1TT, v_B1SK in zip(heads, torch.split(v_BHSK, 1, 1), strict=True)
         ]
         handed_on = HeadsCarry(heads[: self.num_reused])
         with mixing:
@@ -92,7 +92,7 @@ class FollowHeads(SelfAttention):
     ) -> tuple[KeptRows[MapRows], ...]:
         """One map (B, 1, T, T) per head; no map is copied to stand beside another."""
         reused = HeadsCarry.of(carry).heads
-        check_frame_rate(reused[0].num_frames, x_BTD)
+        check_frame_rate(reused[0].num_frames, x_BTD.shape[1])
         fresh_BHTT = self.scores.map(x_BTD, frames, num_heads=num_standing(self))
         return (*each_head(fresh_BHTT), *reused)
 

@@ -45,9 +45,9 @@ class LeadKeysValues(SelfAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with keys and values."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
-        v_BHTK = self.mix.project(x_BTD)
+        v_BHTK = self.mix.project(x_BTD, frames)
         context_BHTK = self.scores.positions.attend(
-            q_BHTK, keys, v_BHTK, frames.padding_mask, self.mix.dropout_now
+            q_BHTK, keys, v_BHTK, frames.hidden, self.mix.dropout_now
         )
         return self.mix.merge(context_BHTK), KeysValuesCarry(keys=keys, v_BHTK=v_BHTK)
 
@@ -80,12 +80,12 @@ class FollowKeysValues(LayerAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry stays for the next follower."""
         carry = KeysValuesCarry.of(carry)
-        check_frame_rate(carry.v_BHTK.shape[2], x_BTD)
+        check_frame_rate(carry.v_BHTK.shape[2], frames.num_seen(x_BTD))
         context_BHTK = self.scores.positions.attend(
             self.scores.project(x_BTD),
             carry.keys,
             carry.v_BHTK,
-            frames.padding_mask,
+            frames.hidden,
             self.dropout if self.training else 0.0,
         )
         return self.mix.merge(context_BHTK), carry
@@ -96,7 +96,7 @@ class FollowKeysValues(LayerAttention):
         """Its own map, over the leader's keys."""
         keys = KeysValuesCarry.of(carry).keys
         scores_BHTT = self.scores.positions.scores(self.scores.project(x_BTD), keys)
-        return softmax_over_keys(scores_BHTT, frames.padding_mask)
+        return softmax_over_keys(scores_BHTT, frames.hidden)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,12 +34,14 @@ from asr.reuse.schedule import LayerRole
 class LinearAttention(SelfAttention):
     """Self-attention by the features of queries and keys; ``scores`` makes what they are of."""
 
+    works_in_chunks: ClassVar[bool] = False
+
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry passes by untouched."""
         q_BHTK, k_BHTK = self._features(x_BTD, frames)
-        v_BHTK = self.mix.project(x_BTD)
+        v_BHTK = self.mix.project(x_BTD, frames)
         with scoring:
             norm_BHT1 = q_BHTK @ k_BHTK.sum(2).unsqueeze(-1)
         q_BHTK, k_BHTK = self._turned(q_BHTK, k_BHTK, frames)

@@ -31,6 +31,8 @@ from asr.reuse.schedule import LayerRole
 class LocalAttention(SelfAttention):
     """Self-attention to ``width`` frames on either side."""
 
+    works_in_chunks: ClassVar[bool] = False
+
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, width: int) -> None:
         super().__init__(scores, mix)
         self.width = width
@@ -45,7 +47,7 @@ class LocalAttention(SelfAttention):
         context_BHTK = positions.attend(
             q_BHTK,
             keys,
-            self.mix.project(x_BTD),
+            self.mix.project(x_BTD, frames),
             frames.padding_mask,
             self.mix.dropout_now,
             reach=self.width,

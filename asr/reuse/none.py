@@ -31,12 +31,12 @@ class AloneAttention(SelfAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry passes by untouched."""
         if not self.fused:
-            return self.mix.by_kept(x_BTD, self.scores.map(x_BTD, frames)), carry
+            return self.mix.by_kept(x_BTD, self.scores.map(x_BTD, frames), frames), carry
         queries_and_keys = self.scores.project(x_BTD, frames)
         context_BHTK = self.scores.positions.attend(
             *queries_and_keys,
-            self.mix.project(x_BTD),
-            frames.padding_mask,
+            self.mix.project(x_BTD, frames),
+            frames.hidden,
             self.mix.dropout_now,
         )
         return self.mix.merge(context_BHTK), carry

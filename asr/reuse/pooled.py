@@ -34,6 +34,8 @@ from asr.reuse.schedule import LayerRole
 class PooledAttention(SelfAttention):
     """Self-attention of every frame to averages over ``pool_size`` frames, padding left out."""
 
+    works_in_chunks: ClassVar[bool] = False
+
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, pool_size: int) -> None:
         super().__init__(scores, mix)
         self.pool_size = pool_size
@@ -45,7 +47,7 @@ class PooledAttention(SelfAttention):
         pooled_BSD = self._pool(x_BTD, frames)
         context_BHTK = self.scores.positions.attend(
             *self._project(x_BTD, pooled_BSD, frames),
-            self.mix.project(pooled_BSD),
+            self.mix.project(pooled_BSD, frames),
             empty_spans(frames.padding_mask, self.pool_size),
             self.mix.dropout_now,
         )

@@ -72,7 +72,7 @@ class LeadProbs(SelfAttention):
         if self.map_dtype is not None:
             return self._rounded(x_BTD, frames, self.map_dtype)
         probs_BHTT = self.scores.map(x_BTD, frames)
-        return self.mix.by_kept(x_BTD, probs_BHTT), ProbsCarry(probs_BHTT)
+        return self.mix.by_kept(x_BTD, probs_BHTT, frames), ProbsCarry(probs_BHTT)
 
     def _rounded(
         self, x_BTD: Tensor, frames: Frames, dtype: torch.dtype
@@ -83,11 +83,12 @@ class LeadProbs(SelfAttention):
             probs_BHTT = self.scores(x_BTD, frames)
             with normalising:
                 rounded_BHTT: KeptRows[RowSource] = KeptRows((probs_BHTT.to(dtype),))
-            return self.mix(x_BTD, probs_BHTT), ProbsCarry(rounded_BHTT)
+            return self.mix(x_BTD, probs_BHTT, frames), ProbsCarry(rounded_BHTT)
         source = self.scores.map_rows(x_BTD, frames)
         num_kept = self.scores.rows_to_keep(x_BTD, dtype=dtype)
         kept_BHRT = RowBuffer(num_kept, dtype=dtype, tiles_last=False)
-        output_BTD = self.mix.by_tiles(x_BTD, keep_first(source.tiles(), num_kept, kept_BHRT))
+        tiles_BHRT = keep_first(source.tiles(), num_kept, kept_BHRT)
+        output_BTD = self.mix.by_tiles(x_BTD, tiles_BHRT, frames)
         kept = (kept_BHRT.joined(),) if num_kept else ()
         return output_BTD, ProbsCarry(KeptRows(kept, RoundedRows(source, dtype)))
 
@@ -103,7 +104,7 @@ class FollowProbs(LayerAttention):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry stays for the next follower."""
-        return self.mix.by_kept(x_BTD, ProbsCarry.of(carry).probs_BHTT), carry
+        return self.mix.by_kept(x_BTD, ProbsCarry.of(carry).probs_BHTT, frames), carry
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from asr.errors import InputError
 from asr.nn import positions
 from asr.nn.attention import ValueMix, softmax_over_keys, split_heads
-from asr.nn.frames import Frames
+from asr.nn.frames import ALL, Frames
 from asr.nn.tiles import KeptRows, RowBuffer, RowSource
 from asr.profiling.attention_steps import mixing, projecting, scoring
 from asr.ranges import Range, in_ranges
@@ -51,18 +51,19 @@ class ScoreTerms(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DiagonalTerms:
-    """A bias per head and distance (H, W)."""
+    """A bias per head and distance (H, W); ``num_before`` keys are before the first row."""
 
     bias_HW: Tensor
+    num_before: int = 0
 
     def plus(self, other: DiagonalTerms) -> DiagonalTerms:
         """The sum, of the same width."""
-        return DiagonalTerms(self.bias_HW + other.bias_HW)
+        return DiagonalTerms(self.bias_HW + other.bias_HW, self.num_before)
 
     def corrected(self, scores_BHRT: Iterable[Tensor], first_row: int = 0) -> Iterator[Tensor]:
         """The scores with the band around the diagonal corrected, tile by tile."""
         bandwidth = self.bias_HW.shape[1] // 2
-        row = first_row
+        row = first_row + self.num_before
         for tile_BHRT in scores_BHRT:
             num_rows, num_frames = tile_BHRT.shape[2:]
             first, stop = max(0, row - bandwidth), row + num_rows + bandwidth
@@ -122,12 +123,14 @@ class ScoreCorrection(nn.Module, ABC):
     """What a follower adds to the scores it is handed, from its own input."""
 
     @abstractmethod
-    def terms(self, x_BTD: Tensor) -> ScoreTerms:
+    def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> ScoreTerms:
         """To be added to the scores."""
 
-    def forward(self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor) -> Iterator[Tensor]:
+    def forward(
+        self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor, frames: Frames = ALL
+    ) -> Iterator[Tensor]:
         """The corrected scores, tile by tile."""
-        return self.terms(x_BTD).corrected(scores_BHRT)
+        return self.terms(x_BTD, frames).corrected(scores_BHRT)
 
 
 class DiagonalCorrection(ScoreCorrection):
@@ -138,9 +141,9 @@ class DiagonalCorrection(ScoreCorrection):
         self.bandwidth = bandwidth
         self.bias_HW = nn.Parameter(torch.zeros(num_heads, 2 * bandwidth + 1))
 
-    def terms(self, x_BTD: Tensor) -> DiagonalTerms:
+    def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> DiagonalTerms:
         """The same for every input."""
-        return DiagonalTerms(self.bias_HW)
+        return DiagonalTerms(self.bias_HW, frames.num_before)
 
 
 class LowRankCorrection(ScoreCorrection):
@@ -154,18 +157,18 @@ class LowRankCorrection(ScoreCorrection):
         self.narrow_key = nn.Linear(d_model, num_heads * rank, bias=False)
         nn.init.zeros_(self.narrow_query.weight)
 
-    def terms(self, x_BTD: Tensor) -> LowRankTerms:
+    def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> LowRankTerms:
         """Narrow queries and keys of this input."""
         with projecting:
             q_BHTN = split_heads(self.narrow_query(x_BTD), self.num_heads) * self.rank**-0.5
-        k_BHNT = split_heads(self.narrow_key(x_BTD), self.num_heads).transpose(-1, -2)
-        return LowRankTerms(q_BHTN, k_BHNT)
+        k_BHSN = split_heads(frames.seen(self.narrow_key(x_BTD)), self.num_heads)
+        return LowRankTerms(q_BHTN, k_BHSN.transpose(-1, -2))
 
 
 class NoCorrection(ScoreCorrection):
     """The scores as they are."""
 
-    def terms(self, x_BTD: Tensor) -> NoTerms:
+    def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> NoTerms:
         """Nothing."""
         return NoTerms()
 
@@ -234,7 +237,7 @@ class FollowScores(LayerAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with the corrected scores."""
         given = self._given(x_BTD, carry)
-        terms = self.correction.terms(x_BTD)
+        terms = self.correction.terms(x_BTD, frames)
         tiles_BHRT = terms.corrected(given.tiles())
         source = given.source and CorrectedRows.of(given.source, terms)
         return attend_and_keep(self.mix, x_BTD, tiles_BHRT, given.num_kept, source, frames)
@@ -244,13 +247,13 @@ class FollowScores(LayerAttention):
     ) -> Tensor | None:
         """The map of the corrected scores."""
         scores_BHTT = RowBuffer(x_BTD.shape[1])
-        for tile_BHRT in self.correction(self._given(x_BTD, carry).tiles(), x_BTD):
+        for tile_BHRT in self.correction(self._given(x_BTD, carry).tiles(), x_BTD, frames):
             scores_BHTT.append(tile_BHRT)
-        return softmax_over_keys(scores_BHTT.joined(), frames.padding_mask, in_place=False)
+        return softmax_over_keys(scores_BHTT.joined(), frames.hidden, in_place=False)
 
     def _given(self, x_BTD: Tensor, carry: AttentionCarry | None) -> KeptRows[RowSource]:
         scores_BHTT = ScoresCarry.of(carry).scores_BHTT
-        check_frame_rate(scores_BHTT.num_frames, x_BTD)
+        check_frame_rate(scores_BHTT.num_frames, x_BTD.shape[1])
         return scores_BHTT
 
 
@@ -267,7 +270,7 @@ def attend_and_keep(
     ``source`` computes the others again; without one the tiles must last. Each tile is used while
     it is fresh: only scores are stored, never the map.
     """
-    v_BHTK = mix.project(x_BTD)
+    v_BHTK = mix.project(x_BTD, frames)
     lasting_BHRT: list[Tensor] = []
     copied_BHRT = RowBuffer(num_kept, tiles_last=False)
     contexts_BHRK = RowBuffer(x_BTD.shape[1])
@@ -280,7 +283,7 @@ def attend_and_keep(
             with scoring:
                 copied_BHRT.append(tile_BHRT)
         num_done += tile_BHRT.shape[2]
-        context_BHRK = mix.attend(tile_BHRT, v_BHTK, frames.padding_mask, in_place=not is_kept)
+        context_BHRK = mix.attend(tile_BHRT, v_BHTK, frames.hidden, in_place=not is_kept)
         with mixing:
             contexts_BHRK.append(context_BHRK)
     if source is not None and num_kept:

@@ -55,11 +55,11 @@ class LeadTopK(SelfAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D) and a carry with weights and keys of the largest entries."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
-        v_BHTK = self.mix.project(x_BTD)
+        v_BHSK = self.mix.project(x_BTD, frames)
         top_BHRN, index_BHRN, contexts_BHRK = (RowBuffer(x_BTD.shape[1]) for _ in range(3))
         for scores_BHRT in self.scores.positions.score_tiles(q_BHTK, keys):
-            top, index = largest(scores_BHRT, self.num_kept, frames.padding_mask)
-            context_BHRK = self.mix.attend(scores_BHRT, v_BHTK, frames.padding_mask)
+            top, index = largest(scores_BHRT, self.num_kept, frames.hidden)
+            context_BHRK = self.mix.attend(scores_BHRT, v_BHSK, frames.hidden)
             with mixing:
                 top_BHRN.append(top)
                 index_BHRN.append(index)
@@ -81,18 +81,18 @@ class FollowTopK(LayerAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D); the carry stays for the next follower."""
         if torch.compiler.is_exporting():  # a graph has no kernel for bags
-            return self.mix(x_BTD, self.attention_map(x_BTD, frames, carry)), carry
+            return self.mix(x_BTD, self.attention_map(x_BTD, frames, carry), frames), carry
         top_BHTN, index_BHTN = self._kept(x_BTD, carry)
-        v_BHTK = self.mix.project(x_BTD)
+        v_BHSK = self.mix.project(x_BTD, frames)
         # The kernel for bags of weighted vectors: no (B, H, T, N, K) is ever gathered.
         with mixing:
             context_BHTK = functional.embedding_bag(
                 index_BHTN.flatten(0, 2),
-                v_BHTK.flatten(0, 2).to(top_BHTN.dtype),
+                v_BHSK.flatten(0, 2).to(top_BHTN.dtype),
                 mode="sum",
                 per_sample_weights=self.mix.dropout(top_BHTN).flatten(0, 2),
-            ).view(v_BHTK.shape)
-            context_BHTK = context_BHTK.to(v_BHTK.dtype)
+            ).view(*top_BHTN.shape[:3], -1)
+            context_BHTK = context_BHTK.to(v_BHSK.dtype)
         return self.mix.merge(context_BHTK), carry
 
     def attention_map(
@@ -100,13 +100,13 @@ class FollowTopK(LayerAttention):
     ) -> Tensor | None:
         """The leader's map, renormalised over what was kept and zero elsewhere."""
         top_BHTN, index_BHTN = self._kept(x_BTD, carry)
-        probs_BHTT = top_BHTN.new_zeros(*top_BHTN.shape[:3], x_BTD.shape[1])
+        probs_BHTT = top_BHTN.new_zeros(*top_BHTN.shape[:3], frames.num_seen(x_BTD))
         key_BHTN = index_BHTN.long() - first_keys(probs_BHTT)
         return probs_BHTT.scatter(-1, key_BHTN, top_BHTN)
 
     def _kept(self, x_BTD: Tensor, carry: AttentionCarry | None) -> tuple[Tensor, Tensor]:
         carry = TopKCarry.of(carry)
-        check_frame_rate(carry.top_BHTN.shape[2], x_BTD)
+        check_frame_rate(carry.top_BHTN.shape[2], x_BTD.shape[1])
         return carry.top_BHTN, carry.index_BHTN
 
 

@@ -42,9 +42,9 @@ class NormalisedMix(nn.Module):
         self.norm = nn.LayerNorm(d_model)
         self.mix = mix
 
-    def forward(self, x_BTD: Tensor, probs_BHTT: KeptRows[MapRows]) -> Tensor:
+    def forward(self, x_BTD: Tensor, probs_BHTT: KeptRows[MapRows], frames: Frames) -> Tensor:
         """Output (B, T, D)."""
-        return self.mix.by_kept(self.norm(x_BTD), probs_BHTT)
+        return self.mix.by_kept(self.norm(x_BTD), probs_BHTT, frames)
 
 
 class WithinAttention(SelfAttention):
@@ -61,10 +61,10 @@ class WithinAttention(SelfAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Output (B, T, D), the sum of all mixes; the carry passes by untouched."""
         probs_BHTT = self.scores.map(x_BTD, frames)
-        output_BTD = self.mix.by_kept(x_BTD, probs_BHTT)
+        output_BTD = self.mix.by_kept(x_BTD, probs_BHTT, frames)
         for mix in self.further:
             with mixing:
-                output_BTD = output_BTD + mix(x_BTD + output_BTD, probs_BHTT)
+                output_BTD = output_BTD + mix(x_BTD + output_BTD, probs_BHTT, frames)
         return output_BTD, carry
 
 

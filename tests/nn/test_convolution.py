@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.nn.convolution import ConvolutionModule, depthwise_over_time
-from asr.nn.frames import padding_mask
+from asr.nn.frames import Frames, padding_mask
 from tests.encoder.tiny import randomise
 
 D = 6
@@ -40,7 +40,7 @@ def test_inference_equals_the_steps_one_by_one(kernel_size: int, grad: bool) -> 
     module, x_BTD = make(kernel_size), torch.randn(2, 7, D)
 
     with torch.set_grad_enabled(grad):
-        output_BTD = module(x_BTD, None)
+        output_BTD = module(x_BTD, Frames())
 
     for row in range(2):
         torch.testing.assert_close(
@@ -52,7 +52,7 @@ def test_padded_equals_alone() -> None:
     module, x_BTD = make(), torch.randn(3, 9, D)
     lengths = [9, 1, 5]
 
-    output_BTD = module(x_BTD, padding_mask(torch.tensor(lengths), 9))
+    output_BTD = module(x_BTD, Frames(padding_mask(torch.tensor(lengths), 9)))
 
     for row, length in enumerate(lengths):
         torch.testing.assert_close(
@@ -67,12 +67,12 @@ def test_training_computation_with_running_statistics_equals_inference() -> None
     module, x_BTD = make(), torch.randn(2, 7, D)
     mask = padding_mask(torch.tensor([7, 4]), 7)
     assert mask is not None
-    inference_BTD = module(x_BTD, mask)
+    inference_BTD = module(x_BTD, Frames(mask))
 
     module.train()
     module.batch_norm.eval()
 
-    torch.testing.assert_close(module(x_BTD, mask)[~mask], inference_BTD[~mask])
+    torch.testing.assert_close(module(x_BTD, Frames(mask))[~mask], inference_BTD[~mask])
 
 
 def test_training_statistics_are_those_of_the_valid_frames_after_the_convolution() -> None:
@@ -86,7 +86,7 @@ def test_training_statistics_are_those_of_the_valid_frames_after_the_convolution
     expected.load_state_dict(module.batch_norm.state_dict())
     expected(torch.cat(alone))
 
-    module(x_BTD, padding_mask(torch.tensor(lengths), 7))
+    module(x_BTD, Frames(padding_mask(torch.tensor(lengths), 7)))
 
     for name, tensor in expected.state_dict().items():
         torch.testing.assert_close(module.batch_norm.state_dict()[name], tensor)
@@ -98,8 +98,8 @@ def test_inference_leaves_its_parameters_and_input_alone() -> None:
     input_BTD = x_BTD.clone()
 
     with torch.no_grad():
-        once_BTD = module(x_BTD, None)
-        again_BTD = module(x_BTD, None)
+        once_BTD = module(x_BTD, Frames())
+        again_BTD = module(x_BTD, Frames())
 
     assert torch.equal(once_BTD, again_BTD)
     assert torch.equal(x_BTD, input_BTD)

@@ -1,0 +1,133 @@
+"""Encoding streams block by block: what is kept between blocks, and one step.
+
+What a layer keeps follows from its role in the reuse schedule, for a layer keeps what it would
+project again: a leader its keys and values, a follower of `asr.reuse.probs` its values, one of
+`asr.reuse.kv` or `asr.reuse.context` nothing, and every convolution the frames its kernel reaches
+back to. A map belongs to the queries of one block and is never kept.
+
+Shape legend: B streams, T feature frames, F mel bins, W frames of a block, C of its chunk, D model
+width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr.encoder.stack import Encoder
+from asr.nn.chunks import ChunkContext, Past
+from asr.nn.frames import Frames
+from asr.types import EncoderOutput
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderState:
+    """What the next block of B streams needs of those before.
+
+    ``num_seen_B`` counts the frames of each stream so far. ``kept`` are (B, n, ...) tensors in the
+    order in which the layers ask for them.
+    """
+
+    context: ChunkContext
+    num_seen_B: Tensor
+    kept: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.num_seen_B)
+
+    def __getitem__(self, stream: int) -> EncoderState:
+        """The state of one stream, on its own."""
+        rows = slice(stream, stream + 1)
+        return EncoderState(
+            self.context,
+            self.num_seen_B[rows].clone(),
+            tuple(one[rows].clone() for one in self.kept),
+        )
+
+    @classmethod
+    def stacked(cls, states: Sequence[EncoderState]) -> EncoderState:
+        """The states of all streams of ``states`` in one, which share their context.
+
+        Raises:
+            ValueError: they see differently far.
+        """
+        if len({state.context for state in states}) != 1:
+            raise ValueError("streams with other chunks cannot be encoded together")
+        if len(states) == 1:
+            return states[0]
+        return cls(
+            states[0].context,
+            torch.cat([state.num_seen_B for state in states]),
+            tuple(map(torch.cat, zip(*(state.kept for state in states), strict=True))),
+        )
+
+    def stream_bytes(self) -> int:
+        """Bytes that one stream keeps."""
+        return sum(one[0].nbytes for one in self.kept)
+
+
+def start_streams(encoder: Encoder, context: ChunkContext, num_streams: int = 1) -> EncoderState:
+    """The state of streams of which nothing was heard yet.
+
+    Raises:
+        InputError: the encoder has attention that needs whole utterances.
+    """
+    encoder.check_chunks()
+    like = encoder.subsampling.project.weight
+    num_seen_B = torch.zeros(num_streams, dtype=torch.long, device=like.device)
+    frames = (1 + context.block_frames) * encoder.subsampling_factor
+    silence_BTF = like.new_zeros(num_streams, frames, encoder.num_mel_bins)
+    with torch.inference_mode():
+        _, keeps = _step(encoder, silence_BTF, num_seen_B, context, num_seen_B, None)
+    return EncoderState(context, num_seen_B, tuple(map(torch.zeros_like, keeps)))
+
+
+def encode_block(
+    encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor, state: EncoderState
+) -> tuple[EncoderOutput, EncoderState]:
+    """One block of every stream: the frames (B, C, D) of its chunk, and the state behind it.
+
+    ``features_BTF`` are ``(1 + W) * subsampling_factor`` frames: one encoder frame's worth from
+    before the block, whatever it is at the start, then the block. ``lengths_B`` counts those of the
+    block that belong to the stream: all, unless it ends here.
+    """
+    frames_BWD, keeps = _step(
+        encoder, features_BTF, lengths_B, state.context, state.num_seen_B, state.kept
+    )
+    chunk = state.context.chunk_frames
+    num_frames_B = subsampled(lengths_B, encoder.subsampling_factor).clamp_max(chunk)
+    following = EncoderState(state.context, state.num_seen_B + chunk, tuple(keeps))
+    return EncoderOutput(encoder.norm(frames_BWD[:, :chunk]), num_frames_B), following
+
+
+def _step(
+    encoder: Encoder,
+    features_BTF: Tensor,
+    lengths_B: Tensor,
+    context: ChunkContext,
+    num_seen_B: Tensor,
+    kept: Sequence[Tensor] | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Frames (B, W, D) of the last layer, and what to keep."""
+    factor, dtype = encoder.subsampling_factor, encoder.subsampling.project.weight.dtype
+    at_T = torch.arange(features_BTF.shape[1], device=features_BTF.device) - factor
+    before_B1 = torch.where(num_seen_B > 0, factor, 0).unsqueeze(1)
+    mask_BT = (at_T < -before_B1) | (at_T >= lengths_B.unsqueeze(1))
+    x_BWD = encoder.subsampling.block(features_BTF.to(dtype), mask_BT).to(dtype)
+    lengths_B = subsampled(lengths_B, factor)
+    past = Past(context, num_seen_B, lengths_B, kept)
+    frames = Frames(
+        torch.arange(x_BWD.shape[1], device=x_BWD.device) >= lengths_B.unsqueeze(1),
+        encoder.position_table(context.seen_frames, x_BWD),
+        past,
+    )
+    x_BWD, _, _ = encoder.through(range(encoder.num_layers), x_BWD, frames, None, ())
+    return x_BWD, past.keeps
+
+
+def subsampled(lengths_B: Tensor, factor: int) -> Tensor:
+    """Encoder frames of so many feature frames."""
+    return -torch.div(-lengths_B, factor, rounding_mode="floor")
