@@ -18,17 +18,22 @@ from typing import TYPE_CHECKING, Any
 from asr.errors import InputError, RunError
 
 if TYPE_CHECKING:
+    from asr.decode.endpoint import Endpoint
     from asr.decode.greedy import TimedWord
     from asr.decode.progress import Progress
+    from asr.decode.streaming import LiveStream, StreamResult
     from asr.decode.transcribe import Channels, Transcriber
     from asr.decode.transcript import Segment, Transcript
 
 __version__ = "0.1.0"
 __all__ = [
+    "Endpoint",
     "InputError",
+    "LiveStream",
     "Progress",
     "RunError",
     "Segment",
+    "StreamResult",
     "TimedWord",
     "Transcriber",
     "Transcript",
@@ -38,7 +43,10 @@ __all__ = [
 ]
 
 _HOMES = {  # modules of the names that need torch, which are imported when they are asked for
+    "Endpoint": "asr.decode.endpoint",
+    "LiveStream": "asr.decode.streaming",
     "Progress": "asr.decode.progress",
+    "StreamResult": "asr.decode.streaming",
     "Segment": "asr.decode.transcript",
     "TimedWord": "asr.decode.greedy",
     "Transcriber": "asr.decode.transcribe",

@@ -7,6 +7,7 @@ from itertools import groupby
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
 from asr.types import Waveform
 
@@ -36,18 +37,39 @@ def resample_blocks(blocks: Iterable[Waveform], sample_rate_hz: int) -> Iterator
             yield from _resample_group(group, rate_hz, sample_rate_hz)
 
 
+class Resampler:
+    """Resamples audio of one rate that is sent block by block, as `resample_blocks` does."""
+
+    def __init__(self, before_hz: int, sample_rate_hz: int) -> None:
+        self.before_hz = before_hz
+        self._stream = (
+            None
+            if before_hz == sample_rate_hz
+            else soxr.ResampleStream(
+                before_hz, sample_rate_hz, num_channels=1, dtype="float32", quality="HQ"
+            )
+        )
+
+    def __call__(self, samples_N: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The samples that are sure by now."""
+        return samples_N if self._stream is None else self._stream.resample_chunk(samples_N)
+
+    def finish(self) -> NDArray[np.float32]:
+        """The samples that were held back."""
+        nothing = np.empty(0, dtype=np.float32)
+        return nothing if self._stream is None else self._stream.resample_chunk(nothing, last=True)
+
+
 def _resample_group(
     blocks: Iterator[Waveform], before_hz: int, sample_rate_hz: int
 ) -> Iterator[Waveform]:
-    stream = soxr.ResampleStream(
-        before_hz, sample_rate_hz, num_channels=1, dtype="float32", quality="HQ"
-    )
+    resampler = Resampler(before_hz, sample_rate_hz)
     num_samples = 0
     first = np.empty(0, dtype=np.float32)
     for block in blocks:
         first = first if len(first) else block.samples[:1]
-        samples = stream.resample_chunk(block.samples)
+        samples = resampler(block.samples)
         num_samples += len(samples)
         yield Waveform(samples, sample_rate_hz)
-    samples = stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+    samples = resampler.finish()
     yield Waveform(samples if num_samples + len(samples) else first, sample_rate_hz)

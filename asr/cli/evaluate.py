@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
+from asr.cli.live import chunk_ms, stream_context
 from asr.cli.options import add_plugin_argument, audio_length, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.recordings import add_chunk_arguments
@@ -78,6 +80,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="score transcripts with characters the model cannot write; they count as errors",
     )
     add_chunk_arguments(parser)
+    parser.add_argument(
+        "--stream",
+        type=chunk_or_whole,
+        nargs="+",
+        default=[None],
+        metavar="MS",
+        help="hear the recordings as live streams in chunks of these lengths, or whole, a row "
+        "each; for models that were trained in chunks",
+    )
     add_search_arguments(parser)
     parser.add_argument(
         "--tune",
@@ -118,31 +129,48 @@ def run(args: argparse.Namespace) -> int:
         decode = tuned(args, package, next(iter(manifests.values())), decoder, decode)
         decoder = build_search(decode, package.model, package)
         add_hotwords(decoder, args, package)
-    splits = {
-        split: evaluate(
-            package,
-            utterances,
-            decoder,
-            chunk_s=args.chunk,
-            overlap_s=args.overlap,
-            vad=args.vad,
-        )
-        for split, utterances in manifests.items()
+    contexts = {length: stream_context(length, package.model) for length in args.stream}
+    found = {
+        length: {
+            split: evaluate(
+                package,
+                utterances,
+                decoder,
+                chunk_s=args.chunk,
+                overlap_s=args.overlap,
+                vad=args.vad,
+                stream=context,
+            )
+            for split, utterances in manifests.items()
+        }
+        for length, context in contexts.items()
     }
     if graphs is not None:
         print(graphs, file=sys.stderr)
     if notice := notice_of(decoder):
         print(notice, file=sys.stderr)
-    record = evaluation_record(args, package, splits, decode)
-    examples = {split: evaluation.scored for split, evaluation in splits.items()}
-    print_table([record], args, examples=examples)
-    for split, evaluation in splits.items():
-        print(wer_line(split, evaluation), file=sys.stderr)
-        if told := confidence_line(split, evaluation):
+    records = evaluation_records(args, package, found, decode)
+    named = {
+        name_of(split, length): one for length in found for split, one in found[length].items()
+    }
+    print_table(records, args, examples={name: one.scored for name, one in named.items()})
+    for name, evaluation in named.items():
+        print(wer_line(name, evaluation), file=sys.stderr)
+        if told := confidence_line(name, evaluation):
             print(told, file=sys.stderr)
         if args.out:
-            write_hypotheses(evaluation.scored, args.out / f"{split}.jsonl")
-    return exit_code([record])
+            write_hypotheses(evaluation.scored, args.out / f"{name.replace(' ', '-')}.jsonl")
+    return exit_code(records)
+
+
+def chunk_or_whole(text: str) -> float | None:
+    """The length of a chunk in milliseconds, None for the whole recording."""
+    return None if text == "whole" else chunk_ms(text)
+
+
+def name_of(name: str, length_ms: float | None) -> str:
+    """A run or split, heard in chunks of ``length_ms`` or whole."""
+    return name if length_ms is None else f"{name} {length_ms:g} ms"
 
 
 def tuned(
@@ -175,13 +203,16 @@ def tuned(
     return {**decode, "lm_weight": best.weight, "lm_word_bonus": best.bonus}
 
 
-def evaluation_record(
+def evaluation_records(
     args: argparse.Namespace,
     package: ModelPackage,
-    splits: dict[str, SplitEvaluation],
+    found: dict[float | None, dict[str, SplitEvaluation]],
     decode: dict[str, Any],
-) -> RunRecord:
-    """Make a record of the evaluation by the search ``decode``, with latency at ``--lengths``."""
+) -> list[RunRecord]:
+    """A record for each length of a chunk, by the search ``decode``.
+
+    Latency is that of the encoder on whole audio of ``--lengths``.
+    """
     name = run_name(args.model)
     spec = LatencySpec(
         lengths_s=args.lengths or [1],
@@ -191,7 +222,7 @@ def evaluation_record(
     )
     config = {**package.config, "decode": decode}
     cost = measure_encoders({name: config}, spec, device=args.device)[name]
-    return RunRecord(
+    record = RunRecord(
         run=name,
         reuse=build(config["reuse"], "reuse").name,
         command=args.command,
@@ -202,11 +233,19 @@ def evaluation_record(
         revision=source_revision(),
         parameters=count_parameters(package.model),
         macs=cost.macs,
-        data={split: evaluation.counts for split, evaluation in splits.items()},
-        wer={split: evaluation.wer for split, evaluation in splits.items()},
         latency=cost.latency if args.lengths else (),
         breakdown=cost.breakdown if args.lengths else {},
     )
+    return [
+        replace(
+            record,
+            run=name_of(name, length_ms),
+            config=config if length_ms is None else {**config, "stream": {"chunk_ms": length_ms}},
+            data={split: evaluation.counts for split, evaluation in splits.items()},
+            wer={split: evaluation.wer for split, evaluation in splits.items()},
+        )
+        for length_ms, splits in found.items()
+    ]
 
 
 def by_split(paths: Sequence[Path]) -> dict[str, Path]:

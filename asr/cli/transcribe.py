@@ -18,6 +18,7 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
+from asr.cli.live import add_live_arguments, check_live, run_live, stream_context
 from asr.cli.options import (
     add_plugin_argument,
     batch_duration,
@@ -94,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"(default: {BATCH_S['cpu']:g}, with a beam {SEARCHED_TOGETHER_S:g}, on a GPU "
         f"{BATCH_S['cuda']:g})",
     )
+    add_live_arguments(parser)
     add_search_arguments(parser)
     parser.add_argument(
         "--n-best",
@@ -180,6 +182,7 @@ def run(args: argparse.Namespace) -> int:
     check_device(args.device)
     check_graphs_argument(args)
     limits = cue_limits(args)
+    check_live(args)
     found = recordings(args)
     if args.n_best > 1 and args.format != "json":
         raise InputError(f"--n-best {args.n_best} needs --format json: no other format holds them")
@@ -191,6 +194,7 @@ def run(args: argparse.Namespace) -> int:
     decode = search_config(args, recogniser.config, n_best=args.n_best)
     decoder = build_search(decode, recogniser.model, recogniser)
     add_hotwords(decoder, args, recogniser)
+    stream = stream_context(args.stream, recogniser.model)
     transcriber = Transcriber(
         recogniser,
         decoder,
@@ -199,10 +203,14 @@ def run(args: argparse.Namespace) -> int:
         batch_s=args.batch_duration,
         silence_db=args.silence,
         vad=args.vad,
+        stream=stream,
         channels=args.channels,
         strict=args.strict,
         notify=lambda message: log_problem("warning", message),
     )
+    if args.live:
+        run_live(args, transcriber)
+        return 0
     loaded_s = time.perf_counter()
     num_bad, audio_s = 0, 0.0
     results = transcriber.each([one.path for one in found])

@@ -233,10 +233,11 @@ def seam(before_T: Tensor, after_T: Tensor) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LabelledAudio:
-    """The frame labels of a whole recording."""
+    """The frame labels of a whole recording; words do not go on over the frames ``borders``."""
 
     labels: Labels
     duration_s: float
+    borders: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

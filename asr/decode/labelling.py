@@ -96,6 +96,7 @@ class FrameLabeller:
             sample_rate_hz=fbank.sample_rate_hz,
             pauses=pauses,
         )
+        self.frame_shift_s = self.chunking.frame_shift_s
         usual_s = BATCH_S.get(model.device.type, BATCH_S["cpu"])
         if getattr(decoder, "moves_together", False):
             usual_s = max(usual_s, SEARCHED_TOGETHER_S)

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, overload
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, overload
 
 from asr.audio.memory import ArrayLike, AudioInput, Samples, as_audio, num_channels
 from asr.audio.open import open_audio
@@ -15,15 +16,19 @@ from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
 from asr.audio.source import Source
 from asr.decode.chunking import LabelledAudio
-from asr.decode.greedy import Alternatives, timed_words
+from asr.decode.endpoint import Endpoint
+from asr.decode.greedy import Alternatives, TimedWord, join_words, timed_words
 from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
 from asr.decode.progress import Meter, Progress
 from asr.decode.recogniser import Recogniser
 from asr.decode.search import Search
 from asr.decode.silence import SILENCE_DB
+from asr.decode.stream_encoder import chunk_context
+from asr.decode.streaming import LiveStream, Streamer, StreamLabeller
 from asr.decode.timing import Profiler
 from asr.decode.transcript import NBest, ScoredText, Transcript
 from asr.errors import InputError
+from asr.nn.chunks import ChunkContext
 from asr.types import Waveform
 
 Channels: TypeAlias = int | Literal["mix", "split"]
@@ -39,7 +44,8 @@ class Transcriber:
     Audio longer than ``chunk_s`` is cut in its pauses (``vad="energy"``), and where it has none, or
     with ``vad="none"``, into chunks that share ``overlap_s`` seconds; chunks of all files are
     encoded in batches of up to ``batch_s`` seconds. Chunks without speech, by
-    ``silence_db``, have no words; see `FrameLabeller`.
+    ``silence_db``, have no words; see `FrameLabeller`. With ``stream`` recordings are heard as
+    live streams in chunks of that size are, whatever their length, and none of this is done.
 
     Damaged files are read as far as they decode and ``notify`` gets a message, or refused where
     ``strict``. Several threads may call one transcriber at once.
@@ -56,6 +62,7 @@ class Transcriber:
         num_threads: int | None = None,
         silence_db: float | None = SILENCE_DB,
         vad: str = "energy",
+        stream: ChunkContext | None = None,
         channels: Channels = "mix",
         strict: bool = True,
         notify: Callable[[str], None] = lambda message: None,
@@ -68,6 +75,10 @@ class Transcriber:
         self.strict = strict
         self.notify = notify
         self.profiler = Profiler()
+        self.labeller: FrameLabeller | StreamLabeller
+        if stream is not None:
+            self.labeller = StreamLabeller(package.model, decoder, stream, profiler=self.profiler)
+            return
         self.labeller = FrameLabeller(
             package.model,
             decoder,
@@ -206,6 +217,19 @@ class Transcriber:
             blocks = stream_audio(source, channel=channel, strict=self.strict, notify=notify)
         return resample_blocks(blocks, self.labeller.sample_rate_hz)
 
+    def stream(self, chunk_ms: float, *, endpoint: Endpoint | None = None) -> LiveStream:
+        """A live stream: audio goes in block by block, and the words of it come out.
+
+        Args:
+            chunk_ms: audio that is encoded at once, a multiple of the model's frames.
+            endpoint: where a text ends and the next begins; None for the rules of `Endpoint`.
+
+        Raises:
+            InputError: the model was not trained in chunks, or not in parts of such a length.
+        """
+        context = chunk_context(chunk_ms, self.package.model)
+        return LiveStream(Streamer(self.package, self.decoder, context, endpoint=endpoint))
+
     def read(
         self, names: Sequence[Path | str], recordings: Iterable[AudioSource]
     ) -> Iterator[Transcript | InputError]:
@@ -229,22 +253,25 @@ class Transcriber:
     def _words(
         self, name: Path | str, audio: LabelledAudio, channel: int | None = None
     ) -> Transcript:
-        hypothesis = self.decoder.collapse(audio.labels)
         tokenizer = self.package.tokenizer
+        texts: list[str] = []
+        words: list[TimedWord] = []
+        for first, end in pairwise((0, *audio.borders, len(audio.labels))):
+            hypothesis = self.decoder.collapse(cast(Any, audio.labels)[first:end])
+            texts.append(" ".join(tokenizer.decode(hypothesis.token_ids).split()))
+            words += timed_words(
+                tokenizer.pieces(hypothesis.token_ids),
+                [first + frame for frame in hypothesis.token_frames],
+                [first + frame for frame in hypothesis.token_ends],
+                self.labeller.frame_shift_s,
+                audio.duration_s,
+                hypothesis.token_scores,
+            )
         return Transcript(
             audio_path=str(name),
             duration_s=round(audio.duration_s, 3),
-            text=" ".join(tokenizer.decode(hypothesis.token_ids).split()),
-            words=tuple(
-                timed_words(
-                    tokenizer.pieces(hypothesis.token_ids),
-                    hypothesis.token_frames,
-                    hypothesis.token_ends,
-                    self.labeller.chunking.frame_shift_s,
-                    audio.duration_s,
-                    hypothesis.token_scores,
-                )
-            ),
+            text=join_words([text for text in texts if text]),
+            words=tuple(words),
             channel=channel,
             n_best=tuple(
                 self._n_best(those, audio.duration_s)
@@ -253,7 +280,7 @@ class Transcriber:
         )
 
     def _n_best(self, those: Alternatives, duration_s: float) -> NBest:
-        shift_s = self.labeller.chunking.frame_shift_s
+        shift_s = self.labeller.frame_shift_s
         return NBest(
             start_s=round(those.first * shift_s, 3),
             end_s=round(min(those.end * shift_s, duration_s), 3),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from asr.errors import InputError
 from asr.features.augment import RandomSilence, SpeedPerturb, WhiteNoise
 from asr.features.fbank import LogMel
 from asr.features.normalize import RunningNorm, UtteranceNorm
@@ -24,6 +25,9 @@ class Frontend(nn.Module):
     In training the waveforms first change speed, get silence and noise, in this order, and
     SpecAugment comes last. ``augment`` is one of the user's, behind the others: it takes waveforms
     (B, N) and lengths (B,) to such, and leaves them as they are where it is not in training mode.
+
+    Raises:
+        InputError: a normalisation of other mel bins than the features have.
     """
 
     def __init__(
@@ -38,6 +42,11 @@ class Frontend(nn.Module):
         augment: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(normalize, RunningNorm) and len(normalize.mean_F) != fbank.num_mel_bins:
+            raise InputError(
+                f"features.normalize.num_mel_bins={len(normalize.mean_F)}: allowed: that of "
+                f"features.fbank.num_mel_bins={fbank.num_mel_bins}"
+            )
         self.augmentations = nn.ModuleList(
             part for part in (speed, silence, noise, augment) if part is not None
         )

@@ -15,6 +15,7 @@ from asr.decode.transcribe import VADS, Transcriber
 from asr.errors import InputError
 from asr.metrics.wer import corpus_cer
 from asr.model.package import ModelPackage
+from asr.nn.chunks import ChunkContext
 from asr.report.hypotheses import ScoredUtterance, score
 from asr.report.record import SplitCounts, SplitWer
 from asr.text.script import counted_in
@@ -42,18 +43,21 @@ def evaluate(
     chunk_s: float = 30.0,
     overlap_s: float = 4.0,
     vad: str = VADS[0],
+    stream: ChunkContext | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> SplitEvaluation:
     """Decode ``utterances`` as `asr transcribe` does and score them, in the order of the manifest.
 
-    ``chunk_s``, ``overlap_s`` and ``vad`` are those of `Transcriber`.
+    ``chunk_s``, ``overlap_s``, ``vad`` and ``stream`` are those of `Transcriber`.
     Long audio is read in chunks, and memory grows with neither its length nor the number of
     utterances. Audio that cannot be read is named in the log, counted and left out of the rate.
 
     Raises:
         InputError: no utterance could be read.
     """
-    transcriber = Transcriber(package, decoder, chunk_s=chunk_s, overlap_s=overlap_s, vad=vad)
+    transcriber = Transcriber(
+        package, decoder, chunk_s=chunk_s, overlap_s=overlap_s, vad=vad, stream=stream
+    )
     rate_hz = package.model.frontend.sample_rate_hz
     recordings = [partial(stream_utterance, utterance, rate_hz) for utterance in utterances]
     found = transcriber.read([utterance.utterance_id for utterance in utterances], recordings)

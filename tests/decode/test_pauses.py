@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from asr.decode.chunking import Assembly, Chunk, Chunking, LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
+from asr.decode.labelling import FrameLabeller
 from asr.decode.pauses import energy_speech
 from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
@@ -134,6 +135,7 @@ def test_joined_utterances_have_the_words_of_each_alone(tmp_path: Path) -> None:
     audio = joined([(1.5, 1.0), (2.5, 0.8), (2.0, 6.0), (1.0, 1.0)], rate_hz)
     transcript = transcriber.transcribe(audio, rate_hz)
     blocks = iter([audio])
+    assert isinstance(transcriber.labeller, FrameLabeller)
     pieces = list(transcriber.labeller.chunking(blocks))
     assert len(pieces) == 4
     alone = [transcriber.transcribe(piece.samples, rate_hz) for piece in pieces]

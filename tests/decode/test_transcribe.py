@@ -151,7 +151,7 @@ def test_times_follow_the_samples_where_a_shift_is_not_a_whole_number_of_them(
     """At 11,025 Hz a shift of 10 ms is 110 samples, so a frame lasts 39.909 ms, not 40."""
     config = changed("features.fbank.sample_rate_hz", 11_025)
     package = load_package(save_tiny_package(tmp_path / "model", config))
-    assert transcriber(package).labeller.chunking.frame_shift_s == pytest.approx(440 / 11_025)
+    assert transcriber(package).labeller.frame_shift_s == pytest.approx(440 / 11_025)
     waveform = noise(30.0, 11_025)
     with torch.inference_mode():
         whole_BTV, _ = package.model(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from asr.encoder.conformer import Conformer
 from asr.encoder.stack import Encoder
 from asr.encoder.transformer import Transformer
+from asr.nn.convolution import Normalisation
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
 from asr.reuse.base import ReuseMethod
@@ -34,9 +35,11 @@ def tiny_encoder(
     num_heads: int = NUM_HEADS,
     subsampling: SubsamplingKind = "conv4",
     dropout: float = 0.0,
+    causal_convolution: bool = False,
+    convolution_norm: Normalisation = "batch",
     seed: int = 0,
 ) -> Encoder:
-    """A randomised encoder in inference mode."""
+    """A randomised encoder in inference mode; a Transformer has no convolutions."""
     reuse = NoReuse() if reuse is None else reuse
     encoder: Encoder
     if kind == "conformer":
@@ -52,6 +55,8 @@ def tiny_encoder(
             subsampling=subsampling,
             subsampling_channels=8,
             dropout=dropout,
+            causal_convolution=causal_convolution,
+            convolution_norm=convolution_norm,
         )
     else:
         encoder = Transformer(

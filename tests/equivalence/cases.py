@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from asr.encoder.stack import Encoder
+from asr.nn.convolution import Normalisation
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
 from asr.reuse.absent import Absent
@@ -68,6 +69,8 @@ class Case:
         positions: PositionKind = "relative",
         subsampling: SubsamplingKind = "conv4",
         dropout: float = 0.0,
+        causal_convolution: bool = False,
+        convolution_norm: Normalisation = "batch",
         seed: int = 0,
     ) -> Encoder:
         """A tiny encoder with this method."""
@@ -79,6 +82,8 @@ class Case:
             num_heads=self.num_heads,
             subsampling=subsampling,
             dropout=dropout,
+            causal_convolution=causal_convolution,
+            convolution_norm=convolution_norm,
             seed=seed,
         )
 

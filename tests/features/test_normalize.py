@@ -7,7 +7,7 @@ from torch import Tensor
 from asr.errors import InputError
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
-from asr.features.normalize import UtteranceNorm
+from asr.features.normalize import NormState, RunningNorm, UtteranceNorm
 
 FEATURES_BTF = 3 * torch.randn(3, 50, 8, generator=torch.Generator().manual_seed(0)) - 7
 LENGTHS_B = torch.tensor([50, 31, 1])
@@ -157,3 +157,89 @@ def test_all_deep_silence_looks_the_same() -> None:
 def test_a_range_that_cannot_be(range_db: float) -> None:
     with pytest.raises(InputError, match=r"features\.normalize\.range_db=.* above 0"):
         UtteranceNorm(variance=True, range_db=range_db)
+
+
+def running(**changed: object) -> RunningNorm:
+    """A running normalisation in inference with other statistics than those it starts with."""
+    norm = RunningNorm(num_mel_bins=8, **{"memory_frames": 20, "prior_frames": 5, **changed})  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(2)
+    norm.mean_F.copy_(torch.randn(8, generator=generator) - 6)
+    norm.variance_F.copy_(4 + torch.rand(8, generator=generator))
+    return norm.eval()
+
+
+@both
+def test_a_running_norm_equals_a_naive_loop(variance: bool) -> None:
+    norm = running(variance=variance, range_db=20)
+    features_BTF = uneven_features()
+    normalised_BTF = norm(features_BTF, LENGTHS_B)
+    counted = 0
+    for row, length, result in zip(features_BTF, LENGTHS_B.tolist(), normalised_BTF, strict=True):
+        mean, square = norm.mean_F.double(), norm.variance_F.double() + norm.mean_F.double() ** 2
+        weight, loudest = 5.0, float(mean.logsumexp(0))
+        for frame, found in zip(row[:length].double(), result, strict=False):
+            energy = float(frame.logsumexp(0))
+            loudest = max(loudest, energy)
+            least = loudest - 20 * math.log(10) / 10
+            frame = frame.clamp_min(least - math.log(8))
+            if energy >= least:
+                counted += 1
+                fade = math.exp(-1 / 20) * weight
+                mean = (fade * mean + frame) / (fade + 1)
+                square = (fade * square + frame**2) / (fade + 1)
+                weight = fade + 1
+            expected = frame - mean
+            if variance:
+                expected = expected / (square - mean**2 + 1e-5).sqrt()
+            torch.testing.assert_close(found, expected.float(), atol=1e-4, rtol=1e-4)
+        assert not result[length:].any()
+    assert 10 < counted < 70, "some frames are counted, others are not"
+
+
+@pytest.mark.parametrize("size", [1, 7, 200])
+def test_a_running_norm_goes_on_where_it_stopped(size: int) -> None:
+    norm = running()
+    features_BTF = torch.randn(2, 170, 8, generator=torch.Generator().manual_seed(1)) * 3 - 5
+    whole_BTF = norm(features_BTF, torch.tensor([170, 170]))
+    state, found = norm.start(2), []
+    for first in range(0, 170, size):
+        piece_BTF = features_BTF[:, first : first + size]
+        normal_BTF, state = norm.step(piece_BTF, torch.tensor([piece_BTF.shape[1]] * 2), state)
+        found.append(normal_BTF)
+    torch.testing.assert_close(torch.cat(found, 1), whole_BTF, atol=1e-5, rtol=1e-5)
+
+
+def test_silence_before_speech_leaves_the_statistics_alone() -> None:
+    norm = running()
+    speech_BTF = torch.randn(1, 60, 8, generator=torch.Generator().manual_seed(1)) - 5
+    silence_BTF = torch.full((1, 300, 8), math.log(1e-10))
+    both_BTF = torch.cat([silence_BTF, speech_BTF], 1)
+    after_BTF = norm(both_BTF, torch.tensor([360]))[:, 300:]
+    torch.testing.assert_close(
+        after_BTF, norm(speech_BTF, torch.tensor([60])), atol=1e-5, rtol=1e-5
+    )
+    _, state = norm.step(silence_BTF, torch.tensor([300]), norm.start(1))
+    assert isinstance(state, NormState)
+    assert all(map(torch.equal, state, norm.start(1)))
+
+
+def test_training_gathers_the_statistics_of_its_frames() -> None:
+    norm = RunningNorm(num_mel_bins=8)
+    generator = torch.Generator().manual_seed(4)
+    batches = [torch.randn(3, 40, 8, generator=generator) * scale - 5 for scale in (1.0, 2.0)]
+    for features_BTF in batches:
+        norm(features_BTF, torch.tensor([40, 40, 40]))
+    frames_NF = torch.cat(batches).flatten(0, 1)
+    torch.testing.assert_close(norm.mean_F, frames_NF.mean(0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        norm.variance_F, frames_NF.var(0, correction=0), atol=1e-3, rtol=1e-3
+    )
+    assert norm.num_frames == 240
+    before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    norm.eval()(batches[0] + 7, torch.tensor([40, 40, 40]))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
+
+
+def test_a_running_norm_of_other_bins_is_refused() -> None:
+    with pytest.raises(InputError, match=r"features.normalize.num_mel_bins=8.*num_mel_bins=10"):
+        Frontend(fbank=LogMel(num_mel_bins=10), normalize=RunningNorm(num_mel_bins=8))

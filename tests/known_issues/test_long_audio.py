@@ -41,7 +41,7 @@ def test_times_drifted_where_a_shift_is_no_whole_number_of_samples(tmp_path: Pat
     config = changed("features.fbank.sample_rate_hz", 11_025)
     package = load_package(save_tiny_package(tmp_path / "model", config))
     num_frames = len(read_frames(package, noise(60.0, 11_025), chunk_s=1.0))
-    frame_shift_s = Transcriber(package, GreedyDecoder()).labeller.chunking.frame_shift_s
+    frame_shift_s = Transcriber(package, GreedyDecoder()).labeller.frame_shift_s
     assert num_frames * frame_shift_s == pytest.approx(60.0, abs=0.04)
 
 

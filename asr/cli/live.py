@@ -1,0 +1,157 @@
+"""Streaming options, and `asr transcribe --live`: words as they are spoken."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import numpy as np
+
+from asr.audio.read import stream_audio
+from asr.audio.source import STDIN
+from asr.cli.options import number_in
+from asr.decode.recogniser import AcousticModel
+from asr.decode.stream_encoder import chunk_context
+from asr.decode.streaming import StreamResult
+from asr.decode.transcribe import Transcriber
+from asr.errors import InputError
+from asr.nn.chunks import ChunkContext
+from asr.ranges import Range
+from asr.types import Waveform
+
+ChunkMs = Annotated[float, Range(0, 600_000, above=True)]
+BLOCK_S = 0.1
+"""Seconds of audio that are read at once."""
+FORMATS = ("text", "json")
+
+
+def chunk_ms(text: str) -> float:
+    """The length of a chunk in milliseconds."""
+    try:
+        length: float = number_in(text, ChunkMs)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return length
+
+
+def add_live_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of streams to `asr transcribe`."""
+    parser.add_argument(
+        "--stream",
+        type=chunk_ms,
+        metavar="MS",
+        help="hear recordings as live streams in chunks of this length; for models that were "
+        "trained in chunks (encoder.chunk_frames)",
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="with --stream: print the text of one recording, or of standard input, while it "
+        "comes; with --format json an object a result, some of them not final",
+    )
+    parser.add_argument(
+        "--raw",
+        type=sample_rate,
+        metavar="HZ",
+        help="with --live: standard input is 16 bit PCM of this rate, one channel, no header",
+    )
+    parser.add_argument(
+        "--pace", action="store_true", help="with --live: read a file no faster than it plays"
+    )
+
+
+def sample_rate(text: str) -> int:
+    """A rate of samples in Hz."""
+    try:
+        rate_hz: int = number_in(text, Annotated[int, Range(1000, 192_000)])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return rate_hz
+
+
+def stream_context(length_ms: float | None, model: AcousticModel) -> ChunkContext | None:
+    """What a model sees with chunks of ``--stream``; None is everything."""
+    return None if length_ms is None else chunk_context(length_ms, model)
+
+
+def check_live(args: argparse.Namespace) -> None:
+    """Raise InputError for options of streams that contradict each other, or have no effect."""
+    if args.stream is None and args.live:
+        raise InputError("--live needs --stream MS")
+    for option in ("raw", "pace"):
+        if getattr(args, option) and not args.live:
+            raise InputError(f"--{option} needs --live")
+    if not args.live:
+        return
+    if args.format not in FORMATS:
+        raise InputError(f"--live --format {args.format}: allowed: {', '.join(FORMATS)}")
+    if args.out is not None or args.beside or args.list is not None or len(args.files) != 1:
+        raise InputError("--live prints the text of one recording: name one, or - for a stream")
+    if args.raw and args.files[0] != STDIN:
+        raise InputError("--raw is of standard input: name - as the recording")
+
+
+def run_live(args: argparse.Namespace, transcriber: Transcriber) -> None:
+    """Print every result of a stream as soon as it is there."""
+    stream = transcriber.stream(args.stream)
+    show = show_json if args.format == "json" else TextLine().show
+    blocks = raw_blocks(sys.stdin.buffer, args.raw) if args.raw else file_blocks(args.files[0])
+    for waveform in paced(blocks) if args.pace else blocks:
+        for result in stream.send(waveform.samples, waveform.sample_rate_hz):
+            show(result)
+    for result in stream.finish():
+        show(result)
+
+
+def file_blocks(path: Path) -> Iterator[Waveform]:
+    """The audio of a file in short blocks."""
+    for waveform in stream_audio(path):
+        size = max(1, round(BLOCK_S * waveform.sample_rate_hz))
+        for start in range(0, len(waveform.samples), size):
+            yield Waveform(waveform.samples[start : start + size], waveform.sample_rate_hz)
+
+
+def raw_blocks(source: BinaryIO, sample_rate_hz: int) -> Iterator[Waveform]:
+    """16 bit little-endian samples as they come."""
+    odd = b""
+    while piece := source.read1(2 * max(1, round(BLOCK_S * sample_rate_hz))):  # type: ignore[attr-defined]
+        piece = odd + piece
+        whole = len(piece) // 2 * 2
+        odd = piece[whole:]
+        samples = np.frombuffer(piece[:whole], "<i2").astype(np.float32) / np.float32(2**15)
+        yield Waveform(samples, sample_rate_hz)
+
+
+def paced(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
+    """The same blocks, each when its last sample would have been spoken."""
+    started_s, heard_s = time.monotonic(), 0.0
+    for waveform in blocks:
+        heard_s += waveform.duration_s
+        time.sleep(max(0.0, started_s + heard_s - time.monotonic()))
+        yield waveform
+
+
+class TextLine:
+    """Prints final texts, one a line; on a terminal the text so far stands below them."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stdout.isatty()
+
+    def show(self, result: StreamResult) -> None:
+        """Print a result, or leave it out where it is not final and cannot be overwritten."""
+        if not result.is_final and not self._is_terminal:
+            return
+        start = "\r\x1b[K" if self._is_terminal else ""
+        sys.stdout.write(start + result.text + ("\n" if result.is_final else ""))
+        sys.stdout.flush()
+
+
+def show_json(result: StreamResult) -> None:
+    """Print a result as one JSON object."""
+    print(json.dumps(asdict(result), ensure_ascii=False), flush=True)

@@ -1,0 +1,141 @@
+"""Where the segments of a stream end, and what the search reads in each.
+
+A stream is cut into segments at its pauses. The search reads a segment once it has ended; until
+then the text so far is that of the best path, which for a greedy search is the text that stays.
+
+Shape legend: T frames, X what the head gives of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from asr.decode.greedy import FrameLabels, GreedyDecoder
+from asr.decode.search import Search
+from asr.ranges import Range, in_ranges
+from asr.types import Hypothesis, Labels
+
+Pause = Annotated[float, Range(0, 3600, above=True)]
+
+
+@in_ranges("endpoint")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """When a segment ends: rules in seconds, after those of Kaldi.
+
+    It ends ``pause_s`` behind its last token. Without a token, audio ``nothing_s`` ago is
+    forgotten. A segment of ``longest_s`` ends before its last word.
+    """
+
+    pause_s: Pause = 1.2
+    nothing_s: Pause = 2.4
+    longest_s: Pause = 20.0
+
+
+@dataclass(slots=True)
+class Segment:
+    """What was heard since the last segment ended; it begins at frame ``first``."""
+
+    first: int = 0
+    outputs: list[Tensor] = field(default_factory=list)
+    path: Labels | None = None  # the best path; of a head without one what the search found
+
+    @property
+    def num_frames(self) -> int:
+        """Frames so far."""
+        return sum(map(len, self.outputs))
+
+
+class SegmentReader:
+    """Reads the output of the head for one stream, segment by segment.
+
+    ``done`` are the labels of the segments that have ended, in order.
+    """
+
+    def __init__(self, search: Search, frame_shift_s: float, endpoint: Endpoint) -> None:
+        self.search = search
+        self.endpoint = endpoint
+        self.frame_shift_s = frame_shift_s
+        self.segment = Segment()
+        self.done: list[Labels] = []
+        self._best_path = GreedyDecoder() if isinstance(search, GreedyDecoder) else None
+
+    def take(self, outputs_TX: Tensor) -> list[tuple[int, Labels]]:
+        """Read more frames; the segments that end by them, with their first frames."""
+        segment = self.segment
+        segment.outputs.append(outputs_TX)
+        if self._best_path is None:
+            segment.path = labels_of(self.search, segment.outputs)
+        else:
+            path = labels_of(self._best_path, [outputs_TX])
+            assert isinstance(path, FrameLabels)
+            before = segment.path
+            segment.path = before.joined([path]) if isinstance(before, FrameLabels) else path
+        return self._ended()
+
+    def end(self) -> list[tuple[int, Labels]]:
+        """The stream is over: the segment that was going on, if there is one."""
+        return [self._cut(self.segment.num_frames)] if self.segment.num_frames else []
+
+    def so_far(self) -> Hypothesis:
+        """What the best path of the segment spells, or the search where a head has no path."""
+        if self.segment.path is None:
+            return Hypothesis((), (), (), 0.0)
+        return self._spelling.collapse(self.segment.path)
+
+    @property
+    def _spelling(self) -> Search:
+        return self.search if self._best_path is None else self._best_path
+
+    def _ended(self) -> list[tuple[int, Labels]]:
+        """Cut the segment wherever a rule says so, and again what is left of it."""
+        ended = []
+        while (num_frames := self._first_end(self.so_far())) is not None:
+            ended.append(self._cut(num_frames))
+        segment = self.segment
+        is_empty = not self.so_far().token_ids
+        if is_empty and segment.num_frames >= self._frames(self.endpoint.nothing_s):
+            self.done.append(self.search.blanks(segment.num_frames))
+            self.segment = Segment(segment.first + segment.num_frames)
+        return ended
+
+    def _first_end(self, found: Hypothesis) -> int | None:
+        """How many frames are before the first end of a segment that spells ``found``."""
+        if not found.token_ids:
+            return None
+        num_frames, pause = self.segment.num_frames, self._frames(self.endpoint.pause_s)
+        for end, following in zip(
+            found.token_ends, (*found.token_frames[1:], num_frames), strict=True
+        ):
+            if following - end >= pause:
+                return end + pause
+        if num_frames >= self._frames(self.endpoint.longest_s):
+            return found.token_frames[-1] or num_frames
+        return None
+
+    def _frames(self, length_s: float) -> int:
+        return max(1, round(length_s / self.frame_shift_s))
+
+    def _cut(self, num_frames: int) -> tuple[int, Labels]:
+        """End the segment behind its first ``num_frames`` frames."""
+        segment = self.segment
+        outputs_TX = torch.cat(segment.outputs)
+        labels = labels_of(self.search, [outputs_TX[:num_frames]])
+        self.done.append(labels)
+        self.segment = Segment(segment.first + num_frames)
+        if num_frames < len(outputs_TX):
+            rest_TX = outputs_TX[num_frames:]
+            self.segment.outputs.append(rest_TX)
+            self.segment.path = labels_of(self._spelling, [rest_TX])
+        return segment.first, labels
+
+
+def labels_of(search: Search, outputs: Sequence[Tensor]) -> Labels:
+    """What a search finds in frames that come in pieces."""
+    outputs_TX = torch.cat(list(outputs))
+    return search.label(outputs_TX[None], torch.tensor([len(outputs_TX)]))[0]

@@ -1,0 +1,214 @@
+"""Waveforms that arrive piece by piece to the output of the head, block by block.
+
+Streams that have a block's worth of audio are encoded together. What is heard equals the whole
+recording encoded in the same chunks (`asr.nn.chunks`) to rounding, however the audio is cut into
+pieces. Nothing that is kept grows with the length of a stream.
+
+Shape legend: B streams, N samples, T feature frames, F mel bins, X what the head gives of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.decode.recogniser import AcousticModel
+from asr.encoder.streaming import EncoderState, encode_block, start_streams
+from asr.errors import InputError
+from asr.features.fbank import LogMel
+from asr.features.nemo_mel import NemoMel
+from asr.features.normalize import NormState, RunningNorm
+from asr.model.asr_model import AsrModel
+from asr.nn.chunks import ChunkContext
+
+
+@dataclass(slots=True)
+class AudioStream:
+    """One stream: audio not yet used, features of the next block, and what the model keeps.
+
+    ``samples_N`` begin with the next feature frame. ``features_TF`` begin one encoder frame before
+    the next block; ``num_features`` counts those that were ever made.
+    """
+
+    samples_N: Tensor
+    features_TF: Tensor
+    encoder: EncoderState
+    norm: NormState | None = None
+    num_features: int = 0
+    has_ended: bool = False
+
+    def push(self, samples_N: Tensor) -> None:
+        """Take more audio, at the rate of the model."""
+        assert not self.has_ended, "audio behind the end of a stream"
+        self.samples_N = torch.cat([self.samples_N, samples_N])
+
+    def end(self) -> None:
+        """No more audio comes."""
+        self.has_ended = True
+
+    def saved(self) -> dict[str, object]:
+        """Everything as tensors and numbers, for `torch.save`; see `StreamEncoder.restored`."""
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            **own,
+            "norm": None if self.norm is None else tuple(self.norm),
+            "encoder": (tuple(self.encoder.context), self.encoder.num_seen_B, self.encoder.kept),
+        }
+
+
+class StreamEncoder:
+    """Encodes streams by one model with chunks of one size.
+
+    Raises:
+        InputError: the model needs whole utterances, for its features or its attention, or was
+            exported.
+    """
+
+    def __init__(self, model: AcousticModel, context: ChunkContext) -> None:
+        if not isinstance(model, AsrModel):
+            raise InputError("an exported model does not stream; name the model folder")
+        check_streams(model)
+        self.model = model
+        self.context = context
+        self._fbank: LogMel = model.frontend.fbank
+        self._factor = model.subsampling_factor
+        self._start = start_streams(model.encoder, context)
+
+    @property
+    def latency_s(self) -> float:
+        """Longest wait for a frame: its chunk, the frames behind it and the window of features."""
+        fbank = self._fbank
+        window_s = (fbank.window_size - fbank.shift_size) / fbank.sample_rate_hz
+        return self.context.block_frames * self.model.frame_shift_s + window_s
+
+    def open(self) -> AudioStream:
+        """A stream of which nothing was heard yet."""
+        device, norm = self.model.device, self.model.frontend.normalize
+        return AudioStream(
+            samples_N=torch.zeros(0),
+            features_TF=torch.zeros(self._factor, self._fbank.num_mel_bins, device=device),
+            encoder=self._start,
+            norm=norm.start(1) if isinstance(norm, RunningNorm) else None,
+        )
+
+    def restored(self, saved: dict[str, object]) -> AudioStream:
+        """The stream that `AudioStream.saved` gave, which goes on bit for bit.
+
+        Raises:
+            InputError: it was encoded in other chunks, or by another model.
+        """
+        given: dict[str, Any] = dict(saved)
+        context, num_seen_B, kept = given.pop("encoder")
+        is_ours = [one.shape for one in kept] == [one.shape for one in self._start.kept]
+        if ChunkContext(*context) != self.context or not is_ours:
+            raise InputError(f"a stream of other chunks, {context}, or of another model")
+        norm = given.pop("norm")
+        return AudioStream(
+            **given,
+            encoder=EncoderState(self.context, num_seen_B, tuple(kept)),
+            norm=None if norm is None else NormState(*norm),
+        )
+
+    def is_due(self, stream: AudioStream) -> bool:
+        """Whether a block can be encoded."""
+        num_waiting = len(stream.features_TF) - self._factor + self._num_new(stream)
+        if stream.has_ended:
+            return num_waiting > 0
+        return num_waiting >= self.context.block_frames * self._factor
+
+    @torch.inference_mode()
+    def step(self, streams: Sequence[AudioStream]) -> list[Tensor]:
+        """The next block of each of ``streams``, all due: what the head gives of it, (n, X)."""
+        self._take_features(streams)
+        size = (1 + self.context.block_frames) * self._factor
+        held = [stream.features_TF[:size] for stream in streams]
+        lengths_B = torch.tensor([len(one) - self._factor for one in held])
+        features_BTF = pad_sequence(held, batch_first=True)
+        missing = size - features_BTF.shape[1]
+        features_BTF = torch.nn.functional.pad(features_BTF, (0, 0, 0, missing))
+        encoded, state = encode_block(
+            self.model.encoder,
+            features_BTF,
+            lengths_B.to(features_BTF.device),
+            EncoderState.stacked([stream.encoder for stream in streams]),
+        )
+        outputs_BCX = self.model.head(encoded.frames_BTD)
+        used = self.context.chunk_frames * self._factor
+        for index, stream in enumerate(streams):
+            stream.encoder = state if len(streams) == 1 else state[index]
+            stream.features_TF = stream.features_TF[min(used, len(stream.features_TF)) :].clone()
+        lengths = encoded.lengths_B.tolist()
+        return [outputs_CX[:n] for outputs_CX, n in zip(outputs_BCX, lengths, strict=True)]
+
+    def _num_new(self, stream: AudioStream) -> int:
+        """Feature frames that the audio at hand gives."""
+        num_samples, fbank = len(stream.samples_N), self._fbank
+        if num_samples >= fbank.window_size:
+            return int(fbank.num_frames(torch.tensor(num_samples)))
+        is_short = stream.has_ended and not stream.num_features and num_samples > 0
+        return int(is_short)
+
+    def _take_features(self, streams: Sequence[AudioStream]) -> None:
+        """Make the feature frames that the next block of each stream still lacks."""
+        block, fbank = (1 + self.context.block_frames) * self._factor, self._fbank
+        nums, pieces = [], []
+        for stream in streams:
+            num = min(self._num_new(stream), block - len(stream.features_TF))
+            pieces.append(stream.samples_N[: (num - 1) * fbank.shift_size + fbank.window_size])
+            stream.samples_N = stream.samples_N[num * fbank.shift_size :]
+            stream.num_features += num
+            nums.append(num)
+        if not any(nums):
+            return
+        device = self.model.device
+        waveforms_BN = pad_sequence(pieces, batch_first=True).to(device)
+        features_BTF, _ = fbank(waveforms_BN, torch.tensor(list(map(len, pieces)), device=device))
+        norm = self.model.frontend.normalize
+        if isinstance(norm, RunningNorm):
+            before = NormState(
+                *map(torch.cat, zip(*(s.norm for s in streams if s.norm), strict=True))
+            )
+            features_BTF, after = norm.step(features_BTF, torch.tensor(nums, device=device), before)
+            for index, stream in enumerate(streams):
+                stream.norm = NormState(*(one[index : index + 1] for one in after))
+        for stream, num, features_TF in zip(streams, nums, features_BTF, strict=True):
+            stream.features_TF = torch.cat([stream.features_TF, features_TF[:num]])
+
+
+def chunk_context(chunk_ms: float, model: AcousticModel) -> ChunkContext:
+    """What frames see with chunks of ``chunk_ms``, before and behind them as in training.
+
+    Raises:
+        InputError: the model was not trained in chunks, or the length is no whole number of frames.
+    """
+    if not isinstance(model, AsrModel) or model.encoder.chunks is None:
+        raise InputError(
+            "streaming is for models that were trained in chunks: see encoder.chunk_frames and "
+            "recipes/an4_streaming.yaml"
+        )
+    frame_ms = 1000 * model.frame_shift_s
+    num_frames = round(chunk_ms / frame_ms)
+    if num_frames < 1 or abs(num_frames * frame_ms - chunk_ms) > 0.01:
+        raise InputError(
+            f"chunks of {chunk_ms:g} ms: allowed: multiples of {frame_ms:g} ms, a frame of this "
+            f"model's encoder, such as {max(1, num_frames) * frame_ms:g}"
+        )
+    return model.encoder.chunks.context(num_frames)
+
+
+def check_streams(model: AsrModel) -> None:
+    """Raise InputError where a model needs whole utterances."""
+    frontend = model.frontend
+    if frontend.normalize is not None and not isinstance(frontend.normalize, RunningNorm):
+        raise InputError(
+            "this model normalises its features over whole utterances and cannot stream; train it "
+            "with features/running_norm (recipes/an4_streaming.yaml)"
+        )
+    if isinstance(frontend.fbank, NemoMel):
+        raise InputError("features=nemo_mel are of whole utterances: this model cannot stream")
+    model.encoder.check_chunks()

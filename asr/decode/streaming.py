@@ -1,0 +1,293 @@
+"""Words while people speak: results of live streams, and recordings heard as streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.audio.memory import ArrayLike, array_audio
+from asr.audio.resample import Resampler
+from asr.decode.chunking import LabelledAudio
+from asr.decode.endpoint import Endpoint, SegmentReader
+from asr.decode.greedy import TimedWord, timed_words
+from asr.decode.labelling import DECODE, ENCODER, SEARCH, AudioSource, Report
+from asr.decode.recogniser import AcousticModel, Recogniser
+from asr.decode.search import Search
+from asr.decode.stream_encoder import AudioStream, StreamEncoder
+from asr.decode.timing import Profiler
+from asr.errors import InputError
+from asr.nn.chunks import ChunkContext
+from asr.types import Hypothesis, Labels
+
+SIDE_BY_SIDE = 32
+"""Recordings that are streamed at once where only the results count."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """The text of a segment, so far or for good (``is_final``); times in seconds of the stream."""
+
+    text: str
+    start_s: float
+    end_s: float
+    words: tuple[TimedWord, ...]
+    is_final: bool
+
+
+class Stream:
+    """A live stream of one model; `Streamer.open` makes it."""
+
+    def __init__(self, audio: AudioStream, reader: SegmentReader, package: Recogniser) -> None:
+        self.audio = audio
+        self.reader = reader
+        self._package = package
+        self._num_samples = 0
+        self._told = ""
+
+    def push(self, samples_N: Tensor) -> None:
+        """Take more audio: float samples at the rate of the model."""
+        self._num_samples += len(samples_N)
+        self.audio.push(samples_N)
+
+    def end(self) -> None:
+        """No more audio comes."""
+        self.audio.end()
+
+    def take(self, outputs_TX: Tensor) -> list[StreamResult]:
+        """The results that more output of the head brings: final ones, then the text so far."""
+        ended = self.reader.take(outputs_TX)
+        results = [self._result(*one, is_final=True) for one in ended]
+        results = [one for one in results if one.text]
+        if ended:
+            self._told = ""
+        partial = self._spelt(self.reader.segment.first, self.reader.so_far(), is_final=False)
+        if partial.text != self._told:
+            self._told = partial.text
+            results.append(partial)
+        return results
+
+    def last(self) -> list[StreamResult]:
+        """The results that the end of the stream brings."""
+        results = [self._result(*one, is_final=True) for one in self.reader.end()]
+        return [one for one in results if one.text]
+
+    def _result(self, first: int, labels: Labels, *, is_final: bool) -> StreamResult:
+        return self._spelt(first, self.reader.search.collapse(labels), is_final=is_final)
+
+    def _spelt(self, first: int, found: Hypothesis, *, is_final: bool) -> StreamResult:
+        tokenizer, shift_s = self._package.tokenizer, self.reader.frame_shift_s
+        sample_rate_hz = self._package.model.frontend.sample_rate_hz
+        words = tuple(
+            timed_words(
+                tokenizer.pieces(found.token_ids),
+                [first + frame for frame in found.token_frames],
+                [first + end for end in found.token_ends],
+                shift_s,
+                self._num_samples / sample_rate_hz,
+                found.token_scores,
+            )
+        )
+        start_s = round(first * shift_s, 3)
+        return StreamResult(
+            text=" ".join(tokenizer.decode(found.token_ids).split()),
+            start_s=words[0].start_s if words else start_s,
+            end_s=words[-1].end_s if words else start_s,
+            words=words,
+            is_final=is_final,
+        )
+
+
+class Streamer:
+    """Streams of one model, in chunks of one size, encoded together.
+
+    Raises:
+        InputError: the model cannot stream, see `StreamEncoder`.
+    """
+
+    def __init__(
+        self,
+        package: Recogniser,
+        search: Search,
+        context: ChunkContext,
+        *,
+        endpoint: Endpoint | None = None,
+    ) -> None:
+        self.encoder = StreamEncoder(package.model, context)
+        self.search = search
+        self.endpoint = endpoint or Endpoint()
+        self._package = package
+
+    def open(self) -> Stream:
+        """A stream of which nothing was heard yet."""
+        shift_s = self.encoder.model.frame_shift_s
+        reader = SegmentReader(self.search, shift_s, self.endpoint)
+        return Stream(self.encoder.open(), reader, self._package)
+
+    def step(self, streams: Sequence[Stream]) -> Iterator[tuple[Stream, list[StreamResult]]]:
+        """One block of every stream that has one, encoded together, and what it brought.
+
+        The last block of a stream that has ended brings all that is left.
+        """
+        due = [stream for stream in streams if self.encoder.is_due(stream.audio)]
+        if not due:
+            return
+        outputs = self.encoder.step([stream.audio for stream in due])
+        for stream, outputs_TX in zip(due, outputs, strict=True):
+            results = stream.take(outputs_TX)
+            if stream.audio.has_ended and not self.encoder.is_due(stream.audio):
+                results = [one for one in results if one.is_final] + stream.last()
+            yield stream, results
+
+    def results(self, stream: Stream) -> Iterator[StreamResult]:
+        """All that the audio pushed so far brings to one stream."""
+        while self.encoder.is_due(stream.audio):
+            for _, results in self.step([stream]):
+                yield from results
+
+
+class LiveStream:
+    """One live stream: `send` it audio as it comes, `finish` it, and take the results of both.
+
+    Results are the texts so far, ``is_final`` False, and those that stay. Words that a greedy
+    search has read stay too, though the last one may grow. A stream belongs to one thread at a
+    time.
+    """
+
+    def __init__(self, streamer: Streamer) -> None:
+        self._streamer = streamer
+        self._stream = streamer.open()
+        self._resampler: Resampler | None = None
+
+    @property
+    def latency_s(self) -> float:
+        """How long the model waits for audio before it reads a frame, at most, in seconds."""
+        return self._streamer.encoder.latency_s
+
+    def send(self, samples: ArrayLike, sample_rate_hz: int) -> list[StreamResult]:
+        """Take the next samples (N,) or (N, C), of any length, and return what they bring.
+
+        Integers are of their full scale, channels are averaged.
+
+        Raises:
+            InputError: what are no samples, or another rate than before.
+        """
+        if not np.size(samples):
+            return []
+        waveforms = array_audio(samples, sample_rate_hz, name="stream").blocks()
+        if self._resampler is None:
+            rate_hz = self._streamer.encoder.model.frontend.sample_rate_hz
+            self._resampler = Resampler(sample_rate_hz, rate_hz)
+        if self._resampler.before_hz != sample_rate_hz:
+            raise InputError(
+                f"a stream of {self._resampler.before_hz} Hz goes on with {sample_rate_hz} Hz"
+            )
+        for waveform in waveforms:
+            self._stream.push(torch.from_numpy(self._resampler(waveform.samples)))
+        return list(self._streamer.results(self._stream))
+
+    def finish(self) -> list[StreamResult]:
+        """The audio is over; the results that were waiting for more of it."""
+        if self._resampler is not None:
+            self._stream.push(torch.from_numpy(self._resampler.finish()))
+        self._stream.end()
+        return list(self._streamer.results(self._stream))
+
+
+class StreamLabeller:
+    """Labels the frames of recordings as streams; in the place of `FrameLabeller`.
+
+    Recordings go side by side, each as fast as it can be read.
+    """
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        search: Search,
+        context: ChunkContext,
+        *,
+        endpoint: Endpoint | None = None,
+        profiler: Profiler | None = None,
+    ) -> None:
+        self.encoder = StreamEncoder(model, context)
+        self.search = search
+        self.endpoint = endpoint or Endpoint()
+        self.profiler = profiler or Profiler()
+        self.sample_rate_hz = model.frontend.sample_rate_hz
+        self.frame_shift_s = self.encoder.model.frame_shift_s
+
+    def __call__(
+        self, recordings: Iterable[AudioSource], *, report: Report = lambda seconds: None
+    ) -> Generator[LabelledAudio | InputError, None, None]:
+        """See `FrameLabeller.__call__`."""
+        waiting = iter(recordings)
+        going: list[_Recording] = []
+        while True:
+            missing = SIDE_BY_SIDE - sum(one.found is None for one in going)
+            going += [self._opened(source, report) for source in islice(waiting, missing)]
+            if not going:
+                return
+            reading = [one for one in going if one.found is None]
+            for one in reading:
+                one.read_until(self.encoder.is_due)
+            due = [one for one in reading if self.encoder.is_due(one.audio)]
+            if due:
+                with self.profiler.part(ENCODER, self.encoder.model.device):
+                    outputs = self.encoder.step([one.audio for one in due])
+                with self.profiler.part(SEARCH):
+                    for one, outputs_TX in zip(due, outputs, strict=True):
+                        one.reader.take(outputs_TX)
+            for one in reading:
+                if one.audio.has_ended and not self.encoder.is_due(one.audio):
+                    with self.profiler.part(SEARCH):
+                        one.finish()
+            while going and going[0].found is not None:
+                yield going.pop(0).found  # type: ignore[misc]
+
+    def _opened(self, source: AudioSource, report: Report) -> _Recording:
+        def blocks() -> Iterator[Tensor]:
+            for waveform in self.profiler.each(source(), DECODE):
+                report(waveform.duration_s)
+                yield torch.from_numpy(waveform.samples)
+
+        reader = SegmentReader(self.search, self.frame_shift_s, self.endpoint)
+        return _Recording(self.encoder.open(), reader, blocks(), self.sample_rate_hz)
+
+
+@dataclass(slots=True)
+class _Recording:
+    """A recording on its way through `StreamLabeller`; ``found`` is what is yielded of it."""
+
+    audio: AudioStream
+    reader: SegmentReader
+    blocks: Iterator[Tensor]
+    sample_rate_hz: int
+    num_samples: int = 0
+    found: LabelledAudio | InputError | None = None
+
+    def read_until(self, is_due: Callable[[AudioStream], bool]) -> None:
+        """Read audio until a block is due or it ends, maybe by an error."""
+        while not self.audio.has_ended and not is_due(self.audio):
+            try:
+                samples_N = next(self.blocks)
+            except StopIteration:
+                self.audio.end()
+            except InputError as error:
+                self.found = error
+                return
+            else:
+                self.num_samples += len(samples_N)
+                self.audio.push(samples_N)
+
+    def finish(self) -> None:
+        """Put the labels of all segments together."""
+        self.reader.end()
+        parts: list[Any] = self.reader.done or [self.reader.search.blanks(1)]
+        labels: Labels = parts[0].joined(parts[1:])
+        borders = tuple(accumulate(map(len, parts[:-1])))
+        self.found = LabelledAudio(labels, self.num_samples / self.sample_rate_hz, borders)
