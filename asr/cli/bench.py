@@ -20,6 +20,7 @@ from asr.errors import InputError
 from asr.measure.latency import EncoderCost, difference_from_peer, measure_encoders
 from asr.measure.peers.peer import PEERS, check_peers, peer_versions
 from asr.measure.scaling import measure_scaling
+from asr.measure.streaming import measure_streaming
 from asr.measure.training_step import measure_training_steps
 from asr.model.build import build
 from asr.model.convert import full_attention
@@ -28,8 +29,9 @@ from asr.profiling.hardware import Hardware, describe_hardware, installed_versio
 from asr.profiling.latency import LatencySpec
 from asr.profiling.roofline import RooflineSpec
 from asr.profiling.scaling import ScalingSpec
+from asr.profiling.streaming import StreamingSpec
 from asr.profiling.training_step import TrainingStepSpec
-from asr.report.record import RunRecord, ScalingPoint, TrainingStepPoint
+from asr.report.record import RunRecord, ScalingPoint, StreamingPoint, TrainingStepPoint
 
 Configs = Mapping[str, Mapping[str, Any]]
 Spec = TypeVar("Spec")
@@ -90,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     spec = latency_spec(configs)
     roofline = metric_spec(configs, "roofline", RooflineSpec)
     scaling = metric_spec(configs, "scaling", ScalingSpec)
+    streaming = metric_spec(configs, "streaming", StreamingSpec)
     training_step = metric_spec(configs, "training_step", TrainingStepSpec)
     where = {"device": args.device, "report": log}
     beside = {"against": args.against, **where}
@@ -100,11 +103,13 @@ def run(args: argparse.Namespace) -> int:
     model = package.model if package else None
     costs = measure_encoders(configs, spec, roofline=roofline, model=model, **beside)
     scaled = measure_scaling(configs, scaling, **where) if scaling else {}
+    streamed = measure_streaming(configs, streaming, **where) if streaming else {}
     steps = measure_training_steps(configs, training_step, **beside) if training_step else {}
     records = bench_records(
         configs,
         costs,
         scaled,
+        streamed,
         steps,
         describe_hardware(
             args.device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
@@ -168,6 +173,7 @@ def bench_records(
     configs: Configs,
     costs: Mapping[str, EncoderCost],
     scaled: Mapping[str, tuple[ScalingPoint, ...]],
+    streamed: Mapping[str, tuple[StreamingPoint, ...]],
     steps: Mapping[str, tuple[TrainingStepPoint, ...]],
     hardware: Hardware,
     versions: dict[str, str],
@@ -191,6 +197,7 @@ def bench_records(
             work=costs[name].work,
             ceilings=costs[name].ceilings,
             scaling=scaled.get(name, ()),
+            streaming=streamed.get(name, ()),
             training_step=steps.get(name, ()),
         )
         for name, config in configs.items()

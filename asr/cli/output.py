@@ -11,7 +11,13 @@ from pathlib import Path
 
 from asr.files import check_folder, check_json, write_text
 from asr.report.comparison import compare
-from asr.report.further_tables import against_table, breakdown_table, roofline_table, scaling_table
+from asr.report.further_tables import (
+    against_table,
+    breakdown_table,
+    roofline_table,
+    scaling_table,
+    streaming_table,
+)
 from asr.report.hypotheses import ScoredUtterance, WerDifference
 from asr.report.notes import origin_notes, unscored, unscored_text
 from asr.report.record import RunRecord
@@ -71,9 +77,8 @@ def print_table(
     ``examples`` are the utterances of a single run by split, of which its page shows the worst.
     With ``--json -`` rows go to stdout and the tables to stderr.
     """
-    further = [
-        table for make in (against_table, roofline_table, scaling_table) if (table := make(records))
-    ]
+    makers = (against_table, roofline_table, scaling_table, streaming_table)
+    further = [table for make in makers if (table := make(records))]
     every_part = breakdown_table(records)
     known = {"allow_unlike": args.allow_unlike, "differences": differences}
     shown = compare(

@@ -7,13 +7,13 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from asr.encoder.stack import MAX_MAP_MIB, Encoder
-from asr.nn.chunks import ChunkFrames, ContextFrames, DynamicChunks
+from asr.nn.chunks import DynamicChunks
 from asr.nn.dropout import Dropout
 from asr.nn.feedforward import FeedForward
 from asr.nn.frames import Frames
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind
-from asr.ranges import Layers, Range, Share, Width, in_ranges
+from asr.ranges import ChunkFrames, ContextFrames, Layers, Range, Share, Width, in_ranges
 from asr.reuse.base import AttentionCarry, LayerAttention, ReuseMethod
 
 

@@ -15,17 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from asr.errors import InputError
-from asr.ranges import Range, Share, in_ranges
-
-ChunkFrames = Annotated[int, Range(1, 4096)]
-ContextFrames = Annotated[int, Range(0, 16_384)]
+from asr.ranges import ChunkFrames, ContextFrames, Share, in_ranges
 
 
 class ChunkContext(NamedTuple):

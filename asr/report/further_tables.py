@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from asr.encoder.parts import in_order
 from asr.profiling.roofline import Ceilings, Work
-from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, ScalingPoint, length_key
+from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, length_key
 from asr.report.rows import BASELINES, by_seed, latency_points
 from asr.report.table import MISSING, Column, Table, number_text, speedup_text
 from asr.report.verdict import usual_length
@@ -204,6 +204,36 @@ def scaling_table(records: Sequence[RunRecord]) -> Table | None:
     return Table(columns=columns, notes=(note,))
 
 
-def _baseline_text(point: ScalingPoint, baseline: str) -> str:
+def streaming_table(records: Sequence[RunRecord]) -> Table | None:
+    """A row for every encoder, chunk and number of streams; None without any."""
+    timed = [
+        (group.name, point) for group in by_seed(records) for point in group.records[0].streaming
+    ]
+    if not timed:
+        return None
+    points = [point for _, point in timed]
+    columns = (
+        Column("streaming", tuple(name for name, _ in timed), align_right=False),
+        Column("chunk ms", tuple(f"{1000 * point.length_s:g}" for point in points)),
+        Column("streams", tuple(str(point.batch_size) for point in points)),
+        Column("ms", tuple(number_text(point.median_ms) for point in points)),
+        Column("99 %", tuple(number_text(point.p99_ms) for point in points)),
+        Column("RTF", tuple(number_text(point.real_time_factor) for point in points)),
+        Column("live", tuple(f"{point.num_live:.0f}" for point in points)),
+        Column("KiB kept", tuple(number_text(point.kept_bytes / 1024) for point in points)),
+        *(
+            Column(f"vs {name}", tuple(_baseline_text(point, name) for point in points))
+            for name in BASELINES
+        ),
+    )
+    note = (
+        "Encoder alone; ms and 99 %: median and percentile of the time for a chunk of all streams; "
+        "RTF: median over the length of the chunk; live: streams served at the speed of speech; "
+        "KiB kept: of one stream from chunk to chunk; speed-ups as for latency."
+    )
+    return Table(columns=columns, notes=(note,))
+
+
+def _baseline_text(point: LatencyPoint, baseline: str) -> str:
     timing = point.baselines.get(baseline)
     return MISSING if timing is None else speedup_text(timing.speedup)

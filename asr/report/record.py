@@ -239,6 +239,27 @@ class ScalingPoint(LatencyPoint):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamingPoint(LatencyPoint):
+    """Time for a chunk of ``length_s`` of ``batch_size`` streams, encoded together.
+
+    ``kept_bytes`` is what the encoder keeps of one stream from chunk to chunk.
+    """
+
+    p99_ms: float = 0.0
+    kept_bytes: int = 0
+
+    @property
+    def real_time_factor(self) -> float:
+        """Time for a chunk over its length."""
+        return self.median_ms / 1000 / self.length_s
+
+    @property
+    def num_live(self) -> float:
+        """Streams that the timed threads serve at the speed of speech, so many together."""
+        return self.batch_size / self.real_time_factor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearningPoint:
     """What was logged at a step: mean loss since the point before, dev WER in percent, or None."""
 
@@ -277,6 +298,7 @@ class RunRecord:
     work: dict[str, dict[str, Work]] = field(default_factory=dict)
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
     scaling: tuple[ScalingPoint, ...] = ()
+    streaming: tuple[StreamingPoint, ...] = ()
     training_step: tuple[TrainingStepPoint, ...] = ()
     learning: tuple[LearningPoint, ...] = ()
     pieces: SharedPieces | None = None

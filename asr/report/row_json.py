@@ -11,7 +11,13 @@ from typing import Any
 from asr.files import write_text
 from asr.report.hypotheses import WerDifference
 from asr.report.plain import to_plain
-from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, ScalingPoint
+from asr.report.record import (
+    BaselineTiming,
+    LatencyPoint,
+    RunRecord,
+    ScalingPoint,
+    StreamingPoint,
+)
 from asr.report.rows import BASELINES, SplitScore, by_seed, sorted_parts, to_row
 
 
@@ -62,6 +68,7 @@ def json_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> di
             "work": {length: sorted_parts(parts) for length, parts in record.work.items()},
             "ceilings": record.ceilings,
             "scaling": [_scaled(point) for point in record.scaling],
+            "streaming": [_streamed(point) for point in record.streaming],
             "pays_from_s": row.pays_from_s,
             "peak_memory_mib": _memory(points),
             "training_step_ms": _times(steps),
@@ -179,4 +186,17 @@ def _scaled(point: ScalingPoint) -> dict[str, Any]:
         "audio_s_per_s": point.audio_s_per_s,
         "speedup_vs_none": {name: one.speedup for name, one in point.baselines.items()},
         "peak_memory_mib": point.peak_memory_mib,
+    }
+
+
+def _streamed(point: StreamingPoint) -> dict[str, Any]:
+    return {
+        "chunk_s": point.length_s,
+        "num_streams": point.batch_size,
+        "median_ms": point.median_ms,
+        "p90_ms": point.p90_ms,
+        "p99_ms": point.p99_ms,
+        "real_time_factor": point.real_time_factor,
+        "kept_bytes": point.kept_bytes,
+        "speedup_vs_none": {name: one.speedup for name, one in point.baselines.items()},
     }

@@ -159,6 +159,20 @@ def test_threads_batches_and_dtypes_are_a_grid(asr: Command, recipe: Path) -> No
     assert "timing 2 encoders at 2 x 0.5 s, 1 CPU threads, bfloat16" in done.err
 
 
+def test_streams_are_timed_in_chunks(asr: Command, recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("[latency]", "[latency, streaming]"))
+    few = ["metrics.streaming.chunk_frames=[2,4]", "metrics.streaming.num_streams=[2]"]
+    short = ["metrics.streaming.repeats=2", "metrics.latency.lengths_s=[0.5]"]
+    done = asr("bench", recipe, *few, *short, "--json", "-")
+    assert done.code == 0
+    (row,) = json.loads(done.out)
+    assert [(one["chunk_s"], one["num_streams"]) for one in row["streaming"]] == [
+        (0.08, 2),
+        (0.16, 2),
+    ]
+    assert "KiB kept" in done.err
+
+
 def test_variants_are_not_timed_unlike(asr: Command, recipe: Path) -> None:
     done = asr("bench", recipe, "metrics.latency.dtype=float32,bfloat16")
     assert done.code == 2

@@ -95,6 +95,7 @@ def test_row_is_the_documented_one() -> None:
             for num_threads in (1, 2)
             for batch_size in (1, 4)
         ],
+        "streaming": [],
         "pays_from_s": {"fused": None, "explicit": None},
         "peak_memory_mib": {"15": 30.0, "60": 120.0},
         "training_step_ms": {

@@ -1,0 +1,98 @@
+"""Measures the time that encoders take for a chunk of running streams, and what streams keep.
+
+Every schedule is timed in alternation with its baselines, as in `asr.measure.latency`. The streams
+have run for long: everything that is kept is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import product
+
+import numpy as np
+import torch
+
+from asr.encoder.stack import Encoder
+from asr.encoder.streaming import EncoderState, encode_block, start_streams
+from asr.measure.alternation import measure_points
+from asr.measure.encoders import Config, distinct_encoders, encoder_key, frame_shift_ms
+from asr.nn.chunks import ChunkContext
+from asr.profiling.streaming import StreamingSpec
+from asr.report.record import StreamingPoint
+
+_HEARD_FRAMES = 1_000_000
+
+
+def measure_streaming(
+    configs: Mapping[str, Config],
+    spec: StreamingSpec,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = lambda _: None,
+) -> dict[str, tuple[StreamingPoint, ...]]:
+    """Time the encoders of run configs (groups ``features``, ``encoder``, ``reuse``) together.
+
+    ``report`` receives a line per point.
+
+    Raises:
+        InputError: a method that attends over whole utterances.
+    """
+    encoders = distinct_encoders(configs, device)
+    points: dict[str, list[StreamingPoint]] = {name: [] for name in configs}
+    for chunk_frames, num_streams in product(spec.chunk_frames, spec.num_streams):
+        context = ChunkContext(chunk_frames, spec.left_frames, spec.right_frames)
+        report(
+            f"timing {len(encoders)} encoders at {num_streams} streams, chunks of {chunk_frames} "
+            "frames"
+        )
+        states = {
+            key: running(encoder, context, num_streams) for key, (encoder, _) in encoders.items()
+        }
+        calls = {
+            key: next_block(encoder, states[key], device) for key, (encoder, _) in encoders.items()
+        }
+        found, timings = measure_points(
+            StreamingPoint,
+            configs,
+            calls,
+            spec,
+            length_s=0.0,
+            batch_size=num_streams,
+            device=device,
+            num_threads=spec.num_threads,
+        )
+        for name, point in found.items():
+            config = configs[name]
+            key = encoder_key(config)
+            frame_s = frame_shift_ms(config) / 1000 * encoders[key][0].subsampling_factor
+            points[name].append(
+                replace(
+                    point,
+                    length_s=chunk_frames * frame_s,
+                    p99_ms=float(np.quantile(timings[key].samples_ms, 0.99)),
+                    kept_bytes=states[key].stream_bytes(),
+                )
+            )
+    return {name: tuple(of_run) for name, of_run in points.items()}
+
+
+def running(encoder: Encoder, context: ChunkContext, num_streams: int) -> EncoderState:
+    """Streams of which much was heard already."""
+    state = start_streams(encoder, context, num_streams)
+    kept = tuple(torch.randn_like(one) for one in state.kept)
+    return replace(state, num_seen_B=state.num_seen_B + _HEARD_FRAMES, kept=kept)
+
+
+def next_block(
+    encoder: Encoder, state: EncoderState, device: torch.device | str
+) -> Callable[[], object]:
+    """A call that encodes one block of every stream, always the same."""
+    factor, size = encoder.subsampling_factor, state.context.block_frames
+    like = encoder.subsampling.project.weight
+    features_BTF = torch.randn(
+        len(state), (1 + size) * factor, encoder.num_mel_bins, dtype=like.dtype, device=device
+    )
+    lengths_B = torch.full((len(state),), size * factor, device=device)
+    return partial(torch.inference_mode()(encode_block), encoder, features_BTF, lengths_B, state)
