@@ -31,7 +31,8 @@ from asr.profiling.roofline import RooflineSpec
 from asr.profiling.scaling import ScalingSpec
 from asr.profiling.streaming import StreamingSpec
 from asr.profiling.training_step import TrainingStepSpec
-from asr.report.record import RunRecord, ScalingPoint, StreamingPoint, TrainingStepPoint
+from asr.report.points import ScalingPoint, StreamingPoint, TrainingStepPoint
+from asr.report.record import RunRecord
 
 Configs = Mapping[str, Mapping[str, Any]]
 Spec = TypeVar("Spec")

@@ -11,7 +11,7 @@ from asr.measure.encoders import BASELINES, Config, encoder_key, with_reuse
 from asr.measure.peers.peer import peer_key
 from asr.profiling.latency import Timing, time_alternating, undisturbed
 from asr.profiling.memory import peak_memory_mib
-from asr.report.record import LatencyPoint
+from asr.report.points import LatencyPoint
 
 Calls = Mapping[str, Callable[[], object]]
 """What is timed, by `encoder_key` and `peer_key`."""

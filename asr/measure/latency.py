@@ -45,7 +45,8 @@ from asr.profiling.roofline import (
     probes,
     work_by_part,
 )
-from asr.report.record import LatencyPoint, RooflinePoint, ScheduledLayer, length_key
+from asr.report.points import LatencyPoint, RooflinePoint
+from asr.report.record import ScheduledLayer, length_key
 
 _PART_ROUNDS = 3
 AGREEMENT_S = 10.0

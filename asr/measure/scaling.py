@@ -14,7 +14,7 @@ import torch
 from asr.measure.alternation import measure_points
 from asr.measure.encoders import Config, distinct_encoders, forward_passes
 from asr.profiling.scaling import ScalingSpec
-from asr.report.record import ScalingPoint
+from asr.report.points import ScalingPoint
 
 
 def measure_scaling(

@@ -20,7 +20,7 @@ from asr.measure.alternation import measure_points
 from asr.measure.encoders import Config, distinct_encoders, encoder_key, frame_shift_ms
 from asr.nn.chunks import ChunkContext
 from asr.profiling.streaming import StreamingSpec
-from asr.report.record import StreamingPoint
+from asr.report.points import StreamingPoint
 
 _HEARD_FRAMES = 1_000_000
 

@@ -21,7 +21,7 @@ from asr.measure.alternation import measure_points
 from asr.measure.encoders import Config, distinct_encoders, frame_shift_ms, random_features
 from asr.measure.peers.peer import Peer, peer_encoders
 from asr.profiling.training_step import TrainingStepSpec, training_step
-from asr.report.record import TrainingStepPoint
+from asr.report.points import TrainingStepPoint
 
 VOCAB_SIZE = 500  # of a common subword vocabulary
 TOKENS_PER_S = 3.0  # what read English has of such subwords

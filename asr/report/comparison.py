@@ -10,7 +10,8 @@ from asr.encoder.parts import in_order
 from asr.errors import InputError
 from asr.report.hypotheses import WerDifference
 from asr.report.notes import mismatches, origin_notes, reading_notes
-from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, rate_name
+from asr.report.points import BaselineTiming, LatencyPoint
+from asr.report.record import RunRecord, rate_name
 from asr.report.rows import BASELINES, Row, SplitScore, by_seed, seeds_row, to_row
 from asr.report.table import (
     MISSING,

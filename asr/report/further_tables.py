@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from asr.encoder.parts import in_order
 from asr.profiling.roofline import Ceilings, Work
-from asr.report.record import BaselineTiming, LatencyPoint, RunRecord, length_key
+from asr.report.points import BaselineTiming, LatencyPoint
+from asr.report.record import RunRecord, length_key
 from asr.report.rows import BASELINES, by_seed, latency_points
 from asr.report.table import MISSING, Column, Table, number_text, speedup_text
 from asr.report.verdict import usual_length

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from asr.report.record import LatencyPoint, RunRecord, SplitCounts, rate_name
+from asr.report.points import LatencyPoint
+from asr.report.record import RunRecord, SplitCounts, rate_name
 from asr.report.rows import BASELINES, by_seed, latency_points, pays_from_s
 
 _Facts = Mapping[str, object]

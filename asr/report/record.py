@@ -7,20 +7,20 @@ it. Lengths are seconds of audio; as keys they are written by :func:`length_key`
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from asr.errors import InputError
 from asr.files import write_text
 from asr.metrics.bootstrap import units_of, wer_interval
 from asr.metrics.wer import WordErrors
 from asr.profiling.hardware import Hardware, Revision
-from asr.profiling.latency import Timing, ratio, ratio_interval
-from asr.profiling.roofline import Ceilings, Probe, Work, ceilings, gemm_share
+from asr.profiling.roofline import Ceilings, Work
 from asr.report.plain import from_plain, to_plain
+from asr.report.points import LatencyPoint, ScalingPoint, StreamingPoint, TrainingStepPoint
 from asr.types import SharedPieces
 
 SCHEMA_VERSION = 1
@@ -136,130 +136,6 @@ class SplitWer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineTiming:
-    """An encoder timed in alternation; ``speedup`` is its median over that of the run's encoder.
-
-    ``low`` and ``high`` are the 95 % interval of the speed-up over the rounds, None where there
-    were too few of them or nobody noted it; ``peak_memory_mib`` is None where nobody measured it.
-    """
-
-    median_ms: float
-    p90_ms: float
-    speedup: float
-    peak_memory_mib: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RooflinePoint(Ceilings):
-    """Ceilings timed beside an encoder, and the share (0 to 1) of the first that it reaches."""
-
-    gemm_share: float
-
-    @classmethod
-    def from_timings(
-        cls,
-        macs: int,
-        timing: Timing,
-        probed: Mapping[str, Probe],
-        timings: Mapping[str, Timing],
-    ) -> Self:
-        """For an encoder that did ``macs`` in ``timing``, in alternation with the probes."""
-        found = ceilings(probed, {name: timings[name].median_ms for name in probed})
-        share = gemm_share(macs, timing, probed, timings)
-        return cls(**asdict(found), gemm_share=share)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyPoint:
-    """Encoder latency at one length and batch size.
-
-    ``baselines`` holds the encoder without reuse by its attention kernel, "fused" and "explicit",
-    ``peers`` encoders of other libraries. ``peak_memory_mib`` is None where it cannot be measured,
-    ``num_rounds`` where nobody noted it, ``roofline`` where no ceilings were timed.
-    """
-
-    length_s: float
-    batch_size: int
-    median_ms: float
-    p90_ms: float
-    baselines: dict[str, BaselineTiming] = field(default_factory=dict)
-    peak_memory_mib: float | None = None
-    num_rounds: int | None = None
-    peers: dict[str, BaselineTiming] = field(default_factory=dict)
-    roofline: RooflinePoint | None = None
-
-    @classmethod
-    def from_timings(
-        cls,
-        timing: Timing,
-        *,
-        length_s: float,
-        batch_size: int,
-        baselines: Mapping[str, Timing],
-        peers: Mapping[str, Timing] | None = None,
-        peak_memory_mib: float | None = None,
-        peer_memory_mib: Mapping[str, float | None] | None = None,
-    ) -> Self:
-        """From timings of one alternating :func:`asr.profiling.latency.time_alternating`."""
-        return cls(
-            length_s=length_s,
-            batch_size=batch_size,
-            median_ms=timing.median_ms,
-            p90_ms=timing.p90_ms,
-            baselines=_timed_beside(timing, baselines, {}),
-            peers=_timed_beside(timing, peers or {}, peer_memory_mib or {}),
-            peak_memory_mib=peak_memory_mib,
-            num_rounds=len(timing.samples_ms),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingStepPoint(LatencyPoint):
-    """A training step on a batch of ``batch_size`` utterances of ``length_s``, under ``dtype``.
-
-    Encoder and CTC head forward and backward, and the update of AdamW.
-    """
-
-    dtype: str = "float32"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScalingPoint(LatencyPoint):
-    """Latency on ``num_threads`` CPU threads, with weights and activations of ``dtype``."""
-
-    num_threads: int = 1
-    dtype: str = "float32"
-
-    @property
-    def audio_s_per_s(self) -> float:
-        """Seconds of audio encoded in a second."""
-        return self.batch_size * self.length_s / self.median_ms * 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamingPoint(LatencyPoint):
-    """Time for a chunk of ``length_s`` of ``batch_size`` streams, encoded together.
-
-    ``kept_bytes`` is what the encoder keeps of one stream from chunk to chunk.
-    """
-
-    p99_ms: float = 0.0
-    kept_bytes: int = 0
-
-    @property
-    def real_time_factor(self) -> float:
-        """Time for a chunk over its length."""
-        return self.median_ms / 1000 / self.length_s
-
-    @property
-    def num_live(self) -> float:
-        """Streams that the timed threads serve at the speed of speech, so many together."""
-        return self.batch_size / self.real_time_factor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LearningPoint:
     """What was logged at a step: mean loss since the point before, dev WER in percent, or None."""
 
@@ -331,23 +207,6 @@ class RunRecord:
                 f"{path}: run record of schema version {version!r}; {SCHEMA_VERSION} is expected"
             )
         return from_plain(cls, content, str(path))
-
-
-def _timed_beside(
-    timing: Timing, others: Mapping[str, Timing], memory_mib: Mapping[str, float | None]
-) -> dict[str, BaselineTiming]:
-    beside = {}
-    for name, other in others.items():
-        low, high = ratio_interval(other, timing) or (None, None)
-        beside[name] = BaselineTiming(
-            median_ms=other.median_ms,
-            p90_ms=other.p90_ms,
-            speedup=ratio(other, timing),
-            peak_memory_mib=memory_mib.get(name),
-            low=low,
-            high=high,
-        )
-    return beside
 
 
 def rate_name(counted: str) -> str:

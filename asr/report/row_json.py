@@ -11,13 +11,8 @@ from typing import Any
 from asr.files import write_text
 from asr.report.hypotheses import WerDifference
 from asr.report.plain import to_plain
-from asr.report.record import (
-    BaselineTiming,
-    LatencyPoint,
-    RunRecord,
-    ScalingPoint,
-    StreamingPoint,
-)
+from asr.report.points import BaselineTiming, LatencyPoint, ScalingPoint, StreamingPoint
+from asr.report.record import RunRecord
 from asr.report.rows import BASELINES, SplitScore, by_seed, sorted_parts, to_row
 
 

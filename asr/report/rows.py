@@ -14,15 +14,8 @@ from typing import NamedTuple, TypeVar
 from asr.encoder.parts import in_order
 from asr.report.hypotheses import WerDifference
 from asr.report.plain import to_plain
-from asr.report.record import (
-    LatencyPoint,
-    RunRecord,
-    ScheduledLayer,
-    SplitCounts,
-    SplitWer,
-    TrainingStepPoint,
-    length_key,
-)
+from asr.report.points import LatencyPoint, TrainingStepPoint
+from asr.report.record import RunRecord, ScheduledLayer, SplitCounts, SplitWer, length_key
 
 BASELINES = ("fused", "explicit")
 """The attention kernels of the encoder without reuse that every run is timed against."""

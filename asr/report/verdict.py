@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from asr.report.hypotheses import WerDifference
-from asr.report.record import LatencyPoint, RunRecord, rate_name
+from asr.report.points import LatencyPoint
+from asr.report.record import RunRecord, rate_name
 from asr.report.rows import SeedGroup, by_seed, latency_points
 from asr.report.table import number_text, percent_text, speedup_text
 

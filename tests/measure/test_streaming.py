@@ -9,7 +9,7 @@ from asr.errors import InputError
 from asr.measure.streaming import measure_streaming
 from asr.profiling.streaming import StreamingSpec
 from asr.report.further_tables import streaming_table
-from asr.report.record import StreamingPoint
+from asr.report.points import StreamingPoint
 from asr.report.row_json import json_row
 from tests.model.configs import CONFIG, changed
 from tests.report.records import none_record

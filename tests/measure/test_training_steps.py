@@ -8,7 +8,7 @@ import torch
 from asr.measure.training_step import CtcModel, measure_training_steps
 from asr.model.build import build_encoder
 from asr.profiling.training_step import TrainingStepSpec
-from asr.report.record import TrainingStepPoint
+from asr.report.points import TrainingStepPoint
 from tests.model.configs import CONFIG, changed
 
 SPEC = TrainingStepSpec(lengths_s=[1.0, 0.5], batch_s=2.0, repeats=3, warmup=1, num_threads=1)

@@ -7,18 +7,14 @@ from asr.metrics.wer import WordErrors
 from asr.profiling.hardware import Hardware, Revision
 from asr.profiling.latency import Timing
 from asr.profiling.roofline import Ceilings, Work
-from asr.report.record import (
+from asr.report.points import (
     BaselineTiming,
     LatencyPoint,
     RooflinePoint,
-    RunRecord,
     ScalingPoint,
-    ScheduledLayer,
-    SplitCounts,
-    SplitWer,
-    TrainingCost,
     TrainingStepPoint,
 )
+from asr.report.record import RunRecord, ScheduledLayer, SplitCounts, SplitWer, TrainingCost
 
 HARDWARE = Hardware(
     cpu_model="Example CPU", num_cores=2, num_threads=1, gpu_model=None, dtype="float32"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from asr.errors import InputError, RunError
 from asr.metrics.wer import WordErrors
 from asr.profiling.latency import Timing
-from asr.report.record import LatencyPoint, RunRecord, SplitWer, length_key
+from asr.report.points import LatencyPoint
+from asr.report.record import RunRecord, SplitWer, length_key
 from asr.report.rows import schedule_text
 from tests.report.records import none_record, probs_record
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from asr.report.hypotheses import WerDifference
-from asr.report.record import BaselineTiming, LearningPoint, RunRecord
+from asr.report.points import BaselineTiming
+from asr.report.record import LearningPoint, RunRecord
 from asr.report.verdict import not_learnt, scatter_warnings, verdict
 from tests.report.comparisons import bench_record, seeds
 from tests.report.records import none_record, probs_record

@@ -22,7 +22,8 @@ from asr.report.charts.style import (
     shortened,
     tell,
 )
-from asr.report.record import RunRecord, TrainingStepPoint
+from asr.report.points import TrainingStepPoint
+from asr.report.record import RunRecord
 from asr.report.table import count_text, duration_text, number_text, speedup_text
 
 _ROW_PX = 26.0

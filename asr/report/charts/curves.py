@@ -23,7 +23,8 @@ from asr.report.charts.style import (
     tell,
     ticks_at,
 )
-from asr.report.record import BaselineTiming, LatencyPoint, LearningPoint
+from asr.report.points import BaselineTiming, LatencyPoint
+from asr.report.record import LearningPoint
 from asr.report.rows import BASELINES, latency_points
 from asr.report.table import number_text, speedup_text
 

@@ -22,7 +22,8 @@ from asr.report.charts.style import (
     tell,
 )
 from asr.report.hypotheses import WerDifference
-from asr.report.record import LatencyPoint, RunRecord, SplitWer
+from asr.report.points import LatencyPoint
+from asr.report.record import RunRecord, SplitWer
 from asr.report.rows import latency_points
 from asr.report.table import number_text, percent_text
 
