@@ -29,7 +29,7 @@ from asr.lm.hotwords import Hotword, hotword_automaton
 from asr.ranges import Range
 
 API_KEY = "ASR_API_KEY"
-_NEEDED = ("fastapi", "uvicorn", "python_multipart")
+_NEEDED = ("fastapi", "uvicorn", "python_multipart", "websockets")
 _KEPT_HOTWORDS = 64
 
 
@@ -72,6 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=256, metavar="N",
         help="recordings that may wait; more are answered by 429 (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--max-streams", type=functools.partial(_number, hint=Annotated[int, Range(1, 100_000)]),
+        default=64, metavar="N", help="live streams at once (default: %(default)s)",
+    )  # fmt: skip
     add_device_argument(parser)
     add_dtype_argument(parser)
     add_chunk_arguments(parser)
@@ -111,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
             max_duration_s=args.max_length,
             max_upload_s=args.max_upload,
             max_waiting=args.queue,
+            max_streams=args.max_streams,
         ),
     )
     server = listen(app, args.host, args.port)

@@ -11,11 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import StreamingResponse
 
 from asr.audio.memory import as_audio
@@ -27,6 +28,7 @@ from asr.errors import InputError, RunError
 from asr.serve import responses
 from asr.serve.batcher import Batcher, FullError, Hotwords, Job
 from asr.serve.limits import BodyLimit
+from asr.serve.live import LiveHub, converse
 
 PAGE = Path(__file__).with_name("page.html")
 _MOST_HOTWORDS = 1000
@@ -45,6 +47,7 @@ class Settings:
     max_duration_s: float = 4 * 3600.0
     max_upload_s: float = 300.0
     max_waiting: int = 256
+    max_streams: int = 64
 
 
 def make_app(transcriber_of: Callable[[Hotwords], Transcriber], settings: Settings) -> FastAPI:
@@ -53,7 +56,9 @@ def make_app(transcriber_of: Callable[[Hotwords], Transcriber], settings: Settin
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.batcher = Batcher(transcriber_of, max_waiting=settings.max_waiting)
+        app.state.live = LiveHub(lambda: transcriber_of(()), max_clients=settings.max_streams)
         yield
+        await run_in_threadpool(app.state.live.close)
         await run_in_threadpool(app.state.batcher.close)
 
     app = FastAPI(
@@ -70,6 +75,7 @@ def make_app(transcriber_of: Callable[[Hotwords], Transcriber], settings: Settin
     app.get("/v1/models")(models)
     app.get("/v1/models/{name:path}")(model)
     app.post("/v1/audio/transcriptions")(transcriptions)
+    app.websocket("/v1/stream")(stream)
     return app
 
 
@@ -98,6 +104,7 @@ async def health(request: Request) -> dict[str, Any]:
 async def metrics(request: Request) -> str:
     """Counts since the start, as Prometheus reads them."""
     batcher: Batcher = request.app.state.batcher
+    live: LiveHub = request.app.state.live
     counts = batcher.counts
     rows = (
         ("transcribed_total", "counter", "Recordings transcribed.", counts.num_done),
@@ -107,6 +114,8 @@ async def metrics(request: Request) -> str:
         ("audio_seconds_total", "counter", "Audio transcribed.", counts.audio_s),
         ("busy_seconds_total", "counter", "Time spent transcribing.", counts.busy_s),
         ("waiting", "gauge", "Recordings that wait for their turn.", batcher.num_waiting),
+        ("live_streams", "gauge", "Live streams that are open.", live.num_clients),
+        ("live_audio_seconds_total", "counter", "Audio of live streams.", live.audio_s),
     )
     return "".join(
         f"# HELP encore_{name} {text}\n# TYPE encore_{name} {kind}\nencore_{name} {value:g}\n"
@@ -138,6 +147,18 @@ def _model(settings: Settings) -> dict[str, Any]:
         "task": "automatic-speech-recognition",
         "language": settings.language,
     }
+
+
+async def stream(socket: WebSocket) -> None:
+    """Live audio: samples come in, and results go out."""
+    await socket.accept()
+    try:
+        _check_key(socket)
+    except HTTPException as error:
+        await socket.close(1008, error.detail)
+        return
+    settings: Settings = socket.app.state.settings
+    await converse(socket, socket.app.state.live, max_duration_s=settings.max_duration_s)
 
 
 async def transcriptions(request: Request) -> Response:
@@ -245,7 +266,7 @@ def _answer(transcript: Transcript, wanted: _Wanted, settings: Settings) -> Resp
     return PlainTextResponse(responses.as_plain(transcript, wanted.kind))
 
 
-def _check_key(request: Request) -> None:
+def _check_key(request: HTTPConnection) -> None:
     """Raise HTTPException unless the request has the key of the server."""
     key = request.app.state.settings.api_key
     given = request.headers.get("authorization", "").removeprefix("Bearer ")

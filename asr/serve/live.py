@@ -1,0 +1,277 @@
+"""Live streams of many clients, encoded together by one thread, and their websocket.
+
+A client sends samples and gets results: see `docs/streaming.md` for what goes over the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from threading import Condition, Thread
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from asr.audio.resample import Resampler
+from asr.decode.stream_encoder import chunk_context
+from asr.decode.streaming import Stream, Streamer, StreamResult
+from asr.decode.transcribe import Transcriber
+from asr.errors import InputError
+from asr.ranges import Range, check_value
+from asr.serve.batcher import FullError
+
+CHUNK_MS = 640.0
+SAMPLE_RATE_HZ = 16_000
+AHEAD_S = 10.0
+"""Seconds of audio that may wait for the model; no more is read from a client."""
+_RETRY_AFTER_S = 10
+_POLICY, _TOO_MANY, _FAILED = 1008, 1013, 1011  # of RFC 6455 and its registry
+_ChunkMs = Annotated[float, Range(0, 600_000, above=True)]
+_Rate = Annotated[int, Range(1000, 192_000)]
+
+Deliver = Callable[[Sequence[StreamResult] | Exception | None], None]
+"""Takes results, the error that ended a stream, or None behind its last result."""
+
+
+@dataclass(slots=True, eq=False)
+class LiveClient:
+    """A client's stream; ``waiting`` holds the audio that the model has not taken yet."""
+
+    streamer: Streamer
+    stream: Stream
+    resampler: Resampler
+    deliver: Deliver
+    waiting: deque[NDArray[np.float32]] = field(default_factory=deque)
+    has_ended: bool = False
+
+    @property
+    def waiting_s(self) -> float:
+        """Seconds of audio that wait."""
+        return sum(map(len, tuple(self.waiting))) / self.resampler.before_hz
+
+
+class LiveHub:
+    """Encodes the streams of all clients, those with chunks of one size together."""
+
+    def __init__(self, transcriber_of: Callable[[], Transcriber], *, max_clients: int) -> None:
+        self.max_clients = max_clients
+        self.num_blocks = 0
+        self.audio_s = 0.0
+        self._transcriber_of = transcriber_of
+        self._streamers: dict[float, Streamer] = {}
+        self._clients: list[LiveClient] = []
+        self._changed = Condition()
+        self._is_open = True
+        self._thread: Thread | None = None
+
+    @property
+    def num_clients(self) -> int:
+        """How many streams are open."""
+        return len(self._clients)
+
+    def open(self, chunk_ms: float, sample_rate_hz: int, deliver: Deliver) -> LiveClient:
+        """A stream for a client; ``deliver`` is called by another thread.
+
+        Raises:
+            InputError: the model does not stream, or not in such chunks.
+            FullError: as many are open as may, or the server stops.
+        """
+        with self._changed:
+            if len(self._clients) >= self.max_clients or not self._is_open:
+                raise FullError(_RETRY_AFTER_S)
+            if chunk_ms not in self._streamers:
+                transcriber = self._transcriber_of()
+                package = transcriber.package
+                context = chunk_context(chunk_ms, package.model)
+                self._streamers[chunk_ms] = Streamer(package, transcriber.decoder, context)
+            streamer = self._streamers[chunk_ms]
+            rate_hz = streamer.encoder.model.frontend.sample_rate_hz
+            resampler = Resampler(sample_rate_hz, rate_hz)
+            client = LiveClient(streamer, streamer.open(), resampler, deliver)
+            self._clients.append(client)
+            if self._thread is None:
+                self._thread = Thread(target=self._work, name="live", daemon=True)
+                self._thread.start()
+        return client
+
+    def push(self, client: LiveClient, samples_N: NDArray[np.float32]) -> None:
+        """More audio of a client."""
+        with self._changed:
+            client.waiting.append(samples_N)
+            self._changed.notify()
+
+    def end(self, client: LiveClient) -> None:
+        """The audio of a client is over; what is left of it is read."""
+        with self._changed:
+            client.has_ended = True
+            self._changed.notify()
+
+    def drop(self, client: LiveClient) -> None:
+        """A client has gone; nothing more is delivered to it."""
+        with self._changed:
+            if client in self._clients:
+                self._clients.remove(client)
+
+    def close(self) -> None:
+        """Take no more clients, and end the streams of those that are there."""
+        with self._changed:
+            self._is_open = False
+            for client in self._clients:
+                client.has_ended = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: (
+                        any(one.waiting or one.has_ended for one in self._clients)
+                        or not (self._is_open or self._clients)
+                    )
+                )
+                if not self._clients:
+                    if self._is_open:
+                        continue
+                    return
+                clients = list(self._clients)
+                for client in clients:
+                    self._take(client)
+            for streamer in {client.streamer for client in clients}:
+                self._step(streamer, [one for one in clients if one.streamer is streamer])
+
+    def _take(self, client: LiveClient) -> None:
+        """Hand the waiting audio of a client to its stream."""
+        while client.waiting:
+            samples_N = client.waiting.popleft()
+            self.audio_s += len(samples_N) / client.resampler.before_hz
+            client.stream.push(torch.from_numpy(client.resampler(samples_N)))
+        if client.has_ended and not client.stream.audio.has_ended:
+            client.stream.push(torch.from_numpy(client.resampler.finish()))
+            client.stream.end()
+
+    def _step(self, streamer: Streamer, clients: Sequence[LiveClient]) -> None:
+        """Read all blocks that are due, and let go of the streams that are over."""
+        by_stream = {id(client.stream): client for client in clients}
+        streams = [client.stream for client in clients]
+        try:
+            while stepped := list(streamer.step(streams)):
+                self.num_blocks += len(stepped)
+                for stream, results in stepped:
+                    if results:
+                        by_stream[id(stream)].deliver(results)
+        except Exception as error:  # nobody may wait for ever, whatever has happened
+            for client in clients:
+                self.drop(client)
+                client.deliver(error)
+            return
+        for client in clients:
+            if client.stream.audio.has_ended:
+                self.drop(client)
+                client.deliver(None)
+
+
+async def converse(socket: WebSocket, hub: LiveHub, *, max_duration_s: float) -> None:
+    """Serve one websocket that was accepted, until its stream is over."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Queue[Sequence[StreamResult] | Exception | None] = asyncio.Queue()
+    try:
+        chunk_ms = _number(socket, "chunk_ms", CHUNK_MS, _ChunkMs)
+        rate_hz = int(_number(socket, "sample_rate", SAMPLE_RATE_HZ, _Rate))
+        client = await asyncio.to_thread(
+            hub.open,
+            chunk_ms,
+            rate_hz,
+            lambda found: loop.call_soon_threadsafe(told.put_nowait, found),  # type: ignore[arg-type]
+        )
+    except InputError as error:
+        await _close(socket, _POLICY, str(error))
+        return
+    except FullError:
+        await _close(socket, _TOO_MANY, "too many streams; try again later")
+        return
+    reading = asyncio.create_task(_read(socket, hub, client, rate_hz, max_duration_s))
+    try:
+        while (found := await told.get()) is not None:
+            if isinstance(found, Exception):
+                await _close(socket, _FAILED, f"failed ({found})")
+                return
+            for result in found:
+                await socket.send_json(as_event(result))
+        problem = await reading if reading.done() else None
+        if problem:
+            await _close(socket, _POLICY, problem)
+            return
+        await socket.send_json({"type": "end"})
+        await _close(socket, 1000, "")
+    except (WebSocketDisconnect, RuntimeError):  # the client has gone
+        pass
+    finally:
+        reading.cancel()
+        hub.drop(client)
+
+
+async def _read(
+    socket: WebSocket, hub: LiveHub, client: LiveClient, rate_hz: int, max_duration_s: float
+) -> str:
+    """Take samples until the client ends its stream or goes; what was wrong, if anything."""
+    odd, heard_s = b"", 0.0
+    try:
+        while True:
+            while client.waiting_s > AHEAD_S:
+                await asyncio.sleep(0.01)
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                hub.drop(client)
+                client.deliver(None)
+                return ""
+            piece = message.get("bytes")
+            if piece is None:
+                if message.get("text") == "end":
+                    return ""
+                return "allowed: binary messages of 16 bit samples, and the text end"
+            piece = odd + piece
+            whole = len(piece) // 2 * 2
+            odd = piece[whole:]
+            samples_N = np.frombuffer(piece[:whole], "<i2").astype(np.float32) / np.float32(2**15)
+            heard_s += len(samples_N) / rate_hz
+            if heard_s > max_duration_s:
+                return f"more than {max_duration_s:g} s of audio"
+            hub.push(client, samples_N)
+    finally:
+        hub.end(client)
+
+
+def as_event(result: StreamResult) -> dict[str, Any]:
+    """A result as it goes over the socket."""
+    return {
+        "type": "final" if result.is_final else "partial",
+        "text": result.text,
+        "start": result.start_s,
+        "end": result.end_s,
+        "words": [asdict(word) for word in result.words],
+    }
+
+
+def _number(socket: WebSocket, name: str, usual: float, hint: Any) -> float:
+    text = socket.query_params.get(name)
+    if text is None:
+        return usual
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    check_value(int(number) if number == number // 1 else number, hint, name)
+    return number
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    with contextlib.suppress(RuntimeError):  # it is closed already
+        await socket.close(code, reason.encode()[:120].decode(errors="ignore"))
