@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.cli.convert import check_empty
+from asr.cli.live import chunk_ms, stream_context
 from asr.cli.options import add_plugin_argument, audio_length, rounds
 from asr.cli.run_folder import run_name
 from asr.cli.run_summary import log
@@ -78,6 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds of audio at which encoders are timed; none: no latency",
     )
+    parser.add_argument(
+        "--stream",
+        type=chunk_ms,
+        metavar="MS",
+        help="export one block of live streams with chunks of this length, from features, with "
+        "what streams keep as inputs and outputs; for models that were trained in chunks",
+    )
     parser.add_argument("--repeats", type=rounds, default=10, help="timed rounds (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write a row per program (- : stdout)")
 
@@ -93,13 +101,17 @@ def run(args: argparse.Namespace) -> int:
     check_json(args.json)
     package = load_package(args.model)
     package.model.head.check_serves("asr export")
+    context = stream_context(args.stream, package.model)
     samples = read_samples(package, args.data)
 
     from asr.interop.onnx.export import Exported
+    from asr.interop.onnx.stream_step import ExportedStep
     from asr.measure.exported import FLOAT32, INT8, compare_exported, export_rows, export_table
+    from asr.measure.exported_step import compare_steps
 
     log("exporting the model; a large one takes a minute or two")
-    exported = Exported(package)
+    exported: Exported | ExportedStep
+    exported = Exported(package) if context is None else ExportedStep(package, context)
     contents = {FLOAT32: exported.float32}
     if args.int8:
         contents[INT8] = exported.int8(args.weight_bits)
@@ -108,9 +120,12 @@ def run(args: argparse.Namespace) -> int:
     contents[name] = args.out.read_bytes()
     on = "" if args.data else " on noise; speech by --data shows what becomes of words"
     log(f"comparing {', '.join(contents)} with the model{on}")
-    rows = compare_exported(
-        package, contents, samples, lengths_s=args.lengths, repeats=args.repeats
-    )
+    if context is not None:
+        rows = compare_steps(package, contents, samples, context, repeats=args.repeats)
+    else:
+        rows = compare_exported(
+            package, contents, samples, lengths_s=args.lengths, repeats=args.repeats
+        )
     stream = sys.stderr if args.json == "-" else sys.stdout
     print(export_table(rows).text(), file=stream)
     check_error(rows, args.out)
@@ -125,15 +140,17 @@ def run(args: argparse.Namespace) -> int:
         )
         text = json.dumps(plain, indent=2) + "\n"
         print(text, end="") if args.json == "-" else write_text(args.json, text)
-    log(f"transcribe with it: asr transcribe AUDIO --model {args.out}")
+    if context is None:
+        log(f"transcribe with it: asr transcribe AUDIO --model {args.out}")
     return 0
 
 
 def run_huggingface(args: argparse.Namespace) -> int:
     """Write a folder for transformers, read it again, and compare the weights."""
-    for option, value in (("--int8", args.int8), ("--data", args.data), ("--json", args.json)):
+    given = {"int8": args.int8, "data": args.data, "json": args.json, "stream": args.stream}
+    for option, value in given.items():
         if value:
-            raise InputError(f"{option} has no effect with --format huggingface")
+            raise InputError(f"--{option} has no effect with --format huggingface")
     check_empty(args.out)
     package = load_package(args.model)
     package.model.head.check_serves("asr export")

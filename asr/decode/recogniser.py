@@ -69,8 +69,8 @@ def load_recogniser(
     """Load a model folder, with the encoder in ``dtype``, or a file that `asr export` wrote.
 
     Raises:
-        InputError: see `load_package` and `asr.interop.onnx.file.load_onnx`; or an exported file
-            with another device than the CPU or another dtype than its own.
+        InputError: see `load_package` and `asr.interop.onnx.stream_file.load_exported`; or an
+            exported file with another device than the CPU or another dtype than its own.
     """
     if path.suffix != ONNX_SUFFIX:
         package: ModelPackage = load_package(path, device, dtype)
@@ -85,6 +85,6 @@ def load_recogniser(
     from asr.interop.onnx.file import RUNNING, check_installed
 
     check_installed(RUNNING, f"--model {path}")
-    from asr.interop.onnx.file import load_onnx
+    from asr.interop.onnx.stream_file import load_exported
 
-    return load_onnx(path)
+    return load_exported(path)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,55 @@ from asr.features.nemo_mel import NemoMel
 from asr.features.normalize import NormState, RunningNorm
 from asr.model.asr_model import AsrModel
 from asr.nn.chunks import ChunkContext
+
+NOT_A_STREAM = (
+    "streaming is for models that were trained in chunks, and files exported with --stream: see "
+    "encoder.chunk_frames and recipes/an4_streaming.yaml"
+)
+
+
+@runtime_checkable
+class BlockEncoder(Protocol):
+    """Encodes blocks of streams with chunks of one size, `ModelBlocks` or an exported file."""
+
+    context: ChunkContext
+
+    @property
+    def frame_shift_s(self) -> float:
+        """Seconds of audio per frame."""
+
+    def start(self, num_streams: int) -> EncoderState:
+        """The state of streams of which nothing was heard yet."""
+
+    def encode(
+        self, features_BTF: Tensor, lengths_B: Tensor, state: EncoderState
+    ) -> tuple[Tensor, Tensor, EncoderState]:
+        """What the head gives (B, C, X) of a block, lengths, and the state; as `encode_block`."""
+
+
+class ModelBlocks:
+    """Blocks of streams through the encoder and head of a model.
+
+    Raises:
+        InputError: the model needs whole utterances.
+    """
+
+    def __init__(self, model: AsrModel, context: ChunkContext) -> None:
+        check_streams(model)
+        self.context = context
+        self.model = model
+        self.frame_shift_s = model.frame_shift_s
+
+    def start(self, num_streams: int) -> EncoderState:
+        """See `BlockEncoder`."""
+        return start_streams(self.model.encoder, self.context, num_streams)
+
+    def encode(
+        self, features_BTF: Tensor, lengths_B: Tensor, state: EncoderState
+    ) -> tuple[Tensor, Tensor, EncoderState]:
+        """See `BlockEncoder`."""
+        encoded, state = encode_block(self.model.encoder, features_BTF, lengths_B, state)
+        return self.model.head(encoded.frames_BTD), encoded.lengths_B, state
 
 
 @dataclass(slots=True)
@@ -66,25 +115,28 @@ class StreamEncoder:
 
     Raises:
         InputError: the model needs whole utterances, for its features or its attention, or was
-            exported.
+            exported for them or for other chunks.
     """
 
     def __init__(self, model: AcousticModel, context: ChunkContext) -> None:
-        if not isinstance(model, AsrModel):
-            raise InputError("an exported model does not stream; name the model folder")
-        check_streams(model)
+        if isinstance(model, AsrModel):
+            self.blocks: BlockEncoder = ModelBlocks(model, context)
+        elif isinstance(model, BlockEncoder) and model.context == context:
+            self.blocks = model
+        else:
+            raise InputError(NOT_A_STREAM)
         self.model = model
         self.context = context
         self._fbank: LogMel = model.frontend.fbank
         self._factor = model.subsampling_factor
-        self._start = start_streams(model.encoder, context)
+        self._start = self.blocks.start(1)
 
     @property
     def latency_s(self) -> float:
         """Longest wait for a frame: its chunk, the frames behind it and the window of features."""
         fbank = self._fbank
         window_s = (fbank.window_size - fbank.shift_size) / fbank.sample_rate_hz
-        return self.context.block_frames * self.model.frame_shift_s + window_s
+        return self.context.block_frames * self.blocks.frame_shift_s + window_s
 
     def open(self) -> AudioStream:
         """A stream of which nothing was heard yet."""
@@ -131,18 +183,16 @@ class StreamEncoder:
         features_BTF = pad_sequence(held, batch_first=True)
         missing = size - features_BTF.shape[1]
         features_BTF = torch.nn.functional.pad(features_BTF, (0, 0, 0, missing))
-        encoded, state = encode_block(
-            self.model.encoder,
+        outputs_BCX, lengths_B, state = self.blocks.encode(
             features_BTF,
             lengths_B.to(features_BTF.device),
             EncoderState.stacked([stream.encoder for stream in streams]),
         )
-        outputs_BCX = self.model.head(encoded.frames_BTD)
         used = self.context.chunk_frames * self._factor
         for index, stream in enumerate(streams):
             stream.encoder = state if len(streams) == 1 else state[index]
             stream.features_TF = stream.features_TF[min(used, len(stream.features_TF)) :].clone()
-        lengths = encoded.lengths_B.tolist()
+        lengths = lengths_B.tolist()
         return [outputs_CX[:n] for outputs_CX, n in zip(outputs_BCX, lengths, strict=True)]
 
     def _num_new(self, stream: AudioStream) -> int:
@@ -186,11 +236,13 @@ def chunk_context(chunk_ms: float, model: AcousticModel) -> ChunkContext:
     Raises:
         InputError: the model was not trained in chunks, or the length is no whole number of frames.
     """
+    if isinstance(model, BlockEncoder):
+        own_ms = 1000 * model.context.chunk_frames * model.frame_shift_s
+        if abs(own_ms - chunk_ms) > 0.01:
+            raise InputError(f"chunks of {chunk_ms:g} ms: this file was exported for {own_ms:g} ms")
+        return model.context
     if not isinstance(model, AsrModel) or model.encoder.chunks is None:
-        raise InputError(
-            "streaming is for models that were trained in chunks: see encoder.chunk_frames and "
-            "recipes/an4_streaming.yaml"
-        )
+        raise InputError(NOT_A_STREAM)
     frame_ms = 1000 * model.frame_shift_s
     num_frames = round(chunk_ms / frame_ms)
     if num_frames < 1 or abs(num_frames * frame_ms - chunk_ms) > 0.01:

@@ -125,7 +125,7 @@ class Streamer:
 
     def open(self) -> Stream:
         """A stream of which nothing was heard yet."""
-        shift_s = self.encoder.model.frame_shift_s
+        shift_s = self.encoder.blocks.frame_shift_s
         reader = SegmentReader(self.search, shift_s, self.endpoint)
         return Stream(self.encoder.open(), reader, self._package)
 
@@ -219,7 +219,7 @@ class StreamLabeller:
         self.endpoint = endpoint or Endpoint()
         self.profiler = profiler or Profiler()
         self.sample_rate_hz = model.frontend.sample_rate_hz
-        self.frame_shift_s = self.encoder.model.frame_shift_s
+        self.frame_shift_s = self.encoder.blocks.frame_shift_s
 
     def __call__(
         self, recordings: Iterable[AudioSource], *, report: Report = lambda seconds: None

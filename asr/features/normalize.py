@@ -115,7 +115,7 @@ class RunningNorm(nn.Module):
         """The normalised features (B, T, F) of whole utterances; ``lengths_B`` counts frames."""
         if self.training:
             self._gather(features_BTF, lengths_B)
-        return self.step(features_BTF, lengths_B, self.start(len(features_BTF)))[0]
+        return self.step(features_BTF, lengths_B, self.start(features_BTF.shape[0]))[0]
 
     def start(self, num_streams: int) -> NormState:
         """The statistics before the first frame."""
@@ -130,6 +130,8 @@ class RunningNorm(nn.Module):
         self, features_BTF: Tensor, lengths_B: Tensor, state: NormState
     ) -> tuple[Tensor, NormState]:
         """The next frames (B, T, F) of streams, normalised, and the statistics behind them."""
+        if torch.compiler.is_exporting():  # a graph has no loop over an unknown number of frames
+            return self._section(features_BTF, lengths_B, state)
         sections = []
         for first in range(0, features_BTF.shape[1], _SECTION_FRAMES):
             section_BTF = features_BTF[:, first : first + _SECTION_FRAMES]
@@ -145,7 +147,7 @@ class RunningNorm(nn.Module):
         padding_mask_BT = frames_T >= lengths_B[:, None]
         x_BTF = features_BTF.double()
         energy_BT = x_BTF.logsumexp(-1).masked_fill(padding_mask_BT, -torch.inf)
-        loudest_BT = torch.maximum(energy_BT.cummax(1).values, state.loudest_B[:, None])
+        loudest_BT = torch.maximum(_largest_so_far(energy_BT), state.loudest_B[:, None])
         least_BT = loudest_BT - self.range_db * math.log(10) / 10
         x_BTF = torch.maximum(x_BTF, least_BT[:, :, None] - math.log(x_BTF.shape[-1]))
         counted_BT = (energy_BT >= least_BT).double()
@@ -183,3 +185,11 @@ class RunningNorm(nn.Module):
         self.mean_F.copy_(torch.lerp(before_F, mean_F, share))
         self.variance_F.copy_(merged_F)
         self.num_frames.fill_(min(num_before + len(frames_NF), _GATHERED_FRAMES))
+
+
+def _largest_so_far(x_BT: Tensor) -> Tensor:
+    """(B, T): the largest up to each frame."""
+    if not torch.compiler.is_exporting():
+        return x_BT.cummax(1).values
+    later_TT = torch.ones(x_BT.shape[1], x_BT.shape[1], dtype=torch.bool).triu(1)
+    return x_BT[:, None, :].masked_fill(later_TT, -torch.inf).amax(-1)

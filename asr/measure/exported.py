@@ -22,6 +22,7 @@ from asr.interop.onnx.graph import FEATURE_LENGTHS, FEATURES, FRAMES
 from asr.measure.encoders import forward_pass, random_features
 from asr.metrics.wer import WordErrors, align_words
 from asr.model.package import ModelPackage
+from asr.nn.chunks import ChunkContext
 from asr.profiling.latency import Timing, ratio, time_alternating
 from asr.report.plain import to_plain
 from asr.report.record import SplitWer, length_key
@@ -95,12 +96,16 @@ def agreements(
     others: Mapping[str, Outputs],
     samples: Iterable[Sample],
     decoder: Search,
+    context: ChunkContext | None = None,
 ) -> dict[str, Agreement]:
-    """Every other program with the model, and under ``TORCH`` the model with itself."""
+    """Every other program with the model, and under ``TORCH`` the model with itself.
+
+    ``context`` is how far its frames see, None for everything.
+    """
     model = package.model
 
     def original(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        encoded = model.encoder(*model.frontend(waveforms_BN, lengths_B))
+        encoded = model.encoder(*model.frontend(waveforms_BN, lengths_B), context=context)
         return model.head(encoded.frames_BTD), encoded.lengths_B, encoded.frames_BTD
 
     def written(log_probs_BTV: Tensor, lengths_B: Tensor) -> list[str]:

@@ -11,6 +11,7 @@ from asr.cli.export import check_error
 from asr.errors import InputError
 from asr.measure.exported import FLOAT32, INT8, Agreement, ExportRow
 from tests.decode.package import save_tiny_package, write_noise
+from tests.decode.streams import save_streaming_package
 from tests.interop.onnx.cases import small
 from tests.measure.analysis.cases import TEXTS, write_data
 
@@ -64,6 +65,25 @@ def test_from_the_model_to_a_transcript(asr: Command, model: Path, tmp_path: Pat
                 assert row.keys() == original.keys()
                 assert row["duration_s"] == original["duration_s"]
                 assert row["words"][-1]["end_s"] > original["duration_s"] - 5
+
+
+def test_a_stream_from_the_model_to_live_text(asr: Command, tmp_path: Path) -> None:
+    model = save_streaming_package(tmp_path / "model", num_layers=2)
+    out = tmp_path / "stream.onnx"
+    words = ("export", "--model", model, "--out", out, "--stream", "200", "--repeats", "1")
+    done = asr(*words, "--json", "-")
+    assert done.code == 0, done.err
+    assert [row["runtime"] for row in json.loads(done.out)] == ["torch fp32", "onnx fp32"]
+    audio = write_noise(tmp_path / "a.wav", 3.0)
+    texts = []
+    for one in (out, model):
+        read = asr("transcribe", audio, "--model", one, "--stream", "200", "--live")
+        assert (read.code, read.err) == (0, "")
+        texts.append(read.out)
+    assert texts[0] == texts[1]
+    whole = asr("transcribe", audio, "--model", out)
+    assert whole.code == 2
+    assert "holds a stream: transcribe with --stream 200" in whole.err
 
 
 @pytest.mark.parametrize(("off", "kept"), [(1e-5, True), (1e-2, False), (float("nan"), False)])

@@ -231,21 +231,29 @@ def metadata_of(package: ModelPackage) -> dict[str, str]:
     }
 
 
-def load_onnx(path: Path) -> OnnxPackage:
-    """Load a file that `asr export` wrote.
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """What every file of `asr export` holds."""
+
+    session: Session
+    stored: dict[str, str]
+    config: dict[str, Any]
+    tokenizer: Tokenizer
+    subsampling_factor: int
+
+    @property
+    def normalizer(self) -> TranscriptNormalizer:
+        """The normalisation of transcripts."""
+        found: TranscriptNormalizer = build(self.config["text"].get("normalize"), "text.normalize")
+        return found
+
+
+def open_file(content: bytes, *, where: Path | str) -> OpenedFile:
+    """Read a file of `asr export`, of whole utterances or of streams.
 
     Raises:
-        InputError: no such file, not an ONNX graph, not one of this toolkit, or one that is not
-            run, see `check_graph` and `OnnxModel.outputs`.
-    """
-    return parse_onnx(read_bytes(path, most=MAX_FILE_BYTES), where=path)
-
-
-def parse_onnx(content: bytes, *, where: Path | str) -> OnnxPackage:
-    """What such a file holds; ``where`` it comes from is named in errors.
-
-    Raises:
-        InputError: see `load_onnx`.
+        InputError: not an ONNX graph, not one of this toolkit, or one that is not run, see
+            `check_graph`.
     """
     check_graph(content, where)
     max_mib = LEAST_MEMORY_MIB + MEMORY_OF_FILE * len(content) / 2**20
@@ -257,30 +265,55 @@ def parse_onnx(content: bytes, *, where: Path | str) -> OnnxPackage:
             f"{_VERSION!r} can be read)"
         )
     tokenizer = _tokenizer(stored.get(_TOKENIZER, ""), where)
-    if session.inputs != INPUT_TYPES or session.outputs.get(OUTPUTS[0], [])[-1:] != [
-        tokenizer.vocab_size
-    ]:
-        raise InputError(
-            f"{where}: its graph must take {', '.join(INPUTS)} and give {OUTPUTS[0]} of "
-            f"{tokenizer.vocab_size} tokens"
-        )
     config = parse_config(stored.get(_CONFIG, ""), f"{where}: {_CONFIG}")
     check_groups(config, "text", "features")
     factor = stored.get(_FACTOR, "")
     if factor not in FACTORS:
         raise InputError(f"{where}: {_FACTOR} is {shown(factor)}; allowed: {', '.join(FACTORS)}")
+    return OpenedFile(session, stored, config, tokenizer, int(factor))
+
+
+def load_onnx(path: Path) -> OnnxPackage:
+    """Load a file of whole utterances that `asr export` wrote.
+
+    Raises:
+        InputError: no such file, or see `parse_onnx`.
+    """
+    return parse_onnx(read_bytes(path, most=MAX_FILE_BYTES), where=path)
+
+
+def parse_onnx(content: bytes, *, where: Path | str) -> OnnxPackage:
+    """What such a file holds; ``where`` it comes from is named in errors.
+
+    Raises:
+        InputError: see `open_file` and `OnnxModel.outputs`.
+    """
+    return whole_of(open_file(content, where=where))
+
+
+def whole_of(opened: OpenedFile) -> OnnxPackage:
+    """The model of whole utterances in a file.
+
+    Raises:
+        InputError: its graph is another, or fails; see `OnnxModel.outputs`.
+    """
+    session, tokenizer = opened.session, opened.tokenizer
+    if session.inputs != INPUT_TYPES or session.outputs.get(OUTPUTS[0], [])[-1:] != [
+        tokenizer.vocab_size
+    ]:
+        raise InputError(
+            f"{session.where}: its graph must take {', '.join(INPUTS)} and give {OUTPUTS[0]} of "
+            f"{tokenizer.vocab_size} tokens"
+        )
     model = OnnxModel(
         session,
-        frontend=build_frontend(config).eval(),
-        subsampling_factor=int(factor),
+        frontend=build_frontend(opened.config).eval(),
+        subsampling_factor=opened.subsampling_factor,
         vocab_size=tokenizer.vocab_size,
     )
     model.try_once()
     return OnnxPackage(
-        config=config,
-        model=model,
-        tokenizer=tokenizer,
-        normalizer=build(config["text"].get("normalize"), "text.normalize"),
+        config=opened.config, model=model, tokenizer=tokenizer, normalizer=opened.normalizer
     )
 
 

@@ -13,7 +13,7 @@ import io
 import logging
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import onnx
 import torch
@@ -153,6 +153,26 @@ def _export(
     what: str,
 ) -> onnx.ModelProto:
     open_size = torch.export.Dim.DYNAMIC
+    shapes = ({0: open_size, 1: open_size}, {0: open_size})
+    return export_module(
+        module, sample, inputs=inputs, outputs=outputs, dynamic_shapes=shapes, what=what
+    )
+
+
+def export_module(
+    module: nn.Module,
+    sample: tuple[Any, ...],
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    dynamic_shapes: Any,
+    what: str,
+) -> onnx.ModelProto:
+    """The graph of a module, traced with ``sample``; ``what`` is named where it cannot be.
+
+    Raises:
+        InputError: it has an operation that ONNX, or its exporter, has not.
+    """
     try:
         with _silence(), torch.no_grad():
             program = torch.onnx.export(
@@ -162,7 +182,7 @@ def _export(
                 verbose=False,
                 input_names=inputs,
                 output_names=outputs,
-                dynamic_shapes=({0: open_size, 1: open_size}, {0: open_size}),
+                dynamic_shapes=dynamic_shapes,
             )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
