@@ -20,7 +20,7 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from asr.nn.attention import AttentionScores, MapRows, ValueMix
-from asr.nn.frames import Frames
+from asr.nn.frames import ALL, Frames
 from asr.nn.tiles import KeptRows
 from asr.profiling.attention_steps import mixing
 from asr.ranges import Range, in_ranges
@@ -42,7 +42,7 @@ class NormalisedMix(nn.Module):
         self.norm = nn.LayerNorm(d_model)
         self.mix = mix
 
-    def forward(self, x_BTD: Tensor, probs_BHTT: KeptRows[MapRows], frames: Frames) -> Tensor:
+    def forward(self, x_BTD: Tensor, probs_BHTT: KeptRows[MapRows], frames: Frames = ALL) -> Tensor:
         """Output (B, T, D)."""
         return self.mix.by_kept(self.norm(x_BTD), probs_BHTT, frames)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from asr.encoder.conformer import ConformerLayer
 from asr.encoder.stack import Encoder
 from asr.encoder.transformer import TransformerLayer
+from asr.nn.frames import Frames
 from asr.reuse.band import ReuseBand
 from asr.reuse.base import ReuseMethod
 from asr.reuse.heads import ReuseHeads
@@ -55,7 +56,7 @@ def encode_alone(encoder: Encoder, features_TF: Tensor, leaders: list[int]) -> T
         group.append(Seen(layer.attention, layer.attention_norm(x_TD)))
         x_TD = x_TD + attend(encoder, place, group)
         if isinstance(layer, ConformerLayer):
-            x_TD = x_TD + layer.convolution(x_TD[None], None)[0]
+            x_TD = x_TD + layer.convolution(x_TD[None], Frames())[0]
             x_TD = layer.norm(x_TD + 0.5 * layer.feedforward_out(x_TD[None])[0])
         else:
             x_TD = x_TD + layer.feedforward(x_TD[None])[0]
