@@ -62,6 +62,7 @@ class Stream:
     def take(self, outputs_TX: Tensor) -> list[StreamResult]:
         """The results that more output of the head brings: final ones, then the text so far."""
         ended = self.reader.take(outputs_TX)
+        self.reader.done.clear()  # told already; a live stream has no end in sight
         results = [self._result(*one, is_final=True) for one in ended]
         results = [one for one in results if one.text]
         if ended:
@@ -73,7 +74,7 @@ class Stream:
         return results
 
     def last(self) -> list[StreamResult]:
-        """The results that the end of the stream brings."""
+        """The results of what is left once all audio of a stream that has ended is read."""
         results = [self._result(*one, is_final=True) for one in self.reader.end()]
         return [one for one in results if one.text]
 
@@ -130,25 +131,21 @@ class Streamer:
         return Stream(self.encoder.open(), reader, self._package)
 
     def step(self, streams: Sequence[Stream]) -> Iterator[tuple[Stream, list[StreamResult]]]:
-        """One block of every stream that has one, encoded together, and what it brought.
-
-        The last block of a stream that has ended brings all that is left.
-        """
+        """One block of every stream that has one, encoded together, and what it brought."""
         due = [stream for stream in streams if self.encoder.is_due(stream.audio)]
         if not due:
             return
         outputs = self.encoder.step([stream.audio for stream in due])
         for stream, outputs_TX in zip(due, outputs, strict=True):
-            results = stream.take(outputs_TX)
-            if stream.audio.has_ended and not self.encoder.is_due(stream.audio):
-                results = [one for one in results if one.is_final] + stream.last()
-            yield stream, results
+            yield stream, stream.take(outputs_TX)
 
     def results(self, stream: Stream) -> Iterator[StreamResult]:
-        """All that the audio pushed so far brings to one stream."""
+        """All that the audio pushed so far brings to one stream, or its end."""
         while self.encoder.is_due(stream.audio):
             for _, results in self.step([stream]):
                 yield from results
+        if stream.audio.has_ended:
+            yield from stream.last()
 
 
 class LiveStream:
@@ -175,8 +172,10 @@ class LiveStream:
         Integers are of their full scale, channels are averaged.
 
         Raises:
-            InputError: what are no samples, or another rate than before.
+            InputError: what are no samples, another rate than before, or a stream that is finished.
         """
+        if self._stream.audio.has_ended:
+            raise InputError("this stream is finished; open another one")
         if not np.size(samples):
             return []
         waveforms = array_audio(samples, sample_rate_hz, name="stream").blocks()
@@ -193,6 +192,8 @@ class LiveStream:
 
     def finish(self) -> list[StreamResult]:
         """The audio is over; the results that were waiting for more of it."""
+        if self._stream.audio.has_ended:
+            return []
         if self._resampler is not None:
             self._stream.push(torch.from_numpy(self._resampler.finish()))
         self._stream.end()

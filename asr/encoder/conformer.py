@@ -123,10 +123,8 @@ class Conformer(Encoder):
             dropout=dropout,
             max_map_mib=max_map_mib,
             final_norm=False,
-            chunks=None
-            if chunk_frames is None
-            else DynamicChunks(
-                chunk_frames=chunk_frames,
+            chunks=DynamicChunks.of(
+                chunk_frames,
                 left_frames=left_frames,
                 right_frames=right_frames,
                 whole_share=whole_share,

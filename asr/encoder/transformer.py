@@ -86,10 +86,8 @@ class Transformer(Encoder):
             dropout=dropout,
             max_map_mib=max_map_mib,
             final_norm=True,
-            chunks=None
-            if chunk_frames is None
-            else DynamicChunks(
-                chunk_frames=chunk_frames,
+            chunks=DynamicChunks.of(
+                chunk_frames,
                 left_frames=left_frames,
                 right_frames=right_frames,
                 whole_share=whole_share,

@@ -64,6 +64,25 @@ class DynamicChunks:
         if not self.chunk_frames:
             raise InputError("encoder.chunk_frames=[]: allowed: one size or more, or null")
 
+    @classmethod
+    def of(
+        cls,
+        chunk_frames: list[int] | None,
+        *,
+        left_frames: int,
+        right_frames: int,
+        whole_share: float,
+    ) -> DynamicChunks | None:
+        """None where there are no sizes to draw from: all frames see all."""
+        if chunk_frames is None:
+            return None
+        return cls(
+            chunk_frames=chunk_frames,
+            left_frames=left_frames,
+            right_frames=right_frames,
+            whole_share=whole_share,
+        )
+
     def draw(self) -> ChunkContext | None:
         """What a batch sees, None for everything; drawn by torch."""
         if float(torch.rand(())) < self.whole_share:

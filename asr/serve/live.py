@@ -174,6 +174,7 @@ class LiveHub:
             return
         for client in clients:
             if client.stream.audio.has_ended:
+                client.deliver(client.stream.last())
                 self.drop(client)
                 client.deliver(None)
 

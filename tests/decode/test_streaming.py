@@ -73,6 +73,21 @@ def test_words_that_were_told_stay(package: ModelPackage) -> None:
     assert num_partial > 3
 
 
+def test_audio_that_ends_with_a_block_has_its_last_text(tmp_path: Path) -> None:
+    """Nothing is left to encode when the stream ends."""
+    package = load_package(save_streaming_package(tmp_path / "model", right_frames=0))
+    num_features = 4 * 5 * 6  # of six chunks
+    samples = noise(9.0).samples[: (num_features - 1) * 80 + 200]
+    transcriber = Transcriber(package, GreedyDecoder())
+    stream = transcriber.stream(200)
+    before = stream.send(samples, SAMPLE_RATE_HZ)
+    after = stream.finish()
+    assert before[-1].text
+    assert not before[-1].is_final
+    assert [(one.text, one.is_final) for one in after] == [(before[-1].text, True)]
+    assert stream.finish() == []
+
+
 def test_results_of_audio_at_another_rate_and_of_whole_numbers(package: ModelPackage) -> None:
     samples = noise(4.0, 16_000).samples
     transcriber = Transcriber(package, GreedyDecoder())
@@ -109,7 +124,9 @@ def test_a_stream_refuses_what_is_no_audio(package: ModelPackage) -> None:
         stream.send(np.zeros(100), 16_000)
     with pytest.raises(InputError, match="stream: samples of type <U1"):
         stream.send(np.array(["a"]), SAMPLE_RATE_HZ)
-    assert all(result.is_final for result in stream.finish())
+    assert all(result.text for result in stream.finish())
+    with pytest.raises(InputError, match="this stream is finished"):
+        stream.send(np.zeros(100), SAMPLE_RATE_HZ)
 
 
 def test_the_names_are_public() -> None:

@@ -158,18 +158,13 @@ class _Quantiser:
         )
 
 
-class Exported:
-    """A package exported; ``float32`` and `int8` are files as bytes, one made from the other.
+class ExportedGraph:
+    """A graph as files: ``float32`` and `int8` are bytes, one made from the other."""
 
-    Raises:
-        InputError: see `export_graph`.
-    """
-
-    def __init__(self, package: ModelPackage) -> None:
-        graph = export_graph(package.model)
-        onnx.helper.set_model_props(graph, metadata_of(package))
+    def __init__(self, graph: onnx.ModelProto, metadata: dict[str, str], text: str) -> None:
+        onnx.helper.set_model_props(graph, metadata)
         graph.producer_name = "encore-asr"
-        graph.doc_string = describe(package.model.frontend)
+        graph.doc_string = text
         self._graph = graph
 
     @property
@@ -182,6 +177,18 @@ class Exported:
         """The encoder's products in 8 bits, see `quantise`."""
         content: bytes = quantise(self._graph, weight_bits).SerializeToString()
         return content
+
+
+class Exported(ExportedGraph):
+    """A package exported.
+
+    Raises:
+        InputError: see `export_graph`.
+    """
+
+    def __init__(self, package: ModelPackage) -> None:
+        graph = export_graph(package.model)
+        super().__init__(graph, metadata_of(package), describe(package.model.frontend))
 
 
 def describe(frontend: Frontend) -> str:

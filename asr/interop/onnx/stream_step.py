@@ -14,12 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import onnx
 import torch
 from torch import Tensor, nn
 
 from asr.encoder.streaming import EncoderState, encode_block, start_streams
-from asr.interop.onnx.export import quantise
+from asr.interop.onnx.export import ExportedGraph
 from asr.interop.onnx.file import Session, metadata_of
 from asr.interop.onnx.graph import (
     FEATURE_LENGTHS,
@@ -57,8 +56,8 @@ class StreamStep(nn.Module):
         return outputs_BCV, encoded.lengths_B, encoded.frames_BTD, state.num_seen_B, *state.kept
 
 
-class ExportedStep:
-    """The step of a package in one file; ``float32`` and `int8` as of `asr.interop.onnx.export`.
+class ExportedStep(ExportedGraph):
+    """The step of a package.
 
     Raises:
         InputError: the model needs whole utterances, or has what ONNX has not.
@@ -77,7 +76,7 @@ class ExportedStep:
         )
         names = [f"{KEPT}.{index}" for index in range(len(state.kept))]
         batch = {0: torch.export.Dim.DYNAMIC}
-        self._graph = export_module(
+        graph = export_module(
             StreamStep(model, context).eval(),
             sample,
             inputs=[FEATURES, FEATURE_LENGTHS, NUM_SEEN, *names],
@@ -89,24 +88,11 @@ class ExportedStep:
             what=f"the stream of a model with reuse={model.encoder.reuse.name}",
         )
         sizes = {**context._asdict(), KEPT: [list(one.shape[1:]) for one in state.kept]}
-        props = {**metadata_of(package), STREAM: json.dumps(sizes)}
-        onnx.helper.set_model_props(self._graph, props)
-        self._graph.producer_name = "encore-asr"
-        self._graph.doc_string = (
+        text = (
             "One block of live streams. features: those of one encoder frame before it, then its "
             f"own; {NUM_SEEN} and {KEPT}.*: zero at the start, then the outputs *{NEXT}."
         )
-
-    @property
-    def float32(self) -> bytes:
-        """As precise as the package."""
-        content: bytes = self._graph.SerializeToString()
-        return content
-
-    def int8(self, weight_bits: int = 7) -> bytes:
-        """Its products in 8 bits, see `quantise`."""
-        content: bytes = quantise(self._graph, weight_bits).SerializeToString()
-        return content
+        super().__init__(graph, {**metadata_of(package), STREAM: json.dumps(sizes)}, text)
 
 
 class StepSession:
