@@ -54,13 +54,17 @@ class Segment:
 class SegmentReader:
     """Reads the output of the head for one stream, segment by segment.
 
-    ``done`` are the labels of the segments that have ended, in order.
+    ``done`` are the labels of the segments that have ended, in order. Of a head with CTC the first
+    ``vocab_size`` outputs of a frame are its log probabilities.
     """
 
-    def __init__(self, search: Search, frame_shift_s: float, endpoint: Endpoint) -> None:
+    def __init__(
+        self, search: Search, endpoint: Endpoint, *, frame_shift_s: float, vocab_size: int
+    ) -> None:
         self.search = search
         self.endpoint = endpoint
         self.frame_shift_s = frame_shift_s
+        self.vocab_size = vocab_size
         self.segment = Segment()
         self.done: list[Labels] = []
         self._best_path = GreedyDecoder() if isinstance(search, GreedyDecoder) else None
@@ -72,7 +76,7 @@ class SegmentReader:
         if self._best_path is None:
             segment.path = labels_of(self.search, segment.outputs)
         else:
-            path = labels_of(self._best_path, [outputs_TX])
+            path = labels_of(self._best_path, [outputs_TX[:, : self.vocab_size]])
             assert isinstance(path, FrameLabels)
             before = segment.path
             segment.path = before.joined([path]) if isinstance(before, FrameLabels) else path
@@ -131,6 +135,8 @@ class SegmentReader:
         if num_frames < len(outputs_TX):
             rest_TX = outputs_TX[num_frames:]
             self.segment.outputs.append(rest_TX)
+            if self._best_path is not None:
+                rest_TX = rest_TX[:, : self.vocab_size]
             self.segment.path = labels_of(self._spelling, [rest_TX])
         return segment.first, labels
 

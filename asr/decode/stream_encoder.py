@@ -37,6 +37,7 @@ class BlockEncoder(Protocol):
     """Encodes blocks of streams with chunks of one size, `ModelBlocks` or an exported file."""
 
     context: ChunkContext
+    vocab_size: int
 
     @property
     def frame_shift_s(self) -> float:
@@ -63,6 +64,7 @@ class ModelBlocks:
         self.context = context
         self.model = model
         self.frame_shift_s = model.frame_shift_s
+        self.vocab_size = model.head.vocab_size
 
     def start(self, num_streams: int) -> EncoderState:
         """See `BlockEncoder`."""

@@ -104,6 +104,14 @@ class Stream:
         )
 
 
+def reader_of(encoder: StreamEncoder, search: Search, endpoint: Endpoint) -> SegmentReader:
+    """A reader of what ``encoder`` gives of one stream."""
+    blocks = encoder.blocks
+    return SegmentReader(
+        search, endpoint, frame_shift_s=blocks.frame_shift_s, vocab_size=blocks.vocab_size
+    )
+
+
 class Streamer:
     """Streams of one model, in chunks of one size, encoded together.
 
@@ -126,8 +134,7 @@ class Streamer:
 
     def open(self) -> Stream:
         """A stream of which nothing was heard yet."""
-        shift_s = self.encoder.blocks.frame_shift_s
-        reader = SegmentReader(self.search, shift_s, self.endpoint)
+        reader = reader_of(self.encoder, self.search, self.endpoint)
         return Stream(self.encoder.open(), reader, self._package)
 
     def step(self, streams: Sequence[Stream]) -> Iterator[tuple[Stream, list[StreamResult]]]:
@@ -256,7 +263,7 @@ class StreamLabeller:
                 report(waveform.duration_s)
                 yield torch.from_numpy(waveform.samples)
 
-        reader = SegmentReader(self.search, self.frame_shift_s, self.endpoint)
+        reader = reader_of(self.encoder, self.search, self.endpoint)
         return _Recording(self.encoder.open(), reader, blocks(), self.sample_rate_hz)
 
 

@@ -16,6 +16,10 @@ VOCAB_SIZE = 4
 RULES = Endpoint(pause_s=0.4, nothing_s=0.8, longest_s=2.0)  # 10, 20 and 50 frames
 
 
+def reader_of(search: GreedyDecoder) -> SegmentReader:
+    return SegmentReader(search, RULES, frame_shift_s=SHIFT_S, vocab_size=VOCAB_SIZE)
+
+
 def outputs(ids: list[int]) -> Tensor:
     """Log probabilities (T, V) of frames that hold these tokens, 0 the blank."""
     probs_TV = torch.full((len(ids), VOCAB_SIZE), 0.02)
@@ -36,7 +40,7 @@ def read(reader: SegmentReader, ids: list[int], size: int) -> list[tuple[int, tu
 @pytest.mark.parametrize("size", [1, 4, 7])
 def test_a_pause_ends_a_segment(search: GreedyDecoder, size: int) -> None:
     ids = [0] * 3 + [1, 1, 2] + [0] * 14 + [3, 0, 1] + [0] * 5
-    reader = SegmentReader(search, SHIFT_S, RULES)
+    reader = reader_of(search)
     found = read(reader, ids, size)
     assert [tokens for _, tokens in found] == [(1, 2), (3, 1)]
     assert [first for first, _ in found] == [0, 16], "wherever blocks end"
@@ -44,7 +48,7 @@ def test_a_pause_ends_a_segment(search: GreedyDecoder, size: int) -> None:
 
 
 def test_long_silence_is_forgotten() -> None:
-    reader = SegmentReader(GreedyDecoder(), SHIFT_S, RULES)
+    reader = reader_of(GreedyDecoder())
     for _ in range(13):
         assert reader.take(outputs([0] * 5)) == []
         assert reader.segment.num_frames < 20
@@ -54,7 +58,7 @@ def test_long_silence_is_forgotten() -> None:
 
 def test_a_long_segment_ends_before_its_last_word() -> None:
     ids = ([1] * 4 + [0] * 2) * 12
-    reader = SegmentReader(GreedyDecoder(), SHIFT_S, RULES)
+    reader = reader_of(GreedyDecoder())
     found = read(reader, ids, 1)
     assert [len(tokens) for _, tokens in found] == [8, 4]
     assert [first for first, _ in found] == [0, 48]
@@ -62,13 +66,13 @@ def test_a_long_segment_ends_before_its_last_word() -> None:
 
 
 def test_a_token_that_never_ends_is_cut() -> None:
-    reader = SegmentReader(GreedyDecoder(), SHIFT_S, RULES)
+    reader = reader_of(GreedyDecoder())
     found = read(reader, [1] * 120, 1)
     assert [first for first, _ in found] == [0, 50, 100]
 
 
 def test_the_text_so_far_is_that_of_the_best_path() -> None:
-    reader = SegmentReader(BeamDecoder(beam=4), SHIFT_S, RULES)
+    reader = reader_of(BeamDecoder(beam=4))
     assert reader.so_far().token_ids == ()
     reader.take(outputs([1, 0]))
     reader.take(outputs([2, 2]))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import asr
 from asr.decode.endpoint import Endpoint
 from asr.decode.greedy import GreedyDecoder
+from asr.decode.search import build_search
 from asr.decode.streaming import StreamResult
 from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
@@ -17,10 +19,11 @@ from asr.model.package import ModelPackage, load_package
 from asr.nn.chunks import ChunkContext
 from tests.model.configs import SAMPLE_RATE_HZ
 
-from .package import noise, write_noise
-from .streams import save_streaming_package
+from .package import noise, save_tiny_package, write_noise
+from .streams import save_streaming_package, streaming_config
 
 CONTEXT = ChunkContext(5, 8, 1)
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,28 @@ def test_final_texts_are_those_of_the_file_heard_as_a_stream(
     starts = [word.start_s for result in final for word in result.words]
     assert starts == sorted(starts)
     assert starts == [word.start_s for word in transcript.words]
+
+
+@pytest.mark.parametrize(
+    ("head", "search"),
+    [
+        ("transducer", "transducer"),
+        ("hybrid", "rescore"),
+        ("hybrid", "hybrid"),
+        ("ctc", "beam"),
+    ],
+)
+def test_every_head_and_search_streams(tmp_path: Path, head: str, search: str) -> None:
+    config = streaming_config()
+    config["head"] = yaml.safe_load((CONFIGS / "head" / f"{head}.yaml").read_text())
+    config["decode"] = yaml.safe_load((CONFIGS / "decode" / f"{search}.yaml").read_text())
+    package = load_package(save_tiny_package(tmp_path / "model", config))
+    decoder = build_search(config["decode"], package.model, package)
+    samples = noise(4.0).samples
+    live = heard(Transcriber(package, decoder), samples)
+    transcript = Transcriber(package, decoder, stream=CONTEXT).transcribe(samples, SAMPLE_RATE_HZ)
+    assert transcript.text == " ".join(result.text for result in live if result.is_final)
+    assert transcript.text
 
 
 def test_words_that_were_told_stay(package: ModelPackage) -> None:
