@@ -19,10 +19,10 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
-from asr.cli.live import chunk_ms, stream_context
-from asr.cli.options import add_plugin_argument, audio_length, rounds
+from asr.cli.live import check_stream, stream_context
+from asr.cli.options import add_plugin_argument, audio_length, chunk_ms, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
-from asr.cli.recordings import add_chunk_arguments
+from asr.cli.recordings import OF_FILES, add_chunk_arguments
 from asr.cli.run_folder import run_name
 from asr.cli.search import add_hotwords, add_search_arguments, search_config
 from asr.data.check import check_characters, describe_dropped
@@ -104,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
     check_device(args.device)
     check_graphs_argument(args)
     check_outputs(args)
+    if None not in args.stream:
+        check_stream(args, without_effect=OF_FILES)
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     package = load_package(args.model, args.device, args.dtype)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.cli.convert import check_empty
-from asr.cli.live import chunk_ms, stream_context
-from asr.cli.options import add_plugin_argument, audio_length, rounds
+from asr.cli.live import check_stream, stream_context
+from asr.cli.options import add_plugin_argument, audio_length, chunk_ms, rounds
 from asr.cli.run_folder import run_name
 from asr.cli.run_summary import log
 from asr.decode.recogniser import ONNX_SUFFIX
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from asr.measure.exported import ExportRow, Sample
 
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
+LENGTHS_S = [5.0, 15.0, 30.0]
 LARGEST_RELATIVE_ERROR = 1e-3  # of frames in float32, where there is no fault
 
 
@@ -75,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lengths",
         type=audio_length,
         nargs="*",
-        default=[5, 15, 30],
+        default=LENGTHS_S,
         metavar="S",
         help="seconds of audio at which encoders are timed; none: no latency",
     )
@@ -102,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     package = load_package(args.model)
     package.model.head.check_serves("asr export")
     context = stream_context(args.stream, package.model)
+    if context is not None:
+        check_stream(args, without_effect={"lengths": LENGTHS_S})
     samples = read_samples(package, args.data)
 
     from asr.interop.onnx.export import Exported
@@ -140,8 +143,8 @@ def run(args: argparse.Namespace) -> int:
         )
         text = json.dumps(plain, indent=2) + "\n"
         print(text, end="") if args.json == "-" else write_text(args.json, text)
-    if context is None:
-        log(f"transcribe with it: asr transcribe AUDIO --model {args.out}")
+    how = "" if context is None else f"--stream {args.stream:g} "
+    log(f"transcribe with it: asr transcribe AUDIO {how}--model {args.out}")
     return 0
 
 

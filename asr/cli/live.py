@@ -6,38 +6,28 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from asr.audio.read import stream_audio
 from asr.audio.source import STDIN
-from asr.cli.options import number_in
+from asr.cli.options import chunk_ms, sample_rate
+from asr.cli.recordings import OF_FILES
 from asr.decode.recogniser import AcousticModel
+from asr.decode.silence import SILENCE_DB
 from asr.decode.stream_encoder import chunk_context
 from asr.decode.streaming import StreamResult
 from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
 from asr.nn.chunks import ChunkContext
-from asr.ranges import Range
 from asr.types import Waveform
 
-ChunkMs = Annotated[float, Range(0, 600_000, above=True)]
 BLOCK_S = 0.1
 """Seconds of audio that are read at once."""
-FORMATS = ("text", "json")
-
-
-def chunk_ms(text: str) -> float:
-    """The length of a chunk in milliseconds."""
-    try:
-        length: float = number_in(text, ChunkMs)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return length
+LIVE_FORMATS = ("text", "json")
 
 
 def add_live_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,18 +56,20 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def sample_rate(text: str) -> int:
-    """A rate of samples in Hz."""
-    try:
-        rate_hz: int = number_in(text, Annotated[int, Range(1000, 192_000)])
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return rate_hz
-
-
 def stream_context(length_ms: float | None, model: AcousticModel) -> ChunkContext | None:
     """What a model sees with chunks of ``--stream``; None is everything."""
     return None if length_ms is None else chunk_context(length_ms, model)
+
+
+def check_stream(args: argparse.Namespace, *, without_effect: Mapping[str, object]) -> None:
+    """Raise InputError where an option is given that streams do not heed.
+
+    ``without_effect`` are such options with their usual values.
+    """
+    for option, usual in without_effect.items():
+        if getattr(args, option) != usual:
+            name = option.replace("_", "-")
+            raise InputError(f"--{name} has no effect with --stream: it is of files heard whole")
 
 
 def check_live(args: argparse.Namespace) -> None:
@@ -87,21 +79,38 @@ def check_live(args: argparse.Namespace) -> None:
     for option in ("raw", "pace"):
         if getattr(args, option) and not args.live:
             raise InputError(f"--{option} needs --live")
+    if args.stream is not None:
+        check_stream(
+            args, without_effect=OF_FILES | {"batch_duration": None, "silence": SILENCE_DB}
+        )
     if not args.live:
         return
-    if args.format not in FORMATS:
-        raise InputError(f"--live --format {args.format}: allowed: {', '.join(FORMATS)}")
+    for option, usual in (("n_best", 1), ("timing", False), ("skip_existing", False)):
+        if getattr(args, option) != usual:
+            raise InputError(f"--{option.replace('_', '-')} has no effect with --live")
+    if args.channels == "split":
+        raise InputError("--live --channels split: allowed: mix or a number")
+    if args.format not in LIVE_FORMATS:
+        raise InputError(f"--live --format {args.format}: allowed: {', '.join(LIVE_FORMATS)}")
     if args.out is not None or args.beside or args.list is not None or len(args.files) != 1:
         raise InputError("--live prints the text of one recording: name one, or - for a stream")
     if args.raw and args.files[0] != STDIN:
         raise InputError("--raw is of standard input: name - as the recording")
 
 
-def run_live(args: argparse.Namespace, transcriber: Transcriber) -> None:
-    """Print every result of a stream as soon as it is there."""
+def run_live(
+    args: argparse.Namespace, transcriber: Transcriber, notify: Callable[[str], None]
+) -> None:
+    """Print every result of a stream as soon as it is there; ``notify`` gets warnings."""
     stream = transcriber.stream(args.stream)
     show = show_json if args.format == "json" else TextLine().show
-    blocks = raw_blocks(sys.stdin.buffer, args.raw) if args.raw else file_blocks(args.files[0])
+    if args.raw:
+        blocks = raw_blocks(sys.stdin.buffer, args.raw)
+    else:
+        channel = None if args.channels == "mix" else args.channels
+        blocks = file_blocks(
+            stream_audio(args.files[0], channel=channel, strict=args.strict, notify=notify)
+        )
     for waveform in paced(blocks) if args.pace else blocks:
         for result in stream.send(waveform.samples, waveform.sample_rate_hz):
             show(result)
@@ -109,9 +118,9 @@ def run_live(args: argparse.Namespace, transcriber: Transcriber) -> None:
         show(result)
 
 
-def file_blocks(path: Path) -> Iterator[Waveform]:
+def file_blocks(blocks: Iterable[Waveform]) -> Iterator[Waveform]:
     """The audio of a file in short blocks."""
-    for waveform in stream_audio(path):
+    for waveform in blocks:
         size = max(1, round(BLOCK_S * waveform.sample_rate_hz))
         for start in range(0, len(waveform.samples), size):
             yield Waveform(waveform.samples[start : start + size], waveform.sample_rate_hz)

@@ -11,9 +11,11 @@ from asr.ranges import (
     BatchDuration,
     BeamSize,
     Bonus,
+    ChunkMs,
     Count,
     Range,
     Rounds,
+    SampleRate,
     Seed,
     Share,
     Threads,
@@ -77,6 +79,8 @@ batch_duration = functools.partial(_read, BatchDuration)
 overlap = functools.partial(_read, Annotated[float, Range(0, 7200)])
 milliseconds = functools.partial(_read, Annotated[float, Range(0, 1e9, above=True)])
 fraction = functools.partial(_read, Share)
+chunk_ms = functools.partial(_read, ChunkMs)
+sample_rate = functools.partial(_read, SampleRate)
 columns = functools.partial(_read, Annotated[int, Range(8, 1000)])
 cue_lines = functools.partial(_read, Annotated[int, Range(1, 10)])
 cue_length = functools.partial(_read, Annotated[float, Range(0.5, 60)])

@@ -20,6 +20,9 @@ from asr.decode.transcribe import VADS
 from asr.errors import InputError, printable
 from asr.files import check_folder, fitting_name, read_lines
 
+OF_FILES: dict[str, object] = {"chunk": 30.0, "overlap": 4.0, "vad": VADS[0]}
+"""How files are cut if nothing is said, by option."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
@@ -81,14 +84,14 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--chunk",
         type=audio_length,
-        default=30.0,
+        default=OF_FILES["chunk"],
         metavar="S",
         help="longest piece encoded at once (default: %(default)g)",
     )
     parser.add_argument(
         "--overlap",
         type=overlap,
-        default=4.0,
+        default=OF_FILES["overlap"],
         metavar="S",
         help="shared by neighbouring pieces where there is no pause between them "
         "(default: %(default)g)",
@@ -96,7 +99,7 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vad",
         choices=VADS,
-        default=VADS[0],
+        default=OF_FILES["vad"],
         help="cut audio longer than a piece in its pauses, found by the energy of its frames, and "
         "skip silence; none: pieces overlap all the way (default: %(default)s)",
     )

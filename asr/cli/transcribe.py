@@ -209,7 +209,7 @@ def run(args: argparse.Namespace) -> int:
         notify=lambda message: log_problem("warning", message),
     )
     if args.live:
-        run_live(args, transcriber)
+        run_live(args, transcriber, transcriber.notify)
         return 0
     loaded_s = time.perf_counter()
     num_bad, audio_s = 0, 0.0

@@ -8,7 +8,6 @@ Shape legend: T frames, X what the head gives of a frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -37,18 +36,22 @@ class Endpoint:
     longest_s: Pause = 20.0
 
 
+NOTHING = Hypothesis((), (), (), 0.0)
+
+
 @dataclass(slots=True)
-class Segment:
-    """What was heard since the last segment ended; it begins at frame ``first``."""
+class OpenSegment:
+    """What was heard since the last segment ended; it begins at frame ``first``.
+
+    ``path`` is the best path, of a head without one what the search found, ``spelt`` what it
+    spells.
+    """
 
     first: int = 0
     outputs: list[Tensor] = field(default_factory=list)
-    path: Labels | None = None  # the best path; of a head without one what the search found
-
-    @property
-    def num_frames(self) -> int:
-        """Frames so far."""
-        return sum(map(len, self.outputs))
+    num_frames: int = 0
+    path: Labels | None = None
+    spelt: Hypothesis = NOTHING
 
 
 class SegmentReader:
@@ -65,51 +68,46 @@ class SegmentReader:
         self.endpoint = endpoint
         self.frame_shift_s = frame_shift_s
         self.vocab_size = vocab_size
-        self.segment = Segment()
+        self.segment = OpenSegment()
         self.done: list[Labels] = []
         self._best_path = GreedyDecoder() if isinstance(search, GreedyDecoder) else None
+        self._spelling: Search = self._best_path or search
 
     def take(self, outputs_TX: Tensor) -> list[tuple[int, Labels]]:
         """Read more frames; the segments that end by them, with their first frames."""
+        self._add(outputs_TX)
+        ended = []
+        while (num_frames := self._first_end()) is not None:
+            ended.append(self._cut(num_frames))
         segment = self.segment
-        segment.outputs.append(outputs_TX)
-        if self._best_path is None:
-            segment.path = labels_of(self.search, segment.outputs)
-        else:
-            path = labels_of(self._best_path, [outputs_TX[:, : self.vocab_size]])
-            assert isinstance(path, FrameLabels)
-            before = segment.path
-            segment.path = before.joined([path]) if isinstance(before, FrameLabels) else path
-        return self._ended()
+        if not segment.spelt.token_ids and segment.num_frames >= self._frames(
+            self.endpoint.nothing_s
+        ):
+            self.done.append(self.search.blanks(segment.num_frames))
+            self.segment = OpenSegment(segment.first + segment.num_frames)
+        return ended
 
     def end(self) -> list[tuple[int, Labels]]:
         """The stream is over: the segment that was going on, if there is one."""
         return [self._cut(self.segment.num_frames)] if self.segment.num_frames else []
 
-    def so_far(self) -> Hypothesis:
-        """What the best path of the segment spells, or the search where a head has no path."""
-        if self.segment.path is None:
-            return Hypothesis((), (), (), 0.0)
-        return self._spelling.collapse(self.segment.path)
-
-    @property
-    def _spelling(self) -> Search:
-        return self.search if self._best_path is None else self._best_path
-
-    def _ended(self) -> list[tuple[int, Labels]]:
-        """Cut the segment wherever a rule says so, and again what is left of it."""
-        ended = []
-        while (num_frames := self._first_end(self.so_far())) is not None:
-            ended.append(self._cut(num_frames))
+    def _add(self, outputs_TX: Tensor) -> None:
+        """Put frames behind those of the segment."""
         segment = self.segment
-        is_empty = not self.so_far().token_ids
-        if is_empty and segment.num_frames >= self._frames(self.endpoint.nothing_s):
-            self.done.append(self.search.blanks(segment.num_frames))
-            self.segment = Segment(segment.first + segment.num_frames)
-        return ended
+        segment.outputs.append(outputs_TX)
+        segment.num_frames += len(outputs_TX)
+        if self._best_path is None:
+            segment.path = labels_of(self.search, torch.cat(segment.outputs))
+        else:
+            num_B = torch.tensor([len(outputs_TX)])
+            (path,) = self._best_path.label(outputs_TX[None, :, : self.vocab_size], num_B)
+            before = segment.path
+            segment.path = before.joined([path]) if isinstance(before, FrameLabels) else path
+        segment.spelt = self._spelling.collapse(segment.path)
 
-    def _first_end(self, found: Hypothesis) -> int | None:
-        """How many frames are before the first end of a segment that spells ``found``."""
+    def _first_end(self) -> int | None:
+        """How many frames of the segment are before its first end; None where it goes on."""
+        found = self.segment.spelt
         if not found.token_ids:
             return None
         num_frames, pause = self.segment.num_frames, self._frames(self.endpoint.pause_s)
@@ -129,19 +127,14 @@ class SegmentReader:
         """End the segment behind its first ``num_frames`` frames."""
         segment = self.segment
         outputs_TX = torch.cat(segment.outputs)
-        labels = labels_of(self.search, [outputs_TX[:num_frames]])
+        labels = labels_of(self.search, outputs_TX[:num_frames])
         self.done.append(labels)
-        self.segment = Segment(segment.first + num_frames)
+        self.segment = OpenSegment(segment.first + num_frames)
         if num_frames < len(outputs_TX):
-            rest_TX = outputs_TX[num_frames:]
-            self.segment.outputs.append(rest_TX)
-            if self._best_path is not None:
-                rest_TX = rest_TX[:, : self.vocab_size]
-            self.segment.path = labels_of(self._spelling, [rest_TX])
+            self._add(outputs_TX[num_frames:])
         return segment.first, labels
 
 
-def labels_of(search: Search, outputs: Sequence[Tensor]) -> Labels:
-    """What a search finds in frames that come in pieces."""
-    outputs_TX = torch.cat(list(outputs))
+def labels_of(search: Search, outputs_TX: Tensor) -> Labels:
+    """What a search finds in the frames of one stream."""
     return search.label(outputs_TX[None], torch.tensor([len(outputs_TX)]))[0]

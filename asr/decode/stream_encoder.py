@@ -107,6 +107,7 @@ class AudioStream:
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return {
             **own,
+            "samples_N": self.samples_N.clone(),  # a view would be saved with all it is a view of
             "norm": None if self.norm is None else tuple(self.norm),
             "encoder": (tuple(self.encoder.context), self.encoder.num_seen_B, self.encoder.kept),
         }
@@ -201,7 +202,7 @@ class StreamEncoder:
         """Feature frames that the audio at hand gives."""
         num_samples, fbank = len(stream.samples_N), self._fbank
         if num_samples >= fbank.window_size:
-            return int(fbank.num_frames(torch.tensor(num_samples)))
+            return 1 + (num_samples - fbank.window_size) // fbank.shift_size
         is_short = stream.has_ended and not stream.num_features and num_samples > 0
         return int(is_short)
 

@@ -16,7 +16,7 @@ from asr.audio.resample import Resampler
 from asr.decode.chunking import LabelledAudio
 from asr.decode.endpoint import Endpoint, SegmentReader
 from asr.decode.greedy import TimedWord, timed_words
-from asr.decode.labelling import DECODE, ENCODER, SEARCH, AudioSource, Report
+from asr.decode.labelling import DECODE, ENCODER, FEATURES, SEARCH, AudioSource, Report
 from asr.decode.recogniser import AcousticModel, Recogniser
 from asr.decode.search import Search
 from asr.decode.stream_encoder import AudioStream, StreamEncoder
@@ -67,7 +67,7 @@ class Stream:
         results = [one for one in results if one.text]
         if ended:
             self._told = ""
-        partial = self._spelt(self.reader.segment.first, self.reader.so_far(), is_final=False)
+        partial = self._spelt(self.reader.segment.first, self.reader.segment.spelt, is_final=False)
         if partial.text != self._told:
             self._told = partial.text
             results.append(partial)
@@ -233,6 +233,12 @@ class StreamLabeller:
         self, recordings: Iterable[AudioSource], *, report: Report = lambda seconds: None
     ) -> Generator[LabelledAudio | InputError, None, None]:
         """See `FrameLabeller.__call__`."""
+        with self.profiler.profile_module(self.encoder.model.frontend.fbank, FEATURES):
+            yield from self._labelled(recordings, report)
+
+    def _labelled(
+        self, recordings: Iterable[AudioSource], report: Report
+    ) -> Iterator[LabelledAudio | InputError]:
         waiting = iter(recordings)
         going: list[_Recording] = []
         while True:

@@ -166,13 +166,13 @@ class Encoder(nn.Module):
             blocks = None if context is None else self.blocks(context, x_BTD, lengths_B)
             x_BTD = x_BTD if blocks is None else blocks.cut(x_BTD)
             frames = self.frames(x_BTD, lengths_B, blocks)
-            x_BTD, carry, intermediate = self.through(
+            x_BTD, carry, intermediate = self.run_layers(
                 range(depth), x_BTD, frames, carry, intermediate_layers
             )
         checkpointing = self.checkpointing if self.training and torch.is_grad_enabled() else "none"
         for segment in checkpoint_segments(self.schedule, checkpointing):
             layers = range(max(depth, segment.start), segment.stop)
-            run = partial(self.through, layers, x_BTD, frames, carry, intermediate_layers)
+            run = partial(self.run_layers, layers, x_BTD, frames, carry, intermediate_layers)
             x_BTD, carry, found = run() if checkpointing == "none" else run_twice(self.layers, run)
             intermediate += found
         if blocks is not None:
@@ -195,7 +195,7 @@ class Encoder(nn.Module):
                 depth = min(depth, role.leader)
         return depth
 
-    def through(
+    def run_layers(
         self,
         layers: range,
         x_BTD: Tensor,

@@ -124,7 +124,7 @@ def _step(
         encoder.position_table(context.seen_frames, x_BWD),
         past,
     )
-    x_BWD, _, _ = encoder.through(range(encoder.num_layers), x_BWD, frames, None, ())
+    x_BWD, _, _ = encoder.run_layers(range(encoder.num_layers), x_BWD, frames, None, ())
     return x_BWD, past.keeps
 
 

@@ -170,21 +170,27 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def _gather(self, features_BTF: Tensor, lengths_B: Tensor) -> None:
-        """Take a batch of training into the statistics of the training data."""
+        """Take a batch of training into the statistics of the training data.
+
+        Means and variances are merged as by Chan et al. 1979; the host waits for nothing.
+        """
         frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
         energy_BT = features_BTF.logsumexp(-1)
         energy_BT = energy_BT.masked_fill(frames_T >= lengths_B[:, None], -torch.inf)
         least_B1 = energy_BT.amax(1, keepdim=True) - self.range_db * math.log(10) / 10
-        frames_NF = features_BTF[energy_BT >= least_B1].double()
-        num_before = float(self.num_frames)
-        share = len(frames_NF) / (num_before + len(frames_NF))
-        mean_F, before_F = frames_NF.mean(0), self.mean_F.double()
-        variance_F = frames_NF.var(0, correction=0)
+        left_out_BT1 = (energy_BT < least_B1).unsqueeze(-1)
+        x_BTF = features_BTF.double()
+        num = (~left_out_BT1).sum()
+        mean_F = x_BTF.masked_fill(left_out_BT1, 0.0).sum((0, 1)) / num
+        deviation_BTF = (x_BTF - mean_F).masked_fill(left_out_BT1, 0.0)
+        variance_F = deviation_BTF.square().sum((0, 1)) / num
+        share = num / (self.num_frames + num)
+        before_F = self.mean_F.double()
         between_F = share * (1 - share) * (mean_F - before_F).square()
-        merged_F = torch.lerp(self.variance_F.double(), variance_F, share) + between_F
-        self.mean_F.copy_(torch.lerp(before_F, mean_F, share))
+        merged_F = self.variance_F + share * (variance_F - self.variance_F) + between_F
+        self.mean_F.copy_(before_F + share * (mean_F - before_F))
         self.variance_F.copy_(merged_F)
-        self.num_frames.fill_(min(num_before + len(frames_NF), _GATHERED_FRAMES))
+        self.num_frames.copy_((self.num_frames + num).clamp_max(_GATHERED_FRAMES))
 
 
 def _largest_so_far(x_BT: Tensor) -> Tensor:

@@ -126,6 +126,7 @@ class ConvolutionModule(nn.Module):
         self.norm = nn.LayerNorm(d_model)
         self.expand = nn.Linear(d_model, 2 * d_model)
         self.depthwise = nn.Conv1d(d_model, d_model, kernel_size, groups=d_model, bias=False)
+        self.normalisation = normalisation
         if normalisation == "batch":
             self.batch_norm = ValidBatchNorm(d_model)
         else:
@@ -139,7 +140,7 @@ class ConvolutionModule(nn.Module):
         hidden = zero_padding(hidden, frames.padding_mask)
         hidden, padding = self._surrounded(hidden, frames)
         kernel = self.depthwise.weight
-        if "layer_norm" in self._modules:
+        if self.normalisation == "layer":
             hidden = self.layer_norm(depthwise_over_time(hidden, kernel, padding=padding))
         elif self.training:
             hidden = depthwise_over_time(hidden, kernel, padding=padding)

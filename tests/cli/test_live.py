@@ -103,6 +103,11 @@ def test_a_file_at_its_pace(asr: Command, model: Path, tmp_path: Path) -> None:
         ),
         (["--stream", "80", "--live", "b.wav"], "--live prints the text of one recording"),
         (["--stream", "80", "--live", "--raw", "8000"], "--raw is of standard input"),
+        (["--stream", "80", "--chunk", "20"], "--chunk has no effect with --stream"),
+        (["--stream", "80", "--no-vad"], "--vad has no effect with --stream"),
+        (["--stream", "80", "--silence", "off"], "--silence has no effect with --stream"),
+        (["--stream", "80", "--live", "--timing"], "--timing has no effect with --live"),
+        (["--stream", "80", "--live", "--channels", "split"], "allowed: mix or a number"),
         (["--stream", "90"], "chunks of 90 ms: allowed: multiples of 40 ms"),
         (["--stream", "0"], "argument --stream: '0': allowed: a number above 0"),
         (["--stream", "nan"], "argument --stream: 'nan': allowed: a number above 0"),
@@ -120,6 +125,25 @@ def test_what_cannot_be(
     assert (done.code, done.out) == (2, "")
     assert message in done.err
     assert len(done.err.splitlines()) <= 2
+
+
+def test_a_live_file_of_one_channel_and_a_damaged_one(
+    asr: Command, model: Path, tmp_path: Path
+) -> None:
+    left, right = (noise(3.0, seed=seed).samples for seed in (1, 2))
+    for name, samples in (("both", np.stack([left, right], 1)), ("right", right)):
+        soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE_HZ, subtype="PCM_16")
+    words = ("--model", model, "--stream", "200", "--live")
+    one = asr("transcribe", tmp_path / "both.wav", *words, "--channels", "2")
+    assert one.code == 0
+    assert one.out == asr("transcribe", tmp_path / "right.wav", *words).out
+    soundfile.write(tmp_path / "whole.flac", right, SAMPLE_RATE_HZ)
+    content = (tmp_path / "whole.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
+    damaged = asr("transcribe", tmp_path / "cut.flac", *words)
+    assert damaged.code == 0
+    assert "warning" in damaged.err
+    assert asr("transcribe", tmp_path / "cut.flac", *words, "--strict").code == 2
 
 
 def test_a_model_that_was_not_trained_in_chunks(asr: Command, tmp_path: Path) -> None:
@@ -143,6 +167,16 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_manifest(utterances, folder / "test.jsonl.gz")
     return folder / "test.jsonl.gz"
+
+
+def test_how_files_are_cut_has_no_effect_on_streams(
+    asr: Command, model: Path, manifest: Path
+) -> None:
+    words = ("evaluate", "--model", model, "--data", manifest, "--lengths", "--chunk", "20")
+    done = asr(*words, "--stream", "80")
+    assert done.code == 2
+    assert "--chunk has no effect with --stream" in done.err
+    assert asr(*words, "--stream", "80", "whole").code == 0
 
 
 def test_a_row_for_every_length_of_a_chunk(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from asr.decode.beam import BeamDecoder
-from asr.decode.endpoint import Endpoint, SegmentReader
+from asr.decode.endpoint import NOTHING, Endpoint, SegmentReader
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.errors import InputError
 
@@ -73,10 +73,11 @@ def test_a_token_that_never_ends_is_cut() -> None:
 
 def test_the_text_so_far_is_that_of_the_best_path() -> None:
     reader = reader_of(BeamDecoder(beam=4))
-    assert reader.so_far().token_ids == ()
+    before = reader.segment.spelt
+    assert before == NOTHING
     reader.take(outputs([1, 0]))
     reader.take(outputs([2, 2]))
-    assert reader.so_far().token_ids == (1, 2)
+    assert reader.segment.spelt.token_ids == (1, 2)
     assert isinstance(reader.segment.path, FrameLabels)
 
 

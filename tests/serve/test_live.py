@@ -100,6 +100,7 @@ def test_partial_results_come_while_audio_does(client: TestClient) -> None:
     [
         ("/v1/stream?chunk_ms=90", "multiples of 40 ms"),
         ("/v1/stream?chunk_ms=nan", "chunk_ms=nan: allowed: a number above 0"),
+        ("/v1/stream?chunk_ms=20000", "chunk_ms=20000: allowed: a number above 0, to 10,000"),
         ("/v1/stream?chunk_ms=x", "chunk_ms=nan: allowed"),
         ("/v1/stream?chunk_ms=200&sample_rate=7", "sample_rate=7: allowed: a whole number"),
         ("/v1/stream?chunk_ms=200&sample_rate=8000.5", "sample_rate=8000.5: allowed"),
