@@ -24,7 +24,7 @@ from asr.cli.options import add_plugin_argument, audio_length, chunk_ms, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.recordings import OF_FILES, add_chunk_arguments
 from asr.cli.run_folder import run_name
-from asr.cli.search import add_hotwords, add_search_arguments, search_config
+from asr.cli.search import MODELS, add_hotwords, add_search_arguments, option, search_config
 from asr.data.check import check_characters, describe_dropped
 from asr.data.manifest import Utterances, read_manifest
 from asr.data.progress import print_progress
@@ -93,8 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune",
         action="store_true",
-        help="with --lm: first find the weight and the word bonus with the fewest errors on the "
-        "first manifest of --data, then score all with them",
+        help="with --rescore-lm or --lm: first find the weight and the word bonus with the fewest "
+        "errors on the first manifest of --data, then score all with them",
     )
     add_table_arguments(parser)
 
@@ -187,22 +187,25 @@ def tuned(
     Raises:
         InputError: there is no language model to tune, or its weights are given.
     """
-    if not isinstance(decoder, BeamDecoder) or decoder.lm is None:
-        raise InputError("--tune is of a language model; give --beam and --lm too")
-    if args.lm_weight is not None or args.lm_word_bonus is not None:
-        raise InputError("--tune finds --lm-weight and --lm-word-bonus; leave them out")
+    if not isinstance(decoder, BeamDecoder) or decoder.rescore_lm is decoder.lm is None:
+        raise InputError("--tune is of a language model; give --beam, and --lm or --rescore-lm too")
+    model = "lm" if decoder.rescore_lm is None else "rescore_lm"
+    weight, bonus = MODELS[model]
+    if getattr(args, weight) is not None or getattr(args, bonus) is not None:
+        raise InputError(f"--tune finds {option(weight)} and {option(bonus)}; leave them out")
     found = tune(package, utterances, decoder)
     for one in found:
         print(
-            f"lm weight {one.weight:g}, word bonus {one.bonus:g}: {one.wer:.2f} %", file=sys.stderr
+            f"{option(weight)} {one.weight:g} {option(bonus)} {one.bonus:g}: {one.wer:.2f} %",
+            file=sys.stderr,
         )
     best = min(found, key=lambda one: one.wer)
     print(
-        f"fewest errors on {split_name(args.data[0])}: --lm-weight {best.weight:g} "
-        f"--lm-word-bonus {best.bonus:g}",
+        f"fewest errors on {split_name(args.data[0])}: {option(weight)} {best.weight:g} "
+        f"{option(bonus)} {best.bonus:g}",
         file=sys.stderr,
     )
-    return {**decode, "lm_weight": best.weight, "lm_word_bonus": best.bonus}
+    return {**decode, weight: best.weight, bonus: best.bonus}
 
 
 def evaluation_records(

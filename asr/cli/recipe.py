@@ -197,8 +197,9 @@ def _load(path: Path, what: str) -> Any:
 
 def _is_resolved(content: Mapping[Any, Any]) -> bool:
     """Whether it is a config as runs leave it, with classes where a recipe names choices."""
-    reuse = content.get("reuse")
-    return isinstance(reuse, dict) and "_target_" in reuse and "encoder" in content
+    model = content.get("lm") or content.get("reuse")
+    is_built = isinstance(model, dict) and "_target_" in model
+    return is_built and ("encoder" in content or "lm" in content)
 
 
 def find_recipe(path: Path) -> Path:

@@ -38,6 +38,7 @@ EXECUTION_ONLY = (
     "data.loader.num_workers",
     "data.dataset.cache_audio",
     "train.trainer.num_threads",
+    "train.text.num_threads",
     "train.trainer.log_every_steps",
     "train.trainer.print_every_s",
     "train.trainer.loggers",
@@ -63,6 +64,9 @@ MAY_CHANGE = {
     "train.trainer.devices": _DEALT_ANEW,
     "train.trainer.num_nodes": _DEALT_ANEW,
     "train.trainer.strategy": "",
+    "train.text.max_steps": "a learning rate that goes by the length goes by the new one",
+    "train.text.validate_every_steps": "",
+    "train.text.accelerator": "losses follow those of the other device, not bit for bit",
 }
 """Keys that a resumed run may change though they change the outcome, with what to know of it."""
 
@@ -180,10 +184,11 @@ class RunFolder:
         changes = differences(OmegaConf.to_container(OmegaConf.load(self.config)), config)
         refused = [change for change in changes if change.key not in MAY_CHANGE]
         if refused:
+            allowed = [key for key in MAY_CHANGE if lookup(config, key.rpartition(".")[0])]
             raise InputError(
                 f"{self.path} was begun with {'; '.join(map(str, refused))}: resume with the same "
                 f"settings (`{self.resume_command}` reads them there), or choose another --run-dir "
-                f"(init= takes over the weights); allowed to change: {', '.join(MAY_CHANGE)}"
+                f"(init= takes over the weights); allowed to change: {', '.join(allowed)}"
             )
         return changes
 

@@ -20,6 +20,19 @@ HOTWORD_WEIGHT = 0.5
 _BEAM_SEARCH = f"{BeamDecoder.__module__}.{BeamDecoder.__qualname__}"
 
 
+MODELS = {
+    "lm": ("lm_weight", "lm_word_bonus"),
+    "lodr": ("lodr_weight",),
+    "rescore_lm": ("rescore_weight", "rescore_word_bonus"),
+}
+"""Keys of `BeamDecoder` for language models, and those of their weights."""
+
+
+def option(key: str) -> str:
+    """The option that sets ``key``."""
+    return f"--{key.replace('_', '-')}"
+
+
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the search; without them the model's own search is used."""
     parser.add_argument(
@@ -64,8 +77,9 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lm",
         type=Path,
-        metavar="FILE.arpa[.gz]",
-        help="with a beam: an n-gram language model, of words or of the model's own pieces",
+        metavar="FILE.arpa[.gz]|DIR",
+        help="with a beam: a language model: n-grams of words or of the model's own pieces, or the "
+        "folder of a Transformer (recipes/lm.yaml)",
     )
     parser.add_argument(
         "--lm-weight",
@@ -78,6 +92,37 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         type=bonus,
         metavar="W",
         help="with --lm: what every word adds to the score, a natural logarithm (default: 0.5)",
+    )
+    parser.add_argument(
+        "--lodr",
+        type=Path,
+        metavar="FILE.arpa[.gz]",
+        help="with --lm: n-grams of low order of the transcripts that the model was trained on, "
+        "which are subtracted (low-order density ratio)",
+    )
+    parser.add_argument(
+        "--lodr-weight",
+        type=weight,
+        metavar="W",
+        help="what the logarithms of --lodr are multiplied by (default: 0.2)",
+    )
+    parser.add_argument(
+        "--rescore-lm",
+        type=Path,
+        metavar="FILE.arpa[.gz]|DIR",
+        help="with a beam: a language model that orders the texts of the last beam anew",
+    )
+    parser.add_argument(
+        "--rescore-weight",
+        type=weight,
+        metavar="W",
+        help="what the logarithms of --rescore-lm are multiplied by (default: 0.5)",
+    )
+    parser.add_argument(
+        "--rescore-word-bonus",
+        type=bonus,
+        metavar="W",
+        help="with --rescore-lm: what every word adds to the score (default: 0.5)",
     )
 
 
@@ -135,23 +180,21 @@ def search_config(
         "tokens_per_frame": args.tokens_per_frame,
         "skip_blank": args.skip_blank,
         "n_best": n_best if n_best > 1 else None,
-        "lm": None if args.lm is None else str(args.lm),
-        "lm_weight": args.lm_weight,
-        "lm_word_bonus": args.lm_word_bonus,
+        **{model: path and str(path) for model in MODELS for path in [getattr(args, model)]},
+        **{name: getattr(args, name) for names in MODELS.values() for name in names},
     }
     for name, value in given.items():
         if value is None:
             continue
         if decode["_target_"] != _BEAM_SEARCH and not (name == "n_best" and name in decode):
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is of a beam; give --beam too, such as --beam 10")
+            raise InputError(f"{option(name)} is of a beam; give --beam too, such as --beam 10")
         decode[name] = value
-    if decode.get("lm") is None:
-        for name in ("lm_weight", "lm_word_bonus"):
+    for model, names in MODELS.items():
+        for name in () if decode.get(model) is not None else names:
             if given[name] is not None:
-                raise InputError(
-                    f"--{name.replace('_', '-')} is of a language model; give --lm too"
-                )
+                raise InputError(f"{option(name)} is of a language model; give {option(model)} too")
+    if decode.get("lodr") is not None and decode.get("lm") is None:
+        raise InputError("--lodr is subtracted from a language model; give --lm too")
     if n_best > 1 and n_best > decode.get("beam", n_best):
         raise InputError(f"--n-best {n_best}: a beam of {decode['beam']} holds fewer; widen --beam")
     return decode

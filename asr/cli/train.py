@@ -22,6 +22,7 @@ from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
 from asr.cli.run_lock import locked
 from asr.cli.run_log import logged
 from asr.cli.run_summary import log
+from asr.cli.train_lm import train_language_model
 from asr.cli.training_run import train_run
 from asr.cli.training_setup import check_run
 from asr.distributed import is_first
@@ -77,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(args)
     recipe, overrides, folder = what_to_train(args)
     config = compose_recipe(recipe, overrides)
+    if "lm" in config:
+        return train_language_model(args, config, recipe, folder)
     check_effects({"": (overrides, config)})
     config = with_tokenizer_of_init(config)
     splits = check_run(config, recipe)

@@ -1,79 +1,33 @@
-"""Prefix beam search for CTC (Graves 2012, section 7.5.3; Hannun et al. 2014), on tensors.
+"""The beam search of a CTC head: its settings, language models and hotwords.
 
-A prefix is a sequence of tokens. Its probability is the sum over all paths that spell it, kept in
-two parts: paths that end in a blank, and paths that end in its last token. An extended prefix that
-is in the beam already is the same prefix, and both sums are added. Only an extension and a prefix
-that stays can be equal, since all prefixes of a beam differ; so a comparison of K x K hashes finds
-every such pair and nothing is sorted. Hashes have 64 bits.
+The search itself is `asr.decode.prefix_beam`. What is added to the score of a prefix while it runs
+is shallow fusion; what is added to whole sequences of its result is rescoring.
 
-All utterances of a batch and all prefixes of a beam move together, frame by frame, on any device.
-
-Shape legend: B batch, T frames, V vocabulary, K prefixes of a beam, C tokens of a frame.
+Shape legend: B batch, T frames, V vocabulary, N sequences, U tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.decode.align import align
 from asr.decode.greedy import Alternatives, FrameLabels, GreedyDecoder
+from asr.decode.language_model import read_language_model, sequence_scores
+from asr.decode.prefix_beam import NEVER, search_prefixes
+from asr.errors import InputError
 from asr.lm.automaton import TokenScorer
-from asr.lm.lexicon import lm_scorer
 from asr.ranges import BeamSize, Bonus, Share, Tokens, Weight, in_ranges
 from asr.text.tokenizer import Tokenizer
 from asr.types import ScoredTokens
 
-_FACTOR = 6364136223846793005  # of the polynomial hash (Knuth's, modulo 2^64)
-_NO_PREFIX, _NO_PARENT = -1, -2  # hashes of an empty place of the beam, and above the root
-_NO_TOKEN = -1
-_NEVER = float("-inf")
-
-
-@dataclass(slots=True)
-class _Prefixes:
-    """K prefixes of each utterance: (B, K) each; ``states`` (B, K) of every scorer.
-
-    ``blank`` and ``token`` are log sums over the paths that end in a blank and in the last token,
-    ``added`` is what the scorers have added.
-    """
-
-    blank: Tensor
-    token: Tensor
-    added: Tensor
-    last: Tensor
-    hashes: Tensor
-    parents: Tensor
-    states: list[Tensor]
-
-    @classmethod
-    def empty(
-        cls, batch: int, beam: int, scorers: Sequence[TokenScorer], device: torch.device
-    ) -> _Prefixes:
-        """The empty prefix of every utterance, with a probability of one."""
-
-        def full(value: float, dtype: torch.dtype) -> Tensor:
-            return torch.full((batch, beam), value, dtype=dtype, device=device)
-
-        blank, hashes = full(_NEVER, torch.float64), full(_NO_PREFIX, torch.int64)
-        blank[:, 0] = 0.0
-        hashes[:, 0] = 0
-        return cls(
-            blank=blank,
-            token=full(_NEVER, torch.float64),
-            added=full(0.0, torch.float64),
-            last=full(0, torch.int64),
-            hashes=hashes,
-            parents=full(_NO_PARENT, torch.int64),
-            states=[full(scorer.start, torch.int64) for scorer in scorers],
-        )
+_IMPROBABLE = 3.0
+"""Nats a token that the best text may be less probable by the audio than its best path."""
 
 
 @in_ranges("decode")
@@ -91,11 +45,19 @@ class BeamDecoder(GreedyDecoder):
         skip_blank: of neighbouring frames whose blank is at least this probable only the first is
             searched, the others count as blanks; null: none is skipped.
         n_best: sequences that are handed on, at most ``beam``.
-        lm: an n-gram model in an ARPA file, which `read_lm` reads; null: none.
+        lm: a language model, which `read_language_model` reads; null: none.
         lm_weight: what its natural logarithms are multiplied by.
         lm_word_bonus: what every word adds to the score.
+        lodr: an n-gram model of low order of the text that the recogniser was trained on, which is
+            subtracted from ``lm`` (low-order density ratio, Zheng et al. 2022); null: none.
+        lodr_weight: what its natural logarithms are multiplied by.
+        rescore_lm: a language model that orders the sequences of the last beam anew; null: none.
+        rescore_weight, rescore_word_bonus: of it.
         blank_id: the token of the blank.
-        scorers: language models and hotwords, which are added up.
+        scorers: further ones, such as hotwords, which are added up.
+
+    Raises:
+        InputError: a value outside its range, or ``lodr`` without ``lm``.
     """
 
     moves_together = True
@@ -110,10 +72,17 @@ class BeamDecoder(GreedyDecoder):
         lm: str | None = None,
         lm_weight: Weight = 0.5,
         lm_word_bonus: Bonus = 0.5,
+        lodr: str | None = None,
+        lodr_weight: Weight = 0.2,
+        rescore_lm: str | None = None,
+        rescore_weight: Weight = 0.5,
+        rescore_word_bonus: Bonus = 0.5,
         blank_id: int = 0,
         scorers: Sequence[TokenScorer] = (),
     ) -> None:
         super().__init__(blank_id=blank_id)
+        if lodr is not None and lm is None:
+            raise InputError(f"decode.lodr={lodr}: it is subtracted from decode.lm; set that too")
         self.beam = beam
         self.tokens_per_frame = tokens_per_frame
         self.skip_blank = skip_blank
@@ -121,28 +90,44 @@ class BeamDecoder(GreedyDecoder):
         self.lm = lm
         self.lm_weight = lm_weight
         self.lm_word_bonus = lm_word_bonus
+        self.lodr = lodr
+        self.lodr_weight = lodr_weight
+        self.rescore_lm = rescore_lm
+        self.rescore_weight = rescore_weight
+        self.rescore_word_bonus = rescore_word_bonus
         self.lm_scorer: TokenScorer | None = None
+        self.rescorer: TokenScorer | None = None
         self.scorers = scorers
         self._frames: list[tuple[int, int]] = []  # searched and skipped ones of every batch
+        self._improbable: list[tuple[int, int]] = []  # texts of every batch, and improbable ones
 
-    def read_lm(self, tokenizer: Tokenizer, normalize: Callable[[str], str]) -> None:
-        """Read the n-gram model ``lm`` and score with it; InputError as `lm_scorer` raises it."""
-        if self.lm is None:
-            return
-        self.lm_scorer = lm_scorer(
-            Path(self.lm),
-            tokenizer,
-            normalize=normalize,
-            weight=self.lm_weight,
-            bonus=self.lm_word_bonus,
-        )
-        self.scorers = (*self.scorers, self.lm_scorer)
+    def read_lm(
+        self,
+        tokenizer: Tokenizer,
+        normalize: Callable[[str], str],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Read the language models and score with them; InputError as `read_language_model`."""
+
+        def read(path: str, weight: float, bonus: float) -> TokenScorer:
+            make = read_language_model(Path(path), tokenizer, normalize, device)
+            return make(weight, bonus)
+
+        if self.lm is not None:
+            self.lm_scorer = read(self.lm, self.lm_weight, self.lm_word_bonus)
+            self.scorers = (*self.scorers, self.lm_scorer)
+        if self.lodr is not None:
+            self.scorers = (*self.scorers, read(self.lodr, -self.lodr_weight, 0.0))
+        if self.rescore_lm is not None:
+            self.rescorer = read(self.rescore_lm, self.rescore_weight, self.rescore_word_bonus)
 
     def label(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[FrameLabels]:
         """The best path of the best sequence of each utterance, with its ``n_best`` sequences."""
         if not log_probs_BTV.shape[1]:
             return [self.blanks(0) for _ in lengths_B]
         found = self.search(log_probs_BTV, lengths_B)
+        if self.scorers or self.rescorer is not None:
+            self._compare_with_audio(found, log_probs_BTV, lengths_B)
         return labels_of(found, log_probs_BTV, lengths_B, self.n_best)
 
     def search(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
@@ -153,23 +138,17 @@ class BeamDecoder(GreedyDecoder):
         log_probs_BTV, lengths_B, skipped_B = self._frames_to_search(
             log_probs_BTV.float(), lengths_B
         )
-        batch, num_frames, vocab_size = log_probs_BTV.shape
-        num_tokens = min(self.tokens_per_frame or vocab_size, vocab_size - 1)
-        tokens_BTV = log_probs_BTV.clone()
-        tokens_BTV[..., self.blank_id] = _NEVER
-        scores_BTC, ids_BTC = tokens_BTV.topk(num_tokens)
-        scores_BTC = scores_BTC.double()
-        now = _Prefixes.empty(batch, self.beam, self.scorers, log_probs_BTV.device)
-        steps: list[tuple[Tensor, Tensor]] = []
-        for frame in range(num_frames):
-            now, step = self._advance(
-                now, log_probs_BTV[:, frame], scores_BTC[:, frame], ids_BTC[:, frame]
-            )
-            steps.append(step)
-        for scorer, states_BK in zip(self.scorers, now.states, strict=True):
-            now.added = now.added + scorer.finish(states_BK)
-        acoustic_BK = torch.logaddexp(now.blank, now.token) + skipped_B.unsqueeze(1)
-        return _read_out(steps, acoustic_BK, now.added)
+        found = search_prefixes(
+            log_probs_BTV,
+            beam=self.beam,
+            tokens_per_frame=self.tokens_per_frame,
+            blank_id=self.blank_id,
+            scorers=self.scorers,
+            skipped_B=skipped_B,
+        )
+        if self.rescorer is None:
+            return found
+        return rescored(found, self.rescorer, log_probs_BTV.device)
 
     @property
     def skipped(self) -> float:
@@ -180,7 +159,16 @@ class BeamDecoder(GreedyDecoder):
     @property
     def notice(self) -> str:
         """What is to be said of the frames so far, one line; empty if there is nothing."""
-        return "" if self.skip_blank is None else str(self)
+        lines = [] if self.skip_blank is None else [str(self)]
+        num_texts = sum(texts for texts, _ in self._improbable)
+        num_improbable = sum(improbable for _, improbable in self._improbable)
+        if num_improbable > num_texts / 2:
+            lines.append(
+                f"language models and hotwords outweigh the audio: in {num_improbable:,} of "
+                f"{num_texts:,} chunks the text is far less probable by the audio alone than what "
+                "was heard; lower --lm-weight, --rescore-weight or --hotword-weight"
+            )
+        return "; ".join(lines)
 
     def __str__(self) -> str:
         """The settings, and what was skipped so far: one line."""
@@ -204,7 +192,7 @@ class BeamDecoder(GreedyDecoder):
         lengths_B = lengths_B.to(log_probs_BTV.device)
         frames_T = torch.arange(num_frames, device=log_probs_BTV.device)
         is_valid_BT = frames_T < lengths_B.unsqueeze(1)
-        nothing = log_probs_BTV.new_full((vocab_size,), _NEVER)
+        nothing = log_probs_BTV.new_full((vocab_size,), NEVER)
         nothing[self.blank_id] = 0.0
         log_probs_BTV = torch.where(is_valid_BT.unsqueeze(-1), log_probs_BTV, nothing)
         skipped_B = torch.zeros(batch, dtype=torch.float64, device=log_probs_BTV.device)
@@ -228,66 +216,34 @@ class BeamDecoder(GreedyDecoder):
         is_valid_BT = frames_T[: order_BT.shape[1]] < lengths_B.unsqueeze(1)
         return torch.where(is_valid_BT.unsqueeze(-1), kept, nothing), lengths_B, skipped_B
 
-    def _advance(
-        self, now: _Prefixes, frame_BV: Tensor, scores_BC: Tensor, ids_BC: Tensor
-    ) -> tuple[_Prefixes, tuple[Tensor, Tensor]]:
-        """The beam behind one more frame; with where each prefix came from, and its new token."""
-        beam, num_tokens = self.beam, ids_BC.shape[1]
-        ids_B1C = ids_BC.unsqueeze(1)
-        total = torch.logaddexp(now.blank, now.token)
-        again = frame_BV.gather(1, now.last)  # what its last token has in this frame
-
-        # A prefix j (second dimension) that stays, and i (third) that becomes j by its last token.
-        is_parent_BKK = now.parents.unsqueeze(2) == now.hashes.unsqueeze(1)
-        is_same_BKK = now.last.unsqueeze(2) == now.last.unsqueeze(1)
-        from_parent = torch.where(is_same_BKK, now.blank.unsqueeze(1), total.unsqueeze(1))
-        arriving = torch.where(is_parent_BKK, from_parent, _NEVER).amax(-1)
-        stay_token = torch.logaddexp(now.token, arriving) + again
-        stay_blank = total + frame_BV[:, self.blank_id].unsqueeze(1)
-
-        # A prefix becomes longer: behind a blank only, where its last token is repeated.
-        is_repeated_BKC = now.last.unsqueeze(2) == ids_B1C
-        longer = torch.where(is_repeated_BKC, now.blank.unsqueeze(2), total.unsqueeze(2))
-        longer = longer + scores_BC.unsqueeze(1)
-        is_in_beam_BKC = is_parent_BKK.transpose(1, 2).float() @ is_repeated_BKC.float() > 0
-        longer = longer.masked_fill(is_in_beam_BKC, _NEVER).flatten(1)
-        advanced = [
-            scorer.advance(states_BK.unsqueeze(2), ids_B1C)
-            for scorer, states_BK in zip(self.scorers, now.states, strict=True)
+    def _compare_with_audio(
+        self, found: Sequence[Sequence[ScoredTokens]], log_probs_BTV: Tensor, lengths_B: Tensor
+    ) -> None:
+        """Count texts that are far less probable by the audio than its best path."""
+        best_BT, ids_BT = log_probs_BTV.max(-1)
+        lengths_B = lengths_B.to(log_probs_BTV.device)
+        frames_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+        is_valid_BT = frames_T < lengths_B.unsqueeze(1)
+        is_new_BT = (ids_BT != self.blank_id) & is_valid_BT
+        is_new_BT[:, 1:] &= ids_BT[:, 1:] != ids_BT[:, :-1]
+        heard = best_BT.double().masked_fill(~is_valid_BT, 0.0).sum(1).tolist()
+        num_tokens = is_new_BT.sum(1).tolist()
+        far = [
+            path - one[0].acoustic > _IMPROBABLE * max(1, number)
+            for one, path, number in zip(found, heard, num_tokens, strict=True)
         ]
-        added = now.added.unsqueeze(2).expand(-1, -1, num_tokens)
-        for scores_BKC, _ in advanced:
-            added = added + scores_BKC
-        added = torch.cat([now.added, added.flatten(1)], 1)
+        self._improbable.append((len(far), sum(far)))
 
-        ending_in_token = torch.cat([stay_token, longer], 1)
-        score = torch.cat([torch.logaddexp(stay_blank, stay_token), longer], 1) + added
-        best, chosen_BK = score.topk(beam)
-        is_longer = chosen_BK >= beam
-        extension = (chosen_BK - beam).clamp_min(0)
-        source = torch.where(
-            is_longer, torch.div(extension, num_tokens, rounding_mode="floor"), chosen_BK
-        )
-        new_token = ids_BC.gather(1, extension % num_tokens)
-        hashes = now.hashes.gather(1, source)
-        is_empty = best == _NEVER
-        following = _Prefixes(
-            blank=torch.where(is_longer, _NEVER, stay_blank.gather(1, source)),
-            token=ending_in_token.gather(1, chosen_BK),
-            added=added.gather(1, chosen_BK),
-            last=torch.where(is_longer, new_token, now.last.gather(1, source)),
-            hashes=torch.where(is_longer, hashes * _FACTOR + (new_token + 1), hashes).masked_fill(
-                is_empty, _NO_PREFIX
-            ),
-            parents=torch.where(is_longer, hashes, now.parents.gather(1, source)).masked_fill(
-                is_empty, _NO_PARENT
-            ),
-            states=[
-                torch.cat([states_BK, after_BKC.flatten(1)], 1).gather(1, chosen_BK)
-                for states_BK, (_, after_BKC) in zip(now.states, advanced, strict=True)
-            ],
-        )
-        return following, (source, torch.where(is_longer, new_token, _NO_TOKEN))
+
+def rescored(
+    found: Sequence[Sequence[ScoredTokens]], scorer: TokenScorer, device: torch.device | str
+) -> list[list[ScoredTokens]]:
+    """The sequences of each utterance in their new order, with what ``scorer`` adds."""
+    scores = iter(
+        sequence_scores(scorer, [one.token_ids for each in found for one in each], device)
+    )
+    added = [[replace(one, added=one.added + next(scores)) for one in each] for each in found]
+    return [sorted(each, key=lambda one: -one.score) for each in added]
 
 
 def labels_of(
@@ -314,37 +270,3 @@ def labels_of(
         )
         for row, length in enumerate(lengths_B.tolist())
     ]
-
-
-def _read_out(
-    steps: Sequence[tuple[Tensor, Tensor]], acoustic_BK: Tensor, added_BK: Tensor
-) -> list[list[ScoredTokens]]:
-    """Follow every prefix of the last beam back to its first token."""
-    score_BK, order_BK = (acoustic_BK + added_BK).sort(dim=1, descending=True, stable=True)
-    place_BK = order_BK.cpu().numpy()
-    rows = np.arange(len(place_BK))[:, np.newaxis]
-    tokens_TBK = np.full((len(steps), *place_BK.shape), _NO_TOKEN)
-    if steps:
-        from_TBK = torch.stack([source for source, _ in steps]).cpu().numpy()
-        added_TBK = torch.stack([token for _, token in steps]).cpu().numpy()
-        for frame in reversed(range(len(steps))):
-            tokens_TBK[frame] = added_TBK[frame][rows, place_BK]
-            place_BK = from_TBK[frame][rows, place_BK]
-    acoustic = acoustic_BK.gather(1, order_BK).tolist()
-    added = added_BK.gather(1, order_BK).tolist()
-    return [
-        [
-            ScoredTokens(
-                token_ids=_without_gaps(tokens_TBK[:, row, place]),
-                acoustic=acoustic[row][place],
-                added=added[row][place],
-            )
-            for place, score in enumerate(scores)
-            if place == 0 or score > _NEVER
-        ]
-        for row, scores in enumerate(score_BK.tolist())
-    ]
-
-
-def _without_gaps(tokens_T: NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(tokens_T[tokens_T != _NO_TOKEN].tolist())

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from asr.text.script import is_unspaced
+from asr.text.tokenizer import WORD_START
 from asr.types import Hypothesis, ScoredTokens
 
-WORD_START = "\u2581"  # sentencepiece marks the first piece of a word with it
 SOUND_S = 0.04
 """How long a word sounds on behind the last frame of its last token."""
 _NEVER_FIRST = ("Mn", "Mc", "Me", "Pe", "Pf", "Po")  # marks, closing brackets, full stops

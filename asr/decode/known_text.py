@@ -20,11 +20,11 @@ from torch import Tensor
 
 from asr.decode.align import NO_LABEL, align
 from asr.decode.emissions import IMPOSSIBLE, TokenEmissions
-from asr.decode.greedy import SOUND_S, WORD_START, GreedyDecoder, TimedWord, timed_words
+from asr.decode.greedy import SOUND_S, GreedyDecoder, TimedWord, timed_words
 from asr.errors import InputError
 from asr.metrics.wer import align_words
 from asr.text.script import is_unspaced
-from asr.text.tokenizer import Tokenizer
+from asr.text.tokenizer import WORD_START, Tokenizer
 
 ANCHOR_WORDS = 4
 """The text may be cut within so many words in a row that were read as they are written."""

@@ -81,7 +81,7 @@ def build_search(
     injected = {"head": head} if "head" in inspect.signature(target).parameters else {}
     search: Search = build(config, "decode", **injected)
     if text is not None and isinstance(search, BeamDecoder):
-        search.read_lm(text.tokenizer, text.normalizer)
+        search.read_lm(text.tokenizer, text.normalizer, model.device)
     return search
 
 

@@ -59,12 +59,11 @@ class AttentionDecoder(nn.Module):
         groups: Sequence[int] = (),
         kind: AttentionKind = "soft",
         feedback: bool = False,
+        hears: bool = True,
     ) -> None:
         super().__init__()
         if d_model % num_heads:
-            raise InputError(
-                f"head.num_heads={num_heads} does not divide the width {d_model} of the encoder"
-            )
+            raise InputError(f"head.num_heads={num_heads} does not divide the width {d_model}")
         if groups and (feedback or kind == "hard"):
             other = "head.feedback=true" if feedback else "head.attention=hard"
             raise InputError(f"head.groups={[*groups]} and {other}: give one of them")
@@ -85,6 +84,7 @@ class AttentionDecoder(nn.Module):
                 kind=kind,
                 role=role.role,
                 feedback=feedback,
+                hears=hears,
             )
             for role in roles
         )
@@ -109,29 +109,42 @@ class AttentionDecoder(nn.Module):
         return Memory(frames_BTD, frames_T < lengths_B1.clamp(min=1), tuple(layers))
 
     def forward(
-        self, ids_NS: Tensor, memory: Memory, caches: list[LayerCache] | None = None
+        self,
+        ids_NS: Tensor,
+        memory: Memory | None,
+        caches: list[LayerCache] | None = None,
+        num_kept_N: Tensor | None = None,
     ) -> tuple[Tensor, list[LayerCache]]:
         """Logits (N, S, V) of the token behind each, in at least float32, and what is kept.
 
         ``ids_NS`` are tokens behind those of ``caches``; a transcript begins with `BOUNDARY_ID`.
-        Transcripts of an utterance stand side by side, as many of each.
+        Transcripts of an utterance stand side by side, as many of each. ``num_kept_N`` is how many
+        tokens each row of ``caches`` holds, at its end; None: all of them.
         """
-        first = caches[0][0].shape[2] if caches else 0
+        longest = caches[0][0].shape[2] if caches else 0
         caches = caches or [() for _ in self.layers]
         x_NSD = self.embedding(ids_NS) * math.sqrt(self.embedding.embedding_dim)
-        x_NSD = self.dropout(x_NSD + sinusoids(first, x_NSD))
+        hidden_NU = None
+        if num_kept_N is None:
+            x_NSD = x_NSD + sinusoids(longest, x_NSD)
+        else:
+            x_NSD = x_NSD + sinusoids(num_kept_N, x_NSD)
+            places_U = torch.arange(longest + ids_NS.shape[1], device=ids_NS.device)
+            hidden_NU = places_U < longest - num_kept_N.unsqueeze(1)
+        x_NSD = self.dropout(x_NSD)
         if self.feedback is None:
             carry, kept = None, []
             for index, layer in enumerate(self.layers):
-                x_NSD, cache, carry = layer(x_NSD, memory, index, caches[index], carry)
+                x_NSD, cache, carry = layer(x_NSD, memory, index, caches[index], carry, hidden_NU)
                 kept.append(cache)
         else:
+            assert hidden_NU is None, "feedback memory has rows of one length"
             x_NSD, kept = self._with_feedback(self.feedback, x_NSD, memory, caches[0])
         logits_NSV = self.output(self.norm(x_NSD))
         return logits_NSV if logits_NSV.dtype == torch.float64 else logits_NSV.float(), kept
 
     def _with_feedback(
-        self, feedback: Feedback, x_NSD: Tensor, memory: Memory, cache: LayerCache
+        self, feedback: Feedback, x_NSD: Tensor, memory: Memory | None, cache: LayerCache
     ) -> tuple[Tensor, list[LayerCache]]:
         """Output (N, S, D), token by token, and the keys and values of all layers."""
         outputs = []
@@ -164,12 +177,16 @@ class Feedback(nn.Module):
         )
 
 
-def sinusoids(first: int, x_NSD: Tensor) -> Tensor:
-    """(S, D) positions from ``first`` on (Vaswani et al. 2017, section 3.5), as ``x_NSD``."""
+def sinusoids(first: int | Tensor, x_NSD: Tensor) -> Tensor:
+    """(S, D) positions from ``first`` on (Vaswani et al. 2017, section 3.5), as ``x_NSD``.
+
+    (N, S, D) where ``first`` (N,) is a position for each row.
+    """
     _, num_positions, width = x_NSD.shape
     device = x_NSD.device
-    positions_S1 = torch.arange(first, first + num_positions, device=device).unsqueeze(1)
+    positions_S = torch.arange(num_positions, device=device)
+    first = first.unsqueeze(1) if isinstance(first, Tensor) else first
     rates_D = 10_000.0 ** (-torch.arange(0, width, 2, device=device) / width)
-    angles_SD = positions_S1 * rates_D
-    both = torch.stack([angles_SD.sin(), angles_SD.cos()], -1).flatten(1)[:, :width]
+    angles_SD = (positions_S + first).unsqueeze(-1) * rates_D
+    both = torch.stack([angles_SD.sin(), angles_SD.cos()], -1).flatten(-2)[..., :width]
     return both.to(x_NSD.dtype)

@@ -49,10 +49,13 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Carry:
-    """What a leader hands on: its map over tokens (N, H, S, U), and its context of the frames."""
+    """What a leader hands on: its map over tokens (N, H, S, U), and its context of the frames.
+
+    The context is None in a layer that attends to tokens alone.
+    """
 
     map_NHSU: Tensor
-    context_BHRK: Tensor
+    context_BHRK: Tensor | None
 
 
 class Queries(nn.Module):
@@ -146,7 +149,7 @@ class DecoderLayer(nn.Module):
     """Attention to the tokens so far, attention to the frames, feed-forward; norms in front.
 
     A follower's attention is what is left of it. With ``feedback`` keys and values of the tokens
-    come from outside.
+    come from outside. A layer of a language model ``hears`` no frames.
     """
 
     def __init__(
@@ -159,35 +162,39 @@ class DecoderLayer(nn.Module):
         kind: AttentionKind,
         role: Role,
         feedback: bool,
+        hears: bool = True,
     ) -> None:
         super().__init__()
         sizes = {"d_model": d_model, "num_heads": num_heads}
         self.leads = role is Role.LEAD
         self.own_norm = nn.LayerNorm(d_model)
         self.own: Queries | ValueMix
-        self.cross: Attention | OutputOnly
+        self.cross: Attention | OutputOnly | None = None
         if role is Role.FOLLOW:
             self.own = ValueMix(**sizes, head_dim=d_model // num_heads, dropout=dropout)
-            self.cross = OutputOnly(d_model=d_model)
+            self.cross = OutputOnly(d_model=d_model) if hears else None
         else:
             own = Queries if feedback else Attention
             self.own = own(**sizes, dropout=dropout, kind=kind)
-            self.cross_norm = nn.LayerNorm(d_model)
-            self.cross = Attention(**sizes, dropout=dropout, kind=kind)
+            if hears:
+                self.cross_norm = nn.LayerNorm(d_model)
+                self.cross = Attention(**sizes, dropout=dropout, kind=kind)
         self.feedforward = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
         self.dropout = Dropout(dropout)
 
     def forward(
         self,
         x_NSD: Tensor,
-        memory: Memory,
+        memory: Memory | None,
         layer: int,
         cache: LayerCache,
         carry: Carry | None = None,
+        hidden_NU: Tensor | None = None,
     ) -> tuple[Tensor, LayerCache, Carry | None]:
         """Output (N, S, D), what is kept of all tokens so far, and what is handed on.
 
-        ``cache`` is empty in front of the first token.
+        ``cache`` is empty in front of the first token. ``hidden_NU`` is True where what is kept is
+        of no token.
         """
         normed_NSD = self.own_norm(x_NSD)
         if isinstance(self.own, ValueMix):
@@ -201,29 +208,36 @@ class DecoderLayer(nn.Module):
                 kept = joined(cache, self.own.keys_values(normed_NSD))
             num_new, num_all = x_NSD.shape[1], kept[0].shape[2] if kept else 0
             causal_SU = torch.ones(num_new, num_all, dtype=torch.bool, device=x_NSD.device)
-            causal_SU = causal_SU.tril(num_all - num_new)
+            visible = causal_SU.tril(num_all - num_new)
+            if hidden_NU is not None:
+                visible = visible & ~hidden_NU[:, None, None]
             if self.leads:
-                map_NHSU = self.own.map(normed_NSD, kept[0], causal_SU)
+                map_NHSU = self.own.map(normed_NSD, kept[0], visible)
                 own_NHSK = self.own.mix(map_NHSU, kept[1])
             elif kept:
-                own_NHSK = self.own.context(normed_NSD, kept, causal_SU)
+                own_NHSK = self.own.context(normed_NSD, kept, visible)
         if kept:
             x_NSD = x_NSD + self.dropout(self.own.merge(own_NHSK))
-        if isinstance(self.cross, OutputOnly):
-            assert carry is not None
-            context_BHRK = carry.context_BHRK
-        else:
-            rows_BRD = self.cross_norm(x_NSD).reshape(len(memory.frames_BTD), -1, x_NSD.shape[2])
-            visible_B11T = memory.is_valid_BT[:, None, None]
-            context_BHRK = (
-                self.cross.context(rows_BRD, memory.layers[layer], visible_B11T)
-                if memory.layers
-                else self.cross.context_by_frames(rows_BRD, memory.frames_BTD, visible_B11T)
-            )
+        context_BHRK = None
+        if self.cross is not None:
+            assert memory is not None
+            context_BHRK = self._heard(x_NSD, memory, layer, carry)
+            x_NSD = x_NSD + self.dropout(self.cross.merge(context_BHRK).view_as(x_NSD))
         if self.leads:
             carry = Carry(map_NHSU, context_BHRK)
-        x_NSD = x_NSD + self.dropout(self.cross.merge(context_BHRK).view_as(x_NSD))
         return x_NSD + self.feedforward(x_NSD), kept, carry
+
+    def _heard(self, x_NSD: Tensor, memory: Memory, layer: int, carry: Carry | None) -> Tensor:
+        """Context (B, H, R, K) of the frames; a follower's is its leader's."""
+        if not isinstance(self.cross, Attention):
+            assert carry is not None
+            assert carry.context_BHRK is not None
+            return carry.context_BHRK
+        rows_BRD = self.cross_norm(x_NSD).reshape(len(memory.frames_BTD), -1, x_NSD.shape[2])
+        visible_B11T = memory.is_valid_BT[:, None, None]
+        if memory.layers:
+            return self.cross.context(rows_BRD, memory.layers[layer], visible_B11T)
+        return self.cross.context_by_frames(rows_BRD, memory.frames_BTD, visible_B11T)
 
 
 def joined(cache: LayerCache, new: LayerCache) -> LayerCache:

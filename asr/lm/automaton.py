@@ -31,11 +31,15 @@ class TokenScorer(Protocol):
     def start(self) -> int:
         """The state of the empty prefix."""
 
+    def for_search(self) -> TokenScorer:
+        """What one search asks: itself, or a copy that keeps what that search needs."""
+
     def advance(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (natural logarithm, weighted) of tokens behind states, and the next states.
 
         Both arguments are int64 and broadcast against each other; the results have the common
-        shape, on the device of the arguments.
+        shape, on the device of the arguments. ``states`` holds every state that the search may
+        still ask for.
         """
 
     def finish(self, states: Tensor) -> Tensor:
@@ -73,6 +77,10 @@ class Automaton:
         self.start = arcs.start
         self.weight = weight
         self._on: dict[torch.device, dict[str, Tensor]] = {}
+
+    def for_search(self) -> Automaton:
+        """Itself: its tables are the same for all."""
+        return self
 
     @property
     def num_states(self) -> int:

@@ -20,10 +20,9 @@ from asr.errors import InputError, printable
 from asr.files import read_bytes
 from asr.lm.automaton import Arcs, Automaton
 from asr.text.script import is_unspaced
-from asr.text.tokenizer import Tokenizer
+from asr.text.tokenizer import WORD_START, Tokenizer
 
 MAX_FILE_BYTES = 64 << 20
-WORD_START = "\u2581"  # sentencepiece marks the first piece of a word with it
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,9 @@ from torch import Tensor
 
 from asr.errors import InputError, printable
 from asr.lm.automaton import Automaton
-from asr.lm.hotwords import WORD_START
 from asr.lm.ngram import BEGIN, END, UNKNOWN, NgramModel, Order, ngram_automaton, read_arpa
 from asr.text.script import is_unspaced
-from asr.text.tokenizer import Tokenizer
+from asr.text.tokenizer import WORD_START, Tokenizer
 
 _SPECIAL = (BEGIN, END, UNKNOWN)
 _NOT_SPELT = 1  # the node of all that is no beginning of a word
@@ -40,6 +39,10 @@ class WordScorer:
         self.start = words.start * self.num_nodes
         self._tables = {"keys": keys_P, "nodes": nodes_P, "word": word_N, "begins": begins_V}
         self._on: dict[torch.device, dict[str, Tensor]] = {}
+
+    def for_search(self) -> WordScorer:
+        """Itself: its tables are the same for all."""
+        return self
 
     def advance(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of the words that end before ``tokens``, and the next states; both broadcast."""

@@ -1,6 +1,7 @@
 """Finding the weight of a language model on a development set.
 
-The utterances are encoded once, and searched once for every pair of weights.
+The utterances are encoded once, and searched once for every pair of weights; where the model only
+rescores, they are searched once.
 
 Shape legend: B batch, T frames, V vocabulary.
 """
@@ -8,7 +9,7 @@ Shape legend: B batch, T frames, V vocabulary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,14 +20,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.data.dataset import stream_utterance
 from asr.data.manifest import Utterances
-from asr.decode.beam import BeamDecoder
+from asr.decode.beam import BeamDecoder, rescored
 from asr.decode.emissions import CtcModel, EmissionReader, TokenEmissions
 from asr.decode.labelling import FrameLabeller
+from asr.decode.language_model import read_language_model
 from asr.errors import InputError
-from asr.lm.lexicon import lm_scorer
-from asr.lm.ngram import read_arpa
 from asr.metrics.wer import WordErrors, align_words
 from asr.model.package import ModelPackage
+from asr.types import ScoredTokens
 
 WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 BONUSES = (0.0, 0.5, 1.0, 1.5)
@@ -53,28 +54,31 @@ def tune(
 ) -> list[Weighted]:
     """The error rate with every weight and bonus of the language model of ``decoder``.
 
+    It is the one that rescores, where there is one, and else the one that is fused.
+
     Raises:
-        InputError: no utterance can be read; see `lm_scorer`.
+        InputError: no utterance can be read; see `read_language_model`.
     """
-    assert decoder.lm is not None
-    path = Path(decoder.lm)
+    path = decoder.rescore_lm or decoder.lm
+    assert path is not None
     refs, outputs = _encoded(package, utterances)
-    model = read_arpa(path)
+    make = read_language_model(Path(path), package.tokenizer, package.normalizer)
     others = [one for one in decoder.scorers if one is not decoder.lm_scorer]
+    search = copy.copy(decoder)
+    search.rescorer = None
+    first_pass = None if decoder.rescore_lm is None else _searched(outputs, search)
     found = []
     for weight in weights:
         for bonus in bonuses:
-            scorer = lm_scorer(
-                path,
-                package.tokenizer,
-                normalize=package.normalizer,
-                weight=weight,
-                bonus=bonus,
-                model=model,
-            )
-            search = copy.copy(decoder)
-            search.scorers = (*others, scorer)
-            texts = _searched(outputs, search, package)
+            scorer = make(weight, bonus)
+            if first_pass is None:
+                search.scorers = (*others, scorer)
+                best = _searched(outputs, search)
+            else:
+                best = rescored(first_pass, scorer, "cpu")
+            texts = [
+                " ".join(package.tokenizer.decode(those[0].token_ids).split()) for those in best
+            ]
             errors = WordErrors.total(
                 align_words(ref, text)[0] for ref, text in zip(refs, texts, strict=True)
             )
@@ -105,12 +109,10 @@ def _encoded(package: ModelPackage, utterances: Utterances) -> tuple[list[str], 
     return refs, outputs
 
 
-def _searched(
-    outputs: Sequence[Tensor], search: BeamDecoder, package: ModelPackage
-) -> Iterator[str]:
-    """The best text of each utterance."""
+def _searched(outputs: Sequence[Tensor], search: BeamDecoder) -> list[list[ScoredTokens]]:
+    """The sequences of each utterance, the best first."""
     by_length = sorted(range(len(outputs)), key=lambda at: len(outputs[at]))
-    texts: dict[int, str] = {}
+    found: dict[int, list[ScoredTokens]] = {}
     for first in range(0, len(by_length), _UTTERANCES_AT_ONCE):
         some = by_length[first : first + _UTTERANCES_AT_ONCE]
         log_probs_BTV = pad_sequence(
@@ -118,6 +120,5 @@ def _searched(
         )
         lengths_B = torch.tensor([len(outputs[at]) for at in some])
         with torch.inference_mode():
-            for at, those in zip(some, search.search(log_probs_BTV, lengths_B), strict=True):
-                texts[at] = " ".join(package.tokenizer.decode(those[0].token_ids).split())
-    return (texts[at] for at in range(len(outputs)))
+            found |= zip(some, search.search(log_probs_BTV, lengths_B), strict=True)
+    return [found[at] for at in range(len(outputs))]

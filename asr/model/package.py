@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from asr.errors import InputError
 from asr.files import read_bytes, replacing
@@ -68,15 +69,23 @@ def save_package(
     Its model groups are kept, and ``ORIGIN``, ``IMPORTED`` and plugins where they are set. A
     package that was there is replaced. Raises as :func:`asr.files.replacing` does.
     """
+    kept = {group: config[group] for group in GROUPS}
+    kept |= {key: config[key] for key in (ORIGIN, IMPORTED, PLUGINS) if config.get(key)}
+    write_package(folder, model=model, tokenizer=tokenizer, config=kept, card=card)
+
+
+def write_package(
+    folder: Path, *, model: nn.Module, tokenizer: Tokenizer, config: Mapping[str, Any], card: str
+) -> None:
+    """Write the four files of a package, whole or not at all; one that was there is replaced."""
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    kept = {SCHEMA: SCHEMA_VERSION, **{group: config[group] for group in GROUPS}}
-    kept |= {key: config[key] for key in (ORIGIN, IMPORTED, PLUGINS) if config.get(key)}
     with replacing(folder) as partial:
         partial.mkdir()
         (partial / WEIGHTS).write_bytes(save(weights))
-        (partial / CONFIG).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        content = json.dumps({SCHEMA: SCHEMA_VERSION, **config}, indent=2)
+        (partial / CONFIG).write_text(content + "\n", encoding="utf-8")
         tokenizer.save(partial / TOKENIZER)
         (partial / CARD).write_text(card, encoding="utf-8")
 
@@ -165,8 +174,8 @@ def check_files(folder: Path) -> None:
         )
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The package's config, with every group present and without its schema version.
+def read_config(path: Path, groups: Sequence[str] = GROUPS) -> dict[str, Any]:
+    """The package's config, with every one of ``groups`` present and without its schema version.
 
     Raises:
         InputError: not JSON, or a group is missing.
@@ -176,10 +185,10 @@ def read_config(path: Path) -> dict[str, Any]:
         text = content.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a JSON config ({error})") from None
-    return parse_config(text, str(path))
+    return parse_config(text, str(path), groups)
 
 
-def parse_config(text: str, where: str) -> dict[str, Any]:
+def parse_config(text: str, where: str, groups: Sequence[str] = GROUPS) -> dict[str, Any]:
     """A config from its JSON; ``where`` it comes from is named in errors.
 
     Raises:
@@ -193,9 +202,12 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: nested more than {MAX_CONFIG_DEPTH} deep")
     if isinstance(config, dict):
         check_schema(config.pop(SCHEMA, SCHEMA_VERSION), where)
-    missing = [group for group in GROUPS if not isinstance(config, dict) or group not in config]
+    missing = [group for group in groups if not isinstance(config, dict) or group not in config]
     if missing:
-        raise InputError(f"{where}: lacks {', '.join(missing)}; needed: {', '.join(GROUPS)}")
+        other = isinstance(config, dict) and ("lm" in config or "encoder" in config)
+        kind = "a language model" if other and "lm" in config else "a recogniser"
+        hint = f" (this is the config of {kind})" if other else ""
+        raise InputError(f"{where}: lacks {', '.join(missing)}{hint}; needed: {', '.join(groups)}")
     return dict(config)
 
 

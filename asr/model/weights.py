@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,13 +19,13 @@ from safetensors.torch import load_file, save
 
 from asr.errors import InputError
 from asr.files import open_file
-from asr.model.asr_model import AsrModel
 
 MAX_HEADER_BYTES = 8 << 20  # of a safetensors file: about 60,000 tensors
 Shapes = dict[str, tuple[int, ...]]
+Model = TypeVar("Model", bound=torch.nn.Module)
 
 
-def load_model(build: Callable[[], AsrModel], num_layers: object, path: Path) -> AsrModel:
+def load_model(build: Callable[[], Model], num_layers: object, path: Path) -> Model:
     """The model that ``build`` makes, with the weights of ``path``.
 
     ``num_layers`` is the depth that its config states.

@@ -25,7 +25,8 @@ Kind = Literal["char", "bpe", "unigram"]
 MAX_MODEL_BYTES = 8 << 20  # several times that of 250,000 pieces
 BLANK_PIECE = "<blank>"
 UNKNOWN_PIECE = "<unk>"
-_WORD_MARK = "\u2581"  # how sentencepiece writes a space
+WORD_START = "\u2581"
+"""How sentencepiece writes a space, with which the first piece of a word begins."""
 _RESERVED = dict.fromkeys(map(ord, "\u2581\u2585"), " ")  # sentencepiece skips lines with them
 _LOG_NOTHING_BELOW_ERROR = 2
 _MAX_TEXT_NUM_BYTES = 1 << 20  # sentencepiece leaves out longer lines, 4192 unless told
@@ -215,4 +216,4 @@ def _characters(processor: sentencepiece.SentencePieceProcessor) -> str:
     """Every character that the pieces cover, sorted; the space is one of them."""
     pieces = (processor.id_to_piece(index) for index in range(2, processor.vocab_size()))
     single = {piece for piece in pieces if len(piece) == 1}
-    return "".join(sorted(single - {_WORD_MARK} | {" "}))
+    return "".join(sorted(single - {WORD_START} | {" "}))

@@ -186,6 +186,11 @@ class TrainerSpec:
         return chosen
 
     @property
+    def lightning_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+        """The precision by Lightning's name."""
+        return _PRECISIONS[self.precision]
+
+    @property
     def device(self) -> torch.device:
         """What this process trains on; raises as `resolve_accelerator` does."""
         return torch.device(_DEVICES[self.resolve_accelerator()])
@@ -207,7 +212,7 @@ class TrainerSpec:
             devices=self.devices,
             num_nodes=self.num_nodes,
             strategy=self._strategy(),
-            precision=_PRECISIONS[self.precision],
+            precision=self.lightning_precision,
             accumulate_grad_batches=self.accumulate,
             max_epochs=-1,
             max_steps=-1,

@@ -15,6 +15,7 @@ from torch import nn
 
 from asr.cli.compose import compose_recipe
 from asr.model.build import build_encoder, build_model, target_class
+from asr.model.language_model import build_lm
 
 from .tree import CONFIGS, PARTS, config_files, recipe_files, relative
 
@@ -113,13 +114,24 @@ def test_a_recipe_composes_and_its_model_builds(path: Path) -> None:
     # A recipe that only times encoders has no head.
     trains = "head" in config
     assert trains or path.name not in DUE_RECIPES
-    model = build_model(config, vocab_size=30) if trains else build_encoder(config)
+    model: nn.Module
+    if "lm" in config:
+        model = build_lm(config, vocab_size=30)
+    else:
+        model = build_model(config, vocab_size=30) if trains else build_encoder(config)
     assert num_parameters(model) > 10_000
 
 
 def small_recipes() -> list[Path]:
-    """Recipes of which every equal group divides the depth; the others say what theirs are."""
-    return [path for path in recipe_files() if path.parent.name != "librispeech"]
+    """Recipes of which every equal group divides the depth; the others say what theirs are.
+
+    A language model has no encoder.
+    """
+    return [
+        path
+        for path in recipe_files()
+        if path.parent.name != "librispeech" and path.name != "lm.yaml"
+    ]
 
 
 @pytest.mark.usefixtures("_corpora")

@@ -28,6 +28,7 @@ ENDLESS_S = 5.0
 INJECTED: dict[str, dict[str, Any]] = {
     "encoder": {"reuse": NoReuse(), "num_mel_bins": 80},
     "head": {"d_model": 8, "vocab_size": 5},
+    "lm": {"vocab_size": 5},
     "data.dataset": {"tokenizer": None, "normalizer": None, "sample_rate_hz": 16000},
     "data.loader": {"utterances": [], "training": False, "batching": None},
 }

@@ -9,7 +9,7 @@ REPO = Path(__file__).parents[2]
 CONFIGS = REPO / "configs"
 RECIPES = REPO / "recipes"
 
-ALTERNATIVES = ("reuse", "encoder", "head", "decode")
+ALTERNATIVES = ("reuse", "encoder", "head", "lm", "decode")
 """Groups of which a recipe picks one file."""
 PARTS = ("features", "text", "data", "metrics", "train")
 """Groups of which a recipe picks several files, each under a key of its own."""

@@ -52,6 +52,9 @@ class Bigram:
         self.table = torch.randn(NUM_TOKENS, NUM_TOKENS, generator=generator).double()
         self.ends = torch.randn(NUM_TOKENS, generator=generator).double()
 
+    def for_search(self) -> Bigram:
+        return self
+
     def advance(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return self.table[states, tokens], tokens.expand_as(states + tokens)
 

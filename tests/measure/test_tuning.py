@@ -49,5 +49,5 @@ def test_the_command_tunes_and_scores(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "leave them out" in asr(*words, *lm, "--lm-weight", "1").error
     done = asr(*words, *lm)
     assert done.code == 0, done.err
-    assert done.err.count("lm weight ") == 24
+    assert done.err.count("--lm-weight ") == 25
     assert "fewest errors on test: --lm-weight " in done.err

@@ -1,0 +1,89 @@
+"""The package of a language model: the files of a recogniser's, with other groups in its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.lm.transformer import TransformerLm
+from asr.model.build import build, check_groups, check_kind
+from asr.model.package import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    check_files,
+    package_folder,
+    read_config,
+    write_package,
+)
+from asr.model.weights import load_model
+from asr.text.normalize import TranscriptNormalizer
+from asr.text.tokenizer import Tokenizer
+
+GROUPS = ("text", "lm")
+
+
+@dataclass(frozen=True, slots=True)
+class LmPackage:
+    """A loaded language model, in inference mode, with the tokenizer whose tokens it scores."""
+
+    folder: Path
+    config: dict[str, Any]
+    model: TransformerLm
+    tokenizer: Tokenizer
+    normalizer: TranscriptNormalizer
+
+
+def build_lm(config: Mapping[str, Any], vocab_size: int) -> TransformerLm:
+    """The language model of the group ``lm``.
+
+    Raises:
+        InputError: see `build`.
+    """
+    check_groups(config, *GROUPS)
+    model: TransformerLm = build(config["lm"], "lm", vocab_size=vocab_size)
+    check_kind(model, TransformerLm, config["lm"], "lm")
+    return model
+
+
+def save_lm(
+    folder: Path,
+    *,
+    model: TransformerLm,
+    tokenizer: Tokenizer,
+    config: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Write the package, whole or not at all; ``config`` may be a whole run config."""
+    kept = {group: config[group] for group in GROUPS}
+    write_package(folder, model=model, tokenizer=tokenizer, config=kept, card=card)
+
+
+def load_lm(folder: Path, device: torch.device | str = "cpu") -> LmPackage:
+    """Load a package, checked as that of a recogniser is; ``folder`` may be its run folder.
+
+    Raises:
+        InputError: see `asr.model.package.load_package`.
+    """
+    folder = package_folder(folder)
+    check_files(folder)
+    config = read_config(folder / CONFIG, GROUPS)
+    check_groups(config, *GROUPS)
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    model = load_model(
+        partial(build_lm, config, vocab_size=tokenizer.vocab_size),
+        config["lm"].get("num_layers"),
+        folder / WEIGHTS,
+    )
+    return LmPackage(
+        folder=folder,
+        config=config,
+        model=model.to(device).eval(),
+        tokenizer=tokenizer,
+        normalizer=build(config["text"].get("normalize"), "text.normalize"),
+    )
