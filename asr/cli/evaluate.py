@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from asr.cli.recordings import OF_FILES, add_chunk_arguments
 from asr.cli.run_folder import run_name
 from asr.cli.search import MODELS, add_hotwords, add_search_arguments, option, search_config
 from asr.data.check import check_characters, describe_dropped
+from asr.data.labels import read_labels
 from asr.data.manifest import Utterances, read_manifest
 from asr.data.progress import print_progress
 from asr.decode.beam import BeamDecoder
@@ -34,6 +35,7 @@ from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation, evaluate
 from asr.measure.latency import measure_encoders
 from asr.measure.tuning import tune
+from asr.metrics.alternatives import Equivalents
 from asr.metrics.confidence import calibration
 from asr.model.build import build
 from asr.model.package import ModelPackage, load_package
@@ -42,6 +44,7 @@ from asr.profiling.hardware import describe_hardware, installed_versions, source
 from asr.profiling.latency import LatencySpec
 from asr.report.hypotheses import write_hypotheses
 from asr.report.record import RunRecord
+from asr.text.scoring import SCORINGS, scoring
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +99,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --rescore-lm or --lm: first find the weight and the word bonus with the fewest "
         "errors on the first manifest of --data, then score all with them",
     )
+    parser.add_argument(
+        "--scoring",
+        choices=SCORINGS,
+        default=SCORINGS[0],
+        help="spelling of references and hypotheses before they are compared: as the model spells "
+        "(default), none: as given, basic: lower case without punctuation, whisper: Whisper's "
+        "rules for English (pip install 'encore-asr[scoring]')",
+    )
+    parser.add_argument(
+        "--equivalents",
+        type=Path,
+        metavar="FILE.glm",
+        help="phrases that count as equal, as in NIST's global mapping files: A => B, or "
+        "A => {A / B / @}, where @ is nothing",
+    )
+    parser.add_argument(
+        "--by",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="error rates by labels of the manifest too, such as speaker, or columns that "
+        "`asr prepare folder --labels` kept",
+    )
     add_table_arguments(parser)
 
 
@@ -131,6 +157,10 @@ def run(args: argparse.Namespace) -> int:
         decode = tuned(args, package, next(iter(manifests.values())), decoder, decode)
         decoder = build_search(decode, package.model, package)
         add_hotwords(decoder, args, package)
+    spelling = None if args.scoring == SCORINGS[0] else scoring(args.scoring, package.normalizer)
+    normalize = package.normalizer if spelling is None else spelling.reference
+    equivalents = args.equivalents and Equivalents.read(args.equivalents, normalize)
+    labels = {split: read_labels(path, args.by) for split, path in by_split(args.data).items()}
     contexts = {length: stream_context(length, package.model) for length in args.stream}
     found = {
         length: {
@@ -142,6 +172,8 @@ def run(args: argparse.Namespace) -> int:
                 overlap_s=args.overlap,
                 vad=args.vad,
                 stream=context,
+                scoring=spelling,
+                equivalents=equivalents,
             )
             for split, utterances in manifests.items()
         }
@@ -151,7 +183,7 @@ def run(args: argparse.Namespace) -> int:
         print(graphs, file=sys.stderr)
     if notice := notice_of(decoder):
         print(notice, file=sys.stderr)
-    records = evaluation_records(args, package, found, decode)
+    records = evaluation_records(args, package, found, decode, labels)
     named = {
         name_of(split, length): one for length in found for split, one in found[length].items()
     }
@@ -213,8 +245,11 @@ def evaluation_records(
     package: ModelPackage,
     found: dict[float | None, dict[str, SplitEvaluation]],
     decode: dict[str, Any],
+    labels: Mapping[str, Mapping[str, Mapping[str, str]]],
 ) -> list[RunRecord]:
     """A record for each length of a chunk, by the search ``decode``.
+
+    ``labels`` are those of each split by name and utterance.
 
     Latency is that of the encoder on whole audio of ``--lengths``.
     """
@@ -248,6 +283,11 @@ def evaluation_records(
             config=config if length_ms is None else {**config, "stream": {"chunk_ms": length_ms}},
             data={split: evaluation.counts for split, evaluation in splits.items()},
             wer={split: evaluation.wer for split, evaluation in splits.items()},
+            groups={
+                split: {name: evaluation.by_label(values) for name, values in labels[split].items()}
+                for split, evaluation in splits.items()
+                if labels[split]
+            },
         )
         for length_ms, splits in found.items()
     ]
@@ -281,10 +321,11 @@ def wer_line(split: str, evaluation: SplitEvaluation) -> str:
     wer, counts = evaluation.wer, evaluation.counts
     cer = "" if wer.rate == "CER" else f", CER {wer.cer:.2f} %"
     skipped = f", {counts.num_skipped} skipped" if counts.num_skipped else ""
+    spelt = f"; scored {wer.scoring}" if wer.scoring else ""
     return (
         f"{split}: {wer.rate} {wer.wer:.2f} % [{wer.low:.2f}, {wer.high:.2f}]{cer}, "
         f"{wer.sub} substitutions, {wer.del_} deletions, {wer.ins} insertions in "
-        f"{wer.words:,} {wer.counted} of {counts.num_utterances:,} utterances{skipped}"
+        f"{wer.words:,} {wer.counted} of {counts.num_utterances:,} utterances{skipped}{spelt}"
     )
 
 

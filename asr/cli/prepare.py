@@ -54,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="TSV or JSONL with the columns audio, text and perhaps id, speaker, split, and for "
         "parts of files start_s and end_s or duration_s (offset, begin, start_time, start_ms, …)",
     )
+    folder.add_argument(
+        "--labels",
+        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        default=[],
+        metavar="NAME[,NAME...]",
+        help="columns of the table to keep, such as accent,gender, for `asr evaluate --by`",
+    )
     folder.add_argument("--split", action="append", dest="splits", help="keep this split only")
     folder.add_argument(
         "--strict", action="store_true", help="a bad file is an error, and nothing is written"
@@ -100,6 +107,7 @@ def _folder(args: argparse.Namespace) -> None:
         out,
         transcripts=args.transcripts,
         splits=args.splits,
+        labels=args.labels,
         strict=args.strict,
         num_jobs=args.jobs,
     )

@@ -20,6 +20,7 @@ def prepare_folder(
     *,
     transcripts: str | Path | None = None,
     splits: Sequence[str] | None = None,
+    labels: Sequence[str] = (),
     strict: bool = False,
     num_jobs: int = 1,
     report: Callable[[str], None] = print_progress,
@@ -28,21 +29,25 @@ def prepare_folder(
 
     ``source`` has LibriSpeech's layout (``<split>/<speaker>/<chapter>/*.trans.txt``, audio of any
     format beside it), or ``transcripts`` names a table (see ``read_table``). ``splits`` keeps
-    those splits only. Audio without a transcript is reported, counted and skipped, and so are
-    bad utterances (see ``read_splits``, also for ``strict``). Running again prepares again.
+    those splits only, ``labels`` those columns of the table. Audio without a transcript is
+    reported, counted and skipped, and so are bad utterances (see ``read_splits``, also for
+    ``strict``). Running again prepares again.
     """
     source, out = Path(source), Path(out)
     if not source.is_dir():
         raise InputError(f"{source} is {'a file' if source.exists() else 'missing'}; give a folder")
     table = None if transcripts is None else Path(transcripts)
+    if labels and table is None:
+        raise InputError("--labels are columns of a table; give --transcripts too")
     return prepare_utterances(
-        folder_utterances(source, table, splits, report),
+        folder_utterances(source, table, splits, report, labels),
         out,
         source=str(source),
         settings={
             "corpus": "folder",
             "source": str(source.resolve()),
             "transcripts": None if table is None else str(table.resolve()),
+            **({"labels": list(labels)} if labels else {}),
         },
         strict=strict,
         num_jobs=num_jobs,
@@ -55,6 +60,7 @@ def folder_utterances(
     table: Path | None = None,
     splits: Sequence[str] | None = None,
     report: Callable[[str], None] = print_progress,
+    labels: Sequence[str] = (),
 ) -> list[RawUtterance | Skipped]:
     """The utterances of LibriSpeech's transcripts or of ``table``, then the audio that none names.
 
@@ -62,7 +68,9 @@ def folder_utterances(
     """
     files = list_files(source)
     items = list(
-        read_librispeech(source, files) if table is None else read_table(table, source, report)
+        read_librispeech(source, files)
+        if table is None
+        else read_table(table, source, report, labels)
     )
     if not items and table is None:
         raise InputError(

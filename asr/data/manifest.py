@@ -60,6 +60,7 @@ class CheckedUtterance:
 
     ``start_s`` and ``duration_s`` are seconds in the audio file; ``speaker`` is None where unknown.
     ``num_bytes`` is the size of the file, by which a later change is noticed; None where unknown.
+    ``labels`` are further columns with their values, see `asr.data.labels`.
     """
 
     utterance_id: str
@@ -71,6 +72,7 @@ class CheckedUtterance:
     text: str
     speaker: str | None
     num_bytes: int | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 def write_manifest(utterances: Sequence[CheckedUtterance], path: str | Path) -> int:
@@ -238,6 +240,7 @@ def lhotse_cut(
         "channel": 0,
         "text": utterance.text,
         **({} if utterance.speaker is None else {"speaker": utterance.speaker}),
+        **({"custom": dict(utterance.labels)} if utterance.labels else {}),
     }
     recording = {
         "id": utterance.utterance_id,

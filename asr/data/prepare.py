@@ -46,6 +46,7 @@ class RawUtterance:
     start_s: float = 0.0
     duration_s: float | None = None
     whole_s: float | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 _REPORT_EVERY = 1000
@@ -107,6 +108,7 @@ def _checked(raw: RawUtterance, audio: CheckedAudio) -> CheckedUtterance:
         text=" ".join(drop_invisible(raw.text).split()),
         speaker=raw.speaker,
         num_bytes=raw.audio_path.stat().st_size,
+        labels=raw.labels,
     )
 
 

@@ -57,12 +57,19 @@ def read_librispeech(source: Path, files: Sequence[Path]) -> Iterator[RawUtteran
 
 
 def read_table(
-    table: Path, source: Path, report: Callable[[str], None] = print_progress
+    table: Path,
+    source: Path,
+    report: Callable[[str], None] = print_progress,
+    labels: Sequence[str] = (),
 ) -> Iterator[RawUtterance | Skipped]:
     """The utterances of a tab-separated table with a heading line, or of a JSON Lines file.
 
-    ``find_columns`` recognises the columns: ``audio`` and ``text`` are needed, unused columns are
-    reported. Relative audio paths start at ``source`` or at the table's own folder.
+    ``find_columns`` recognises the columns: ``audio`` and ``text`` are needed, those of ``labels``
+    are kept as they are, others are reported. Relative audio paths start at ``source`` or at the
+    table's own folder.
+
+    Raises:
+        InputError: no such file, nothing in it, or a label that is no column of its own.
     """
     if not table.is_file():
         raise InputError(f"no transcripts at {table}; give a TSV or JSONL file")
@@ -74,13 +81,20 @@ def read_table(
         is_empty = False
         if isinstance(columns, Columns):
             unused.update(dict.fromkeys(columns.unused))
-            yield _make_utterance(where, columns, fields, (source, table.parent))
+            yield _make_utterance(where, columns, fields, (source, table.parent), labels)
         else:
             yield Skipped(where, columns)
     if is_empty:
         raise InputError(f"{table} is empty; it needs the columns audio and text")
-    if unused:
-        report(f"{table}: columns not used: {', '.join(map(printable, unused))}")
+    for label in labels:
+        if label not in unused:
+            there = ", ".join(map(printable, unused)) or "none"
+            raise InputError(
+                f"{table}: {printable(label)!r} is no further column, of which there are: {there}"
+            )
+    idle = [printable(name) for name in unused if name not in labels]
+    if idle:
+        report(f"{table}: columns not used: {', '.join(idle)} (--labels keeps them)")
 
 
 def find_audio(name: str, folders: Iterable[Path]) -> Path | None:
@@ -96,7 +110,11 @@ def find_audio(name: str, folders: Iterable[Path]) -> Path | None:
 
 
 def _make_utterance(
-    where: str, columns: Columns, fields: Mapping[str, Any], folders: Sequence[Path]
+    where: str,
+    columns: Columns,
+    fields: Mapping[str, Any],
+    folders: Sequence[Path],
+    labels: Sequence[str],
 ) -> RawUtterance | Skipped:
     try:
         audio, text, utterance_id, speaker, split = (
@@ -123,7 +141,13 @@ def _make_utterance(
         segment.start_s,
         segment.duration_s,
         whole_s=segment.whole_s,
+        labels=tuple((name, value) for name in labels if (value := _label(fields.get(name)))),
     )
+
+
+def _label(value: object) -> str:
+    """The value of a label as a text; empty for none, and for what is no single value."""
+    return str(value).strip() if isinstance(value, str | int | float) else ""
 
 
 _Found = Iterator[tuple[str, Columns | str, Mapping[str, Any]]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,11 +13,13 @@ from asr.data.summary import Skipped
 from asr.decode.search import Search
 from asr.decode.transcribe import VADS, Transcriber
 from asr.errors import InputError
+from asr.metrics.alternatives import Equivalents, normalized_readings
 from asr.metrics.wer import corpus_cer
 from asr.model.package import ModelPackage
 from asr.nn.chunks import ChunkContext
 from asr.report.hypotheses import ScoredUtterance, score
 from asr.report.record import SplitCounts, SplitWer
+from asr.text.scoring import Scoring
 from asr.text.script import counted_in
 from asr.types import UtteranceResult
 
@@ -34,6 +36,13 @@ class SplitEvaluation:
     counts: SplitCounts
     wer: SplitWer
 
+    def by_label(self, values: Mapping[str, str]) -> dict[str, SplitWer]:
+        """The rate of the utterances with each of ``values``, which are theirs by name."""
+        groups: dict[str, list[ScoredUtterance]] = {}
+        for one in self.scored:
+            groups.setdefault(values[one.utterance_id], []).append(one)
+        return {value: _rate(found, scoring=self.wer.scoring) for value, found in groups.items()}
+
 
 def evaluate(
     package: ModelPackage,
@@ -44,11 +53,15 @@ def evaluate(
     overlap_s: float = 4.0,
     vad: str = VADS[0],
     stream: ChunkContext | None = None,
+    scoring: Scoring | None = None,
+    equivalents: Equivalents | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> SplitEvaluation:
     """Decode ``utterances`` as `asr transcribe` does and score them, in the order of the manifest.
 
-    ``chunk_s``, ``overlap_s``, ``vad`` and ``stream`` are those of `Transcriber`.
+    ``chunk_s``, ``overlap_s``, ``vad`` and ``stream`` are those of `Transcriber`. ``scoring``
+    spells references and hypotheses, None as the model spells them; then ``equivalents`` are
+    applied. References may have alternatives (`asr.metrics.alternatives`).
     Long audio is read in chunks, and memory grows with neither its length nor the number of
     utterances. Audio that cannot be read is named in the log, counted and left out of the rate.
 
@@ -58,6 +71,7 @@ def evaluate(
     transcriber = Transcriber(
         package, decoder, chunk_s=chunk_s, overlap_s=overlap_s, vad=vad, stream=stream
     )
+    normalize = package.normalizer if scoring is None else scoring.reference
     rate_hz = package.model.frontend.sample_rate_hz
     recordings = [partial(stream_utterance, utterance, rate_hz) for utterance in utterances]
     found = transcriber.read([utterance.utterance_id for utterance in utterances], recordings)
@@ -71,9 +85,9 @@ def evaluate(
             in_order.append(
                 UtteranceResult(
                     utterance_id=utterance.utterance_id,
-                    hyp=read.text,
+                    hyp=_hypothesis(read.text, scoring, equivalents),
                     duration_s=utterance.duration_s,
-                    ref=package.normalizer(utterance.text),
+                    ref=_reference(utterance.text, normalize, equivalents),
                     audio_path=str(utterance.audio_path),
                     speaker=utterance.speaker,
                     confidences=tuple(
@@ -94,10 +108,39 @@ def evaluate(
             num_words=sum(one.words for one in scored),
             num_skipped=num_skipped,
         ),
-        wer=SplitWer.from_errors(
-            [one.errors for one in scored],
-            speakers=[one.speaker for one in scored],
+        wer=_rate(
+            scored,
             cer=corpus_cer(in_order).wer,
-            counted=counted_in(one.ref for one in scored),
+            scoring=_named(scoring, equivalents),
         ),
     )
+
+
+def _rate(
+    scored: Sequence[ScoredUtterance], *, cer: float | None = None, scoring: str | None
+) -> SplitWer:
+    return SplitWer.from_errors(
+        [one.errors for one in scored],
+        speakers=[one.speaker for one in scored],
+        cer=cer,
+        counted=counted_in(one.ref for one in scored),
+        scoring=scoring,
+    )
+
+
+def _reference(text: str, normalize: Callable[[str], str], equivalents: Equivalents | None) -> str:
+    spelt = normalized_readings(text, normalize)
+    return spelt if equivalents is None else equivalents.in_reference(spelt)
+
+
+def _hypothesis(text: str, scoring: Scoring | None, equivalents: Equivalents | None) -> str:
+    spelt = text if scoring is None else scoring.hypothesis(text)
+    return spelt if equivalents is None else equivalents.in_hypothesis(spelt)
+
+
+def _named(scoring: Scoring | None, equivalents: Equivalents | None) -> str | None:
+    """How both sides were spelt, None for the usual way."""
+    parts = [scoring.name] if scoring is not None else []
+    if equivalents is not None:
+        parts.append(equivalents.name)
+    return ", ".join(parts) or None

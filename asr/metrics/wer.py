@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from asr.errors import InputError
+from asr.metrics.alternatives import best_reading
 from asr.text.script import is_unspaced
 from asr.types import UtteranceResult
 
@@ -72,10 +73,12 @@ class WordErrors:
 def align_words(ref: str, hyp: str) -> tuple[WordErrors, list[AlignedWord]]:
     """Align two texts word by word with the fewest errors (Levenshtein distance).
 
-    An empty reference makes every word of the hypothesis an insertion.
+    An empty reference makes every word of the hypothesis an insertion. Of a reference with
+    alternatives (`asr.metrics.alternatives`) the reading with the fewest errors counts.
     """
     if is_unspaced(ref or hyp):
         return align_chars(ref, hyp)
+    ref = best_reading(ref, hyp.split())
     import jiwer  # late: those who time models import this module too
 
     output = jiwer.process_words(" ".join(ref.split()), " ".join(hyp.split()))
@@ -87,7 +90,10 @@ def align_chars(ref: str, hyp: str) -> tuple[WordErrors, list[AlignedWord]]:
 
     In scripts without spaces between words it does not count.
     """
-    space = "" if is_unspaced(ref or hyp) else " "
+    by_character = is_unspaced(ref or hyp)
+    space = "" if by_character else " "
+    units = "".join(hyp.split()) if by_character else hyp.split()
+    ref = best_reading(ref, units, by_character=by_character)
     import jiwer
 
     output = jiwer.process_characters(space.join(ref.split()), space.join(hyp.split()))

@@ -10,7 +10,7 @@ from asr.profiling.roofline import Ceilings, Work
 from asr.report.points import BaselineTiming, LatencyPoint
 from asr.report.record import RunRecord, length_key
 from asr.report.rows import BASELINES, by_seed, latency_points
-from asr.report.table import MISSING, Column, Table, number_text, speedup_text
+from asr.report.table import MISSING, Column, Table, number_text, percent_text, speedup_text
 from asr.report.verdict import usual_length
 
 _AGAINST_NOTES = (
@@ -238,3 +238,32 @@ def streaming_table(records: Sequence[RunRecord]) -> Table | None:
 def _baseline_text(point: LatencyPoint, baseline: str) -> str:
     timing = point.baselines.get(baseline)
     return MISSING if timing is None else speedup_text(timing.speedup)
+
+
+def group_table(records: Sequence[RunRecord]) -> Table | None:
+    """A row for every value of a label, the highest rate first; None without any."""
+    found = [
+        (record.run, split, label, value, wer)
+        for record in records
+        for split, labels in record.groups.items()
+        for label, values in labels.items()
+        for value, wer in sorted(values.items(), key=lambda one: -one[1].wer)
+    ]
+    if not found:
+        return None
+    rates = [wer for *_, wer in found]
+    columns = (
+        Column("run", tuple(run for run, *_ in found), align_right=False),
+        Column("split", tuple(split for _, split, *_ in found), align_right=False),
+        Column("label", tuple(label for _, _, label, *_ in found), align_right=False),
+        Column("value", tuple(value for *_, value, _ in found), align_right=False),
+        Column("error rate %", tuple(percent_text(wer.wer) for wer in rates)),
+        Column("interval", tuple(f"[{wer.low:.2f}, {wer.high:.2f}]" for wer in rates)),
+        Column("counted", tuple(f"{wer.words:,} {wer.counted}" for wer in rates)),
+        Column("S", tuple(str(wer.sub) for wer in rates)),
+        Column("D", tuple(str(wer.del_) for wer in rates)),
+        Column("I", tuple(str(wer.ins) for wer in rates)),
+        Column("over", tuple(f"{wer.num_units} {wer.unit}" for wer in rates)),
+    )
+    note = "Error rates by label; intervals over the speakers or utterances of each group."
+    return Table(columns=columns, notes=(note,))

@@ -80,7 +80,8 @@ class SplitWer:
     ``counted`` says what errors are of: "words", or "characters" in scripts without spaces, where
     the rate is a character error rate. ``cer`` is the character error rate in percent, None in
     records that do not say. The interval is
-    over ``num_units`` speakers or utterances, whichever ``unit`` says.
+    over ``num_units`` speakers or utterances, whichever ``unit`` says. ``scoring`` says how both
+    sides were spelt, if not as the model spells.
     """
 
     wer: float
@@ -95,6 +96,7 @@ class SplitWer:
     unit: str = "utterances"
     num_units: int | None = None
     counted: str = "words"
+    scoring: str | None = None
 
     @property
     def rate(self) -> str:
@@ -112,6 +114,7 @@ class SplitWer:
         level: float = 0.95,
         cer: float | None = None,
         counted: str = "words",
+        scoring: str | None = None,
     ) -> SplitWer:
         """Corpus rate over ``per_utterance`` with its bootstrap interval."""
         total = WordErrors.total(per_utterance)
@@ -132,6 +135,7 @@ class SplitWer:
             unit=units.name,
             num_units=units.num,
             counted=counted,
+            scoring=scoring,
         )
 
 
@@ -152,7 +156,8 @@ class RunRecord:
     call at the smallest batch size timed; what a latency has beyond their sum lies between them.
     ``work``: what the same parts do in that call; ``ceilings``: timed in alternation with them.
     ``training`` is None for a run that only measured, ``learning`` its curve. ``pieces`` says which
-    rows of the head come from the initial model, where that has another vocabulary. Records are
+    rows of the head come from the initial model, where that has another vocabulary. ``groups`` are
+    rates of a split by a label, such as speaker, and its value. Records are
     values: extend one with ``dataclasses.replace``.
     """
 
@@ -169,6 +174,7 @@ class RunRecord:
     data: dict[str, SplitCounts] = field(default_factory=dict)
     training: TrainingCost | None = None
     wer: dict[str, SplitWer] = field(default_factory=dict)
+    groups: dict[str, dict[str, dict[str, SplitWer]]] = field(default_factory=dict)
     latency: tuple[LatencyPoint, ...] = ()
     breakdown: dict[str, dict[str, float]] = field(default_factory=dict)
     work: dict[str, dict[str, Work]] = field(default_factory=dict)

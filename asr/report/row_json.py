@@ -48,6 +48,7 @@ def json_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> di
             "num_params": row.num_params,
             "macs": row.macs,
             "wer": {split: _score(score) for split, score in row.wer.items()},
+            **({"wer_by_label": record.groups} if record.groups else {}),
             "wer_vs_none": {split: _difference(one) for split, one in row.differences.items()},
             "latency_ms": _times(points),
             "speedup_vs_none": _speedups(points),
@@ -99,6 +100,7 @@ def _score(score: SplitScore) -> dict[str, Any]:
         "skipped": score.num_skipped,
         "unit": score.unit,
         "num_units": score.num_units,
+        **({"scoring": score.scoring} if score.scoring else {}),
     }
 
 

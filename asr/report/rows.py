@@ -128,6 +128,7 @@ class SplitScore:
     unit: str
     num_units: int | None
     num_seeds: int | None = None
+    scoring: str | None = None
 
     @classmethod
     def of_run(cls, result: SplitWer, counts: SplitCounts | None) -> SplitScore:
@@ -146,6 +147,7 @@ class SplitScore:
             num_skipped=counts.num_skipped if counts else None,
             unit=result.unit,
             num_units=result.num_units,
+            scoring=result.scoring,
         )
 
     @classmethod

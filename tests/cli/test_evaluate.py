@@ -198,3 +198,60 @@ def test_what_has_no_score_stands_in_every_output(
     assert (cells["wer_part_utterances"], cells["wer_part_skipped"]) == ("3", "2")
     (row,) = json.loads((tmp_path / "out" / "rows.json").read_text())
     assert (row["wer"]["part"]["utterances"], row["wer"]["part"]["skipped"]) == (3, 2)
+
+
+def test_error_rates_by_label(asr: Command, model: Path, tmp_path: Path) -> None:
+    labels = [("scots",), ("irish",), ("scots",)]
+    utterances = [
+        CheckedUtterance(
+            f"u{index}",
+            write_noise(tmp_path / f"u{index}.wav", 0.5),
+            *(0.0, 0.5, SAMPLE_RATE_HZ, 1, ref.upper(), f"s{index}"),
+            labels=tuple(zip(("accent",), label, strict=True)),
+        )
+        for index, (ref, label) in enumerate(zip(REFS, labels, strict=True))
+    ]
+    data = tmp_path / "test.jsonl.gz"
+    write_manifest(utterances, data)
+    words = ("evaluate", "--model", model, "--data", data, "--lengths")
+    row = row_of(asr(*words, "--json", "-", "--by", "accent", "speaker").out)
+    whole, groups = row["wer"]["test"], row["wer_by_label"]["test"]
+    assert {label: set(values) for label, values in groups.items()} == {
+        "accent": {"scots", "irish"},
+        "speaker": {"s0", "s1", "s2"},
+    }
+    for values in groups.values():
+        for key in ("words", "sub", "del", "ins"):
+            assert sum(one[key] for one in values.values()) == whole[key]
+    assert groups["accent"]["scots"]["num_units"] == 2
+    printed = asr(*words, "--by", "accent").out
+    assert "irish" in printed
+    assert "Error rates by label" in printed
+    assert "there are: accent, speaker" in asr(*words, "--by", "room").error
+
+
+def test_both_sides_are_spelt_as_asked(asr: Command, model: Path, tmp_path: Path) -> None:
+    audio = write_noise(tmp_path / "u.wav", 0.5)
+    data = tmp_path / "test.jsonl.gz"
+
+    def rate(text: str, *words: str | Path) -> dict[str, Any]:
+        write_manifest(
+            [CheckedUtterance("u", audio, 0.0, 0.5, SAMPLE_RATE_HZ, 1, text, None)], data
+        )
+        said = ("evaluate", "--model", model, "--data", data, "--lengths", "--json", "-")
+        return dict(row_of(asr(*said, *words).out)["wer"]["test"])
+
+    (heard,) = asr("transcribe", audio, "--model", model).out.splitlines()
+    assert heard
+    assert rate(heard)["wer"] == 0
+    assert "scoring" not in rate(heard)
+    spelt = rate(f"{heard.upper()}!", "--scoring", "none")
+    assert spelt["wer"] == 100
+    assert spelt["scoring"] == "as given"
+    assert rate(f"{heard.upper()}!", "--scoring", "basic")["wer"] == 0
+    assert rate(f"{{NO / {heard}}}")["wer"] == 0
+    glm = tmp_path / "a.glm"
+    glm.write_text(f"the cat => {{the cat / {heard}}}\n")
+    found = rate("the cat", "--equivalents", glm)
+    assert found["wer"] == 0
+    assert found["scoring"].startswith("equivalents of a.glm (")

@@ -104,7 +104,7 @@ def test_columns_without_a_use_are_named_once(tmp_path: Path) -> None:
     table.write_text("audio\ttext\tnote\tage\na.wav\tone\t-\t1\nb.wav\ttwo\t-\t2\n")
     said: list[str] = []
     list(read_table(table, tmp_path, said.append))
-    assert said == [f"{table}: columns not used: note, age"]
+    assert said == [f"{table}: columns not used: note, age (--labels keeps them)"]
 
 
 @pytest.mark.parametrize(

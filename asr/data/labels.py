@@ -1,0 +1,59 @@
+"""Labels of utterances beside their transcripts, such as accent or gender, by which to group.
+
+A manifest keeps them as lhotse does: in the supervision or its ``custom`` values, or in those of
+the cut.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.errors import InputError, printable
+from asr.files import json_object, split_lines
+
+MISSING = "(none)"
+_OWN = ("id", "recording_id", "start", "duration", "channel", "text", "custom", "alignment")
+
+
+def read_labels(path: Path, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The values of each label by utterance, `MISSING` where an utterance has none.
+
+    ``path`` is a manifest that `read_manifest` has read.
+
+    Raises:
+        InputError: a label that no utterance has; the message says which ones there are.
+    """
+    found: dict[str, dict[str, str]] = {name: {} for name in names}
+    there: set[str] = set()
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        for _, line in split_lines(gzip.GzipFile(fileobj=raw) if packed else raw, str(path)):
+            record = json_object(line)
+            labels = _labels(record)
+            there |= labels.keys()
+            for name in names:
+                found[name][str(record["id"])] = labels.get(name, MISSING)
+    for name in names:
+        if name not in there:
+            raise InputError(
+                f"{path}: no utterance has a label {printable(name)!r}; there are: "
+                f"{', '.join(sorted(map(printable, there))) or 'none'} (`asr prepare folder "
+                "--labels` keeps columns)"
+            )
+    return found
+
+
+def _labels(record: Mapping[str, Any]) -> dict[str, str]:
+    spoken = (record.get("supervisions") or [{}])[0]
+    sources = (record.get("custom"), spoken.get("custom"), spoken)
+    return {
+        str(key): str(value)
+        for source in sources
+        if isinstance(source, Mapping)
+        for key, value in source.items()
+        if isinstance(value, str | int | float | bool) and key not in (*_OWN, "offset", "num_bytes")
+    }

@@ -1,0 +1,56 @@
+"""How references and hypotheses are spelt before they are compared: named, versioned choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+
+from asr.errors import InputError
+from asr.text.normalize import TranscriptNormalizer
+
+SCORINGS = ("model", "none", "basic", "whisper")
+"""``model``: as the model's transcripts are spelt; ``none``: as given; ``basic``: lower case,
+without punctuation and marks of events; ``whisper``: Whisper's rules for English (Radford et al.
+2023, appendix C), which also unite spellings of numbers, titles and contractions."""
+
+_LIBRARY = "whisper_normalizer"
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """A choice: what it is called in records, and how it spells both sides."""
+
+    name: str
+    reference: Callable[[str], str]
+    hypothesis: Callable[[str], str]
+
+
+def scoring(name: str, normalizer: TranscriptNormalizer) -> Scoring:
+    """One of `SCORINGS`, for a model with this normaliser of transcripts.
+
+    Raises:
+        InputError: another name, or one that needs a library that is not installed.
+    """
+    if name == "model":
+        return Scoring(f"as the model spells ({normalizer.name})", normalizer, str)
+    if name == "none":
+        return Scoring("as given", _spaced, _spaced)
+    if name == "basic":
+        basic = TranscriptNormalizer(case="lower", punctuation="drop", events="drop")
+        return Scoring(f"basic 1 ({basic.name})", basic, basic)
+    if name != "whisper":
+        raise InputError(f"scoring {name!r}: allowed: {', '.join(SCORINGS)}")
+    if find_spec(_LIBRARY) is None:
+        raise InputError(
+            "scoring by Whisper's rules needs their library: pip install 'encore-asr[scoring]'"
+        )
+    from whisper_normalizer.english import EnglishTextNormalizer
+
+    whisper = EnglishTextNormalizer()
+    return Scoring(f"Whisper's English ({_LIBRARY} {version(_LIBRARY)})", whisper, whisper)
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
