@@ -11,7 +11,7 @@ top. Importing ``asr`` touches no network, device or random seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,12 @@ def load(
     batch_s: float | None = None,
     num_threads: int | None = None,
     channels: Channels = "mix",
+    beam: int | None = None,
+    hotwords: Sequence[str] | Mapping[str, float] = (),
+    hotword_weight: float = 0.5,
+    lm: str | Path | None = None,
+    lm_weight: float | None = None,
+    lm_word_bonus: float | None = None,
     strict: bool = True,
     notify: Callable[[str], None] = lambda message: None,
     plugins: Sequence[str] = (),
@@ -91,6 +97,13 @@ def load(
         num_threads: CPU threads; None for those that torch has.
         channels: ``mix`` for the mean of all, the number of one (from 1), or ``split`` for each by
             itself, which only `Transcriber.each` gives.
+        beam: prefixes of a beam search; None for the model's own search, and for the usual beam
+            where hotwords or a language model are given.
+        hotwords: phrases to expect, or how many times as much as others each counts.
+        hotword_weight: what each character of a hotword adds to the score, a natural logarithm.
+        lm: a language model: an ARPA file, or the folder of a Transformer.
+        lm_weight: what its logarithms are multiplied by; None for the usual weight.
+        lm_word_bonus: what every word adds to the score; None for the usual one.
         strict: whether to refuse damaged audio; else it is read as far as it decodes.
         notify: gets messages about damaged audio that is read, and channels that cancel.
         plugins: packages of yours whose classes the model needs; their code runs.
@@ -99,14 +112,22 @@ def load(
         InputError: no such model, a damaged one, or one that cannot run like this.
     """
     from asr.decode.recogniser import load_recogniser
-    from asr.decode.search import build_search
+    from asr.decode.search import load_search
     from asr.decode.transcribe import Transcriber
     from asr.interop.hub import local_model
     from asr.model.plugins import named
 
     with named(plugins):
         recogniser = load_recogniser(local_model(model), device, dtype)
-        search = build_search(recogniser.config["decode"], recogniser.model, recogniser)
+        search = load_search(
+            recogniser,
+            beam=beam,
+            hotwords=hotwords,
+            hotword_weight=hotword_weight,
+            lm=lm,
+            lm_weight=lm_weight,
+            lm_word_bonus=lm_word_bonus,
+        )
     return Transcriber(
         recogniser,
         search,

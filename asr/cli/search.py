@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,20 @@ from typing import Any
 import yaml
 
 from asr.cli.options import beam_size, bonus, fraction, token_count, weight
-from asr.decode.beam import BeamDecoder
+from asr.decode.fusion import FusedSearch
 from asr.decode.recogniser import Recogniser
+from asr.decode.search import HOTWORD_WEIGHT, with_beam, with_hotwords
 from asr.errors import InputError
-from asr.lm.hotwords import Hotword, hotword_automaton, read_hotwords
+from asr.lm.hotwords import Hotword, read_hotwords
+from asr.model.build import target_class
 from asr.ranges import shown
-
-HOTWORD_WEIGHT = 0.5
-_BEAM_SEARCH = f"{BeamDecoder.__module__}.{BeamDecoder.__qualname__}"
-
 
 MODELS = {
     "lm": ("lm_weight", "lm_word_bonus"),
     "lodr": ("lodr_weight",),
     "rescore_lm": ("rescore_weight", "rescore_word_bonus"),
 }
-"""Keys of `BeamDecoder` for language models, and those of their weights."""
+"""Keys of `FusedSearch` for language models, and those of their weights."""
 
 
 def option(key: str) -> str:
@@ -46,25 +45,26 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         type=beam_size,
         metavar="N",
         help="search a beam of N prefixes, summed over their paths; 1 is not the same as greedy "
-        "(default: as the model's config says, mostly greedy)",
+        "(default: as the model's config says, mostly greedy; 10, or 4 of a transducer, where an "
+        "option below asks for a beam)",
     )
     parser.add_argument(
         "--tokens-per-frame",
         type=token_count,
         metavar="N",
-        help="with a beam: tokens of a frame that may extend a prefix (default: 20)",
+        help="tokens of a frame that may extend a prefix (default: 20)",
     )
     parser.add_argument(
         "--skip-blank",
         type=fraction,
         metavar="P",
-        help="with a beam: do not search frames whose blank has this probability or more, as that "
+        help="do not search frames whose blank has this probability or more, as that "
         "of the frame before; how many they were is said at the end (default: none)",
     )
     parser.add_argument(
         "--hotwords",
         metavar="FILE|WORDS",
-        help="with a beam: phrases to expect, from a file with one a line (and a tab and a boost "
+        help="phrases to expect, from a file with one a line (and a tab and a boost "
         "behind it, where one counts more or less), or separated by commas",
     )
     parser.add_argument(
@@ -78,7 +78,7 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         "--lm",
         type=Path,
         metavar="FILE.arpa[.gz]|DIR",
-        help="with a beam: a language model: n-grams of words or of the model's own pieces, or the "
+        help="a language model: n-grams of words or of the model's own pieces, or the "
         "folder of a Transformer (recipes/lm.yaml)",
     )
     parser.add_argument(
@@ -110,7 +110,7 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         "--rescore-lm",
         type=Path,
         metavar="FILE.arpa[.gz]|DIR",
-        help="with a beam: a language model that orders the texts of the last beam anew",
+        help="a language model that orders the texts of the last beam anew",
     )
     parser.add_argument(
         "--rescore-weight",
@@ -137,7 +137,7 @@ def add_hotwords(decoder: object, args: argparse.Namespace, recogniser: Recognis
         if args.hotword_weight is not None:
             raise InputError("--hotword-weight is of hotwords; give --hotwords too")
         return
-    if not isinstance(decoder, BeamDecoder):
+    if not isinstance(decoder, FusedSearch):
         raise InputError("--hotwords are of a beam; give --beam too, such as --beam 10")
     path = Path(args.hotwords)
     try:
@@ -148,15 +148,8 @@ def add_hotwords(decoder: object, args: argparse.Namespace, recogniser: Recognis
     hotwords = read_hotwords(path) if is_file else [Hotword(one) for one in phrases if one.strip()]
     if not hotwords:
         raise InputError(f"--hotwords {args.hotwords!r}: no words")
-    decoder.scorers = (
-        *decoder.scorers,
-        hotword_automaton(
-            hotwords,
-            recogniser.tokenizer,
-            normalize=recogniser.normalizer,
-            weight=args.hotword_weight or HOTWORD_WEIGHT,
-        ),
-    )
+    weight = args.hotword_weight or HOTWORD_WEIGHT
+    decoder.scorers = with_hotwords(decoder, hotwords, recogniser, weight).scorers
 
 
 def search_config(
@@ -164,40 +157,48 @@ def search_config(
 ) -> dict[str, Any]:
     """The search of a model's ``config`` as the options change it.
 
+    An option of a beam makes it a beam search, of the default size unless ``--beam`` says another.
+
     Raises:
-        InputError: an option of the beam without a beam, or of a language model without one; more
-            ``n_best`` than the beam holds; a search of no file, or one of its options that is not a
-            key and a value.
+        InputError: a beam that the model's head does not have, an option of a language model
+            without one, or more ``n_best`` than the beam holds; a search of no file, or one of its
+            options that is not a key and a value.
     """
     decode = dict(config["decode"]) if args.search is None else _named_search(args.search)
     if args.search is not None and args.beam is not None:
-        raise InputError("--beam is the search of a CTC head; with --search give beam=N behind it")
-    if args.beam is not None:
-        if decode["_target_"] != _BEAM_SEARCH:
-            decode = {"_target_": _BEAM_SEARCH}
-        decode["beam"] = args.beam
+        raise InputError("with --search give beam=N behind it, not --beam")
     given = {
+        "beam": args.beam,
         "tokens_per_frame": args.tokens_per_frame,
         "skip_blank": args.skip_blank,
         "n_best": n_best if n_best > 1 else None,
         **{model: path and str(path) for model in MODELS for path in [getattr(args, model)]},
         **{name: getattr(args, name) for names in MODELS.values() for name in names},
     }
-    for name, value in given.items():
-        if value is None:
-            continue
-        if decode["_target_"] != _BEAM_SEARCH and not (name == "n_best" and name in decode):
-            raise InputError(f"{option(name)} is of a beam; give --beam too, such as --beam 10")
-        decode[name] = value
+    wanted = [name for name, value in given.items() if value is not None]
+    missing = [name for name in wanted if not _takes(decode, name)]
+    if args.search is None and (missing or args.hotwords is not None):
+        decode = with_beam({**config, "decode": decode})
+        missing = [name for name in wanted if not _takes(decode, name)]
+    if missing:
+        raise InputError(f"{option(missing[0])} is of another search than {decode['_target_']}")
+    decode |= {name: given[name] for name in wanted}
     for model, names in MODELS.items():
         for name in () if decode.get(model) is not None else names:
             if given[name] is not None:
                 raise InputError(f"{option(name)} is of a language model; give {option(model)} too")
     if decode.get("lodr") is not None and decode.get("lm") is None:
         raise InputError("--lodr is subtracted from a language model; give --lm too")
-    if n_best > 1 and n_best > decode.get("beam", n_best):
-        raise InputError(f"--n-best {n_best}: a beam of {decode['beam']} holds fewer; widen --beam")
+    default = inspect.signature(target_class(decode, "decode")).parameters.get("beam")
+    beam = decode.get("beam", default.default if default else n_best)
+    if n_best > max(1, beam):
+        raise InputError(f"--n-best {n_best}: a beam of {beam} holds fewer; widen --beam")
     return decode
+
+
+def _takes(decode: Mapping[str, Any], name: str) -> bool:
+    """Whether a search has an option."""
+    return name in inspect.signature(target_class(decode, "decode")).parameters
 
 
 def _named_search(words: str) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import functools
 import ipaddress
 import os
 import socket
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 
@@ -18,14 +17,14 @@ from asr.cli.device import add_device_argument, add_dtype_argument, check_device
 from asr.cli.options import add_plugin_argument, audio_length, number_in
 from asr.cli.recordings import add_chunk_arguments, add_model_argument
 from asr.cli.run_summary import log
-from asr.cli.search import HOTWORD_WEIGHT, add_hotwords, add_search_arguments, search_config
-from asr.decode.beam import BeamDecoder
+from asr.cli.search import add_hotwords, add_search_arguments, search_config
+from asr.decode.fusion import FusedSearch
 from asr.decode.recogniser import load_recogniser
-from asr.decode.search import build_search
+from asr.decode.search import HOTWORD_WEIGHT, Search, build_search, with_hotwords
 from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
 from asr.interop.hub import local_model
-from asr.lm.hotwords import Hotword, hotword_automaton
+from asr.lm.hotwords import Hotword
 from asr.ranges import Range
 
 API_KEY = "ASR_API_KEY"
@@ -143,19 +142,13 @@ def transcribers_of(args: argparse.Namespace) -> Any:
     def transcriber(hotwords: tuple[str, ...]) -> Transcriber:
         search = decoder
         if hotwords:
-            if not isinstance(decoder, BeamDecoder):
+            if not isinstance(decoder, FusedSearch):
                 raise InputError(
                     "keywords: this server searches without a beam; start it with --beam 10"
                 )
-            search = copy.copy(decoder)
-            weight = HOTWORD_WEIGHT if args.hotword_weight is None else args.hotword_weight
-            automaton = hotword_automaton(
-                [Hotword(one) for one in hotwords],
-                recogniser.tokenizer,
-                normalize=recogniser.normalizer,
-                weight=weight,
-            )
-            search.scorers = (*decoder.scorers, automaton)
+            phrases = [Hotword(one) for one in hotwords]
+            weight = args.hotword_weight or HOTWORD_WEIGHT
+            search = cast(Search, with_hotwords(decoder, phrases, recogniser, weight))
         return Transcriber(
             recogniser,
             search,

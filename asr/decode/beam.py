@@ -1,37 +1,29 @@
-"""The beam search of a CTC head: its settings, language models and hotwords.
+"""The beam search of a CTC head: its settings, the frames it skips, and the labels it gives.
 
-The search itself is `asr.decode.prefix_beam`. What is added to the score of a prefix while it runs
-is shallow fusion; what is added to whole sequences of its result is rescoring.
+The search itself is `asr.decode.prefix_beam`.
 
-Shape legend: B batch, T frames, V vocabulary, N sequences, U tokens.
+Shape legend: B batch, T frames, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.decode.align import align
+from asr.decode.fusion import FusedSearch
 from asr.decode.greedy import Alternatives, FrameLabels, GreedyDecoder
-from asr.decode.language_model import read_language_model, sequence_scores
 from asr.decode.prefix_beam import NEVER, search_prefixes
-from asr.errors import InputError
 from asr.lm.automaton import TokenScorer
 from asr.ranges import BeamSize, Bonus, Share, Tokens, Weight, in_ranges
-from asr.text.tokenizer import Tokenizer
 from asr.types import ScoredTokens
-
-_IMPROBABLE = 3.0
-"""Nats a token that the best text may be less probable by the audio than its best path."""
 
 
 @in_ranges("decode")
-class BeamDecoder(GreedyDecoder):
+class BeamDecoder(GreedyDecoder, FusedSearch):
     """The most probable token sequences of CTC, summed over all their paths.
 
     Without limits on tokens and with a beam that holds every prefix the sums are exact. Labels of
@@ -45,16 +37,9 @@ class BeamDecoder(GreedyDecoder):
         skip_blank: of neighbouring frames whose blank is at least this probable only the first is
             searched, the others count as blanks; null: none is skipped.
         n_best: sequences that are handed on, at most ``beam``.
-        lm: a language model, which `read_language_model` reads; null: none.
-        lm_weight: what its natural logarithms are multiplied by.
-        lm_word_bonus: what every word adds to the score.
-        lodr: an n-gram model of low order of the text that the recogniser was trained on, which is
-            subtracted from ``lm`` (low-order density ratio, Zheng et al. 2022); null: none.
-        lodr_weight: what its natural logarithms are multiplied by.
-        rescore_lm: a language model that orders the sequences of the last beam anew; null: none.
-        rescore_weight, rescore_word_bonus: of it.
+        lm, lm_weight, lm_word_bonus, lodr, lodr_weight, rescore_lm, rescore_weight,
+            rescore_word_bonus, scorers: see `FusedSearch`.
         blank_id: the token of the blank.
-        scorers: further ones, such as hotwords, which are added up.
 
     Raises:
         InputError: a value outside its range, or ``lodr`` without ``lm``.
@@ -80,46 +65,24 @@ class BeamDecoder(GreedyDecoder):
         blank_id: int = 0,
         scorers: Sequence[TokenScorer] = (),
     ) -> None:
-        super().__init__(blank_id=blank_id)
-        if lodr is not None and lm is None:
-            raise InputError(f"decode.lodr={lodr}: it is subtracted from decode.lm; set that too")
+        GreedyDecoder.__init__(self, blank_id=blank_id)
+        FusedSearch.__init__(
+            self,
+            lm=lm,
+            lm_weight=lm_weight,
+            lm_word_bonus=lm_word_bonus,
+            lodr=lodr,
+            lodr_weight=lodr_weight,
+            rescore_lm=rescore_lm,
+            rescore_weight=rescore_weight,
+            rescore_word_bonus=rescore_word_bonus,
+            scorers=scorers,
+        )
         self.beam = beam
         self.tokens_per_frame = tokens_per_frame
         self.skip_blank = skip_blank
         self.n_best = n_best
-        self.lm = lm
-        self.lm_weight = lm_weight
-        self.lm_word_bonus = lm_word_bonus
-        self.lodr = lodr
-        self.lodr_weight = lodr_weight
-        self.rescore_lm = rescore_lm
-        self.rescore_weight = rescore_weight
-        self.rescore_word_bonus = rescore_word_bonus
-        self.lm_scorer: TokenScorer | None = None
-        self.rescorer: TokenScorer | None = None
-        self.scorers = scorers
         self._frames: list[tuple[int, int]] = []  # searched and skipped ones of every batch
-        self._improbable: list[tuple[int, int]] = []  # texts of every batch, and improbable ones
-
-    def read_lm(
-        self,
-        tokenizer: Tokenizer,
-        normalize: Callable[[str], str],
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """Read the language models and score with them; InputError as `read_language_model`."""
-
-        def read(path: str, weight: float, bonus: float) -> TokenScorer:
-            make = read_language_model(Path(path), tokenizer, normalize, device)
-            return make(weight, bonus)
-
-        if self.lm is not None:
-            self.lm_scorer = read(self.lm, self.lm_weight, self.lm_word_bonus)
-            self.scorers = (*self.scorers, self.lm_scorer)
-        if self.lodr is not None:
-            self.scorers = (*self.scorers, read(self.lodr, -self.lodr_weight, 0.0))
-        if self.rescore_lm is not None:
-            self.rescorer = read(self.rescore_lm, self.rescore_weight, self.rescore_word_bonus)
 
     def label(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[FrameLabels]:
         """The best path of the best sequence of each utterance, with its ``n_best`` sequences."""
@@ -127,7 +90,7 @@ class BeamDecoder(GreedyDecoder):
             return [self.blanks(0) for _ in lengths_B]
         found = self.search(log_probs_BTV, lengths_B)
         if self.scorers or self.rescorer is not None:
-            self._compare_with_audio(found, log_probs_BTV, lengths_B)
+            self.compare_with_audio(found, *self._heard(log_probs_BTV, lengths_B))
         return labels_of(found, log_probs_BTV, lengths_B, self.n_best)
 
     def search(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
@@ -146,9 +109,7 @@ class BeamDecoder(GreedyDecoder):
             scorers=self.scorers,
             skipped_B=skipped_B,
         )
-        if self.rescorer is None:
-            return found
-        return rescored(found, self.rescorer, log_probs_BTV.device)
+        return self.ordered(found, log_probs_BTV.device)
 
     @property
     def skipped(self) -> float:
@@ -159,16 +120,8 @@ class BeamDecoder(GreedyDecoder):
     @property
     def notice(self) -> str:
         """What is to be said of the frames so far, one line; empty if there is nothing."""
-        lines = [] if self.skip_blank is None else [str(self)]
-        num_texts = sum(texts for texts, _ in self._improbable)
-        num_improbable = sum(improbable for _, improbable in self._improbable)
-        if num_improbable > num_texts / 2:
-            lines.append(
-                f"language models and hotwords outweigh the audio: in {num_improbable:,} of "
-                f"{num_texts:,} chunks the text is far less probable by the audio alone than what "
-                "was heard; lower --lm-weight, --rescore-weight or --hotword-weight"
-            )
-        return "; ".join(lines)
+        lines = ["" if self.skip_blank is None else str(self), self.warning]
+        return "; ".join(line for line in lines if line)
 
     def __str__(self) -> str:
         """The settings, and what was skipped so far: one line."""
@@ -216,34 +169,15 @@ class BeamDecoder(GreedyDecoder):
         is_valid_BT = frames_T[: order_BT.shape[1]] < lengths_B.unsqueeze(1)
         return torch.where(is_valid_BT.unsqueeze(-1), kept, nothing), lengths_B, skipped_B
 
-    def _compare_with_audio(
-        self, found: Sequence[Sequence[ScoredTokens]], log_probs_BTV: Tensor, lengths_B: Tensor
-    ) -> None:
-        """Count texts that are far less probable by the audio than its best path."""
+    def _heard(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> tuple[list[float], list[int]]:
+        """Log probability and number of tokens of the best path of each utterance."""
         best_BT, ids_BT = log_probs_BTV.max(-1)
-        lengths_B = lengths_B.to(log_probs_BTV.device)
         frames_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        is_valid_BT = frames_T < lengths_B.unsqueeze(1)
+        is_valid_BT = frames_T < lengths_B.to(ids_BT.device).unsqueeze(1)
         is_new_BT = (ids_BT != self.blank_id) & is_valid_BT
         is_new_BT[:, 1:] &= ids_BT[:, 1:] != ids_BT[:, :-1]
-        heard = best_BT.double().masked_fill(~is_valid_BT, 0.0).sum(1).tolist()
-        num_tokens = is_new_BT.sum(1).tolist()
-        far = [
-            path - one[0].acoustic > _IMPROBABLE * max(1, number)
-            for one, path, number in zip(found, heard, num_tokens, strict=True)
-        ]
-        self._improbable.append((len(far), sum(far)))
-
-
-def rescored(
-    found: Sequence[Sequence[ScoredTokens]], scorer: TokenScorer, device: torch.device | str
-) -> list[list[ScoredTokens]]:
-    """The sequences of each utterance in their new order, with what ``scorer`` adds."""
-    scores = iter(
-        sequence_scores(scorer, [one.token_ids for each in found for one in each], device)
-    )
-    added = [[replace(one, added=one.added + next(scores)) for one in each] for each in found]
-    return [sorted(each, key=lambda one: -one.score) for each in added]
+        heard_B = best_BT.double().masked_fill(~is_valid_BT, 0.0).sum(1)
+        return heard_B.tolist(), is_new_BT.sum(1).tolist()
 
 
 def labels_of(

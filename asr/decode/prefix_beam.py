@@ -24,9 +24,9 @@ from torch import Tensor
 from asr.lm.automaton import TokenScorer
 from asr.types import ScoredTokens
 
-_FACTOR = 6364136223846793005  # of the polynomial hash (Knuth's, modulo 2^64)
-_NO_PREFIX, _NO_PARENT = -1, -2  # hashes of an empty place of the beam, and above the root
-_NO_TOKEN = -1
+FACTOR = 6364136223846793005  # of the polynomial hash (Knuth's, modulo 2^64)
+NO_PREFIX, NO_PARENT = -1, -2  # hashes of an empty place of the beam, and above the root
+NO_TOKEN = -1
 NEVER = float("-inf")
 
 
@@ -90,7 +90,7 @@ class _Prefixes:
         def full(value: float, dtype: torch.dtype) -> Tensor:
             return torch.full((batch, beam), value, dtype=dtype, device=device)
 
-        blank, hashes = full(NEVER, torch.float64), full(_NO_PREFIX, torch.int64)
+        blank, hashes = full(NEVER, torch.float64), full(NO_PREFIX, torch.int64)
         blank[:, 0] = 0.0
         hashes[:, 0] = 0
         return cls(
@@ -99,7 +99,7 @@ class _Prefixes:
             added=full(0.0, torch.float64),
             last=full(0, torch.int64),
             hashes=hashes,
-            parents=full(_NO_PARENT, torch.int64),
+            parents=full(NO_PARENT, torch.int64),
             states=[full(scorer.start, torch.int64) for scorer in scorers],
         )
 
@@ -157,18 +157,18 @@ def _advance(
         token=ending_in_token.gather(1, chosen_BK),
         added=added.gather(1, chosen_BK),
         last=torch.where(is_longer, new_token, now.last.gather(1, source)),
-        hashes=torch.where(is_longer, hashes * _FACTOR + (new_token + 1), hashes).masked_fill(
-            is_empty, _NO_PREFIX
+        hashes=torch.where(is_longer, hashes * FACTOR + (new_token + 1), hashes).masked_fill(
+            is_empty, NO_PREFIX
         ),
         parents=torch.where(is_longer, hashes, now.parents.gather(1, source)).masked_fill(
-            is_empty, _NO_PARENT
+            is_empty, NO_PARENT
         ),
         states=[
             torch.cat([states_BK, after_BKC.flatten(1)], 1).gather(1, chosen_BK)
             for states_BK, (_, after_BKC) in zip(now.states, advanced, strict=True)
         ],
     )
-    return following, (source, torch.where(is_longer, new_token, _NO_TOKEN))
+    return following, (source, torch.where(is_longer, new_token, NO_TOKEN))
 
 
 def _read_out(
@@ -178,7 +178,7 @@ def _read_out(
     score_BK, order_BK = (acoustic_BK + added_BK).sort(dim=1, descending=True, stable=True)
     place_BK = order_BK.cpu().numpy()
     rows = np.arange(len(place_BK))[:, np.newaxis]
-    tokens_TBK = np.full((len(steps), *place_BK.shape), _NO_TOKEN)
+    tokens_TBK = np.full((len(steps), *place_BK.shape), NO_TOKEN)
     if steps:
         from_TBK = torch.stack([source for source, _ in steps]).cpu().numpy()
         added_TBK = torch.stack([token for _, token in steps]).cpu().numpy()
@@ -202,4 +202,4 @@ def _read_out(
 
 
 def _without_gaps(tokens_T: NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(tokens_T[tokens_T != _NO_TOKEN].tolist())
+    return tuple(tokens_T[tokens_T != NO_TOKEN].tolist())

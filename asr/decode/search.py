@@ -1,8 +1,8 @@
 """What a search is: from the output of a head to hypotheses, with labels that can be stitched.
 
-`GreedyDecoder` and `BeamDecoder` search CTC, `TransducerGreedy` a transducer, `HybridBeam` and
-`HybridRescore` a hybrid head. What `label` finds in a chunk is kept frame by frame, so that the
-chunks of a long recording can be cut and joined at any frame.
+`GreedyDecoder` and `BeamDecoder` search CTC, `TransducerGreedy` and `TransducerBeam` a transducer,
+`HybridBeam` and `HybridRescore` a hybrid head. What `label` finds in a chunk is kept frame by
+frame, so that the chunks of a long recording can be cut and joined at any frame.
 
 Shape legend: B batch, T frames, X what a head gives of a frame.
 """
@@ -10,19 +10,27 @@ Shape legend: B batch, T frames, X what a head gives of a frame.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 from torch import Tensor
 
 from asr.decode.beam import BeamDecoder
-from asr.decode.recogniser import AcousticModel
+from asr.decode.fusion import FusedSearch
+from asr.decode.recogniser import AcousticModel, Recogniser
+from asr.decode.transducer_beam import TransducerBeam
 from asr.errors import InputError
+from asr.lm.hotwords import Hotword, hotword_automaton
 from asr.model.asr_model import AsrModel
 from asr.model.build import TARGET, build, target_class
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 from asr.types import Hypothesis, Labels
+
+BEAMS: dict[str, type[FusedSearch]] = {"ctc": BeamDecoder, "transducer": TransducerBeam}
+"""By the name of a head, the search that language models and hotwords add to."""
 
 
 class Search(Protocol):
@@ -80,9 +88,83 @@ def build_search(
         )
     injected = {"head": head} if "head" in inspect.signature(target).parameters else {}
     search: Search = build(config, "decode", **injected)
-    if text is not None and isinstance(search, BeamDecoder):
+    if text is not None and isinstance(search, FusedSearch):
         search.read_lm(text.tokenizer, text.normalizer, model.device)
     return search
+
+
+def with_beam(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The search of a model's ``config``, or that of its head with a beam that scorers add to.
+
+    Raises:
+        InputError: its head has no such search.
+    """
+    decode = dict(config["decode"])
+    if issubclass(target_class(decode, "decode"), FusedSearch):
+        return decode
+    name = getattr(target_class(config["head"], "head"), "name", "ctc")
+    if name not in BEAMS:
+        raise InputError(
+            f"a beam that language models and hotwords add to: of {' and '.join(BEAMS)} heads; "
+            f"the head of this model is {name}"
+        )
+    return {TARGET: f"{BEAMS[name].__module__}.{BEAMS[name].__qualname__}"}
+
+
+HOTWORD_WEIGHT = 0.5
+"""What each character of a hotword adds to the score, unless told: a natural logarithm."""
+
+
+def with_hotwords(
+    search: FusedSearch,
+    hotwords: Iterable[Hotword],
+    text: Spelling,
+    weight: float = HOTWORD_WEIGHT,
+) -> FusedSearch:
+    """The same search with ``hotwords`` too; see `hotword_automaton`."""
+    automaton = hotword_automaton(
+        hotwords, text.tokenizer, normalize=text.normalizer, weight=weight
+    )
+    found = copy(search)
+    found.scorers = (*search.scorers, automaton)
+    return found
+
+
+def load_search(
+    recogniser: Recogniser,
+    *,
+    beam: int | None = None,
+    hotwords: Sequence[str] | Mapping[str, float] = (),
+    hotword_weight: float = HOTWORD_WEIGHT,
+    lm: str | Path | None = None,
+    lm_weight: float | None = None,
+    lm_word_bonus: float | None = None,
+) -> Search:
+    """The search of a model, with what is given: see `asr.load`.
+
+    Raises:
+        InputError: see `build_search`, `with_beam` and `hotword_automaton`; or a weight of no
+            language model.
+    """
+    given = {
+        "beam": beam,
+        "lm": None if lm is None else str(lm),
+        "lm_weight": lm_weight,
+        "lm_word_bonus": lm_word_bonus,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if lm is None and (lm_weight is not None or lm_word_bonus is not None):
+        raise InputError("lm_weight and lm_word_bonus are of a language model; give lm too")
+    decode = recogniser.config["decode"]
+    if changes or hotwords:
+        decode = {**with_beam(recogniser.config), **changes}
+    search = build_search(decode, recogniser.model, recogniser)
+    if not hotwords:
+        return search
+    assert isinstance(search, FusedSearch)
+    boosts = hotwords if isinstance(hotwords, Mapping) else dict.fromkeys(hotwords, 1.0)
+    phrases = [Hotword(phrase, boost) for phrase, boost in boosts.items()]
+    return cast(Search, with_hotwords(search, phrases, recogniser, hotword_weight))
 
 
 def notice_of(search: Search) -> str:

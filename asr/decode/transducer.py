@@ -17,6 +17,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from asr.decode.greedy import Alternatives
 from asr.head.lattice import BLANK_ID
 from asr.head.predictor import START_ID
 from asr.head.transducer import TransducerHead
@@ -29,7 +30,8 @@ class Emissions:
     """What was written in T frames: ``scores_T`` log probability of the steps from each frame.
 
     Token u was written at frame ``frames_U`` and lasts to the frame before ``ends_U``; several may
-    be written at one frame; ``scores_U`` is its log probability. On the CPU.
+    be written at one frame; ``scores_U`` is its log probability. ``alternatives`` are those of each
+    chunk of the frames, where a beam was searched. On the CPU.
     """
 
     scores_T: Tensor
@@ -37,6 +39,7 @@ class Emissions:
     frames_U: Tensor
     ends_U: Tensor
     scores_U: Tensor
+    alternatives: tuple[Alternatives, ...] = ()
 
     def __len__(self) -> int:
         return len(self.scores_T)
@@ -50,6 +53,7 @@ class Emissions:
             self.frames_U[inside_U] - first,
             self.ends_U[inside_U].clamp(max=last) - first,
             self.scores_U[inside_U],
+            tuple(one.moved(-first) for one in self.alternatives),
         )
 
     def first_ids(self) -> Tensor:
@@ -61,9 +65,11 @@ class Emissions:
     def joined(self, following: Sequence[Emissions]) -> Emissions:
         """These frames and then those of ``following``."""
         parts, offset, frames, ends = (self, *following), 0, [], []
+        alternatives: list[Alternatives] = []
         for part in parts:
             frames.append(part.frames_U + offset)
             ends.append(part.ends_U + offset)
+            alternatives += [one.moved(offset) for one in part.alternatives]
             offset += len(part)
         return Emissions(
             torch.cat([part.scores_T for part in parts]),
@@ -71,6 +77,7 @@ class Emissions:
             torch.cat(frames),
             torch.cat(ends),
             torch.cat([part.scores_U for part in parts]),
+            tuple(alternatives),
         )
 
 

@@ -20,8 +20,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.data.dataset import stream_utterance
 from asr.data.manifest import Utterances
-from asr.decode.beam import BeamDecoder, rescored
+from asr.decode.beam import BeamDecoder
 from asr.decode.emissions import CtcModel, EmissionReader, TokenEmissions
+from asr.decode.fusion import rescored
 from asr.decode.labelling import FrameLabeller
 from asr.decode.language_model import read_language_model
 from asr.errors import InputError

@@ -76,7 +76,7 @@ def test_addresses_that_only_this_machine_reaches() -> None:
     [
         ("--port 70000", "--port: '70000': allowed: "),
         ("--host 192.0.2.1 --port 0", "--host 192.0.2.1 --port 0: cannot listen"),
-        ("--hotwords Ohm", "--hotwords are of a beam"),
+        ("--hotwords zebra", "hotword 'zebra': the model cannot write b z"),
     ],
 )
 def test_arguments_that_cannot_be(

@@ -125,11 +125,12 @@ def test_hotwords_are_read(asr: Command, model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--skip-blank", "0.9"), "--skip-blank is of a beam; give --beam too"),
-        (("--n-best", "3", "--format", "json"), "--n-best is of a beam"),
+        (("--n-best", "11", "--format", "json"), "a beam of 10 holds fewer"),
+        (("--search", "greedy", "--skip-blank", "0.9"), "--skip-blank is of another search"),
         (("--beam", "5", "--n-best", "3"), "--n-best 3 needs --format json"),
         (("--beam", "2", "--n-best", "3", "--format", "json"), "a beam of 2 holds fewer"),
-        (("--hotwords", "cat"), "--hotwords are of a beam"),
+        (("--search", "greedy", "--hotwords", "cat"), "--hotwords are of a beam"),
+        (("--search", "beam", "--beam", "3"), "with --search give beam=N behind it"),
         (("--hotword-weight", "1"), "--hotword-weight is of hotwords"),
         (("--beam", "2", "--hotwords", "cat,zebra"), "'zebra': the model cannot write b z"),
         (("--beam", "2", "--hotwords", "none.txt"), "none.txt"),

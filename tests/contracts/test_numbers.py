@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from asr.cli.main import VERBS, build_parser
 from asr.data.dataset import SpeechDataset
 from asr.errors import InputError
+from asr.head.transducer import TransducerHead
 from asr.model.build import build
 from asr.ranges import fits, parameter_hints, shown
 from asr.reuse.none import NoReuse
@@ -83,7 +84,7 @@ def changed(file: str, key: str, name: str, value: object) -> dict[str, Any]:
 def build_section(config: Mapping[str, Any], key: str) -> None:
     target = class_of(config)
     wants_head = "head" in parameter_hints(target)
-    injected = {"head": None} if wants_head else INJECTED.get(key, {})
+    injected = {"head": TransducerHead(**INJECTED["head"])} if wants_head else INJECTED.get(key, {})
     if key == "data.loader":
         dataset = SpeechDataset(**INJECTED["data.dataset"])
         injected = injected | {"dataset": dataset}
