@@ -31,6 +31,7 @@ CONFIG: dict[str, Any] = {
             "max_bad_steps": 4, "max_bad_steps_in_row": 2, "loggers": ["csv"],
         },
         "optim": {"betas": [0.9, 0.98]},
+        "text": {"num_threads": 1},
     },
 }  # fmt: skip
 
