@@ -153,14 +153,14 @@ def run(args: argparse.Namespace) -> int:
         )
         if unknown:
             print(f"{split}: {unknown}", file=sys.stderr)
-    if args.tune:
-        decode = tuned(args, package, next(iter(manifests.values())), decoder, decode)
-        decoder = build_search(decode, package.model, package)
-        add_hotwords(decoder, args, package)
     spelling = None if args.scoring == SCORINGS[0] else scoring(args.scoring, package.normalizer)
     normalize = package.normalizer if spelling is None else spelling.reference
     equivalents = args.equivalents and Equivalents.read(args.equivalents, normalize)
     labels = {split: read_labels(path, args.by) for split, path in by_split(args.data).items()}
+    if args.tune:
+        decode = tuned(args, package, next(iter(manifests.values())), decoder, decode)
+        decoder = build_search(decode, package.model, package)
+        add_hotwords(decoder, args, package)
     contexts = {length: stream_context(length, package.model) for length in args.stream}
     found = {
         length: {
@@ -249,9 +249,8 @@ def evaluation_records(
 ) -> list[RunRecord]:
     """A record for each length of a chunk, by the search ``decode``.
 
-    ``labels`` are those of each split by name and utterance.
-
-    Latency is that of the encoder on whole audio of ``--lengths``.
+    ``labels`` are those of each split by name and utterance. Latency is that of the encoder on
+    whole audio of ``--lengths``.
     """
     name = run_name(args.model)
     spec = LatencySpec(

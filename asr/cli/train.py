@@ -22,15 +22,13 @@ from asr.cli.run_folder import LENGTH, RunFolder, default_run_folder
 from asr.cli.run_lock import locked
 from asr.cli.run_log import logged
 from asr.cli.run_summary import log
-from asr.cli.train_lm import train_language_model
+from asr.cli.train_lm import EXIT_INTERRUPT, train_language_model
 from asr.cli.training_run import train_run
 from asr.cli.training_setup import check_run
 from asr.distributed import is_first
 from asr.errors import InputError
 from asr.files import check_folder
 from asr.report.record import RunRecord
-
-EXIT_INTERRUPT = 130
 
 
 def add_arguments(parser: Parser) -> None:

@@ -26,6 +26,8 @@ def read_labels(path: Path, names: Sequence[str]) -> dict[str, dict[str, str]]:
     Raises:
         InputError: a label that no utterance has; the message says which ones there are.
     """
+    if not names:
+        return {}
     found: dict[str, dict[str, str]] = {name: {} for name in names}
     there: set[str] = set()
     with path.open("rb") as raw:

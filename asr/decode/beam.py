@@ -89,7 +89,7 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
         if not log_probs_BTV.shape[1]:
             return [self.blanks(0) for _ in lengths_B]
         found = self.search(log_probs_BTV, lengths_B)
-        if self.scorers or self.rescorer is not None:
+        if self.is_fused:
             self.compare_with_audio(found, *self._heard(log_probs_BTV, lengths_B))
         return labels_of(found, log_probs_BTV, lengths_B, self.n_best)
 

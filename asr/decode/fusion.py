@@ -88,6 +88,11 @@ class FusedSearch:
         if self.rescore_lm is not None:
             self.rescorer = read(self.rescore_lm, self.rescore_weight, self.rescore_word_bonus)
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether anything but the audio decides."""
+        return bool(self.scorers) or self.rescorer is not None
+
     def ordered(
         self, found: list[list[ScoredTokens]], device: torch.device
     ) -> list[list[ScoredTokens]]:
@@ -104,8 +109,6 @@ class FusedSearch:
 
         ``heard`` is the log probability of the best path of each utterance, with ``num_tokens``.
         """
-        if not self.scorers and self.rescorer is None:
-            return
         far = [
             path - one[0].acoustic > _IMPROBABLE * max(1, number)
             for one, path, number in zip(found, heard, num_tokens, strict=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 from asr.lm.automaton import TokenScorer
 from asr.types import ScoredTokens
 
-FACTOR = 6364136223846793005  # of the polynomial hash (Knuth's, modulo 2^64)
+_FACTOR = 6364136223846793005  # of the polynomial hash (Knuth's, modulo 2^64)
 NO_PREFIX, NO_PARENT = -1, -2  # hashes of an empty place of the beam, and above the root
 NO_TOKEN = -1
 NEVER = float("-inf")
@@ -52,29 +52,25 @@ def search_prefixes(
     scores_BTC = scores_BTC.double()
     scorers = [scorer.for_search() for scorer in scorers]
     now = _Prefixes.empty(batch, beam, scorers, log_probs_BTV.device)
-    steps: list[tuple[Tensor, Tensor]] = []
+    steps: list[Move] = []
     for frame in range(num_frames):
         frame_BV, blank_B1 = log_probs_BTV[:, frame], log_probs_BTV[:, frame, blank_id, None]
         now, step = _advance(
             now, frame_BV, blank_B1, scores_BTC[:, frame], ids_BTC[:, frame], scorers
         )
         steps.append(step)
-    for scorer, states_BK in zip(scorers, now.states, strict=True):
-        now.added = now.added + scorer.finish(states_BK)
     acoustic_BK = torch.logaddexp(now.blank, now.token) + skipped_B.unsqueeze(1)
-    return _read_out(steps, acoustic_BK, now.added)
+    return _read_out(steps, acoustic_BK, now.sequences.finished(scorers))
 
 
 @dataclass(slots=True)
-class _Prefixes:
-    """K prefixes of each utterance: (B, K) each; ``states`` (B, K) of every scorer.
+class Sequences:
+    """K token sequences of each utterance, (B, K) each; ``states`` (B, K) of every scorer.
 
-    ``blank`` and ``token`` are log sums over the paths that end in a blank and in the last token,
-    ``added`` is what the scorers have added.
+    ``added`` is what the scorers have added, ``last`` the last token, ``parents`` the hash of the
+    sequence without it. No two sequences of an utterance are equal.
     """
 
-    blank: Tensor
-    token: Tensor
     added: Tensor
     last: Tensor
     hashes: Tensor
@@ -84,24 +80,111 @@ class _Prefixes:
     @classmethod
     def empty(
         cls, batch: int, beam: int, scorers: Sequence[TokenScorer], device: torch.device
-    ) -> _Prefixes:
-        """The empty prefix of every utterance, with a probability of one."""
+    ) -> Sequences:
+        """The empty sequence in the first place of every utterance, and nothing in the others."""
 
-        def full(value: float, dtype: torch.dtype) -> Tensor:
-            return torch.full((batch, beam), value, dtype=dtype, device=device)
+        def full(value: int) -> Tensor:
+            return torch.full((batch, beam), value, device=device)
 
-        blank, hashes = full(NEVER, torch.float64), full(NO_PREFIX, torch.int64)
-        blank[:, 0] = 0.0
+        hashes = full(NO_PREFIX)
         hashes[:, 0] = 0
         return cls(
-            blank=blank,
-            token=full(NEVER, torch.float64),
-            added=full(0.0, torch.float64),
-            last=full(0, torch.int64),
+            added=torch.zeros(batch, beam, dtype=torch.float64, device=device),
+            last=full(0),
             hashes=hashes,
-            parents=full(NO_PARENT, torch.int64),
-            states=[full(scorer.start, torch.int64) for scorer in scorers],
+            parents=full(NO_PARENT),
+            states=[full(scorer.start) for scorer in scorers],
         )
+
+    def finished(self, scorers: Sequence[TokenScorer]) -> Tensor:
+        """(B, K) what the scorers have added, the ends counted."""
+        added = self.added
+        for scorer, states_BK in zip(scorers, self.states, strict=True):
+            added = added + scorer.finish(states_BK)
+        return added
+
+    def candidates(self, ids_BKC: Tensor, scorers: Sequence[TokenScorer]) -> Candidates:
+        """These sequences, and behind them every one of them with each of its C tokens."""
+        advanced = [
+            scorer.advance(states_BK.unsqueeze(2), ids_BKC)
+            for scorer, states_BK in zip(scorers, self.states, strict=True)
+        ]
+        added_BKC = self.added.unsqueeze(2).expand_as(ids_BKC)
+        for scores_BKC, _ in advanced:
+            added_BKC = added_BKC + scores_BKC
+        return Candidates(
+            before=self,
+            ids_BKC=ids_BKC,
+            added=torch.cat([self.added, added_BKC.flatten(1)], 1),
+            states=[
+                torch.cat([states_BK, after_BKC.flatten(1)], 1)
+                for states_BK, (_, after_BKC) in zip(self.states, advanced, strict=True)
+            ],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the next beam is chosen from: (B, K + K * C) each."""
+
+    before: Sequences
+    ids_BKC: Tensor
+    added: Tensor
+    states: list[Tensor]
+
+    def chosen(self, chosen_BK: Tensor, is_empty_BK: Tensor) -> tuple[Sequences, Move]:
+        """The candidates at ``chosen_BK``; ``is_empty_BK`` says where there is none."""
+        before, (_, beam, num_tokens) = self.before, self.ids_BKC.shape
+        is_longer_BK = chosen_BK >= beam
+        extension_BK = (chosen_BK - beam).clamp_min(0)
+        source_BK = torch.where(
+            is_longer_BK,
+            torch.div(extension_BK, num_tokens, rounding_mode="floor"),
+            chosen_BK,
+        )
+        token_BK = self.ids_BKC.flatten(1).gather(1, extension_BK)
+        hashes = before.hashes.gather(1, source_BK)
+        longer = hashes * _FACTOR + (token_BK + 1)
+        parents = torch.where(is_longer_BK, hashes, before.parents.gather(1, source_BK))
+        following = Sequences(
+            added=self.added.gather(1, chosen_BK),
+            last=torch.where(is_longer_BK, token_BK, before.last.gather(1, source_BK)),
+            hashes=torch.where(is_longer_BK, longer, hashes).masked_fill(is_empty_BK, NO_PREFIX),
+            parents=parents.masked_fill(is_empty_BK, NO_PARENT),
+            states=[states.gather(1, chosen_BK) for states in self.states],
+        )
+        return following, Move(source_BK, torch.where(is_longer_BK, token_BK, NO_TOKEN))
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where each sequence of a beam came from (B, K), and its new token, `NO_TOKEN` for none."""
+
+    source_BK: Tensor
+    token_BK: Tensor
+
+    @property
+    def is_longer_BK(self) -> Tensor:  # noqa: N802
+        """Whether it has a new token."""
+        return self.token_BK != NO_TOKEN
+
+
+@dataclass(slots=True)
+class _Prefixes:
+    """The beam of CTC: (B, K) log sums over the paths that end in a blank and in the last token."""
+
+    sequences: Sequences
+    blank: Tensor
+    token: Tensor
+
+    @classmethod
+    def empty(
+        cls, batch: int, beam: int, scorers: Sequence[TokenScorer], device: torch.device
+    ) -> _Prefixes:
+        """The empty prefix of every utterance, with a probability of one."""
+        sequences = Sequences.empty(batch, beam, scorers, device)
+        never = torch.full_like(sequences.added, NEVER)
+        return cls(sequences, torch.where(sequences.hashes == 0, 0.0, never), never)
 
 
 def _advance(
@@ -111,68 +194,40 @@ def _advance(
     scores_BC: Tensor,
     ids_BC: Tensor,
     scorers: Sequence[TokenScorer],
-) -> tuple[_Prefixes, tuple[Tensor, Tensor]]:
-    """The beam behind one more frame; with where each prefix came from, and its new token."""
-    beam, num_tokens = now.last.shape[1], ids_BC.shape[1]
+) -> tuple[_Prefixes, Move]:
+    """The beam behind one more frame."""
+    those = now.sequences
+    beam = those.last.shape[1]
     ids_B1C = ids_BC.unsqueeze(1)
     total = torch.logaddexp(now.blank, now.token)
-    again = frame_BV.gather(1, now.last)  # what its last token has in this frame
+    again = frame_BV.gather(1, those.last)  # what its last token has in this frame
 
     # A prefix j (second dimension) that stays, and i (third) that becomes j by its last token.
-    is_parent_BKK = now.parents.unsqueeze(2) == now.hashes.unsqueeze(1)
-    is_same_BKK = now.last.unsqueeze(2) == now.last.unsqueeze(1)
+    is_parent_BKK = those.parents.unsqueeze(2) == those.hashes.unsqueeze(1)
+    is_same_BKK = those.last.unsqueeze(2) == those.last.unsqueeze(1)
     from_parent = torch.where(is_same_BKK, now.blank.unsqueeze(1), total.unsqueeze(1))
     arriving = torch.where(is_parent_BKK, from_parent, NEVER).amax(-1)
     stay_token = torch.logaddexp(now.token, arriving) + again
     stay_blank = total + blank_B1
 
     # A prefix becomes longer: behind a blank only, where its last token is repeated.
-    is_repeated_BKC = now.last.unsqueeze(2) == ids_B1C
+    is_repeated_BKC = those.last.unsqueeze(2) == ids_B1C
     longer = torch.where(is_repeated_BKC, now.blank.unsqueeze(2), total.unsqueeze(2))
     longer = longer + scores_BC.unsqueeze(1)
     is_in_beam_BKC = is_parent_BKK.transpose(1, 2).float() @ is_repeated_BKC.float() > 0
     longer = longer.masked_fill(is_in_beam_BKC, NEVER).flatten(1)
-    advanced = [
-        scorer.advance(states_BK.unsqueeze(2), ids_B1C)
-        for scorer, states_BK in zip(scorers, now.states, strict=True)
-    ]
-    added = now.added.unsqueeze(2).expand(-1, -1, num_tokens)
-    for scores_BKC, _ in advanced:
-        added = added + scores_BKC
-    added = torch.cat([now.added, added.flatten(1)], 1)
 
+    candidates = those.candidates(ids_B1C.expand(-1, beam, -1), scorers)
     ending_in_token = torch.cat([stay_token, longer], 1)
-    score = torch.cat([torch.logaddexp(stay_blank, stay_token), longer], 1) + added
+    score = torch.cat([torch.logaddexp(stay_blank, stay_token), longer], 1) + candidates.added
     best, chosen_BK = score.topk(beam)
-    is_longer = chosen_BK >= beam
-    extension = (chosen_BK - beam).clamp_min(0)
-    source = torch.where(
-        is_longer, torch.div(extension, num_tokens, rounding_mode="floor"), chosen_BK
-    )
-    new_token = ids_BC.gather(1, extension % num_tokens)
-    hashes = now.hashes.gather(1, source)
-    is_empty = best == NEVER
-    following = _Prefixes(
-        blank=torch.where(is_longer, NEVER, stay_blank.gather(1, source)),
-        token=ending_in_token.gather(1, chosen_BK),
-        added=added.gather(1, chosen_BK),
-        last=torch.where(is_longer, new_token, now.last.gather(1, source)),
-        hashes=torch.where(is_longer, hashes * FACTOR + (new_token + 1), hashes).masked_fill(
-            is_empty, NO_PREFIX
-        ),
-        parents=torch.where(is_longer, hashes, now.parents.gather(1, source)).masked_fill(
-            is_empty, NO_PARENT
-        ),
-        states=[
-            torch.cat([states_BK, after_BKC.flatten(1)], 1).gather(1, chosen_BK)
-            for states_BK, (_, after_BKC) in zip(now.states, advanced, strict=True)
-        ],
-    )
-    return following, (source, torch.where(is_longer, new_token, NO_TOKEN))
+    sequences, move = candidates.chosen(chosen_BK, best == NEVER)
+    blank = torch.where(move.is_longer_BK, NEVER, stay_blank.gather(1, move.source_BK))
+    return _Prefixes(sequences, blank, ending_in_token.gather(1, chosen_BK)), move
 
 
 def _read_out(
-    steps: Sequence[tuple[Tensor, Tensor]], acoustic_BK: Tensor, added_BK: Tensor
+    steps: Sequence[Move], acoustic_BK: Tensor, added_BK: Tensor
 ) -> list[list[ScoredTokens]]:
     """Follow every prefix of the last beam back to its first token."""
     score_BK, order_BK = (acoustic_BK + added_BK).sort(dim=1, descending=True, stable=True)
@@ -180,8 +235,8 @@ def _read_out(
     rows = np.arange(len(place_BK))[:, np.newaxis]
     tokens_TBK = np.full((len(steps), *place_BK.shape), NO_TOKEN)
     if steps:
-        from_TBK = torch.stack([source for source, _ in steps]).cpu().numpy()
-        added_TBK = torch.stack([token for _, token in steps]).cpu().numpy()
+        from_TBK = torch.stack([move.source_BK for move in steps]).cpu().numpy()
+        added_TBK = torch.stack([move.token_BK for move in steps]).cpu().numpy()
         for frame in reversed(range(len(steps))):
             tokens_TBK[frame] = added_TBK[frame][rows, place_BK]
             place_BK = from_TBK[frame][rows, place_BK]

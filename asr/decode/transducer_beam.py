@@ -20,7 +20,7 @@ from torch import Tensor
 
 from asr.decode.fusion import FusedSearch
 from asr.decode.greedy import Alternatives
-from asr.decode.prefix_beam import FACTOR, NEVER, NO_PARENT, NO_PREFIX, NO_TOKEN
+from asr.decode.prefix_beam import NEVER, NO_TOKEN, Move, Sequences
 from asr.decode.transducer import Emissions, TransducerGreedy
 from asr.errors import InputError
 from asr.head.lattice import BLANK_ID
@@ -97,7 +97,7 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
     def label(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[Emissions]:
         """Where the best sequence of each utterance was written, with its ``n_best`` sequences."""
         found = self._found(outputs_BTJ, lengths_B)
-        if self.scorers or self.rescorer is not None:
+        if self.is_fused:
             heard = super().label(outputs_BTJ, lengths_B)
             self.compare_with_audio(
                 [[one.scored for one in listed] for listed in found],
@@ -122,9 +122,7 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
         for frame in range(int(lengths_B.max()) if len(lengths_B) else 0):
             now, step = self._advance(now, outputs_BTJ[:, frame], frame < lengths_B, scorers)
             steps.append(step)
-        for scorer, states_BK in zip(scorers, now.states, strict=True):
-            now.added = now.added + scorer.finish(states_BK)
-        found = _read_out(steps, now)
+        found = _read_out(steps, now.total, now.sequences.finished(scorers))
         orders = self.ordered([[one.scored for one in each] for each in found], outputs_BTJ.device)
         return [_in_order(each, order) for each, order in zip(found, orders, strict=True)]
 
@@ -134,8 +132,8 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
         frame_BJ: Tensor,
         is_valid_B: Tensor,
         scorers: Sequence[TokenScorer],
-    ) -> tuple[_Hypotheses, tuple[Tensor, Tensor, Tensor]]:
-        """The beam behind one more frame; with source, token and log probability of each move."""
+    ) -> tuple[_Hypotheses, tuple[Move, Tensor]]:
+        """The beam behind one more frame; with each move and its log probability (B, K)."""
         beam = now.total.shape[1]
         logits_BKV = self.head.logits(frame_BJ.unsqueeze(1), now.predicted_BKJ)
         log_probs_BKV = logits_BKV.double().log_softmax(-1)
@@ -148,66 +146,34 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
         ids_BKC = ids_BKC + 1
 
         # A hypothesis i (second dimension) that becomes j (third) by the last token of j.
-        is_parent_BKK = now.hashes.unsqueeze(2) == now.parents.unsqueeze(1)
-        by_last_BKK = log_probs_BKV.gather(2, now.last.unsqueeze(1).expand(-1, beam, -1))
+        those = now.sequences
+        is_parent_BKK = those.hashes.unsqueeze(2) == those.parents.unsqueeze(1)
+        by_last_BKK = log_probs_BKV.gather(2, those.last.unsqueeze(1).expand(-1, beam, -1))
         arriving_BKK = torch.where(is_parent_BKK, now.total.unsqueeze(2) + by_last_BKK, NEVER)
         stay_BK = torch.logaddexp(now.total + blank_BK, arriving_BKK.amax(1))
 
-        is_last_BKKC = now.last[:, None, :, None] == ids_BKC.unsqueeze(2)
+        is_last_BKKC = those.last[:, None, :, None] == ids_BKC.unsqueeze(2)
         is_in_beam_BKC = (is_parent_BKK.unsqueeze(3) & is_last_BKKC).any(2)
         longer_BKC = (now.total.unsqueeze(2) + top_BKC).masked_fill(is_in_beam_BKC, NEVER)
-        advanced = [
-            scorer.advance(states_BK.unsqueeze(2), ids_BKC)
-            for scorer, states_BK in zip(scorers, now.states, strict=True)
-        ]
-        added_BKC = now.added.unsqueeze(2).expand(-1, -1, num_tokens)
-        for scores_BKC, _ in advanced:
-            added_BKC = added_BKC + scores_BKC
-        added = torch.cat([now.added, added_BKC.flatten(1)], 1)
+        candidates = those.candidates(ids_BKC, scorers)
         total = torch.cat([stay_BK, longer_BKC.flatten(1)], 1)
-        moves = torch.cat([blank_BK, top_BKC.flatten(1)], 1)
+        scores = torch.cat([blank_BK, top_BKC.flatten(1)], 1)
+        best, chosen_BK = (total + candidates.added).topk(beam)
+        sequences, move = candidates.chosen(chosen_BK, best == NEVER)
+        following = _Hypotheses(sequences, total.gather(1, chosen_BK), *self._predicted(now, move))
+        return following, (move, scores.gather(1, chosen_BK))
 
-        best, chosen_BK = (total + added).topk(beam)
-        is_longer_BK = chosen_BK >= beam
-        extension_BK = (chosen_BK - beam).clamp_min(0)
-        source_BK = torch.where(is_longer_BK, extension_BK // num_tokens, chosen_BK)
-        token_BK = ids_BKC.flatten(1).gather(1, extension_BK)
-        predicted_BKJ, state = self._predicted(now, source_BK, token_BK, is_longer_BK)
-        hashes = now.hashes.gather(1, source_BK)
-        is_empty = best == NEVER
-        following = _Hypotheses(
-            total=total.gather(1, chosen_BK),
-            added=added.gather(1, chosen_BK),
-            last=torch.where(is_longer_BK, token_BK, now.last.gather(1, source_BK)),
-            hashes=torch.where(is_longer_BK, hashes * FACTOR + (token_BK + 1), hashes).masked_fill(
-                is_empty, NO_PREFIX
-            ),
-            parents=torch.where(is_longer_BK, hashes, now.parents.gather(1, source_BK)).masked_fill(
-                is_empty, NO_PARENT
-            ),
-            states=[
-                torch.cat([states_BK, after_BKC.flatten(1)], 1).gather(1, chosen_BK)
-                for states_BK, (_, after_BKC) in zip(now.states, advanced, strict=True)
-            ],
-            predicted_BKJ=predicted_BKJ,
-            state=state,
-        )
-        written_BK = torch.where(is_longer_BK, token_BK, NO_TOKEN)
-        return following, (source_BK, written_BK, moves.gather(1, chosen_BK))
-
-    def _predicted(
-        self, now: _Hypotheses, source_BK: Tensor, token_BK: Tensor, is_longer_BK: Tensor
-    ) -> tuple[Tensor, State]:
-        """Predictions and predictor states of the next beam."""
-        batch, beam = source_BK.shape
-        first_B1 = beam * torch.arange(batch, device=source_BK.device).unsqueeze(1)
-        rows_N = (first_B1 + source_BK).flatten()
+    def _predicted(self, now: _Hypotheses, move: Move) -> tuple[Tensor, State]:
+        """Predictions (B, K, J) and predictor states of the next beam."""
+        batch, beam = move.source_BK.shape
+        first_B1 = beam * torch.arange(batch, device=move.source_BK.device).unsqueeze(1)
+        rows_N = (first_B1 + move.source_BK).flatten()
         predicted_NJ = now.predicted_BKJ.flatten(0, 1)[rows_N]
         state = tuple(one[rows_N] for one in now.state)
-        new_R = is_longer_BK.flatten().nonzero().squeeze(1)
+        new_R = move.is_longer_BK.flatten().nonzero().squeeze(1)
         if len(new_R):
             vectors_RP, state_R = self.head.predictor.step(
-                token_BK.flatten()[new_R], tuple(one[new_R] for one in state)
+                move.token_BK.flatten()[new_R], tuple(one[new_R] for one in state)
             )
             predicted_NJ[new_R] = self.head.project_predictor(vectors_RP)
             state = tuple(
@@ -218,18 +184,13 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
 
 @dataclass(slots=True)
 class _Hypotheses:
-    """K hypotheses of each utterance, (B, K) each.
+    """The beam of a transducer: ``total`` (B, K), log sums over alignments.
 
-    ``total`` is the log sum over alignments, ``added`` what the scorers have added; ``state`` is
-    the predictor's, of N rows.
+    ``state`` is the predictor's, of N rows.
     """
 
+    sequences: Sequences
     total: Tensor
-    added: Tensor
-    last: Tensor
-    hashes: Tensor
-    parents: Tensor
-    states: list[Tensor]
     predicted_BKJ: Tensor
     state: State
 
@@ -243,23 +204,14 @@ class _Hypotheses:
         device: torch.device,
     ) -> _Hypotheses:
         """The empty sequence of every utterance, with a probability of one."""
-
-        def full(value: float, dtype: torch.dtype) -> Tensor:
-            return torch.full((batch, beam), value, dtype=dtype, device=device)
-
-        total, hashes = full(NEVER, torch.float64), full(NO_PREFIX, torch.int64)
-        total[:, 0], hashes[:, 0] = 0.0, 0
+        sequences = Sequences.empty(batch, beam, scorers, device)
         start_N = torch.full((batch * beam,), START_ID, device=device)
         vectors_NP, state = head.predictor.step(start_N, head.predictor.start(len(start_N), device))
         return cls(
-            total=total,
-            added=full(0.0, torch.float64),
-            last=full(0, torch.int64),
-            hashes=hashes,
-            parents=full(NO_PARENT, torch.int64),
-            states=[full(scorer.start, torch.int64) for scorer in scorers],
-            predicted_BKJ=head.project_predictor(vectors_NP).view(batch, beam, -1),
-            state=state,
+            sequences,
+            torch.full_like(sequences.added, NEVER).masked_fill(sequences.hashes == 0, 0.0),
+            head.project_predictor(vectors_NP).view(batch, beam, -1),
+            state,
         )
 
 
@@ -292,20 +244,20 @@ def _in_order(written: Sequence[_Written], order: Sequence[ScoredTokens]) -> lis
 
 
 def _read_out(
-    steps: Sequence[tuple[Tensor, Tensor, Tensor]], now: _Hypotheses
+    steps: Sequence[tuple[Move, Tensor]], total_BK: Tensor, added_BK: Tensor
 ) -> list[list[_Written]]:
     """Follow every hypothesis of the last beam back to its first frame."""
-    score_BK, place_BK = (now.total + now.added).sort(dim=1, descending=True, stable=True)
-    total, added = now.total.gather(1, place_BK).tolist(), now.added.gather(1, place_BK).tolist()
+    score_BK, place_BK = (total_BK + added_BK).sort(dim=1, descending=True, stable=True)
+    total, added = total_BK.gather(1, place_BK).tolist(), added_BK.gather(1, place_BK).tolist()
     place_BK = place_BK.cpu()
     batch, beam = place_BK.shape
     tokens_TBK = torch.full((len(steps), batch, beam), NO_TOKEN)
-    moves_TBK = torch.zeros(len(steps), batch, beam)
+    scores_TBK = torch.zeros(len(steps), batch, beam)
     for frame in reversed(range(len(steps))):
-        source_BK, written_BK, move_BK = (one.cpu() for one in steps[frame])
-        tokens_TBK[frame] = written_BK.gather(1, place_BK)
-        moves_TBK[frame] = move_BK.gather(1, place_BK).float()
-        place_BK = source_BK.gather(1, place_BK)
+        move, scores_BK = steps[frame]
+        tokens_TBK[frame] = move.token_BK.cpu().gather(1, place_BK)
+        scores_TBK[frame] = scores_BK.cpu().gather(1, place_BK).float()
+        place_BK = move.source_BK.cpu().gather(1, place_BK)
     found = []
     for row, scores in enumerate(score_BK.tolist()):
         listed = []
@@ -316,6 +268,6 @@ def _read_out(
             frames = (tokens_T != NO_TOKEN).nonzero().squeeze(1)
             ids = tuple(tokens_T[frames].tolist())
             scored = ScoredTokens(ids, acoustic=total[row][place], added=added[row][place])
-            listed.append(_Written(scored, tuple(frames.tolist()), moves_TBK[:, row, place]))
+            listed.append(_Written(scored, tuple(frames.tolist()), scores_TBK[:, row, place]))
         found.append(listed)
     return found
