@@ -66,7 +66,7 @@ def load(
     model: str | Path,
     *,
     device: str = "cpu",
-    dtype: str = "float32",
+    dtype: str = "auto",
     chunk_s: float = 30.0,
     overlap_s: float = 4.0,
     vad: str = "energy",
@@ -89,7 +89,8 @@ def load(
         model: run folder, model folder, a file that `asr export` wrote, or ``hf://owner/name`` on
             the Hugging Face Hub, with ``@revision`` where one is wanted.
         device: where it computes, such as ``cpu`` or ``cuda``.
-        dtype: what its encoder computes in: float32, bfloat16 or float16.
+        dtype: what its encoder computes in: float32, bfloat16, float16, int8 (on a CPU), or
+            auto: bfloat16 where the processor or the GPU has units for it, else float32.
         chunk_s: seconds of audio that are encoded at once; longer audio is cut into chunks.
         overlap_s: seconds that neighbouring chunks share where there is no pause between them.
         vad: ``energy`` cuts longer audio in its pauses and skips silence; ``none`` does not.

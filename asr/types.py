@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-DTYPES = ("float32", "bfloat16", "float16")
-"""What an encoder can compute in, by the names that PyTorch gives them."""
+DTYPES = ("float32", "bfloat16", "float16", "int8")
+"""What an encoder can compute in. With int8 that is its products; the rest is in float32."""
 
 
 @dataclass(frozen=True, slots=True)

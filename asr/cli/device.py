@@ -18,13 +18,14 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
-def add_dtype_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--dtype``, by default float32."""
+def add_dtype_argument(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """Add ``--dtype``."""
     parser.add_argument(
         "--dtype",
-        choices=DTYPES,
-        default="float32",
-        help="what the encoder computes in (default: %(default)s)",
+        choices=("auto", *DTYPES),
+        default=default,
+        help="what the encoder computes in; auto: bfloat16 where the processor or the GPU has "
+        "units for it, else float32; int8: products in 8 bits, on a CPU (default: %(default)s)",
     )
 
 

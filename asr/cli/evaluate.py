@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +18,35 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
+from asr.cli.evaluation_record import (
+    change_line,
+    confidence_line,
+    evaluation_records,
+    name_of,
+    wer_line,
+)
 from asr.cli.live import check_stream, stream_context
 from asr.cli.options import add_plugin_argument, audio_length, chunk_ms, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.recordings import OF_FILES, add_chunk_arguments
-from asr.cli.run_folder import run_name
 from asr.cli.search import MODELS, add_hotwords, add_search_arguments, option, search_config
 from asr.data.check import check_characters, describe_dropped
 from asr.data.labels import read_labels
 from asr.data.manifest import Utterances, read_manifest
 from asr.data.progress import print_progress
 from asr.decode.beam import BeamDecoder
-from asr.decode.search import build_search, notice_of
+from asr.decode.search import Search, build_search, notice_of
+from asr.encoder.precision import AUTO, best_dtype, compute_in
 from asr.errors import InputError
 from asr.measure.evaluation import SplitEvaluation, evaluate
-from asr.measure.latency import measure_encoders
 from asr.measure.tuning import tune
 from asr.metrics.alternatives import Equivalents
-from asr.metrics.confidence import calibration
-from asr.model.build import build
 from asr.model.package import ModelPackage, load_package
 from asr.profiling.cost import count_parameters
-from asr.profiling.hardware import describe_hardware, installed_versions, source_revision
-from asr.profiling.latency import LatencySpec
 from asr.report.hypotheses import write_hypotheses
-from asr.report.record import RunRecord
 from asr.text.scoring import SCORINGS, scoring
+
+Splits = dict[str, SplitEvaluation]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--repeats", type=rounds, default=10, help="timed rounds (%(default)s)")
     add_device_argument(parser)
-    add_dtype_argument(parser)
+    add_dtype_argument(parser, default="float32")
     add_graphs_argument(parser)
     parser.add_argument(
         "--allow-unknown",
@@ -134,7 +136,11 @@ def run(args: argparse.Namespace) -> int:
         check_stream(args, without_effect=OF_FILES)
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
-    package = load_package(args.model, args.device, args.dtype)
+    if args.dtype == AUTO:
+        args.dtype = best_dtype(args.device)
+    package = load_package(args.model, args.device)
+    num_parameters = count_parameters(package.model)
+    compute_in(package.model.encoder, args.dtype)
     package.model.encoder.keep_between_calls()
     graphs = use_graphs(package.model) if args.cuda_graphs else None
     decode = search_config(args, package.config)
@@ -162,28 +168,38 @@ def run(args: argparse.Namespace) -> int:
         decoder = build_search(decode, package.model, package)
         add_hotwords(decoder, args, package)
     contexts = {length: stream_context(length, package.model) for length in args.stream}
-    found = {
-        length: {
-            split: evaluate(
-                package,
-                utterances,
-                decoder,
-                chunk_s=args.chunk,
-                overlap_s=args.overlap,
-                vad=args.vad,
-                stream=context,
-                scoring=spelling,
-                equivalents=equivalents,
-            )
-            for split, utterances in manifests.items()
+
+    def found_by(package: ModelPackage, decoder: Search) -> dict[float | None, Splits]:
+        return {
+            length: {
+                split: evaluate(
+                    package,
+                    utterances,
+                    decoder,
+                    chunk_s=args.chunk,
+                    overlap_s=args.overlap,
+                    vad=args.vad,
+                    stream=context,
+                    scoring=spelling,
+                    equivalents=equivalents,
+                )
+                for split, utterances in manifests.items()
+            }
+            for length, context in contexts.items()
         }
-        for length, context in contexts.items()
-    }
+
+    found = found_by(package, decoder)
+    exact: dict[float | None, Splits] = {}
+    if args.dtype != "float32":
+        original = load_package(args.model, args.device)
+        search = build_search(decode, original.model, original)
+        add_hotwords(search, args, original)
+        exact = found_by(original, search)
     if graphs is not None:
         print(graphs, file=sys.stderr)
     if notice := notice_of(decoder):
         print(notice, file=sys.stderr)
-    records = evaluation_records(args, package, found, decode, labels)
+    records = evaluation_records(args, package, num_parameters, found, exact, decode, labels)
     named = {
         name_of(split, length): one for length in found for split, one in found[length].items()
     }
@@ -194,17 +210,15 @@ def run(args: argparse.Namespace) -> int:
             print(told, file=sys.stderr)
         if args.out:
             write_hypotheses(evaluation.scored, args.out / f"{name.replace(' ', '-')}.jsonl")
+    for length, record in zip(found, records, strict=True):
+        for split, change in record.wer_vs_float32.items():
+            print(change_line(name_of(split, length), change, args.dtype), file=sys.stderr)
     return exit_code(records)
 
 
 def chunk_or_whole(text: str) -> float | None:
     """The length of a chunk in milliseconds, None for the whole recording."""
     return None if text == "whole" else chunk_ms(text)
-
-
-def name_of(name: str, length_ms: float | None) -> str:
-    """A run or split, heard in chunks of ``length_ms`` or whole."""
-    return name if length_ms is None else f"{name} {length_ms:g} ms"
 
 
 def tuned(
@@ -240,58 +254,6 @@ def tuned(
     return {**decode, weight: best.weight, bonus: best.bonus}
 
 
-def evaluation_records(
-    args: argparse.Namespace,
-    package: ModelPackage,
-    found: dict[float | None, dict[str, SplitEvaluation]],
-    decode: dict[str, Any],
-    labels: Mapping[str, Mapping[str, Mapping[str, str]]],
-) -> list[RunRecord]:
-    """A record for each length of a chunk, by the search ``decode``.
-
-    ``labels`` are those of each split by name and utterance. Latency is that of the encoder on
-    whole audio of ``--lengths``.
-    """
-    name = run_name(args.model)
-    spec = LatencySpec(
-        lengths_s=args.lengths or [1],
-        repeats=args.repeats,
-        dtype=args.dtype,
-        cuda_graphs=args.cuda_graphs,
-    )
-    config = {**package.config, "decode": decode}
-    cost = measure_encoders({name: config}, spec, device=args.device)[name]
-    record = RunRecord(
-        run=name,
-        reuse=build(config["reuse"], "reuse").name,
-        command=args.command,
-        config=config,
-        schedule=cost.schedule,
-        hardware=describe_hardware(args.device, args.dtype, cuda_graphs=args.cuda_graphs),
-        versions=installed_versions(),
-        revision=source_revision(),
-        parameters=count_parameters(package.model),
-        macs=cost.macs,
-        latency=cost.latency if args.lengths else (),
-        breakdown=cost.breakdown if args.lengths else {},
-    )
-    return [
-        replace(
-            record,
-            run=name_of(name, length_ms),
-            config=config if length_ms is None else {**config, "stream": {"chunk_ms": length_ms}},
-            data={split: evaluation.counts for split, evaluation in splits.items()},
-            wer={split: evaluation.wer for split, evaluation in splits.items()},
-            groups={
-                split: {name: evaluation.by_label(values) for name, values in labels[split].items()}
-                for split, evaluation in splits.items()
-                if labels[split]
-            },
-        )
-        for length_ms, splits in found.items()
-    ]
-
-
 def by_split(paths: Sequence[Path]) -> dict[str, Path]:
     """Manifests by the name of their split.
 
@@ -313,28 +275,3 @@ def by_split(paths: Sequence[Path]) -> dict[str, Path]:
 def split_name(path: Path) -> str:
     """``data/digits/test.jsonl.gz`` is the split ``test``."""
     return path.name.partition(".")[0]
-
-
-def wer_line(split: str, evaluation: SplitEvaluation) -> str:
-    """The error rate with its interval, CER, and the counts behind the rate, for people."""
-    wer, counts = evaluation.wer, evaluation.counts
-    cer = "" if wer.rate == "CER" else f", CER {wer.cer:.2f} %"
-    skipped = f", {counts.num_skipped} skipped" if counts.num_skipped else ""
-    spelt = f"; scored {wer.scoring}" if wer.scoring else ""
-    return (
-        f"{split}: {wer.rate} {wer.wer:.2f} % [{wer.low:.2f}, {wer.high:.2f}]{cer}, "
-        f"{wer.sub} substitutions, {wer.del_} deletions, {wer.ins} insertions in "
-        f"{wer.words:,} {wer.counted} of {counts.num_utterances:,} utterances{skipped}{spelt}"
-    )
-
-
-def confidence_line(split: str, evaluation: SplitEvaluation) -> str:
-    """What the confidences of words are worth; empty where they are not known."""
-    confidences: list[float] = []
-    is_right: list[bool] = []
-    for one in evaluation.scored:
-        ops = [step.op for step in one.alignment if step.op != "del"]
-        if len(ops) == len(one.confidences):
-            confidences += one.confidences
-            is_right += [op == "equal" for op in ops]
-    return f"{split}: confidence: {calibration(confidences, is_right)}" if confidences else ""

@@ -23,7 +23,8 @@ from asr.model.package import ModelPackage, load_package
 from asr.profiling.hardware import describe_hardware, installed_versions
 
 if TYPE_CHECKING:
-    from asr.measure.exported import ExportRow, Sample
+    from asr.measure.exported import ExportRow
+    from asr.measure.samples import Sample
 
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
 LENGTHS_S = [5.0, 15.0, 30.0]
@@ -175,7 +176,7 @@ def read_samples(package: ModelPackage, paths: Sequence[Path]) -> list[Sample]:
     """
     from asr.data.check import check_characters
     from asr.data.manifest import read_manifest
-    from asr.measure.exported import samples_of_audio, samples_of_noise, samples_of_utterances
+    from asr.measure.samples import samples_of_audio, samples_of_noise, samples_of_utterances
 
     rate_hz = package.model.frontend.sample_rate_hz
     if not paths:

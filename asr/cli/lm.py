@@ -148,7 +148,7 @@ def _spelling(args: argparse.Namespace) -> Spell:
     from asr.decode.recogniser import load_recogniser
     from asr.interop.hub import local_model
 
-    recogniser = load_recogniser(local_model(args.model), "cpu", "float32")
+    recogniser = load_recogniser(local_model(args.model), "cpu")
     tokenizer, normalizer = recogniser.tokenizer, recogniser.normalizer
     if args.pieces:
         return lambda line: tokenizer.pieces(tokenizer.encode(normalizer(line)))

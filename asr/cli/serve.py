@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=64, metavar="N", help="live streams at once (default: %(default)s)",
     )  # fmt: skip
     add_device_argument(parser)
-    add_dtype_argument(parser)
+    add_dtype_argument(parser, default="auto")
     add_chunk_arguments(parser)
     add_search_arguments(parser)
 

@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refuse damaged audio; by default what can be decoded is read, with a warning",
     )
     add_device_argument(parser)
-    add_dtype_argument(parser)
+    add_dtype_argument(parser, default="auto")
     add_graphs_argument(parser)
     add_chunk_arguments(parser)
     parser.add_argument(

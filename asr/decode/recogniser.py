@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from asr.encoder.precision import AUTO, best_dtype
 from asr.errors import InputError
 from asr.features.frontend import Frontend
 from asr.model.package import ModelPackage, load_package
@@ -66,21 +67,24 @@ class Recogniser(Protocol):
 def load_recogniser(
     path: Path, device: torch.device | str = "cpu", dtype: str = "float32"
 ) -> Recogniser:
-    """Load a model folder, with the encoder in ``dtype``, or a file that `asr export` wrote.
+    """Load a model folder, or a file that `asr export` wrote.
+
+    The encoder of a folder computes in ``dtype``, in that of `best_dtype` for ``auto``.
 
     Raises:
         InputError: see `load_package` and `asr.interop.onnx.stream_file.load_exported`; or an
             exported file with another device than the CPU or another dtype than its own.
     """
     if path.suffix != ONNX_SUFFIX:
-        package: ModelPackage = load_package(path, device, dtype)
+        chosen = best_dtype(device) if dtype == AUTO else dtype
+        package: ModelPackage = load_package(path, device, chosen)
         package.model.encoder.keep_between_calls()
         return package
     if torch.device(device).type != "cpu":
         raise InputError(
             f"{path} runs in ONNX Runtime on the CPU; --device {device} is for folders"
         )
-    if dtype != "float32":
+    if dtype not in (AUTO, "float32"):
         raise InputError(f"{path} computes in what it was exported in; --dtype is for folders")
     from asr.interop.onnx.file import RUNNING, check_installed
 

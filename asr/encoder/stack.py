@@ -224,9 +224,14 @@ class Encoder(nn.Module):
 
     def embed(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Input (B, T, D) of the first layer, and its lengths."""
-        dtype = self.subsampling.project.weight.dtype
+        dtype = self.dtype
         x_BTD, lengths_B = self.subsampling(features_BTF.to(dtype), lengths_B)
         return self.dropout(x_BTD.to(dtype)), lengths_B
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What frames are in: the dtype of the weights, or float32 where they have 8 bits."""
+        return next(self.parameters()).dtype
 
     def frames(self, x_BTD: Tensor, lengths_B: Tensor, blocks: Blocks | None = None) -> Frames:
         """The frame data that layers need of their input, whole or cut into ``blocks``."""

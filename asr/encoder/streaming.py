@@ -76,7 +76,7 @@ def start_streams(encoder: Encoder, context: ChunkContext, num_streams: int = 1)
         InputError: the encoder has attention that needs whole utterances.
     """
     encoder.check_chunks()
-    like = encoder.subsampling.project.weight
+    like = next(encoder.parameters())
     num_seen_B = torch.zeros(num_streams, dtype=torch.long, device=like.device)
     frames = (1 + context.block_frames) * encoder.subsampling_factor
     silence_BTF = like.new_zeros(num_streams, frames, encoder.num_mel_bins)
@@ -112,7 +112,7 @@ def _step(
     kept: Sequence[Tensor] | None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Frames (B, W, D) of the last layer, and what to keep."""
-    factor, dtype = encoder.subsampling_factor, encoder.subsampling.project.weight.dtype
+    factor, dtype = encoder.subsampling_factor, encoder.dtype
     at_T = torch.arange(features_BTF.shape[1], device=features_BTF.device) - factor
     before_B1 = torch.where(num_seen_B > 0, factor, 0).unsqueeze(1)
     mask_BT = (at_T < -before_B1) | (at_T >= lengths_B.unsqueeze(1))

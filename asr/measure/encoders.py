@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder
+from asr.encoder.precision import compute_in
 from asr.encoder.stack import Encoder
 from asr.measure.peers.peer import Peer
 from asr.model.asr_model import AsrModel
@@ -48,7 +49,8 @@ def distinct_encoders(
                 encoder = build_encoder(variant, build_frontend(variant).num_mel_bins)
                 if model is not None:
                     initialise(encoder, model.encoder.state_dict())
-                encoder = encoder.to(device, getattr(torch, dtype)).eval()
+                encoder = encoder.to(device).eval()
+                compute_in(encoder, dtype)
                 encoder.keep_between_calls()
                 encoders[key] = (encoder, variant)
     return encoders
@@ -74,11 +76,15 @@ def scheduled_layers(encoder: Encoder) -> tuple[ScheduledLayer, ...]:
     return tuple(ScheduledLayer(**row._asdict()) for row in encoder.schedule_rows())
 
 
+def encoder_shape(config: Config) -> Encoder:
+    """The encoder without numbers in its weights, to be counted."""
+    with torch.device("meta"):
+        return build_encoder(config, build_frontend(config).num_mel_bins)
+
+
 def macs_by_part(config: Config, length_s: float) -> dict[str, int]:
     """Multiply-adds of a first call for one utterance; counted without computing anything."""
-    frontend = build_frontend(config)
-    with torch.device("meta"):
-        encoder = build_encoder(config, frontend.num_mel_bins)
+    frontend, encoder = build_frontend(config), encoder_shape(config)
     features_BTF, lengths_B = random_features(
         frontend.num_mel_bins, length_s, 1, frontend.frame_shift_ms, "cpu"
     )

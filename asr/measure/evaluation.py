@@ -17,8 +17,8 @@ from asr.metrics.alternatives import Equivalents, normalized_readings
 from asr.metrics.wer import corpus_cer
 from asr.model.package import ModelPackage
 from asr.nn.chunks import ChunkContext
-from asr.report.hypotheses import ScoredUtterance, score
-from asr.report.record import SplitCounts, SplitWer
+from asr.report.hypotheses import ScoredUtterance, score, wer_difference
+from asr.report.record import SplitCounts, SplitWer, WerChange
 from asr.text.scoring import Scoring
 from asr.text.script import counted_in
 from asr.types import UtteranceResult
@@ -42,6 +42,15 @@ class SplitEvaluation:
         for one in self.scored:
             groups.setdefault(values[one.utterance_id], []).append(one)
         return {value: _rate(found, scoring=self.wer.scoring) for value, found in groups.items()}
+
+    def change_from(self, exact: SplitEvaluation) -> WerChange:
+        """Its rate minus that of the same split in float32."""
+        found = wer_difference(
+            [self.scored], [exact.scored], split="", run_name="", baseline_name="float32"
+        )
+        return WerChange(
+            difference=found.difference, low=found.low, high=found.high, wer_float32=exact.wer.wer
+        )
 
 
 def evaluate(

@@ -2,55 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from asr.audio.read import read_audio
-from asr.audio.resample import resample
-from asr.data.loader import evaluation_batches
-from asr.data.manifest import Utterances
 from asr.decode.search import Search, build_search
+from asr.encoder.precision import compute_in
+from asr.encoder.stack import Encoder
 from asr.interop.onnx.export import encoder_session
 from asr.interop.onnx.file import OUTPUTS, OnnxModel, parse_onnx
 from asr.interop.onnx.graph import FEATURE_LENGTHS, FEATURES, FRAMES
 from asr.measure.encoders import forward_pass, random_features
+from asr.measure.samples import Sample
 from asr.metrics.wer import WordErrors, align_words
+from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage
 from asr.nn.chunks import ChunkContext
+from asr.nn.int8 import packed_bytes, runs_int8
 from asr.profiling.latency import Timing, ratio, time_alternating
 from asr.report.plain import to_plain
 from asr.report.record import SplitWer, length_key
 from asr.report.table import Column, Table, number_text, percent_text
 
-PIECE_S = 30.0
-NOISE_S = (7.3, 3.1, 0.4)
-
-TORCH = "torch fp32"
-"""The model as it stands, among the programs that are compared."""
+TORCH, TORCH_INT8 = "torch fp32", "torch int8"
+"""The model as it stands and with products in 8 bits, among the programs that are compared."""
 
 Outputs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Waveforms (B, N) and lengths to log probabilities (B, T, V), lengths, frames (B, T, D)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Waveforms to compare programs on; ``texts`` are normalised transcripts, or None.
-
-    ``split`` is what the rates of such samples stand under. Without ``is_speech`` there are no
-    words to compare: what a model writes of noise hangs on rounding.
-    """
-
-    split: str
-    waveforms_BN: Tensor
-    lengths_B: Tensor
-    texts: tuple[str, ...] | None = None
-    is_speech: bool = True
 
 
 @dataclass(slots=True)
@@ -102,11 +85,7 @@ def agreements(
 
     ``context`` is how far its frames see, None for everything.
     """
-    model = package.model
-
-    def original(waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        encoded = model.encoder(*model.frontend(waveforms_BN, lengths_B), context=context)
-        return model.head(encoded.frames_BTD), encoded.lengths_B, encoded.frames_BTD
+    original: Outputs = partial(outputs_of, package.model, package.model.encoder, context)
 
     def written(log_probs_BTV: Tensor, lengths_B: Tensor) -> list[str]:
         hypotheses = decoder(log_probs_BTV, lengths_B)
@@ -125,37 +104,6 @@ def agreements(
             if sample.is_speech:
                 found[name].add_texts(written(log_probs_BTV, lengths_B), texts, sample)
     return found
-
-
-def samples_of_utterances(
-    package: ModelPackage, utterances: Utterances, split: str
-) -> Iterator[Sample]:
-    """Batches of a manifest; audio that cannot be read is named in the log and left out."""
-    for batch in evaluation_batches(package, utterances):
-        yield Sample(split, batch.waveforms_BN, batch.waveform_lengths_B, batch.texts)
-
-
-def samples_of_audio(path: Path, sample_rate_hz: int) -> Iterator[Sample]:
-    """A file of any rate and length, in pieces of at most ``PIECE_S`` seconds.
-
-    Raises:
-        InputError: it cannot be read as audio.
-    """
-    waveform_N = torch.from_numpy(resample(read_audio(path), sample_rate_hz).samples)
-    size = round(PIECE_S * sample_rate_hz)
-    for start in range(0, len(waveform_N), size):
-        piece_N = waveform_N[start : start + size]
-        yield Sample("audio", piece_N.unsqueeze(0), torch.tensor([len(piece_N)]))
-
-
-def samples_of_noise(sample_rate_hz: int) -> Iterator[Sample]:
-    """One batch of unequal lengths; no speech."""
-    lengths_B = torch.tensor([round(length_s * sample_rate_hz) for length_s in NOISE_S])
-    generator = torch.Generator().manual_seed(0)
-    waveforms_BN = 0.1 * torch.randn(len(NOISE_S), int(lengths_B.max()), generator=generator)
-    is_padding_BN = torch.arange(waveforms_BN.shape[1]) >= lengths_B.unsqueeze(1)
-    waveforms_BN = waveforms_BN.masked_fill(is_padding_BN, 0.0)
-    yield Sample("noise", waveforms_BN, lengths_B, is_speech=False)
 
 
 FLOAT32, INT8 = "onnx fp32", "onnx int8"
@@ -205,11 +153,20 @@ def compare_exported(
         InputError: a file cannot be loaded.
     """
     loaded = {name: parse_onnx(content, where=name).model for name, content in contents.items()}
-    outputs = {name: partial(frames_too, model) for name, model in loaded.items()}
+    outputs: dict[str, Outputs] = {
+        name: partial(frames_too, model) for name, model in loaded.items()
+    }
+    encoders = {TORCH: package.model.encoder}
+    if INT8 in contents and runs_int8():
+        encoders[TORCH_INT8] = deepcopy(package.model.encoder)
+        compute_in(encoders[TORCH_INT8], "int8")
+        outputs[TORCH_INT8] = partial(outputs_of, package.model, encoders[TORCH_INT8], None)
     decoder = build_search(package.config["decode"], package.model, package)
     found = agreements(package, outputs, samples, decoder)
-    timings = time_encoders(package, contents, lengths_s, repeats=repeats)
-    sizes = {TORCH: weights_size(package), **{name: len(one) for name, one in contents.items()}}
+    timings = time_encoders(package, encoders, contents, lengths_s, repeats=repeats)
+    head = weights_size(package.model) - weights_size(package.model.encoder)
+    sizes = {name: head + weights_size(one) for name, one in encoders.items()}
+    sizes |= {name: len(content) for name, content in contents.items()}
     return [
         ExportRow(
             runtime=name,
@@ -219,6 +176,18 @@ def compare_exported(
         )
         for name, size in sizes.items()
     ]
+
+
+def outputs_of(
+    model: AsrModel,
+    encoder: Encoder,
+    context: ChunkContext | None,
+    waveforms_BN: Tensor,
+    lengths_B: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log probabilities, lengths and frames of a model with ``encoder`` in the place of its own."""
+    encoded = encoder(*model.frontend(waveforms_BN, lengths_B), context=context)
+    return model.head(encoded.frames_BTD), encoded.lengths_B, encoded.frames_BTD
 
 
 def frames_too(
@@ -231,31 +200,37 @@ def frames_too(
     return log_probs_BTV, frame_lengths_B, frames_BTD
 
 
-def weights_size(package: ModelPackage) -> int:
-    """Bytes of the weights of a model."""
-    return sum(one.numel() * one.element_size() for one in package.model.state_dict().values())
+def weights_size(module: nn.Module) -> int:
+    """Bytes of its weights."""
+    kept: int = sum(one.nbytes for one in module.state_dict().values())
+    return kept + packed_bytes(module)
 
 
 def time_encoders(
     package: ModelPackage,
+    encoders: Mapping[str, Encoder],
     contents: Mapping[str, bytes],
     lengths_s: Sequence[float],
     *,
     repeats: int,
 ) -> dict[float, dict[str, Timing]]:
-    """Encoder latency of the model and of exported files, in alternation, on random features."""
-    encoder, frontend = package.model.encoder, package.model.frontend
-    encoder.keep_between_calls()
+    """Latency of ``encoders`` and of exported files, in alternation, on random features."""
+    frontend = package.model.frontend
+    for encoder in encoders.values():
+        encoder.keep_between_calls()
     sessions = {
         name: encoder_session(content, frontend.num_mel_bins) for name, content in contents.items()
     }
     timings = {}
     for length_s in lengths_s:
         shift_ms = frontend.frame_shift_ms
-        features, lengths = random_features(encoder.num_mel_bins, length_s, 1, shift_ms, "cpu")
+        features, lengths = random_features(frontend.num_mel_bins, length_s, 1, shift_ms, "cpu")
         inputs = {FEATURES: features, FEATURE_LENGTHS: lengths}
         calls: dict[str, Callable[[], object]] = {
-            TORCH: forward_pass(encoder, length_s, 1, shift_ms, "cpu"),
+            **{
+                name: forward_pass(encoder, length_s, 1, shift_ms, "cpu")
+                for name, encoder in encoders.items()
+            },
             **{name: partial(one, inputs, [FRAMES]) for name, one in sessions.items()},
         }
         timings[length_s] = time_alternating(calls, repeats=repeats, warmup=2)

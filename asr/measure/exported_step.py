@@ -15,7 +15,8 @@ from asr.decode.search import build_search
 from asr.encoder.streaming import EncoderState, start_streams
 from asr.interop.onnx.file import Session
 from asr.interop.onnx.stream_step import KEPT, STREAM, StepSession, StreamStep
-from asr.measure.exported import TORCH, ExportRow, Sample, agreements, weights_size
+from asr.measure.exported import TORCH, ExportRow, agreements, weights_size
+from asr.measure.samples import Sample
 from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage
 from asr.nn.chunks import ChunkContext
@@ -56,7 +57,10 @@ def compare_steps(
         warmup=3,
     )
     chunk_s = context.chunk_frames * model.frame_shift_s
-    sizes = {TORCH: weights_size(package), **{name: len(one) for name, one in contents.items()}}
+    sizes = {
+        TORCH: weights_size(model),
+        **{name: len(one) for name, one in contents.items()},
+    }
     return [
         ExportRow(
             runtime=name,

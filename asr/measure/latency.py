@@ -22,6 +22,7 @@ from asr.measure.encoders import (
     Config,
     distinct_encoders,
     encoder_key,
+    encoder_shape,
     forward_passes,
     frame_shift_ms,
     macs_by_part,
@@ -84,6 +85,11 @@ def measure_encoders(
     """
     if spec.cuda_graphs:
         check_graphs(device, "metrics.latency.cuda_graphs=true")
+    if spec.dtype == "int8" and (roofline or against):
+        raise InputError(
+            "metrics.latency.dtype=int8: neither ceilings nor encoders of other libraries are "
+            "timed in 8 bits; leave out --against and metrics.roofline, as by 'metrics=[latency]'"
+        )
     encoders = distinct_encoders(configs, device, spec.dtype, model)
     peers = peer_encoders(configs, against, device, spec.dtype, model)
     beside = f" and {len(peers)} of other libraries" if peers else ""
@@ -142,10 +148,11 @@ def measure_encoders(
             probes_ms = {name: sum(times_ms[length][name].values()) for name in probed}
             ceilings_at[length] = ceilings(probed, probes_ms)
     keys = {name: encoder_key(config) for name, config in configs.items()}
+    shapes = {name: encoder_shape(config) for name, config in configs.items()}
     return {
         name: EncoderCost(
-            schedule=scheduled_layers(encoders[key][0]),
-            parameters=count_parameters(encoders[key][0]),
+            schedule=scheduled_layers(shapes[name]),
+            parameters=count_parameters(shapes[name]),
             macs={length_key(one): macs_by_part(configs[name], one) for one in spec.lengths_s},
             latency=tuple(points[name]),
             breakdown={length: by_key[key] for length, by_key in times_ms.items()},

@@ -90,7 +90,7 @@ def next_block(
 ) -> Callable[[], object]:
     """A call that encodes one block of every stream, always the same."""
     factor, size = encoder.subsampling_factor, state.context.block_frames
-    like = encoder.subsampling.project.weight
+    like = next(encoder.parameters())
     features_BTF = torch.randn(
         len(state), (1 + size) * factor, encoder.num_mel_bins, dtype=like.dtype, device=device
     )

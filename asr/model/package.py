@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from asr.encoder.precision import compute_in
 from asr.errors import InputError
 from asr.files import read_bytes, replacing
 from asr.model.asr_model import AsrModel
@@ -113,11 +114,12 @@ def load_package(
         config["encoder"].get("num_layers"),
         folder / WEIGHTS,
     )
-    model.encoder.to(getattr(torch, dtype))
+    model.to(device).eval()
+    compute_in(model.encoder, dtype)
     return ModelPackage(
         folder=folder,
         config=config,
-        model=model.to(device).eval(),
+        model=model,
         tokenizer=tokenizer,
         normalizer=build(config["text"].get("normalize"), "text.normalize"),
     )

@@ -10,8 +10,8 @@ and `watched_steps` tells a profiler which of the marks is the innermost at the 
 watches, a mark is one comparison. A generator must leave its mark before it yields, because what
 its caller does meanwhile is another step.
 
-Two kinds of operations need no mark: the products of an ``nn.Linear`` are projections, and kernels
-of softmax and of fused attention are known by their names.
+Some operations need no mark: the products of an ``nn.Linear`` are projections, and kernels of
+softmax, of fused attention and of products in 8 bits are known by their names.
 """
 
 from __future__ import annotations
@@ -92,4 +92,6 @@ def step_of_kernel(operation: Any) -> str | None:
     name = operation.overloadpacket.__name__
     if "attention" in name:
         return FUSED
+    if name == "linear_dynamic":
+        return PROJECTIONS
     return SOFTMAX if "softmax" in name else None

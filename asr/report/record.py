@@ -149,6 +149,19 @@ class LearningPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WerChange:
+    """What the dtype of the encoder does to an error rate: points more than in float32.
+
+    The interval covers the choice of speakers or utterances.
+    """
+
+    difference: float
+    low: float
+    high: float
+    wer_float32: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """One run. ``parameters`` by part; ``macs`` (multiply-adds) by length key, then by part.
 
@@ -157,8 +170,8 @@ class RunRecord:
     ``work``: what the same parts do in that call; ``ceilings``: timed in alternation with them.
     ``training`` is None for a run that only measured, ``learning`` its curve. ``pieces`` says which
     rows of the head come from the initial model, where that has another vocabulary. ``groups`` are
-    rates of a split by a label, such as speaker, and its value. Records are
-    values: extend one with ``dataclasses.replace``.
+    rates of a split by a label, such as speaker, and its value. ``wer_vs_float32`` is of encoders
+    in another dtype. Records are values: extend one with ``dataclasses.replace``.
     """
 
     run: str
@@ -175,6 +188,7 @@ class RunRecord:
     training: TrainingCost | None = None
     wer: dict[str, SplitWer] = field(default_factory=dict)
     groups: dict[str, dict[str, dict[str, SplitWer]]] = field(default_factory=dict)
+    wer_vs_float32: dict[str, WerChange] = field(default_factory=dict)
     latency: tuple[LatencyPoint, ...] = ()
     breakdown: dict[str, dict[str, float]] = field(default_factory=dict)
     work: dict[str, dict[str, Work]] = field(default_factory=dict)

@@ -49,6 +49,7 @@ def json_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> di
             "macs": row.macs,
             "wer": {split: _score(score) for split, score in row.wer.items()},
             **({"wer_by_label": record.groups} if record.groups else {}),
+            **({"wer_vs_float32": record.wer_vs_float32} if record.wer_vs_float32 else {}),
             "wer_vs_none": {split: _difference(one) for split, one in row.differences.items()},
             "latency_ms": _times(points),
             "speedup_vs_none": _speedups(points),

@@ -63,6 +63,27 @@ def test_encoders_are_timed_in_the_dtype_asked_for(asr: Command, recipe: Path) -
     assert "bfloat16" in done.err
 
 
+def test_in_8_bits_what_is_not_timed_is_refused(asr: Command, recipe: Path) -> None:
+    words = (
+        "bench",
+        recipe,
+        "encoder.num_layers=4",
+        "reuse=none,probs",
+        "metrics.latency.dtype=int8",
+    )
+    recipe.write_text(recipe.read_text().replace("[latency]", "[latency, roofline]"))
+    assert "neither ceilings nor encoders of other libraries" in asr(*words).error
+    done = asr(*words, "metrics=[latency]", "--json", "-")
+    assert done.code == 0, done.err
+    rows = json.loads(done.out)
+    exact = json.loads(asr(*words[:-1], "metrics=[latency]", "--json", "-").out)
+    for row, original in zip(rows, exact, strict=True):
+        assert row["hardware"].endswith("int8")
+        for key in ("num_params", "macs", "schedule"):
+            assert row[key] == original[key]
+        assert row["breakdown_ms"]["0.5"].keys() >= {"projections", "feed-forward"}
+
+
 def test_the_table_and_its_files(asr: Command, recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
     done = asr("bench", recipe, "encoder.num_layers=2,4", "--out", out, "--json", tmp_path / "j")

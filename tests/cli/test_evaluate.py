@@ -93,8 +93,30 @@ def test_scored_and_timed_in_the_dtype_asked_for(
         *("--lengths", "1", "--repeats", "1", "--dtype", "bfloat16"),
     )
     assert done.code == 0
-    assert seen == {torch.bfloat16}
+    assert seen == {torch.bfloat16, torch.float32}
     assert row_of(done.out)["hardware"].endswith("bfloat16")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "auto"])
+def test_what_a_dtype_costs_in_errors(
+    asr: Command, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr("asr.cli.evaluate.best_dtype", lambda device: "int8")
+    words = ("evaluate", "--model", model, "--data", data / "test.jsonl.gz", "--lengths")
+    exact = asr(*words, "--json", "-")
+    assert "in float32" not in exact.err
+    done = asr(*words, "--dtype", dtype, "--json", "-")
+    row, original = row_of(done.out), row_of(exact.out)
+    assert row["num_params"] == original["num_params"]
+    change = row["wer_vs_float32"]["test"]
+    assert change["wer_float32"] == original["wer"]["test"]["wer"]
+    assert change["difference"] == pytest.approx(
+        row["wer"]["test"]["wer"] - change["wer_float32"], abs=1e-9
+    )
+    assert change["low"] <= change["difference"] <= change["high"]
+    assert "wer_vs_float32" not in original
+    line = f"test: int8 {change['difference']:+.2f} points ["
+    assert line in done.err
 
 
 def test_alignments_are_kept(asr: Command, model: Path, data: Path, tmp_path: Path) -> None:

@@ -37,15 +37,19 @@ def test_from_the_model_to_a_transcript(asr: Command, model: Path, tmp_path: Pat
     assert done.code == 0, done.err
     head, _, *lines = done.out.splitlines()
     assert head.split()[:2] == ["program", "MiB"]
-    assert [line[:10] for line in lines[:3]] == ["torch fp32", "onnx fp32 ", "onnx int8 "]
-    torch_row, float_row, int8_row = json.loads((tmp_path / "rows.json").read_text())
+    assert [line[:10] for line in lines[:4]] == [
+        *("torch fp32", "torch int8", "onnx fp32 ", "onnx int8 ")
+    ]
+    torch_row, torch8_row, float_row, int8_row = json.loads((tmp_path / "rows.json").read_text())
     assert torch_row["encoder_error"] == {"largest": 0.0, "relative": 0.0}
     assert 0 < float_row["encoder_error"]["relative"] < 1e-4
     assert 1e-4 < int8_row["encoder_error"]["relative"] < 0.1
+    assert 1e-4 < torch8_row["encoder_error"]["relative"] < 0.1
+    assert torch8_row["size_mib"] < 0.6 * torch_row["size_mib"]
     assert int8_row["size_mib"] == out.stat().st_size / 2**20 < float_row["size_mib"]
     assert float_row["wer"] == torch_row["wer"]
     assert float_row["words_changed"] == 0.0
-    for row in (torch_row, float_row, int8_row):
+    for row in (torch_row, torch8_row, float_row, int8_row):
         assert row["wer"]["test"]["words"] == sum(len(text.split()) for text in TEXTS)
         assert row["wer"].keys() == {"test"}  # audio files have no transcripts
         assert row["latency_ms"].keys() == row["time_vs_torch"].keys() == {"0.5", "2"}

@@ -431,10 +431,17 @@ def test_the_encoder_computes_in_the_dtype_asked_for(
         return output
 
     monkeypatch.setattr(Encoder, "forward", forward)
-    assert asr("transcribe", path, "--model", model, "--dtype", "bfloat16").code == 0
+    monkeypatch.setattr("asr.decode.recogniser.best_dtype", lambda device: "bfloat16")
+    for dtype in ("float32", "auto", "bfloat16", "int8"):
+        assert asr("transcribe", path, "--model", model, "--dtype", dtype).code == 0
     assert asr("transcribe", path, "--model", model).code == 0
-    assert [frames.dtype for frames in seen] == [torch.bfloat16, torch.float32]
-    torch.testing.assert_close(seen[0].float(), seen[1], atol=0.2, rtol=0.05)
+    float32, *halves, int8, by_default = seen
+    assert [one.dtype for one in seen] == [
+        *(torch.float32, torch.bfloat16, torch.bfloat16, torch.float32, torch.bfloat16)
+    ]
+    for found in (*halves, int8, by_default):
+        assert not torch.equal(found.float(), float32)
+        torch.testing.assert_close(found.float(), float32, atol=0.2, rtol=0.05)
 
 
 def test_it_runs_from_any_folder_and_needs_no_config(model: Path, tmp_path: Path) -> None:

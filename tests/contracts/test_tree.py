@@ -15,7 +15,15 @@ TOP = {
     ".pre-commit-config.yaml", ".yamllint.yaml", "CHANGELOG.md", "LICENSE", "README.md",
     "constraints.txt", "pyproject.toml", "docs", "Dockerfile", ".dockerignore",
 }  # fmt: skip
-KINDS_OF_TESTS = {"contracts", "equivalence", "parity", "golden", "known_issues", "training"}
+KINDS_OF_TESTS = {
+    "scripts",
+    "contracts",
+    "equivalence",
+    "parity",
+    "golden",
+    "known_issues",
+    "training",
+}
 
 # Joined here so that this file does not hold what it forbids.
 MACHINE_PATH = re.compile(

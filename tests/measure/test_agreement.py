@@ -15,10 +15,8 @@ from asr.measure.exported import (
     agreements,
     export_rows,
     export_table,
-    samples_of_audio,
-    samples_of_noise,
-    samples_of_utterances,
 )
+from asr.measure.samples import samples_of_audio, samples_of_noise, samples_of_utterances
 from asr.metrics.wer import WordErrors
 from asr.model.package import ModelPackage, load_package
 from tests.decode.package import save_tiny_package, write_noise

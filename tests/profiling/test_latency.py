@@ -205,7 +205,7 @@ def test_spec_keeps_plain_numbers() -> None:
         ),
         (
             {"lengths_s": [5], "dtype": "half"},
-            "^metrics.latency.dtype=half: allowed: float32, bfloat16, float16$",
+            "^metrics.latency.dtype=half: allowed: float32, bfloat16, float16, int8$",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from asr.features.frontend import Frontend
-from asr.interop.onnx.file import Session, metadata_of
+from asr.interop.onnx.file import WEIGHT_BITS, Session, metadata_of
 from asr.interop.onnx.graph import (
     FEATURE_LENGTHS,
     FEATURES,
@@ -175,7 +175,10 @@ class ExportedGraph:
 
     def int8(self, weight_bits: int = 7) -> bytes:
         """The encoder's products in 8 bits, see `quantise`."""
-        content: bytes = quantise(self._graph, weight_bits).SerializeToString()
+        graph = quantise(self._graph, weight_bits)
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = WEIGHT_BITS, str(weight_bits)
+        content: bytes = graph.SerializeToString()
         return content
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
+import platform
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +24,12 @@ from asr.files import read_bytes
 from asr.interop.onnx.check import MAX_FILE_BYTES, check_graph
 from asr.model.build import build, build_frontend, check_groups
 from asr.model.package import ModelPackage, parse_config
+from asr.nn.int8 import has_vnni
 from asr.ranges import shown
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 RUNNING = ("onnxruntime", "onnx")
 WRITING = (*RUNNING, "onnxscript")
@@ -146,6 +151,8 @@ _FORMAT, _CONFIG, _TOKENIZER, _PIECES, _FACTOR = (
     f"encore.{name}" for name in ("format", "config", "tokenizer", "pieces", "subsampling_factor")
 )
 _VERSION = "1"
+WEIGHT_BITS = "encore.weight_bits"
+"""The metadata of a file with products in 8 bits: 7 or 8."""
 
 
 class OnnxModel:
@@ -248,6 +255,11 @@ class OpenedFile:
         return found
 
 
+def overflows() -> bool:
+    """Whether sums of products in 8 bits overflow in ONNX Runtime: on x86 without VNNI."""
+    return platform.machine().lower() in ("x86_64", "amd64") and not has_vnni()
+
+
 def open_file(content: bytes, *, where: Path | str) -> OpenedFile:
     """Read a file of `asr export`, of whole utterances or of streams.
 
@@ -263,6 +275,12 @@ def open_file(content: bytes, *, where: Path | str) -> OpenedFile:
         raise InputError(
             f"{where}: not a file of `asr export` ({_FORMAT} is {stored.get(_FORMAT)!r}; "
             f"{_VERSION!r} can be read)"
+        )
+    if stored.get(WEIGHT_BITS) == "8" and overflows():
+        logger.warning(
+            "%s: its weights have 8 bits, and products of them overflow on this processor, which "
+            "has no VNNI; export it with --weight-bits 7",
+            where,
         )
     tokenizer = _tokenizer(stored.get(_TOKENIZER, ""), where)
     config = parse_config(stored.get(_CONFIG, ""), f"{where}: {_CONFIG}")

@@ -111,6 +111,31 @@ def test_no_file(tmp_path: Path) -> None:
         load_recogniser(tmp_path / "none.onnx")
 
 
+@pytest.mark.parametrize(
+    ("bits", "vnni", "machine", "warned"),
+    [
+        (8, False, "x86_64", True),
+        (8, False, "AMD64", True),
+        (8, False, "aarch64", False),
+        (8, True, "x86_64", False),
+        (7, False, "x86_64", False),
+    ],
+)
+def test_weights_whose_products_overflow_here(
+    exported: Exported,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    bits: int,
+    vnni: bool,
+    machine: str,
+    warned: bool,
+) -> None:
+    monkeypatch.setattr("asr.interop.onnx.file.has_vnni", lambda: vnni)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    parse_onnx(exported.int8(bits), where="a.onnx")
+    assert ("a.onnx: its weights have 8 bits, and products" in caplog.text) is warned
+
+
 def test_a_graph_of_another_kind(exported: Exported) -> None:
     model = onnx.load_from_string(exported.float32)
     del model.graph.output[0]

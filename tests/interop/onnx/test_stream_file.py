@@ -18,8 +18,9 @@ from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
 from asr.interop.onnx.stream_file import OnnxStream, load_exported
 from asr.interop.onnx.stream_step import STREAM, ExportedStep
-from asr.measure.exported import FLOAT32, INT8, TORCH, samples_of_noise
+from asr.measure.exported import FLOAT32, INT8, TORCH
 from asr.measure.exported_step import compare_steps
+from asr.measure.samples import samples_of_noise
 from asr.model.package import ModelPackage, load_package
 from asr.nn.chunks import ChunkContext
 from tests.decode.package import noise, save_tiny_package
