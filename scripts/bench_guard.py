@@ -26,8 +26,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "bench.yaml"
 WARMUP = 2
@@ -38,6 +36,8 @@ Call = Callable[[], object]
 
 def encoder(reuse: str, length_s: float, *, trains: bool = False, batch_size: int = 1) -> Call:
     """A forward pass of Conformer-M, with the gradient where it ``trains``."""
+    import torch
+
     from asr.cli.compose import compose_recipe
     from asr.model.build import build_encoder
 
@@ -58,6 +58,8 @@ def encoder(reuse: str, length_s: float, *, trains: bool = False, batch_size: in
 
 def features() -> Call:
     """Log-mel features of half a minute of audio."""
+    import torch
+
     from asr.cli.compose import compose_recipe
     from asr.model.build import build_frontend
 
@@ -69,6 +71,8 @@ def features() -> Call:
 
 def greedy() -> Call:
     """Greedy CTC search of a batch, most frames blank."""
+    import torch
+
     from asr.decode.greedy import GreedyDecoder
 
     torch.manual_seed(0)
@@ -100,6 +104,8 @@ POINTS: dict[str, Callable[[], Call]] = {
 def work() -> None:
     """Answer names of points on stdin by milliseconds on stdout, until stdin ends."""
     import time
+
+    import torch
 
     torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
     answers = os.fdopen(os.dup(1), "w")
@@ -198,12 +204,12 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = arguments()
-    from asr.profiling.hardware import describe_hardware, source_revision
-    from asr.profiling.latency import Timing, ratio, ratio_interval
-
     slower = []
     with ExitStack() as stack:
         other = stack.enter_context(unpacked(args.baseline))
+        from asr.profiling.hardware import describe_hardware, source_revision
+        from asr.profiling.latency import Timing, ratio, ratio_interval
+
         workers = [Worker(folder, args.threads) for folder in (ROOT, other)]
         for worker in workers:
             stack.callback(worker.close)
