@@ -8,6 +8,7 @@ import torch
 
 from asr.decode.recogniser import AcousticModel
 from asr.encoder.graphed import GraphedEncoder, check_graphs
+from asr.encoder.precision import AUTO
 from asr.errors import InputError
 from asr.model.asr_model import AsrModel
 from asr.types import DTYPES
@@ -22,7 +23,7 @@ def add_dtype_argument(parser: argparse.ArgumentParser, *, default: str) -> None
     """Add ``--dtype``."""
     parser.add_argument(
         "--dtype",
-        choices=("auto", *DTYPES),
+        choices=(AUTO, *DTYPES),
         default=default,
         help="what the encoder computes in; auto: bfloat16 where the processor or the GPU has "
         "units for it, else float32; int8: products in 8 bits, on a CPU (default: %(default)s)",

@@ -19,6 +19,7 @@ from asr.cli.device import (
     use_graphs,
 )
 from asr.cli.evaluation_record import (
+    Found,
     change_line,
     confidence_line,
     evaluation_records,
@@ -29,24 +30,21 @@ from asr.cli.live import check_stream, stream_context
 from asr.cli.options import add_plugin_argument, audio_length, chunk_ms, rounds
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.recordings import OF_FILES, add_chunk_arguments
-from asr.cli.search import MODELS, add_hotwords, add_search_arguments, option, search_config
+from asr.cli.search import MODELS, add_search_arguments, option, search_config, search_of
 from asr.data.check import check_characters, describe_dropped
 from asr.data.labels import read_labels
 from asr.data.manifest import Utterances, read_manifest
 from asr.data.progress import print_progress
 from asr.decode.beam import BeamDecoder
-from asr.decode.search import Search, build_search, notice_of
-from asr.encoder.precision import AUTO, best_dtype, compute_in
+from asr.decode.search import Search, notice_of
+from asr.encoder.precision import resolved_dtype
 from asr.errors import InputError
-from asr.measure.evaluation import SplitEvaluation, evaluate
+from asr.measure.evaluation import evaluate
 from asr.measure.tuning import tune
 from asr.metrics.alternatives import Equivalents
 from asr.model.package import ModelPackage, load_package
-from asr.profiling.cost import count_parameters
 from asr.report.hypotheses import write_hypotheses
 from asr.text.scoring import SCORINGS, scoring
-
-Splits = dict[str, SplitEvaluation]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,16 +134,12 @@ def run(args: argparse.Namespace) -> int:
         check_stream(args, without_effect=OF_FILES)
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
-    if args.dtype == AUTO:
-        args.dtype = best_dtype(args.device)
-    package = load_package(args.model, args.device)
-    num_parameters = count_parameters(package.model)
-    compute_in(package.model.encoder, args.dtype)
+    args.dtype = resolved_dtype(args.dtype, args.device)
+    package = load_package(args.model, args.device, args.dtype)
     package.model.encoder.keep_between_calls()
     graphs = use_graphs(package.model) if args.cuda_graphs else None
     decode = search_config(args, package.config)
-    decoder = build_search(decode, package.model, package)
-    add_hotwords(decoder, args, package)
+    decoder = search_of(args, decode, package)
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
     for split, utterances in manifests.items():
         texts, events = (utterance.text for utterance in utterances), package.normalizer.events_fate
@@ -165,11 +159,10 @@ def run(args: argparse.Namespace) -> int:
     labels = {split: read_labels(path, args.by) for split, path in by_split(args.data).items()}
     if args.tune:
         decode = tuned(args, package, next(iter(manifests.values())), decoder, decode)
-        decoder = build_search(decode, package.model, package)
-        add_hotwords(decoder, args, package)
+        decoder = search_of(args, decode, package)
     contexts = {length: stream_context(length, package.model) for length in args.stream}
 
-    def found_by(package: ModelPackage, decoder: Search) -> dict[float | None, Splits]:
+    def found_by(package: ModelPackage, decoder: Search) -> Found:
         return {
             length: {
                 split: evaluate(
@@ -189,17 +182,15 @@ def run(args: argparse.Namespace) -> int:
         }
 
     found = found_by(package, decoder)
-    exact: dict[float | None, Splits] = {}
+    original, exact = package, Found()
     if args.dtype != "float32":
         original = load_package(args.model, args.device)
-        search = build_search(decode, original.model, original)
-        add_hotwords(search, args, original)
-        exact = found_by(original, search)
+        exact = found_by(original, search_of(args, decode, original))
     if graphs is not None:
         print(graphs, file=sys.stderr)
     if notice := notice_of(decoder):
         print(notice, file=sys.stderr)
-    records = evaluation_records(args, package, num_parameters, found, exact, decode, labels)
+    records = evaluation_records(args, original, found, exact, decode, labels)
     named = {
         name_of(split, length): one for length in found for split, one in found[length].items()
     }

@@ -13,18 +13,18 @@ from asr.measure.latency import measure_encoders
 from asr.metrics.confidence import calibration
 from asr.model.build import build
 from asr.model.package import ModelPackage
+from asr.profiling.cost import count_parameters
 from asr.profiling.hardware import describe_hardware, installed_versions, source_revision
 from asr.profiling.latency import LatencySpec
 from asr.report.record import RunRecord, WerChange
 
-Found = Mapping[float | None, Mapping[str, SplitEvaluation]]
+Found = dict[float | None, dict[str, SplitEvaluation]]
 """By the length of a chunk in milliseconds (None: whole recordings), then by split."""
 
 
 def evaluation_records(
     args: argparse.Namespace,
-    package: ModelPackage,
-    num_parameters: dict[str, int],
+    original: ModelPackage,
     found: Found,
     exact: Found,
     decode: dict[str, Any],
@@ -32,9 +32,9 @@ def evaluation_records(
 ) -> list[RunRecord]:
     """A record for each length of a chunk, by the search ``decode``.
 
-    ``exact`` is what was found in float32, empty where ``found`` is in float32 itself. ``labels``
-    are those of each split by name and utterance. Latency is that of the encoder on whole audio of
-    ``--lengths``.
+    ``original`` is the model in float32. ``exact`` is what was found with it, empty where ``found``
+    was found with it, too. ``labels`` are those of each split by name and utterance. Latency is
+    that of the encoder on whole audio of ``--lengths``.
     """
     name = run_name(args.model)
     spec = LatencySpec(
@@ -43,7 +43,7 @@ def evaluation_records(
         dtype=args.dtype,
         cuda_graphs=args.cuda_graphs,
     )
-    config = {**package.config, "decode": decode}
+    config = {**original.config, "decode": decode}
     cost = measure_encoders({name: config}, spec, device=args.device)[name]
     record = RunRecord(
         run=name,
@@ -54,7 +54,7 @@ def evaluation_records(
         hardware=describe_hardware(args.device, args.dtype, cuda_graphs=args.cuda_graphs),
         versions=installed_versions(),
         revision=source_revision(),
-        parameters=num_parameters,
+        parameters=count_parameters(original.model),
         macs=cost.macs,
         latency=cost.latency if args.lengths else (),
         breakdown=cost.breakdown if args.lengths else {},

@@ -6,14 +6,14 @@ import argparse
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from asr.cli.options import beam_size, bonus, fraction, token_count, weight
 from asr.decode.fusion import FusedSearch
 from asr.decode.recogniser import Recogniser
-from asr.decode.search import HOTWORD_WEIGHT, with_beam, with_hotwords
+from asr.decode.search import HOTWORD_WEIGHT, Search, build_search, with_beam, with_hotwords
 from asr.errors import InputError
 from asr.lm.hotwords import Hotword, read_hotwords
 from asr.model.build import target_class
@@ -126,17 +126,20 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_hotwords(decoder: object, args: argparse.Namespace, recogniser: Recogniser) -> None:
-    """Give a beam the ``--hotwords``.
+def search_of(
+    args: argparse.Namespace, decode: Mapping[str, Any], recogniser: Recogniser
+) -> Search:
+    """The search ``decode`` of a recogniser, with the ``--hotwords``.
 
     Raises:
-        InputError: no beam to search; see `read_hotwords` and `hotword_automaton`; or a weight of
-            no hotwords.
+        InputError: no beam for hotwords to be in; see `read_hotwords`, `hotword_automaton` and
+            `build_search`; or a weight of no hotwords.
     """
+    decoder = build_search(decode, recogniser.model, recogniser)
     if args.hotwords is None:
         if args.hotword_weight is not None:
             raise InputError("--hotword-weight is of hotwords; give --hotwords too")
-        return
+        return decoder
     if not isinstance(decoder, FusedSearch):
         raise InputError("--hotwords are of a beam; give --beam too, such as --beam 10")
     path = Path(args.hotwords)
@@ -149,7 +152,7 @@ def add_hotwords(decoder: object, args: argparse.Namespace, recogniser: Recognis
     if not hotwords:
         raise InputError(f"--hotwords {args.hotwords!r}: no words")
     weight = args.hotword_weight or HOTWORD_WEIGHT
-    decoder.scorers = with_hotwords(decoder, hotwords, recogniser, weight).scorers
+    return cast(Search, with_hotwords(decoder, hotwords, recogniser, weight))
 
 
 def search_config(

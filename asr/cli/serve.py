@@ -17,10 +17,10 @@ from asr.cli.device import add_device_argument, add_dtype_argument, check_device
 from asr.cli.options import add_plugin_argument, audio_length, number_in
 from asr.cli.recordings import add_chunk_arguments, add_model_argument
 from asr.cli.run_summary import log
-from asr.cli.search import add_hotwords, add_search_arguments, search_config
+from asr.cli.search import add_search_arguments, search_config, search_of
 from asr.decode.fusion import FusedSearch
 from asr.decode.recogniser import load_recogniser
-from asr.decode.search import HOTWORD_WEIGHT, Search, build_search, with_hotwords
+from asr.decode.search import HOTWORD_WEIGHT, Search, with_hotwords
 from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
 from asr.interop.hub import local_model
@@ -135,8 +135,7 @@ def is_loopback(host: str) -> bool:
 def transcribers_of(args: argparse.Namespace) -> Any:
     """A function from the hotwords of a request to its transcriber; the model is loaded once."""
     recogniser = load_recogniser(local_model(args.model), args.device, args.dtype)
-    decoder = build_search(search_config(args, recogniser.config), recogniser.model, recogniser)
-    add_hotwords(decoder, args, recogniser)
+    decoder = search_of(args, search_config(args, recogniser.config), recogniser)
 
     @functools.lru_cache(maxsize=_KEPT_HOTWORDS)
     def transcriber(hotwords: tuple[str, ...]) -> Transcriber:

@@ -19,10 +19,10 @@ from asr.data.loader import ResumableLoader
 from asr.data.manifest import Utterances
 from asr.data.splits import Splits
 from asr.decode.search import build_search
-from asr.encoder.graphed import check_graphs
 from asr.errors import InputError
 from asr.interop.hub import local_model
 from asr.measure.evaluation import SplitEvaluation
+from asr.measure.latency import check_device
 from asr.model.asr_model import AsrModel
 from asr.model.build import (
     build,
@@ -71,13 +71,11 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
     splits = read_splits(config)
     model = check_model(config)
     build_search(config["decode"], model)
-    for key in ("text.normalize", "text.tokenizer", "metrics.latency"):
+    for key in ("text.normalize", "text.tokenizer"):
         build(lookup(config, key), key)
-    if lookup(config, "metrics.latency.cuda_graphs"):
-        trainer: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
-        check_graphs(trainer.device, "metrics.latency.cuda_graphs=true")
-    build(lookup(config, "train.averaging"), "train.averaging")
     trained: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
+    check_device(build(lookup(config, "metrics.latency"), "metrics.latency"), trained.device)
+    build(lookup(config, "train.averaging"), "train.averaging")
     check_loggers(trained.loggers)
     make_callbacks(trained.callbacks)
     optim: AdamWSpec = build(lookup(config, "train.optim"), "train.optim")

@@ -36,11 +36,11 @@ from asr.cli.recordings import (
     output_path,
     recordings,
 )
-from asr.cli.search import add_hotwords, add_search_arguments, search_config
+from asr.cli.search import add_search_arguments, search_config, search_of
 from asr.decode.formats import FORMATS, CueLimits
 from asr.decode.labelling import BATCH_S, SEARCHED_TOGETHER_S
 from asr.decode.recogniser import load_recogniser
-from asr.decode.search import build_search, notice_of
+from asr.decode.search import notice_of
 from asr.decode.silence import SILENCE_DB
 from asr.decode.timing import Timing
 from asr.decode.transcribe import Channels, Transcriber
@@ -192,8 +192,7 @@ def run(args: argparse.Namespace) -> int:
     recogniser = load_recogniser(args.model, args.device, args.dtype)
     graphs = use_graphs(recogniser.model) if args.cuda_graphs else None
     decode = search_config(args, recogniser.config, n_best=args.n_best)
-    decoder = build_search(decode, recogniser.model, recogniser)
-    add_hotwords(decoder, args, recogniser)
+    decoder = search_of(args, decode, recogniser)
     stream = stream_context(args.stream, recogniser.model)
     transcriber = Transcriber(
         recogniser,

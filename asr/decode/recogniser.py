@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from asr.encoder.precision import AUTO, best_dtype
+from asr.encoder.precision import AUTO, resolved_dtype
 from asr.errors import InputError
 from asr.features.frontend import Frontend
 from asr.model.package import ModelPackage, load_package
@@ -69,15 +69,14 @@ def load_recogniser(
 ) -> Recogniser:
     """Load a model folder, or a file that `asr export` wrote.
 
-    The encoder of a folder computes in ``dtype``, in that of `best_dtype` for ``auto``.
+    The encoder of a folder computes in ``dtype``, see `resolved_dtype`.
 
     Raises:
         InputError: see `load_package` and `asr.interop.onnx.stream_file.load_exported`; or an
             exported file with another device than the CPU or another dtype than its own.
     """
     if path.suffix != ONNX_SUFFIX:
-        chosen = best_dtype(device) if dtype == AUTO else dtype
-        package: ModelPackage = load_package(path, device, chosen)
+        package: ModelPackage = load_package(path, device, resolved_dtype(dtype, device))
         package.model.encoder.keep_between_calls()
         return package
     if torch.device(device).type != "cpu":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 
 from asr.encoder.stack import Encoder
-from asr.nn.int8 import to_int8
+from asr.nn.int8 import check_int8, to_int8
 from asr.types import DTYPES
 
 AUTO = "auto"
+"""Stands for `best_dtype` where a dtype is asked for."""
+
 _HALF_ON_CPU = ("amx_bf16", "avx512_bf16")
 
 
@@ -23,6 +25,17 @@ def compute_in(encoder: Encoder, dtype: str) -> None:
         to_int8(encoder)
     else:
         encoder.to(getattr(torch, dtype))
+
+
+def check_dtype(dtype: str, device: torch.device | str, where: str) -> None:
+    """Raise InputError where ``device`` cannot compute in ``dtype``; ``where`` asks for it."""
+    if dtype == "int8":
+        check_int8(device, where)
+
+
+def resolved_dtype(dtype: str, device: torch.device | str) -> str:
+    """``dtype``, or for ``auto`` the best of ``device``."""
+    return best_dtype(device) if dtype == AUTO else dtype
 
 
 def best_dtype(device: torch.device | str = "cpu") -> str:

@@ -15,6 +15,7 @@ import torch
 
 from asr.encoder.graphed import check_graphs
 from asr.encoder.parts import ENCODER_PARTS
+from asr.encoder.precision import check_dtype
 from asr.encoder.stack import Encoder
 from asr.errors import InputError
 from asr.measure.alternation import measure_points
@@ -83,8 +84,7 @@ def measure_encoders(
     `asr.measure.peers.peer` to time beside them, at the dimensions of each. All get the weights of
     ``model`` where there is one. ``report`` receives a line per point.
     """
-    if spec.cuda_graphs:
-        check_graphs(device, "metrics.latency.cuda_graphs=true")
+    check_device(spec, device)
     if spec.dtype == "int8" and (roofline or against):
         raise InputError(
             "metrics.latency.dtype=int8: neither ceilings nor encoders of other libraries are "
@@ -161,6 +161,13 @@ def measure_encoders(
         )
         for name, key in keys.items()
     }
+
+
+def check_device(spec: LatencySpec, device: torch.device | str) -> None:
+    """Raise InputError where ``device`` cannot be timed as ``spec`` says."""
+    if spec.cuda_graphs:
+        check_graphs(device, "metrics.latency.cuda_graphs=true")
+    check_dtype(spec.dtype, device, f"metrics.latency.dtype={spec.dtype}")
 
 
 @torch.inference_mode()

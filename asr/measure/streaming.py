@@ -90,9 +90,8 @@ def next_block(
 ) -> Callable[[], object]:
     """A call that encodes one block of every stream, always the same."""
     factor, size = encoder.subsampling_factor, state.context.block_frames
-    like = next(encoder.parameters())
     features_BTF = torch.randn(
-        len(state), (1 + size) * factor, encoder.num_mel_bins, dtype=like.dtype, device=device
+        len(state), (1 + size) * factor, encoder.num_mel_bins, dtype=encoder.dtype, device=device
     )
     lengths_B = torch.full((len(state),), size * factor, device=device)
     return partial(torch.inference_mode()(encode_block), encoder, features_BTF, lengths_B, state)

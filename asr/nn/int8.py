@@ -43,17 +43,21 @@ def to_int8(module: nn.Module) -> None:
     What is left of it computes in float32. Its ``state_dict`` no longer holds the weights.
 
     Raises:
-        InputError: it is not on a CPU, or on one without these products.
+        InputError: see `check_int8`.
     """
-    device = next(module.parameters()).device
-    if device.type != "cpu":
-        raise InputError(f"dtype int8: computes on the CPU, not on {device}; use bfloat16 there")
-    if not runs_int8():
-        raise InputError("dtype int8: this build of PyTorch has no products in 8 bits (FBGEMM)")
+    check_int8(next(module.parameters()).device, "dtype int8")
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, Int8Linear(child))
+
+
+def check_int8(device: torch.device | str, where: str) -> None:
+    """Raise InputError, which begins with ``where``, unless these products run on ``device``."""
+    if torch.device(device).type != "cpu":
+        raise InputError(f"{where}: computes on the CPU, not on {device}; use bfloat16 there")
+    if not runs_int8():
+        raise InputError(f"{where}: this build of PyTorch has no products in 8 bits (FBGEMM)")
 
 
 def runs_int8() -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import fmean
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from asr.encoder.parts import in_order
 from asr.report.hypotheses import WerDifference
@@ -58,11 +58,16 @@ def _letters_text(layers: Sequence[ScheduledLayer]) -> str:
 _SEED = re.compile(r"[-_ ]?(?<![A-Za-z0-9])seed[-_=]?\d+(?![A-Za-z0-9])")
 
 
-class SeedGroup(NamedTuple):
-    """The runs of a configuration, no seed twice, under one name."""
+@dataclass(frozen=True, slots=True)
+class SeedGroup:
+    """The runs of a configuration, no seed twice, under one name.
+
+    ``index`` counts the groups; in charts it picks colour, marker and dash.
+    """
 
     name: str
     records: tuple[RunRecord, ...]
+    index: int
 
 
 def by_seed(records: Sequence[RunRecord]) -> list[SeedGroup]:
@@ -78,8 +83,8 @@ def by_seed(records: Sequence[RunRecord]) -> list[SeedGroup]:
             groups.append((key, [record]))
     members_of = [members for _, members in groups]
     return [
-        SeedGroup(name, tuple(members))
-        for name, members in zip(_names(members_of), members_of, strict=True)
+        SeedGroup(name, tuple(members), index)
+        for index, (name, members) in enumerate(zip(_names(members_of), members_of, strict=True))
     ]
 
 

@@ -459,6 +459,17 @@ def test_cuda_graphs_on_the_cpu(asr: Command, model: Path, tmp_path: Path, verb:
 
 
 @pytest.mark.parametrize("verb", ["train", "compare", "bench"])
+def test_what_cannot_be_timed_in_8_bits_is_refused_before_the_work(
+    asr: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr("asr.nn.int8.runs_int8", lambda: False)
+    before = files_in(recipe.parent)
+    error = asr(verb, recipe, "metrics.latency.dtype=int8").error
+    assert "metrics.latency.dtype=int8: this build of PyTorch has no products in 8 bits" in error
+    assert files_in(recipe.parent) == before
+
+
+@pytest.mark.parametrize("verb", ["train", "compare", "bench"])
 def test_cuda_graphs_to_be_timed_on_the_cpu(
     asr: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:

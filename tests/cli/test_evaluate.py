@@ -101,7 +101,7 @@ def test_scored_and_timed_in_the_dtype_asked_for(
 def test_what_a_dtype_costs_in_errors(
     asr: Command, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    monkeypatch.setattr("asr.cli.evaluate.best_dtype", lambda device: "int8")
+    monkeypatch.setattr("asr.encoder.precision.best_dtype", lambda device: "int8")
     words = ("evaluate", "--model", model, "--data", data / "test.jsonl.gz", "--lengths")
     exact = asr(*words, "--json", "-")
     assert "in float32" not in exact.err

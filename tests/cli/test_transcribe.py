@@ -431,7 +431,7 @@ def test_the_encoder_computes_in_the_dtype_asked_for(
         return output
 
     monkeypatch.setattr(Encoder, "forward", forward)
-    monkeypatch.setattr("asr.decode.recogniser.best_dtype", lambda device: "bfloat16")
+    monkeypatch.setattr("asr.encoder.precision.best_dtype", lambda device: "bfloat16")
     for dtype in ("float32", "auto", "bfloat16", "int8"):
         assert asr("transcribe", path, "--model", model, "--dtype", dtype).code == 0
     assert asr("transcribe", path, "--model", model).code == 0

@@ -9,7 +9,6 @@ from typing import Any
 from matplotlib.ticker import FuncFormatter
 
 from asr.encoder.parts import in_order
-from asr.report.charts.series import Series
 from asr.report.charts.style import (
     NARROW_PX,
     PAPER,
@@ -24,6 +23,7 @@ from asr.report.charts.style import (
 )
 from asr.report.points import TrainingStepPoint
 from asr.report.record import RunRecord
+from asr.report.rows import SeedGroup
 from asr.report.table import count_text, duration_text, number_text, speedup_text
 
 _ROW_PX = 26.0
@@ -104,7 +104,7 @@ class Stack:
     legend: tuple[tuple[str, str], ...]
 
 
-def breakdown_charts(groups: Sequence[Series]) -> Stack | None:
+def breakdown_charts(groups: Sequence[SeedGroup]) -> Stack | None:
     """Milliseconds by part of the encoder; None where no parts were timed."""
     return _stacked(
         groups,
@@ -115,7 +115,7 @@ def breakdown_charts(groups: Sequence[Series]) -> Stack | None:
     )
 
 
-def multiply_adds_charts(groups: Sequence[Series]) -> Stack | None:
+def multiply_adds_charts(groups: Sequence[SeedGroup]) -> Stack | None:
     """Multiply-adds by part of the encoder; None without counts."""
     return _stacked(
         groups,
@@ -127,7 +127,7 @@ def multiply_adds_charts(groups: Sequence[Series]) -> Stack | None:
     )
 
 
-def training_chart(groups: Sequence[Series]) -> Chart | None:
+def training_chart(groups: Sequence[SeedGroup]) -> Chart | None:
     """Time of training, run by run, with the part without data; None when none was trained."""
     trained = [
         (record.run, record.training, one)
@@ -157,9 +157,9 @@ def training_chart(groups: Sequence[Series]) -> Chart | None:
     return bar_chart(bars, "Training time", f"time on the clock, {unit}", width_px=WIDE_PX * 0.7)
 
 
-def training_step_charts(groups: Sequence[Series]) -> Iterator[Chart]:
+def training_step_charts(groups: Sequence[SeedGroup]) -> Iterator[Chart]:
     """A chart for each length of utterance, a bar for each series."""
-    batches: dict[float, list[tuple[Series, TrainingStepPoint]]] = {}
+    batches: dict[float, list[tuple[SeedGroup, TrainingStepPoint]]] = {}
     for one in groups:
         for point in one.records[0].training_step:
             batches.setdefault(point.length_s, []).append((one, point))
@@ -187,7 +187,7 @@ def _step_text(point: TrainingStepPoint) -> str:
 
 
 def _stacked(
-    groups: Sequence[Series],
+    groups: Sequence[SeedGroup],
     amounts: Callable[[RunRecord], Mapping[str, Mapping[str, float]]],
     axis: str,
     *,
@@ -228,7 +228,7 @@ def _stacked(
 
 
 def _parts(
-    groups: Sequence[Series],
+    groups: Sequence[SeedGroup],
     amounts: Callable[[RunRecord], Mapping[str, Mapping[str, float]]],
     order: Callable[[Iterable[str]], list[str]],
 ) -> list[str]:

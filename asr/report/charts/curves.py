@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from asr.report.charts.series import Series
 from asr.report.charts.style import (
     INK,
     LINE_PX,
@@ -25,7 +24,7 @@ from asr.report.charts.style import (
 )
 from asr.report.points import BaselineTiming, LatencyPoint
 from asr.report.record import LearningPoint
-from asr.report.rows import BASELINES, latency_points
+from asr.report.rows import BASELINES, SeedGroup, latency_points
 from asr.report.table import number_text, speedup_text
 
 MOST_TICKS = 12
@@ -39,11 +38,11 @@ class Curve:
 
     name: str
     points: _Points
-    series: Series | None = None
+    series: SeedGroup | None = None
     baseline: str = ""
 
 
-def latency_chart(groups: Sequence[Series]) -> Chart | None:
+def latency_chart(groups: Sequence[SeedGroup]) -> Chart | None:
     """Median latency of every series and of its baselines; None when nothing was timed."""
     return curve_chart(
         [*_baseline_curves(groups), *_own_curves(groups)],
@@ -54,17 +53,17 @@ def latency_chart(groups: Sequence[Series]) -> Chart | None:
     )
 
 
-def speedup_chart(groups: Sequence[Series], baseline: str) -> Chart | None:
+def speedup_chart(groups: Sequence[SeedGroup], baseline: str) -> Chart | None:
     """Speed-up of every series over ``baseline``; None when nothing was timed beside it."""
     return _speedups(groups, f"none {baseline}", lambda point: point.baselines.get(baseline))
 
 
-def peer_chart(groups: Sequence[Series], peer: str) -> Chart | None:
+def peer_chart(groups: Sequence[SeedGroup], peer: str) -> Chart | None:
     """Speed-up of every series over another library's encoder; None when it was not timed."""
     return _speedups(groups, peer, lambda point: point.peers.get(peer))
 
 
-def scaling_charts(groups: Sequence[Series]) -> Iterator[Chart]:
+def scaling_charts(groups: Sequence[SeedGroup]) -> Iterator[Chart]:
     """Throughput over CPU threads and over the batch size, two charts for each dtype."""
     points = [point for one in groups for point in one.records[0].scaling]
     for dtype in dict.fromkeys(point.dtype for point in points):
@@ -85,7 +84,7 @@ def scaling_charts(groups: Sequence[Series]) -> Iterator[Chart]:
         )
 
 
-def learning_charts(groups: Sequence[Series]) -> Iterator[Chart]:
+def learning_charts(groups: Sequence[SeedGroup]) -> Iterator[Chart]:
     """Loss and dev WER over the steps, as far as the records have them; a line for every run."""
     kinds: tuple[tuple[str, str, Callable[[LearningPoint], float | None]], ...] = (
         ("Training loss", "loss", lambda point: point.train_loss),
@@ -171,7 +170,7 @@ def curve_chart(
 
 
 def _speedups(
-    groups: Sequence[Series], name: str, beside: Callable[[LatencyPoint], BaselineTiming | None]
+    groups: Sequence[SeedGroup], name: str, beside: Callable[[LatencyPoint], BaselineTiming | None]
 ) -> Chart | None:
     curves = []
     for one in groups:
@@ -192,7 +191,7 @@ def _speedups(
     )
 
 
-def _own_curves(groups: Sequence[Series]) -> list[Curve]:
+def _own_curves(groups: Sequence[SeedGroup]) -> list[Curve]:
     """One curve for each series; seeds are timed as one encoder, or else drawn one by one."""
     curves = []
     for one in groups:
@@ -204,7 +203,7 @@ def _own_curves(groups: Sequence[Series]) -> list[Curve]:
     return curves
 
 
-def _baseline_curves(groups: Sequence[Series]) -> list[Curve]:
+def _baseline_curves(groups: Sequence[SeedGroup]) -> list[Curve]:
     """Each baseline once, or once for every series where their encoders differ otherwise."""
     curves = []
     for baseline in BASELINES:
@@ -224,7 +223,7 @@ def _baseline_curves(groups: Sequence[Series]) -> list[Curve]:
 
 
 def _throughput(
-    groups: Sequence[Series], places: Mapping[int, int], title: str, axis: str
+    groups: Sequence[SeedGroup], places: Mapping[int, int], title: str, axis: str
 ) -> Iterator[Chart]:
     """``places`` of points by their ids; the others are left out."""
     curves = []

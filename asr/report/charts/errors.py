@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from asr.report.charts.series import Series
 from asr.report.charts.style import (
     INK,
     PAPER,
@@ -24,7 +23,7 @@ from asr.report.charts.style import (
 from asr.report.hypotheses import WerDifference
 from asr.report.points import LatencyPoint
 from asr.report.record import RunRecord, SplitWer
-from asr.report.rows import latency_points
+from asr.report.rows import SeedGroup, latency_points
 from asr.report.table import number_text, percent_text
 
 
@@ -45,7 +44,7 @@ class TradeOff:
         )
 
 
-def trade_off_chart(groups: Sequence[Series], split: str, length: str) -> Chart | None:
+def trade_off_chart(groups: Sequence[SeedGroup], split: str, length: str) -> Chart | None:
     """One point a run with both figures, and error bars; None when there is no such run.
 
     The front goes through the means of the series, so that no run wins by a lucky seed.
@@ -114,7 +113,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def difference_charts(
-    differences: Sequence[WerDifference], groups: Sequence[Series]
+    differences: Sequence[WerDifference], groups: Sequence[SeedGroup]
 ) -> Iterator[Chart]:
     """A chart for each split and baseline, a row for each difference; findings are filled."""
     hues = {one.name: colour(one.index) for one in groups}
@@ -156,7 +155,7 @@ def difference_charts(
         )
 
 
-def _points(series: Series, split: str, length: str) -> Iterator[TradeOff]:
+def _points(series: SeedGroup, split: str, length: str) -> Iterator[TradeOff]:
     for record in series.records:
         latency, wer = latency_points(record).get(length), record.wer.get(split)
         if latency is not None and wer is not None and not math.isnan(wer.wer):

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from asr.encoder.parts import in_order
-from asr.report.charts.series import Series
 from asr.report.charts.style import (
     SOFT,
     Chart,
@@ -19,12 +18,12 @@ from asr.report.charts.style import (
     tell,
 )
 from asr.report.further_tables import reached_by_part
-from asr.report.rows import latency_points
+from asr.report.rows import SeedGroup, latency_points
 
 _ROOM = 1.5  # factor beyond the outermost points
 
 
-def roofline_charts(groups: Sequence[Series], length: str) -> Iterator[Chart]:
+def roofline_charts(groups: Sequence[SeedGroup], length: str) -> Iterator[Chart]:
     """A chart for each series at this length, where ceilings were timed.
 
     Parts without multiply-adds have no place on a logarithmic axis.

@@ -8,7 +8,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from asr.report.charts.series import Series
 from asr.report.charts.style import (
     FILL,
     HUES,
@@ -21,7 +20,7 @@ from asr.report.charts.style import (
     tell,
 )
 from asr.report.record import ScheduledLayer
-from asr.report.rows import method_runs, role_letter, schedule_text
+from asr.report.rows import SeedGroup, method_runs, role_letter, schedule_text
 from asr.report.table import count_text
 
 ROLE_MEANINGS = {
@@ -39,7 +38,7 @@ ROLE_LOOKS: Any = {
 _STRIP, _LANE, _METHOD = 1.0, 0.32, 0.6  # heights, in heights of a layer
 
 
-def schedule_chart(groups: Sequence[Series]) -> Chart | None:
+def schedule_chart(groups: Sequence[SeedGroup]) -> Chart | None:
     """A strip for each series that has layers, with arrows from leaders to their followers."""
     groups = [one for one in groups if one.records[0].schedule]
     if not groups:

@@ -25,7 +25,6 @@ from asr.report.charts.curves import (
 from asr.report.charts.errors import difference_charts, trade_off_chart
 from asr.report.charts.roofline import roofline_charts
 from asr.report.charts.schedule import ROLE_LOOKS, ROLE_MEANINGS, schedule_chart
-from asr.report.charts.series import Series, grouped
 from asr.report.charts.style import Chart, box_sign
 from asr.report.hypotheses import ScoredUtterance, WerDifference
 from asr.report.notes import Origin, mismatches, origins, reading_notes
@@ -49,7 +48,7 @@ from asr.report.pages.results import (
     worst_utterances,
 )
 from asr.report.record import RunRecord
-from asr.report.rows import BASELINES, latency_points
+from asr.report.rows import BASELINES, SeedGroup, by_seed, latency_points
 from asr.report.verdict import usual_length, verdict
 
 
@@ -58,7 +57,7 @@ class _Comparison:
     """What is compared; ``groups`` are the series of ``records``."""
 
     records: Sequence[RunRecord]
-    groups: Sequence[Series]
+    groups: Sequence[SeedGroup]
     differences: Sequence[WerDifference]
     examples: Mapping[str, Sequence[ScoredUtterance]]
 
@@ -77,7 +76,7 @@ def comparison_page(
     `asr.report.comparison.compare`.
     """
     assert records
-    compared = _Comparison(records, grouped(records), differences, examples or {})
+    compared = _Comparison(records, by_seed(records), differences, examples or {})
     title = page_title(records)
     page = Page(
         title=title,

@@ -8,30 +8,30 @@ from statistics import fmean, stdev
 
 from markupsafe import Markup
 
-from asr.report.charts.series import Series
 from asr.report.charts.style import line_sign
 from asr.report.comparison import compare
 from asr.report.hypotheses import ScoredUtterance, WerDifference
 from asr.report.pages.render import Alignments, Cell, Grid, Legend
 from asr.report.record import RunRecord
+from asr.report.rows import SeedGroup
 from asr.report.table import Column, percent_text
 
 NUM_WORST = 10
 """Utterances shown of each split."""
 
 
-def series_sign(series: Series) -> Markup:
+def series_sign(series: SeedGroup) -> Markup:
     """Line and marker of a series."""
     return Markup(line_sign(series.index))
 
 
-def series_legend(groups: Sequence[Series]) -> Legend:
+def series_legend(groups: Sequence[SeedGroup]) -> Legend:
     """Every series with its sign."""
     return Legend([(series_sign(one), one.name) for one in groups])
 
 
 def schedules_grid(
-    records: Sequence[RunRecord], groups: Sequence[Series], differences: Sequence[WerDifference]
+    records: Sequence[RunRecord], groups: Sequence[SeedGroup], differences: Sequence[WerDifference]
 ) -> Grid:
     """A row for each schedule, with figures of one length."""
     table = compare(
@@ -40,14 +40,14 @@ def schedules_grid(
     return _sortable(table.columns, groups)
 
 
-def runs_grid(records: Sequence[RunRecord], groups: Sequence[Series]) -> Grid:
+def runs_grid(records: Sequence[RunRecord], groups: Sequence[SeedGroup]) -> Grid:
     """A row for each run, with figures of every length."""
     series = {id(record): one for one in groups for record in one.records}
     table = compare(records, allow_unlike=True)
     return _sortable(table.columns, [series[id(record)] for record in records])
 
 
-def seeds_grid(groups: Sequence[Series]) -> Grid | None:
+def seeds_grid(groups: Sequence[SeedGroup]) -> Grid | None:
     """Mean, standard deviation and range over the seeds; None where no series has several."""
     rows = [row for one in groups for row in _seed_rows(one)]
     if not rows:
@@ -68,7 +68,7 @@ def worst_utterances(examples: Mapping[str, Sequence[ScoredUtterance]]) -> Align
     return Alignments(found) if found else None
 
 
-def _sortable(columns: Sequence[Column], row_series: Sequence[Series]) -> Grid:
+def _sortable(columns: Sequence[Column], row_series: Sequence[SeedGroup]) -> Grid:
     rows = [
         [
             _cell(column, row, series_sign(one) if place == 0 else None)
@@ -95,7 +95,7 @@ def _kind(column: Column) -> str:
     return "number" if column.align_right else "text"
 
 
-def _seed_rows(series: Series) -> Iterator[list[Cell]]:
+def _seed_rows(series: SeedGroup) -> Iterator[list[Cell]]:
     for split in dict.fromkeys(split for record in series.records for split in record.wer):
         rates = [record.wer[split].wer for record in series.records if split in record.wer]
         rates = [rate for rate in rates if not math.isnan(rate)]

@@ -27,14 +27,14 @@ from asr.report.charts.curves import (
 from asr.report.charts.errors import difference_charts, pareto_front, trade_off_chart
 from asr.report.charts.roofline import roofline_charts
 from asr.report.charts.schedule import schedule_chart
-from asr.report.charts.series import grouped
 from asr.report.charts.style import Chart, shortened, spread, svg
 from asr.report.record import LearningPoint
+from asr.report.rows import by_seed
 from tests.report.comparisons import differences_of, many_records, seeds
 from tests.report.records import none_record, probs_record
 
 SVG = "{http://www.w3.org/2000/svg}"
-GROUPS = grouped([none_record(), probs_record()])
+GROUPS = by_seed([none_record(), probs_record()])
 
 
 def drawn(chart: Chart | None) -> ET.Element:
@@ -70,7 +70,7 @@ def test_latency_has_a_mark_for_every_time() -> None:
     assert marks(chart)["curve"] == 4  # none, probs and two baselines
     assert marks(chart)["point"] == marks(chart)["baseline"] == 4
     assert "probs: 15 s, 40.0 ms" in titles(chart)
-    assert latency_chart(grouped([none_record(latency=())])) is None
+    assert latency_chart(by_seed([none_record(latency=())])) is None
 
 
 def test_learning_curves_of_many_steps_are_marked_at_their_end() -> None:
@@ -78,7 +78,7 @@ def test_learning_curves_of_many_steps_are_marked_at_their_end() -> None:
         LearningPoint(step=10 * n, train_loss=50.0 / n, dev_wer=80.0 / n if n % 5 == 0 else None)
         for n in range(1, 21)
     )
-    loss, wer = learning_charts(grouped([none_record(learning=learning)]))
+    loss, wer = learning_charts(by_seed([none_record(learning=learning)]))
     assert marks(loss) == {"curve": 1, "point": 1}
     assert marks(wer) == {"curve": 1, "point": 4}
     assert "none: step 200, 4.00" in titles(wer)
@@ -105,18 +105,18 @@ def test_stacked_bars_hold_all_parts() -> None:
     assert [chart.title for chart in stack.charts] == ["15 s of audio", "60 s of audio"]
     assert marks(stack.charts[0])["segment"] == 8
     assert "none: softmax 5.00 ms (12%)" in titles(stack.charts[0])
-    assert multiply_adds_charts(grouped([none_record(macs={})])) is None
+    assert multiply_adds_charts(by_seed([none_record(macs={})])) is None
 
 
 def test_training_shows_the_wait_for_data() -> None:
     assert marks(training_chart(GROUPS))["segment"] == 4
     assert any("waiting for data 6 s (2.0%)" in text for text in titles(training_chart(GROUPS)))
-    assert training_chart(grouped([none_record(training=None)])) is None
+    assert training_chart(by_seed([none_record(training=None)])) is None
     assert [marks(chart)["segment"] for chart in training_step_charts(GROUPS)] == [2, 2]
 
 
 def test_a_trade_off_has_every_seed_and_the_mean_of_several() -> None:
-    groups = grouped([*seeds(none_record(), 3), probs_record()])
+    groups = by_seed([*seeds(none_record(), 3), probs_record()])
     chart = trade_off_chart(groups, "test", "15")
     assert marks(chart) == {"point": 4, "mean": 1}
     assert trade_off_chart(groups, "test", "5") is None
@@ -126,7 +126,7 @@ def test_a_trade_off_has_every_seed_and_the_mean_of_several() -> None:
 def test_differences_are_filled_where_they_are_findings() -> None:
     records = many_records(3)
     differences = differences_of(records)
-    (chart,) = difference_charts(differences, grouped(records))
+    (chart,) = difference_charts(differences, by_seed(records))
     assert marks(chart)["difference"] == len(differences)
     assert all(str(one) in chart.description for one in differences)
 
@@ -135,7 +135,7 @@ def test_the_roof_and_the_parts_below_it() -> None:
     charts = list(roofline_charts(GROUPS, "15"))
     assert len(charts) == 2
     assert marks(charts[0]) == {"curve": 1, "point": 1}
-    assert not list(roofline_charts(grouped([none_record(ceilings={})]), "15"))
+    assert not list(roofline_charts(by_seed([none_record(ceilings={})]), "15"))
 
 
 def test_a_schedule_has_a_box_for_every_layer() -> None:
@@ -176,7 +176,7 @@ def test_colours_follow_the_page() -> None:
 
 def test_names_are_escaped() -> None:
     bad = '<script>"& $x$ 你好'
-    chart = schedule_chart(grouped([none_record(run=bad)]))
+    chart = schedule_chart(by_seed([none_record(run=bad)]))
     assert any(bad in text for text in titles(chart))
 
 
