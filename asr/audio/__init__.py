@@ -1,1 +1,1 @@
-"""Audio files: read, write and resample one channel; the only user of soundfile and soxr."""
+"""Audio files: reading, writing, resampling one channel; the only user of soundfile and soxr."""

@@ -1,7 +1,7 @@
-"""Finding the recordings in WAV, RF64, Wave64, AIFF, CAF, AU and NIST SPHERE files.
+"""Locating the recordings in WAV, RF64, Wave64, AIFF, CAF, AU and NIST SPHERE files.
 
-These formats say in one place how many bytes of samples follow. If more bytes follow that are not
-chunks, because the recorder crashed or wrote to a pipe, they are samples too.
+The header of these formats gives the number of bytes of samples. If further bytes follow that are
+not chunks, because the recorder crashed or wrote to a pipe, they are samples too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from asr.audio.source import Extent, Source
 from asr.audio.streams import Stream, patched, unchanged
 
-_SHORTEST_S = 0.1  # what is left over behind the samples counts as samples from this length on
-_STREAMED_NUM_BYTES = (1 << 31) - (1 << 16)  # writers to a pipe put a size near 2**31 or 2**32
+_SHORTEST_S = 0.1  # shorter leftovers after the samples are not audio
+_STREAMED_NUM_BYTES = (1 << 31) - (1 << 16)  # writers to a pipe give a size near 2**31 or 2**32
 _RIFF_NUM_BYTES = (1 << 32) - (1 << 16)  # more needs RF64
 _MOST_CHUNKS = 10_000
 _LONGEST_FORMAT = 1 << 16
@@ -27,7 +27,7 @@ _KNOWN_CHUNK = re.compile(rb"[ -~]{4}", re.DOTALL)
 
 @dataclass(slots=True)
 class _Chunks:
-    """The chunks before the samples: place and size of each one's content, and of the samples."""
+    """The chunks before the samples: position and size of each one's content and of the samples."""
 
     content: dict[bytes, Extent] = field(default_factory=dict)
     data: int = -1
@@ -49,7 +49,7 @@ class _Layout:
         return self.name_length + struct.calcsize(self.size)
 
     def read(self, source: Source, at: int) -> tuple[bytes, int] | None:
-        """Name and content size of the chunk at a place."""
+        """Return the name and content size of the chunk at a position."""
         head = source.read_at(at, self.header)
         if len(head) < self.header:
             return None
@@ -57,12 +57,12 @@ class _Layout:
         return head[:4], size - (self.header if self.counts_header else 0)
 
     def behind(self, content: int, size: int) -> int:
-        """The place of the next chunk."""
+        """Return the position of the next chunk."""
         return content + size + -size % self.alignment
 
 
 def chunked_streams(source: Source) -> list[Stream] | None:
-    """The recordings of such a file, in order; None if it is not one."""
+    """Return the recordings of such a file, in order; None if it is not one."""
     head = source.read_at(0, 16)
     if head[:4] == b".snd" or head[:4] == b"dns.":
         return [_au(source, head)]
@@ -84,7 +84,7 @@ def chunked_streams(source: Source) -> list[Stream] | None:
 
 
 def _wave(source: Source, start: int, layout: _Layout, header: int) -> tuple[Stream, int]:
-    """The WAV, RF64 or Wave64 at ``start``, and the place of the next one."""
+    """Return the WAV, RF64 or Wave64 at ``start``, and the position of the next one."""
     whole = (unchanged(source, start), source.size)
     chunks = _read_chunks(source, start + header, layout, b"data")
     described = chunks.content.get(b"fmt ")
@@ -111,7 +111,7 @@ def _wave(source: Source, start: int, layout: _Layout, header: int) -> tuple[Str
 
 
 def _wave_header(name: bytes, order: str, fmt: bytes, num_bytes: int) -> bytes:
-    """The header of a WAV with ``num_bytes`` bytes of samples."""
+    """Return the header of a WAV with ``num_bytes`` bytes of samples."""
     described = b"fmt " + struct.pack(f"{order}I", len(fmt)) + fmt + bytes(len(fmt) % 2)
     size, sizes = num_bytes, b""
     if num_bytes > _RIFF_NUM_BYTES:
@@ -124,7 +124,7 @@ def _wave_header(name: bytes, order: str, fmt: bytes, num_bytes: int) -> bytes:
 
 
 def _next_wave(source: Source, at: int, layout: _Layout) -> int:
-    """The place of another WAV among the chunks from ``at`` on; else the end of the source."""
+    """Return the position of the next WAV among the chunks from ``at``; else the source's end."""
     for _ in range(_MOST_CHUNKS):
         chunk = layout.read(source, at)
         if chunk is None:
@@ -188,7 +188,7 @@ def _caf(source: Source) -> Stream:
         return unchanged(source)
     rate_hz, _, _, packet_bytes, packet_samples = struct.unpack(">dIIII", fields)
     bytes_per_s = rate_hz * packet_bytes / max(1, packet_samples)
-    if not (packet_bytes and 0 < bytes_per_s < 1e9):  # packets of any size have a table
+    if not (packet_bytes and 0 < bytes_per_s < 1e9):  # packets of varying size have a table
         return unchanged(source)
     stop, fraction = _end(source, chunks, layout, bytes_per_s)
     if stop == chunks.data + chunks.promised:
@@ -212,7 +212,7 @@ def _au(source: Source, head: bytes) -> Stream:
 
 
 def _sphere(source: Source) -> Stream:
-    """A NIST SPHERE file: libsndfile reads to its end and does not report missing samples."""
+    """Read a NIST SPHERE file; libsndfile itself does not report missing samples at the end."""
     head = source.read_at(0, 1024)
     found = {
         key: int(value)
@@ -251,7 +251,7 @@ def _read_chunks(source: Source, at: int, layout: _Layout, data: bytes) -> _Chun
 def _end(
     source: Source, chunks: _Chunks, layout: _Layout | None, bytes_per_s: float
 ) -> tuple[int, float]:
-    """The end of the samples, and the fraction of the promised samples that is there."""
+    """Return the end of the samples, and the present fraction of the promised samples."""
     present = max(0, source.size - chunks.data)
     if chunks.promised > present:
         is_known = chunks.promised < _STREAMED_NUM_BYTES
@@ -268,7 +268,7 @@ def _end(
 
 
 def _are_chunks(source: Source, at: int, layout: _Layout) -> bool:
-    """Whether the bytes from ``at`` to the end of the source are chunks."""
+    """Return whether the bytes from ``at`` to the end of the source are chunks."""
     num_found = 0
     for _ in range(_MOST_CHUNKS):
         chunk = layout.read(source, at)

@@ -1,6 +1,6 @@
-"""Video and audio that libsndfile does not read (MP4, M4A, WebM, …), decoded by the program FFmpeg.
+"""Decoding of files that libsndfile cannot read (MP4, M4A, WebM, video, …) with FFmpeg.
 
-FFmpeg writes the first audio stream to a temporary file, at its own rate and with all its channels.
+FFmpeg writes the first audio stream to a temporary file, at its own rate, with all channels.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ _MAGIC = (
     (0, b".RMF", "rm"),
     (28, b"Speex   ", "ogg"),
 )
-"""Offset, bytes that are found there, and what FFmpeg calls such a file."""
+"""Offset, the bytes at that offset, and FFmpeg's name of the format."""
 _TS_PACKET_NUM_BYTES = 188
 _TS_SYNC = 0x47
 
 
 def container(head: bytes) -> str | None:
-    """What FFmpeg calls the kind of a file that begins with ``head``; None for others."""
+    """Return FFmpeg's name for the format that begins with ``head``; None for other files."""
     for offset, magic, name in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return name
@@ -69,10 +69,10 @@ def container(head: bytes) -> str | None:
 
 
 def decoded(source: Source) -> Source:
-    """``source`` as it is, or its audio as a WAV file where FFmpeg must decode it.
+    """Return ``source`` itself, or its audio as a WAV file if FFmpeg must decode it.
 
-    The kind of a file is recognised here and fixed, and only files may be opened, so that FFmpeg
-    follows no playlist or address in it. What it complains about is the damage of the source.
+    The format is recognised here and passed to FFmpeg, and only files may be opened, so that FFmpeg
+    follows no playlist or address in it. FFmpeg's complaints become the source's ``damage``.
 
     Raises:
         InputError: FFmpeg is needed and not installed, or finds no audio.
@@ -120,7 +120,7 @@ def _disk_full(name: str, reason: str | None) -> RunError:
 
 
 def _run(reading: Sequence[str], out: str, source: Source) -> str:
-    """Decode to the file ``out``; what FFmpeg said at last, where something was wrong."""
+    """Decode to the file ``out``; return FFmpeg's last message, or "" if all went well."""
     program, *words = reading
     command = [
         *(program, "-nostdin", "-v", "error", "-y", "-protocol_whitelist", "file", *words),
@@ -151,7 +151,7 @@ def _run(reading: Sequence[str], out: str, source: Source) -> str:
 
 
 def _wait(process: subprocess.Popen[bytes], out: str, name: str) -> None:
-    """Wait for the end; raise InputError where nothing is written for a minute."""
+    """Wait for the end; raise InputError if nothing is written for a minute."""
     size, since_s = -1, time.monotonic()
     while process.poll() is None:
         time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""Audio that is no file on a disk: arrays of samples, bytes, and open file objects.
+"""Audio that is not a file on disk: arrays of samples, bytes, and open file objects.
 
 Shape legend: N samples, C channels.
 """
@@ -26,10 +26,10 @@ _MOST_CHANNELS = 1024
 
 
 class ArrayLike(Protocol):
-    """What numpy can read as an array, such as a tensor of torch."""
+    """Anything numpy can read as an array, such as a tensor of torch."""
 
     def __array__(self, *args: Any, **kwargs: Any) -> NDArray[Any]:
-        """The array."""
+        """Return the array."""
 
 
 class Samples(NamedTuple):
@@ -67,14 +67,14 @@ class Samples(NamedTuple):
 AudioInput: TypeAlias = (
     str | Path | bytes | BinaryIO | Waveform | tuple[Any, int] | Samples | Source
 )
-"""Audio to read: a path, the bytes of a file, a file open in binary, or samples with their rate."""
+"""Audio to read: a path, a file's bytes, a file open in binary, or samples with their rate."""
 
 
 def as_audio(audio: AudioInput | Any) -> Path | Source | Samples:
-    """What can be read of an input.
+    """Convert an input to one of the three kinds that can be read.
 
     Raises:
-        InputError: it is none of the kinds of audio, or samples that are none.
+        InputError: the input is not audio, or its samples are invalid.
     """
     match audio:
         case Samples() | Source() | Path():
@@ -98,7 +98,7 @@ def as_audio(audio: AudioInput | Any) -> Path | Source | Samples:
 
 
 def num_channels(audio: Path | Source | Samples) -> int:
-    """Number of channels; raises as `probe_audio` does."""
+    """Return the number of channels; raise as `probe_audio` does."""
     if isinstance(audio, Samples):
         return audio.num_channels
     return probe_audio(audio, strict=False).num_channels
@@ -107,13 +107,13 @@ def num_channels(audio: Path | Source | Samples) -> int:
 def array_audio(
     samples: ArrayLike | Any, sample_rate_hz: int | float | None, *, name: str = "array"
 ) -> Samples:
-    """Samples (N,), (N, C) or (C, N) as audio; whole numbers are scaled to [-1, 1].
+    """Convert samples (N,), (N, C) or (C, N) to audio; integers are scaled to [-1, 1].
 
-    The shorter side of a table is taken for the channels.
+    The shorter side of a table is taken as the channels.
 
     Raises:
-        InputError: no rate, one that is out of range, no samples, of another shape or kind, or NaN
-            and infinite ones.
+        InputError: no rate, a rate out of range, no samples, a wrong shape or type, or NaN and
+            infinite samples.
     """
     low, high = _RATES_HZ
     if sample_rate_hz is None:
@@ -150,12 +150,12 @@ def _scaled(found: NDArray[Any], name: str) -> NDArray[np.float32]:
 
 
 def file_audio(file: Any) -> Source:
-    """The bytes of an audio file, or an object open for reading in binary, as a source.
+    """Return a source for the bytes of an audio file, or for an object open in binary.
 
     An object that can seek is read piece by piece, from its start; another one as a whole.
 
     Raises:
-        InputError: it does not yield bytes, or needs FFmpeg and has no audio for it.
+        InputError: it does not yield bytes, or FFmpeg is needed and finds no audio.
     """
     if isinstance(file, bytes | bytearray | memoryview):
         return decoded(memory_source(bytes(file), "bytes"))

@@ -1,7 +1,7 @@
-"""Finding the recordings in MPEG audio (mp3), with their true lengths, by counting frames.
+"""Locating the recordings in MPEG audio (mp3), and their true lengths, by counting frames.
 
-Without a Xing header libmpg123 guesses the length from the first frame, and libsndfile reads no
-further than that; it also stops at a second Xing header.
+Without a Xing header, libmpg123 guesses the length from the first frame and libsndfile reads no
+further; it also stops at a second Xing header.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _KBPS = {  # by version 1 or not, and layer
 _VERSION_1, _MONO = 3, 3
 _WINDOW = 1 << 20
 _LONGEST_FRAME = 4096
-_COUNTING = (b"Xing", b"Info", b"VBRI")  # begin headers that count the frames behind them
-_MOST_BEFORE = 1 << 16  # bytes that are no frames before the first one
+_COUNTING = (b"Xing", b"Info", b"VBRI")  # start of headers that count the frames
+_MOST_BEFORE = 1 << 16  # bytes before the first frame that are not frames
 
 
 class Header(NamedTuple):
@@ -48,7 +48,7 @@ class Header(NamedTuple):
 
     @property
     def is_mono(self) -> bool:
-        """Whether it has one channel."""
+        """Whether the frame has one channel."""
         return self.word >> 6 & 3 == _MONO
 
     @property
@@ -85,7 +85,7 @@ def parse(head: bytes) -> Header | None:
 
 @dataclass(slots=True)
 class _Recording:
-    """A recording: frames of one kind, and their number by the Xing header."""
+    """A recording: frames of one kind, and the number of frames its Xing header gives."""
 
     first: Header
     extents: list[Extent] = field(default_factory=list)
@@ -104,7 +104,7 @@ class _Recording:
         self.num_frames += num_frames
 
     def lose(self, num_bytes: int) -> None:
-        """Note bytes after the frames so far that are not frames."""
+        """Record bytes after the frames so far that are not frames."""
         if not self.num_lost_bytes:
             self.lost_at_s = self.duration_s
         self.num_lost_bytes += num_bytes
@@ -116,7 +116,7 @@ class _Recording:
 
 
 def mpeg_streams(source: Source) -> list[Stream] | None:
-    """The recordings of an mp3; None where it is not MPEG audio with a length in every frame."""
+    """Return the recordings of an mp3; None unless every frame is MPEG audio with a length."""
     recordings = _Scan(source).recordings()
     return [_stream(source, one) for one in recordings] or None
 
@@ -131,7 +131,7 @@ class _Scan:
         self._sizes: defaultdict[tuple[int, int, int, bool], dict[bytes, int]] = defaultdict(dict)
 
     def recordings(self) -> list[_Recording]:
-        """The recordings: one ends at a frame of another kind or at a new Xing header."""
+        """Return the recordings; one ends at a frame of another kind or a new Xing header."""
         found: list[_Recording] = []
         current: _Recording | None = None
         at, lost = self._behind_tags(0), 0
@@ -175,9 +175,9 @@ class _Scan:
         return [recording for recording in found if recording.num_frames]
 
     def _plain_frames(self, at: int, first: Header) -> tuple[int, int]:
-        """The end and the number of the plain frames from ``at`` on that are like ``first``.
+        """Find plain frames like ``first`` from ``at`` on; return their end and number.
 
-        Stops at anything else and at the end of a window: this is the inner loop, run a hundred
+        It stops at anything else and at the end of a window. This is the inner loop, run a hundred
         thousand times for an hour of audio.
         """
         sizes = self._sizes[first.kind]
@@ -204,7 +204,7 @@ class _Scan:
         return at + place - start, num_frames
 
     def _confirmed(self, at: int, header: Header | None) -> Header | None:
-        """The header at a place, if a frame of the same kind or the end follows it."""
+        """Return ``header`` if a frame of the same kind, or the end, follows its frame."""
         if header is None:
             return None
         behind = at + header.num_bytes
@@ -214,7 +214,7 @@ class _Scan:
         return header if following and following.kind == header.kind else None
 
     def _next_frame(self, at: int) -> int:
-        """The place of the next frame that is followed by another one; else the end."""
+        """Return the position of the next frame that another frame follows; else the end."""
         at += 1
         while at < self._source.size:
             window = self._bytes(at, _LONGEST_FRAME)
@@ -229,9 +229,9 @@ class _Scan:
         return self._source.size
 
     def _promise(self, at: int, header: Header) -> tuple[int, int] | None:
-        """The place of the number of frames in a Xing or VBRI header, and that number; else None.
+        """Return the position and value of the frame count in a Xing or VBRI header; else None.
 
-        A Xing header may not give it: then it is the place of the flags and the number 0.
+        A Xing header without a count gives (0, 0).
         """
         if header.layer != 3:
             return None
@@ -245,7 +245,7 @@ class _Scan:
         return None
 
     def _behind_tags(self, at: int) -> int:
-        """The place after the ID3, APE and Lyrics tags that begin at ``at``."""
+        """Return the position after the ID3, APE and Lyrics tags that begin at ``at``."""
         while True:
             head = self._bytes(at, 32)
             if head[:3] == b"ID3" and len(head) >= 10 and not any(b & 0x80 for b in head[6:10]):
@@ -263,7 +263,7 @@ class _Scan:
                 return min(at, self._source.size)
 
     def _bytes(self, at: int, size: int) -> bytes:
-        """Up to ``size`` bytes, at most a window."""
+        """Return up to ``size`` bytes, at most a window."""
         start = at - self._window_at
         if start < 0 or start + size > len(self._window):
             self._window = self._source.read_at(at, _WINDOW)
@@ -272,7 +272,7 @@ class _Scan:
 
 
 def _stream(source: Source, recording: _Recording) -> Stream:
-    """The frames, after a Xing header with their number."""
+    """Return the frames, after a Xing header with their number."""
     found, promised = recording.num_frames, recording.promised
     pieces: tuple[Piece, ...] = tuple(recording.extents)
     missing_s = 0.0
@@ -309,7 +309,7 @@ def _stream(source: Source, recording: _Recording) -> Stream:
 
 
 def _xing(first: Header, num_frames: int) -> bytes:
-    """A Xing header: a frame without sound that gives the number of frames."""
+    """Return a Xing header: a silent frame that gives the number of frames."""
     without_checksum = first.word & ~0xF200 | 1 << 16
     headers = (parse(struct.pack(">I", without_checksum | rate << 12)) for rate in range(1, 15))
     header = next(each for each in headers if each and each.num_bytes >= each.tag_at + 12)

@@ -1,6 +1,6 @@
 """Opening audio files for decoding with libsndfile; errors name the file.
 
-The format is recognised by the content, never by the name.
+The format is recognised by content, never by name.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ AUDIO_SUFFIXES = FFMPEG_SUFFIXES | {
     *(".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf"),
     *(".w64", ".rf64", ".sph", ".gsm"),
 }
-"""Endings by which the audio files of a folder are found, in small letters."""
+"""Suffixes of audio files in folders, in lower case."""
 SHORTFALL_S = 0.1
-"""A recording may be this much shorter than its header says without being damaged."""
+"""Seconds a recording may be shorter than its header says and not count as damaged."""
 _FORMATS = "wav, flac, ogg, opus, mp3 or aiff, or with FFmpeg installed mp4, m4a, webm, …"
 _SAMPLE_RATES_HZ = (1000, 1_000_000)
 _UNKNOWN_NUM_SAMPLES = 1 << 62  # libsndfile reports 2**63 - 1 where the header says nothing
 _BLOCK_SAMPLES = 1 << 19  # over all channels
-_SMALL_BLOCK_SAMPLES = 1 << 12  # to get as near as this to damage
+_SMALL_BLOCK_SAMPLES = 1 << 12  # step size close to damage
 _BUFFER_NUM_BYTES = 1 << 16
 
 Notify = Callable[[str], None]
-"""Takes a message about a damaged recording that can be read in part; may raise to refuse it."""
+"""Takes a message about a partly readable, damaged recording; may raise to refuse it."""
 
 
 class _Decoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """Reads without seeking: soundfile otherwise seeks to the same place after every read.
+    """A decoder that does not seek; soundfile itself seeks to the same place after every read.
 
-    Seeking fails in damaged files whose samples can be read.
+    Seeking fails in some damaged files whose samples can be read.
     """
 
     @property
     def can_seek(self) -> bool:
-        """Whether the codec allows it."""
+        """Whether the codec can seek."""
         return bool(super().seekable())
 
     def seekable(self) -> bool:
-        """False, so that soundfile does not seek."""
+        """Return False, so that soundfile does not seek."""
         return False
 
 
 class AudioPart(NamedTuple):
-    """One of the recordings in a file, as libsndfile sees it."""
+    """One recording in a file, as libsndfile sees it."""
 
     stream: Stream
     sample_rate_hz: int
@@ -93,15 +93,15 @@ class Recording:
         return sum(part.duration_s for part in self.parts)
 
     def starts_s(self, part: AudioPart) -> float:
-        """The start of a part."""
+        """Return the start of a part in seconds."""
         before = self.parts[: next(i for i, one in enumerate(self.parts) if one is part)]
         return sum(one.duration_s for one in before)
 
     def blocks(self, part: AudioPart, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
-        """Samples ``start`` to ``stop`` of a part, in blocks (N, channels).
+        """Yield samples ``start`` to ``stop`` of a part, in blocks (N, channels).
 
-        Damage is reported by ``notify`` where it is found, and ends the part: later samples would
-        have the wrong time.
+        Damage is reported by ``notify`` and ends the part, because later samples would have wrong
+        times.
         """
         present = start
         reason = ""
@@ -112,7 +112,7 @@ class Recording:
                         present += len(samples)
                         yield samples
                 break
-            except soundfile.LibsndfileError as error:  # of a whole block, be it good up to the end
+            except soundfile.LibsndfileError as error:  # fails the whole block
                 reason = _said(error)
         if present == 0 and reason:
             self.notify(f"{self.name}: {_unreadable(reason)}")
@@ -126,10 +126,10 @@ class Recording:
 
 @contextmanager
 def open_audio(path: Path) -> Iterator[Source]:
-    """Open the bytes of an audio file, or those that FFmpeg makes of it.
+    """Open the bytes of an audio file, or the result of decoding it with FFmpeg.
 
     Raises:
-        InputError: it cannot be opened, or needs FFmpeg and has no audio for it.
+        InputError: it cannot be opened, or FFmpeg is needed and finds no audio.
         RunError: the disk of temporary files is full.
     """
     with open_source(path) as source:
@@ -142,7 +142,7 @@ def opened(file: Path | Source, notify: Notify | None = None) -> Iterator[Record
 
     Raises:
         InputError: missing, a folder, a device, empty, not audio, or of length zero; without
-            ``notify`` also damaged or cut short, as far as is known without decoding.
+            ``notify`` also damaged or cut short, as far as known without decoding.
     """
     with nullcontext(file) if isinstance(file, Source) else open_audio(file) as source:
         yield _recording(source, notify or _refuse)
@@ -176,7 +176,7 @@ def _recording(source: Source, notify: Notify) -> Recording:
 
 
 class _Contents(NamedTuple):
-    """The parts of a file, and what is wrong with it."""
+    """The parts of a file, and its faults."""
 
     parts: tuple[AudioPart, ...]
     faults: tuple[str, ...]
@@ -276,7 +276,7 @@ def _decoder(source: Source, stream: Stream) -> Iterator[_Decoder]:
 def _read_on(
     audio: _Decoder, start: int, stop: int, block_samples: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Samples ``start`` to ``stop`` (N, channels), as far as they decode without a gap."""
+    """Yield samples ``start`` to ``stop`` (N, channels), as far as they decode without a gap."""
     size = max(1, block_samples // audio.channels)
     present = 0
     with quiet_decoder():
@@ -287,7 +287,7 @@ def _read_on(
         wanted = min(size, (stop if present >= start else start) - present)
         with quiet_decoder():
             samples = audio.read(wanted, dtype="float32", always_2d=True)
-        if len(samples) and present >= start:  # else of a codec that cannot seek
+        if len(samples) and present >= start:  # else the codec cannot seek
             yield samples
         present += len(samples)
         if len(samples) < wanted:

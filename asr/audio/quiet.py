@@ -1,4 +1,4 @@
-"""Silencing decoders: libmpg123 prints a line about every damaged frame."""
+"""Silencing of decoders: libmpg123 prints a line about every damaged frame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _sink: int | None = None
 def quiet_decoder() -> Iterator[None]:
     """Discard what C code writes to its ``stderr`` inside the block; Python's stderr is unchanged.
 
-    Several threads may be inside at once. Where the C library does not allow it, nothing changes.
+    Several threads may be inside at once. Where the C library does not support it, nothing changes.
     """
     global _num_inside
     with _lock:
@@ -35,7 +35,7 @@ def quiet_decoder() -> Iterator[None]:
 
 
 def _variable() -> ctypes.c_void_p | None:
-    """The C library's variable ``stderr``."""
+    """Return the C library's variable ``stderr``."""
     library = ctypes.CDLL(None)
     for name in ("stderr", "__stderrp"):
         try:

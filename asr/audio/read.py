@@ -1,6 +1,6 @@
-"""Reading audio files to waveforms: WAV, FLAC, Ogg, Opus, MP3, AIFF, all that libsndfile decodes.
+"""Reading audio files to waveforms: WAV, FLAC, Ogg, Opus, MP3, AIFF and more.
 
-A file is read to its true end, whatever its header says; joined files are read one after another.
+A file is read to its true end, whatever its header says; joined files are read in order.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from asr.errors import InputError
 from asr.types import Waveform
 
 _CANCELLED = 0.1
-"""Energy of the mean of channels, relative to that of uncorrelated channels."""
+"""Limit for the energy of the channels' mean, relative to that of uncorrelated channels."""
 
 
 AudioFile: TypeAlias = str | os.PathLike[str] | Source
-"""A path, or an opened source; a pipe must be opened to be read more than once."""
+"""A path or an open source; a pipe must be opened once to be read more than once."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What is known of an audio file without decoding; ``num_samples`` is per channel.
+    """Properties of an audio file, known without decoding; ``num_samples`` is per channel.
 
-    For joined recordings it has rate and channels of the first, and the length of all.
+    Joined recordings have the rate and channels of the first, and the length of all.
     """
 
     sample_rate_hz: int
@@ -51,8 +51,8 @@ class AudioInfo:
 def probe_audio(file: AudioFile, *, strict: bool = True) -> AudioInfo:
     """Find rate, length and channels of an audio file without decoding samples.
 
-    Raises ``InputError`` where the file is missing, a folder, empty, not audio or of length zero,
-    and if ``strict`` where it is known to be damaged or cut short.
+    Raises ``InputError`` if the file is missing, a folder, empty, not audio or of length zero, and
+    with ``strict`` also if it is known to be damaged or cut short.
     """
     with opened(_opener(file), None if strict else lambda message: None) as recording:
         return _info(recording)
@@ -65,18 +65,18 @@ def read_audio(
     duration_s: float | None = None,
     channel: int | None = None,
 ) -> Waveform:
-    """Read a file, or the segment of it from ``start_s`` on, at its own sample rate.
+    """Read a file, or the segment that begins at ``start_s``, at its own sample rate.
 
-    Channels are averaged, or one ``channel`` is read, counted from 1. A segment that reaches past
-    the end stops at the end. Raises ``InputError`` like :func:`probe_audio`, and where the audio is
-    damaged or cut short, has NaN or infinite samples, or where the segment has no sample.
+    Channels are averaged, or only ``channel`` is read, counted from 1. A segment that reaches past
+    the end stops there. Raises ``InputError`` like :func:`probe_audio`, and if the audio is damaged
+    or cut short, has NaN or infinite samples, or the segment has no sample.
     """
     with opened(Path(path)) as recording:
         return _read(recording, start_s, duration_s, channel)
 
 
 def decode_audio(data: bytes, name: str) -> Waveform:
-    """Like :func:`read_audio`, for the bytes of a file; errors call it ``name``."""
+    """Read the bytes of a file as :func:`read_audio` reads a file; errors call it ``name``."""
     with opened_bytes(data, name) as recording:
         return _read(recording, 0.0, None, None)
 
@@ -90,11 +90,11 @@ def stream_audio(
     strict: bool = True,
     notify: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Waveform]:
-    """Like :func:`read_audio`, block by block, so that memory does not grow with the file.
+    """Read like :func:`read_audio`, in blocks, so that memory does not grow with the file.
 
-    At the end ``notify`` gets a message if channels of opposite sign cancel in their mean. Without
-    ``strict`` it also gets messages about damage and missing samples, and what decodes is read.
-    Joined recordings may have different sample rates.
+    At the end, ``notify`` gets a message if channels of opposite sign cancel in their mean. Without
+    ``strict``, it also gets messages about damage and missing samples, and the decodable part is
+    read. Joined recordings may have different sample rates.
 
     Raises as `read_audio` does; damage may be found only after the intact blocks before it.
     """
@@ -115,7 +115,7 @@ def stream_audio(
 
 @dataclass(frozen=True, slots=True)
 class CheckedAudio:
-    """Audio that was decoded to its end; ``notices`` are warnings about it."""
+    """Audio decoded to its end; ``notices`` are warnings about it."""
 
     info: AudioInfo
     duration_s: float
@@ -125,9 +125,9 @@ class CheckedAudio:
 def check_audio(
     path: str | os.PathLike[str], *, start_s: float = 0.0, duration_s: float | None = None
 ) -> CheckedAudio:
-    """Decode a file, or a segment of it, to check it; the samples are not kept.
+    """Decode a file, or a segment of it, to check it; discard the samples.
 
-    Raises ``InputError`` as :func:`read_audio` does, and where ``path`` is a pipe, which cannot be
+    Raises ``InputError`` as :func:`read_audio` does, and if ``path`` is a pipe, which cannot be
     read again.
     """
     path = Path(path)
@@ -238,7 +238,7 @@ def _one_channel(
 def _sample_ranges(
     recording: Recording, start_s: float, duration_s: float | None
 ) -> list[tuple[AudioPart, int, int]]:
-    """The parts that a segment overlaps, and its samples in each."""
+    """Return the parts that a segment overlaps, with the range of samples in each."""
     ranges = []
     if 0 <= start_s < math.inf:
         for part in recording.parts:

@@ -20,15 +20,15 @@ def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
     if waveform.sample_rate_hz == sample_rate_hz:
         return waveform
     samples = soxr.resample(waveform.samples, waveform.sample_rate_hz, sample_rate_hz, quality="HQ")
-    if not len(samples):  # a few samples, and a far lower rate
+    if not len(samples):  # very few samples and a far lower rate
         samples = waveform.samples[:1]
     return Waveform(np.asarray(samples, dtype=np.float32), sample_rate_hz)
 
 
 def resample_blocks(blocks: Iterable[Waveform], sample_rate_hz: int) -> Iterator[Waveform]:
-    """Resample the successive blocks of a recording, with the samples of :func:`resample`.
+    """Resample consecutive blocks of a recording; the samples equal those of :func:`resample`.
 
-    The block boundaries change. Joined recordings of different rates are resampled one by one.
+    The block boundaries change. Joined recordings of different rates are resampled separately.
     """
     for rate_hz, group in groupby(blocks, key=lambda block: block.sample_rate_hz):
         if rate_hz == sample_rate_hz:
@@ -38,7 +38,7 @@ def resample_blocks(blocks: Iterable[Waveform], sample_rate_hz: int) -> Iterator
 
 
 class Resampler:
-    """Resamples audio of one rate that is sent block by block, as `resample_blocks` does."""
+    """Block-wise resampler for audio of one rate; the samples equal those of `resample_blocks`."""
 
     def __init__(self, before_hz: int, sample_rate_hz: int) -> None:
         self.before_hz = before_hz
@@ -51,11 +51,11 @@ class Resampler:
         )
 
     def __call__(self, samples_N: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The samples that are sure by now."""
+        """Resample the next samples; return those that are final."""
         return samples_N if self._stream is None else self._stream.resample_chunk(samples_N)
 
     def finish(self) -> NDArray[np.float32]:
-        """The samples that were held back."""
+        """Return the samples that were held back."""
         nothing = np.empty(0, dtype=np.float32)
         return nothing if self._stream is None else self._stream.resample_chunk(nothing, last=True)
 

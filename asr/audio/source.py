@@ -1,4 +1,4 @@
-"""Random access to the bytes of a recording (file, pipe, memory), and virtual files of them."""
+"""Random access to the bytes of a recording (file, pipe, memory), and virtual files from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STDIN = Path("/dev/stdin")
 _STDIN_NAMES = (str(STDIN), "/dev/fd/0", "/proc/self/fd/0")
 
 _WRITER_WAIT_S = 10.0  # for somebody to open a named pipe for writing
-_DATA_WAIT_S = 60.0  # between two pieces of data
+_DATA_WAIT_S = 60.0  # for the next piece of data
 _POLL_S = 1.0
 _PIPE_NUM_BYTES = 8 << 30
 _COPY_NUM_BYTES = 1 << 20
@@ -44,8 +44,8 @@ Piece: TypeAlias = Extent | bytes
 class Source:
     """Random access to ``size`` bytes; messages call them ``name``.
 
-    ``file`` is set where libsndfile can open the file itself. ``identity`` changes with the file;
-    None if results about it must not be cached. ``damage`` says what is known to be missing.
+    ``file`` is set if libsndfile can open the file itself. ``identity`` changes with the file; None
+    means that results must not be cached. ``damage`` describes what is missing.
     """
 
     name: str
@@ -93,12 +93,12 @@ def open_source(path: Path) -> Iterator[Source]:
 
 
 def memory_source(data: bytes, name: str) -> Source:
-    """The source for the bytes of a file in memory."""
+    """Return a source for the bytes of a file in memory."""
     return Source(name, len(data), lambda offset, size: data[offset : offset + size])
 
 
 def file_source(file: IO[bytes], name: str) -> Source:
-    """The source for an open file, which is closed with the last use of the source."""
+    """Return a source for an open file; the file closes with the last use of the source."""
     read = _reader(file.fileno())
 
     def read_at(offset: int, size: int) -> bytes:
@@ -122,19 +122,19 @@ class VirtualFile(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Bytes from the start."""
+        """Return the position in bytes."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place, which may be after the end."""
+        """Go to a position, which may be after the end."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         self._at = max(0, base + offset)
         return self._at
@@ -162,7 +162,7 @@ class VirtualFile(io.RawIOBase):
         return 0
 
     def _index(self) -> int:
-        """Index of the piece at the position."""
+        """Return the index of the piece at the position."""
         return max(0, bisect_right(self._pieces, self._at, key=lambda piece: piece[0]) - 1)
 
 
@@ -171,7 +171,7 @@ def _length(piece: Piece) -> int:
 
 
 def _open(path: Path) -> int:
-    """Open a descriptor; without O_NONBLOCK a named pipe would wait for a writer for ever."""
+    """Open a descriptor; without O_NONBLOCK a named pipe would wait forever for a writer."""
     if str(path) in _STDIN_NAMES:
         try:
             return os.dup(0)
@@ -191,7 +191,7 @@ def _check_kind(name: str, descriptor: int, mode: int) -> None:
 
 def _file_source(path: Path, name: str, descriptor: int, status: os.stat_result) -> Source:
     read_at = _reader(descriptor)
-    if str(path) in _STDIN_NAMES:  # its position is not ours alone
+    if str(path) in _STDIN_NAMES:  # other programs may move its position
         return Source(name, status.st_size, read_at)
     identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     hole = _first_hole(descriptor, status)
@@ -221,7 +221,7 @@ def _reader(descriptor: int) -> Callable[[int, int], bytes]:
 
 
 def _first_hole(descriptor: int, status: os.stat_result) -> Extent | None:
-    """The first large gap of a sparse file."""
+    """Return the first large gap of a sparse file."""
     on_disk = getattr(status, "st_blocks", status.st_size) * 512
     if status.st_size - on_disk < _HOLE_NUM_BYTES or not hasattr(os, "SEEK_HOLE"):
         return None
@@ -272,7 +272,7 @@ def _read_pipe(name: str, descriptor: int, *, is_named: bool) -> bytes:
         if is_ready or is_named:
             try:
                 piece = os.read(descriptor, _COPY_NUM_BYTES)
-            except BlockingIOError:  # somebody has it open and writes nothing yet
+            except BlockingIOError:  # a writer has it open but has written nothing yet
                 pass
             else:
                 if piece or is_ready:

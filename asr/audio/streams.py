@@ -1,9 +1,9 @@
-"""Finding the recordings joined in one file, with their true lengths; here for FLAC and Ogg.
+"""Locating joined recordings in one file, with their true lengths: FLAC and Ogg.
 
-Streaming and crashed recorders leave a header without a length, or with a wrong one, and files of
-several recordings are made by joining them. libsndfile believes the header and stops after the
-first recording. So a file is scanned first, without decoding samples, and each recording in it is
-given to libsndfile as a virtual file of its own with a corrected header.
+Streaming and crashed recorders leave a header with no length or a wrong one, and joined files hold
+several recordings. libsndfile trusts the header and stops after the first recording. So a file is
+scanned first, without decoding, and libsndfile gets each recording as a virtual file with a
+corrected header.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from asr.audio.source import Extent, Piece, Source
 FLAC_MAGIC = b"fLaC"
 _FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 _FLAC_WINDOW = 1 << 22
-_TOTAL = 21  # place of the field of 36 bits, in the lower 4 bits of this byte and the next 4 bytes
+_TOTAL = 21  # offset of a 36 bit field: the lower 4 bits of this byte, then 4 bytes
 _BLOCK_SIZES = {1: 192, **{code: 144 << code for code in range(2, 6)}} | {
     code: 1 << code for code in range(8, 16)
 }
@@ -46,12 +46,12 @@ class Stream:
 
 
 def unchanged(source: Source, start: int = 0) -> Stream:
-    """The bytes from ``start`` to the end, unchanged."""
+    """Return the bytes from ``start`` to the end, unchanged."""
     return Stream((Extent(start, source.size),))
 
 
 def patched(start: int, stop: int, patches: Iterable[tuple[int, bytes]]) -> tuple[Piece, ...]:
-    """Bytes ``start`` to ``stop`` with some of them replaced; patches come in rising order."""
+    """Replace some of the bytes ``start`` to ``stop``; patches come in rising order."""
     pieces: list[Piece] = []
     for place, patch in patches:
         pieces += [Extent(start, place), patch]
@@ -60,9 +60,9 @@ def patched(start: int, stop: int, patches: Iterable[tuple[int, bytes]]) -> tupl
 
 
 def flac_streams(source: Source) -> list[Stream]:
-    """The recordings of joined FLAC files, each with the length that its last frame gives.
+    """Return the recordings of joined FLAC files; each length comes from the last frame.
 
-    Headers of streamed FLAC do not know how long the audio is.
+    Headers of streamed FLAC have no length.
     """
     starts = _flac_starts(source)
     stops = [*starts[1:], source.size]
@@ -95,12 +95,12 @@ def _flac_stream(source: Source, start: int, stop: int) -> Stream:
 
 
 def _last_sample(source: Source, start: int, stop: int, info: bytes) -> int:
-    """Samples up to the end of the last frame; 0 where none is found.
+    """Return the number of samples up to the end of the last frame; 0 if none is found.
 
-    Bytes inside a frame can look like the head of one, so a frame counts where another one ends
+    Bytes inside a frame can look like a frame header, so a frame counts only if another frame ends
     at its start.
     """
-    fixed_size = int.from_bytes(info[10:12], "big")  # the largest block, and of fixed size the only
+    fixed_size = int.from_bytes(info[10:12], "big")  # the largest block, or the only size
     longest = int.from_bytes(info[15:18], "big")
     audio = max(start + 42, stop - min(1 << 20, max(1 << 16, 2 * longest)))
     tail = source.read_at(audio, stop - audio)
@@ -115,7 +115,7 @@ def _last_sample(source: Source, start: int, stop: int, info: bytes) -> int:
 
 
 def _frame(head: bytes, fixed_size: int) -> Extent | None:
-    """The samples of the frame that ``head`` begins; None where it begins none."""
+    """Return the samples of the frame that begins with ``head``; None if it is not a frame."""
     if len(head) < 6 or head[1] & 0xFE != 0xF8 or head[3] & 1:
         return None
     size_code, rate_code = head[2] >> 4, head[2] & 15
@@ -150,9 +150,9 @@ def _crc8(data: bytes) -> int:
 
 
 def ogg_streams(source: Source) -> list[Stream]:
-    """The recordings of a chained Ogg file (Vorbis, Opus or FLAC); each begins with first pages.
+    """Return the recordings of a chained Ogg file (Vorbis, Opus, FLAC).
 
-    A chain may have been joined from copies of one file, so serial numbers do not help.
+    Each begins with first pages. Serial numbers do not help: a chain may join copies of one file.
     """
     starts: list[int] = []
     in_first_pages = is_cut = False
@@ -161,7 +161,7 @@ def ogg_streams(source: Source) -> list[Stream]:
         if not window_at <= at <= window_at + len(window) - _LONGEST_PAGE_HEADER:
             window_at, window = at, source.read_at(at, _OGG_WINDOW)
         head = window[at - window_at :][:_LONGEST_PAGE_HEADER]
-        if head[:4] != OGG_MAGIC[: len(head)]:  # damage, or something behind the last page
+        if head[:4] != OGG_MAGIC[: len(head)]:  # damage, or data after the last page
             found = window.find(OGG_MAGIC, at - window_at + 1)
             at = window_at + found if found >= 0 else max(at + 1, window_at + len(window) - 3)
             continue

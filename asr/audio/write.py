@@ -31,7 +31,7 @@ def write_audio(path: str | os.PathLike[str], waveform: Waveform) -> None:
 
 
 def encode_flac(waveform: Waveform) -> bytes:
-    """The bytes of the FLAC file that :func:`write_audio` writes."""
+    """Return the FLAC file that :func:`write_audio` would write, as bytes."""
     buffer = io.BytesIO()
     soundfile.write(
         buffer, waveform.samples, waveform.sample_rate_hz, format="FLAC", subtype="PCM_16"

@@ -1,4 +1,4 @@
-"""Waveform augmentation: adding recorded noise, and reverberation with room impulse responses."""
+"""Waveform augmentation with recorded noise and with room impulse responses."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from asr.ranges import Decibels, Share, in_ranges
 def read_sounds(
     folder: str | None, parts: Sequence[str], probability: float, key: str
 ) -> list[Utterance]:
-    """The recordings of ``<folder>/<part>.jsonl.gz`` for each part; none without a folder.
+    """Return the recordings of ``<folder>/<part>.jsonl.gz`` for each part; none without a folder.
 
     Raises:
-        InputError: no such manifest or no parts, or a probability outside 0 to 1; names the
-            config ``key``.
+        InputError: a manifest is missing, no parts are given, or the probability is outside 0 to
+            1; the message names the config ``key``.
     """
     if not 0 <= probability <= 1:
         raise InputError(f"{key}.probability: {probability:g} must be between 0 and 1")
@@ -58,7 +58,7 @@ def read_sound(
     duration_s: float | None = None,
     channel: int | None = None,
 ) -> NDArray[np.float32]:
-    """Samples of a recording, or of a segment of it from ``start_s`` on, at ``sample_rate_hz``.
+    """Read a recording, or a segment of it that begins at ``start_s``, at ``sample_rate_hz``.
 
     Raises:
         SoundError: it cannot be read.
@@ -78,16 +78,16 @@ def read_sound(
 
 @in_ranges("data.noise")
 class NoiseMix:
-    """Adds a segment of a random recording to an utterance, at a random signal-to-noise ratio.
+    """Recorded noise mixed into speech at a random signal-to-noise ratio.
 
     Args:
         folder: made by `asr prepare musan`, or any folder of manifests; None adds nothing.
-        parts: the manifests of ``folder`` to draw from, all recordings with equal probability.
-        low_snr_db, high_snr_db: the ratio of mean powers over the utterance is drawn uniformly
-            between them.
-        probability: that noise is added to an utterance.
+        parts: the manifests of ``folder`` to draw from; all recordings have equal probability.
+        low_snr_db, high_snr_db: bounds of the ratio of mean powers over the utterance, which is
+            drawn uniformly.
+        probability: share of utterances that get noise.
 
-    A recording that is shorter than the utterance is played in a loop.
+    A recording shorter than the utterance is repeated.
     """
 
     def __init__(
@@ -111,9 +111,9 @@ class NoiseMix:
     def __call__(
         self, speech_N: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
     ) -> NDArray[np.float32]:
-        """The utterance (N,) with noise or unchanged, as ``generator`` draws.
+        """Return the utterance (N,) with noise or unchanged, as ``generator`` draws.
 
-        Raises SoundError where the noise cannot be read.
+        Raises SoundError if the noise cannot be read.
         """
         if not self._recordings or generator.random() >= self.probability:
             return speech_N
@@ -129,7 +129,7 @@ class NoiseMix:
         )
         noise_N = np.resize(samples, len(speech_N))
         noise_power = float(np.square(noise_N).mean())
-        if noise_power == 0.0:  # a silent stretch has no level
+        if noise_power == 0.0:  # a silent segment has no level
             return speech_N
         power = float(np.square(speech_N).mean())
         scale = (power / noise_power * 10 ** (-snr_db / 10)) ** 0.5
@@ -138,17 +138,17 @@ class NoiseMix:
 
 @in_ranges("data.reverb")
 class Reverb:
-    """Convolves an utterance with a random impulse response (Ko et al. 2017).
+    """Convolution of speech with a random room impulse response (Ko et al. 2017).
 
-    The direct path, taken as the largest sample of the response, keeps its place, so that words do
-    not move. Length and energy of the utterance stay the same. The first channel is used of a
-    response for several microphones.
+    The direct path, taken as the largest sample of the response, stays in place, so words do not
+    move. Length and energy of the utterance stay the same. Only the first channel of a response is
+    used.
 
     Args:
         folder: made by `asr prepare rirs`, or any folder of manifests; None changes nothing.
-        parts: the manifests of ``folder`` to draw from, all with equal probability, and then
-            all responses in one with equal probability.
-        probability: that an utterance is convolved.
+        parts: the manifests of ``folder`` to draw from: first a manifest, then a response in it,
+            each with equal probability.
+        probability: share of utterances that are convolved.
     """
 
     def __init__(self, *, folder: str | None, parts: Sequence[str], probability: Share) -> None:
@@ -160,9 +160,9 @@ class Reverb:
     def __call__(
         self, speech_N: NDArray[np.float32], sample_rate_hz: int, generator: random.Random
     ) -> NDArray[np.float32]:
-        """The utterance (N,) with reverberation or unchanged, as ``generator`` draws.
+        """Return the utterance (N,) with reverberation or unchanged, as ``generator`` draws.
 
-        Raises SoundError where the response cannot be read.
+        Raises SoundError if the response cannot be read.
         """
         if not self._responses or generator.random() >= self.probability:
             return speech_N

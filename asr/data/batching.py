@@ -1,11 +1,11 @@
-"""Dynamic batching: batches of equal cost from buckets of utterances of similar duration.
+"""Dynamic batching: batches of equal cost, from buckets of utterances of similar duration.
 
 The cost of a batch is its padded seconds of audio at the lowest speed of speed perturbation: number
 of utterances times the longest. With ``quadratic_duration_s`` q, an utterance of d seconds counts
-as d + d^2 / q, which evens out the memory of attention.
+as d + d^2 / q, so that batches need similar memory for attention.
 
-An epoch is planned as a whole, from durations alone. That takes seconds for a million utterances,
-where lhotse's sampler, which works on a stream, takes minutes.
+A whole epoch is planned from durations alone. That takes seconds for a million utterances; lhotse's
+sampler, which works on a stream, takes minutes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ logger = logging.getLogger(__name__)
 
 @in_ranges("data.batching")
 class Batching:
-    """Assigns utterances to the batches of an epoch, given seed, epoch and utterances only.
+    """A planner of an epoch's batches, from seed, epoch and utterances only.
 
     Args:
-        max_duration_s: padded seconds of a batch, never exceeded in training.
+        max_duration_s: largest cost of a batch in padded seconds, never exceeded in training.
         num_buckets: number of groups of similar length; more of them mean less padding.
         quadratic_duration_s: see above; None counts seconds as they are.
-        min_utterance_s, max_utterance_s: other utterances are left out of training; None for no
-            upper bound but ``max_duration_s``.
+        min_utterance_s, max_utterance_s: shorter and longer utterances are left out of training;
+            with None, ``max_duration_s`` is the only upper bound.
         shuffle: a new order every epoch. Otherwise every epoch runs from short to long.
         sort_first_epoch: the first epoch runs from short to long.
         seed: of the order.
@@ -66,7 +66,7 @@ class Batching:
         self.slowest_s = slowest_s
 
     def select(self, utterances: Utterances) -> list[Utterance]:
-        """The utterances to train on; logs how many are left out; ``InputError`` if all are."""
+        """Select the utterances to train on; log how many are left out, ``InputError`` if all."""
         kept = [utterance for utterance in utterances if self._fits(utterance.duration_s)]
         num_left_out = len(utterances) - len(kept)
         if not kept:
@@ -86,17 +86,17 @@ class Batching:
         return kept
 
     def train_batches(self, utterances: Utterances, epoch: int) -> list[Utterances]:
-        """This process's batches of an epoch over ``utterances`` (from ``select``).
+        """Return this process's batches of an epoch over ``utterances`` (from ``select``).
 
-        The plan is the same for any number of processes: in a step each takes the next batch. The
-        last batches are dropped if there are too few for all processes.
+        The plan does not depend on the number of processes: in a step, each takes the next batch.
+        Last batches that do not fill a step are dropped.
         """
         batches = self._epoch(utterances, epoch)
         num_whole = len(batches) // num_processes() * num_processes()
         return batches[rank() : num_whole : num_processes()]
 
     def num_train_batches(self, utterances: Utterances, epoch: int) -> int:
-        """The number of batches of an epoch over ``utterances`` (from ``select``)."""
+        """Return the number of batches of an epoch over ``utterances`` (from ``select``)."""
         return len(self._epoch(utterances, epoch))
 
     def _epoch(self, utterances: Utterances, epoch: int) -> list[Utterances]:
@@ -105,7 +105,7 @@ class Batching:
         return self._bucket(utterances, random.Random(f"{self.seed}/{epoch}"))
 
     def largest_batches(self, utterances: Utterances) -> list[Utterances]:
-        """The largest batch of each bucket of ``utterances`` (from ``select``), shortest first."""
+        """Return the largest batch of each bucket of ``utterances``, the shortest bucket first."""
         bounds_s = _equal_shares(
             [utterance.duration_s for utterance in utterances], self.num_buckets
         )
@@ -119,18 +119,18 @@ class Batching:
     def demand_s(self, utterances: Utterances) -> float:
         """Estimate the memory of a batch as seconds, with a quadratic term for attention.
 
-        Without ``quadratic_duration_s`` that term dominates from thirty seconds on.
+        Without ``quadratic_duration_s``, that term dominates from thirty seconds on.
         """
         longest_s = self.slowest_s(max(utterance.duration_s for utterance in utterances))
         quadratic_s = self.quadratic_duration_s or _QUADRATIC_S
         return len(utterances) * (longest_s + longest_s**2 / quadratic_s)
 
     def eval_batches(self, utterances: Utterances) -> list[Utterances]:
-        """Batches of all ``utterances``, from long to short; too long ones are batched alone."""
+        """Return batches of all ``utterances``, from long to short; too long ones stand alone."""
         return self._pack(sorted(utterances, key=_by_duration, reverse=True))
 
     def _bucket(self, utterances: Utterances, generator: random.Random) -> list[Utterances]:
-        """Shuffled batches, each of shuffled utterances of one bucket."""
+        """Return shuffled batches, each of shuffled utterances of one bucket."""
         bounds_s = _equal_shares(
             [utterance.duration_s for utterance in utterances], self.num_buckets
         )
@@ -158,7 +158,7 @@ class Batching:
         return [batch for batch in batches if batch]
 
     def cost_s(self, duration_s: float) -> float:
-        """The cost of an utterance in a batch."""
+        """Return the cost of an utterance in a batch."""
         duration_s = self.slowest_s(duration_s)
         if self.quadratic_duration_s is None:
             return duration_s
@@ -170,7 +170,7 @@ class Batching:
         return self.min_utterance_s <= duration_s and short_enough and fits_alone
 
     def _max_utterance_s(self) -> float:
-        """The longest utterance that fits."""
+        """Return the duration of the longest utterance that fits."""
         longest_s = self.max_duration_s
         if self.quadratic_duration_s is not None:
             q = self.quadratic_duration_s
@@ -180,7 +180,7 @@ class Batching:
 
 
 def _equal_shares(durations_s: Sequence[float], num_buckets: int) -> list[float]:
-    """Upper bounds of buckets that hold about the same amount of audio; at most ``num_buckets``."""
+    """Return upper bounds of at most ``num_buckets`` buckets with about equal amounts of audio."""
     share_s = sum(durations_s) / num_buckets
     bounds_s: list[float] = []
     total_s = 0.0

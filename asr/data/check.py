@@ -1,4 +1,4 @@
-"""Checks of training data: unknown characters, too short utterances, audio that changed."""
+"""Checks of training data: unknown characters, too short utterances, changed audio files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def count_unalignable(
     """Count the utterances with fewer encoder frames than CTC needs for their tokens.
 
     CTC needs a frame for each token and one between equal neighbours (Graves et al. 2006).
-    ``num_frames`` gives the encoder frames of an utterance from its seconds.
+    ``num_frames`` maps an utterance's seconds to encoder frames.
     """
     count = 0
-    num_frames = cache(num_frames)  # of few lengths where there are many utterances
+    num_frames = cache(num_frames)  # many utterances share a length
     for utterance in utterances:
         text = normalizer(utterance.text)
         num_available = num_frames(utterance.duration_s)
@@ -44,11 +44,11 @@ def count_unalignable(
 
 
 def _most_needed(text: str) -> int:
-    """Upper bound of the frames that ``text`` needs, much cheaper than encoding it.
+    """Return an upper bound of the frames that ``text`` needs, much cheaper than encoding.
 
-    If every character is a piece, the word start too, each needs a frame, and equal neighbours one
-    more between them. Longer pieces need no more: k equal ones in a row need 2k - 1 frames for at
-    least 2k characters.
+    If every character and the word start are pieces, each needs a frame, and equal neighbours need
+    one more between them. Longer pieces need no more: k equal ones in a row need 2k - 1 frames for
+    at least 2k characters.
     """
     return 1 + len(text) + len(_TWINS.findall(text))
 
@@ -58,9 +58,9 @@ _NUM_EVENTS_NAMED = 5
 
 
 def describe_dropped(texts: Iterable[str], what: str, *, events: str) -> Iterator[str]:
-    """Describe invisible characters and event marks in ``texts``, a line each where there are any.
+    """Describe invisible characters and event marks in ``texts``, one line for each kind found.
 
-    ``what`` names the texts, such as "dev"; ``events`` says what happens to the marks.
+    ``what`` names the texts, such as "dev"; ``events`` says how the marks are treated.
     """
     num_texts = num_characters = 0
     found = Counter[str]()
@@ -82,7 +82,7 @@ def describe_dropped(texts: Iterable[str], what: str, *, events: str) -> Iterato
 def find_unknown_characters(
     utterances: Utterances, *, tokenizer: Tokenizer, normalizer: Callable[[str], str]
 ) -> dict[str, str]:
-    """Find the characters that ``tokenizer`` does not know, by utterance id."""
+    """Find characters that ``tokenizer`` does not know, by utterance id."""
     found = {
         utterance.utterance_id: tokenizer.unknown_characters(normalizer(utterance.text))
         for utterance in utterances
@@ -100,7 +100,7 @@ def check_characters(
     """Describe the characters that ``tokenizer`` does not know; None if it knows all.
 
     Raises:
-        InputError: there are some, and ``allow_unknown`` is not set; names the first utterance.
+        InputError: some are unknown and ``allow_unknown`` is not set; names the first utterance.
     """
     used = set[str]()
     for utterance in utterances:
@@ -141,7 +141,7 @@ def _describe(
 
 
 def find_changed(manifest: Path) -> list[Skipped]:
-    """The files of ``manifest`` that are gone or have another size; none of them is opened."""
+    """Find the files of ``manifest`` that are gone or have another size, without opening them."""
     changed = {}
     for utterance in read_manifest(manifest):
         if reason := what_changed(utterance):
@@ -150,7 +150,7 @@ def find_changed(manifest: Path) -> list[Skipped]:
 
 
 def what_changed(utterance: Utterance) -> str:
-    """How the audio of an utterance differs from when it was prepared; empty if it does not."""
+    """Describe how an utterance's audio differs from when it was prepared; empty if it does not."""
     try:
         size = os.stat(utterance.source).st_size  # noqa: PTH116  asked of every utterance, every epoch
     except OSError:

@@ -1,4 +1,4 @@
-"""Columns of transcript tables, recognised by the many names that people give them."""
+"""Columns of transcript tables, recognised by their usual names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES: Mapping[str, Sequence[str]] = {
     "speaker": ("speaker", "speaker_id", "client_id"),
     "split": ("split",),
 }
-"""Columns that hold no times: our name, and the names in tables, the first one preferred."""
+"""Columns other than times: our name, then the names in tables, in order of preference."""
 
 Kind = Literal["start", "end", "duration"]
 
@@ -28,7 +28,7 @@ _KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("end", "stop", "finish", "tmax", "xmax", "to", "until"), "end"),
     **dict.fromkeys(("duration", "dur", "length", "len"), "duration"),
 }
-_WEAK = frozenset({"from", "to", "until", "length", "len"})  # mean other things when alone
+_WEAK = frozenset({"from", "to", "until", "length", "len"})  # not times when alone
 _FILLERS = frozenset({"time", "times", "timestamp", "audio", "segment", "seg", "utterance", "utt"})
 _FILLERS |= {"clip", "file", "speech", "at", "in", "pos", "position"}
 _UNITS_S: Mapping[str, float | None] = {
@@ -41,18 +41,18 @@ _UNITS_S: Mapping[str, float | None] = {
 
 @dataclass(frozen=True, slots=True)
 class TimeColumn:
-    """A column of times: the ``name`` it goes by, and the seconds in its unit."""
+    """A column of times: its ``name`` in the table, and the seconds of its unit."""
 
     name: str
     unit_s: float
 
     @property
     def is_weak(self) -> bool:
-        """Whether the name counts as a time only beside another column of times."""
+        """Whether the name means a time only next to another column of times."""
         return _WEAK.issuperset(_words(self.name))
 
     def seconds(self, fields: Mapping[str, Any]) -> float | None:
-        """The time that a row gives, None where it gives none; ``InputError`` for no number."""
+        """Return a row's time, None if it has none; ``InputError`` if it is not a number."""
         value = fields.get(self.name)
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
@@ -61,9 +61,9 @@ class TimeColumn:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The segment of a file that a row names; ``duration_s`` None: to the end of the file.
+    """The segment of a file that a row describes; ``duration_s`` None: to the end of the file.
 
-    ``whole_s`` is the length of the file if the row gives that and no segment.
+    ``whole_s`` is the length of the file if the row gives only that.
     """
 
     start_s: float = 0.0
@@ -72,22 +72,22 @@ class Segment:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the row names no segment."""
+        """Whether the row describes no segment."""
         return self.start_s == 0 and self.duration_s is None
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a table by our names, and the columns that are not used."""
+    """The columns of a table by our names, and the unused columns."""
 
     names: Mapping[str, str]
     times: Mapping[Kind, TimeColumn]
     unused: tuple[str, ...]
 
     def text_of(self, fields: Mapping[str, Any], name: str) -> str:
-        """The value of our column ``name``, empty where the row has none.
+        """Return the value of our column ``name``, empty if the row has none.
 
-        Raises ``InputError`` for a value that is neither a text nor a number.
+        Raises ``InputError`` if the value is neither a text nor a number.
         """
         column = self.names.get(name)
         value = None if column is None else fields.get(column)
@@ -98,7 +98,7 @@ class Columns:
         return str(value).strip()
 
     def segment(self, fields: Mapping[str, Any]) -> Segment:
-        """The segment that a row names; ``InputError`` where its times make no sense."""
+        """Return the segment that a row describes; ``InputError`` if its times are inconsistent."""
         times_s = {kind: column.seconds(fields) for kind, column in self.times.items()}
         start_s, end_s, duration_s = (times_s.get(k) for k in ("start", "end", "duration"))
         if "start" not in self.times:
@@ -139,7 +139,7 @@ def find_columns(heading: tuple[str, ...]) -> Columns:
     for name in heading:
         kind, unit_s = _time_kind(name)
         if kind == "start" and has_onset and "offset" in _words(name):
-            kind = "end"  # as annotators have it, onset and offset
+            kind = "end"  # annotators write onset and offset
         if kind is None or kind in times:
             continue
         if unit_s is None:
@@ -167,7 +167,7 @@ def number(value: object, name: str) -> float:
 
 
 def time_label(start_s: float) -> str:
-    """Seconds as they stand in the name of a segment: ``1.5`` for 1.5."""
+    """Format seconds for the name of a segment: ``1.5`` for 1.5."""
     return f"{start_s:.10g}"
 
 
@@ -190,7 +190,7 @@ def _check_pairs(times: Mapping[Kind, TimeColumn], foreign: Sequence[str]) -> No
 
 
 def _time_kind(name: str) -> tuple[Kind | None, float | None]:
-    """The kind of time a column holds, if any, and the seconds in its unit."""
+    """Return the kind of time a column holds, if any, and the seconds of its unit."""
     words = [word for word in _words(name) if word not in _FILLERS]
     units = [word for word in words if word in _UNITS_S]
     kinds = [word for word in words if word not in _UNITS_S]
@@ -211,7 +211,7 @@ def _plain(name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for an error message, shortened."""
+    """Shorten a value for an error message."""
     text = repr(value) if isinstance(value, str | bool) or value is None else str(value)
     if isinstance(value, Mapping):
         return "an object"

@@ -1,4 +1,4 @@
-"""Utterances to padded batches: where training reads audio, and the only place that pads.
+"""Dataset of padded batches: reads audio, applies augmentation, tokenises, pads.
 
 Shape legend: B batch, N samples, U tokens.
 """
@@ -27,7 +27,7 @@ from asr.text.tokenizer import Tokenizer
 from asr.types import Batch, Waveform
 
 Augment: TypeAlias = Callable[[NDArray[np.float32], int, random.Random], NDArray[np.float32]]
-"""Other samples (N,) from samples (N,) at a sample rate in Hz, drawn from a generator."""
+"""Maps samples (N,) at a sample rate in Hz to new samples (N,), with a random generator."""
 
 _FULL_SCALE = np.float32(32768)  # of 16-bit samples
 
@@ -35,10 +35,10 @@ logger = logging.getLogger(__name__)
 
 
 class Reading(NamedTuple):
-    """A batch, None where nothing of it could be read, and what could not be read.
+    """A batch, or None if nothing could be read, and the utterances and sounds not read.
 
-    ``skipped`` has the utterances by id; ``sounds`` has, by file, the reasons why sounds were not
-    mixed into speech.
+    ``skipped`` has the skipped utterances by id; ``sounds`` has, by file, the reasons why sounds
+    were not mixed into speech.
     """
 
     batch: Batch | None
@@ -47,20 +47,20 @@ class Reading(NamedTuple):
 
 
 class SpeechDataset(Dataset[Batch | None]):
-    """Maps the utterances of a batch to a ``Batch``.
+    """A dataset that reads the utterances of a batch into a ``Batch``.
 
-    Audio that cannot be read, or has another size than when it was prepared, is logged once, noted
-    in ``skipped`` and left out; a batch with nothing left is None. A sound that should be mixed
-    into an utterance and cannot be read is logged and noted in ``bad_sounds``, and the utterance
+    Audio that cannot be read, or has another size than when it was prepared, is logged once,
+    recorded in ``skipped`` and left out; a batch with nothing left is None. If a sound to be mixed
+    into an utterance cannot be read, it is logged and recorded in ``bad_sounds``, and the utterance
     is used without it.
 
     Args:
         tokenizer: makes the token ids.
-        normalizer: applied to transcripts before they are tokenised.
+        normalizer: applied to transcripts before tokenisation.
         sample_rate_hz: of the batches; audio at other rates is resampled.
         augment: augmentations of training samples, applied in this order; see ``read``.
         seed: of the augmentations.
-        cache_audio: keep samples in memory (16 bit, 115 MB an hour at 16 kHz, once a loader
+        cache_audio: keep samples in memory (16 bit, 115 MB an hour at 16 kHz, in each loader
             worker), so that later epochs read no file.
     """
 
@@ -90,10 +90,10 @@ class SpeechDataset(Dataset[Batch | None]):
         return reading.batch
 
     def read(self, utterances: Utterances, epoch: int | None = None) -> Reading:
-        """Read a batch and note what could not be read, without logging or counting it.
+        """Read a batch and collect what could not be read, without logging or counting it.
 
-        With an ``epoch`` utterances are augmented. The random numbers of an utterance depend on its
-        name, the epoch and the seed only, not on what was read before or by which worker.
+        With an ``epoch``, utterances are augmented. The random numbers of an utterance depend only
+        on its name, the epoch and the seed, not on the worker or on earlier reads.
         """
         texts: dict[str, str] = {}
         signals: list[NDArray[np.float32]] = []
@@ -117,7 +117,7 @@ class SpeechDataset(Dataset[Batch | None]):
         return Reading(batch, skipped, sounds)
 
     def note(self, reading: Reading) -> None:
-        """Count what could not be read, and log it once."""
+        """Count utterances and sounds that could not be read, and log each once."""
         for utterance_id, row in reading.skipped.items():
             if utterance_id not in self.skipped:
                 logger.warning("skipped utterance %s", row)
@@ -140,7 +140,7 @@ class SpeechDataset(Dataset[Batch | None]):
     def _augment(
         self, samples: NDArray[np.float32], generator: random.Random, sounds: dict[str, str]
     ) -> NDArray[np.float32]:
-        """Augment samples; reasons why a sound could not be read are added to ``sounds``."""
+        """Augment samples; add to ``sounds`` why a sound could not be read."""
         for change in self.augment:
             try:
                 samples = change(samples, self.sample_rate_hz, generator)
@@ -162,7 +162,7 @@ class SpeechDataset(Dataset[Batch | None]):
 
 
 def stream_utterance(utterance: Utterance, sample_rate_hz: int) -> Iterator[Waveform]:
-    """Yield the audio of an utterance at ``sample_rate_hz`` in blocks; from a shard in one block.
+    """Yield the audio of an utterance at ``sample_rate_hz`` in blocks; one block from a shard.
 
     Raises:
         InputError: it cannot be read, or has another size than when it was prepared.

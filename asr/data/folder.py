@@ -28,10 +28,10 @@ def prepare_folder(
     """Write ``<out>/<split>.jsonl.gz`` for each split and ``<out>/summary.json``.
 
     ``source`` has LibriSpeech's layout (``<split>/<speaker>/<chapter>/*.trans.txt``, audio of any
-    format beside it), or ``transcripts`` names a table (see ``read_table``). ``splits`` keeps
-    those splits only, ``labels`` those columns of the table. Audio without a transcript is
-    reported, counted and skipped, and so are bad utterances (see ``read_splits``, also for
-    ``strict``). Running again prepares again.
+    format beside it), or ``transcripts`` is a table (see ``read_table``). ``splits`` selects splits
+    and ``labels`` columns of the table to keep. Audio without a transcript is reported, counted and
+    skipped, and so are bad utterances (see ``read_splits``, also for ``strict``). Each run prepares
+    anew.
     """
     source, out = Path(source), Path(out)
     if not source.is_dir():
@@ -62,9 +62,9 @@ def folder_utterances(
     report: Callable[[str], None] = print_progress,
     labels: Sequence[str] = (),
 ) -> list[RawUtterance | Skipped]:
-    """The utterances of LibriSpeech's transcripts or of ``table``, then the audio that none names.
+    """Return the utterances of LibriSpeech's transcripts or ``table``, then unmentioned audio.
 
-    With ``splits``, the utterances of those; audio that none of them names is left out.
+    ``splits`` selects their utterances and leaves out unmentioned audio.
     """
     files = list_files(source)
     items = list(

@@ -1,7 +1,6 @@
-"""Labels of utterances beside their transcripts, such as accent or gender, by which to group.
+"""Labels of utterances, such as accent or gender, for grouping results.
 
-A manifest keeps them as lhotse does: in the supervision or its ``custom`` values, or in those of
-the cut.
+Manifests store them as lhotse does: in the supervision, in its ``custom`` values, or in the cut's.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ _OWN = ("id", "recording_id", "start", "duration", "channel", "text", "custom", 
 
 
 def read_labels(path: Path, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The values of each label by utterance, `MISSING` where an utterance has none.
+    """Read the values of each label by utterance, `MISSING` if an utterance has none.
 
-    ``path`` is a manifest that `read_manifest` has read.
+    ``path`` is a manifest that `read_manifest` can read.
 
     Raises:
-        InputError: a label that no utterance has; the message says which ones there are.
+        InputError: no utterance has the label; the message lists the labels found.
     """
     if not names:
         return {}

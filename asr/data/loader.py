@@ -1,4 +1,4 @@
-"""The loader of batches for training and evaluation; training can resume at any batch."""
+"""The batch loader for training and evaluation; training can resume at any batch."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from asr.types import Batch
 
 @in_ranges("data.loader")
 class ResumableLoader(Sized):
-    """Batches of ``utterances``, one epoch an iteration.
+    """Batches of ``utterances``, one epoch per iteration.
 
-    With ``training`` every epoch has its own order, iteration continues from the loader's position
+    With ``training``, every epoch has its own order, iteration continues from the loader's position
     (``load_state_dict``; skipped batches are not read), and the next epoch follows a finished one.
-    Without, every iteration covers all ``utterances`` in the same order, or with ``shared`` this
-    process's part of them.
+    Without it, every iteration covers all ``utterances`` in the same order, or with ``shared`` only
+    this process's part.
 
-    Where more than the fraction ``max_unreadable`` of the utterances cannot be read, iterating
-    raises ``RunError``. A process knows only of the utterances that it read itself: code that
-    gathers those of all processes calls `check_unreadable`.
+    If more than the fraction ``max_unreadable`` of the utterances cannot be read, iterating raises
+    ``RunError``. A process only counts utterances that it read itself; code that gathers the counts
+    of all processes calls `check_unreadable`.
 
-    The state counts batches handed out, not batches that workers have prefetched. A batch in which
-    no audio could be read is skipped, and still counted.
+    The state counts batches handed out, not batches that workers have prefetched. A batch without
+    any readable audio is skipped but still counted.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ResumableLoader(Sized):
             batch_size=None,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            generator=torch.Generator(),  # its own: an iteration draws from it
+            generator=torch.Generator(),  # a separate one: an iteration draws from it
         )
 
     @property
@@ -83,8 +83,8 @@ class ResumableLoader(Sized):
     def largest_batches(self) -> Iterator[Batch]:
         """Yield the largest batch of each bucket, the one that needs most memory first.
 
-        ``Batching.demand_s`` estimates the memory. Audio is read lazily; a batch of which nothing
-        can be read is left out.
+        ``Batching.demand_s`` estimates the memory. Audio is read lazily; batches without readable
+        audio are left out.
         """
         largest = self._batching.largest_batches(self._selected)
         for utterances in sorted(largest, key=self._batching.demand_s, reverse=True):
@@ -93,7 +93,7 @@ class ResumableLoader(Sized):
                 yield batch
 
     def __len__(self) -> int:
-        """Number of batches of the whole current epoch, whatever the position in it."""
+        """Return the number of batches of the whole current epoch, whatever the position in it."""
         return len(self._batches())
 
     def __iter__(self) -> Iterator[Batch]:
@@ -119,34 +119,34 @@ class ResumableLoader(Sized):
             self.set_epoch(epoch + 1)
 
     def sizes(self) -> list[tuple[int, float]]:
-        """Number of utterances and seconds of the longest, of every batch of the current epoch."""
+        """Return the number of utterances and the longest seconds of each batch of the epoch."""
         return [
             (len(utterances), max(utterance.duration_s for utterance in utterances))
             for utterances in self._batches()
         ]
 
     def num_batches(self, epoch: int, num_processes: int) -> int:
-        """Batches of ``epoch`` for each of ``num_processes`` that share it."""
-        kind = min(epoch, 1)  # the first epoch may be sorted; all others are of one length
+        """Return the batches of ``epoch`` for each of ``num_processes`` that share it."""
+        kind = min(epoch, 1)  # only the first epoch may be sorted; all others have one length
         if kind not in self._num_batches:
             self._num_batches[kind] = self._batching.num_train_batches(self._selected, kind)
         return self._num_batches[kind] // num_processes
 
     def batch_at(self, position: Mapping[str, Any], num_processes: int) -> int:
-        """The batch to resume at after ``position``, where ``num_processes`` share the rest.
+        """Return the batch to resume at after ``position``, if ``num_processes`` share the rest.
 
-        With other batch sizes or numbers of devices it is as far into the epoch as before.
+        With other batch sizes or numbers of devices, it is the same fraction of the epoch.
         """
         share_s = self._share_s(num_processes)
         ratio = float(position.get("share_s", share_s)) / share_s
         return int(int(position["batch"]) * ratio)
 
     def _share_s(self, num_processes: int) -> float:
-        """Padded seconds that all devices process at a time."""
+        """Return the padded seconds that all devices process per step."""
         return self._batching.max_duration_s * num_processes
 
     def check_unreadable(self, unreadable: Collection[str]) -> None:
-        """Raise RunError where too many utterances are ``unreadable`` (their ids)."""
+        """Raise RunError if too many utterances are ``unreadable`` (their ids)."""
         num_unreadable, num_all = len(unreadable), len(self._selected or self._all)
         if num_unreadable > self._max_unreadable * num_all:
             *_, last_id = unreadable
@@ -165,9 +165,9 @@ class ResumableLoader(Sized):
         self._batch = 0
 
     def state_dict(self) -> dict[str, float]:
-        """The position: ``epoch``, and ``batch``, the number of batches of it handed out.
+        """Return the position: ``epoch``, and ``batch``, the number of its batches handed out.
 
-        Also a checksum of the data, and the padded seconds that all processes take in a step.
+        It includes a checksum of the data, and the padded seconds that all processes take per step.
         """
         return {
             "epoch": self._epoch,
@@ -177,7 +177,7 @@ class ResumableLoader(Sized):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the position of ``state_dict``, by `batch_at`; needs the same utterances.
+        """Go to the position of ``state_dict``, using `batch_at`; needs the same utterances.
 
         Raises:
             InputError: the utterances differ.
@@ -206,7 +206,7 @@ EVALUATION_BATCH_S = 40.0  # padded seconds of audio
 
 
 def evaluation_batches(package: ModelPackage, utterances: Utterances) -> ResumableLoader:
-    """Batches of all ``utterances`` for the evaluation of a trained model, the longest first."""
+    """Return batches of all ``utterances`` to evaluate a trained model, the longest first."""
     dataset = SpeechDataset(
         tokenizer=package.tokenizer,
         normalizer=package.normalizer,
@@ -217,7 +217,7 @@ def evaluation_batches(package: ModelPackage, utterances: Utterances) -> Resumab
 
 
 def _checksum(utterances: Iterable[Utterance]) -> int:
-    """Checksum of ids and durations."""
+    """Return a checksum of ids and durations."""
     checksum = 0
     for utterance in utterances:
         checksum = zlib.crc32(
@@ -243,7 +243,7 @@ class _Order(Sampler[_Item]):
 
 
 class _Reader(Dataset[Reading]):
-    """The dataset as workers use it; skipped utterances are counted in the loader's process."""
+    """The dataset as workers use it; the loader's process counts skipped utterances."""
 
     def __init__(self, dataset: SpeechDataset) -> None:
         self._dataset = dataset

@@ -1,8 +1,8 @@
 """Manifests: the utterances of a split as lhotse cuts, one JSON object a line, gzipped if ``.gz``.
 
 A cut holds one recording, or a segment of it, and one supervision with the transcript and the
-speaker. Audio below the manifest's folder is stored by relative path, so a prepared corpus can be
-moved; other audio by absolute path.
+speaker. Audio below the manifest's folder has a relative path, so a prepared corpus can be moved;
+other audio has an absolute path.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from asr.errors import InputError
 from asr.files import json_object, split_lines, write_bytes
 
 MAX_DURATION_S = 1e7  # of a cut, and where it starts: four months
-_MAX_BYTES = 1 << 60  # of a file, and where in it something starts
+_MAX_BYTES = 1 << 60  # of a file, and of an offset in it
 
 
 class Utterance(NamedTuple):
-    """One utterance of a manifest, as training reads it; a million of them take 0.7 GB.
+    """One utterance of a manifest, as training reads it; a million take 0.7 GB.
 
-    ``start_s`` and ``duration_s`` are seconds in the recording, which is the file ``source`` or,
-    with an ``offset``, the ``num_bytes`` bytes from there on in a shard.
+    ``start_s`` and ``duration_s`` are seconds in the recording. The recording is the file
+    ``source`` or, with an ``offset``, the ``num_bytes`` bytes of a shard that begin there.
     """
 
     utterance_id: str
@@ -58,9 +58,9 @@ Utterances: TypeAlias = Sequence[Utterance]
 class CheckedUtterance:
     """An utterance whose audio was read and checked, ready to be written to a manifest.
 
-    ``start_s`` and ``duration_s`` are seconds in the audio file; ``speaker`` is None where unknown.
-    ``num_bytes`` is the size of the file, by which a later change is noticed; None where unknown.
-    ``labels`` are further columns with their values, see `asr.data.labels`.
+    ``start_s`` and ``duration_s`` are seconds in the audio file; ``speaker`` is None if unknown.
+    ``num_bytes`` is the size of the file, to detect later changes; None if unknown. ``labels`` are
+    further columns with their values, see `asr.data.labels`.
     """
 
     utterance_id: str
@@ -85,7 +85,7 @@ def write_manifest(utterances: Sequence[CheckedUtterance], path: str | Path) -> 
 
 
 def manifest_bytes(utterances: Iterable[CheckedUtterance], path: Path) -> bytes:
-    """The content of the manifest of ``utterances`` that will be written to ``path``."""
+    """Return the content of the manifest of ``utterances`` at ``path``."""
     folder = path.parent.resolve()
     lines = (
         json.dumps(
@@ -101,7 +101,7 @@ def manifest_bytes(utterances: Iterable[CheckedUtterance], path: Path) -> bytes:
 
 
 def read_manifest(path: str | Path) -> list[Utterance]:
-    """All utterances of a manifest (``.jsonl`` or ``.jsonl.gz``), with absolute audio paths.
+    """Read all utterances of a manifest (``.jsonl`` or ``.jsonl.gz``), with absolute audio paths.
 
     Raises:
         InputError: the file is missing, a folder, empty, or not a manifest of transcribed cuts.
@@ -136,11 +136,11 @@ def _no_garbage() -> Iterator[None]:
 def read_utterances(
     file: io.BufferedIOBase | io.BufferedReader, folder: str, name: str
 ) -> Iterator[Utterance]:
-    """The utterances of a manifest, gzipped or not; relative audio paths start at ``folder``.
+    """Yield the utterances of a manifest, gzipped or not; relative paths start at ``folder``.
 
     Raises:
-        InputError: a line holds no utterance, or one whose name was there before; the message
-            says where in ``name`` the line is.
+        InputError: a line holds no utterance, or one whose name occurred before; the message
+            gives the line in ``name``.
     """
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
@@ -180,7 +180,7 @@ def _parse_utterance(line: str, folder: str, where: str) -> Utterance:
 
 
 def _make_utterance(record: dict[str, Any], folder: str) -> Utterance:
-    """The utterance of a parsed line, every value of it checked."""
+    """Return the utterance of a parsed line, with every value checked."""
     if record["type"] != "MonoCut":
         raise ValueError
     spoken = record.get("supervisions") or []
@@ -225,10 +225,10 @@ def _make_utterance(record: dict[str, Any], folder: str) -> Utterance:
 def lhotse_cut(
     utterance: CheckedUtterance, source: str, *, kind: str = "file", **custom: int | None
 ) -> dict[str, Any]:
-    """A serialised lhotse MonoCut, with a recording that ends where the utterance ends.
+    """Return a serialised lhotse MonoCut, whose recording ends where the utterance ends.
 
-    ``kind`` and ``source`` are those of lhotse's AudioSource; ``custom`` values are left out where
-    they are None.
+    ``kind`` and ``source`` are fields of lhotse's AudioSource; ``custom`` values that are None are
+    left out.
     """
     end_s = utterance.start_s + utterance.duration_s
     channels = list(range(utterance.num_channels))
@@ -270,7 +270,7 @@ def _place(path: Path, folder: Path) -> str:
 
 
 def compress(data: bytes) -> bytes:
-    """Gzip without time stamp and file name, so that equal data give equal bytes."""
+    """Gzip data without time stamp and file name, so that equal data give equal bytes."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
         file.write(data)

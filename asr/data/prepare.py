@@ -1,4 +1,4 @@
-"""Preparing a corpus: check its utterances, decode every file, split, write manifests."""
+"""Preparing a corpus: check its utterances, decode every file, make splits, write manifests."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from asr.text.normalize import drop_invisible
 
 @dataclass(frozen=True, slots=True)
 class RawUtterance:
-    """An utterance as a corpus lists it: a transcript and the audio it names, not yet checked.
+    """An unchecked utterance as a corpus lists it: a transcript and the path of its audio.
 
-    ``where`` is the transcript file and line. ``audio_path`` is None where the file that the
-    transcript names does not exist. ``duration_s`` None means up to the end of the file;
-    ``whole_s`` is then the length of the file by the transcript, None where it does not say.
+    ``where`` is the transcript file and line. ``audio_path`` is None if the file does not exist.
+    ``duration_s`` None means up to the end of the file; ``whole_s`` is then the length of the file
+    according to the transcript, or None.
     """
 
     where: str
@@ -50,13 +50,13 @@ class RawUtterance:
 
 
 _REPORT_EVERY = 1000
-_ROUNDED_S, _ROUNDED_SHARE = 0.5, 0.05  # how far rounded lengths in tables may be off
+_ROUNDED_S, _ROUNDED_SHARE = 0.5, 0.05  # tolerance for rounded lengths in tables
 
 
 def decode_audio_files(
     raw_utterances: Sequence[RawUtterance], num_jobs: int, report: Callable[[str], None]
 ) -> tuple[dict[RawUtterance, CheckedUtterance], list[Skipped], list[Skipped]]:
-    """Decode every audio file: the usable utterances in their order, the unusable ones, notices.
+    """Decode every audio file; return the usable utterances in order, the unusable, notices.
 
     Notices are about usable utterances, such as channels that cancel one another.
     """
@@ -82,7 +82,7 @@ def decode_audio_files(
 
 
 def _decode(raw: RawUtterance) -> CheckedAudio | str:
-    """The decoded audio of an utterance, or the reason why it cannot be used."""
+    """Return the decoded audio of an utterance, or the reason why it cannot be used."""
     assert raw.audio_path is not None
     try:
         audio = check_audio(raw.audio_path, start_s=raw.start_s, duration_s=raw.duration_s)
@@ -113,11 +113,11 @@ def _checked(raw: RawUtterance, audio: CheckedAudio) -> CheckedUtterance:
 
 
 def _is_longer(duration_s: float, said_s: float) -> bool:
-    """Whether a file is longer than the length in the transcript, rounding allowed for."""
+    """Return whether a file is longer than the transcript says, with tolerance for rounding."""
     return duration_s - said_s > max(_ROUNDED_S, _ROUNDED_SHARE * duration_s)
 
 
-NUM_REPORTED = 20  # skipped utterances that are reported one by one; summary.json has them all
+NUM_REPORTED = 20  # skipped utterances that are reported one by one; summary.json has all
 
 
 def prepare_utterances(
@@ -178,12 +178,12 @@ def read_splits(
     report: Callable[[str], None],
     has_words: bool = True,
 ) -> tuple[dict[str, list[CheckedUtterance]], list[Skipped]]:
-    """The utterances of each split, and those that cannot be used; nothing is written.
+    """Check and split a corpus; return the utterances by split and those skipped; write nothing.
 
-    Every file is decoded once. An utterance is reported, counted and skipped where its audio is
-    missing, unreadable, empty or not finite, its times make no sense, its transcript is empty (if
-    the corpus ``has_words``), or its split has another one of its name. Where no utterance names a
-    split, the corpus is split 90/5/5.
+    Every file is decoded once. An utterance is reported, counted and skipped if its audio is
+    missing, unreadable, empty or not finite, its times are invalid, its transcript is empty (if the
+    corpus ``has_words``), or its split has another utterance of the same name. If no utterance
+    names a split, the corpus is split 90/5/5.
 
     Raises:
         InputError: something is skipped and ``strict`` is set, no utterance is usable, or ``out``
@@ -212,7 +212,7 @@ def read_splits(
 
 
 def report_skipped(kind: str, skipped: Sequence[Skipped], report: Callable[[str], None]) -> None:
-    """Report the first 20, a line each that begins with ``kind``, and how many more there are."""
+    """Report the first 20 in lines that begin with ``kind``, then how many more there are."""
     for one in skipped[:NUM_REPORTED]:
         report(f"{kind}: {one}")
     if len(skipped) > NUM_REPORTED:
@@ -222,7 +222,7 @@ def report_skipped(kind: str, skipped: Sequence[Skipped], report: Callable[[str]
 def _check(
     items: Iterable[RawUtterance | Skipped], has_words: bool
 ) -> tuple[list[RawUtterance], list[Skipped]]:
-    """The utterances with a unique name, a transcript and a file; and the others."""
+    """Separate utterances with a unique name, a transcript and a file from the others."""
     every = list(items)
     some_split = any(isinstance(item, RawUtterance) and item.split for item in every)
     kept: dict[tuple[str, str], RawUtterance] = {}
@@ -240,12 +240,12 @@ def _check(
 
 
 def _key(raw: RawUtterance) -> tuple[str, str]:
-    """Split and name of an utterance: names are unique within a split only."""
+    """Return the split and name of an utterance: names are unique only within a split."""
     return _split_of(raw), raw.utterance_id
 
 
 def _split_of(raw: RawUtterance) -> str:
-    """The split as it stands in the name of its manifest."""
+    """Return the split as written in the name of its manifest."""
     return (raw.split or "").replace("/", "-")
 
 

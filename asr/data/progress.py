@@ -1,4 +1,4 @@
-"""Progress of long steps: lines on standard error, and a bar on a terminal."""
+"""Progress of long steps: lines on standard error, or a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from asr.errors import printable
 
-_NUM_LINES = 10  # lines of progress of a step that has no terminal
+_NUM_LINES = 10  # lines of progress without a terminal
 
 
 def print_progress(line: str) -> None:
@@ -19,17 +19,17 @@ def print_progress(line: str) -> None:
 
 
 def size_text(num_bytes: float) -> str:
-    """``6.4 GB``; decimal units, as disks and downloads are sold."""
+    """Format bytes as ``6.4 GB``, in decimal units."""
     if num_bytes < 999.5e3:
         return f"{num_bytes:.0f} B" if num_bytes < 999.5 else f"{num_bytes / 1e3:.0f} kB"
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 999.5e6 else f"{num_bytes / 1e9:.1f} GB"
 
 
 class ByteProgress:
-    """Shows how many bytes of ``total_num_bytes`` (None: unknown) a step has processed.
+    """Display of how many of ``total_num_bytes`` (None: unknown) a step has processed.
 
-    A terminal shows tqdm's bar with rate and time left. Elsewhere ``report`` gets a line every
-    tenth. Use it as a context manager, and call it with the bytes so far.
+    A terminal shows tqdm's bar with rate and time left. Otherwise ``report`` gets a line every
+    tenth. It is a context manager, called with the bytes so far.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ByteProgress:
         self._bar.close()
 
     def __call__(self, num_bytes: int) -> None:
-        """Show that ``num_bytes`` are done, if it is time for an update."""
+        """Show that ``num_bytes`` are done, if an update is due."""
         if not self._bar.disable:
             self._bar.update(num_bytes - self._bar.n)
         elif num_bytes >= self._next:

@@ -15,7 +15,7 @@ from asr.errors import InputError
 
 
 def spread(utterances: Utterances, num_utterances: int) -> Utterances:
-    """At most ``num_utterances`` utterances, evenly spread: manifests run speaker by speaker."""
+    """Select at most ``num_utterances``, evenly spread, because manifests run by speaker."""
     if num_utterances >= len(utterances):
         return utterances
     return [
@@ -24,10 +24,10 @@ def spread(utterances: Utterances, num_utterances: int) -> Utterances:
 
 
 def no_longer_than(utterances: Utterances, duration_s: float) -> Utterances:
-    """The utterances of at most ``duration_s`` seconds.
+    """Select the utterances of at most ``duration_s`` seconds.
 
     Raises:
-        InputError: there is none.
+        InputError: all are longer.
     """
     kept = [utterance for utterance in utterances if utterance.duration_s <= duration_s]
     if not kept:
@@ -36,20 +36,20 @@ def no_longer_than(utterances: Utterances, duration_s: float) -> Utterances:
 
 
 def hold_out_every(utterances: Utterances, every: int) -> tuple[Utterances, Utterances]:
-    """All but every ``every``-th utterance, and every ``every``-th, which may be none."""
+    """Return all but every ``every``-th utterance, and every ``every``-th (maybe none)."""
     rest = [utterance for index, utterance in enumerate(utterances, 1) if index % every]
     return rest, utterances[every - 1 :: every]
 
 
-HELD_OUT_SHARE = 0.05  # of the audio, for dev and for test each
+HELD_OUT_SHARE = 0.05  # of the audio, for each of dev and test
 
 
 def split_train_dev_test(
     utterances: Sequence[CheckedUtterance],
 ) -> tuple[dict[str, list[CheckedUtterance]], str]:
-    """Utterances of ``train``, ``dev`` and ``test`` (90/5/5), and a sentence that says how.
+    """Split utterances into ``train``, ``dev`` and ``test`` (90/5/5); describe it in a sentence.
 
-    No speaker is in two splits where all speakers are known and none is too large to hold out;
+    No speaker is in two splits if all speakers are known and none is too large to hold out;
     otherwise single utterances are held out. The choice depends on names alone (a hash), not on
     chance or order.
     """
@@ -70,7 +70,7 @@ def split_train_dev_test(
 def _choose(
     utterances: Sequence[CheckedUtterance], unit_of: Mapping[str, str]
 ) -> dict[str, list[CheckedUtterance]]:
-    """Hold out whole units until dev and test have 5 % each, and never more than 10 %."""
+    """Hold out whole units until dev and test have 5 % each, but never more than 10 %."""
     units: dict[str, float] = defaultdict(float)
     for utterance in utterances:
         units[unit_of[utterance.utterance_id]] += utterance.duration_s
@@ -95,15 +95,15 @@ def _hash(name: str) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """Names of splits below ``folder``, where `asr prepare` wrote ``<split>.jsonl.gz``.
+    """Names of splits in ``folder``, where `asr prepare` wrote ``<split>.jsonl.gz``.
 
-    A relative ``folder`` is looked up from the present working directory. ``dev`` guides training;
-    ``test`` splits are scored after training (any split may be named, the training one too).
-    ``train`` may join several splits with ``+``; each of them, and ``dev``, may instead be a
-    folder of shards (below ``folder``, or from the working directory) or the address of one.
+    A relative ``folder`` starts at the working directory. ``dev`` guides training; ``test`` splits
+    are scored after training (any split may be named, the training split too). ``train`` may join
+    several splits with ``+``. Each of them, and ``dev``, may instead be a folder of shards (in
+    ``folder``, or from the working directory) or its URL.
 
     Raises:
-        InputError: a split without a manifest.
+        InputError: a split has no manifest.
     """
 
     folder: str
@@ -128,13 +128,13 @@ class Splits:
         return tuple(dict.fromkeys(wanted))
 
     def manifest(self, split: str) -> Path:
-        """Path of a split's manifest."""
+        """Return the path of a split's manifest."""
         return Path(self.folder) / f"{split}.jsonl.gz"
 
     def read(self, name: str) -> list[Utterance]:
-        """The utterances of one of ``names``, part after part.
+        """Read the utterances of one of ``names``, part after part.
 
-        Where two parts have an utterance of the same name, all are named ``<part>/<name>``.
+        If two parts have an utterance of the same name, all are renamed ``<part>/<name>``.
         """
         parts: dict[str, list[Utterance]] = {}
         for part in self._parts(name):
@@ -153,7 +153,7 @@ class Splits:
         ]
 
     def digest(self, name: str) -> bytes:
-        """A checksum of the utterances of one of ``names``."""
+        """Return a checksum of the utterances of one of ``names``."""
         digest = hashlib.sha256()
         for part in self._parts(name):
             shards = self._shards(part)
@@ -168,7 +168,7 @@ class Splits:
         return name.split("+") if joined else [name]
 
     def _shards(self, part: str) -> str | None:
-        """The folder or URL of the shards of that name, None where it is a manifest."""
+        """Return the folder or URL of the shards called ``part``, None if it is a manifest."""
         if is_url(part):
             return part
         if self.manifest(part).is_file():

@@ -14,16 +14,16 @@ from typing import Any, Protocol
 
 from asr.errors import printable
 
-NUM_LISTED = 50  # outliers that are listed, the strangest first; all are counted
+NUM_LISTED = 50  # outliers that are listed, the most extreme first; all are counted
 _NUM_BINS = 40  # of the histogram, at most
 _WIDTHS_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _NORMAL_MAD = 1.4826  # standard deviations in a median absolute deviation, of a normal distribution
-_MIN_SPREAD = 0.1  # of the logarithm: what speakers differ by in any corpus
+_MIN_SPREAD = 0.1  # of the logarithm: speakers of any corpus differ by this
 _NUM_SPREADS = 5.0
 
 
 class Spoken(Protocol):
-    """What statistics need of an utterance."""
+    """The fields of an utterance that statistics need."""
 
     @property
     def utterance_id(self) -> str:
@@ -31,7 +31,7 @@ class Spoken(Protocol):
 
     @property
     def text(self) -> str:
-        """What is said."""
+        """Its transcript."""
 
     @property
     def duration_s(self) -> float:
@@ -53,8 +53,8 @@ class Statistics:
     """Statistics of one split, made by ``measure``.
 
     ``histogram[i]`` counts utterances of ``i * bin_s`` to ``(i + 1) * bin_s`` seconds.
-    ``characters`` counts every character, the space too. A rate is characters per second; outliers
-    are the utterances outside of ``usual_rates``, which lie 5 robust standard deviations of the
+    ``characters`` counts every character, the space too. A rate is characters per second. Outliers
+    are utterances outside ``usual_rates``, the range of 5 robust standard deviations of the
     logarithm around the median.
     """
 
@@ -69,7 +69,7 @@ class Statistics:
 
 
 def measure(utterances: Iterable[Spoken]) -> Statistics:
-    """The statistics of at least one utterance; rates are of those with words, 0 without any."""
+    """Compute the statistics of at least one utterance; empty texts do not count for rates."""
     spoken = list(utterances)
     durations_s = [one.duration_s for one in spoken]
     characters = Counter[str]()
@@ -103,7 +103,7 @@ def measure(utterances: Iterable[Spoken]) -> Statistics:
 
 
 def from_record(record: Mapping[str, Any]) -> Statistics:
-    """Restore from a dict that went through ``dataclasses.asdict`` and JSON."""
+    """Restore from a dict made by ``dataclasses.asdict`` and passed through JSON."""
     low, high = record["usual_rates"]
     return Statistics(
         **{
@@ -130,12 +130,12 @@ def _histogram(durations_s: Iterable[float], bin_s: float) -> tuple[int, ...]:
 
 
 FILE_NAME = "summary.json"
-_MAX_LENGTH = 500  # characters of what is said of a skipped row
+_MAX_LENGTH = 500  # characters of the reason for a skipped row
 
 
 @dataclass(frozen=True, slots=True)
 class SplitSummary:
-    """One split and its manifest; ``sha256`` is the manifest's.
+    """One split and its manifest, with the manifest's ``sha256``.
 
     ``num_speakers`` counts the known speakers.
     """
@@ -150,7 +150,7 @@ class SplitSummary:
 
     @property
     def is_intact(self) -> bool:
-        """Whether the manifest still is as it was written."""
+        """Whether the manifest is unchanged since it was written."""
         return self.manifest.is_file() and _digest(self.manifest) == self.sha256
 
 
@@ -175,7 +175,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class PrepareSummary:
-    """The result of preparing a corpus; ``settings`` say where it comes from."""
+    """The result of preparing a corpus; ``settings`` describe its source."""
 
     out: Path
     splits: dict[str, SplitSummary]
@@ -189,11 +189,11 @@ class PrepareSummary:
 
     @property
     def is_intact(self) -> bool:
-        """Whether all manifests still are as they were written."""
+        """Whether all manifests are unchanged since they were written."""
         return all(split.is_intact for split in self.splits.values())
 
     def lines(self) -> list[str]:
-        """One line a split, for people."""
+        """Return one line per split, for people."""
         rows = [
             f"{name}: {split.num_utterances:,} utterances, {split.duration_s / 3600:.2f} h, "
             f"{split.num_words:,} words, {_speakers(split.num_speakers)} -> {split.manifest}"
@@ -208,7 +208,7 @@ class _Utterance(Spoken, Protocol):
 
 
 def describe_split(manifest: Path, utterances: Sequence[_Utterance], data: bytes) -> SplitSummary:
-    """Counts of a split; ``data`` are the bytes of its manifest."""
+    """Count the utterances, speakers, words and seconds of a split; ``data`` is its manifest."""
     return SplitSummary(
         manifest=manifest,
         num_utterances=len(utterances),
@@ -221,7 +221,7 @@ def describe_split(manifest: Path, utterances: Sequence[_Utterance], data: bytes
 
 
 def summary_bytes(summary: PrepareSummary) -> bytes:
-    """The content of ``summary.json``; written last, it marks the folder as complete."""
+    """Return the content of ``summary.json``; written last, it marks the folder as complete."""
     record = {
         "settings": summary.settings,
         "splits": {
@@ -235,7 +235,7 @@ def summary_bytes(summary: PrepareSummary) -> bytes:
 
 
 def read_summary(out: Path) -> PrepareSummary | None:
-    """The summary in ``out``; None without one, or if it is of another version."""
+    """Read the summary in ``out``; None without one, or if it has another version."""
     try:
         record = json.loads((out / FILE_NAME).read_text(encoding="utf-8"))
         splits = {

@@ -19,7 +19,7 @@ _TRANS_SUFFIX = ".trans.txt"
 
 
 def list_files(folder: Path) -> list[Path]:
-    """All files below ``folder``, sorted; links are followed, hidden files are left out."""
+    """List all files below ``folder``, sorted; follow links, leave out hidden files."""
     files: list[Path] = []
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -34,10 +34,10 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def read_librispeech(source: Path, files: Sequence[Path]) -> Iterator[RawUtterance | Skipped]:
-    """The utterances of every ``<split>/<speaker>/<chapter>/*.trans.txt`` among ``files``.
+    """Yield the utterances of every ``<split>/<speaker>/<chapter>/*.trans.txt`` in ``files``.
 
-    A line holds the name and the transcript of an utterance; its audio file is beside it under that
-    name, in any format. Where ``source`` is itself a split, its name is the split.
+    A line holds the name and the transcript of an utterance; the audio file with that name is
+    beside it, in any format. If ``source`` is itself a split, its name is the split.
     """
     audio: dict[tuple[Path, str], Path] = {}
     for file in files:
@@ -62,14 +62,14 @@ def read_table(
     report: Callable[[str], None] = print_progress,
     labels: Sequence[str] = (),
 ) -> Iterator[RawUtterance | Skipped]:
-    """The utterances of a tab-separated table with a heading line, or of a JSON Lines file.
+    """Yield the utterances of a tab-separated table with a heading line, or of JSON Lines.
 
-    ``find_columns`` recognises the columns: ``audio`` and ``text`` are needed, those of ``labels``
-    are kept as they are, others are reported. Relative audio paths start at ``source`` or at the
-    table's own folder.
+    ``find_columns`` recognises the columns: ``audio`` and ``text`` are needed, columns in
+    ``labels`` are kept as they are, others are reported. Relative audio paths start at ``source``
+    or at the table's own folder.
 
     Raises:
-        InputError: no such file, nothing in it, or a label that is no column of its own.
+        InputError: the file is missing or empty, or a label is not a column of its own.
     """
     if not table.is_file():
         raise InputError(f"no transcripts at {table}; give a TSV or JSONL file")
@@ -98,13 +98,13 @@ def read_table(
 
 
 def find_audio(name: str, folders: Iterable[Path]) -> Path | None:
-    """The file of that ``name``: an absolute path, or in the first of ``folders`` that has it."""
+    """Find the file called ``name``: an absolute path, or in the first of ``folders`` with it."""
     for folder in folders:
         try:
             path = folder / Path(name).expanduser()
             if path.is_file():
                 return path
-        except (OSError, RuntimeError):  # a name too long, the home of an unknown user
+        except (OSError, RuntimeError):  # a name too long, or the home of an unknown user
             continue
     return None
 
@@ -146,7 +146,7 @@ def _make_utterance(
 
 
 def _label(value: object) -> str:
-    """The value of a label as a text; empty for none, and for what is no single value."""
+    """Return a label's value as text; empty if it is missing or not a single value."""
     return str(value).strip() if isinstance(value, str | int | float) else ""
 
 

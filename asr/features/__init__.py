@@ -1,1 +1,1 @@
-"""Waveforms to log-mel features on the device of the model; the only user of torchaudio."""
+"""Log-mel features from waveforms, on the model's device; the only user of torchaudio."""

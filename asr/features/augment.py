@@ -1,4 +1,4 @@
-"""Augmentation of waveforms: speed, silence around the words, white noise."""
+"""Augmentation of waveforms: speed, silence at both ends, white noise."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PARTS = 100  # factors are whole hundredths, so that the resampling filter stay
 
 @in_ranges("features.speed")
 class SpeedPerturb(nn.Module):
-    """Plays every utterance at one of ``factors``, drawn anew each time; training only.
+    """Speed perturbation by one of ``factors``, drawn anew for each utterance; training only.
 
-    A factor above 1 is faster and shorter; factors are rounded to hundredths. Draws from torch's
-    generator. While ``at_longest`` is set every utterance gets the lowest factor.
+    A factor above 1 makes speech faster and shorter. Factors are rounded to hundredths. Draws come
+    from torch's generator. While ``at_longest`` is set, every utterance gets the lowest factor.
     """
 
     def __init__(self, *, factors: Sequence[Annotated[float, Range(0.1, 10)]]) -> None:
@@ -31,13 +31,13 @@ class SpeedPerturb(nn.Module):
         self.at_longest = False
 
     def slowest_s(self, duration_s: float) -> float:
-        """What the lowest factor makes of ``duration_s`` seconds."""
+        """Return the seconds that ``duration_s`` seconds last at the lowest factor."""
         return duration_s * _PARTS / min(self.hundredths)
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, N') and their lengths in samples; unchanged outside training.
+        """Return waveforms (B, N') and their lengths in samples; unchanged outside training.
 
-        Utterances of one factor are resampled together.
+        Utterances with the same factor are resampled together.
         """
         if not self.training:
             return waveforms_BN, lengths_B
@@ -53,7 +53,7 @@ class SpeedPerturb(nn.Module):
         return played_BN, -(-lengths_B * _PARTS // speeds_B.to(lengths_B))  # rounded up
 
     def _draw(self, num_utterances: int) -> Tensor:
-        """Hundredths (B,) on the CPU."""
+        """Return factors in hundredths (B,), on the CPU."""
         speeds = torch.tensor(self.hundredths)
         drawn_B = torch.randint(len(speeds), (num_utterances,))
         return speeds.min().expand(num_utterances) if self.at_longest else speeds[drawn_B]
@@ -64,10 +64,10 @@ Pause = Annotated[float, Range(0, 60)]
 
 @in_ranges("features.silence")
 class RandomSilence(nn.Module):
-    """Zeros around an utterance: 0 to ``max_lead_s`` seconds before, 0 to ``max_tail_s`` after.
+    """Random zeros around an utterance: up to ``max_lead_s`` before, up to ``max_tail_s`` after.
 
-    An utterance gets them with ``probability``. Training only. Draws from the generator of the
-    waveforms' device. While ``at_longest`` is set every utterance gets the most.
+    Each utterance gets them with ``probability``; training only. Draws come from the generator of
+    the waveforms' device. While ``at_longest`` is set, every utterance gets the full length.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RandomSilence(nn.Module):
         self.at_longest = False
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Longer waveforms (B, N') and their lengths in samples; unchanged outside training."""
+        """Return longer waveforms (B, N') and lengths in samples; unchanged outside training."""
         if not self.training:
             return waveforms_BN, lengths_B
         batch, num_samples = waveforms_BN.shape
@@ -107,11 +107,11 @@ class RandomSilence(nn.Module):
 
 @in_ranges("features.noise")
 class WhiteNoise(nn.Module):
-    """Adds Gaussian noise at a signal-to-noise ratio drawn for every utterance; training only.
+    """Gaussian noise at a signal-to-noise ratio drawn for each utterance; training only.
 
-    An utterance gets noise with ``probability``. The ratio is uniform between ``low_snr_db`` and
-    ``high_snr_db``, of mean powers over the whole utterance. Padding stays zero. Draws from the
-    generator of the waveforms' device.
+    Each utterance gets noise with ``probability``. The ratio is uniform between ``low_snr_db`` and
+    ``high_snr_db`` and compares mean powers over the whole utterance. Padding stays zero. Draws
+    come from the generator of the waveforms' device.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class WhiteNoise(nn.Module):
         self.probability = probability
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Noisy waveforms (B, N) and their lengths in samples; unchanged outside training."""
+        """Return noisy waveforms (B, N) and lengths in samples; unchanged outside training."""
         if not self.training:
             return waveforms_BN, lengths_B
         batch, num_samples = waveforms_BN.shape

@@ -1,7 +1,7 @@
 """Log-mel filter bank energies.
 
-Shape legend: B batch, N samples, T frames, W samples of a window, S samples of a window filled up
-with zeros to a power of two, K frequencies, F mel bins.
+Shape legend: B batch, N samples, T frames, W samples of a window, S samples of a window padded with
+zeros to a power of two, K frequencies, F mel bins.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from asr.errors import InputError
 from asr.ranges import Range, Share, in_ranges
 
 PREEMPHASIS = 0.97
-_SECTION_FRAMES = 512  # of a batch, transformed at once on a CPU: they stay in its cache
-_FLOOR = 1e-10  # energy; below the rounding noise of 16 bit audio
+_SECTION_FRAMES = 512  # frames of a batch that a CPU transforms at once: they fit in its cache
+_FLOOR = 1e-10  # energy, below the rounding noise of 16 bit audio
 
 
 @in_ranges("features.fbank")
 class LogMel(nn.Module):
-    """Waveforms to log-mel features.
+    """Log-mel features of waveforms.
 
-    Every frame loses its mean, is pre-emphasised by 0.97, weighted by a symmetric Hann window and
-    brought to a power spectrum. Triangular filters sum it up: their corners are equally far apart
-    on the mel scale, their sides are straight over Hz (as in torchaudio's ``melscale_fbanks``).
-    Energies are those of samples in [-1, 1], at least 1e-10. Kaldi's differ by up to 0.1 in some
-    bins; `asr.features.kaldi.KaldiFbank` computes its own.
+    Each frame has its mean subtracted, is pre-emphasised by 0.97, weighted by a symmetric Hann
+    window and transformed to a power spectrum. Triangular filters sum the spectrum: their corners
+    are evenly spaced on the mel scale, their sides are straight over Hz (as in torchaudio's
+    ``melscale_fbanks``). Energies are of samples in [-1, 1] and at least 1e-10. Kaldi's energies
+    differ by up to 0.1 in some bins; `asr.features.kaldi.KaldiFbank` computes Kaldi's own.
 
-    There is no padding at the edges: a frame depends on the samples of its own window and nothing
-    else, so an utterance has the same features alone and in a padded batch. Always float32, under
-    autocast too. ``dither`` is the standard deviation of noise added in training mode.
+    Edges are not padded: a frame depends only on the samples of its own window, so an utterance has
+    the same features alone and in a padded batch. The result is float32, under autocast too.
+    ``dither`` is the standard deviation of noise added in training mode.
     """
 
     floor = _FLOOR
-    """Least energy."""
+    """Smallest energy."""
     window_exponent = 1.0
-    """Of the Hann window."""
+    """Exponent of the Hann window."""
     transform_dtype = torch.float32
-    """Of the Fourier transform; an exported graph has float32 in any case."""
+    """Type of the Fourier transform; an exported graph always has float32."""
 
     window: Tensor
     mel_filters: Tensor
@@ -91,11 +91,11 @@ class LogMel(nn.Module):
         self.register_buffer("mel_filters", filters_KF, persistent=False)
 
     def num_samples(self, duration_ms: float) -> int:
-        """Samples of a window or shift."""
+        """Return the samples of a window or shift of ``duration_ms``."""
         return round(duration_ms * self.sample_rate_hz / 1000)
 
     def triangles(self, spectrum_size: int, low_hz: float, high_hz: float) -> Tensor:
-        """Triangles (K, F) with peaks of one, equally far apart on the mel scale of HTK."""
+        """Return triangles (K, F) with peaks of one, evenly spaced on HTK's mel scale."""
         with warnings.catch_warnings(action="ignore"):
             filters_KF: Tensor = melscale_fbanks(
                 spectrum_size // 2 + 1, low_hz, high_hz, self.num_mel_bins, self.sample_rate_hz
@@ -103,11 +103,10 @@ class LogMel(nn.Module):
         return filters_KF
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F) and frames of each utterance (B,); frames of padding are zero.
+        """Return features (B, T, F) and frames of each utterance (B,); padding frames are zero.
 
-        ``lengths_B`` counts samples, what lies behind them must be zero. ``N`` samples give
-        ``1 + (N - window) // shift`` frames; audio shorter than one window is filled up with
-        zeros to one frame.
+        ``lengths_B`` counts samples; samples beyond it must be zero. ``N`` samples give ``1 + (N -
+        window) // shift`` frames; audio shorter than one window is padded with zeros to one frame.
         """
         with torch.autocast(waveforms_BN.device.type, enabled=False):
             features_BTF = self.log_mel(waveforms_BN.float(), lengths_B)
@@ -117,12 +116,12 @@ class LogMel(nn.Module):
         return features_BTF.masked_fill(padding_mask_BT[:, :, None], 0.0), lengths_B
 
     def num_frames(self, num_samples_B: Tensor) -> Tensor:
-        """Frames that so many samples give, at least one."""
+        """Return the number of frames of ``num_samples_B`` samples, at least one."""
         whole_shifts_B = (num_samples_B - self.window_size).clamp_min(0) // self.shift_size
         return 1 + whole_shifts_B
 
     def log_mel(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Tensor:
-        """Log-mel energies (B, T, F) of float32 waveforms; those of padding may be anything."""
+        """Return log-mel energies (B, T, F) of float32 waveforms, arbitrary in padding frames."""
         window_size, spectrum_size = self.window_size, self.window.numel()
         waveforms_BN = self.dithered(waveforms_BN)
         larger: Callable[[int, int], int] = torch.sym_max if torch.compiler.is_exporting() else max
@@ -130,8 +129,9 @@ class LogMel(nn.Module):
         waveforms_BN = functional.pad(
             waveforms_BN, (0, num_samples - waveforms_BN.shape[1] + spectrum_size - window_size)
         )
-        # Pre-emphasis once for all frames: it reaches back one sample, yet the first sample of a
-        # window has weight zero. The mean of a frame passes through it as (1 - 0.97) times itself.
+        # Pre-emphasis runs once for all frames. It needs one sample before each window, but the
+        # first sample of a window has weight zero. The mean of a frame becomes (1 - 0.97) times
+        # itself.
         before_BN = functional.pad(waveforms_BN[:, :-1], (1, 0))
         emphasised_BN = torch.sub(waveforms_BN, before_BN, alpha=PREEMPHASIS)
         if torch.compiler.is_exporting():
@@ -147,17 +147,19 @@ class LogMel(nn.Module):
         return self.energies(emphasised_BN.unfold(1, spectrum_size, self.shift_size), means_BT1)
 
     def dithered(self, waveforms_BN: Tensor) -> Tensor:
-        """Waveforms with the noise of ``dither`` in training, as they are elsewhere."""
+        """Return waveforms with the noise of ``dither`` in training, else unchanged."""
         if not (self.training and self.dither):
             return waveforms_BN
         return waveforms_BN + self.dither * torch.randn_like(waveforms_BN)
 
     def compress(self, energies_BTF: Tensor) -> Tensor:
-        """Logarithms of energies."""
+        """Return the logarithms of energies."""
         return energies_BTF.clamp_min(self.floor).log()
 
     def energies(self, frames_BTS: Tensor, means_BT1: Tensor | None = None) -> Tensor:
-        """Log-mel energies (B, T, F) of pre-emphasised frames, which lose ``means_BT1`` first."""
+        """Return log-mel energies (B, T, F) of pre-emphasised frames, after subtracting
+        ``means_BT1``.
+        """
         if frames_BTS.device.type != "cpu":
             return self._energies(frames_BTS, means_BT1)
         size = max(1, _SECTION_FRAMES // len(frames_BTS))
@@ -181,14 +183,14 @@ class LogMel(nn.Module):
     def energies_by_convolution(
         self, emphasised_BN: Tensor, means_B1T: Tensor | None = None
     ) -> Tensor:
-        """What `energies` gives, from products alone, which every runtime has and is fast at.
+        """Return the same as `energies`, computed by products alone, which every runtime has.
 
-        Window and Fourier sums are one convolution over time.
+        The window and the Fourier sums are one convolution over time.
         """
         window_W = np.hanning(self.window_size) ** self.window_exponent
         kernels = _fourier_kernels(window_W, self.window.numel())
         spectrum_BET = functional.conv1d(emphasised_BN[:, None, :], kernels, stride=self.shift_size)
-        if means_B1T is not None:  # the spectrum of the mean, which the frame is to lose
+        if means_B1T is not None:  # subtract the spectrum of the frame's mean
             spectrum_BET = spectrum_BET - (1 - PREEMPHASIS) * kernels.sum(-1) * means_B1T
         real_BKT, imag_BKT = spectrum_BET.chunk(2, 1)
         power_BTK = (real_BKT.square() + imag_BKT.square()).transpose(1, 2)
@@ -196,9 +198,9 @@ class LogMel(nn.Module):
 
 
 def _fourier_kernels(window_W: NDArray[np.float64], spectrum_size: int) -> Tensor:
-    """(2K, 1, W): the windowed cosines, then the windowed sines, of the frequencies of rfft.
+    """Return (2K, 1, W): the windowed cosines, then the windowed sines, of rfft's frequencies.
 
-    Made by numpy, so that an exported graph holds them as a constant.
+    They are made with numpy, so that an exported graph holds them as a constant.
     """
     angle_K = 2 * np.pi / spectrum_size * np.arange(spectrum_size // 2 + 1)
     angle_KW = np.outer(angle_K, np.arange(len(window_W)))

@@ -1,4 +1,4 @@
-"""From waveforms to the features that the encoder takes.
+"""The frontend: augmentation, log-mel features, normalisation and SpecAugment in one module.
 
 Shape legend: B batch, N samples, T frames, F mel bins.
 """
@@ -22,12 +22,13 @@ _LENGTHENING = (SpeedPerturb, RandomSilence)
 class Frontend(nn.Module):
     """Log-mel features, then normalisation.
 
-    In training the waveforms first change speed, get silence and noise, in this order, and
-    SpecAugment comes last. ``augment`` is one of the user's, behind the others: it takes waveforms
-    (B, N) and lengths (B,) to such, and leaves them as they are where it is not in training mode.
+    In training, waveforms first get speed, silence and noise, in this order; SpecAugment comes
+    last. ``augment`` is the user's own module and runs after the other augmentations of waveforms:
+    it maps waveforms (B, N) and lengths (B,) to the same kinds, and must change nothing outside
+    training mode.
 
     Raises:
-        InputError: a normalisation of other mel bins than the features have.
+        InputError: the normalisation has another number of mel bins than the features.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Frontend(nn.Module):
         self.frame_shift_ms = fbank.frame_shift_ms
 
     def slowest_s(self, duration_s: float) -> float:
-        """What the lowest speed of training makes of ``duration_s`` seconds."""
+        """Return the seconds that ``duration_s`` seconds last at training's lowest speed."""
         for part in self.augmentations:
             if isinstance(part, SpeedPerturb):
                 duration_s = part.slowest_s(duration_s)
@@ -66,7 +67,7 @@ class Frontend(nn.Module):
 
     @contextmanager
     def at_longest(self) -> Iterator[None]:
-        """Meanwhile training makes the most of every utterance: what memory has to hold."""
+        """Make training lengthen every utterance to the maximum, to test memory."""
         parts = [part for part in self.augmentations if isinstance(part, _LENGTHENING)]
         for part in parts:
             part.at_longest = True
@@ -79,10 +80,10 @@ class Frontend(nn.Module):
     def forward(
         self, waveforms_BN: Tensor, lengths_B: Tensor, num_copies: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F) float32 and frames of each utterance; padding is zero.
+        """Return features (B, T, F) float32 and frames of each utterance; padding is zero.
 
-        With ``num_copies`` the batch comes that often (num_copies * B, T, F), each time with other
-        masks of SpecAugment and the same of all else.
+        ``num_copies`` repeats the batch (num_copies * B, T, F). Copies differ only in the masks of
+        SpecAugment.
         """
         for augment in self.augmentations:
             waveforms_BN, lengths_B = augment(waveforms_BN, lengths_B)

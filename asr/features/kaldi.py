@@ -1,4 +1,4 @@
-"""Log-mel filter bank energies as Kaldi computes them (Povey et al. 2011).
+"""Log-mel filter bank energies as computed by Kaldi (Povey et al. 2011).
 
 Shape legend: K frequencies, F mel bins.
 """
@@ -21,19 +21,20 @@ _MEL_SCALE, _MEL_BREAK_HZ = 1127.0, 700.0
 
 @in_ranges("features.fbank")
 class KaldiFbank(LogMel):
-    """What ``compute-fbank-feats`` gives, with the options of most recipes.
+    """The features of Kaldi's ``compute-fbank-feats``, with the options of most recipes.
 
-    Unlike `LogMel`: the window is Povey's, the sides of the triangles are straight over mel, the
-    highest frequency of the spectrum is left out, samples count in units of 16 bits, energies are
-    at least the float32 epsilon, and windows and shifts are whole samples, rounded down. Edges are
-    snipped (``snip_edges``), there is no extra energy bin (``use_energy`` false), and ``dither``
-    is off unless asked for, in training alone. A ``high_hz`` of 0 or below counts down from half
-    the sample rate. Audio shorter than a window is filled up to one frame; Kaldi makes none of it.
+    Differences from `LogMel`: the window is Povey's, the sides of the triangles are straight over
+    mel, the highest frequency of the spectrum is left out, samples count in units of 16 bits,
+    energies are at least the float32 epsilon, and windows and shifts are rounded down to whole
+    samples. Edges are snipped (``snip_edges``), there is no extra energy bin (``use_energy``
+    false), and ``dither`` is 0 by default and acts only in training. A ``high_hz`` of 0 or below
+    counts down from half the sample rate. Audio shorter than a window is padded to one frame; Kaldi
+    gives no frame.
     """
 
     floor = float(np.finfo(np.float32).eps)
     window_exponent = 0.85
-    transform_dtype = torch.float64  # that of torch in float32 is off by 3e-3 in faint bins
+    transform_dtype = torch.float64  # torch's float32 transform is off by 3e-3 in faint bins
 
     def __init__(
         self,
@@ -57,11 +58,11 @@ class KaldiFbank(LogMel):
         )
 
     def num_samples(self, duration_ms: float) -> int:
-        """Samples of a window or shift."""
+        """Return the samples of a window or shift of ``duration_ms``, rounded down."""
         return int(duration_ms * self.sample_rate_hz / 1000)
 
     def triangles(self, spectrum_size: int, low_hz: float, high_hz: float) -> Tensor:
-        """Triangles (K, F) over mel, which also bring energies to units of 16 bits."""
+        """Return triangles (K, F) over mel, scaled so that energies are in units of 16 bits."""
         frequencies_K = np.arange(spectrum_size // 2 + 1) * self.sample_rate_hz / spectrum_size
         mel_K1 = _mel(frequencies_K)[:, None]
         corners = np.linspace(_mel(low_hz), _mel(high_hz), self.num_mel_bins + 2)

@@ -1,7 +1,7 @@
 """Features of NeMo's models: log-mel energies and their normalisation.
 
-They are what NeMo's ``AudioToMelSpectrogramPreprocessor`` and transformers'
-``ParakeetFeatureExtractor`` give, for models that are imported from there.
+They equal those of NeMo's ``AudioToMelSpectrogramPreprocessor`` and transformers'
+``ParakeetFeatureExtractor``, for models imported from there.
 
 Shape legend: B batch, N samples, T frames, K frequencies, F mel bins.
 """
@@ -20,21 +20,21 @@ from asr.features.fbank import PREEMPHASIS, LogMel
 from asr.features.normalize import UtteranceNorm
 from asr.ranges import Range, Share, in_ranges
 
-_ADDED = 2.0**-24  # to every energy, so that silence has a logarithm
+_ADDED = 2.0**-24  # added to every energy, so that silence has a logarithm
 _EPSILON = 1e-5  # added to every standard deviation
-_MEL_HZ = 200 / 3  # a mel of Slaney's scale below the break
+_MEL_HZ = 200 / 3  # width of a mel on Slaney's scale below the break
 _BREAK_HZ, _BREAK_MEL = 1000.0, 15.0
-_STEP = np.log(6.4) / 27  # of the logarithm of Hz a mel, above it
+_STEP = np.log(6.4) / 27  # in the logarithm of Hz per mel, above the break
 
 
 @in_ranges("features.fbank")
 class NemoMel(LogMel):
-    """Log-mel features in the way of NeMo.
+    """Log-mel features as computed by NeMo.
 
-    Unlike `LogMel`: pre-emphasis runs over the whole waveform and frames keep their mean, frame t
-    is centred on sample ``t * shift``, ``N`` samples give ``N // shift`` frames, filters are
-    Slaney's (linear below 1 kHz, of equal area), and 2**-24 is added to every energy. Audio
-    shorter than one shift gives one frame; NeMo makes none of it.
+    Differences from `LogMel`: pre-emphasis runs over the whole waveform, frames keep their mean,
+    frame t is centred on sample ``t * shift``, ``N`` samples give ``N // shift`` frames, filters
+    are Slaney's (linear below 1 kHz, of equal area), and 2**-24 is added to every energy. Audio
+    shorter than one shift gives one frame; NeMo gives none.
     """
 
     transform_dtype = torch.float64  # in float32, faint bins are off by 1e-4 after normalisation
@@ -61,7 +61,7 @@ class NemoMel(LogMel):
         )
 
     def triangles(self, spectrum_size: int, low_hz: float, high_hz: float) -> Tensor:
-        """Triangles (K, F) of Slaney's Auditory Toolbox, each of the same area."""
+        """Return triangles (K, F) of Slaney's Auditory Toolbox, each with the same area."""
         frequencies_K1 = np.linspace(0, self.sample_rate_hz / 2, spectrum_size // 2 + 1)[:, None]
         corners = _hz(np.linspace(_mel(low_hz), _mel(high_hz), self.num_mel_bins + 2))
         left_F, centre_F, right_F = corners[:-2], corners[1:-1], corners[2:]
@@ -71,15 +71,15 @@ class NemoMel(LogMel):
         return torch.from_numpy(filters_KF.astype(np.float32))
 
     def num_frames(self, num_samples_B: Tensor) -> Tensor:
-        """Frames that so many samples give, at least one."""
+        """Return the number of frames of ``num_samples_B`` samples, at least one."""
         return (num_samples_B // self.shift_size).clamp_min(1)
 
     def compress(self, energies_BTF: Tensor) -> Tensor:
-        """Logarithms of energies."""
+        """Return the logarithms of energies."""
         return (energies_BTF + _ADDED).log()
 
     def log_mel(self, waveforms_BN: Tensor, lengths_B: Tensor) -> Tensor:
-        """Log-mel energies (B, T, F) of float32 waveforms."""
+        """Return log-mel energies (B, T, F) of float32 waveforms."""
         waveforms_BN = self.dithered(waveforms_BN)
         first_B1, before_BN = waveforms_BN[:, :1], waveforms_BN[:, :-1]
         emphasised_BN = torch.cat(
@@ -101,17 +101,17 @@ class NemoMel(LogMel):
 
 @in_ranges("features.normalize")
 class NemoNorm(UtteranceNorm):
-    """Every bin of every utterance to mean 0 and standard deviation 1, in the way of NeMo.
+    """Normalisation of each bin per utterance to mean 0 and standard deviation 1, as in NeMo.
 
-    The deviation is that of a sample (divided by frames less one), and 1e-5 is added to it. One
-    frame alone becomes 0. Padding becomes 0.
+    The deviation is divided by frames less one (the sample deviation), and 1e-5 is added to it. A
+    single frame becomes 0. Padding becomes 0.
     """
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """The normalised features (B, T, F); ``lengths_B`` counts frames."""
+        """Return the normalised features (B, T, F); ``lengths_B`` counts frames."""
         frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
         padding_mask_BT1 = (frames_T >= lengths_B[:, None])[:, :, None]
         num_frames_B11 = lengths_B[:, None, None]
@@ -123,13 +123,13 @@ class NemoNorm(UtteranceNorm):
 
 
 def _mel(frequency_hz: float) -> float:
-    """Slaney's mel scale: linear up to 1 kHz, logarithmic above."""
+    """Convert Hz to Slaney's mel scale: linear up to 1 kHz, logarithmic above."""
     if frequency_hz < _BREAK_HZ:
         return frequency_hz / _MEL_HZ
     return float(_BREAK_MEL + np.log(frequency_hz / _BREAK_HZ) / _STEP)
 
 
 def _hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of `_mel`."""
+    """Convert Slaney's mel scale to Hz."""
     above = _BREAK_HZ * np.exp(_STEP * (mel - _BREAK_MEL))
     return np.where(mel < _BREAK_MEL, _MEL_HZ * mel, above)

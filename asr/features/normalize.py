@@ -1,4 +1,4 @@
-"""Feature normalisation, over an utterance or over what was heard of it so far.
+"""Feature normalisation: over whole utterances, or running over the frames so far.
 
 Shape legend: B batch, T frames, F mel bins.
 """
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from asr.ranges import Range, in_ranges
 
-_VARIANCE_FLOOR = 1e-5  # keeps a bin that never moves, such as digital silence, at zero
+_VARIANCE_FLOOR = 1e-5  # keeps a constant bin, such as digital silence, at zero
 _SECTION_FRAMES = 64
 _GATHERED_FRAMES = 1_000_000
-"""Frames of training, about, that the statistics go back to: 2.8 hours at 100 a second."""
+"""Training frames that the statistics cover at most, about: 2.8 hours at 100 a second."""
 
 
 @in_ranges("features.normalize")
 class UtteranceNorm(nn.Module):
-    """Brings every bin of every utterance to mean 0, with ``variance`` to standard deviation 1.
+    """Normalisation of each bin per utterance to mean 0 and, with ``variance``, deviation 1.
 
     Statistics are over the valid frames within ``range_db`` decibels of the utterance's loudest
     one, so silence around and between the words does not shift them, and lower bins are raised to
@@ -43,7 +43,7 @@ class UtteranceNorm(nn.Module):
         self.range_db = range_db
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """The normalised features (B, T, F); ``lengths_B`` counts frames."""
+        """Return the normalised features (B, T, F); ``lengths_B`` counts frames."""
         frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
         padding_mask_BT = frames_T >= lengths_B[:, None]
         left_out_BT1, num_counted_B11 = padding_mask_BT[:, :, None], lengths_B[:, None, None]
@@ -65,10 +65,10 @@ class UtteranceNorm(nn.Module):
 
 
 class NormState(NamedTuple):
-    """Running statistics of B streams, float64: what was counted, with less weight the older.
+    """Running statistics of B streams, float64; older frames weigh less.
 
-    ``loudest_B`` is the log energy of the loudest frame so far, ``num_B`` the weight of all counted
-    frames, ``sum_BF`` and ``square_BF`` their weighted sums.
+    ``loudest_B`` is the log energy of the loudest frame so far, ``num_B`` the total weight of
+    counted frames, ``sum_BF`` and ``square_BF`` their weighted sums of values and squares.
     """
 
     loudest_B: Tensor
@@ -79,14 +79,14 @@ class NormState(NamedTuple):
 
 @in_ranges("features.normalize")
 class RunningNorm(nn.Module):
-    """Normalises a frame by the frames up to it, so that a stream needs no future.
+    """Normalisation of each frame by the frames up to it, so that streams can use it.
 
-    The mean, with ``variance`` also the deviation, of a bin is over the frames so far, those
-    ``memory_frames`` ago with a weight of 1/e. At the start the statistics of the training data
-    stand for ``prior_frames`` frames: they are gathered in training and kept with the weights
-    (after Kaldi's online CMVN, which has a sliding window). As in `UtteranceNorm` frames more than
-    ``range_db`` below the loudest so far are not counted, and nothing is lower than the end of that
-    range. The features must be log energies. Padding becomes 0.
+    The mean, with ``variance`` also the deviation, of a bin is over the frames so far; a frame
+    ``memory_frames`` ago has a weight of 1/e. At the start, the statistics of the training data
+    count as ``prior_frames`` frames: they are collected in training and stored with the weights
+    (after Kaldi's online CMVN, which has a sliding window). As in `UtteranceNorm`, frames more than
+    ``range_db`` below the loudest so far are not counted, and lower values are raised to the end of
+    that range. The features must be log energies. Padding becomes 0.
     """
 
     mean_F: Tensor
@@ -112,13 +112,15 @@ class RunningNorm(nn.Module):
         self.register_buffer("num_frames", torch.zeros(()))
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """The normalised features (B, T, F) of whole utterances; ``lengths_B`` counts frames."""
+        """Return the normalised features (B, T, F) of whole utterances; ``lengths_B`` counts
+        frames.
+        """
         if self.training:
             self._gather(features_BTF, lengths_B)
         return self.step(features_BTF, lengths_B, self.start(features_BTF.shape[0]))[0]
 
     def start(self, num_streams: int) -> NormState:
-        """The statistics before the first frame."""
+        """Return the statistics before the first frame."""
         mean_BF = self.mean_F.double().expand(num_streams, -1)
         num_B = mean_BF.new_full((num_streams,), float(self.prior_frames))
         square_BF = self.variance_F.double() + mean_BF.square()
@@ -129,7 +131,7 @@ class RunningNorm(nn.Module):
     def step(
         self, features_BTF: Tensor, lengths_B: Tensor, state: NormState
     ) -> tuple[Tensor, NormState]:
-        """The next frames (B, T, F) of streams, normalised, and the statistics behind them."""
+        """Normalise the next frames (B, T, F) of streams; return them and the new statistics."""
         if torch.compiler.is_exporting():  # a graph has no loop over an unknown number of frames
             return self._section(features_BTF, lengths_B, state)
         sections = []
@@ -142,7 +144,7 @@ class RunningNorm(nn.Module):
     def _section(
         self, features_BTF: Tensor, lengths_B: Tensor, state: NormState
     ) -> tuple[Tensor, NormState]:
-        """`step` for few frames: every statistic is a product of weights and frames."""
+        """Do `step` for few frames: every statistic is a product of weights and frames."""
         frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
         padding_mask_BT = frames_T >= lengths_B[:, None]
         x_BTF = features_BTF.double()
@@ -152,7 +154,7 @@ class RunningNorm(nn.Module):
         x_BTF = torch.maximum(x_BTF, least_BT[:, :, None] - math.log(x_BTF.shape[-1]))
         counted_BT = (energy_BT >= least_BT).double()
         age_BT = counted_BT.cumsum(1)
-        # (B, T, S): the weight that frame S has in the statistics of frame T.
+        # (B, T, S): the weight of frame S in the statistics of frame T.
         weights_BTS = (self.decay ** (age_BT[:, :, None] - age_BT[:, None, :]).clamp_min(0)).tril()
         weights_BTS = weights_BTS * counted_BT[:, None, :]
         fading_BT = self.decay**age_BT
@@ -170,9 +172,9 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def _gather(self, features_BTF: Tensor, lengths_B: Tensor) -> None:
-        """Take a batch of training into the statistics of the training data.
+        """Add a training batch to the statistics of the training data.
 
-        Means and variances are merged as by Chan et al. 1979; the host waits for nothing.
+        Means and variances are merged as in Chan et al. 1979, without waiting for the device.
         """
         frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
         energy_BT = features_BTF.logsumexp(-1)
@@ -194,7 +196,7 @@ class RunningNorm(nn.Module):
 
 
 def _largest_so_far(x_BT: Tensor) -> Tensor:
-    """(B, T): the largest up to each frame."""
+    """Return the running maximum (B, T) over frames."""
     if not torch.compiler.is_exporting():
         return x_BT.cummax(1).values
     later_TT = torch.ones(x_BT.shape[1], x_BT.shape[1], dtype=torch.bool).triu(1)

@@ -1,4 +1,4 @@
-"""SpecAugment: a warp of time, and masks over frequency and time.
+"""SpecAugment: time warping, and masks over frequency and time.
 
 Park et al. 2019; time masks that grow with the utterance: Park et al. 2020.
 Shape legend: B batch, T frames, F mel bins, M masks, X positions of either axis.
@@ -19,20 +19,20 @@ MaskWidth = Annotated[int, Range(0, 100_000)]
 
 @in_ranges("features.specaugment")
 class SpecAugment(nn.Module):
-    """Sets random stripes of the features to 0, their mean after normalisation; training only.
+    """Random masks that set features to 0, their mean after normalisation; training only.
 
-    Before that a frame of each utterance moves by up to ``max_time_warp`` frames to either side and
-    takes the frames around it along: what lies before it is stretched and what lies behind it is
-    squeezed, or the other way round. First and last frame stay, and so does the length. 0 leaves
-    time as it is.
+    Before masking, one frame of each utterance moves by up to ``max_time_warp`` frames to either
+    side: the part on one side of it is stretched, the other squeezed. The first and last frame and
+    the length stay the same. 0 turns warping off.
 
-    Over the first ``ramp_steps`` optimiser steps the widths grow evenly from 0: CTC learns where
-    words stand first, and what is missing then. ``num_steps`` are those taken, which the training
-    loop keeps; None, as outside of it, is the full width.
+    Over the first ``ramp_steps`` optimiser steps the mask widths grow linearly from 0: CTC first
+    learns where words stand, then to bear what is missing. The training loop sets ``num_steps``,
+    the number of steps so far; None, as outside training, means full width.
 
-    Each of ``num_freq_masks`` is 0 to ``max_freq_width`` bins wide, each of ``num_time_masks``
-    0 to ``max_time_width`` frames, and no wider than ``max_time_fraction`` of its utterance.
-    Stripes lie within valid frames. Draws from the generator of the features' device.
+    Each of ``num_freq_masks`` masks is 0 to ``max_freq_width`` bins wide, each of
+    ``num_time_masks`` is 0 to ``max_time_width`` frames wide and at most ``max_time_fraction`` of
+    its utterance. Masks lie within valid frames. Draws come from the generator of the features'
+    device.
     """
 
     def __init__(
@@ -57,10 +57,9 @@ class SpecAugment(nn.Module):
         self.num_steps: int | None = None
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor, num_copies: int = 1) -> Tensor:
-        """The features (B, T, F), warped and with stripes in training mode, else as they are.
+        """Return the features (B, T, F), warped and masked in training mode, else unchanged.
 
-        With ``num_copies`` all utterances come that often, one copy of the batch behind the other:
-        warped alike, each with stripes of its own.
+        ``num_copies`` repeats the batch: all copies are warped alike, each has masks of its own.
         """
         if not self.training:
             return features_BTF.repeat(num_copies, 1, 1) if num_copies > 1 else features_BTF
@@ -83,14 +82,14 @@ class SpecAugment(nn.Module):
         return features_BTF.masked_fill(masked_BTF, 0.0)
 
     def _strength(self) -> float:
-        """Share of the full widths, 0 to 1."""
+        """Return the share of the full widths, 0 to 1."""
         if self.num_steps is None or self.num_steps >= self.ramp_steps:
             return 1.0
         return self.num_steps / self.ramp_steps
 
 
 def _warped(features_BTF: Tensor, lengths_B: Tensor, max_warp: int) -> Tensor:
-    """Between 0, a frame that moves, and the last frame time runs evenly; linear interpolation."""
+    """Warp time linearly between the first frame, a frame that moves, and the last one."""
     last_B = lengths_B - 1
     reach_B = (last_B // 2).clamp_max(max_warp)
     from_B = reach_B + _randint(last_B - 2 * reach_B)
@@ -113,7 +112,7 @@ def _warped(features_BTF: Tensor, lengths_B: Tensor, max_warp: int) -> Tensor:
 
 
 def _stripes(lengths_B: Tensor, max_widths_B: Tensor, num_masks: int, size: int) -> Tensor:
-    """(B, X), True inside ``num_masks`` stripes of uniform width and uniform place per row."""
+    """Return (B, X), True inside ``num_masks`` masks of uniform width and position per row."""
     widths_BM = _randint(max_widths_B[:, None].expand(-1, num_masks))
     starts_BM = _randint(lengths_B[:, None] - widths_BM)
     ends_BM = starts_BM + widths_BM
@@ -123,6 +122,6 @@ def _stripes(lengths_B: Tensor, max_widths_B: Tensor, num_masks: int, size: int)
 
 
 def _randint(highest: Tensor) -> Tensor:
-    """A uniform integer from 0 to ``highest``, both included, for each element."""
+    """Draw a uniform integer from 0 to ``highest``, both included, for each element."""
     draws = torch.rand(highest.shape, device=highest.device) * (highest + 1)
     return torch.minimum(draws.long(), highest)  # the product can round up to highest + 1

@@ -1,1 +1,1 @@
-"""Transcripts: normalisation and tokenisation; the only user of sentencepiece."""
+"""Transcripts: normalisation, tokenisation and scoring rules; the only user of sentencepiece."""

@@ -1,7 +1,7 @@
-"""Normalising transcripts, with the same rules for training targets and WER scoring.
+"""Normalisation of transcripts, with the same rules for training targets and WER scoring.
 
-Characters that look alike become one: apostrophes, dashes, wide, narrow and ligated letters. Signs
-that Unicode's NFKC would change to other words (² ½ ™ ㎏) stay as they are. Invisible characters
+Characters that look alike become one: apostrophes, dashes, wide, narrow and ligature letters. Signs
+that Unicode's NFKC would turn into other words (² ½ ™ ㎏) stay as they are. Invisible characters
 (zero width, soft hyphen, direction marks) are dropped.
 """
 
@@ -47,13 +47,13 @@ _EVENT_WORDS = re.compile(
 
 
 class TranscriptNormalizer:
-    """Brings a transcript to one Unicode form, one case and single spaces.
+    """A normaliser that gives a transcript one Unicode form, one case and single spaces.
 
-    ``punctuation="drop"`` turns punctuation and symbols into spaces, except the apostrophe inside
-    a word (``DON'T``); this is how LibriSpeech spells. ``events`` decides about marks of
-    events that are not speech (``[noise]``, ``<unk>``, ``{breath}``, and ``(laughs)`` where the
-    words in parentheses are those of an event): ``drop`` removes them, ``keep`` keeps them with
-    their brackets, ``words`` makes them words.
+    ``punctuation="drop"`` turns punctuation and symbols into spaces, except the apostrophe inside a
+    word (``DON'T``), as in LibriSpeech. ``events`` applies to marks of events that are not speech
+    (``[noise]``, ``<unk>``, ``{breath}``, and parentheses with words of an event, such as
+    ``(laughs)``): ``drop`` removes them, ``keep`` keeps them with their brackets, ``words`` makes
+    them words.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TranscriptNormalizer:
         return f"{fates[self.events]} (text.normalize.events={self.events})"
 
     def __call__(self, text: str) -> str:
-        """The normalised text; normalising it again changes nothing."""
+        """Normalise a text; normalising the result again changes nothing."""
         if not text.isascii() or not text.isprintable():
             text = drop_invisible(text)
         if self.case == "upper":
@@ -98,7 +98,7 @@ class TranscriptNormalizer:
         text = text.replace("`", "'")
         if not text.isascii():
             text = unicodedata.normalize("NFC", text.translate(_ALIKE))
-            text = drop_invisible(text)  # what case or folding brought to light
+            text = drop_invisible(text)  # invisible characters that case or folding made
         if self.punctuation == "drop" and _is_plain(text):
             return " ".join(text.split())
         return " ".join(self._without_signs(text).split())
@@ -146,7 +146,7 @@ def without_events(text: str) -> str:
 
 
 def _split_events(text: str) -> list[tuple[str, bool]]:
-    """Split the text into parts, with whether each is an event mark."""
+    """Split the text into parts; return each with whether it is an event mark."""
     spans = [match.span() for match in _BRACKETED.finditer(text)]
     spans += [
         match.span() for match in _PARENTHESES.finditer(text) if _EVENT_WORDS.search(match[0])
@@ -161,7 +161,7 @@ def _split_events(text: str) -> list[tuple[str, bool]]:
 
 
 class _Alike(dict[int, str]):
-    """A lazy table for ``str.translate``: the usual form of each character."""
+    """A lazy table for ``str.translate``: each character's usual form."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -182,7 +182,7 @@ _ALIKE = _Alike(
 
 
 def _is_plain(text: str) -> bool:
-    """Whether ASCII text has only letters, digits and single apostrophes inside words."""
+    """Return whether ASCII text has only letters, digits and single apostrophes inside words."""
     return text.isascii() and (
         text.replace(" ", "").isalnum()
         or all(part.isalnum() for word in text.split() for part in word.split("'"))
@@ -192,7 +192,7 @@ def _is_plain(text: str) -> bool:
 def _without_punctuation(text: str) -> str:
     kinds = [unicodedata.category(character)[0] for character in text]
     in_word = [kind in "LMN" for kind in kinds]  # letters, marks and numbers
-    in_word.append(False)  # what follows the last character, and at index -1 precedes the first
+    in_word.append(False)  # the neighbour of the last character and, at index -1, of the first
     return "".join(
         " "
         if kind in "PS" and not (character == "'" and in_word[index - 1] and in_word[index + 1])

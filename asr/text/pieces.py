@@ -1,8 +1,8 @@
-"""Sentencepiece models of other toolkits as ours, and ours as lists of pieces.
+"""Conversion between sentencepiece models and lists of pieces, and from NeMo's to our form.
 
-A model is a protocol buffer: fields of a number and a value, of which repeated ones add up and
-later ones replace earlier ones. So one model is changed by putting fields before and behind it.
-Field numbers are those of ``sentencepiece_model.proto``.
+A model is a protocol buffer: a sequence of fields, each a number and a value. Repeated fields add
+up or replace earlier ones, so a model can be changed by putting fields before and after it. Field
+numbers are those of ``sentencepiece_model.proto``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MODEL_TYPES = {"unigram": 1, "bpe": 2, "word": 3, "char": 4}
 
 
 class PieceType(IntEnum):
-    """What a piece is, as sentencepiece numbers it."""
+    """The type of a piece, as sentencepiece numbers it."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -39,7 +39,7 @@ class PieceType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One piece of a vocabulary; the higher its score, the sooner it is taken."""
+    """One piece of a vocabulary; pieces with higher scores are preferred."""
 
     text: str
     score: float
@@ -57,12 +57,12 @@ class PieceModel:
 
 
 def with_blank(model: bytes) -> Tokenizer:
-    """The tokenizer of a model whose piece 0 stands for unknown text, as NeMo trains them.
+    """Return the tokenizer of a NeMo model, whose piece 0 stands for unknown text.
 
     A blank goes before all pieces, so every id rises by one. Text is encoded as before.
 
     Raises:
-        InputError: no sentencepiece model, or its unknown piece is not the first one.
+        InputError: not a sentencepiece model, or its unknown piece is not the first one.
     """
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -85,7 +85,7 @@ def with_blank(model: bytes) -> Tokenizer:
 
 
 def build(model: PieceModel) -> bytes:
-    """A sentencepiece model of pieces, of which one is unknown."""
+    """Build a sentencepiece model from pieces, one of which is unknown."""
     types = [piece.type for piece in model.pieces]
     unknown = types.index(PieceType.UNKNOWN)
     trainer = _number(_MODEL_TYPE, _MODEL_TYPES[model.kind])
@@ -101,10 +101,10 @@ def build(model: PieceModel) -> bytes:
 
 
 def parse(model: bytes) -> PieceModel:
-    """The inverse of `build`, for any BPE or unigram model.
+    """Parse any BPE or unigram model; the inverse of `build`.
 
     Raises:
-        InputError: another kind of model, or damaged.
+        InputError: the model is of another kind, or damaged.
     """
     pieces, kind_number, character_map, adds_space = [], 1, b"", True
     try:
@@ -134,7 +134,7 @@ def parse(model: bytes) -> PieceModel:
 
 
 def merges(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
-    """Pairs of pieces that make another one, in the order in which BPE joins them."""
+    """Return the pairs of pieces that join to another piece, in BPE's order."""
     normal = {
         piece.text: (-piece.score, index)
         for index, piece in enumerate(pieces)
@@ -150,7 +150,7 @@ def merges(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | float | bytes]]:
-    """Field numbers and values of a message; values of eight bytes are left out."""
+    """Yield field numbers and values of a message; values of eight bytes are left out."""
     at = 0
     while at < len(message):
         tag, at = _read_number(message, at)

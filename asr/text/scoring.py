@@ -1,4 +1,4 @@
-"""How references and hypotheses are spelt before they are compared: named, versioned choices."""
+"""Named, versioned rules for spelling references and hypotheses before they are compared."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from asr.errors import InputError
 from asr.text.normalize import TranscriptNormalizer
 
 SCORINGS = ("model", "none", "basic", "whisper")
-"""``model``: as the model's transcripts are spelt; ``none``: as given; ``basic``: lower case,
-without punctuation and marks of events; ``whisper``: Whisper's rules for English (Radford et al.
-2023, appendix C), which also unite spellings of numbers, titles and contractions."""
+"""``model``: as the model's transcripts are spelt; ``none``: as given; ``basic``: lower case, no
+punctuation, no event marks; ``whisper``: Whisper's rules for English (Radford et al. 2023, appendix
+C), which also unify spellings of numbers, titles and contractions."""
 
 _LIBRARY = "whisper_normalizer"
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A choice: what it is called in records, and how it spells both sides."""
+    """A scoring rule: its name in records, and how it spells both sides."""
 
     name: str
     reference: Callable[[str], str]
@@ -28,10 +28,10 @@ class Scoring:
 
 
 def scoring(name: str, normalizer: TranscriptNormalizer) -> Scoring:
-    """One of `SCORINGS`, for a model with this normaliser of transcripts.
+    """Return one of `SCORINGS`, for a model with this normaliser of transcripts.
 
     Raises:
-        InputError: another name, or one that needs a library that is not installed.
+        InputError: an unknown name, or a missing library.
     """
     if name == "model":
         return Scoring(f"as the model spells ({normalizer.name})", normalizer, str)

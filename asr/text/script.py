@@ -15,18 +15,18 @@ _UNSPACED = re.compile(
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether ``text`` is mostly in a script without spaces, as Chinese, Japanese and Thai are."""
+    """Return whether most of ``text`` is in a script without spaces, such as Chinese or Thai."""
     found = len(_UNSPACED.findall(text))
     return 2 * found > sum(unicodedata.category(one)[0] in "LM" for one in text) if found else False
 
 
 def counted_in(texts: Iterable[str]) -> str:
-    """The unit of errors against ``texts``: "words", or "characters" in scripts without spaces."""
+    """Return the unit of errors: "words", or "characters" in scripts without spaces."""
     return "characters" if is_unspaced("".join(texts)) else "words"
 
 
 def width(text: str) -> int:
-    """Terminal columns of ``text``: East Asian wide characters take two, combining marks none."""
+    """Return the terminal columns of ``text``: wide characters take two, combining marks none."""
     return sum(
         0
         if unicodedata.category(one) in ("Mn", "Me", "Cf")

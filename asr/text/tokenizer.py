@@ -1,4 +1,4 @@
-"""Tokenising text with sentencepiece: characters or subwords.
+"""Tokenisers: text to characters or subwords, with sentencepiece.
 
 Byte pair encoding: Sennrich et al. 2016. Unigram: Kudo 2018. SentencePiece: Kudo and
 Richardson 2018.
@@ -22,20 +22,20 @@ from asr.ranges import Range, in_ranges
 
 Kind = Literal["char", "bpe", "unigram"]
 
-MAX_MODEL_BYTES = 8 << 20  # several times that of 250,000 pieces
+MAX_MODEL_BYTES = 8 << 20  # several times the size of a model of 250,000 pieces
 BLANK_PIECE = "<blank>"
 UNKNOWN_PIECE = "<unk>"
 WORD_START = "\u2581"
-"""How sentencepiece writes a space, with which the first piece of a word begins."""
+"""Sentencepiece's sign for a space, which begins the first piece of a word."""
 _RESERVED = dict.fromkeys(map(ord, "\u2581\u2585"), " ")  # sentencepiece skips lines with them
 _LOG_NOTHING_BELOW_ERROR = 2
-_MAX_TEXT_NUM_BYTES = 1 << 20  # sentencepiece leaves out longer lines, 4192 unless told
+_MAX_TEXT_NUM_BYTES = 1 << 20  # sentencepiece skips longer lines; its default is 4192
 
 _log = logging.getLogger(__name__)
 
 
 class Tokenizer:
-    """Piece 0 is the CTC blank and never comes from text; piece 1 stands for unknown characters.
+    """A sentencepiece model: piece 0 is the CTC blank, never in text; piece 1 means unknown.
 
     ``decode(encode(text)) == text`` for text with single spaces whose characters are all known.
     """
@@ -44,7 +44,7 @@ class Tokenizer:
     unk_id = 1
 
     def __init__(self, model: bytes) -> None:
-        """Load the bytes of a sentencepiece model; ``InputError`` if `train` did not make it."""
+        """Load the bytes of a sentencepiece model; ``InputError`` unless `train` made it."""
         try:
             self._processor = _processor(model)
             self.vocab_size: int = self._processor.vocab_size()
@@ -58,10 +58,10 @@ class Tokenizer:
     ) -> Tokenizer:
         """Train on normalised transcripts, which are read once; no file is written.
 
-        The same texts give the same bytes. If the text is too small for ``vocab_size`` pieces, the
-        tokenizer gets the largest possible vocabulary. Raises ``InputError`` if ``vocab_size`` is
-        smaller than the number of characters, there is no text, or, where it has to be ``exact``,
-        the text is too small; the number of characters alone decides on that of kind ``char``.
+        The same texts give the same bytes. If the texts are too small for ``vocab_size`` pieces,
+        the tokenizer gets the largest possible vocabulary. Raises ``InputError`` if ``vocab_size``
+        is smaller than the number of characters, if there is no text, or, with ``exact``, if the
+        texts are too small. For kind ``char`` the number of characters alone sets the vocabulary.
         """
         if kind not in get_args(Kind):
             raise InputError(
@@ -106,35 +106,35 @@ class Tokenizer:
 
     @classmethod
     def from_bytes(cls, model: bytes) -> Tokenizer:
-        """The inverse of :meth:`to_bytes`."""
+        """Load the result of :meth:`to_bytes`."""
         return cls(model)
 
     def to_bytes(self) -> bytes:
-        """The sentencepiece model; equal bytes are equal tokenizers."""
+        """Return the sentencepiece model; equal bytes mean equal tokenizers."""
         model: bytes = self._processor.serialized_model_proto()
         return model
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of normalised text; unknown characters become ``unk_id``."""
+        """Return the token ids of normalised text; unknown characters become ``unk_id``."""
         token_ids: list[int] = self._processor.encode(text)
         return token_ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of token ids, without blanks; an unknown character becomes ``⁇``."""
+        """Return the text of token ids, without blanks; an unknown character becomes ``⁇``."""
         text: str = self._processor.decode(list(token_ids))
         return text
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
-        """The piece of each token, with ``▁`` where a word begins."""
+        """Return the piece of each token, with ``▁`` where a word begins."""
         return [self._processor.id_to_piece(token_id) for token_id in token_ids]
 
     @property
     def vocabulary(self) -> list[str]:
-        """Every piece, in the order of the ids."""
+        """All pieces, in the order of their ids."""
         return self.pieces(range(self.vocab_size))
 
     def unknown_characters(self, text: str) -> str:
-        """The characters of ``text`` that no piece covers, sorted; empty if all are known."""
+        """Return the characters of ``text`` that no piece covers, sorted; "" if all are known."""
         return "".join(sorted(set(text).difference(self.characters)))
 
     def __repr__(self) -> str:
@@ -146,8 +146,8 @@ class Tokenizer:
 class TokenizerSpec:
     """The tokenizer of a run: trained on its transcripts, or read from the file ``model``.
 
-    A run that starts from another model (``init``) takes that of the model while ``of_init`` is
-    true. Else it makes its own, which has ``vocab_size`` pieces or is an error.
+    A run that starts from another model (``init``) uses that model's tokenizer while ``of_init`` is
+    true. Otherwise it trains its own, and having fewer than ``vocab_size`` pieces is an error.
     """
 
     kind: Kind
@@ -156,7 +156,7 @@ class TokenizerSpec:
     of_init: bool = True
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
-        """Train or load the tokenizer; ``texts`` are not read where ``model`` is given."""
+        """Train or load the tokenizer; ``texts`` are not read if ``model`` is given."""
         if self.model is not None:
             return Tokenizer.load(self.model)
         return Tokenizer.train(
@@ -165,7 +165,7 @@ class TokenizerSpec:
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """Texts on one line each, empty ones left out."""
+    """Yield each text on one line; leave out empty ones."""
     for text in texts:
         spelt = text if text.isascii() else text.translate(_RESERVED)
         if line := " ".join(spelt.split()):
@@ -197,7 +197,7 @@ def _train(lines: Sequence[str], kind: Kind, vocab_size: int) -> bytes:
 
 
 def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
-    if not model:  # sentencepiece would take it for a model without pieces
+    if not model:  # sentencepiece would accept it as a model without pieces
         raise InputError("not a tokenizer: empty")
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -213,7 +213,7 @@ def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
 
 
 def _characters(processor: sentencepiece.SentencePieceProcessor) -> str:
-    """Every character that the pieces cover, sorted; the space is one of them."""
+    """Return every character that the pieces cover, sorted, with the space."""
     pieces = (processor.id_to_piece(index) for index in range(2, processor.vocab_size()))
     single = {piece for piece in pieces if len(piece) == 1}
     return "".join(sorted(single - {WORD_START} | {" "}))

@@ -1,5 +1,5 @@
 """Public corpora: downloading, verifying, unpacking and preparing them.
 
-parts -> archives (disk, download, checksum) -> unpack -> librispeech, sounds; recipes wraps
-lhotse's
+``parts`` lists archives, ``download`` fetches them, ``archives`` verifies and unpacks them;
+``librispeech``, ``an4`` and ``sounds`` write manifests. ``recipes`` wraps lhotse's recipes.
 """

@@ -41,15 +41,15 @@ def prepare_an4(
 ) -> PrepareSummary:
     """Write ``<out>/an4/…``, manifests of train, dev and test, and ``<out>/summary.json``.
 
-    ``source`` is a copy on disk that is used instead of the archive: the unpacked archive, with
-    audio in SPHERE or any other format, or the audio in LibriSpeech's layout with the splits train
-    and test. AN4 has no dev split: every ninth speaker of train, in order of name, becomes dev, the
-    same speakers in both layouts. For ``mirror``,
-    ``checksums``, bad rows and ``strict`` see ``prepare_librispeech``.
+    ``source`` is a copy on disk to use instead of the archive: the unpacked archive, with audio in
+    SPHERE or any other format, or the audio in LibriSpeech's layout with the splits train and test.
+    AN4 has no dev split: every ninth speaker of train, in order of name, becomes dev, the same
+    speakers in both layouts. For ``mirror``, ``checksums``, bad rows and ``strict`` see
+    ``prepare_librispeech``.
 
     Raises:
-        InputError: ``source`` is neither, no room, or what download, checksum and archive can
-            raise.
+        InputError: ``source`` has neither layout, the disk is too full, or download, checksum or
+            archive fail.
     """
     out = Path(out)
     summary = read_own_summary(out, corpus.name)
@@ -95,7 +95,7 @@ def with_dev(
 
 
 def _utterances(root: Path) -> list[RawUtterance | Skipped]:
-    """The utterances of either layout."""
+    """Read the utterances of either layout."""
     if not root.is_dir():
         raise InputError(f"{root} is {'a file' if root.exists() else 'missing'}; give a folder")
     if (root / "etc").is_dir():
@@ -109,14 +109,14 @@ def _utterances(root: Path) -> list[RawUtterance | Skipped]:
 
 
 def _official_utterances(root: Path, split: str) -> Iterator[RawUtterance | Skipped]:
-    """A line is ``<s> THE WORDS </s> (an251-fash-b)``; the name's second part is the speaker."""
+    """Yield utterances of lines ``<s> THE WORDS </s> (an251-fash-b)``; the speaker is ``fash``."""
     transcription = root / "etc" / f"an4_{split}.transcription"
     if not transcription.is_file():
         raise InputError(f"{root} has no etc/{transcription.name}; is it the whole of AN4?")
     folder = root / "wav" / _FOLDERS[split]
     audio = {
         file.stem: file
-        for file in sorted(folder.glob("*/*"), key=_sphere_first)  # what was made of it wins
+        for file in sorted(folder.glob("*/*"), key=_sphere_first)  # converted files replace SPHERE
         if file.suffix.lower() in AUDIO_SUFFIXES
     }
     for where, line in read_lines(transcription):

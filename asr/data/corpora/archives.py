@@ -22,7 +22,7 @@ from asr.errors import InputError
 
 
 def check_disk(folder: Path, num_bytes: int, what: str, report: Callable[[str], None]) -> None:
-    """Report the disk space that ``what`` needs in ``folder``; ``InputError`` if it is not free."""
+    """Report the disk space that ``what`` needs in ``folder``; ``InputError`` if it is too full."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
     need = f"{what}: needs {size_text(num_bytes)} of disk in {folder}, {size_text(free)} are free"
@@ -35,7 +35,7 @@ Report = Callable[[str], None]
 
 
 def read_own_summary(out: Path, name: str) -> PrepareSummary:
-    """The summary of an earlier run in ``out``, empty without one; never mixes corpora."""
+    """Read the summary of an earlier run in ``out``, empty without one; refuse another corpus."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the corpus")
     summary = read_summary(out)
@@ -49,7 +49,7 @@ def read_own_summary(out: Path, name: str) -> PrepareSummary:
 
 
 def is_complete(summary: PrepareSummary, part: str, report: Report) -> bool:
-    """Whether manifest and audio of a part are as they were written; reports what is not."""
+    """Return whether a part's manifest and audio are unchanged; report changes."""
     split = summary.splits.get(part)
     if split is None:
         return False
@@ -64,7 +64,7 @@ def is_complete(summary: PrepareSummary, part: str, report: Report) -> bool:
 
 
 _BLOCK_BYTES = 1 << 20
-_MOST_TIMES = 20  # audio packs to half its size; what grows more is no corpus
+_MOST_TIMES = 20  # audio shrinks to half at best; a larger ratio is no corpus
 _SPARE_BYTES = 1 << 30
 _DAMAGED = (
     *(tarfile.TarError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError),
@@ -75,9 +75,9 @@ _DAMAGED = (
 def unpack(archive: Path, folder: Path, report: Callable[[str], None]) -> None:
     """Write the files of a ``.tar.gz`` or ``.zip`` below ``folder``, which is emptied first.
 
-    Only folders and plain files are unpacked, without owners, modes, links and devices. If anything
-    is wrong, ``folder`` is removed. tarfile's and zipfile's filters correct wrong names silently;
-    here they are errors.
+    Only folders and plain files are unpacked, without owners and modes. If anything is wrong,
+    ``folder`` is removed. Wrong names are errors here; the filters of tarfile and zipfile would
+    correct them silently.
 
     Raises:
         InputError: the archive is damaged; a member is absolute, leads out by ``..``, or is a
@@ -102,7 +102,7 @@ def unpack(archive: Path, folder: Path, report: Callable[[str], None]) -> None:
 def _unpack_tar(archive: Path, folder: Path, progress: ByteProgress) -> None:
     with (
         archive.open("rb") as packed,
-        gzip.open(packed) as unzipped,  # unlike tarfile's own, it checks the sum of the content
+        gzip.open(packed) as unzipped,  # unlike tarfile's own, it checks the checksum
         tarfile.open(fileobj=unzipped, mode="r|") as tar,
     ):
         num_bytes = 0
@@ -118,7 +118,7 @@ def _unpack_tar(archive: Path, folder: Path, progress: ByteProgress) -> None:
                 assert content is not None, "a plain file has content"
                 _write(content, folder / member.name)
             progress(packed.tell())
-        while unzipped.read(_BLOCK_BYTES):  # to the end, where that sum stands
+        while unzipped.read(_BLOCK_BYTES):  # read to the end, where the checksum is
             pass
 
 
@@ -127,12 +127,12 @@ def _unpack_zip(archive: Path, folder: Path, progress: ByteProgress) -> None:
     with zipfile.ZipFile(archive) as packed:
         _check_size(archive, sum(member.file_size for member in packed.infolist()))
         for member in packed.infolist():
-            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the packer says nothing of it
+            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the packer did not set it
             _check_member(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
             if member.is_dir():
                 (folder / member.filename).mkdir(parents=True, exist_ok=True)
             else:
-                with packed.open(member) as content:  # checks its sum
+                with packed.open(member) as content:  # verifies the checksum
                     _write(content, folder / member.filename)
             num_bytes += member.compress_size
             progress(num_bytes)
@@ -161,7 +161,7 @@ def _write(content: IO[bytes], path: Path) -> None:
     except gzip.BadGzipFile:
         raise
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None  # names a full disk
+        raise OSError(error.errno, error.strerror, str(path)) from None  # name the full disk
 
 
 def _reason_to_refuse(member: str, is_plain: bool) -> str:
@@ -178,7 +178,7 @@ def _reason_to_refuse(member: str, is_plain: bool) -> str:
 
 
 class Archives:
-    """Archives of a corpus in a folder, from a mirror."""
+    """The archives of a corpus in a folder, downloaded from a mirror."""
 
     def __init__(
         self, corpus: Corpus, folder: Path, mirror: str, checksums: str | Path | None
@@ -227,7 +227,7 @@ class Archives:
         return path
 
     def drop(self, part: str, keep: bool) -> None:
-        """Remove an archive that is unpacked, unless it is to be kept."""
+        """Remove an unpacked archive unless ``keep``."""
         if keep:
             return
         self._path(part).unlink()
@@ -252,7 +252,7 @@ class Archives:
 
 
 def unpack_whole(archives: Archives, part: str, root: Path, *, keep: bool, report: Report) -> None:
-    """Unpack the folder ``root`` of an archive; it appears in one step, when it is complete."""
+    """Unpack an archive's folder ``root``; it appears in one step, once it is complete."""
     archives.check_disk([part], keep, report)
     archive = archives.fetch(part, report)
     folder = root.parent / f".{root.name}.unpacking"

@@ -25,9 +25,9 @@ _LINE = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{64})\s+[*]?(\S.*)")
 
 
 def mismatch(path: Path, expected: str, report: Callable[[str], None]) -> str:
-    """Describe a wrong checksum of a file; empty where it is the ``expected`` one.
+    """Describe a wrong checksum of a file; empty if it equals ``expected``.
 
-    ``expected`` is in hexadecimal: 32 digits of MD5, or 64 of SHA-256. Large files report progress.
+    ``expected`` is hexadecimal: 32 digits of MD5, or 64 of SHA-256. Large files report progress.
     """
     is_md5 = len(expected) == 32
     sum_ = hashlib.md5(usedforsecurity=False) if is_md5 else hashlib.sha256()
@@ -47,7 +47,7 @@ def mismatch(path: Path, expected: str, report: Callable[[str], None]) -> str:
 
 
 def read_sums(path: Path) -> dict[str, str]:
-    """File name -> sum, from a list as ``md5sum`` or ``sha256sum`` prints it."""
+    """Read a list printed by ``md5sum`` or ``sha256sum``: file name -> checksum."""
     sums = {}
     for where, line in read_lines(path):
         match = _LINE.fullmatch(line.strip())
@@ -57,10 +57,10 @@ def read_sums(path: Path) -> dict[str, str]:
     return sums
 
 
-PAUSES_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # after failures without a byte in between; then it is over
+PAUSES_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # waits after consecutive failures without any new byte
 _BLOCK_BYTES = 1 << 18
 _WHOLE, _PART, _NO_SUCH_RANGE = 200, 206, 416  # HTTP answers
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP answers that may be others in a minute
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # temporary HTTP errors
 _ONE_TRY = Retry(total=0, redirect=5, status=0, raise_on_status=False)
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -76,13 +76,13 @@ def download(
 ) -> None:
     """Download ``url`` to ``path``, resuming from ``<path>.part`` if that exists.
 
-    ``checksum`` is its MD5 or SHA-256 sum in hexadecimal; ``num_bytes`` is the expected size, None
-    if unknown. A partial file of an earlier run that leads to a wrong checksum is deleted once and
-    downloaded again.
+    ``checksum`` is the MD5 or SHA-256 sum in hexadecimal; ``num_bytes`` is the expected size, None
+    if unknown. If a partial file of an earlier run leads to a wrong checksum, it is deleted and
+    downloaded again, once.
 
     Raises:
-        InputError: the address is wrong, the server keeps failing, or size or sum is not the
-            expected one. Then ``path`` does not appear; a correct partial file is kept.
+        InputError: the address is wrong, the server keeps failing, or size or checksum differ.
+            Then ``path`` does not appear; a correct partial file is kept.
     """
     if not is_url(url):
         raise InputError(f"{url}: not an address of the web; http:// and https:// are allowed")
@@ -103,12 +103,12 @@ def download(
 
 
 def partial_path(path: Path) -> Path:
-    """The path of the partial file of ``path``."""
+    """Return the path of the partial file of ``path``."""
     return path.with_name(f"{path.name}.part")
 
 
 def offered_num_bytes(url: str) -> int | None:
-    """The size of the file at ``url`` by its server, None if it does not say."""
+    """Ask the server for the size of the file at ``url``; None if it does not say."""
     try:
         response = pool(url).request("HEAD", url, headers={"User-Agent": USER_AGENT})
     except HTTPError:
@@ -128,7 +128,7 @@ def _opened(part: Path) -> Iterator[IO[bytes]]:
 
 
 def _fetch(url: str, file: IO[bytes], part: Path, num_bytes: int | None, report: Report) -> bool:
-    """Download the rest of ``file``; returns whether bytes of an earlier run were kept."""
+    """Download the rest of ``file``; return whether bytes of an earlier run were kept."""
     kept = file.seek(0, os.SEEK_END)
     if num_bytes is not None and kept > num_bytes:
         file.truncate(0)
@@ -155,7 +155,7 @@ def _fetch(url: str, file: IO[bytes], part: Path, num_bytes: int | None, report:
 
 
 def _transfer(url: str, file: IO[bytes], part: Path, num_bytes: int | None, report: Report) -> int:
-    """One request to the end of the file; returns the number of earlier bytes it continued from."""
+    """Make one request to the end of the file; return how many earlier bytes it continues from."""
     start = file.tell()
     try:
         response = _request(url, start)
@@ -188,7 +188,7 @@ def _transfer(url: str, file: IO[bytes], part: Path, num_bytes: int | None, repo
 
 
 def _request(url: str, start: int) -> BaseHTTPResponse:
-    """One request without retries: `_fetch` resumes."""
+    """Make one request without retries; `_fetch` resumes."""
     headers = {"User-Agent": USER_AGENT}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -197,7 +197,7 @@ def _request(url: str, start: int) -> BaseHTTPResponse:
         url,
         headers=headers,
         preload_content=False,
-        enforce_content_length=False,  # a cut connection is told from its length here
+        enforce_content_length=False,  # `_transfer` detects a cut connection
         retries=_ONE_TRY,
     )
 
@@ -208,7 +208,7 @@ def _continues(response: BaseHTTPResponse, start: int) -> bool:
 
 
 def _past_the_end(response: BaseHTTPResponse, file: IO[bytes]) -> int:
-    """Handle a server without further bytes: the file is complete, or the partial file is wrong."""
+    """Handle "no further bytes": the file is complete, or the partial file is wrong."""
     size = file.tell()
     if response.headers.get("Content-Range", "") == f"bytes */{size}":
         return size
@@ -223,7 +223,7 @@ def _length(response: BaseHTTPResponse) -> int | None:
 
 def _read(response: BaseHTTPResponse) -> bytes:
     try:
-        return response.read1(_BLOCK_BYTES)  # what has come, however little
+        return response.read1(_BLOCK_BYTES)  # whatever has arrived
     except (HTTPError, OSError) as error:
         raise _BrokenOffError(reason(error)) from None
 

@@ -1,4 +1,4 @@
-"""Preparing LibriSpeech: download, verify, unpack and write manifests, part after part."""
+"""Preparing LibriSpeech: download, verify, unpack and write manifests, part by part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asr.data.progress import print_progress
 from asr.data.summary import PrepareSummary
 from asr.errors import InputError
 
-_ROOT = "LibriSpeech"  # what every archive unpacks to
+_ROOT = "LibriSpeech"  # the top folder of every archive
 
 Report = Callable[[str], None]
 
@@ -34,17 +34,17 @@ def prepare_librispeech(
 ) -> PrepareSummary:
     """Write ``<out>/LibriSpeech/<part>/…``, ``<out>/<part>.jsonl.gz`` and ``<out>/summary.json``.
 
-    ``parts`` are those of ``corpus``, None for the usual ones. Archives are at
-    ``<mirror>/<resource>/<part>.tar.gz``. ``checksums`` names a list of MD5 sums that replace the
-    official ones, for a mirror with archives of its own. Archives in ``<out>/archives`` are
-    verified and used.
+    ``parts`` are parts of ``corpus``; None means the usual ones. Archives are at
+    ``<mirror>/<resource>/<part>.tar.gz``. ``checksums`` is a list of MD5 sums that replace the
+    official ones, for a mirror with its own archives. Archives in ``<out>/archives`` are verified
+    and used.
 
     Complete steps are not repeated: a part with intact manifest and audio, an unpacked part, an
     archive; partial archives are resumed. A part whose audio has changed is reported and prepared
     again. For bad rows and ``strict`` see ``read_splits``.
 
     Raises:
-        InputError: an unknown part, no room, or what download, checksum and archive can raise.
+        InputError: an unknown part, a full disk, or a failure of download, checksum or archive.
     """
     out = Path(out)
     wanted = tuple(dict.fromkeys(parts or corpus.usual_parts))
@@ -71,7 +71,7 @@ def prepare_librispeech(
 
 
 def _unpack_part(archive: Path, out: Path, part: str, report: Report) -> None:
-    """Unpack a part; its folder appears in one step, when it is complete."""
+    """Unpack a part; its folder appears in one step, once it is complete."""
     folder = out / f".{part}.unpacking"
     unpack(archive, folder, report)
     unpacked = folder / _ROOT / part
@@ -79,7 +79,7 @@ def _unpack_part(archive: Path, out: Path, part: str, report: Report) -> None:
         shutil.rmtree(folder)
         raise InputError(f"{archive}: holds no {_ROOT}/{part}; the archive is not used")
     (out / _ROOT).mkdir(exist_ok=True)
-    for file in (folder / _ROOT).iterdir():  # readme, licence, speakers: the same in every archive
+    for file in (folder / _ROOT).iterdir():  # readme, licence, speakers: equal in all archives
         if file.is_file():
             file.replace(out / _ROOT / file.name)
     unpacked.rename(_folder(out, part))

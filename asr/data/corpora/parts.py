@@ -8,9 +8,9 @@ augmentation of reverberant speech for robust speech recognition", ICASSP 2017; 
 Acero, "Acoustical and Environmental Robustness in Automatic Speech Recognition", 1993, describes
 AN4, the census recordings of Carnegie Mellon University; free for any use.
 
-Sums are those of the lists beside the archives; sums and sizes were read in public repositories
-that quote them, the sums in two or more, not from openslr.org itself. AN4 has no such list: its sum
-is quoted in one repository, and its size nowhere to the byte.
+Checksums are those of the lists beside the archives. Checksums and sizes were read in public
+repositories that quote them (checksums in two or more), not at openslr.org itself. AN4 has no such
+list: its checksum is quoted in one repository, and its exact size nowhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OTHER_MIRRORS = (
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """``<part><suffix>``: its size, None where unknown, and its MD5 or SHA-256 sum."""
+    """The archive ``<part><suffix>``: size (None if unknown) and MD5 or SHA-256 sum."""
 
     part: str
     num_bytes: int | None
@@ -43,10 +43,10 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Archives of a resource of openslr.org; ``usual_parts`` are taken unless others are named.
+    """Archives of a resource of openslr.org; ``usual_parts`` are the default selection.
 
-    ``resource`` is None for archives of another place. ``unpacked_share`` is how much larger they
-    are when unpacked.
+    ``resource`` is None for archives from elsewhere. ``unpacked_share`` is the unpacked size
+    relative to the archives.
     """
 
     name: str
@@ -113,7 +113,7 @@ SOUNDS: Mapping[str, Sounds] = {
         },
     ),
     "rirs": Sounds(
-        # 60,000 short files: a generous guess, the unpacked size was not seen
+        # 60,000 short files: a generous guess of an unpacked size that was not measured
         corpus=Corpus("rirs", 28, {"rirs_noises": _RIRS}, ("rirs_noises",), unpacked_share=4.0),
         root="RIRS_NOISES",
         patterns={
@@ -124,10 +124,10 @@ SOUNDS: Mapping[str, Sounds] = {
         },
     ),
 }
-"""Noises to add to speech, and impulse responses of rooms to convolve it with."""
+"""Noises to add to speech, and room impulse responses to convolve it with."""
 
 AN4_MIRROR = "https://dldata-public.s3.us-east-2.amazonaws.com"
-"""NVIDIA's copy; the origin has been out of reach for years at a time."""
+"""NVIDIA's copy; the origin has been unreachable for years at a time."""
 AN4_OTHER_MIRRORS = (
     "http://www.speech.cs.cmu.edu/databases/an4",
     "https://huggingface.co/datasets/espnet/an4/resolve/main",

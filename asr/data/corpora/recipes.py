@@ -1,4 +1,4 @@
-"""Preparing any corpus that lhotse has a recipe for."""
+"""Preparing any corpus that has a lhotse recipe."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from asr.data.summary import Skipped
 from asr.errors import InputError
 
 _PREFIX = "prepare_"
-_OUTPUT = ("output_dir", "manifest_dir")  # where a recipe puts manifests of its own
+_OUTPUT = ("output_dir", "manifest_dir")  # where a recipe writes its own manifests
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The corpora with a recipe, as `asr prepare lhotse` takes them."""
+    """Return the corpora with a recipe, as `asr prepare lhotse` names them."""
     names = (name.removeprefix(_PREFIX) for name in dir(lhotse.recipes) if _is_recipe(name))
     return tuple(sorted(names))
 
@@ -32,23 +32,22 @@ def recipe_utterances(
     folder: Path,
     num_jobs: int,
 ) -> list[RawUtterance | Skipped]:
-    """The utterances of the corpus ``name`` (from ``recipe_names``).
+    """Read the utterances of the corpus ``name`` (from ``recipe_names``).
 
-    ``sources`` are the recipe's first arguments, in their order and without its output folder,
-    which is ``folder`` where the recipe insists on one; ``options`` are others by name. A
-    recording of several files, a single channel of several, or one that is not a plain file is
-    skipped.
+    ``sources`` are the recipe's first arguments, in order, without its output folder, which is
+    ``folder`` if the recipe requires one; ``options`` are further arguments by name. Recordings of
+    several files, single channels of several, and recordings that are not plain files are skipped.
 
     Raises:
-        InputError: an option or number of sources that the recipe does not have, a recipe that
-            fails, or one that gives no transcripts.
+        InputError: the recipe lacks an option, takes fewer sources, fails, or gives no
+            transcripts.
     """
     recipe = getattr(lhotse.recipes, _PREFIX + name)
     arguments = _arguments(name, recipe, sources, options, folder, num_jobs)
     try:
         result = recipe(**arguments)
         found = list(_utterances(name, result))
-    except Exception as error:  # recipes raise whatever a corpus that is not as expected causes
+    except Exception as error:  # recipes raise anything if a corpus is not as expected
         kind = type(error).__name__
         raise InputError(f"lhotse's recipe {name} failed ({kind}): {error}") from error
     if not found:
@@ -90,7 +89,7 @@ def _arguments(
 def _utterances(
     name: str, result: Any, split: str | None = None
 ) -> Iterator[RawUtterance | Skipped]:
-    """Recipes return recordings and supervisions, or cuts, nested in any number of splits."""
+    """Yield utterances; recipes return recordings and supervisions, or cuts, in nested splits."""
     if isinstance(result, tuple) and len(result) == 2:
         result = {"recordings": result[0], "supervisions": result[1]}
     if isinstance(result, CutSet):

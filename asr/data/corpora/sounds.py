@@ -1,4 +1,4 @@
-"""Preparing corpora of noises and of room impulse responses."""
+"""Preparing corpora of noises and room impulse responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prepare_sounds(
     ``checksums``, bad files and ``strict`` see ``prepare_librispeech``.
 
     Raises:
-        InputError: no room, or what download, checksum and archive can raise.
+        InputError: a full disk, or a failure of download, checksum or archive.
     """
     out = Path(out)
     summary = read_own_summary(out, sounds.name)

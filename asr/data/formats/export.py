@@ -15,7 +15,7 @@ from asr.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class ExportedUtterance:
-    """An utterance to be exported; ``is_whole`` where it is all of its audio file."""
+    """An utterance to be exported; ``is_whole`` if it is all of its audio file."""
 
     utterance_id: str
     audio_path: Path
@@ -27,7 +27,7 @@ class ExportedUtterance:
 
 
 def read_for_export(manifest: Path, report: Callable[[str], None]) -> list[ExportedUtterance]:
-    """The utterances of a manifest whose audio is there; the others are reported.
+    """Read the utterances of a manifest whose audio exists; report the others.
 
     Raises:
         InputError: no utterance has audio.

@@ -1,8 +1,8 @@
 """Kaldi's data folders: ``wav.scp``, ``text``, ``utt2spk``; ``segments`` for parts of files.
 
-A line is a key and a value, with spaces or tabs between them. ``wav.scp`` may hold commands
-(``flac -cd a.flac |``) and places in archives (``raw.ark:17``): these are never run nor read here,
-but named and skipped.
+A line is a key and a value, separated by spaces or tabs. ``wav.scp`` may hold commands (``flac -cd
+a.flac |``) and positions in archives (``raw.ark:17``): these are never run or read here, but
+reported and skipped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """``duration_s`` None: to the end of the recording; ``wrong`` says what is wrong with it."""
+    """A line of ``segments``; ``duration_s`` None: to the end; ``wrong`` describes an error."""
 
     recording: str
     start_s: float = 0.0
@@ -41,10 +41,10 @@ class _Segment:
 
 
 def read_kaldi(folders: Sequence[Path]) -> list[RawUtterance | Skipped]:
-    """The utterances of data folders; each folder is a split, named after it.
+    """Read the utterances of data folders; each folder is a split, named after it.
 
-    Relative audio paths start at the present working directory, as Kaldi has it, or else at the
-    folder. A speaker named like its utterance is Kaldi's way to say that none is known.
+    Relative audio paths start at the working directory, as in Kaldi, or else at the folder. A
+    speaker with the name of its utterance means that the speaker is unknown, as in Kaldi.
     """
     splits = [folder.resolve().name for folder in folders]
     for split in splits:
@@ -58,7 +58,7 @@ def read_kaldi(folders: Sequence[Path]) -> list[RawUtterance | Skipped]:
 
 
 def write_kaldi(utterances: Iterable[ExportedUtterance], folder: Path) -> None:
-    """Write ``wav.scp``, ``text``, ``utt2spk``, ``spk2utt``, and ``segments`` where one is needed.
+    """Write ``wav.scp``, ``text``, ``utt2spk``, ``spk2utt``, and ``segments`` if needed.
 
     Lines are sorted by their bytes (``LC_ALL=C``). Raises ``InputError`` for a name with a space.
     """
@@ -164,7 +164,7 @@ def _segment(line: _Line) -> _Segment:
 
 
 def _table(path: Path, *, needed: bool = True) -> list[_Line]:
-    """The lines of a file; keys may repeat."""
+    """Read the lines of a file; keys may repeat."""
     if not path.is_file():
         if needed:
             raise InputError(f"{path} is missing; Kaldi's data folders have wav.scp and text")

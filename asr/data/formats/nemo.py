@@ -1,7 +1,7 @@
 """NeMo's manifests: a JSON object a line with ``audio_filepath``, ``duration``, ``text``.
 
-``offset`` (seconds) makes it a segment of the file. ``id`` and ``speaker`` are read where they are
-there and written always; NeMo passes over keys that it does not know.
+``offset`` (seconds) makes it a segment of the file. ``id`` and ``speaker`` are optional when read
+and always written; NeMo ignores keys that it does not know.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from asr.data.transcripts import find_audio
 from asr.errors import InputError
 from asr.files import json_objects, read_lines, write_text
 
-_UNNAMED = ""  # id of an utterance until the folder that all audio shares is known
+_UNNAMED = ""  # id of an utterance until the folder shared by all audio is known
 
 
 def read_nemo(files: Sequence[Path]) -> list[RawUtterance | Skipped]:
-    """The utterances of manifests; each file is a split, named after it without suffix.
+    """Read the utterances of manifests; each file is a split, named after it without suffix.
 
     Relative audio paths start at the manifest's folder. An utterance without ``id`` is named by its
-    audio, from the folder that all of these files share on, and its offset.
+    audio path, relative to the folder that all these files share, and its offset.
     """
     splits = [file.name.partition(".")[0] for file in files]
     for split in splits:
@@ -99,7 +99,7 @@ def _seconds(record: Mapping[str, Any], key: str) -> float | None:
 
 
 def _name_of(record: Mapping[str, Any], key: str) -> str | None:
-    """The name under ``key``, which may be a number, 0 too."""
+    """Return the name under ``key``, which may be a number (0 too)."""
     value = record.get(key)
     if value is None or value == "":
         return None

@@ -1,4 +1,5 @@
 """Corpora as lhotse Shar shards: few large files, read in place from disk or a server.
 
-write -> index <- read; fetch gets the bytes of an utterance from a file or a server
+``write`` makes them, ``read`` reads the index and the utterances; ``fetch`` gets an utterance's
+bytes from a file or a server.
 """

@@ -1,4 +1,4 @@
-"""Reading corpora in shards, from disk or a server."""
+"""Reading of corpora in shards, from disk or a server."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from asr.errors import InputError
 
 
 def fetch(place: str, offset: int = 0, num_bytes: int | None = None) -> bytes:
-    """``num_bytes`` of the file at ``place`` (None: all) from ``offset`` on.
+    """Read ``num_bytes`` (None: all) of the file at ``place``, from ``offset`` on.
 
-    A server is asked for just these bytes, on a connection that stays open.
+    A server is asked for only these bytes, on a connection that stays open.
 
     Raises:
-        InputError: nothing there, fewer bytes than that, a server that keeps failing or does not
+        InputError: nothing is there, it has fewer bytes, or the server keeps failing or does not
             send parts of files.
     """
     data = _download(place, offset, num_bytes) if is_url(place) else _read(place, offset, num_bytes)
@@ -68,8 +68,8 @@ FILE_NAME = "shards.json"
 class ShardIndex:
     """The index of a folder of shards: the two files of each shard, and totals.
 
-    ``cuts`` and ``recording`` are the fields that lhotse's ``CutSet.from_shar`` asks for;
-    ``sha256`` is the sum of the files of ``cuts``, in their order.
+    ``cuts`` and ``recording`` are the arguments of lhotse's ``CutSet.from_shar``; ``sha256`` is the
+    checksum of the ``cuts`` files, in order.
     """
 
     cuts: tuple[str, ...]
@@ -79,12 +79,12 @@ class ShardIndex:
     sha256: str
 
     def to_bytes(self) -> bytes:
-        """The content of ``shards.json``."""
+        """Return the content of ``shards.json``."""
         return (json.dumps(asdict(self), indent=2) + "\n").encode()
 
 
 def parse_index(data: bytes, place: str) -> ShardIndex:
-    """Parse the index in ``data``, which comes from ``place``; ``InputError`` if it is not one."""
+    """Parse the index in ``data``, read from ``place``; ``InputError`` if it is not one."""
     try:
         record = json.loads(data)
         index = ShardIndex(
@@ -115,13 +115,13 @@ def read_index(place: str) -> ShardIndex:
 
 
 def read_shards(place: str) -> list[Utterance]:
-    """All utterances of the shards at ``place``, a folder or a URL; no audio is read.
+    """Read all utterances of the shards at ``place``, a folder or a URL, without audio.
 
-    The ``source`` of an utterance is its shard; ``offset`` and ``num_bytes`` say where in it.
+    The ``source`` of an utterance is its shard; ``offset`` and ``num_bytes`` locate it there.
 
     Raises:
-        InputError: no shards there, a file that is missing or damaged, or utterances that do not
-            say where their audio lies (shards of another writer).
+        InputError: there are no shards, a file is missing or damaged, or utterances lack the
+            location of their audio (shards of another writer).
     """
     place = place.rstrip("/")
     index = read_index(place)

@@ -1,4 +1,4 @@
-"""Writing a manifest and its audio as shards in lhotse's Shar format."""
+"""Writing of a manifest and its audio as shards in lhotse's Shar format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from asr.data.summary import Skipped
 from asr.errors import InputError
 from asr.files import write_bytes
 
-_NUM_AHEAD = 64  # utterances that are encoded at once
+_NUM_AHEAD = 64  # utterances encoded at once
 
 _Encoded: TypeAlias = tuple[CheckedUtterance, bytes]
 
@@ -44,13 +44,13 @@ def write_shards(
 ) -> ShardIndex:
     """Write ``<out>/cuts.NNNNNN.jsonl.gz``, ``<out>/recording.NNNNNN.tar`` and ``shards.json``.
 
-    Each shard holds ``shard_size`` utterances in the order of the manifest, the last one fewer:
-    audio as FLAC of one channel and 16 bit, at its own sample rate and cut to the utterance. The
-    same manifest gives the same bytes. Audio that cannot be read is reported, counted and left out.
+    Each shard holds ``shard_size`` utterances in the manifest's order, the last one fewer. Audio is
+    one channel of 16 bit FLAC at its own sample rate, cut to the utterance. The same manifest gives
+    the same bytes. Audio that cannot be read is reported, counted and left out.
 
     Raises:
         InputError: ``out`` is a file or holds other things, nothing can be read, or with
-            ``strict`` a single utterance cannot; then no ``shards.json`` is there.
+            ``strict`` one utterance cannot be read; then ``shards.json`` is not written.
     """
     _make_room(out)
     utterances = read_manifest(manifest)
@@ -106,7 +106,7 @@ def _make_room(out: Path) -> None:
 def _encode(
     utterances: Sequence[Utterance], pool: ThreadPoolExecutor, skipped: list[Skipped], strict: bool
 ) -> Iterator[_Encoded]:
-    """Readable utterances in their order; the others go to ``skipped``."""
+    """Yield readable utterances in order; add the others to ``skipped``."""
     for start in range(0, len(utterances), _NUM_AHEAD):
         some = utterances[start : start + _NUM_AHEAD]
         for utterance, result in zip(some, pool.map(_encode_one, some), strict=True):
@@ -119,7 +119,7 @@ def _encode(
 
 
 def _encode_one(utterance: Utterance) -> _Encoded | str:
-    """The utterance as FLAC, or why it cannot be read."""
+    """Encode the utterance as FLAC, or return why it cannot be read."""
     path = utterance.audio_path
     try:
         waveform = read_audio(path, start_s=utterance.start_s, duration_s=utterance.duration_s)
@@ -133,7 +133,7 @@ def _encode_one(utterance: Utterance) -> _Encoded | str:
 
 
 def _write_tar(encoded: Iterable[_Encoded], path: Path) -> list[dict[str, Any]]:
-    """Write a tar file of audio and lhotse's recordings; returns the cuts, with their offsets."""
+    """Write a tar file of audio and lhotse's recordings; return the cuts, with their offsets."""
     records = []
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -151,7 +151,7 @@ def _write_tar(encoded: Iterable[_Encoded], path: Path) -> list[dict[str, Any]]:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Append a file; returns the offset of its content."""
+    """Append a file; return the offset of its content."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))

@@ -2,6 +2,6 @@
 
     grammar (sentences) + voices -> plan -> worker processes (espeak-ng) -> FLAC and manifests
 
-The synthesiser is GPL-3 software. It is loaded by ``worker`` alone, a program that runs in a
-process of its own and answers text with samples; nothing else in ``asr`` imports it.
+The synthesiser is GPL-3 software. Only ``worker`` loads it: a program in a process of its own that
+receives text and returns samples. Nothing else in ``asr`` imports it.
 """

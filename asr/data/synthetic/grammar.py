@@ -1,9 +1,8 @@
-"""The grammar of the synthetic corpus: sentences about errands, journeys, meals, messages.
+"""Grammar of the synthetic corpus: sentences about errands, journeys, meals, messages.
 
-Some 280 words. Words that can stand in the same place sound unlike each other, and no two words of
-the grammar sound the same, so that a transcript can be told from the sound. Short phrases are
-part of the language: early in training they teach a model to align, long before it can spell a
-sentence.
+It has about 280 words. Words that fit the same place sound different, and no two words of the
+grammar sound the same, so the audio determines the transcript. Short phrases are included: early in
+training they teach a model to align, long before it can spell a sentence.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
-# What may fill a slot. An entry may name other slots.
+# The words for each slot. An entry may name other slots.
 SLOTS: Mapping[str, Sequence[str]] = {
     "who": (
         "my brother", "my sister", "my grandfather", "the teacher", "the doctor", "the farmer",
@@ -137,17 +136,17 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 
 def make_sentence(rng: random.Random) -> str:
-    """A full sentence in lower case, five to twelve words."""
+    """Make a full sentence in lower case, five to twelve words."""
     return _expand(_choose(SENTENCES, rng), rng)
 
 
 def make_phrase(rng: random.Random) -> str:
-    """One to five words in lower case: a piece of a sentence."""
+    """Make one to five words in lower case: a piece of a sentence."""
     return _expand(_choose(PHRASES, rng), rng)
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word the grammar can say, sorted."""
+    """Return every word of the grammar, sorted."""
     texts = [text for entries in SLOTS.values() for text in entries]
     texts += [template for _, template in (*SENTENCES, *PHRASES)]
     return tuple(sorted({word for text in texts for word in _SLOT.sub(" ", text).split()}))
@@ -159,7 +158,7 @@ def _choose(templates: Sequence[tuple[int, str]], rng: random.Random) -> str:
 
 
 def _expand(text: str, rng: random.Random) -> str:
-    """Fill the slots from left to right; nothing is said twice in one sentence."""
+    """Fill the slots from left to right; no entry is used twice in a sentence."""
     said: set[str] = set()
     while match := _SLOT.search(text):
         choices = [entry for entry in SLOTS[match.group(1)] if entry not in said or "{" in entry]

@@ -35,8 +35,8 @@ PITCH_RANGE_PERCENT = (35, 70)
 class Voice:
     """A speaker (``accent+variant``) and the manner of one utterance.
 
-    ``rate`` in words a minute; ``pitch`` and ``pitch_range`` from 0 to 99, 50 being the
-    variant's own.
+    ``rate`` is in words a minute; ``pitch`` and ``pitch_range`` are 0 to 99, 50 is the variant's
+    default.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Voice:
 
 
 def draw_voice(split: str, rng: random.Random) -> Voice:
-    """A voice of ``split`` (a key of ``SPLIT_VOICES``)."""
+    """Draw a voice of ``split`` (a key of ``SPLIT_VOICES``)."""
     accents, variants = SPLIT_VOICES[split]
     return Voice(
         name=f"{rng.choice(accents)}+{rng.choice(variants)}",
@@ -57,12 +57,12 @@ def draw_voice(split: str, rng: random.Random) -> Voice:
 
 
 PHRASE_SHARE = 0.25  # of the training utterances; held-out splits are full sentences
-SHARD_SIZE = 150  # utterances one worker process speaks in its life
+SHARD_SIZE = 150  # utterances that one worker process speaks
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedUtterance:
-    """One utterance to be spoken. ``seed`` moves the voice's jitter and the recording's noise."""
+    """One utterance to be spoken. ``seed`` sets the voice's jitter and the recording's noise."""
 
     utterance_id: str
     text: str
@@ -74,8 +74,8 @@ class PlannedUtterance:
 class Shard:
     """Utterances of one split that one fresh worker process speaks in order.
 
-    The synthesiser carries state from one utterance to the next, so the shard, not the number of
-    jobs, decides how an utterance sounds.
+    The synthesiser carries state from one utterance to the next, so an utterance's sound depends on
+    the shard, not on the number of jobs.
     """
 
     split: str
@@ -86,12 +86,12 @@ class Shard:
 def make_plan(
     counts: Mapping[str, int], seed: int, sentences: Sequence[str] | None = None
 ) -> list[Shard]:
-    """Shards of all splits of ``counts`` (split -> number of utterances).
+    """Plan the shards of all splits of ``counts`` (split -> number of utterances).
 
-    With ``sentences`` every split draws from them, evenly and in random order, and only the voices
-    are disjoint. Without, the grammar makes them: held-out sentences are drawn first and distinct;
-    a training sentence equal to one of them is drawn again. Training phrases (one to five words)
-    may repeat, and are never a held-out sentence.
+    With ``sentences``, every split draws from them, evenly and in random order, and only the voices
+    differ between splits. Otherwise the grammar makes them: held-out sentences are drawn first and
+    are distinct; a training sentence equal to one of them is drawn again. Training phrases (one to
+    five words) may repeat, but are never a held-out sentence.
     """
     held_out: set[str] = set()
     utterances: dict[str, tuple[PlannedUtterance, ...]] = {}
@@ -129,7 +129,7 @@ def _draw_text(split: str, held_out: set[str], rng: random.Random) -> str:
 
 
 def _deal(sentences: Sequence[str], count: int, seed: int, split: str) -> list[str]:
-    """Every sentence as often as any other, in random order."""
+    """Draw ``count`` sentences evenly, in random order."""
     dealt = [sentences[index % len(sentences)] for index in range(count)]
     random.Random(f"{seed}/{split}/order").shuffle(dealt)
     return dealt

@@ -1,4 +1,4 @@
-"""Making the synthetic corpus: plan, speak in shards, write FLAC files and manifests."""
+"""Preparing the synthetic corpus: plan, speak in shards, write FLAC files and manifests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from asr.errors import InputError
 from asr.files import read_lines, write_text
 
 CORPUS_VERSION = 1  # raise it when the grammar, the voices or the recording change
-_LENGTHS = "num_samples.json"  # in a shard's folder: utterance -> length, the shard's last file
+_LENGTHS = "num_samples.json"  # each shard's last file: utterance -> length
 _SETTINGS = "settings.json"
 
 
@@ -39,13 +39,13 @@ def prepare_synthetic(
     """Speak ``train``, ``dev``, ``test`` and ``test-accents`` (``num_test`` each of the last two).
 
     ``dev`` has the voices of ``train``; ``test`` has voices, ``test-accents`` also accents, that
-    are not in ``train``; no sentence of a held-out split is in another split. ``sentences`` names a
-    text file, one sentence a line, to be spoken instead, the same in every split. Transcripts are
-    upper case. The same counts and seed give the same bytes, whatever ``num_jobs``. A complete
-    folder is verified and left as it is; an incomplete one is completed shard by shard.
+    are not in ``train``. No sentence of a held-out split is in another split. ``sentences`` is a
+    text file with one sentence a line, to be spoken in every split instead. Transcripts are upper
+    case. The same counts and seed give the same bytes, whatever ``num_jobs``. A complete folder is
+    verified and left as it is; an incomplete one is completed shard by shard.
 
-    Raises ``InputError`` when the synthesiser is not installed, a number is out of range, there is
-    no sentence in the file, or ``out`` holds something else.
+    Raises ``InputError`` if the synthesiser is not installed, a number is out of range, the file
+    holds no sentence, or ``out`` holds something else.
     """
     out = Path(out)
     counts = {"train": num_train, "dev": num_dev, "test": num_test, "test-accents": num_test}
@@ -94,7 +94,7 @@ def _read_sentences(path: Path) -> list[str]:
 
 
 def _check_folder(out: Path, settings: dict[str, Any]) -> None:
-    """Never mix corpora, never touch a folder that is not ours."""
+    """Refuse a folder that holds another corpus or other files."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -126,7 +126,7 @@ def _speak_all(
 
 
 def _speak_shard(shard: Shard, out: Path) -> None:
-    """One worker process speaks the shard; its folder appears when the last file is written."""
+    """Speak a shard with one worker process; its folder appears once the last file is written."""
     folder = _folder(out, shard)
     partial = folder.with_name(f".{folder.name}.partial")
     for left_over in (folder, partial):
@@ -143,7 +143,7 @@ def _speak_shard(shard: Shard, out: Path) -> None:
 
 
 def _read_lengths(out: Path, shard: Shard) -> dict[str, int] | None:
-    """Samples of each utterance of a complete shard, else None."""
+    """Return the samples of each utterance of a complete shard, else None."""
     folder = _folder(out, shard)
     try:
         lengths: dict[str, int] = json.loads((folder / _LENGTHS).read_text())

@@ -1,4 +1,4 @@
-"""Speaking the utterances of the synthetic corpus, through a worker process with espeak-ng."""
+"""Client of the worker process: speaks utterances with espeak-ng and finishes recordings."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _NOISE_DB = (-72.0, -60.0)
 
 
 def record(speech: Waveform, *, seed: int) -> Waveform:
-    """``speech`` at 16 kHz with short margins, a random level, and a noise floor for silence.
+    """Return ``speech`` at 16 kHz with short margins, a random level and a noise floor.
 
-    Digital silence, which no microphone gives, would dominate logarithmic features.
+    Digital silence would dominate logarithmic features, and no microphone gives it.
     """
     rng = np.random.default_rng(seed)
     samples = resample(speech, SAMPLE_RATE_HZ).samples
@@ -45,7 +45,7 @@ def record(speech: Waveform, *, seed: int) -> Waveform:
 
 
 def require_synthesizer() -> None:
-    """Raise ``InputError`` when the optional synthesiser is not installed; imports nothing."""
+    """Raise ``InputError`` if the optional synthesiser is not installed; import nothing."""
     if importlib.util.find_spec("espeakng_loader") is None:
         raise InputError(
             "the synthetic corpus needs the speech synthesiser espeak-ng: "
@@ -54,7 +54,7 @@ def require_synthesizer() -> None:
 
 
 class Speaker:
-    """A fresh worker process. Use as a context manager: leaving it ends the process."""
+    """A fresh worker process, used as a context manager; leaving it ends the process."""
 
     def __init__(self) -> None:
         root = str(Path(__file__).resolve().parents[3])
@@ -82,7 +82,7 @@ class Speaker:
         self._errors.close()
 
     def speak(self, utterance: PlannedUtterance) -> Waveform:
-        """The utterance as espeak-ng speaks it, at its own rate; ``RuntimeError`` if it dies."""
+        """Speak an utterance with espeak-ng, at its own rate; ``RuntimeError`` if it dies."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         voice = utterance.voice

@@ -10,8 +10,8 @@ import sys
 HEADER = struct.Struct("<II")  # sample rate in Hz, number of bytes of samples that follow
 
 
-_SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples come through the callback before Synth returns
-_DONT_EXIT = 0x8000  # option of espeak_Initialize: report a missing file, do not end the process
+_SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: the callback gets the samples before Synth returns
+_DONT_EXIT = 0x8000  # option of espeak_Initialize: report a missing file, don't end the process
 _UTF8 = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4  # espeak_PARAMETER
 _OK = 0
@@ -22,7 +22,7 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 class Espeak:
-    """The synthesiser. One instance a process, not for threads; it keeps state between calls."""
+    """The synthesiser: one per process, not for threads; it keeps state between calls."""
 
     def __init__(self) -> None:
         import espeakng_loader  # GPL-3: loaded in the worker process alone
@@ -42,7 +42,7 @@ class Espeak:
     def speak(
         self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int, seed: int
     ) -> bytes:
-        """Signed 16-bit samples, native byte order, one channel, at ``sample_rate_hz``."""
+        """Return signed 16-bit samples, native byte order, one channel, at ``sample_rate_hz``."""
         if self._library.espeak_SetVoiceByName(voice.encode()) != _OK:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
         self._set(_RATE, rate)
@@ -66,7 +66,7 @@ class Espeak:
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until standard input ends."""
     espeak = Espeak()
     output = sys.stdout.buffer
     for line in sys.stdin:
