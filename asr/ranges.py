@@ -47,6 +47,8 @@ class Range:
 
 ANY_NUMBER = Range(-1e12, 1e12)
 
+MAX_VOCABULARY = 1_000_000
+
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 Share = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(1, 10**9)]

@@ -1,4 +1,4 @@
-"""`asr convert`: turning a trained full-attention model into one with a reuse schedule."""
+"""`asr convert`: a trained full-attention model with a reuse schedule, or with SVD-softmax."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.compose import compose_reuse
+from asr.cli.convert_softmax import run_svd_softmax
 from asr.cli.device import add_device_argument, check_device
 from asr.cli.options import add_plugin_argument, count
 from asr.cli.run_summary import log, schedule_lines
@@ -26,6 +27,7 @@ from asr.model.package import (
     ORIGIN,
     WEIGHTS,
     ModelPackage,
+    check_whole_outputs,
     load_package,
     package_folder,
     save_package,
@@ -36,7 +38,7 @@ AS_THEY_WERE, IN_LINE = "converted, heads as they were", "converted, heads in li
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments: model, schedule, calibration data, output."""
+    """Add the arguments: model, schedule or softmax, calibration data, output."""
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -45,7 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_plugin_argument(parser)
     parser.add_argument(
-        "--model", type=Path, required=True, metavar="DIR", help="model trained with reuse=none"
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="model trained with reuse=none; with --svd-softmax any, or a language model",
+    )
+    parser.add_argument(
+        "--svd-softmax",
+        nargs="?",
+        const="",
+        metavar="KEY=VALUE[,...]",
+        help="decompose large output layers instead (Shim et al. 2017), with preview_width "
+        "(default: an eighth of the width) and refined_words (2048); refused where it is no faster",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the model"
@@ -55,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="MANIFEST",
         help="bring heads into line by their attention on these utterances, measure on them, and "
-        "keep the better of both",
+        "keep the better of both; with --svd-softmax compare output layers there (a text for a "
+        "language model)",
     )
     parser.add_argument(
         "--limit", type=count, metavar="N", help="use N of them, evenly spread (default: all)"
@@ -69,8 +84,11 @@ def run(args: argparse.Namespace) -> int:
     check_empty(args.out)
     if args.limit and not args.data:
         raise InputError("--limit needs --data, the utterances that it picks from")
+    if args.svd_softmax is not None:
+        return run_svd_softmax(args, origin(args))
     config: dict[str, Any] = {"reuse": compose_reuse(args.overrides)}
     package = load_package(args.model, args.device)
+    check_whole_outputs(package.config, package.folder, "asr convert")
     config = {**package.config, **config, ORIGIN: origin(args)}
     conversion = convert(package.model, config)
     lines = [*summary_lines(package.model, conversion)]

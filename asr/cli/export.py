@@ -19,7 +19,7 @@ from asr.errors import InputError
 from asr.files import check_folder, check_json, write_bytes, write_text
 from asr.interop.huggingface import read_huggingface, write_huggingface
 from asr.interop.onnx.file import WRITING, check_installed
-from asr.model.package import ModelPackage, load_package
+from asr.model.package import ModelPackage, check_whole_outputs, load_package
 from asr.profiling.hardware import describe_hardware, installed_versions
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
     check_json(args.json)
     package = load_package(args.model)
     package.model.head.check_serves("asr export")
+    check_whole_outputs(package.config, package.folder, "asr export")
     context = stream_context(args.stream, package.model)
     if context is not None:
         check_stream(args, without_effect={"lengths": LENGTHS_S})
@@ -158,6 +159,7 @@ def run_huggingface(args: argparse.Namespace) -> int:
     check_empty(args.out)
     package = load_package(args.model)
     package.model.head.check_serves("asr export")
+    check_whole_outputs(package.config, package.folder, "asr export")
     write_huggingface(package, args.out)
     _, again = read_huggingface(args.out)
     own = package.model.state_dict()

@@ -33,7 +33,7 @@ from asr.model.build import (
     check_kind,
 )
 from asr.model.convert import initialise, share_pieces
-from asr.model.package import ModelPackage, load_package
+from asr.model.package import ModelPackage, check_whole_outputs, load_package
 from asr.ranges import Seed, check_value
 from asr.report.record import SplitCounts
 from asr.text.normalize import TranscriptNormalizer
@@ -284,6 +284,8 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
     splits = read_splits(config)
     utterances = {split: splits.read(split) for split in splits.names}
     parent = load_package(local_model(config["init"])) if config.get("init") else None
+    if parent is not None:
+        check_whole_outputs(parent.config, parent.folder, "init")
     normalizer = make_normalizer(config)
     for split, each in utterances.items():
         for line in describe_dropped(

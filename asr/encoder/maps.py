@@ -35,8 +35,8 @@ class EncoderMaps:
     """What the encoder gives, and what went on inside.
 
     ``frames_BTD`` with ``lengths_B`` valid frames; ``outputs`` the output (B, T, D) of every layer;
-    ``maps`` the map (B, H, T, T) of every layer, None where a layer has none. Rows of padding hold
-    anything.
+    ``maps`` the map (B, H, T, T) of every layer, None where a layer has none; of an utterance with
+    several rows that of the first. Rows of padding hold anything.
     """
 
     frames_BTD: Tensor
@@ -58,7 +58,9 @@ def encode_with_maps(encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor) 
         carry = None if role.begins_part else carry
         attention_input = layer.attention_norm(layer.before_attention(x_BTD))
         own = layer.attention.attention_map(attention_input, frames, carry)
-        if own is None and role.leader is not None:
+        if own is not None:
+            own = own[:: encoder.num_rows]
+        elif role.leader is not None:
             own = maps[role.leader]
         maps.append(own)
         x_BTD, carry = layer(x_BTD, frames, carry)

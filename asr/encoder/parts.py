@@ -19,6 +19,8 @@ ENCODER_PARTS = {
     "layers.feedforward_out": "feed-forward",
     "layers.convolution": "convolution",
     "layers.attention": ATTENTION,
+    "layers.band_feedforward": "feed-forward",
+    "layers.band_attention": ATTENTION,
 }
 """Part by submodule, numbers left out. A norm inside a module is the module's; the residual sums,
 the norms beside them and the dropout between them are the layer's own."""

@@ -85,6 +85,9 @@ class Encoder(nn.Module):
         InputError: dimensions that do not fit, or ``chunks`` with a method that needs all frames.
     """
 
+    num_rows = 1
+    """Rows of a batch that an utterance is to the layers."""
+
     def __init__(
         self,
         *,

@@ -13,10 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
 from asr.types import Batch, EncoderOutput
+
+FRAMES_AT_ONCE, BEAM_AT_ONCE = 375, 10
+"""Hidden states that an output layer gets at once: of 15 s of audio at 25 Hz, and of a beam."""
 
 
 class HeadLoss(NamedTuple):
@@ -33,7 +37,9 @@ class Head(nn.Module, ABC):
     ``leaves_out_short`` says that an utterance with fewer frames than CTC needs for its tokens is
     left out of the loss. ``intermediate_layers`` are the encoder layers, from 0, whose output the
     loss takes as well. ``tensors_by_piece`` are the weights with a row for every piece of the
-    vocabulary.
+    vocabulary. ``output_layers`` are the linear layers that score every piece in inference, which
+    `asr.nn.svd_softmax` can decompose, each with how many hidden states it is usually given at
+    once.
     """
 
     @property
@@ -44,6 +50,7 @@ class Head(nn.Module, ABC):
     name: ClassVar[str]
     leaves_out_short: ClassVar[bool]
     tensors_by_piece: ClassVar[tuple[str, ...]]
+    output_layers: ClassVar[Mapping[str, int]] = {}
     vocab_size: int
     intermediate_layers: tuple[int, ...] = ()
     consistency_weight: float = 0.0
@@ -98,3 +105,8 @@ class Head(nn.Module, ABC):
             InputError: an utterance of it is more than the head may take.
         """
         return None
+
+
+def dtype_of(layer: nn.Module) -> torch.dtype:
+    """The dtype of the weights of an output layer, decomposed or not."""
+    return next(layer.parameters()).dtype

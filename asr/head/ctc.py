@@ -6,16 +6,16 @@ Shape legend: B batch, T frames, D model width, V vocabulary, U tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.errors import InputError
-from asr.head.base import Head, HeadLoss
-from asr.ranges import Range, Share, Width, in_ranges
+from asr.head.base import FRAMES_AT_ONCE, Head, HeadLoss, dtype_of
+from asr.ranges import MAX_VOCABULARY, Range, Share, Width, in_ranges
 from asr.types import EncoderOutput
 
 BLANK_ID = 0
@@ -41,12 +41,13 @@ class CtcHead(Head):
     name = "ctc"
     leaves_out_short = True
     tensors_by_piece = ("project.weight", "project.bias")
+    output_layers: ClassVar[Mapping[str, int]] = {"project": FRAMES_AT_ONCE}
 
     def __init__(
         self,
         *,
         d_model: Width,
-        vocab_size: Annotated[int, Range(1, 100_000)],
+        vocab_size: Annotated[int, Range(1, MAX_VOCABULARY)],
         dropout: Share = 0.0,
         intermediate_layers: Sequence[int] = (),
         intermediate_weight: Annotated[float, Range(0, 1, below=True)] = 0.0,
@@ -67,7 +68,7 @@ class CtcHead(Head):
 
     def forward(self, frames_BTD: Tensor) -> Tensor:
         """Log probabilities (B, T, V), float32 whatever the precision of the encoder."""
-        frames_BTD = self.dropout(frames_BTD.to(self.project.weight.dtype))
+        frames_BTD = self.dropout(frames_BTD.to(dtype_of(self.project)))
         logits_BTV: Tensor = self.project(frames_BTD)
         return logits_BTV.float().log_softmax(-1)
 

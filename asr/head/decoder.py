@@ -97,7 +97,7 @@ class AttentionDecoder(nn.Module):
 
         An utterance without a frame attends to one frame of zeros.
         """
-        frames_BTD = frames_BTD.to(self.output.weight.dtype)
+        frames_BTD = frames_BTD.to(self.embedding.weight.dtype)
         frames_T = torch.arange(frames_BTD.shape[1], device=frames_BTD.device)
         lengths_B1 = lengths_B.to(frames_BTD.device).unsqueeze(1)
         frames_BTD = frames_BTD.masked_fill((frames_T >= lengths_B1).unsqueeze(-1), 0.0)
@@ -116,6 +116,21 @@ class AttentionDecoder(nn.Module):
         num_kept_N: Tensor | None = None,
     ) -> tuple[Tensor, list[LayerCache]]:
         """Logits (N, S, V) of the token behind each, in at least float32, and what is kept.
+
+        The arguments are those of `hidden`.
+        """
+        hidden_NSD, kept = self.hidden(ids_NS, memory, caches, num_kept_N)
+        logits_NSV = self.output(hidden_NSD)
+        return logits_NSV if logits_NSV.dtype == torch.float64 else logits_NSV.float(), kept
+
+    def hidden(
+        self,
+        ids_NS: Tensor,
+        memory: Memory | None,
+        caches: list[LayerCache] | None = None,
+        num_kept_N: Tensor | None = None,
+    ) -> tuple[Tensor, list[LayerCache]]:
+        """What the output layer reads (N, S, D), and what is kept.
 
         ``ids_NS`` are tokens behind those of ``caches``; a transcript begins with `BOUNDARY_ID`.
         Transcripts of an utterance stand side by side, as many of each. ``num_kept_N`` is how many
@@ -140,8 +155,7 @@ class AttentionDecoder(nn.Module):
         else:
             assert hidden_NU is None, "feedback memory has rows of one length"
             x_NSD, kept = self._with_feedback(self.feedback, x_NSD, memory, caches[0])
-        logits_NSV = self.output(self.norm(x_NSD))
-        return logits_NSV if logits_NSV.dtype == torch.float64 else logits_NSV.float(), kept
+        return self.norm(x_NSD), kept
 
     def _with_feedback(
         self, feedback: Feedback, x_NSD: Tensor, memory: Memory | None, cache: LayerCache

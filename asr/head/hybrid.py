@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.head.base import Head, HeadLoss
+from asr.head.base import BEAM_AT_ONCE, FRAMES_AT_ONCE, Head, HeadLoss, dtype_of
 from asr.head.ctc import utterance_losses
 from asr.head.decoder import BOUNDARY_ID, AttentionDecoder
 from asr.head.decoder_layer import AttentionKind
-from asr.ranges import Layers, Range, Share, Width, in_ranges
+from asr.ranges import MAX_VOCABULARY, Layers, Range, Share, Width, in_ranges
 from asr.types import EncoderOutput
 
 
@@ -53,12 +53,16 @@ class HybridHead(Head):
         *("ctc.weight", "ctc.bias", "decoder.embedding.weight"),
         *("decoder.output.weight", "decoder.output.bias"),
     )
+    output_layers: ClassVar[Mapping[str, int]] = {
+        "ctc": FRAMES_AT_ONCE,
+        "decoder.output": BEAM_AT_ONCE,
+    }
 
     def __init__(
         self,
         *,
         d_model: Width,
-        vocab_size: Annotated[int, Range(2, 100_000)],
+        vocab_size: Annotated[int, Range(2, MAX_VOCABULARY)],
         num_layers: Layers = 6,
         num_heads: Annotated[int, Range(1, 512)] = 4,
         ffn_dim: Width = 2048,
@@ -105,7 +109,7 @@ class HybridHead(Head):
 
     def frame_log_probs(self, frames_BTD: Tensor) -> Tensor:
         """Log probabilities (B, T, V) of the CTC output."""
-        logits_BTV: Tensor = self.ctc(self.dropout(frames_BTD.to(self.ctc.weight.dtype)))
+        logits_BTV: Tensor = self.ctc(self.dropout(frames_BTD.to(dtype_of(self.ctc))))
         return logits_BTV.float().log_softmax(-1)
 
     def loss(

@@ -23,7 +23,7 @@ from asr.head.base import Head, HeadLoss
 from asr.head.ctc import utterance_losses
 from asr.head.lattice import rnnt_losses, tdt_losses
 from asr.head.predictor import LstmPredictor, Predictor, StatelessPredictor
-from asr.ranges import Range, Share, Width, in_ranges
+from asr.ranges import MAX_VOCABULARY, Range, Share, Width, in_ranges
 from asr.types import Batch, EncoderOutput
 
 MAX_ELEMENTS = 2**31 - 1
@@ -68,7 +68,7 @@ class TransducerHead(Head):
         self,
         *,
         d_model: Width,
-        vocab_size: Annotated[int, Range(1, 100_000)],
+        vocab_size: Annotated[int, Range(1, MAX_VOCABULARY)],
         predictor: Literal["stateless", "lstm"] = "stateless",
         predictor_width: Width = 256,
         predictor_layers: Annotated[int, Range(1, 16)] | None = None,

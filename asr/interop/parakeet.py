@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from asr.errors import InputError
 from asr.model.asr_model import AsrModel
@@ -320,7 +320,9 @@ def to_theirs(model: AsrModel, config: Mapping[str, Any], head: str) -> dict[str
     """Our weights by the names of transformers' ``ParakeetForCTC``, with all of its biases."""
     factor = SUBSAMPLING_FACTORS[_subsampling(config)]
     channels_first = -(-model.frontend.num_mel_bins // factor)
-    num_channels = model.encoder.subsampling.project.in_features // channels_first
+    project = model.encoder.subsampling.project
+    assert isinstance(project, nn.Linear)
+    num_channels = project.in_features // channels_first
     found: dict[str, Tensor] = {}
     own = model.state_dict()
     for name, place in _places(model, "huggingface", _subsampling(config), head).items():

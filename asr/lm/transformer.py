@@ -10,17 +10,19 @@ H heads, K head width, P slots.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.errors import InputError
+from asr.head.base import BEAM_AT_ONCE
 from asr.head.decoder import BOUNDARY_ID, AttentionDecoder
 from asr.head.decoder_layer import LayerCache
+from asr.lm.sampled_softmax import SampledSoftmax
 from asr.ranges import Layers, Range, Share, Width, in_ranges
 from asr.text.tokenizer import WORD_START, Tokenizer
 
@@ -69,6 +71,9 @@ class TransformerLm(nn.Module):
         except InputError as error:
             raise error.moved("head", "lm") from None
 
+    output_layers: ClassVar[Mapping[str, int]] = {"decoder.output": BEAM_AT_ONCE}
+    """As those of `asr.head.base.Head`."""
+
     @property
     def vocab_size(self) -> int:
         """V."""
@@ -79,16 +84,23 @@ class TransformerLm(nn.Module):
 
         Places behind the end are 0.
         """
-        given_NS = functional.pad(ids_NU, (1, 0), value=BOUNDARY_ID)
-        places_S = torch.arange(given_NS.shape[1], device=ids_NU.device)
-        lengths_N1 = lengths_N.to(ids_NU.device).unsqueeze(1)
-        wanted_NS = functional.pad(ids_NU, (0, 1), value=BOUNDARY_ID)
-        wanted_NS = wanted_NS.masked_fill(places_S == lengths_N1, BOUNDARY_ID)
-        wanted_NS = wanted_NS.masked_fill(places_S > lengths_N1, _NOTHING)
+        given_NS, wanted_NS = given_and_wanted(ids_NU, lengths_N)
         logits_NSV, _ = self.decoder(given_NS, None)
         return -functional.cross_entropy(
             logits_NSV.transpose(1, 2), wanted_NS, ignore_index=_NOTHING, reduction="none"
         )
+
+    def sampled_losses(self, ids_NU: Tensor, lengths_N: Tensor, sampled: SampledSoftmax) -> Tensor:
+        """(M,) losses of all tokens and ends, one after the other, by a part of the vocabulary."""
+        losses_M: Tensor = sampled(*self.hidden(ids_NU, lengths_N), self.decoder.output)
+        return losses_M
+
+    def hidden(self, ids_NU: Tensor, lengths_N: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, D) what the output layer reads for every token and end, and (M,) which they are."""
+        given_NS, wanted_NS = given_and_wanted(ids_NU, lengths_N)
+        hidden_NSD, _ = self.decoder.hidden(given_NS, None)
+        is_wanted_NS = wanted_NS != _NOTHING
+        return hidden_NSD[is_wanted_NS], wanted_NS[is_wanted_NS]
 
     def next_tokens(
         self, ids_N: Tensor, caches: list[LayerCache] | None, num_kept_N: Tensor
@@ -101,6 +113,16 @@ class TransformerLm(nn.Module):
         logits_N1V, kept = self.decoder(ids_N.unsqueeze(1), None, caches, num_kept_N)
         new = [tuple(one[:, :, -1:] for one in layer) for layer in kept]
         return logits_N1V.squeeze(1).log_softmax(-1), new
+
+
+def given_and_wanted(ids_NU: Tensor, lengths_N: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, S) tokens that the model is given, and those behind each; none behind the end."""
+    given_NS = functional.pad(ids_NU, (1, 0), value=BOUNDARY_ID)
+    places_S = torch.arange(given_NS.shape[1], device=ids_NU.device)
+    lengths_N1 = lengths_N.to(ids_NU.device).unsqueeze(1)
+    wanted_NS = functional.pad(ids_NU, (0, 1), value=BOUNDARY_ID)
+    wanted_NS = wanted_NS.masked_fill(places_S == lengths_N1, BOUNDARY_ID)
+    return given_NS, wanted_NS.masked_fill(places_S > lengths_N1, _NOTHING)
 
 
 class NeuralScorer:

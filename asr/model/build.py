@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, get_args, get_origin
 
 import torch
+from torch import nn
 
 from asr.encoder.stack import Encoder
 from asr.errors import InputError
@@ -22,10 +23,14 @@ from asr.features.frontend import Frontend
 from asr.head.base import Head
 from asr.model.asr_model import AsrModel
 from asr.model.plugins import plugin_class, plugin_of
+from asr.nn import svd_softmax
+from asr.nn.svd_softmax import SvdSoftmax
 from asr.ranges import check_values, parameter_hints
 from asr.reuse.base import ReuseMethod
 
 TARGET = "_target_"
+SVD_SOFTMAX = "svd_softmax"
+"""Key of a package's config for decomposed output layers; others lack it."""
 PACKAGES = {"metrics": "profiling"}
 """Where the classes of a config group lie, if not in the package of its name."""
 MOVED = {
@@ -146,6 +151,7 @@ def build_model(config: Mapping[str, Any], vocab_size: int) -> AsrModel:
     frontend = build_frontend(config)
     encoder = build_encoder(config, frontend.num_mel_bins)
     head = build_head(config, encoder.d_model, vocab_size)
+    shape_outputs(head, config)
     return AsrModel(frontend=frontend, encoder=encoder, head=head)
 
 
@@ -154,6 +160,17 @@ def build_head(config: Mapping[str, Any], d_model: int, vocab_size: int) -> Head
     head: Head = build(config["head"], "head", d_model=d_model, vocab_size=vocab_size)
     check_kind(head, Head, config["head"], "head")
     return head
+
+
+def shape_outputs(model: nn.Module, config: Mapping[str, Any]) -> None:
+    """Give a head or a language model the decomposed output layers that its package states.
+
+    Raises:
+        InputError: see `build` and `asr.nn.svd_softmax`.
+    """
+    if config.get(SVD_SOFTMAX) is not None:
+        spec: SvdSoftmax = build_inside(config[SVD_SOFTMAX], SvdSoftmax, SVD_SOFTMAX)
+        svd_softmax.shape_outputs(model, spec)
 
 
 def check_kind(built: object, kind: type, config: Mapping[str, Any], key: str) -> None:

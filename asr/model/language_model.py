@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from asr.lm.transformer import TransformerLm
-from asr.model.build import build, check_groups, check_kind
+from asr.model.build import SVD_SOFTMAX, build, check_groups, check_kind, shape_outputs
 from asr.model.package import (
     CONFIG,
+    ORIGIN,
     TOKENIZER,
     WEIGHTS,
     check_files,
@@ -48,6 +49,7 @@ def build_lm(config: Mapping[str, Any], vocab_size: int) -> TransformerLm:
     check_groups(config, *GROUPS)
     model: TransformerLm = build(config["lm"], "lm", vocab_size=vocab_size)
     check_kind(model, TransformerLm, config["lm"], "lm")
+    shape_outputs(model, config)
     return model
 
 
@@ -61,6 +63,7 @@ def save_lm(
 ) -> None:
     """Write the package, whole or not at all; ``config`` may be a whole run config."""
     kept = {group: config[group] for group in GROUPS}
+    kept |= {key: config[key] for key in (ORIGIN, SVD_SOFTMAX) if config.get(key)}
     write_package(folder, model=model, tokenizer=tokenizer, config=kept, card=card)
 
 

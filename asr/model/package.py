@@ -27,7 +27,7 @@ from asr.encoder.precision import compute_in
 from asr.errors import InputError
 from asr.files import read_bytes, replacing
 from asr.model.asr_model import AsrModel
-from asr.model.build import build, build_model, check_groups
+from asr.model.build import SVD_SOFTMAX, build, build_model, check_groups
 from asr.model.plugins import PLUGINS, check_package
 from asr.model.weights import load_model
 from asr.ranges import shown
@@ -67,11 +67,12 @@ def save_package(
 ) -> None:
     """Write the package, whole or not at all; ``config`` may be a whole run config.
 
-    Its model groups are kept, and ``ORIGIN``, ``IMPORTED`` and plugins where they are set. A
-    package that was there is replaced. Raises as :func:`asr.files.replacing` does.
+    Its model groups are kept, and ``ORIGIN``, ``IMPORTED``, ``PLUGINS`` and ``SVD_SOFTMAX`` where
+    they are set. A package that was there is replaced. Raises as :func:`asr.files.replacing` does.
     """
     kept = {group: config[group] for group in GROUPS}
-    kept |= {key: config[key] for key in (ORIGIN, IMPORTED, PLUGINS) if config.get(key)}
+    optional = ORIGIN, IMPORTED, PLUGINS, SVD_SOFTMAX
+    kept |= {key: config[key] for key in optional if config.get(key)}
     write_package(folder, model=model, tokenizer=tokenizer, config=kept, card=card)
 
 
@@ -123,6 +124,16 @@ def load_package(
         tokenizer=tokenizer,
         normalizer=build(config["text"].get("normalize"), "text.normalize"),
     )
+
+
+def check_whole_outputs(config: Mapping[str, Any], folder: Path, use: str) -> None:
+    """Raise InputError where a package has SVD-softmax, which ``use`` cannot work with."""
+    if config.get(SVD_SOFTMAX):
+        origin = (config.get(ORIGIN) or {}).get("model", "another model")
+        raise InputError(
+            f"{use}: {folder} has SVD-softmax, whose output layers are decomposed for inference; "
+            f"use {origin}, of which it was made"
+        )
 
 
 def package_folder(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,8 @@ class _StridedConv(torch.autograd.Function):
 
 SubsamplingKind = Literal["conv4", "separable8"]
 
+FACTORS: dict[str, int] = {"conv4": 4, "separable8": 8}
+
 CHUNK_FRAMES = 1024
 """Feature frames gone through at a time in inference, about."""
 
@@ -108,18 +110,14 @@ class ConvSubsampling(nn.Module):
         self, *, kind: SubsamplingKind, num_mel_bins: int, channels: int, d_model: int
     ) -> None:
         super().__init__()
-        if kind not in get_args(SubsamplingKind):
-            raise InputError(
-                f"encoder.subsampling={kind!r}: allowed: {', '.join(get_args(SubsamplingKind))}"
-            )
+        self.factor = subsampling_factor(kind)
         stages: list[nn.Module] = [strided(1, channels)]
         if kind == "conv4":
             stages += [strided(channels, channels)]
         else:
             stages += [separable(channels), separable(channels)]
         self.stages = nn.ModuleList(stages)
-        self.factor = 2 ** len(stages)
-        self.project = nn.Linear(channels * -(-num_mel_bins // self.factor), d_model)
+        self.project: nn.Module = nn.Linear(channels * -(-num_mel_bins // self.factor), d_model)
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F) to (B, ceil(T / factor), D), and the new lengths."""
@@ -161,6 +159,17 @@ class ConvSubsampling(nn.Module):
         image_BCTF = image_BCTF[:, :, before // self.factor :]
         frames_BTD: Tensor = self.project(image_BCTF.permute(0, 2, 3, 1).flatten(2))
         return frames_BTD
+
+
+def subsampling_factor(kind: SubsamplingKind) -> int:
+    """By how much a kind divides the rate of frames, and the number of mel bins.
+
+    Raises:
+        InputError: there is no such kind.
+    """
+    if kind not in FACTORS:
+        raise InputError(f"encoder.subsampling={kind!r}: allowed: {', '.join(FACTORS)}")
+    return FACTORS[kind]
 
 
 def strided(in_channels: int, out_channels: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Tokenisers: text to characters or subwords, with sentencepiece.
+"""Tokenisers: text to characters, subwords or words, with sentencepiece.
 
 Byte pair encoding: Sennrich et al. 2016. Unigram: Kudo 2018. SentencePiece: Kudo and
 Richardson 2018.
@@ -18,9 +18,9 @@ import sentencepiece
 
 from asr.errors import InputError
 from asr.files import read_bytes
-from asr.ranges import Range, in_ranges
+from asr.ranges import MAX_VOCABULARY, Range, in_ranges
 
-Kind = Literal["char", "bpe", "unigram"]
+Kind = Literal["char", "bpe", "unigram", "word"]
 
 MAX_MODEL_BYTES = 8 << 20  # several times the size of a model of 250,000 pieces
 BLANK_PIECE = "<blank>"
@@ -48,7 +48,9 @@ class Tokenizer:
         try:
             self._processor = _processor(model)
             self.vocab_size: int = self._processor.vocab_size()
-            self.characters = _characters(self._processor)
+            pieces = self.pieces(range(self.unk_id + 1, self.vocab_size))
+            self.is_of_words = all(len(one) > 1 and one[0] == WORD_START for one in pieces)
+            self.characters = _characters(pieces, are_words=self.is_of_words)
         except (IndexError, UnicodeDecodeError) as error:
             raise InputError(f"not a tokenizer: its pieces are damaged ({error})") from error
 
@@ -62,6 +64,7 @@ class Tokenizer:
         the tokenizer gets the largest possible vocabulary. Raises ``InputError`` if ``vocab_size``
         is smaller than the number of characters, if there is no text, or, with ``exact``, if the
         texts are too small. For kind ``char`` the number of characters alone sets the vocabulary.
+        Kind ``word`` takes the most frequent words; all others are unknown.
         """
         if kind not in get_args(Kind):
             raise InputError(
@@ -71,7 +74,9 @@ class Tokenizer:
         characters = set().union(*lines) - {" "}
         if not characters:
             raise InputError("text.tokenizer: no text to train on; every transcript is empty")
-        min_vocab_size = len(characters) + 3  # blank, unknown, word mark
+        min_vocab_size = 3  # blank, unknown, a word
+        if kind != "word":
+            min_vocab_size = len(characters) + 3  # blank, unknown, word mark
         if vocab_size < min_vocab_size:
             raise InputError(
                 f"text.tokenizer.vocab_size: {vocab_size} is too small for the "
@@ -115,7 +120,12 @@ class Tokenizer:
         return model
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of normalised text; unknown characters become ``unk_id``."""
+        """Return the token ids of normalised text; what is unknown becomes ``unk_id``.
+
+        Unknown are characters, or whole words where the pieces are words.
+        """
+        if self.is_of_words:  # sentencepiece would make one of unknown words in a row
+            return [self._processor.piece_to_id(WORD_START + word) for word in text.split()]
         token_ids: list[int] = self._processor.encode(text)
         return token_ids
 
@@ -151,7 +161,7 @@ class TokenizerSpec:
     """
 
     kind: Kind
-    vocab_size: Annotated[int, Range(1, 100_000)]
+    vocab_size: Annotated[int, Range(1, MAX_VOCABULARY)]
     model: str | None = None
     of_init: bool = True
 
@@ -188,7 +198,7 @@ def _train(lines: Sequence[str], kind: Kind, vocab_size: int) -> bytes:
         pad_piece=BLANK_PIECE,
         unk_id=Tokenizer.unk_id,
         unk_piece=UNKNOWN_PIECE,
-        unk_surface="\u2047",
+        unk_surface=" \u2047" if kind == "word" else "\u2047",
         bos_id=-1,
         eos_id=-1,
         minloglevel=_LOG_NOTHING_BELOW_ERROR,
@@ -212,8 +222,10 @@ def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
     return processor
 
 
-def _characters(processor: sentencepiece.SentencePieceProcessor) -> str:
-    """Return every character that the pieces cover, sorted, with the space."""
-    pieces = (processor.id_to_piece(index) for index in range(2, processor.vocab_size()))
-    single = {piece for piece in pieces if len(piece) == 1}
+def _characters(pieces: Sequence[str], *, are_words: bool) -> str:
+    """Return every character that the pieces cover, sorted, with the space.
+
+    Each is a piece of its own, unless all pieces are words.
+    """
+    single = set("".join(pieces)) if are_words else {one for one in pieces if len(one) == 1}
     return "".join(sorted(single - {WORD_START} | {" "}))

@@ -24,7 +24,7 @@ from asr.errors import InputError
 from asr.head.base import HeadLoss
 from asr.interop.hub import local_model
 from asr.model.asr_model import AsrModel
-from asr.model.package import ModelPackage, load_package
+from asr.model.package import ModelPackage, check_whole_outputs, load_package
 from asr.nn.frames import padding_mask
 from asr.ranges import Range, Share, in_ranges
 from asr.text.tokenizer import Tokenizer
@@ -60,6 +60,7 @@ class Distillation:
         if self.teacher is None:
             return None
         package = load_package(local_model(self.teacher))
+        check_whole_outputs(package.config, package.folder, "train.distillation.teacher")
         check_teacher(package, student, tokenizer, features)
         return Distiller(package.model, weight=self.weight, temperature=self.temperature)
 

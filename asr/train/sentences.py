@@ -2,7 +2,7 @@
 
 Sentences of similar length share a batch, in an order that the seed and the step alone decide.
 
-Shape legend: N sentences, U tokens.
+Shape legend: N sentences, U tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ class Sentences:
     def num_predicted(self) -> int:
         """Tokens, and an end of each sentence."""
         return len(self._ids) + len(self)
+
+    def counts(self, vocab_size: int) -> Tensor:
+        """(V,) how often each token occurs; the ends of sentences count as id 0."""
+        counts_V = torch.from_numpy(np.bincount(self._ids, minlength=vocab_size))
+        counts_V[0] += len(self)
+        return counts_V
 
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Ids (N, U), 0 behind the end, and lengths (N,)."""

@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from asr.errors import InputError
+from asr.lm.sampled_softmax import SampledSoftmax
 from asr.lm.transformer import TransformerLm
-from asr.ranges import Count, Range, Threads, in_ranges
+from asr.ranges import MAX_VOCABULARY, Count, Range, Threads, in_ranges
 from asr.train.checkpoint import BEST, LAST, PlainCheckpointIO, read_checkpoint, write_checkpoint
 from asr.train.control import Interrupt
 from asr.train.failures import OwnErrorFirst
@@ -48,6 +49,8 @@ class TextTrainerSpec:
         validate_every_steps: steps between two validations, after each of which a checkpoint is
             written.
         gradient_clip: largest norm of the gradient; None does not clip.
+        sampled_tokens: tokens that a token is told apart from in training, see
+            `asr.lm.sampled_softmax`; None: from all. The loss on dev is that of all in any case.
         precision, accelerator, num_threads: see `asr.train.trainer.TrainerSpec`.
 
     Raises:
@@ -59,6 +62,7 @@ class TextTrainerSpec:
     max_tokens: Annotated[int, Range(2, 100_000)] = 256
     validate_every_steps: Count = 500
     gradient_clip: Annotated[float, Range(0, 1e6, above=True)] | None = 1.0
+    sampled_tokens: Annotated[int, Range(1, MAX_VOCABULARY)] | None = None
     precision: str = "fp32"
     accelerator: str = "auto"
     num_threads: Threads | None = None
@@ -124,7 +128,10 @@ def fit_text(
     first_step = int(begun["global_step"]) if begun else 0
     seed_all(seed)
     model.train()
-    module = _TextModule(model, optim, spec, dev, folder)
+    sampled = None
+    if spec.sampled_tokens is not None:
+        sampled = SampledSoftmax(train.counts(model.vocab_size), spec.sampled_tokens)
+    module = _TextModule(model, optim, spec, dev, folder, sampled)
     if begun is not None:
         report(f"resuming at step {first_step:,}")
         module.resume(begun)
@@ -190,12 +197,14 @@ class _TextModule(LightningModule):
         spec: TextTrainerSpec,
         dev: Sentences | None,
         folder: Path,
+        sampled: SampledSoftmax | None,
     ) -> None:
         super().__init__()
         self.model = model
         self.spec = spec
         self.dev = dev
         self.folder = folder
+        self.sampled = sampled
         self.num_steps = 0
         self.train_s = 0.0
         self.best_loss: float | None = None
@@ -205,13 +214,16 @@ class _TextModule(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Nats a token of a batch."""
         ids_NU, lengths_N = batch
+        if self.sampled is not None:
+            return self.model.sampled_losses(ids_NU, lengths_N, self.sampled).mean()
         loss: Tensor = -self.model(ids_NU, lengths_N).sum() / (lengths_N.sum() + len(lengths_N))
         return loss
 
     def configure_optimizers(self) -> Any:
         """AdamW and its schedule, stepped after every step."""
+        is_fused = next(self.model.parameters()).device.type in ("cpu", "cuda")
         optimizer, schedule = self._optim.build(
-            self.model, total_steps=self.spec.max_steps, fused=False
+            self.model, total_steps=self.spec.max_steps, fused=is_fused
         )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 

@@ -44,7 +44,8 @@ def plain(module: ConvSubsampling, features_TF: Tensor) -> Tensor:
             else:
                 image_CTF = image_CTF.relu()
     frames = image_CTF.permute(1, 2, 0).flatten(1)  # (frequency x channels), frequency first
-    return functional.linear(frames, module.project.weight, module.project.bias)
+    project = cast(nn.Linear, module.project)
+    return functional.linear(frames, project.weight, project.bias)
 
 
 @each_kind

@@ -4,7 +4,6 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import sentencepiece
@@ -20,7 +19,7 @@ SIZES: dict[Kind, int] = {"char": 23, "bpe": 30, "unigram": 25}
 TOKENIZERS = {
     kind: Tokenizer.train(TEXTS, kind=kind, vocab_size=size) for kind, size in SIZES.items()
 }
-kinds = pytest.mark.parametrize("kind", get_args(Kind))
+kinds = pytest.mark.parametrize("kind", SIZES)
 
 
 @kinds
@@ -61,6 +60,21 @@ def test_subwords_are_fewer_than_characters() -> None:
     num_tokens = {kind: len(TOKENIZERS[kind].encode("THE CAT SAT")) for kind in SIZES}
     assert num_tokens["bpe"] < num_tokens["char"]
     assert num_tokens["unigram"] < num_tokens["char"]
+
+
+def test_words_are_tokens_and_rare_ones_unknown() -> None:
+    tokenizer = Tokenizer.train([*TEXTS, "CAT SAT"], kind="word", vocab_size=4)
+    assert tokenizer.vocabulary == ["<blank>", "<unk>", "▁THE", "▁CAT"]
+    assert tokenizer.encode("THE DOG SAW THE CAT") == [2, 1, 1, 2, 3]
+    assert tokenizer.decode([2, 1, 0, 1, 2, 3]) == "THE ⁇ ⁇ THE CAT"
+    assert tokenizer.unknown_characters("THAT ACE") == ""
+    assert tokenizer.unknown_characters("DOG") == "DGO"
+    assert Tokenizer.from_bytes(tokenizer.to_bytes()).characters == " ACEHT"
+
+
+def test_a_vocabulary_of_words_needs_one() -> None:
+    with pytest.raises(InputError, match="vocab_size: 2 is too small for"):
+        Tokenizer.train(TEXTS, kind="word", vocab_size=2)
 
 
 @kinds
@@ -155,8 +169,10 @@ def test_no_text(kind: Kind, texts: tuple[str, ...]) -> None:
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(InputError, match=r"text\.tokenizer\.kind: 'word' .* char, bpe, unigram"):
-        Tokenizer.train(TEXTS, kind="word", vocab_size=100)  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match=r"text\.tokenizer\.kind: 'morph' .* char, bpe, unigram, word"
+    ):
+        Tokenizer.train(TEXTS, kind="morph", vocab_size=100)  # type: ignore[arg-type]
 
 
 @kinds

@@ -1,0 +1,197 @@
+"""SepTr, the separable Transformer (Ristea et al. 2022), with a reuse schedule over time.
+
+An utterance is a grid of tokens, bands by frames, with a class token in front of the bands of every
+frame. A layer is two Transformer layers, one along each axis: first the tokens of a frame attend to
+one another (band within a frame), then the tokens of a band (time within a band), class tokens
+among themselves. A frame of the output is what its class token became. Here the grid comes from
+convolutional subsampling instead of patches of the spectrogram.
+
+The attention over time is what the reuse schedule is about: every band is an utterance to it. That
+over bands is small, G by G of every frame, and each layer has its own.
+
+Shape legend: B batch, T frames, F subsampled mel bins, C channels, G bands and the class token,
+R = B * G rows, N = B * T frames of the batch, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.encoder.stack import MAX_MAP_MIB, Encoder
+from asr.errors import InputError
+from asr.nn.chunks import Blocks
+from asr.nn.dropout import Dropout
+from asr.nn.feedforward import FeedForward
+from asr.nn.frames import ALL, Frames
+from asr.nn.positions import PositionKind
+from asr.nn.subsampling import SubsamplingKind, subsampling_factor
+from asr.ranges import Layers, Range, Share, Width, in_ranges
+from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
+from asr.reuse.none import AloneAttention
+
+
+class SepTrLayer(nn.Module):
+    """A Transformer layer over the tokens of every frame, then one over those of every band."""
+
+    def __init__(
+        self,
+        attention: LayerAttention,
+        band_attention: LayerAttention,
+        *,
+        num_tokens: int,
+        d_model: int,
+        ffn_dim: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+        self.band_attention_norm = nn.LayerNorm(d_model)
+        self.band_attention = band_attention
+        self.band_feedforward = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
+        self.attention_norm = nn.LayerNorm(d_model) if attention.reads_input else nn.Identity()
+        self.attention = attention
+        self.dropout = Dropout(dropout)
+        self.feedforward = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
+
+    def forward(
+        self, x_RTD: Tensor, frames: Frames, carry: AttentionCarry | None
+    ) -> tuple[Tensor, AttentionCarry | None]:
+        """(R, T, D) to (R, T, D), and the carry for the next layer."""
+        x_RTD = self.before_attention(x_RTD)
+        attended_RTD, carry = self.attention(self.attention_norm(x_RTD), frames, carry)
+        if attended_RTD is not None:
+            x_RTD = x_RTD + self.dropout(attended_RTD)
+        return x_RTD + self.feedforward(x_RTD), carry
+
+    def before_attention(self, x_RTD: Tensor) -> Tensor:
+        """The residual stream (R, T, D) behind the bands, where attention over time reads it."""
+        _, num_frames, width = x_RTD.shape
+        x_BGTD = x_RTD.reshape(-1, self.num_tokens, num_frames, width)
+        x_NGD = x_BGTD.transpose(1, 2).flatten(0, 1)
+        attended_NGD, _ = self.band_attention(self.band_attention_norm(x_NGD), ALL, None)
+        x_NGD = x_NGD + self.dropout(attended_NGD)
+        x_NGD = x_NGD + self.band_feedforward(x_NGD)
+        x_BTGD = x_NGD.view(-1, num_frames, self.num_tokens, width)
+        rows_RTD: Tensor = x_BTGD.transpose(1, 2).flatten(0, 1)
+        return rows_RTD
+
+
+class BandTokens(nn.Module):
+    """Tokens of every frame: a class token, and a projection of each run of ``band_bins`` bins.
+
+    All bands share the projection; an embedding says which one a token is of. Bins that are missing
+    in the last band are zero.
+    """
+
+    def __init__(self, *, num_bins: int, channels: int, band_bins: int, d_model: int) -> None:
+        super().__init__()
+        num_bands = -(-num_bins // band_bins)
+        self.num_tokens = 1 + num_bands
+        self.num_missing = (num_bands * band_bins - num_bins) * channels
+        self.project = nn.Linear(band_bins * channels, d_model)
+        self.token_GD = nn.Parameter(torch.randn(self.num_tokens, d_model) * d_model**-0.5)
+
+    def forward(self, image_BTX: Tensor) -> Tensor:
+        """(B, T, F * C), bin by bin, to (B, T, G * D), token by token."""
+        image_BTX = functional.pad(image_BTX, (0, self.num_missing))
+        bands_BTGD = self.project(image_BTX.view(*image_BTX.shape[:2], self.num_tokens - 1, -1))
+        return (functional.pad(bands_BTGD, (0, 0, 1, 0)) + self.token_GD).flatten(2)
+
+
+class ClassNorm(nn.LayerNorm):
+    """The frames: the class token of each, normalised."""
+
+    def __init__(self, d_model: int, *, num_tokens: int) -> None:
+        super().__init__(d_model)
+        self.num_tokens = num_tokens
+
+    def forward(self, x_RTD: Tensor) -> Tensor:
+        """(R, T, D) to (B, T, D)."""
+        return super().forward(x_RTD.reshape(-1, self.num_tokens, *x_RTD.shape[1:])[:, 0])
+
+
+@in_ranges("encoder")
+class SepTr(Encoder):
+    """Separable Transformer layers over convolutional subsampling.
+
+    ``band_bins`` is how many of the bins behind subsampling (`num_mel_bins` over its factor) are a
+    band. Without ``chunk_frames``: it neither streams nor trains in chunks.
+
+    Raises:
+        InputError: dimensions that do not fit, or a schedule that does not fit the depth.
+    """
+
+    def __init__(
+        self,
+        *,
+        reuse: ReuseMethod,
+        num_mel_bins: int,
+        num_layers: Layers,
+        d_model: Width,
+        num_heads: Annotated[int, Range(1, 512)],
+        ffn_dim: Annotated[int, Range(1, 65_536)],
+        band_bins: Annotated[int, Range(1, 512)],
+        positions: PositionKind,
+        subsampling: SubsamplingKind,
+        subsampling_channels: Annotated[int, Range(1, 4096)],
+        dropout: Share,
+        max_map_mib: Annotated[float, Range(0, 1e6)] | None = MAX_MAP_MIB,
+    ) -> None:
+        tokens = BandTokens(
+            num_bins=-(-num_mel_bins // subsampling_factor(subsampling)),
+            channels=subsampling_channels,
+            band_bins=band_bins,
+            d_model=d_model,
+        )
+        over_bands = AttentionParts(
+            d_model=d_model, num_heads=num_heads, positions="none", dropout=0.0
+        )
+
+        def make_layer(attention: LayerAttention) -> nn.Module:
+            return SepTrLayer(
+                attention,
+                AloneAttention(over_bands.scores(), over_bands.mix(), fused=True),
+                num_tokens=tokens.num_tokens,
+                d_model=d_model,
+                ffn_dim=ffn_dim,
+                dropout=dropout,
+            )
+
+        super().__init__(
+            reuse=reuse,
+            make_layer=make_layer,
+            num_mel_bins=num_mel_bins,
+            num_layers=num_layers,
+            d_model=d_model,
+            num_heads=num_heads,
+            positions=positions,
+            subsampling=subsampling,
+            subsampling_channels=subsampling_channels,
+            dropout=dropout,
+            max_map_mib=max_map_mib,
+            final_norm=False,
+        )
+        self.num_rows = tokens.num_tokens
+        self.subsampling.project = tokens
+        self.norm = ClassNorm(d_model, num_tokens=self.num_rows)
+
+    def embed(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Input (R, T, D) of the first layer, the tokens of an utterance side by side; lengths."""
+        x_BTX, lengths_B = super().embed(features_BTF, lengths_B)
+        x_BTGD = x_BTX.view(*x_BTX.shape[:2], self.num_rows, -1)
+        return x_BTGD.transpose(1, 2).flatten(0, 1), lengths_B
+
+    def frames(self, x_RTD: Tensor, lengths_B: Tensor, blocks: Blocks | None = None) -> Frames:
+        """The frame data of all rows."""
+        return super().frames(x_RTD, lengths_B.repeat_interleave(self.num_rows), blocks)
+
+    def check_chunks(self) -> None:
+        """Raise InputError: the grid has no chunks."""
+        raise InputError(
+            "encoder=septr attends over whole utterances and neither streams nor trains in "
+            "chunks; allowed: conformer, transformer"
+        )
