@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -44,3 +46,17 @@ class RunError(RuntimeError):
 
     def __str__(self) -> str:
         return printable(super().__str__(), keep="\n\t")
+
+
+@contextmanager
+def naming(file: object) -> Iterator[None]:
+    """Puts ``file: `` before the text of an InputError that says nothing of where it comes from.
+
+    For what is read from a file but checked by code that knows only its keys.
+    """
+    try:
+        yield
+    except InputError as error:
+        if str(file) in str(error):
+            raise
+        raise InputError(f"{file}: {error}") from None

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from asr.errors import InputError, RunError, printable
+from asr.errors import InputError, RunError, naming, printable
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,12 @@ def test_what_a_terminal_obeys_is_escaped(text: str, shown: str) -> None:
 @pytest.mark.parametrize("kind", [InputError, RunError])
 def test_errors_are_fit_to_be_shown(kind: type[Exception]) -> None:
     assert str(kind("a\x1b[2J: missing\nsee b")) == "a\\x1b[2J: missing\nsee b"
+
+
+@pytest.mark.parametrize(
+    "text", ["d_model=0; allowed: 1 to 9", "runs/a: d_model=0; allowed: 1 to 9"]
+)
+def test_the_file_is_named_once(text: str) -> None:
+    with pytest.raises(InputError) as caught, naming("runs/a"):
+        raise InputError(text)
+    assert str(caught.value) == "runs/a: d_model=0; allowed: 1 to 9"

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from asr.errors import naming
 from asr.lm.transformer import TransformerLm
 from asr.model.build import SVD_SOFTMAX, build, check_groups, check_kind, shape_outputs
 from asr.model.package import (
@@ -76,17 +77,19 @@ def load_lm(folder: Path, device: torch.device | str = "cpu") -> LmPackage:
     folder = package_folder(folder)
     check_files(folder)
     config = read_config(folder / CONFIG, GROUPS)
-    check_groups(config, *GROUPS)
     tokenizer = Tokenizer.load(folder / TOKENIZER)
-    model = load_model(
-        partial(build_lm, config, vocab_size=tokenizer.vocab_size),
-        config["lm"].get("num_layers"),
-        folder / WEIGHTS,
-    )
+    with naming(folder):
+        check_groups(config, *GROUPS)
+        model = load_model(
+            partial(build_lm, config, vocab_size=tokenizer.vocab_size),
+            config["lm"].get("num_layers"),
+            folder / WEIGHTS,
+        )
+        normalizer = build(config["text"].get("normalize"), "text.normalize")
     return LmPackage(
         folder=folder,
         config=config,
         model=model.to(device).eval(),
         tokenizer=tokenizer,
-        normalizer=build(config["text"].get("normalize"), "text.normalize"),
+        normalizer=normalizer,
     )

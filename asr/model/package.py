@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import nn
 
 from asr.encoder.precision import compute_in
-from asr.errors import InputError
+from asr.errors import InputError, naming
 from asr.files import read_bytes, replacing
 from asr.model.asr_model import AsrModel
 from asr.model.build import SVD_SOFTMAX, build, build_model, check_groups
@@ -108,21 +108,19 @@ def load_package(
     check_files(folder)
     config = read_config(folder / CONFIG)
     check_package(config, folder)
-    check_groups(config, "text", "encoder")
     tokenizer = Tokenizer.load(folder / TOKENIZER)
-    model = load_model(
-        partial(build_model, config, vocab_size=tokenizer.vocab_size),
-        config["encoder"].get("num_layers"),
-        folder / WEIGHTS,
-    )
+    with naming(folder):
+        check_groups(config, "text", "encoder")
+        model = load_model(
+            partial(build_model, config, vocab_size=tokenizer.vocab_size),
+            config["encoder"].get("num_layers"),
+            folder / WEIGHTS,
+        )
+        normalizer = build(config["text"].get("normalize"), "text.normalize")
     model.to(device).eval()
     compute_in(model.encoder, dtype)
     return ModelPackage(
-        folder=folder,
-        config=config,
-        model=model,
-        tokenizer=tokenizer,
-        normalizer=build(config["text"].get("normalize"), "text.normalize"),
+        folder=folder, config=config, model=model, tokenizer=tokenizer, normalizer=normalizer
     )
 
 

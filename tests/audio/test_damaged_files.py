@@ -12,6 +12,7 @@ import pytest
 
 from asr.audio.read import check_audio, probe_audio, read_audio, stream_audio
 from asr.errors import InputError
+from tests.mutations import mutated_audio
 
 from .recordings import encoded, speech_like
 
@@ -35,25 +36,6 @@ FORMATS = {
 NUM_MUTATIONS = 20  # of each
 
 
-def mutated(data: bytes, generator: random.Random) -> bytes:
-    """The file cut, with other bytes, with bytes missing, or with more of them."""
-    head = min(len(data), generator.choice((64, 200, len(data))))
-    at = generator.randrange(head)
-    kind = generator.randrange(6)
-    if kind == 0:
-        return data[: generator.randrange(len(data))]
-    if kind == 1:
-        return data[:at] + bytes([data[at] ^ 1 << generator.randrange(8)]) + data[at + 1 :]
-    if kind == 2:
-        size = generator.choice((b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f"))
-        return data[:at] + size + data[at + 4 :]
-    if kind == 3:
-        return data[:at] + generator.randbytes(generator.choice((0, 3000))) + data[at + 1000 :]
-    if kind == 4:
-        return data[:at] + bytes(5000) + data[at + 5000 :]
-    return data + data[at:] + generator.randbytes(generator.choice((0, 5000)))
-
-
 def failure(read: Callable[[], object]) -> str:
     """What a reader says of a file that it refuses; nothing where it reads it."""
     try:
@@ -73,7 +55,7 @@ def test_no_file_is_too_damaged_to_be_named(
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began_s = time.monotonic()
     for seed in range(NUM_MUTATIONS):
-        path.write_bytes(mutated(sound, random.Random(f"{name} {seed}")))
+        path.write_bytes(mutated_audio(sound, random.Random(f"{name} {seed}")))
         for read in (
             lambda: probe_audio(path),
             lambda: check_audio(path),

@@ -16,43 +16,9 @@ from asr.data.formats.nemo import read_nemo
 from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.data.prepare import prepare_utterances
 from asr.errors import InputError
+from tests.mutations import mutated_text
 
 NUM_MUTATIONS = 100
-VALUES = (
-    *("null", "true", "-1", "1e999", "NaN", "-Infinity", "9" * 5000, '"1.5"', '""', "[]", "{}"),
-    *('"\\ud800"', '"\\u0000"', '"a\\nb"', "[" * 3000, '"' + "x" * 300 + '"', "1e15", "0"),
-)
-PIECES = (
-    b"\0",
-    b"\n",
-    b"\t",
-    b"\r",
-    b"\xff",
-    b'"',
-    b"\\",
-    b"{",
-    b"]",
-    b"\xe2\x80\xa8",
-    b"9" * 5000,
-)
-
-
-def mutated(data: bytes, generator: random.Random) -> bytes:
-    """``data`` with a value of JSON replaced, or bytes put in, taken out, repeated or cut off."""
-    kind = generator.randrange(5)
-    start = generator.randrange(len(data))
-    stop = min(len(data), start + generator.randrange(1, 30))
-    if kind == 0 and b":" in data:
-        start = data.find(b":", start) % len(data) + 1
-        stop = min(data.find(end, start) % (len(data) + 1) for end in (b",", b"}"))
-        return data[:start] + generator.choice(VALUES).encode() + data[stop:]
-    if kind == 1:
-        return data[:start] + generator.choice(PIECES) + data[start:]
-    if kind == 2:
-        return data[:start] + data[stop:]
-    if kind == 3:
-        return data[:start] + data[start:stop] * 50 + data[stop:]
-    return data[:start]
 
 
 def check(read: Callable[[], object]) -> bool:
@@ -78,9 +44,9 @@ def test_manifests(tmp_path: Path) -> None:
     data = path.read_bytes()
     num_read = 0
     for index in range(NUM_MUTATIONS):
-        changed = mutated(data, generator)
+        changed = mutated_text(data, generator)
         if index % 3 == 0:
-            changed = mutated(gzip.compress(changed), generator)
+            changed = mutated_text(gzip.compress(changed), generator)
         path.write_bytes(changed)
         num_read += check(lambda: read_manifest(path))
     assert 0 < num_read < NUM_MUTATIONS
@@ -103,11 +69,11 @@ def test_transcripts(tmp_path: Path, kind: str, write_tone: Callable[..., Path])
         (folder / "text").write_text("u1 go on\nu2 stop\n")
     num_read = 0
     for index in range(NUM_MUTATIONS // 4):
-        changed, out = mutated(data.encode(), generator), tmp_path / f"out{index}"
+        changed, out = mutated_text(data.encode(), generator), tmp_path / f"out{index}"
         if kind == "kaldi":
             name = generator.choice(("segments", "text", "wav.scp"))
             kept = (folder / name).read_bytes() if (folder / name).exists() else b""
-            (folder / name).write_bytes(mutated(kept or data.encode(), generator))
+            (folder / name).write_bytes(mutated_text(kept or data.encode(), generator))
         else:
             table.write_bytes(changed)
 

@@ -16,6 +16,7 @@ from onnx import NodeProto, TensorProto, helper
 from asr.errors import InputError
 from asr.interop.onnx.export import Exported
 from asr.interop.onnx.file import load_onnx, parse_onnx
+from tests.mutations import mutated_bytes
 
 LONGEST_S = 20.0  # on a machine with other work
 MOST_MIB = 1200
@@ -192,8 +193,4 @@ def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_mutated_file_loads_or_is_refused_in_a_line(exported: Exported, seed: int) -> None:
-    generator = random.Random(seed)
-    content = bytearray(exported.float32)
-    for _ in range(generator.choice([1, 8, 64])):
-        content[generator.randrange(len(content))] = generator.randrange(256)
-    said_of(bytes(content[: generator.choice([len(content), generator.randrange(len(content))])]))
+    said_of(mutated_bytes(exported.float32, random.Random(seed)))
