@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_NO_CPU_MEMORY = re.compile(r"can't allocate memory|not enough memory: you tried to allocate")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -60,3 +61,10 @@ def naming(file: object) -> Iterator[None]:
         if str(file) in str(error):
             raise
         raise InputError(f"{file}: {error}") from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on an accelerator or on the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own
+        return True
+    return isinstance(error, RuntimeError) and bool(_NO_CPU_MEMORY.search(str(error)))

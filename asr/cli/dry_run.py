@@ -15,7 +15,7 @@ import torch
 from asr.cli.run_summary import log
 from asr.cli.training_setup import TrainingSetup, make_freezing, set_up
 from asr.data.batching import Batching
-from asr.errors import RunError
+from asr.errors import RunError, is_out_of_memory
 from asr.files import write_text
 from asr.measure.encoders import scheduled_layers
 from asr.model.build import build
@@ -23,7 +23,7 @@ from asr.profiling.hardware import describe_hardware, num_cores
 from asr.profiling.memory import available_mib
 from asr.report.rows import schedule_text
 from asr.report.table import Column, Table
-from asr.train.failures import describe_batch, is_out_of_memory
+from asr.train.failures import describe_batch
 from asr.train.price import (
     BatchPrice,
     DataPrice,

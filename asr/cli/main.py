@@ -11,6 +11,7 @@ import argparse
 import errno
 import importlib
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ import shtab
 import asr
 from asr.cli.parser import Parser, command_text, did_you_mean
 from asr.cli.terminal import flush_streams, prepare_streams
-from asr.errors import InputError, RunError, printable
+from asr.errors import InputError, RunError, is_out_of_memory, printable
 from asr.files import NO_SPACE, no_space
 from asr.model.plugins import named
 
@@ -119,7 +120,20 @@ def _run(verb: str, words: Sequence[str]) -> int:
         if error.errno not in _MENDABLE:
             raise
         return _fail(verb, f"{where}: {error.strerror}")
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail(verb, out_of_memory(error), _EXIT_BROKEN)
     return code
+
+
+def out_of_memory(error: BaseException) -> str:
+    """What to say, and what to do, where memory ran out."""
+    asked = re.search(r"(\d+) bytes|allocate ([\d.]+ [KMG]iB)", str(error))
+    size = ""
+    if asked:
+        size = f" ({asked[2] or f'{int(asked[1]) / 2**30:.1f} GiB'} wanted at once)"
+    return f"out of memory{size}; make audio, chunks, batches or the model smaller"
 
 
 def _fetch_model(args: argparse.Namespace) -> None:

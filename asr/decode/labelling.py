@@ -28,7 +28,7 @@ from asr.decode.recogniser import AcousticModel
 from asr.decode.search import Search
 from asr.decode.silence import SILENCE_DB, is_silent
 from asr.decode.timing import PARTS, Profiler
-from asr.errors import InputError, RunError
+from asr.errors import InputError, RunError, is_out_of_memory
 from asr.types import Labels, Waveform
 
 Report = Callable[[float], None]
@@ -189,7 +189,9 @@ class FrameLabeller:
             lengths_B = torch.tensor([len(one) for one in samples], device=device)
             try:
                 outputs_BTX, lengths_B = self.model(waveforms_BN, lengths_B)
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 raise RunError(
                     f"a batch of {self.batch_s:g} s (--batch-duration) in chunks of up to "
                     f"{max(map(len, samples)) / self.sample_rate_hz:.1f} s (--chunk) is more than "

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from asr.errors import RunError
+from asr.errors import RunError, is_out_of_memory
 from asr.files import NO_SPACE
 from asr.train.finite import first_ids
 from asr.train.module import AsrModule
@@ -53,7 +52,6 @@ def explained_errors(state: RunState, module: AsrModule) -> Iterator[None]:
         raise explained from error
 
 
-_NO_CPU_MEMORY = re.compile(r"can't allocate memory|not enough memory: you tried to allocate")
 _WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: ([^.]+))?"
 )
@@ -106,13 +104,6 @@ def _dead_worker(error: BaseException) -> str | None:
             found = f"data worker {match[1]} exited"
         cause = cause.__cause__ or cause.__context__
     return found
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on an accelerator or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and bool(_NO_CPU_MEMORY.search(str(error)))
 
 
 REMEDY = "lower data.batching.max_duration_s and raise train.trainer.accumulate instead"

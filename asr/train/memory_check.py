@@ -10,9 +10,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from asr.errors import RunError
+from asr.errors import RunError, is_out_of_memory
 from asr.model.asr_model import AsrModel
-from asr.train.failures import REMEDY, describe_batch, is_out_of_memory
+from asr.train.failures import REMEDY, describe_batch
 from asr.train.module import AsrModule
 from asr.train.state import random_state, set_random_state
 from asr.types import Batch

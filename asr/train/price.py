@@ -16,11 +16,11 @@ from operator import attrgetter
 import torch
 from torch import nn
 
+from asr.errors import is_out_of_memory
 from asr.head.base import HeadLoss
 from asr.profiling.latency import clock_ms, time_alternating
 from asr.profiling.memory import in_use_mib, peak_memory_mib
 from asr.profiling.training_step import training_step
-from asr.train.failures import is_out_of_memory
 from asr.train.memory_check import at_longest
 from asr.train.stream import StreamItem
 from asr.types import Batch

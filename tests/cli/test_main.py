@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -215,6 +216,34 @@ def test_what_a_user_can_mend_is_one_line(
     stand_in(monkeypatch, raising(error))
     assert frame.main(["train", "a.yaml"]) == code
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("take", "size"),
+    [
+        (lambda: torch.empty(1 << 50, dtype=torch.uint8), " (1048576.0 GiB wanted at once)"),
+        (lambda: bytearray(1 << 60), ""),
+        (
+            partial(
+                raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
+                argparse.Namespace(),
+            ),
+            " (2.00 GiB wanted at once)",
+        ),
+    ],
+    ids=["cpu", "python", "gpu"],
+)
+def test_memory_that_runs_out_is_one_line(
+    take: Callable[..., object],
+    size: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stand_in(monkeypatch, lambda _: int(take() is None))
+    assert frame.main(["bench", "a.yaml"]) == 3
+    assert capsys.readouterr().err == (
+        f"asr bench: error: out of memory{size}; make audio, chunks, batches or the model smaller\n"
+    )
 
 
 @pytest.mark.parametrize("bug", [ValueError("bug"), FileNotFoundError("bug"), RuntimeError("bug")])
