@@ -60,14 +60,18 @@ class SpeedPerturb(nn.Module):
 
 
 Pause = Annotated[float, Range(0, 60)]
+_CUT_FRAME_S = 0.02  # the energy around a cut is that of so much audio
 
 
 @in_ranges("features.silence")
 class RandomSilence(nn.Module):
-    """Random zeros around an utterance: up to ``max_lead_s`` before, up to ``max_tail_s`` after.
+    """Silence before, within and after an utterance; training only.
 
-    Each utterance gets them with ``probability``; training only. Draws come from the generator of
-    the waveforms' device. While ``at_longest`` is set, every utterance gets the full length.
+    Each has a length drawn between zero and ``max_lead_s``, ``max_middle_s`` or ``max_tail_s``
+    seconds. The one within is put at the quietest moment of the middle half. An utterance gets
+    silence with ``probability``. Silence is zeros, or white noise of a level drawn between the two
+    of ``noise_db``, in dB of full scale. Draws from the generator of the waveforms' device. While
+    ``at_longest`` is set every utterance gets the most.
     """
 
     def __init__(
@@ -75,34 +79,86 @@ class RandomSilence(nn.Module):
         *,
         max_lead_s: Pause,
         max_tail_s: Pause,
+        max_middle_s: Pause = 0.0,
+        noise_db: Sequence[Decibels] | None = None,
         probability: Share = 1.0,
         sample_rate_hz: Annotated[int, Range(100, 192_000)] = 16000,
     ) -> None:
         super().__init__()
+        if noise_db is not None and (len(noise_db) != 2 or noise_db[0] > noise_db[1]):
+            raise InputError(
+                f"features.silence.noise_db={list(noise_db)}; null or two levels that rise allowed"
+            )
         self.probability = probability
+        self.noise_db = noise_db
         self.max_lead = round(max_lead_s * sample_rate_hz)
+        self.max_middle = round(max_middle_s * sample_rate_hz)
         self.max_tail = round(max_tail_s * sample_rate_hz)
+        self.frame = max(1, round(_CUT_FRAME_S * sample_rate_hz))
         self.at_longest = False
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return longer waveforms (B, N') and lengths in samples; unchanged outside training."""
         if not self.training:
             return waveforms_BN, lengths_B
-        batch, num_samples = waveforms_BN.shape
-        lead_B, tail_B = (
-            (torch.rand(batch, device=waveforms_BN.device) * (most + 1)).long().clamp_max(most)
-            for most in (self.max_lead, self.max_tail)
-        )
+        lead_B, middle_B, tail_B = self._draw(waveforms_BN)
+        lengthened_B = lengths_B + lead_B + middle_B + tail_B
+        num_samples = waveforms_BN.shape[1]
+        total = num_samples + int((lengthened_B - lengths_B).max())
+        index_N = torch.arange(total, device=waveforms_BN.device)
+        source_BN = index_N - lead_B.unsqueeze(1)
+        is_speech_BN = source_BN >= 0
+        if self.max_middle:
+            cut_B1 = _quietest(waveforms_BN, lengths_B, self.frame).unsqueeze(1)
+            middle_B1 = middle_B.unsqueeze(1)
+            is_behind_BN = source_BN >= cut_B1 + middle_B1
+            is_speech_BN &= (source_BN < cut_B1) | is_behind_BN
+            source_BN = source_BN - middle_B1 * is_behind_BN
+        is_speech_BN &= source_BN < lengths_B.unsqueeze(1)
+        moved_BN = waveforms_BN.gather(1, source_BN.clamp(0, num_samples - 1)) * is_speech_BN
+        if self.noise_db is not None:
+            low_db, high_db = self.noise_db
+            level_db_B1 = low_db + (high_db - low_db) * torch.rand_like(moved_BN[:, :1])
+            noise_BN = torch.randn_like(moved_BN) * 10 ** (level_db_B1 / 20)
+            is_padding_BN = index_N >= lengthened_B.unsqueeze(1)
+            moved_BN = torch.where(is_speech_BN | is_padding_BN, moved_BN, noise_BN)
+        return moved_BN, lengthened_B
+
+    def _draw(self, waveforms_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples (B,) of silence before, within and after each utterance."""
+        batch, device = len(waveforms_BN), waveforms_BN.device
+
+        def lengths(most: int) -> Tensor:
+            return (torch.rand(batch, device=device) * (most + 1)).long().clamp_max(most)
+
+        lead_B, tail_B = lengths(self.max_lead), lengths(self.max_tail)
+        is_padded_B = torch.ones_like(lead_B)
         if self.probability < 1:
-            is_padded_B = torch.rand(batch, device=waveforms_BN.device) < self.probability
-            lead_B, tail_B = lead_B * is_padded_B, tail_B * is_padded_B
+            is_padded_B = (torch.rand(batch, device=device) < self.probability).long()
+        middle_B = lengths(self.max_middle) if self.max_middle else torch.zeros_like(lead_B)
         if self.at_longest:
-            lead_B, tail_B = lead_B.clamp_min(self.max_lead), tail_B.clamp_min(self.max_tail)
-        total = num_samples + int((lead_B + tail_B).max())
-        source_BN = torch.arange(total, device=waveforms_BN.device) - lead_B.unsqueeze(1)
-        inside_BN = (source_BN >= 0) & (source_BN < num_samples)
-        moved_BN = waveforms_BN.gather(1, source_BN.clamp(0, num_samples - 1))
-        return moved_BN * inside_BN, lengths_B + lead_B + tail_B
+            return (
+                torch.full_like(lead_B, self.max_lead),
+                torch.full_like(lead_B, self.max_middle),
+                torch.full_like(lead_B, self.max_tail),
+            )
+        return lead_B * is_padded_B, middle_B * is_padded_B, tail_B * is_padded_B
+
+
+def _quietest(waveforms_BN: Tensor, lengths_B: Tensor, frame: int) -> Tensor:
+    """The samples (B,) in the middle halves of utterances around which these are quietest.
+
+    ``frame`` samples are heard together; an utterance of fewer than four frames is cut in half.
+    """
+    num_frames = waveforms_BN.shape[1] // frame
+    if num_frames < 4:
+        return lengths_B // 2
+    energy_BF = waveforms_BN[:, : num_frames * frame].unflatten(1, (-1, frame)).square().sum(2)
+    frames_B1 = (lengths_B // frame).unsqueeze(1)
+    index_F = torch.arange(num_frames, device=energy_BF.device)
+    outside_BF = (index_F < frames_B1 // 4) | (index_F >= frames_B1 - frames_B1 // 4)
+    quietest_B = energy_BF.masked_fill(outside_BF, torch.inf).argmin(1) * frame + frame // 2
+    return torch.where(frames_B1.squeeze(1) < 4, lengths_B // 2, quietest_B)
 
 
 @in_ranges("features.noise")

@@ -39,6 +39,62 @@ def test_a_share_of_the_utterances_stays_as_cut() -> None:
     assert (moved_BN.sum(1) == 50).all()
 
 
+def test_silence_within_is_at_the_quietest_moment() -> None:
+    """Both halves are there, whole and in order, and what is between them is silent."""
+    torch.manual_seed(0)
+    lengths_B = torch.tensor([500, 300, 3])
+    waveforms_BN = torch.zeros(3, 500)
+    for row, length in enumerate(lengths_B.tolist()):
+        waveforms_BN[row, :length] = torch.rand(length) + 1
+    waveforms_BN[0, 204:206] = 0.5  # frame 102 of two samples
+    waveforms_BN[1, 0:2] = 0.1  # not in the middle half
+    waveforms_BN[1, 100:102] = 0.5
+    padder = RandomSilence(max_lead_s=0.1, max_tail_s=0.1, max_middle_s=1, sample_rate_hz=100)
+    middles = set()
+    for _ in range(20):
+        moved_BN, moved_lengths_B = padder(waveforms_BN, lengths_B)
+        for row, (length, cut) in enumerate(zip((500, 300, 3), (205, 101, 1), strict=True)):
+            (place,) = (moved_BN[row] > 0).nonzero(as_tuple=True)
+            assert torch.equal(moved_BN[row, place], waveforms_BN[row, :length])
+            middle = int(place[cut] - place[cut - 1]) - 1
+            assert int(place[-1] - place[0]) == length - 1 + middle
+            assert 0 <= middle <= 100
+            assert int(place[-1]) < int(moved_lengths_B[row]) <= length + 120
+            middles.add(middle)
+    assert len(middles) > 20
+
+
+def test_at_longest_is_the_longest() -> None:
+    padder = RandomSilence(
+        max_lead_s=0.1, max_tail_s=0.2, max_middle_s=0.4, probability=0, sample_rate_hz=100
+    )
+    padder.at_longest = True
+    _, lengths_B = padder(torch.ones(2, 50), torch.tensor([50, 20]))
+    assert lengths_B.tolist() == [120, 90]
+
+
+def test_noise_in_place_of_zeros() -> None:
+    """Of the level that is asked for, and neither over speech nor in the padding."""
+    torch.manual_seed(0)
+    options = {"max_lead_s": 20, "max_tail_s": 20, "max_middle_s": 20, "sample_rate_hz": 100}
+    padder = RandomSilence(noise_db=[-60, -60], **options)
+    moved_BN, lengths_B = padder(torch.full((8, 50), 0.5), torch.full((8,), 50))
+    silence = []
+    for row, length in enumerate(lengths_B.tolist()):
+        inside_N = moved_BN[row, :length]
+        assert (inside_N == 0.5).sum() == 50
+        silence.append(inside_N[inside_N != 0.5])
+        assert not moved_BN[row, length:].any()
+    level = torch.cat(silence).square().mean().sqrt()
+    assert 20 * level.log10().item() == pytest.approx(-60, abs=0.2)
+
+
+@pytest.mark.parametrize("noise_db", [[-50, -80], [-50], [-80, -60, -50]])
+def test_levels_that_cannot_be(noise_db: list[float]) -> None:
+    with pytest.raises(InputError, match=r"features\.silence\.noise_db=.*two levels that rise"):
+        RandomSilence(max_lead_s=0, max_tail_s=0, noise_db=noise_db)
+
+
 @pytest.mark.parametrize("probability", [-0.1, 1.5, float("nan")])
 def test_a_share_that_cannot_be(probability: float) -> None:
     with pytest.raises(InputError, match=r"features\.silence\.probability=.* from 0 to 1"):
