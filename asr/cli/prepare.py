@@ -11,6 +11,7 @@ from typing import cast
 from asr.cli.options import jobs, seed, utterances
 from asr.cli.prepare_formats import add_formats
 from asr.cli.prepare_public import add_public
+from asr.cli.pseudo_labels import add_transcripts
 from asr.data.summary import PrepareSummary, Skipped
 from asr.files import write_text
 
@@ -88,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_public(corpora)
     add_formats(corpora)
+    add_transcripts(corpora)
 
 
 def run(args: argparse.Namespace) -> int:

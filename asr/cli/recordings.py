@@ -20,16 +20,22 @@ from asr.decode.transcribe import VADS
 from asr.errors import InputError, printable
 from asr.files import check_folder, fitting_name, read_lines
 
+_MANIFESTS = (".jsonl", ".jsonl.gz")
+
 OF_FILES: dict[str, object] = {"chunk": 30.0, "overlap": 4.0, "vad": VADS[0]}
 """How files are cut if nothing is said, by option."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An audio file to read; ``place`` is its path below the folder that was named, if one was."""
+    """An audio file to read; ``place`` is its path below the folder that was named, if one was.
+
+    ``duration_s`` is what a manifest says of it.
+    """
 
     path: Path
     place: Path
+    duration_s: float | None = None
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +45,9 @@ def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=audio_path,
         metavar="FILE",
-        help="any format and rate; a folder, for the audio files in it; a pipe, or - for standard "
-        "input; behind --, names that begin with a dash",
+        help="any format and rate; a folder, for the audio files in it; a manifest (.jsonl, "
+        ".jsonl.gz), for the files that it names; a pipe, or - for standard input; names that "
+        "begin with a dash stand behind --",
     )
     parser.add_argument(
         "--list",
@@ -139,7 +146,8 @@ def recordings(args: argparse.Namespace) -> list[Recording]:
             "with --recursive those in its folders, too" if not args.recursive else "any depth"
         )
         raise InputError(f"{printable(named[0])}: is a folder without an audio file ({endings})")
-    _check_places(found, args)
+    if args.shards is None:
+        _check_places(found, args)
     if args.skip_existing:
         return [one for one in found if not _is_written(one, args)]
     return found
@@ -162,7 +170,9 @@ def _listed(path: Path) -> Iterator[Path]:
 
 
 def _in(path: Path, *, recursive: bool) -> list[Recording]:
-    """The recordings of a file or folder; those of a folder by their ending, sorted."""
+    """The recordings of a file, manifest or folder; those of a folder by their ending, sorted."""
+    if path.name.endswith(_MANIFESTS):
+        return _of_manifest(path)
     if not path.is_dir():
         return [Recording(path, Path(path.name))]
     try:
@@ -174,6 +184,16 @@ def _in(path: Path, *, recursive: bool) -> list[Recording]:
         for one in inside
         if one.suffix.lower() in AUDIO_SUFFIXES and one.is_file()
     ]
+
+
+def _of_manifest(path: Path) -> list[Recording]:
+    """The files that a manifest names, each once and whole."""
+    from asr.data.manifest import read_manifest
+
+    ends_s: dict[Path, float] = {}
+    for one in read_manifest(path):
+        ends_s[one.audio_path] = max(ends_s.get(one.audio_path, 0.0), one.start_s + one.duration_s)
+    return [Recording(audio, Path(audio.name), end_s) for audio, end_s in ends_s.items()]
 
 
 def _is_written(recording: Recording, args: argparse.Namespace) -> bool:

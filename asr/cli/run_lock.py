@@ -22,7 +22,7 @@ _PAUSE_S = 0.1
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, num_tries: int = _NUM_TRIES) -> Iterator[None]:
     """Keep other runs out of ``folder``, which is made if need be, while the block runs.
 
     The lock is one of POSIX (``lockf``): the system drops it when this process ends, however it
@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
-    descriptor = _acquire(path)
+    descriptor = _acquire(path, num_tries=num_tries)
     try:
         yield
     finally:
@@ -55,9 +55,9 @@ def check_free(folder: Path) -> None:
         os.close(_acquire(path, announce=False))
 
 
-def _acquire(path: Path, *, announce: bool = True) -> int:
+def _acquire(path: Path, *, announce: bool = True, num_tries: int = _NUM_TRIES) -> int:
     """A descriptor of ``path`` that holds the lock."""
-    for _ in range(_NUM_TRIES):
+    for _ in range(num_tries):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -37,6 +37,7 @@ from asr.cli.recordings import (
     recordings,
 )
 from asr.cli.search import add_search_arguments, search_config, search_of
+from asr.cli.transcribe_corpus import add_corpus_arguments, check_corpus, run_corpus
 from asr.decode.formats import FORMATS, CueLimits
 from asr.decode.labelling import BATCH_S, SEARCHED_TOGETHER_S
 from asr.decode.recogniser import load_recogniser
@@ -65,9 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        default="text",
         help="text, one JSON object per line with word times, subtitles, timed words as scoring "
-        "tools read them, or a table of segments (default: %(default)s)",
+        "tools read them, or a table of segments (default: text, with --shards json)",
     )
     add_cue_arguments(parser)
     parser.add_argument(
@@ -95,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"(default: {BATCH_S['cpu']:g}, with a beam {SEARCHED_TOGETHER_S:g}, on a GPU "
         f"{BATCH_S['cuda']:g})",
     )
+    add_corpus_arguments(parser)
     add_live_arguments(parser)
     add_search_arguments(parser)
     parser.add_argument(
@@ -181,32 +182,18 @@ def run(args: argparse.Namespace) -> int:
     """Write each transcript as soon as it is done; a bad file does not stop the others."""
     check_device(args.device)
     check_graphs_argument(args)
+    args.format = args.format or ("text" if args.shards is None else "json")
     limits = cue_limits(args)
     check_live(args)
+    check_corpus(args)
     found = recordings(args)
+    if args.shards is not None:
+        return run_corpus(args, found, open_transcriber)
     if args.n_best > 1 and args.format != "json":
         raise InputError(f"--n-best {args.n_best} needs --format json: no other format holds them")
-    if args.num_threads is not None:
-        torch.set_num_threads(args.num_threads)
     started_s = time.perf_counter()
-    recogniser = load_recogniser(args.model, args.device, args.dtype)
-    graphs = use_graphs(recogniser.model) if args.cuda_graphs else None
-    decode = search_config(args, recogniser.config, n_best=args.n_best)
-    decoder = search_of(args, decode, recogniser)
-    stream = stream_context(args.stream, recogniser.model)
-    transcriber = Transcriber(
-        recogniser,
-        decoder,
-        chunk_s=args.chunk,
-        overlap_s=args.overlap,
-        batch_s=args.batch_duration,
-        silence_db=args.silence,
-        vad=args.vad,
-        stream=stream,
-        channels=args.channels,
-        strict=args.strict,
-        notify=lambda message: log_problem("warning", message),
-    )
+    transcriber = open_transcriber(args)
+    graphs = use_graphs(transcriber.package.model) if args.cuda_graphs else None
     if args.live:
         run_live(args, transcriber, transcriber.notify)
         return 0
@@ -227,7 +214,7 @@ def run(args: argparse.Namespace) -> int:
                 show(text, transcripts, is_named=len(found) > 1 and args.format == "text")
     if graphs is not None:
         print(graphs, file=sys.stderr)
-    if notice := notice_of(decoder):
+    if notice := notice_of(transcriber.decoder):
         print(notice, file=sys.stderr)
     if num_bad and len(found) > 1:
         print(f"asr transcribe: {num_bad} of {len(found)} files could not be read", file=sys.stderr)
@@ -241,6 +228,31 @@ def run(args: argparse.Namespace) -> int:
         )
         print(timing.as_json() if args.format == "json" else timing, file=sys.stderr)
     return 2 if num_bad else 0
+
+
+def open_transcriber(args: argparse.Namespace) -> Transcriber:
+    """Load the model and make its search, as the arguments say.
+
+    Raises:
+        InputError: a model that cannot be loaded, or options that it does not have.
+    """
+    if args.num_threads is not None:
+        torch.set_num_threads(args.num_threads)
+    recogniser = load_recogniser(args.model, args.device, args.dtype)
+    decode = search_config(args, recogniser.config, n_best=args.n_best)
+    return Transcriber(
+        recogniser,
+        search_of(args, decode, recogniser),
+        chunk_s=args.chunk,
+        overlap_s=args.overlap,
+        batch_s=args.batch_duration,
+        silence_db=args.silence,
+        vad=args.vad,
+        stream=stream_context(args.stream, recogniser.model),
+        channels=args.channels,
+        strict=args.strict,
+        notify=lambda message: log_problem("warning", message),
+    )
 
 
 def log_problem(kind: str, message: str) -> None:

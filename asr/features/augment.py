@@ -153,7 +153,8 @@ def _quietest(waveforms_BN: Tensor, lengths_B: Tensor, frame: int) -> Tensor:
     num_frames = waveforms_BN.shape[1] // frame
     if num_frames < 4:
         return lengths_B // 2
-    energy_BF = waveforms_BN[:, : num_frames * frame].unflatten(1, (-1, frame)).square().sum(2)
+    whole_BN = waveforms_BN[:, : num_frames * frame]
+    energy_BF = whole_BN.reshape(len(whole_BN), num_frames, frame).square().sum(2)
     frames_B1 = (lengths_B // frame).unsqueeze(1)
     index_F = torch.arange(num_frames, device=energy_BF.device)
     outside_BF = (index_F < frames_B1 // 4) | (index_F >= frames_B1 - frames_B1 // 4)

@@ -44,7 +44,7 @@ def read_nemo(files: Sequence[Path]) -> list[RawUtterance | Skipped]:
                 utterances.append(Skipped(where, record))
             else:
                 utterances.append(_make_utterance(where, record, split, file.parent))
-    return _named(utterances)
+    return named(utterances)
 
 
 def write_nemo(utterances: Iterable[ExportedUtterance], path: Path) -> None:
@@ -108,7 +108,11 @@ def _name_of(record: Mapping[str, Any], key: str) -> str | None:
     return str(value)
 
 
-def _named(utterances: Sequence[RawUtterance | Skipped]) -> list[RawUtterance | Skipped]:
+def named(utterances: Sequence[RawUtterance | Skipped]) -> list[RawUtterance | Skipped]:
+    """The utterances, those without an id named by their audio and start.
+
+    Names begin below the folder that all audio files share.
+    """
     parents = {
         os.path.abspath(utterance.audio_path.parent)  # noqa: PTH100  resolve() would follow links
         for utterance in utterances
