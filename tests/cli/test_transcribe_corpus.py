@@ -56,7 +56,7 @@ def asr(capsys: pytest.CaptureFixture[str]) -> Command:
     return Command(capsys)
 
 
-def begun(*words: object) -> subprocess.Popen[str]:
+def begun(*words: str | Path | int) -> subprocess.Popen[str]:
     """`python -m asr`, running."""
     return subprocess.Popen(
         [sys.executable, "-m", "asr", *map(str, words)],
@@ -98,7 +98,16 @@ def test_killed_twice_and_finished_by_two_processes(
     asr: Command, model: Path, corpus: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = ["transcribe", corpus, "--model", model, "--shards", NUM_TASKS, "--out", out]
+    words: list[str | Path] = [
+        "transcribe",
+        corpus,
+        "--model",
+        model,
+        "--shards",
+        str(NUM_TASKS),
+        "--out",
+        out,
+    ]
     before: dict[str, int] = {}
     for num_jobs in (1, 2):
         process = begun(*words, "--jobs", num_jobs)
@@ -112,7 +121,7 @@ def test_killed_twice_and_finished_by_two_processes(
     time.sleep(0.5)
     assert outputs(out) == before
     assert 6 <= len(before) < NUM_TASKS
-    done = asr(*words, "--jobs", 2)
+    done = asr(*words, "--jobs", "2")
     assert done.code == 2
     assert f"{NUM_TASKS} of {NUM_TASKS} tasks are done: {NUM_FILES} recordings" in done.err
     assert "2 recordings could not be read" in done.err
@@ -132,8 +141,17 @@ def test_an_array_of_slurm(
     sbatch.write_text(SBATCH)
     sbatch.chmod(sbatch.stat().st_mode | stat.S_IXUSR)
     out = tmp_path / "my out"
-    words = ["transcribe", corpus, "--model", model, "--shards", NUM_TASKS, "--out", out]
-    words += ["--jobs", 3, "--launcher", "slurm"]
+    words: list[str | Path] = [
+        "transcribe",
+        corpus,
+        "--model",
+        model,
+        "--shards",
+        str(NUM_TASKS),
+        "--out",
+        out,
+    ]
+    words += ["--jobs", "3", "--launcher", "slurm"]
     options = ["--launcher-options", "hours=0.5", "partition=cpu", "slurm.account=me"]
 
     written = asr(*words, *options)
@@ -165,8 +183,17 @@ def test_an_array_of_slurm(
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'encore-asr[ray]'")
 def test_actors_of_ray(model: Path, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ["transcribe", corpus, "--model", model, "--shards", 40, "--out", out]
-    words += ["--launcher", "ray", "--jobs", 2, "--launcher-options", "cpus=1"]
+    words: list[str | Path] = [
+        "transcribe",
+        corpus,
+        "--model",
+        model,
+        "--shards",
+        "40",
+        "--out",
+        out,
+    ]
+    words += ["--launcher", "ray", "--jobs", "2", "--launcher-options", "cpus=1"]
     process = begun(*words)
     wait_for(partial(has, out, 1), 200)
     process.send_signal(signal.SIGKILL)
@@ -202,8 +229,8 @@ def test_tasks_are_alike_and_the_longest_come_first(
     manifest = tmp_path / "all.jsonl.gz"
     write_manifest(rows, manifest)
     out = tmp_path / "out"
-    words = ["transcribe", manifest, "--model", model, "--out", out]
-    assert asr(*words, "--shards", 2).code == 0
+    words: list[str | Path] = ["transcribe", manifest, "--model", model, "--out", out]
+    assert asr(*words, "--shards", "2").code == 0
     tasks = json.loads((out / "tasks.json").read_text())["tasks"]
     held = dict(zip(names, lengths, strict=True))
     seconds = [[held[Path(path).name] for path in task] for task in tasks]
@@ -211,9 +238,9 @@ def test_tasks_are_alike_and_the_longest_come_first(
     assert all(task == sorted(task, reverse=True) for task in seconds)
 
     for other, said in (
-        (["--shards", 3], "begun with 2 tasks, not 3"),
-        (["--shards", 2, "--overlap", 2], "begun with --overlap 4.0, not 2.0"),
-        (["--shards", 2, corpus / "f030.wav"], "1 recordings are not among its 8"),
+        (["--shards", "3"], "begun with 2 tasks, not 3"),
+        (["--shards", "2", "--overlap", "2"], "begun with --overlap 4.0, not 2.0"),
+        (["--shards", "2", corpus / "f030.wav"], "1 recordings are not among its 8"),
     ):
         refused = asr(*words, *other)
         assert (refused.code, said in refused.err) == (2, True), refused.err
@@ -293,7 +320,7 @@ def test_what_a_model_is_sure_of_becomes_a_manifest(asr: Command, tmp_path: Path
     assert "1 recordings without words" in said
     assert "not transcribed: c.wav: empty" in said
     everything = asr(
-        *("prepare", "transcripts", folder, "--out", tmp_path / "all", "--min-confidence", 0)
+        *("prepare", "transcripts", folder, "--out", tmp_path / "all", "--min-confidence", "0")
     )
     assert everything.code == 0
     assert len(read_manifest(tmp_path / "all" / "train.jsonl.gz")) == 5
