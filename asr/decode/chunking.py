@@ -1,20 +1,18 @@
-"""Long audio: splitting it into overlapping chunks, and stitching the labels of the chunks."""
+"""Long audio: splitting it into chunks, in pauses or overlapping."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from asr.decode.pauses import WINDOW_S, PauseCutter, energy_speech
 from asr.errors import InputError
-from asr.types import Labels, LabelsT
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,117 +172,3 @@ def _windows(
             held = held[num_samples:]
     if len(held):
         yield held
-
-
-def without_gaps(
-    starts: Sequence[int], labels: Sequence[Labels], blanks: Callable[[int], Labels]
-) -> tuple[list[int], list[Labels]]:
-    """Starts and labels with ``blanks`` in the frames that no chunk has, up to the last chunk."""
-    filled_starts: list[int] = []
-    filled: list[Labels] = []
-    end = 0
-    for start, one in zip(starts, labels, strict=True):
-        if start > end:
-            filled_starts.append(end)
-            filled.append(blanks(start - end))
-        filled_starts.append(start)
-        filled.append(one)
-        end = max(end, start + len(one))
-    return filled_starts or [0], filled or [blanks(1)]
-
-
-def stitch(starts: Sequence[int], labels: Sequence[LabelsT]) -> LabelsT:
-    """Join the labels of chunks, which are in order; ``starts`` are their first frames."""
-    borders = [0]
-    for (start, before), (next_start, after) in pairwise(zip(starts, labels, strict=True)):
-        overlap = start + len(before) - next_start
-        border = seam(before.first_ids()[len(before) - overlap :], after.first_ids()[:overlap])
-        borders.append(max(borders[-1], next_start + border))  # more than two chunks may overlap
-    borders.append(starts[-1] + len(labels[-1]))
-    kept = [
-        one[first - start : last - start]
-        for start, one, (first, last) in zip(starts, labels, pairwise(borders), strict=True)
-    ]
-    return kept[0].joined(kept[1:])
-
-
-def seam(before_T: Tensor, after_T: Tensor) -> int:
-    """The number of frames of an overlap that are taken from the first chunk.
-
-    The seam is the middle of the longest run of frames on which both chunks agree, searched in the
-    middle half of the overlap; of equally long runs the one nearest to the middle is taken.
-    Collapsing then neither loses nor doubles a token, for the labels left and right of the seam
-    follow each other in both chunks. If the chunks agree nowhere, it is the middle of the overlap.
-    """
-    num_frames = len(before_T)
-    middle = num_frames // 2
-    first = num_frames // 4
-    agreed = (before_T == after_T)[first : num_frames - first].tolist()
-    best, best_rank = middle, (0, 0)
-    run = 0
-    for frame, same in enumerate(agreed, start=first + 1):
-        run = run + 1 if same else 0
-        centre = frame - run // 2
-        rank = (run, -abs(centre - middle))
-        if run and rank > best_rank:
-            best, best_rank = centre, rank
-    return best
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledAudio:
-    """The frame labels of a whole recording; words do not go on over the frames ``borders``."""
-
-    labels: Labels
-    duration_s: float
-    borders: tuple[int, ...] = ()
-
-
-@dataclass(slots=True)
-class _PartialRecording:
-    """The labels so far; ``end`` is the length in seconds, or the error that ended it."""
-
-    num_chunks: int = 0
-    labels: dict[int, Labels] = field(default_factory=dict)
-    end: float | InputError | None = None
-
-
-class Assembly:
-    """Collects the labels of chunks into recordings, which are numbered from 0.
-
-    ``blanks`` makes the labels of frames that were skipped.
-    """
-
-    def __init__(self, blanks: Callable[[int], Labels]) -> None:
-        self._blanks = blanks
-        self._recordings: defaultdict[int, _PartialRecording] = defaultdict(_PartialRecording)
-        self._next = 0
-
-    def expect_chunk(self, index: int) -> None:
-        """Note that recording ``index`` has one more chunk."""
-        self._recordings[index].num_chunks += 1
-
-    def end(self, index: int, end: float | InputError) -> None:
-        """Note that recording ``index`` has ended: its length in seconds, or the error."""
-        self._recordings[index].end = end
-
-    def add(self, index: int, start: int, labels: Labels) -> None:
-        """Add the labels of the chunk of recording ``index`` that begins at frame ``start``."""
-        if index >= self._next:  # else the recording failed after this chunk
-            self._recordings[index].labels[start] = labels
-
-    def finished(self) -> Iterator[LabelledAudio | InputError]:
-        """Yield the recordings that have become complete, each once and in order."""
-        while (recording := self._recordings.get(self._next)) is not None:
-            end = recording.end
-            if end is None:
-                return
-            if not isinstance(end, InputError):
-                if len(recording.labels) < recording.num_chunks:
-                    return
-                starts = sorted(recording.labels)
-                parts = [recording.labels[start] for start in starts]
-                labels = stitch(*without_gaps(starts, parts, self._blanks))
-            del self._recordings[self._next]
-            self._next += 1
-            yield end if isinstance(end, InputError) else LabelledAudio(labels, end)

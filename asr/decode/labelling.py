@@ -22,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.decode.chunking import Assembly, Chunk, Chunking, LabelledAudio
+from asr.decode.assembly import Assembly, LabelledAudio
+from asr.decode.chunking import Chunk, Chunking
 from asr.decode.prefetch import batches_by_length, map_threads, prefetch
 from asr.decode.recogniser import AcousticModel
 from asr.decode.search import Search
@@ -33,6 +34,8 @@ from asr.types import Labels, Waveform
 
 Report = Callable[[float], None]
 """Takes the seconds of audio that were labelled since the last call."""
+Settled = Callable[[int, Labels], None]
+"""Takes the number of a recording, and the next frames of it that no chunk changes any more."""
 AudioSource = Callable[[], Iterator[Waveform]]
 """Opens a recording and yields its waveform block by block, at the model's sample rate."""
 
@@ -107,12 +110,18 @@ class FrameLabeller:
         self._one_at_a_time = nullcontext() if model.runs_in_threads else Lock()
 
     def __call__(
-        self, recordings: Iterable[AudioSource], *, report: Report = lambda seconds: None
+        self,
+        recordings: Iterable[AudioSource],
+        *,
+        report: Report = lambda seconds: None,
+        settled: Settled | None = None,
     ) -> Generator[LabelledAudio | InputError, None, None]:
         """Yield the labels of each recording, in order, or the error if it is unreadable.
 
         The other items of a batch change results by no more than rounding. ``report`` gets the
-        seconds of audio of every batch that is done. Several threads may label at once.
+        seconds of audio of every batch that is done, ``settled`` the labels of recordings that are
+        not whole yet; then batches with the start of recordings go first. Several threads may
+        label at once.
 
         Raises:
             RunError: a batch does not fit in the memory of the device.
@@ -125,6 +134,7 @@ class FrameLabeller:
             lambda piece: self.chunking.num_own_samples(piece.chunk),
             max_length=round(batch_samples),
             max_waiting=round(batch_samples * (num_at_once + _BATCHES_AHEAD)),
+            first_come=settled is not None,
         )
         with closing(batches):
             first = list(islice(batches, num_at_once))
@@ -138,6 +148,9 @@ class FrameLabeller:
                     with self.profiler.part(SEARCH):
                         for piece, of_piece in zip(batch, labels, strict=True):
                             assembly.add(piece.index, piece.chunk.start, of_piece)
+                        if settled is not None:
+                            for index, of_stretch in assembly.settled():
+                                settled(index, of_stretch)
                         finished = list(assembly.finished())
                     report(sum(map(self._own_s, batch)))
                     yield from finished
@@ -150,7 +163,7 @@ class FrameLabeller:
             if not isinstance(item, Chunk):
                 assembly.end(index, item)
                 continue
-            assembly.expect_chunk(index)
+            assembly.expect_chunk(index, item.start)
             if is_silent(item.samples, self.sample_rate_hz, silence_db=self.silence_db):
                 blanks = self.decoder.blanks(self.chunking.num_frames(item))
                 assembly.add(index, item.start, blanks)

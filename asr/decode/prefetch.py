@@ -102,13 +102,18 @@ def map_threads(
 
 
 def batches_by_length(
-    items: Iterable[T], length: Callable[[T], int], *, max_length: int, max_waiting: int
+    items: Iterable[T],
+    length: Callable[[T], int],
+    *,
+    max_length: int,
+    max_waiting: int,
+    first_come: bool = False,
 ) -> Generator[list[T], None, None]:
     """Batches of at most ``max_length`` with padding; a longer item is a batch of its own.
 
     No item is padded to more than twice its length. Items are collected until their lengths add up
     to ``max_waiting`` and then sorted: the more, the less padding. Batches depend only on the items
-    and their order.
+    and their order. Long items come first, or with ``first_come`` the batch with the first item.
     """
     waiting: list[T] = []
     num_waiting = 0
@@ -116,22 +121,23 @@ def batches_by_length(
         waiting.append(item)
         num_waiting += length(item)
         if num_waiting >= max_waiting:
-            yield from _sorted_batches(waiting, length, max_length)
+            yield from _sorted_batches(waiting, length, max_length, first_come)
             waiting, num_waiting = [], 0
-    yield from _sorted_batches(waiting, length, max_length)
+    yield from _sorted_batches(waiting, length, max_length, first_come)
 
 
 def _sorted_batches(
-    items: list[T], length: Callable[[T], int], max_length: int
-) -> Iterator[list[T]]:
-    """From long to short; items of equal length in their order."""
-    batch: list[T] = []
-    for item in sorted(items, key=length, reverse=True):
-        if batch:
-            longest = length(batch[0])
-            if (len(batch) + 1) * longest > max_length or 2 * length(item) < longest:
-                yield batch
-                batch = []
-        batch.append(item)
-    if batch:
-        yield batch
+    items: list[T], length: Callable[[T], int], max_length: int, first_come: bool
+) -> list[list[T]]:
+    """From long to short, or by their first item; items of equal length in their order."""
+    batches: list[list[int]] = []
+    for place in sorted(range(len(items)), key=lambda place: length(items[place]), reverse=True):
+        if batches:
+            longest, own = length(items[batches[-1][0]]), length(items[place])
+            if (len(batches[-1]) + 1) * longest <= max_length and 2 * own >= longest:
+                batches[-1].append(place)
+                continue
+        batches.append([place])
+    if first_come:
+        batches.sort(key=min)
+    return [[items[place] for place in batch] for batch in batches]

@@ -13,10 +13,18 @@ from torch import Tensor
 
 from asr.audio.memory import ArrayLike, array_audio
 from asr.audio.resample import Resampler
-from asr.decode.chunking import LabelledAudio
+from asr.decode.assembly import LabelledAudio
 from asr.decode.endpoint import Endpoint, SegmentReader
 from asr.decode.greedy import TimedWord, timed_words
-from asr.decode.labelling import DECODE, ENCODER, FEATURES, SEARCH, AudioSource, Report
+from asr.decode.labelling import (
+    DECODE,
+    ENCODER,
+    FEATURES,
+    SEARCH,
+    AudioSource,
+    Report,
+    Settled,
+)
 from asr.decode.recogniser import AcousticModel, Recogniser
 from asr.decode.search import Search
 from asr.decode.stream_encoder import AudioStream, StreamEncoder
@@ -230,9 +238,13 @@ class StreamLabeller:
         self.frame_shift_s = self.encoder.blocks.frame_shift_s
 
     def __call__(
-        self, recordings: Iterable[AudioSource], *, report: Report = lambda seconds: None
+        self,
+        recordings: Iterable[AudioSource],
+        *,
+        report: Report = lambda seconds: None,
+        settled: Settled | None = None,
     ) -> Generator[LabelledAudio | InputError, None, None]:
-        """See `FrameLabeller.__call__`."""
+        """See `FrameLabeller.__call__`; nothing is ``settled`` before a recording is whole."""
         with self.profiler.profile_module(self.encoder.model.frontend.fbank, FEATURES):
             yield from self._labelled(recordings, report)
 

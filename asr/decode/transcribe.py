@@ -15,7 +15,8 @@ from asr.audio.open import open_audio
 from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
 from asr.audio.source import Source
-from asr.decode.chunking import LabelledAudio
+from asr.decode.assembly import LabelledAudio
+from asr.decode.early_words import EarlyWords, HeardWords
 from asr.decode.endpoint import Endpoint
 from asr.decode.greedy import Alternatives, TimedWord, join_words, timed_words
 from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
@@ -29,7 +30,7 @@ from asr.decode.timing import Profiler
 from asr.decode.transcript import NBest, ScoredText, Transcript
 from asr.errors import InputError
 from asr.nn.chunks import ChunkContext
-from asr.types import Waveform
+from asr.types import Labels, Waveform
 
 Channels: TypeAlias = int | Literal["mix", "split"]
 """Which channels to read: the mean of all, one by its number from 1, or each by itself."""
@@ -156,31 +157,54 @@ class Transcriber:
         recordings: Iterable[AudioInput],
         *,
         progress: Callable[[Progress], None] | None = None,
+        heard: Callable[[HeardWords], None] | None = None,
+        is_wanted: Callable[[int], bool] = lambda recording: True,
     ) -> Iterator[tuple[Transcript, ...] | InputError]:
         """Yield the transcripts of each recording in order, or the error if it cannot be read.
 
         A recording has one transcript, or one per channel where channels are split. The
         recordings are read as they are needed; ``progress`` knows totals of a list only.
+
+        ``heard`` gets words of recordings that are not whole yet, as soon as they are sure, all
+        but the last ones; where recordings are heard as streams it gets none. ``is_wanted`` is
+        asked before every block of a recording, by its number; False ends it with an error.
         """
         tracks: deque[_Track] = deque()
         meter = Meter(progress, recordings, split=self.channels == "split")
+        early = EarlyWords(self.decoder, self.package.tokenizer, self.labeller.frame_shift_s)
+        num_done = 0
+
+        def settled(index: int, labels: Labels) -> None:
+            assert heard is not None
+            if words := early.take(index, labels):
+                track = tracks[index - num_done]
+                heard(HeardWords(track.recording, track.channel, words))
+
         with ExitStack() as sources:
-            opened = self._recordings(recordings, tracks, sources)
-            labelled = sources.enter_context(closing(self.labeller(opened, report=meter.add)))
+            opened = self._recordings(recordings, tracks, sources, is_wanted)
+            labels = self.labeller(opened, report=meter.add, settled=settled if heard else None)
+            labelled = sources.enter_context(closing(labels))
             for first in labelled:
                 results = [(tracks.popleft(), first)]
                 while not results[-1][0].is_last:
                     results.append((tracks.popleft(), next(labelled)))
+                for _ in results:
+                    early.drop(num_done)
+                    num_done += 1
                 with self.profiler.part(SEARCH):
                     found = self._of_file(results)
                 meter.end_recording()
                 yield found
 
     def _recordings(
-        self, recordings: Iterable[AudioInput], tracks: deque[_Track], sources: ExitStack
+        self,
+        recordings: Iterable[AudioInput],
+        tracks: deque[_Track],
+        sources: ExitStack,
+        is_wanted: Callable[[int], bool],
     ) -> Iterator[AudioSource]:
         """Yield the audio to read of each recording; ``tracks`` gets an entry for each."""
-        for audio in recordings:
+        for recording, audio in enumerate(recordings):
             readable: Path | Source | Samples | InputError
             name = str(audio) if isinstance(audio, str | Path) else "audio"
             try:
@@ -200,14 +224,16 @@ class Transcriber:
                 numbers = [int(self.channels)]
             notify = _once(self.notify)
             for number in numbers:
-                tracks.append(_Track(name, number, is_last=number == numbers[-1]))
-                yield partial(self._waveforms, readable, number, notify)
+                tracks.append(_Track(recording, name, number, is_last=number == numbers[-1]))
+                goes_on = partial(is_wanted, recording)
+                yield partial(self._waveforms, readable, number, notify, goes_on)
 
     def _waveforms(
         self,
         source: Path | Source | Samples | InputError,
         channel: int | None,
         notify: Callable[[str], None],
+        goes_on: Callable[[], bool],
     ) -> Iterator[Waveform]:
         if isinstance(source, InputError):
             raise source
@@ -215,7 +241,10 @@ class Transcriber:
             blocks = source.blocks(channel)
         else:
             blocks = stream_audio(source, channel=channel, strict=self.strict, notify=notify)
-        return resample_blocks(blocks, self.labeller.sample_rate_hz)
+        for waveform in resample_blocks(blocks, self.labeller.sample_rate_hz):
+            if not goes_on():
+                raise InputError("the recording is not wanted any more")
+            yield waveform
 
     def stream(self, chunk_ms: float, *, endpoint: Endpoint | None = None) -> LiveStream:
         """A live stream: audio goes in block by block, and the words of it come out.
@@ -296,8 +325,9 @@ class Transcriber:
 
 
 class _Track(NamedTuple):
-    """A channel of a recording; None for the mean of all."""
+    """A channel of the recording of this number; None for the mean of all."""
 
+    recording: int
     name: str
     channel: int | None
     is_last: bool

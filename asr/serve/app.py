@@ -27,6 +27,7 @@ from asr.decode.transcript import Transcript
 from asr.errors import InputError, RunError
 from asr.serve import responses
 from asr.serve.batcher import Batcher, FullError, Hotwords, Job
+from asr.serve.events import events
 from asr.serve.limits import BodyLimit
 from asr.serve.live import LiveHub, converse
 
@@ -165,16 +166,22 @@ async def transcriptions(request: Request) -> Response:
     """Transcribe the file of a request; any name of a model is taken."""
     _check_key(request)
     settings: Settings = request.app.state.settings
-    async with request.form(max_files=1, max_fields=100) as form:
+    batcher: Batcher = request.app.state.batcher
+    async with contextlib.AsyncExitStack() as stack:
+        form = await stack.enter_async_context(request.form(max_files=1, max_fields=100))
         wanted = _wanted(form)
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
             raise HTTPException(400, "file: no file in the request")
         try:
             job = await run_in_threadpool(_job, upload, wanted.hotwords, settings)
-            batcher: Batcher = request.app.state.batcher
             if wanted.hotwords:
                 await run_in_threadpool(batcher.transcriber_of, wanted.hotwords)
+            if wanted.is_stream:
+                told = events(job, batcher)
+                stack.pop_all()  # the file is read on, and closed with the end of the job
+                job.future.add_done_callback(lambda _: upload.file.close())
+                return StreamingResponse(told, media_type="text/event-stream")
             batcher.submit(job)
             transcript = await asyncio.wrap_future(job.future)
         except InputError as error:
@@ -255,8 +262,6 @@ def _named(message: str, upload: UploadFile) -> str:
 
 
 def _answer(transcript: Transcript, wanted: _Wanted, settings: Settings) -> Response:
-    if wanted.is_stream:
-        return StreamingResponse(responses.events(transcript), media_type="text/event-stream")
     if wanted.kind == "json":
         return JSONResponse(responses.as_json(transcript))
     if wanted.kind == "verbose_json":

@@ -14,6 +14,8 @@ from threading import Condition, Thread
 from time import monotonic
 
 from asr.audio.memory import AudioInput
+from asr.decode.early_words import HeardWords
+from asr.decode.greedy import TimedWord
 from asr.decode.transcribe import Transcriber
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, RunError
@@ -32,12 +34,22 @@ class FullError(Exception):
 
 @dataclass(slots=True)
 class Job:
-    """A recording that waits; ``future`` gets its transcript, or the error."""
+    """A recording that waits; ``future`` gets its transcript, or the error.
+
+    ``heard`` is called by another thread with words that are sure before the transcript is whole.
+    """
 
     audio: AudioInput
     duration_s: float
     hotwords: Hotwords
+    heard: Callable[[Sequence[TimedWord]], None] | None = None
     future: Future[Transcript] = field(default_factory=Future)
+    is_wanted: bool = True
+
+    def drop(self) -> None:
+        """Nobody waits for the transcript any more: no more of the audio is read."""
+        self.is_wanted = False
+        self.future.cancel()
 
 
 @dataclass(slots=True)
@@ -126,12 +138,22 @@ class Batcher:
         if not jobs:
             return
         left = list(jobs)
+
+        def hear(found: HeardWords) -> None:
+            job = jobs[found.recording]
+            if job.heard is not None and job.is_wanted:
+                job.heard(found.words)
+
         try:
             transcriber = self.transcriber_of(jobs[0].hotwords)
-            for found in transcriber.each([job.audio for job in jobs]):
+            for found in transcriber.each(
+                [job.audio for job in jobs],
+                heard=hear if any(job.heard for job in jobs) else None,
+                is_wanted=lambda number: jobs[number].is_wanted,
+            ):
                 job = left.pop(0)
                 if isinstance(found, InputError):
-                    self.counts.num_failed += 1
+                    self.counts.num_failed += job.is_wanted
                     job.future.set_exception(found)
                 else:
                     self.counts.num_done += 1

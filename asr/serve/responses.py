@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from asr.decode.formats import srt, vtt
@@ -79,15 +79,6 @@ def as_plain(transcript: Transcript, kind: str) -> str:
     if kind == "text":
         return f"{transcript.text}\n"
     return srt([transcript.words]) if kind == "srt" else vtt([transcript.words])
-
-
-def events(transcript: Transcript) -> Iterator[str]:
-    """The events of ``stream=true``: a delta a segment, then the whole text."""
-    for number, segment in enumerate(transcript.segments):
-        delta = segment.text if not number else f" {segment.text}"
-        yield event({"type": "transcript.text.delta", "delta": delta})
-    done = {"type": "transcript.text.done", "text": transcript.text, "usage": usage(transcript)}
-    yield event(done)
 
 
 def event(data: dict[str, Any]) -> str:

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from asr.audio.write import write_audio
-from asr.decode.chunking import LabelledAudio
+from asr.decode.assembly import LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.labelling import FrameLabeller
 from asr.decode.recogniser import Recogniser
+from asr.decode.transcribe import Transcriber
 from asr.model.package import save_package
 from asr.text.tokenizer import Tokenizer
 from asr.types import Waveform
@@ -27,6 +30,24 @@ def save_tiny_package(folder: Path, config: dict[str, Any] | None = None) -> Pat
     model = tiny_model(config, vocab_size=tokenizer.vocab_size)
     save_package(folder, model=model, tokenizer=tokenizer, config=config, card="# Random\n")
     return folder
+
+
+def talkative(package: Recogniser) -> Recogniser:
+    """The same package with a head that writes many short words, whatever it hears."""
+    model: Any = package.model
+    project = model.head.project
+    heard: list[Tensor] = []
+    hook = project.register_forward_hook(lambda module, inputs, output: heard.append(inputs[0]))
+    Transcriber(package, GreedyDecoder()).transcribe(noise(10.0))
+    hook.remove()
+    frames_TD = heard[0].flatten(0, -2)
+    weights = torch.randn(project.weight.shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        project.weight.copy_(weights / frames_TD.std(0))
+        project.bias.copy_(-(project.weight @ frames_TD.mean(0)))
+        project.bias[package.tokenizer.encode("a a")[-2]] += 6.0
+        project.bias[package.tokenizer.encode("%")[-1]] -= 1000.0  # of unknown letters
+    return package
 
 
 def read_frames(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from asr.decode.chunking import Assembly, LabelledAudio
+from asr.decode.assembly import Assembly, LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.errors import InputError
 
@@ -20,8 +20,8 @@ def ids_of(found: list[LabelledAudio | InputError]) -> list[list[int] | str]:
 
 def test_a_recording_waits_for_its_chunks_and_for_those_before_it() -> None:
     assembly = Assembly(GreedyDecoder().blanks)
-    for index in (0, 0, 1):
-        assembly.expect_chunk(index)
+    for index, start in ((0, 0), (0, 2), (1, 0)):
+        assembly.expect_chunk(index, start)
     assembly.add(0, 2, labels(3, 4))
     assembly.add(1, 0, labels(5))
     assembly.end(1, 0.04)
@@ -37,9 +37,9 @@ def test_a_recording_waits_for_its_chunks_and_for_those_before_it() -> None:
 
 def test_what_was_read_of_an_unreadable_recording_is_dropped() -> None:
     assembly = Assembly(GreedyDecoder().blanks)
-    assembly.expect_chunk(0)
+    assembly.expect_chunk(0, 0)
     assembly.end(0, InputError("a.wav: damaged"))
-    assembly.expect_chunk(1)
+    assembly.expect_chunk(1, 0)
     assembly.end(1, 0.04)
     assert ids_of(list(assembly.finished())) == ["a.wav: damaged"]
     assembly.add(0, 0, labels(9))

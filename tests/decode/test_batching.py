@@ -35,6 +35,14 @@ def test_items_of_a_length_come_together() -> None:
     assert batches(items, 27, 100) == [[1, 3, 5], [0, 2, 4]]
 
 
+def test_the_batch_with_the_first_item_comes_first_on_request() -> None:
+    items = list(enumerate([1, 9, 1, 9, 1, 9]))
+    found = batches_by_length(
+        iter(items), lambda item: item[1], max_length=18, max_waiting=100, first_come=True
+    )
+    assert [[index for index, _ in batch] for batch in found] == [[0, 2, 4], [1, 3], [5]]
+
+
 def test_no_more_items_are_drawn_than_may_wait() -> None:
     drawn = 0
 

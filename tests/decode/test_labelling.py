@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.decode.assembly import LabelledAudio
 from asr.decode.beam import BeamDecoder
-from asr.decode.chunking import LabelledAudio
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.labelling import BATCH_S, SEARCHED_TOGETHER_S, FrameLabeller
 from asr.decode.timing import PARTS, Profiler

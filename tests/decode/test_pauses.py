@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from asr.decode.chunking import Assembly, Chunk, Chunking, LabelledAudio
+from asr.decode.assembly import Assembly, LabelledAudio
+from asr.decode.chunking import Chunk, Chunking
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.labelling import FrameLabeller
 from asr.decode.pauses import energy_speech
@@ -115,7 +116,7 @@ def test_skipped_frames_are_blank_and_silence_has_no_words() -> None:
     assembly = Assembly(GreedyDecoder().blanks)
     assembly.end(0, 60.0)
     for start in (2, 6):
-        assembly.expect_chunk(1)
+        assembly.expect_chunk(1, start)
         ids = FrameLabels(
             *(GreedyDecoder().blanks(2).scores_T, GreedyDecoder().blanks(2).ids_T + 7)
         )

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import itertools
+import random
+from collections.abc import Sequence
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr.decode.chunking import seam, stitch
+from asr.decode.assembly import Assembly, LabelledAudio, seam
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 
 ids = st.lists(st.integers(0, 2), max_size=40)
@@ -16,6 +18,20 @@ ids = st.lists(st.integers(0, 2), max_size=40)
 def labels(ids_T: list[int] | Tensor, score: float = 0.0) -> FrameLabels:
     ids_T = torch.as_tensor(ids_T, dtype=torch.int64)
     return FrameLabels(torch.full((len(ids_T),), score), ids_T)
+
+
+def stitch(starts: list[int], pieces: Sequence[FrameLabels]) -> FrameLabels:
+    """The labels of a recording with these chunks."""
+    assembly = Assembly(GreedyDecoder().blanks)
+    for start in starts:
+        assembly.expect_chunk(0, start)
+    assembly.end(0, 1.0)
+    for start, piece in zip(starts, pieces, strict=True):
+        assembly.add(0, start, piece)
+    (found,) = assembly.finished()
+    assert isinstance(found, LabelledAudio)
+    assert isinstance(found.labels, FrameLabels)
+    return found.labels
 
 
 def spelled(found: FrameLabels) -> tuple[int, ...]:
@@ -53,7 +69,8 @@ def test_a_token_that_chunks_place_apart_is_written_once() -> None:
     for pair in (lost, doubled):
         fixed = [*pair[0].ids_T[:4].tolist(), *pair[1].ids_T[4:].tolist()]
         assert spelled(labels(fixed)) != (1, 5, 2)
-        assert spelled(stitch([0, 0], pair)) == (1, 5, 2)
+        before = labels([0, *pair[0].ids_T.tolist()])
+        assert spelled(stitch([0, 1], (before, pair[1]))) == (1, 5, 2)
 
 
 @given(
@@ -84,3 +101,34 @@ def test_chunks_that_agree_spell_the_whole(path: list[int], overlap: int) -> Non
     found = stitch(starts, [labels(path[start : start + 10]) for start in starts])
     assert found.ids_T.tolist() == path
     assert all(a < b for a, b in itertools.pairwise(starts))
+
+
+@given(
+    path=st.lists(st.integers(0, 3), min_size=1, max_size=100),
+    overlap=st.integers(0, 9),
+    order=st.randoms(use_true_random=False),
+)
+def test_stretches_are_the_whole_whatever_is_done_first(
+    path: list[int], overlap: int, order: random.Random
+) -> None:
+    starts = list(range(0, max(1, len(path) - overlap), 10 - overlap))
+    whole = stitch(starts, [labels(path[start : start + 10]) for start in starts])
+    assembly = Assembly(GreedyDecoder().blanks)
+    told: list[int] = []
+    expected: list[int] = []
+    left = list(starts)
+    while left or expected:
+        if left and (not expected or order.random() < 0.5):
+            assembly.expect_chunk(0, left[0])
+            expected.append(left.pop(0))
+        else:
+            start = expected.pop(order.randrange(len(expected)))
+            assembly.add(0, start, labels(path[start : start + 10]))
+        told += [one for _, stretch in assembly.settled() for one in stretch.first_ids().tolist()]
+        assert told == whole.ids_T[: len(told)].tolist()
+    assembly.end(0, 1.0)
+    told += [one for _, stretch in assembly.settled() for one in stretch.first_ids().tolist()]
+    assert told == whole.ids_T.tolist()
+    (found,) = assembly.finished()
+    assert isinstance(found, LabelledAudio)
+    assert found.labels.first_ids().tolist() == told

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -15,6 +18,7 @@ from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
 from asr.model.package import load_package
 from asr.serve.batcher import Hotwords
+from asr.serve.server import listen, server_of
 from tests.decode.package import save_tiny_package
 
 RATE_HZ = 8000
@@ -39,3 +43,18 @@ def tiny_transcriber(folder: Path, *, beam: int = 0) -> Callable[[Hotwords], Tra
         return Transcriber(package, decoder, strict=False)
 
     return transcriber
+
+
+@contextmanager
+def running(app: Any) -> Iterator[str]:
+    """Serve an application from a thread; the address."""
+    listening = listen(app, "127.0.0.1", 0)
+    server = server_of(app)
+    thread = threading.Thread(target=server.run, args=([listening.socket],))
+    thread.start()
+    try:
+        yield listening.address
+    finally:
+        server.should_exit = True
+        thread.join(30)
+    assert not thread.is_alive()

@@ -8,7 +8,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from fastapi.testclient import TestClient
 
 from asr.serve.app import Settings, make_app
 from asr.serve.batcher import Batcher
-from asr.serve.server import listen, server_of
 
-from .clients import tiny_transcriber, wav
+from .clients import running, tiny_transcriber, wav
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SMALL = Settings("tiny", language="en", max_num_bytes=400_000, max_duration_s=20.0)
@@ -198,21 +196,6 @@ def test_the_client_of_openai(tmp_path: Path) -> None:
         stranger = openai.OpenAI(base_url=f"{address}/v1", api_key="no", max_retries=0)
         with stranger, pytest.raises(openai.AuthenticationError):
             stranger.models.list()
-
-
-@contextmanager
-def running(app: Any) -> Iterator[str]:
-    """Serve an application from a thread; the address."""
-    listening = listen(app, "127.0.0.1", 0)
-    server = server_of(app)
-    thread = threading.Thread(target=server.run, args=([listening.socket],))
-    thread.start()
-    try:
-        yield listening.address
-    finally:
-        server.should_exit = True
-        thread.join(30)
-    assert not thread.is_alive()
 
 
 SEND = """\

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
+from asr.decode.early_words import HeardWords
+from asr.decode.greedy import TimedWord
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, RunError
 from asr.serve.batcher import Batcher, FullError, Job
@@ -18,11 +20,22 @@ class FakeTranscriber:
         self.go = threading.Event()
         self.turns: list[list[str]] = []
 
-    def each(self, recordings: Iterable[Any]) -> Iterator[Any]:
+    def each(
+        self,
+        recordings: Iterable[Any],
+        *,
+        heard: Callable[[HeardWords], None] | None = None,
+        is_wanted: Callable[[int], bool] = lambda number: True,
+    ) -> Iterator[Any]:
         names = list(recordings)
         self.turns.append(names)
         assert self.go.wait(30)
-        for name in names:
+        for number, name in enumerate(names):
+            if heard is not None:
+                heard(HeardWords(number, None, (TimedWord(name, 0.0, 1.0),)))
+            if not is_wanted(number):
+                yield InputError("dropped")
+                continue
             if name == "broken":
                 raise ValueError("out of order")
             if name == "bad":
@@ -94,6 +107,31 @@ def test_who_has_left_is_left_out(batcher: Batcher, fake: FakeTranscriber) -> No
     fake.go.set()
     assert here.future.result(30).text == "here"
     assert fake.turns == [["first"], ["here"]]
+
+
+def test_words_come_before_the_transcript_and_to_whom_they_belong(
+    batcher: Batcher, fake: FakeTranscriber
+) -> None:
+    said: list[str] = []
+    one, other = job("one"), job("other")
+    one.heard = lambda words: said.extend(word.word for word in words)
+    for each in (one, other):
+        batcher.submit(each)
+    fake.go.set()
+    assert other.future.result(30).text == "other"
+    assert said == ["one"]
+
+
+def test_a_job_in_hand_that_is_dropped_ends(batcher: Batcher, fake: FakeTranscriber) -> None:
+    gone, here = job("gone"), job("here")
+    for each in (gone, here):
+        batcher.submit(each)
+    while fake.turns == [["first"]]:
+        fake.go.set()
+        gone.drop()
+    assert here.future.result(30).text == "here"
+    assert gone.future.done()
+    assert batcher.counts.num_failed == 0
 
 
 def test_what_was_accepted_is_done_before_the_end(batcher: Batcher, fake: FakeTranscriber) -> None:

@@ -4,7 +4,7 @@ import json
 
 from asr.decode.greedy import TimedWord
 from asr.decode.transcript import Transcript
-from asr.serve.responses import as_verbose_json, error, events
+from asr.serve.responses import as_verbose_json, error
 
 WORDS = (TimedWord("one", 0.0, 0.4), TimedWord("two", 0.5, 0.9), TimedWord("three", 3.0, 3.4, 0.5))
 
@@ -22,14 +22,6 @@ def test_segments_are_cut_at_pauses() -> None:
 def test_nothing_said_is_an_answer_too() -> None:
     found = as_verbose_json(Transcript("a", 4.0, "", ()), "", False)
     assert (found["text"], found["segments"], found["duration"]) == ("", [], 4.0)
-    (done,) = events(Transcript("a", 4.0, "", ()))
-    assert json.loads(done.removeprefix("data: "))["text"] == ""
-
-
-def test_deltas_make_up_the_text() -> None:
-    found = [json.loads(one[6:]) for one in events(Transcript("a", 4.0, "one two three", WORDS))]
-    assert [one["delta"] for one in found[:-1]] == ["one two", " three"]
-    assert found[-1]["type"] == "transcript.text.done"
 
 
 def test_an_error_has_the_shape_of_openai() -> None:
