@@ -19,6 +19,7 @@ from asr.ranges import MAX_VOCABULARY, Range, Share, Width, in_ranges
 from asr.types import EncoderOutput
 
 BLANK_ID = 0
+LossShare = Annotated[float, Range(0, 1, below=True)]
 
 
 @in_ranges("head")
@@ -26,7 +27,10 @@ class CtcHead(Head):
     """One projection to the vocabulary, blank at id 0.
 
     In training the outputs of ``intermediate_layers`` (counted from 0) go through the same
-    projection and their loss enters with ``intermediate_weight``.
+    projection. ``intermediate_weight`` is the share of the loss that comes from them: a number for
+    all of them alike, or one for each; the last layer keeps the rest. With every layer, and shares
+    that grow with depth, it is the aligned objective of Jiang et al. 2024 for models with an exit
+    behind each layer.
 
     With ``consistency_weight`` the encoder is given two copies of every utterance under other masks
     (`num_copies`), and `loss` has a term beside the mean CTC loss of both (Yao et al. 2024, CR-CTC,
@@ -35,7 +39,8 @@ class CtcHead(Head):
     over the frames of an utterance.
 
     Raises:
-        InputError: a weight outside [0, 1), or one without layers.
+        InputError: a weight outside [0, 1), one without layers, or weights that are not one for
+            each layer or leave nothing for the last.
     """
 
     name = "ctc"
@@ -50,7 +55,7 @@ class CtcHead(Head):
         vocab_size: Annotated[int, Range(1, MAX_VOCABULARY)],
         dropout: Share = 0.0,
         intermediate_layers: Sequence[int] = (),
-        intermediate_weight: Annotated[float, Range(0, 1, below=True)] = 0.0,
+        intermediate_weight: LossShare | Sequence[LossShare] = 0.0,
         consistency_weight: Annotated[float, Range(0, 1000)] = 0.0,
     ) -> None:
         super().__init__()
@@ -61,7 +66,7 @@ class CtcHead(Head):
             )
         self.vocab_size = vocab_size
         self.intermediate_layers = tuple(intermediate_layers)
-        self.intermediate_weight = intermediate_weight
+        self.intermediate_weights = _weights(intermediate_weight, len(intermediate_layers))
         self.consistency_weight = consistency_weight
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(d_model, vocab_size)
@@ -102,10 +107,12 @@ class CtcHead(Head):
         target = encoded.lengths_B, token_ids_BU, token_lengths_B, fits_B
         loss = _mean_loss(log_probs_BTV, *target)
         if encoded.intermediate:
-            inner = torch.stack(
-                [_mean_loss(self(frames_BTD), *target) for frames_BTD in encoded.intermediate]
-            ).mean()
-            loss = (1 - self.intermediate_weight) * loss + self.intermediate_weight * inner
+            shares = self.intermediate_weights
+            inner = [
+                share * _mean_loss(self(frames_BTD), *target)
+                for share, frames_BTD in zip(shares, encoded.intermediate, strict=True)
+            ]
+            loss = (1 - sum(shares)) * loss + torch.stack(inner).sum()
         if num_copies > 1:
             inconsistency_B = inconsistency(log_probs_BTV, encoded.lengths_B)
             kept_B = fits_B[: len(inconsistency_B)]
@@ -126,6 +133,22 @@ class CtcHead(Head):
         """Log probabilities (B, T, V): what the search reads too."""
         log_probs_BTV: Tensor = self(frames_BTD)
         return log_probs_BTV
+
+
+def _weights(weight: float | Sequence[float], num_layers: int) -> tuple[float, ...]:
+    """The share of the loss of each intermediate layer.
+
+    Raises:
+        InputError: see `CtcHead`.
+    """
+    if not isinstance(weight, Sequence):
+        return (weight / num_layers,) * num_layers if num_layers else ()
+    if len(weight) != num_layers or sum(weight) >= 1:
+        raise InputError(
+            f"head.intermediate_weight={list(weight)}: allowed: a number, or one for each of the "
+            f"{num_layers} head.intermediate_layers, together below 1"
+        )
+    return tuple(weight)
 
 
 def _mean_loss(
