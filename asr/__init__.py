@@ -67,6 +67,8 @@ def load(
     *,
     device: str = "cpu",
     dtype: str = "auto",
+    exit: int | None = None,
+    exit_entropy: float | None = None,
     chunk_s: float = 30.0,
     overlap_s: float = 4.0,
     vad: str = "energy",
@@ -91,6 +93,10 @@ def load(
         device: where it computes, such as ``cpu`` or ``cuda``.
         dtype: what its encoder computes in: float32, bfloat16, float16, int8 (on a CPU), or
             auto: bfloat16 where the processor or the GPU has units for it, else float32.
+        exit: layers of the encoder behind which to stop, where its head was trained too; None for
+            all layers.
+        exit_entropy: stop each chunk behind the first such layer whose probabilities have this mean
+            entropy or less, in nats a frame.
         chunk_s: seconds of audio that are encoded at once; longer audio is cut into chunks.
         overlap_s: seconds that neighbouring chunks share where there is no pause between them.
         vad: ``energy`` cuts longer audio in its pauses and skips silence; ``none`` does not.
@@ -119,7 +125,9 @@ def load(
     from asr.model.plugins import named
 
     with named(plugins):
-        recogniser = load_recogniser(local_model(model), device, dtype)
+        recogniser = load_recogniser(
+            local_model(model), device, dtype, exit=exit, exit_entropy=exit_entropy
+        )
         search = load_search(
             recogniser,
             beam=beam,

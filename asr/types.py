@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -57,16 +57,23 @@ class Batch:
         )
 
 
+class LayerOutput(NamedTuple):
+    """``frames_BTD`` with ``lengths_B`` valid frames each; frames behind a length are undefined."""
+
+    frames_BTD: Tensor
+    lengths_B: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderOutput:
     """``frames_BTD`` with ``lengths_B`` valid frames each; frames behind a length are undefined.
 
-    ``intermediate`` holds the output (B, T, D) of each layer that was asked for, in order.
+    ``intermediate`` holds the output of each layer that was asked for, in order.
     """
 
     frames_BTD: Tensor
     lengths_B: Tensor
-    intermediate: tuple[Tensor, ...] = ()
+    intermediate: tuple[LayerOutput, ...] = ()
 
 
 LabelsT = TypeVar("LabelsT", bound="Labels")

@@ -65,20 +65,33 @@ class Recogniser(Protocol):
 
 
 def load_recogniser(
-    path: Path, device: torch.device | str = "cpu", dtype: str = "float32"
+    path: Path,
+    device: torch.device | str = "cpu",
+    dtype: str = "float32",
+    *,
+    exit: int | None = None,
+    exit_entropy: float | None = None,
 ) -> Recogniser:
     """Load a model folder, or a file that `asr export` wrote.
 
-    The encoder of a folder computes in ``dtype``, see `resolved_dtype`.
+    The encoder of a folder computes in ``dtype``, see `resolved_dtype`, and ends behind ``exit``
+    layers, or for each utterance where it is certain, see `ConfidentExit`.
 
     Raises:
-        InputError: see `load_package` and `asr.interop.onnx.stream_file.load_exported`; or an
-            exported file with another device than the CPU or another dtype than its own.
+        InputError: see `load_package` and `asr.interop.onnx.stream_file.load_exported`; both exits;
+            or an exported file with another device than the CPU, another dtype than its own, or an
+            exit.
     """
+    if exit is not None and exit_entropy is not None:
+        raise InputError("an exit for all and exits by entropy (exit, exit_entropy): give one")
     if path.suffix != ONNX_SUFFIX:
-        package: ModelPackage = load_package(path, device, resolved_dtype(dtype, device))
+        package: ModelPackage = load_package(path, device, resolved_dtype(dtype, device), exit=exit)
         package.model.encoder.keep_between_calls()
+        if exit_entropy is not None:
+            package.model.exit_when_confident(exit_entropy)
         return package
+    if exit is not None or exit_entropy is not None:
+        raise InputError(f"{path} runs whole; exits (exit, exit_entropy) are for folders")
     if torch.device(device).type != "cpu":
         raise InputError(
             f"{path} runs in ONNX Runtime on the CPU; --device {device} is for folders"

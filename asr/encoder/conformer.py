@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -95,6 +96,7 @@ class Conformer(Encoder):
         left_frames: ContextFrames = 64,
         right_frames: ContextFrames = 0,
         whole_share: Share = 0.5,
+        pool_after: Sequence[Layers] = (),
     ) -> None:
         if conv_kernel_size % 2 == 0:
             raise InputError(f"encoder.conv_kernel_size={conv_kernel_size}: allowed: odd numbers")
@@ -129,4 +131,5 @@ class Conformer(Encoder):
                 right_frames=right_frames,
                 whole_share=whole_share,
             ),
+            pool_after=pool_after,
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.encoder.stack import Encoder
+from asr.errors import InputError
 from asr.nn.frames import Frames
 from asr.reuse.base import AttentionCarry, LayerAttention
 
@@ -47,7 +48,12 @@ class EncoderMaps:
 
 @torch.no_grad()
 def encode_with_maps(encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor) -> EncoderMaps:
-    """Run ``encoder`` in inference and return the map of each layer beside its output."""
+    """Run ``encoder`` in inference and return the map of each layer beside its output.
+
+    Raises:
+        InputError: layers have different frame rates.
+    """
+    check_one_rate(encoder)
     assert not encoder.training
     x_BTD, lengths_B, frames = encoder.prepare(features_BTF, lengths_B)
     carry: AttentionCarry | None = None
@@ -68,14 +74,27 @@ def encode_with_maps(encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor) 
     return EncoderMaps(encoder.norm(x_BTD), lengths_B, tuple(outputs), tuple(maps))
 
 
+def check_one_rate(encoder: Encoder) -> None:
+    """Raise InputError where layers have maps over different frames, which nothing compares."""
+    if encoder.pooling.after:
+        raise InputError(
+            f"encoder.pool_after={list(encoder.pooling.after)}: maps of layers with different "
+            "frame rates are not analysed; allowed: []"
+        )
+
+
 class Replay:
     """One batch through ``encoder`` in inference; the input of every layer is kept.
 
     ``frames_BTD`` is what the encoder gives, with ``lengths_B`` valid frames.
+
+    Raises:
+        InputError: layers have different frame rates.
     """
 
     @torch.inference_mode()
     def __init__(self, encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor) -> None:
+        check_one_rate(encoder)
         assert not encoder.training
         self._encoder = encoder
         x_BTD, self.lengths_B, self._frames = encoder.prepare(features_BTF, lengths_B)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from asr.encoder.pooling import Pooling, merged
 from asr.errors import InputError
 from asr.nn.chunks import Blocks, ChunkContext, DynamicChunks
 from asr.nn.dropout import Dropout
@@ -19,9 +20,10 @@ from asr.nn.position_kinds import position_class
 from asr.nn.positions import PositionKind, Positions
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
 from asr.nn.valid_batch_norm import statistics_kept
+from asr.ranges import Range, check_value
 from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
 from asr.reuse.schedule import Role, Schedule
-from asr.types import EncoderOutput
+from asr.types import EncoderOutput, LayerOutput
 
 Checkpointing = Literal["none", "layers", "groups"]
 Result = TypeVar("Result")
@@ -71,6 +73,14 @@ class ScheduleRow(NamedTuple):
     method: str
 
 
+class Passage(NamedTuple):
+    """What goes from one layer to the next: frames (B, T, D), data about them, and the carry."""
+
+    x_BTD: Tensor
+    frames: Frames
+    carry: AttentionCarry | None = None
+
+
 class Encoder(nn.Module):
     """Subsampling and a stack of layers, each with the attention its role in the schedule needs.
 
@@ -79,10 +89,12 @@ class Encoder(nn.Module):
     computed again whenever it is needed. ``checkpointing`` is of the activations in training, and
     may be set at any time. Subsampling and layers whose parameters take no gradient run without
     autograd up to the first that do. ``chunks`` draws for every batch of training how far its
-    frames see, None lets all see all.
+    frames see, None lets all see all. ``pool_after`` are numbers of layers behind which frames are
+    merged (`asr.encoder.pooling`).
 
     Raises:
-        InputError: dimensions that do not fit, or ``chunks`` with a method that needs all frames.
+        InputError: dimensions that do not fit, ``chunks`` with a method or a pooling that needs
+            all frames, or a pooling that the schedule does not allow.
     """
 
     num_rows = 1
@@ -104,6 +116,7 @@ class Encoder(nn.Module):
         max_map_mib: float | None,
         final_norm: bool,
         chunks: DynamicChunks | None = None,
+        pool_after: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if d_model % num_heads or (d_model // num_heads) % 2:
@@ -118,13 +131,13 @@ class Encoder(nn.Module):
         self.checkpointing: Checkpointing = "none"
         self.reuse = reuse
         self.schedule = reuse.schedule(num_layers)
+        self.pooling = Pooling.in_schedule(pool_after, self.schedule)
         self.subsampling = ConvSubsampling(
             kind=subsampling,
             num_mel_bins=num_mel_bins,
             channels=subsampling_channels,
             d_model=d_model,
         )
-        self.subsampling_factor = self.subsampling.factor
         self.positions = position_class(positions)
         self.dropout = Dropout(dropout)
         self.parts = AttentionParts(
@@ -163,26 +176,26 @@ class Encoder(nn.Module):
         if takes_gradient and not features_BTF.requires_grad and not is_trained(self.subsampling):
             depth = self.num_frozen_layers()
             takes_gradient = False
-        carry: AttentionCarry | None = None
         with torch.set_grad_enabled(takes_gradient):
             x_BTD, lengths_B = self.embed(features_BTF, lengths_B)
             blocks = None if context is None else self.blocks(context, x_BTD, lengths_B)
             x_BTD = x_BTD if blocks is None else blocks.cut(x_BTD)
-            frames = self.frames(x_BTD, lengths_B, blocks)
-            x_BTD, carry, intermediate = self.run_layers(
-                range(depth), x_BTD, frames, carry, intermediate_layers
-            )
+            passage = Passage(x_BTD, self.frames(x_BTD, lengths_B, blocks))
+            passage, outputs = self.run_layers(range(depth), passage, intermediate_layers)
         checkpointing = self.checkpointing if self.training and torch.is_grad_enabled() else "none"
         for segment in checkpoint_segments(self.schedule, checkpointing):
             layers = range(max(depth, segment.start), segment.stop)
-            run = partial(self.run_layers, layers, x_BTD, frames, carry, intermediate_layers)
-            x_BTD, carry, found = run() if checkpointing == "none" else run_twice(self.layers, run)
-            intermediate += found
+            run = partial(self.run_layers, layers, passage, intermediate_layers)
+            passage, found = run() if checkpointing == "none" else run_twice(self.layers, run)
+            outputs |= found
+        outputs[self.num_layers] = passage.x_BTD
         if blocks is not None:
-            x_BTD = blocks.joined(x_BTD)
-            intermediate = [blocks.joined(one_EWD) for one_EWD in intermediate]
-        normal = tuple(self.norm(frames_BTD) for frames_BTD in intermediate)
-        return EncoderOutput(self.norm(x_BTD), lengths_B, normal)
+            outputs = {layer: blocks.joined(x_EWD) for layer, x_EWD in outputs.items()}
+        *intermediate, last = (
+            LayerOutput(self.norm(x_BTD), self.pooling.below(layer + 1).num_frames(lengths_B))
+            for layer, x_BTD in outputs.items()
+        )
+        return EncoderOutput(*last, tuple(intermediate))
 
     def num_frozen_layers(self) -> int:
         """Layers below the first that is trained or follows a layer below it that is not.
@@ -199,26 +212,44 @@ class Encoder(nn.Module):
         return depth
 
     def run_layers(
-        self,
-        layers: range,
-        x_BTD: Tensor,
-        frames: Frames,
-        carry: AttentionCarry | None,
-        intermediate_layers: Collection[int],
-    ) -> tuple[Tensor, AttentionCarry | None, list[Tensor]]:
-        """Through some layers: frames and carry behind them, and the outputs asked for.
+        self, layers: range, passage: Passage, intermediate_layers: Collection[int] = ()
+    ) -> tuple[Passage, dict[int, Tensor]]:
+        """Through some layers: what leaves the last, and the outputs asked for, by their layers.
 
         These are not yet normalised.
         """
-        intermediate = []
+        x_BTD, frames, carry = passage
+        outputs = {}
         for index in layers:
             layer = self.schedule[index]
+            if index in self.pooling.after:
+                x_BTD, mask = merged(x_BTD, frames.padding_mask)
+                frames = Frames(mask, self.position_table(x_BTD.shape[1], x_BTD))
             if layer.begins_part or layer.role is Role.LEAD:
                 carry = None  # makes room for what a leader hands on: a map as large
             x_BTD, carry = self.layers[index](x_BTD, frames, carry)
             if index in intermediate_layers:
-                intermediate.append(x_BTD)
-        return x_BTD, carry, intermediate
+                outputs[index] = x_BTD
+        return Passage(x_BTD, frames, carry), outputs
+
+    @property
+    def subsampling_factor(self) -> int:
+        """Feature frames per frame of the output."""
+        return int(self.subsampling.factor) * self.pooling.factor
+
+    def exit_at(self, num_layers: int) -> None:
+        """Drop the layers behind the first ``num_layers``; the rest computes what it did.
+
+        A leader hands on to the followers that are left.
+
+        Raises:
+            InputError: it has no such layer.
+        """
+        check_value(num_layers, Annotated[int, Range(1, self.num_layers)], "exit")
+        self.num_layers = num_layers
+        self.schedule = self.schedule[:num_layers]
+        self.layers = self.layers[:num_layers]
+        self.pooling = self.pooling.below(num_layers)
 
     def prepare(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Frames]:
         """Input (B, T, D) of the first layer, its lengths, and the frame data that layers need."""
@@ -256,7 +287,8 @@ class Encoder(nn.Module):
         return Blocks(context, lengths_B, x_BTD.shape[1])
 
     def check_chunks(self) -> None:
-        """Raise InputError where a layer cannot attend in chunks."""
+        """Raise InputError where a layer cannot attend in chunks, or frames are merged."""
+        self.pooling.check_absent()
         for row, layer in zip(self.schedule, self.layers, strict=True):
             if not layer.get_submodule("attention").works_in_chunks:
                 raise InputError(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr.encoder.stack import Encoder
+from asr.encoder.stack import Encoder, Passage
 from asr.nn.chunks import ChunkContext, Past
 from asr.nn.frames import Frames
 from asr.types import EncoderOutput
@@ -124,8 +124,8 @@ def _step(
         encoder.position_table(context.seen_frames, x_BWD),
         past,
     )
-    x_BWD, _, _ = encoder.run_layers(range(encoder.num_layers), x_BWD, frames, None, ())
-    return x_BWD, past.keeps
+    passage, _ = encoder.run_layers(range(encoder.num_layers), Passage(x_BWD, frames))
+    return passage.x_BTD, past.keeps
 
 
 def subsampled(lengths_B: Tensor, factor: int) -> Tensor:

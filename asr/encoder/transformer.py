@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from torch import Tensor, nn
@@ -69,6 +70,7 @@ class Transformer(Encoder):
         left_frames: ContextFrames = 64,
         right_frames: ContextFrames = 0,
         whole_share: Share = 0.5,
+        pool_after: Sequence[Layers] = (),
     ) -> None:
         def make_layer(attention: LayerAttention) -> nn.Module:
             return TransformerLayer(attention, d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
@@ -92,4 +94,5 @@ class Transformer(Encoder):
                 right_frames=right_frames,
                 whole_share=whole_share,
             ),
+            pool_after=pool_after,
         )

@@ -26,7 +26,7 @@ LossShare = Annotated[float, Range(0, 1, below=True)]
 class CtcHead(Head):
     """One projection to the vocabulary, blank at id 0.
 
-    In training the outputs of ``intermediate_layers`` (counted from 0) go through the same
+    In training the outputs of ``intermediate_layers`` (counted from 0, rising) go through the same
     projection. ``intermediate_weight`` is the share of the loss that comes from them: a number for
     all of them alike, or one for each; the last layer keeps the rest. With every layer, and shares
     that grow with depth, it is the aligned objective of Jiang et al. 2024 for models with an exit
@@ -39,8 +39,8 @@ class CtcHead(Head):
     over the frames of an utterance.
 
     Raises:
-        InputError: a weight outside [0, 1), one without layers, or weights that are not one for
-            each layer or leave nothing for the last.
+        InputError: a weight outside [0, 1), one without layers, layers out of order, or weights
+            that are not one for each layer or leave nothing for the last.
     """
 
     name = "ctc"
@@ -63,6 +63,11 @@ class CtcHead(Head):
             raise InputError(
                 f"head.intermediate_layers={list(intermediate_layers)} and "
                 f"head.intermediate_weight={intermediate_weight}: give both or neither"
+            )
+        if list(intermediate_layers) != sorted(set(intermediate_layers)):
+            raise InputError(
+                f"head.intermediate_layers={list(intermediate_layers)}: allowed: each layer once, "
+                "the lowest first"
             )
         self.vocab_size = vocab_size
         self.intermediate_layers = tuple(intermediate_layers)
@@ -97,20 +102,20 @@ class CtcHead(Head):
         num_copies = len(encoded.lengths_B) // len(token_lengths_B)
         token_ids_BU = token_ids_BU.repeat(num_copies, 1)
         token_lengths_B = token_lengths_B.repeat(num_copies)
-        fits_B = encoded.lengths_B >= frames_needed(token_ids_BU, token_lengths_B)
+        target = token_ids_BU, token_lengths_B
+        fits_B = encoded.lengths_B >= frames_needed(*target)
         kept = int(fits_B.sum())
         num_left_out = (len(fits_B) - kept) // num_copies
         if not kept:
             return HeadLoss(self(encoded.frames_BTD).sum() * 0.0, num_left_out)
         if log_probs_BTV is None:
             log_probs_BTV = self(encoded.frames_BTD)
-        target = encoded.lengths_B, token_ids_BU, token_lengths_B, fits_B
-        loss = _mean_loss(log_probs_BTV, *target)
+        loss = _mean_loss(log_probs_BTV, encoded.lengths_B, *target, fits_B)
         if encoded.intermediate:
             shares = self.intermediate_weights
             inner = [
-                share * _mean_loss(self(frames_BTD), *target)
-                for share, frames_BTD in zip(shares, encoded.intermediate, strict=True)
+                share * _mean_loss(self(frames_BTD), lengths_B, *target, fits_B)
+                for share, (frames_BTD, lengths_B) in zip(shares, encoded.intermediate, strict=True)
             ]
             loss = (1 - sum(shares)) * loss + torch.stack(inner).sum()
         if num_copies > 1:

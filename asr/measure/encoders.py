@@ -18,7 +18,7 @@ from asr.encoder.precision import compute_in
 from asr.encoder.stack import Encoder
 from asr.measure.peers.peer import Peer
 from asr.model.asr_model import AsrModel
-from asr.model.build import build_encoder, build_frontend
+from asr.model.build import EXIT, build_encoder, build_frontend
 from asr.model.convert import initialise
 from asr.profiling.cost import multiply_adds_by_part
 from asr.report.record import ScheduledLayer
@@ -63,7 +63,8 @@ def with_reuse(config: Config, reuse: Config) -> dict[str, Any]:
 
 def encoder_key(config: Config) -> str:
     """Equal for configs of equal encoders."""
-    return json.dumps([config["encoder"], config["reuse"], config["features"]], sort_keys=True)
+    parts = [config["encoder"], config["reuse"], config["features"], config.get(EXIT)]
+    return json.dumps(parts, sort_keys=True)
 
 
 def frame_shift_ms(config: Config) -> float:

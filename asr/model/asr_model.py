@@ -13,6 +13,8 @@ from asr.encoder.stack import Encoder
 from asr.errors import InputError
 from asr.features.frontend import Frontend
 from asr.head.base import Head, HeadLoss
+from asr.model.exits import ConfidentExit
+from asr.ranges import shown
 from asr.types import Batch, EncoderOutput
 
 
@@ -41,14 +43,18 @@ class AsrModel(nn.Module):
         self.encoder = encoder
         self.head = head
         self.graphs: GraphedEncoder | None = None
+        self.confident_exit: ConfidentExit | None = None
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """What the search reads (B, T, X), float32, and the number of valid frames (B,).
 
         Of a CTC head that is log probabilities; see `Head.forward`.
         """
+        features_BTF, lengths_B = self.frontend(waveforms_BN, lengths_B)
+        if self.confident_exit is not None:
+            return self.confident_exit(features_BTF, lengths_B)
         encoder = self.encoder if self.graphs is None else self.graphs
-        encoded = encoder(*self.frontend(waveforms_BN, lengths_B))
+        encoded = encoder(features_BTF, lengths_B)
         return self.head(encoded.frames_BTD), encoded.lengths_B
 
     def loss(self, batch: Batch) -> HeadLoss:
@@ -78,6 +84,36 @@ class AsrModel(nn.Module):
             features_BTF, lengths_B, self.head.intermediate_layers
         )
         return encoded
+
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """Numbers of layers behind which the head was trained; the last is that of all layers."""
+        depth = self.encoder.num_layers
+        below = (layer + 1 for layer in self.head.intermediate_layers)
+        return (*(number for number in below if number < depth), depth)
+
+    def exit_at(self, num_layers: int) -> None:
+        """From now on the encoder ends behind ``num_layers`` layers; the others are dropped.
+
+        Raises:
+            InputError: the head was not trained there.
+        """
+        if num_layers not in self.exits:
+            raise InputError(
+                f"exit {shown(num_layers)}: allowed: {', '.join(map(str, self.exits))}, the "
+                f"numbers of layers behind which the {self.head.name} head of this model was "
+                "trained (head.intermediate_layers)"
+            )
+        self.encoder.exit_at(num_layers)
+
+    def exit_when_confident(self, entropy: float) -> ConfidentExit:
+        """From now on each utterance leaves at its first exit with this entropy or less.
+
+        Raises:
+            InputError: see `ConfidentExit`.
+        """
+        self.confident_exit = ConfidentExit(self.encoder, self.head, self.exits, entropy)
+        return self.confident_exit
 
     def use_cuda_graphs(self) -> GraphedEncoder:
         """From now on the encoder is recorded and replayed in inference, which must be on CUDA."""

@@ -31,6 +31,8 @@ from asr.reuse.base import ReuseMethod
 TARGET = "_target_"
 SVD_SOFTMAX = "svd_softmax"
 """Key of a package's config for decomposed output layers; others lack it."""
+EXIT = "exit"
+"""Key of a config for the number of layers that a model is left behind."""
 PACKAGES = {"metrics": "profiling"}
 """Where the classes of a config group lie, if not in the package of its name."""
 MOVED = {
@@ -204,9 +206,11 @@ def build_frontend(config: Mapping[str, Any]) -> Frontend:
 
 
 def build_encoder(config: Mapping[str, Any], num_mel_bins: int = 80) -> Encoder:
-    """Encoder from the groups ``encoder`` and ``reuse``."""
+    """Encoder from the groups ``encoder`` and ``reuse``, up to the key ``exit`` where it is set."""
     check_groups(config, "encoder", "reuse")
     reuse = build_inside(config["reuse"], ReuseMethod, "reuse")
     encoder: Encoder = build(config["encoder"], "encoder", reuse=reuse, num_mel_bins=num_mel_bins)
     check_kind(encoder, Encoder, config["encoder"], "encoder")
+    if config.get(EXIT) is not None:
+        encoder.exit_at(config[EXIT])
     return encoder

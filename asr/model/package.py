@@ -27,7 +27,7 @@ from asr.encoder.precision import compute_in
 from asr.errors import InputError, naming
 from asr.files import read_bytes, replacing
 from asr.model.asr_model import AsrModel
-from asr.model.build import SVD_SOFTMAX, build, build_model, check_groups
+from asr.model.build import EXIT, SVD_SOFTMAX, build, build_model, check_groups
 from asr.model.plugins import PLUGINS, check_package
 from asr.model.weights import load_model
 from asr.ranges import shown
@@ -93,16 +93,21 @@ def write_package(
 
 
 def load_package(
-    folder: Path, device: torch.device | str = "cpu", dtype: str = "float32"
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: str = "float32",
+    *,
+    exit: int | None = None,
 ) -> ModelPackage:
     """Load a package for inference; its encoder computes in ``dtype``, one of `DTYPES`.
 
-    ``folder`` is what `package_folder` takes.
+    ``folder`` is what `package_folder` takes. With ``exit`` the encoder ends behind so many layers,
+    and ``config`` says so under `EXIT`.
     Sizes are checked before memory is taken: of every file, and of the model against its weights.
 
     Raises:
         InputError: no such folder, a file missing, damaged or too large, weights that do not fit
-            the config, or a plugin that is not named.
+            the config, a plugin that is not named, or an exit that the head was not trained for.
     """
     folder = package_folder(folder)
     check_files(folder)
@@ -117,6 +122,9 @@ def load_package(
             folder / WEIGHTS,
         )
         normalizer = build(config["text"].get("normalize"), "text.normalize")
+    if exit is not None:
+        model.exit_at(exit)
+        config[EXIT] = exit
     model.to(device).eval()
     compute_in(model.encoder, dtype)
     return ModelPackage(

@@ -104,6 +104,13 @@ def num_valid(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
     return in_spans(valid_BT.unsqueeze(-1), padding_mask, span).sum((2, 3))
 
 
+def span_means(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
+    """(B, S, D): the mean over the valid frames of each span; zero where there is none."""
+    sum_BSD = in_spans(x_BTD, padding_mask, span).sum(2)
+    num_BS = num_valid(x_BTD, padding_mask, span)
+    return sum_BSD / num_BS.clamp(min=1).unsqueeze(-1)
+
+
 @scoring
 def empty_spans(padding_mask: Tensor | None, span: int) -> Tensor | None:
     """(B, S) bool, True = holds padding only: the padding mask at the rate of spans."""

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix, softmax_over_keys, split_heads
-from asr.nn.frames import Frames, empty_spans, in_spans, num_valid, spread
+from asr.nn.frames import Frames, empty_spans, span_means, spread
 from asr.nn.position_kinds import make_pooled_positions
 from asr.nn.positions import Keys
 from asr.profiling.attention_steps import projecting
@@ -65,9 +65,7 @@ class PooledAttention(SelfAttention):
     @projecting
     def _pool(self, x_BTD: Tensor, frames: Frames) -> Tensor:
         """Averages (B, S, D) over the valid frames of each pool; zero where there is none."""
-        sum_BSD = in_spans(x_BTD, frames.padding_mask, self.pool_size).sum(2)
-        num_BS = num_valid(x_BTD, frames.padding_mask, self.pool_size)
-        return sum_BSD / num_BS.clamp(min=1).unsqueeze(-1)
+        return span_means(x_BTD, frames.padding_mask, self.pool_size)
 
     @projecting
     def _project(self, x_BTD: Tensor, pooled_BSD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:

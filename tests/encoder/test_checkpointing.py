@@ -52,7 +52,8 @@ def losses(encoder: Encoder) -> list[float]:
     curve = []
     for _ in range(3):
         encoded = encoder(features_BTF, lengths_B, [1, 2])
-        loss = sum(frames.square().mean() for frames in (encoded.frames_BTD, *encoded.intermediate))
+        outputs = (encoded, *encoded.intermediate)
+        loss = sum(output.frames_BTD.square().mean() for output in outputs)
         assert isinstance(loss, Tensor)
         optimizer.zero_grad()
         torch.autograd.backward(loss)

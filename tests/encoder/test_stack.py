@@ -64,7 +64,7 @@ def test_intermediate_outputs_are_those_of_a_shallower_encoder(kind: EncoderKind
     output = encoder(features_BTF, lengths_B, intermediate_layers=[2, 0])
 
     assert len(output.intermediate) == 2
-    for found_BTD, num_layers in zip(output.intermediate, (1, 3), strict=True):
+    for (found_BTD, _), num_layers in zip(output.intermediate, (1, 3), strict=True):
         shallow = tiny_encoder(kind, reuse=ReuseProbs(pattern="LF"), num_layers=num_layers)
         shallow.load_state_dict({name: encoder.state_dict()[name] for name in shallow.state_dict()})
         expected_BTD = shallow(features_BTF, lengths_B).frames_BTD
@@ -84,7 +84,7 @@ def test_asking_for_intermediate_outputs_does_not_change_the_last(kind: EncoderK
         output = encoder(features_BTF, lengths_B, (1, 3))
 
     assert torch.equal(output.frames_BTD, without)
-    assert torch.equal(output.intermediate[1], without)
+    assert torch.equal(output.intermediate[1].frames_BTD, without)
 
 
 @each_kind

@@ -103,7 +103,7 @@ def test_streamed_equals_whole_equals_alone(
             valid = slice(0, num_frames)
             for found, expected in (
                 (whole.frames_BTD[row, valid], alone.frames_BTD[0]),
-                (whole.intermediate[0][row, valid], alone.intermediate[0][0]),
+                (whole.intermediate[0].frames_BTD[row, valid], alone.intermediate[0].frames_BTD[0]),
                 (stream_BTD[row, valid], alone.frames_BTD[0]),
             ):
                 torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

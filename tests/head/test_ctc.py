@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from asr.errors import InputError
 from asr.head.ctc import BLANK_ID, CtcHead, frames_needed, inconsistency
-from asr.types import EncoderOutput
+from asr.types import EncoderOutput, LayerOutput
 
 D, V = 6, 5
 
@@ -28,9 +28,9 @@ def encoded(lengths: list[int], num_intermediate: int = 0, *, grad: bool = True)
         made = torch.randn(len(lengths), max(lengths), D, generator=generator)
         return made.requires_grad_(grad)
 
-    return EncoderOutput(
-        frames(), torch.tensor(lengths), tuple(frames() for _ in range(num_intermediate))
-    )
+    lengths_B = torch.tensor(lengths)
+    last, *intermediate = (LayerOutput(frames(), lengths_B) for _ in range(1 + num_intermediate))
+    return EncoderOutput(*last, tuple(intermediate))
 
 
 def pad(tokens: list[list[int]]) -> tuple[Tensor, Tensor]:
@@ -163,8 +163,8 @@ def test_intermediate_losses_enter_by_their_mean(weight: float) -> None:
     output, targets = encoded([6, 4], 2), pad([[1, 2], [3]])
     plain = make()
     last, first, second = (
-        plain.loss(EncoderOutput(frames, output.lengths_B), *targets).loss
-        for frames in (output.frames_BTD, *output.intermediate)
+        plain.loss(EncoderOutput(frames_BTD, output.lengths_B), *targets).loss
+        for frames_BTD in (output.frames_BTD, *(one.frames_BTD for one in output.intermediate))
     )
 
     head = make(intermediate_layers=[0, 1], intermediate_weight=weight)
@@ -184,13 +184,14 @@ def test_log_probabilities_are_normalised_float32() -> None:
 
 
 def test_loss_is_float32_under_autocast() -> None:
-    head, output, targets = make(), encoded([6, 4], 1), pad([[1, 2], [3]])
+    head = make(intermediate_layers=[0], intermediate_weight=0.3)
+    output, targets = encoded([6, 4], 1), pad([[1, 2], [3]])
     exact = head.loss(output, *targets).loss
 
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = head.loss(output, *targets)
         log_probs_BTV = head(output.frames_BTD)
-        nothing, _ = head.loss(encoded([1]), *pad([[1, 2]]))
+        nothing, _ = head.loss(encoded([1], 1), *pad([[1, 2]]))
 
     assert loss.dtype == log_probs_BTV.dtype == nothing.dtype == torch.float32
     torch.testing.assert_close(log_probs_BTV.exp().sum(-1), torch.ones(2, 6))

@@ -142,7 +142,7 @@ def _bound_memory(max_mib: float) -> None:
 INPUTS = ["waveforms", "waveform_lengths"]
 OUTPUTS = ["log_probs", "frame_lengths"]
 INPUT_TYPES = {INPUTS[0]: ("tensor(float)", 2), INPUTS[1]: ("tensor(int64)", 1)}
-FACTORS = ("1", "2", "4", "8", "16")
+FACTORS = ("1", "2", "4", "8", "16", "32", "64")
 LEAST_LIMIT_S, LIMIT_PER_S = 20.0, 20.0
 """A call may take so many seconds, and as many more for each second of padded audio."""
 LEAST_MEMORY_MIB, MEMORY_OF_FILE = 1024.0, 3.0

@@ -69,7 +69,11 @@ def changed(content: bytes, key: str, value: str | None) -> bytes:
         ("config", None, "not a JSON config"),
         ("tokenizer", "!", "encore.tokenizer: "),
         ("tokenizer", "", "not a tokenizer: empty"),
-        ("subsampling_factor", "0", "encore.subsampling_factor is '0'; allowed: 1, 2, 4, 8, 16"),
+        (
+            "subsampling_factor",
+            "0",
+            "encore.subsampling_factor is '0'; allowed: 1, 2, 4, 8, 16, 32, 64",
+        ),
         ("subsampling_factor", "four", "encore.subsampling_factor is 'four'"),
     ],
 )
