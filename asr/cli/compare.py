@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from asr.cli.bench import latency_spec
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.effects import check_effects, effective_overrides, with_tokenizer_of_init
+from asr.cli.exits import Exit
 from asr.cli.launch import Launcher, LocalLauncher, train_all
 from asr.cli.launch_submitit import SubmititLauncher, parse_launcher_options
-from asr.cli.options import jobs
+from asr.cli.options import jobs, num_layers
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.override import variant_names
 from asr.cli.parent import ended_like_ctrl_c
@@ -25,12 +27,14 @@ from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_lock import check_free
 from asr.cli.run_summary import log
 from asr.cli.training_job import TrainProcess
-from asr.cli.training_run import save_record
-from asr.cli.training_setup import check_run
+from asr.cli.training_run import evaluate_splits, save_record
+from asr.cli.training_setup import check_model, check_run, read_splits
 from asr.errors import InputError
 from asr.files import check_folder
 from asr.measure.latency import measure_encoders
-from asr.model.build import build
+from asr.model.build import EXIT, build
+from asr.model.package import load_package
+from asr.profiling.cost import count_parameters
 from asr.profiling.hardware import describe_hardware, num_cores
 from asr.report.hypotheses import (
     ScoredUtterance,
@@ -81,6 +85,14 @@ def add_arguments(parser: Parser) -> None:
         help="what every job asks for, one or more of partition, hours (24), gpus, cpus, "
         "memory_gb, slurm.<any parameter of sbatch>; cluster=local tries it on this machine",
     )
+    parser.add_list(
+        "--exit",
+        ends=lambda word: is_override(word) or is_recipe(word),
+        type=num_layers,
+        metavar="N",
+        help="a row for each run and each N: its encoder stopped behind the first N layers, WER "
+        "and latency; for recipes with head.intermediate_layers",
+    )
     add_table_arguments(parser)
 
 
@@ -95,6 +107,9 @@ def run(args: argparse.Namespace) -> int:
     for name in names:  # what has an effect in other variants only
         overrides[name] = effective_overrides(overrides[name], configs[name])
         configs[name] = with_tokenizer_of_init(compose_recipe(args.recipe, overrides[name]))
+    for number in args.exit:
+        for config in configs.values():
+            check_model(config).check_exit(number)
     folders = {name: run_folder(config, args.recipe) for name, config in configs.items()}
     check_distinct(folders)
     pending = [name for name in names if folders[name].finished_record() is None]
@@ -118,9 +133,20 @@ def run(args: argparse.Namespace) -> int:
         ]
         with ended_like_ctrl_c():
             train_all(runs, launcher, is_done=has_finished)
-    records = with_latency(configs, folders, args.command)
-    print_table(records, args, paired_differences(records, folders))
+    rows = [Row(name, exit) for name in names for exit in dict.fromkeys(args.exit or [None])]
+    records = with_latency(rows, configs, folders, args.command)
+    print_table(records, args, paired_differences(rows, records, folders))
     return exit_code(records)
+
+
+class Row(NamedTuple):
+    """A row of the table: a run, with all its layers or up to an exit."""
+
+    run: str
+    exit: int | None
+
+    def __str__(self) -> str:
+        return Exit(self.exit).name_of(self.run)
 
 
 def run_folder(config: Mapping[str, Any], recipe: Path) -> RunFolder:
@@ -168,51 +194,78 @@ def make_launcher(args: argparse.Namespace, num_runs: int) -> Launcher:
 
 
 def with_latency(
-    configs: Mapping[str, Mapping[str, Any]], folders: Mapping[str, RunFolder], command: str
+    rows: Sequence[Row],
+    configs: Mapping[str, Mapping[str, Any]],
+    folders: Mapping[str, RunFolder],
+    command: str,
 ) -> list[RunRecord]:
     """The records of trained runs under the names of this comparison, with new latencies.
 
-    All encoders are timed together, on the device of the first. The latency is also saved in the
-    run's record if it was trained on the same hardware.
+    All encoders are timed together, on the device of the first. The latency of a whole encoder is
+    also saved in the run's record if it was trained on the same hardware. The test splits are read
+    anew with each exit.
     """
     spec = latency_spec(configs)
     trainer: TrainerSpec = build(next(iter(configs.values()))["train"]["trainer"], "train.trainer")
     device = trainer.device
-    costs = measure_encoders(configs, spec, device=device, report=log)
+    timed_configs = {str(row): {**configs[row.run], EXIT: row.exit} for row in rows}
+    costs = measure_encoders(timed_configs, spec, device=device, report=log)
     hardware = describe_hardware(
         device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
     )
     records = []
-    for name, folder in folders.items():
+    for row in rows:
+        folder, cost = folders[row.run], costs[str(row)]
         trained = folder.finished_record()
         assert trained is not None, "every pending run was trained"
         timed = replace(
             trained,
-            schedule=costs[name].schedule,
-            macs=costs[name].macs,
-            latency=costs[name].latency,
-            breakdown=costs[name].breakdown,
+            schedule=cost.schedule,
+            macs=cost.macs,
+            latency=cost.latency,
+            breakdown=cost.breakdown,
         )
-        if trained.hardware == hardware:
+        if row.exit is not None:
+            timed = read_again(timed, folder, row.exit, trainer.device)
+        elif trained.hardware == hardware:
             save_record(folder, timed)
-        records.append(replace(timed, run=name, command=command, hardware=hardware))
+        records.append(replace(timed, run=str(row), command=command, hardware=hardware))
     return records
 
 
+def read_again(record: RunRecord, folder: RunFolder, exit: int, device: torch.device) -> RunRecord:
+    """The record of a run with the error rates, counts and parameters of an exit."""
+    splits = read_splits(record.config)
+    utterances = {split: splits.read(split) for split in splits.test}
+    found = evaluate_splits(folder, splits, utterances, device, exit)
+    return replace(
+        record,
+        config={**record.config, EXIT: exit},
+        parameters=count_parameters(load_package(folder.model, exit=exit).model),
+        wer={split: evaluation.wer for split, evaluation in found.items()},
+        data=record.data | {split: evaluation.counts for split, evaluation in found.items()},
+    )
+
+
 def paired_differences(
-    records: Sequence[RunRecord], folders: Mapping[str, RunFolder]
+    rows: Sequence[Row], records: Sequence[RunRecord], folders: Mapping[str, RunFolder]
 ) -> list[WerDifference]:
     """Compare each schedule with the first one without reuse, over all seeds and shared splits.
 
-    The p-values are corrected for the number of schedules.
+    Of several exits that is the deepest. The p-values are corrected for the number of schedules.
     """
     groups = by_seed(records)
-    baseline = next((group for group in groups if group.records[0].reuse == "none"), None)
-    if baseline is None:
+    plain = [group for group in groups if group.records[0].reuse == "none"]
+    if not plain:
         return []
+    baseline = max(plain, key=lambda group: group.records[0].config.get(EXIT) or 0)
+    texts = {
+        record.run: partial(folders[row.run].hypotheses, exit=row.exit)
+        for row, record in zip(rows, records, strict=True)
+    }
 
     def hypotheses(group: SeedGroup, split: str) -> list[list[ScoredUtterance]]:
-        return [read_hypotheses(folders[one.run].hypotheses(split)) for one in group.records]
+        return [read_hypotheses(texts[one.run](split)) for one in group.records]
 
     differences = [
         wer_difference(

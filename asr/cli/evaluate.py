@@ -20,11 +20,20 @@ from asr.cli.device import (
 )
 from asr.cli.evaluation_record import (
     Found,
+    Way,
     change_line,
     confidence_line,
     evaluation_records,
-    name_of,
     wer_line,
+)
+from asr.cli.exits import (
+    ALL_LAYERS,
+    Exit,
+    add_exit_lists,
+    check_exits,
+    exit_notice,
+    exits_of,
+    load_at,
 )
 from asr.cli.live import check_stream, stream_context
 from asr.cli.options import add_plugin_argument, audio_length, chunk_ms, rounds
@@ -42,7 +51,8 @@ from asr.errors import InputError
 from asr.measure.evaluation import evaluate
 from asr.measure.tuning import tune
 from asr.metrics.alternatives import Equivalents
-from asr.model.package import ModelPackage, load_package
+from asr.model.package import ModelPackage
+from asr.profiling.cost import count_parameters
 from asr.report.hypotheses import write_hypotheses
 from asr.text.scoring import SCORINGS, scoring
 
@@ -77,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
     add_dtype_argument(parser, default="float32")
     add_graphs_argument(parser)
+    add_exit_lists(parser)
     parser.add_argument(
         "--allow-unknown",
         action="store_true",
@@ -135,9 +146,10 @@ def run(args: argparse.Namespace) -> int:
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     args.dtype = resolved_dtype(args.dtype, args.device)
-    package = load_package(args.model, args.device, args.dtype)
-    package.model.encoder.keep_between_calls()
-    graphs = use_graphs(package.model) if args.cuda_graphs else None
+    if args.cuda_graphs and args.exit_entropy:
+        raise InputError("--cuda-graphs records all layers; with --exit-entropy leave it out")
+    package = load_at(args, ALL_LAYERS, args.dtype)
+    check_exits(args, package.model)
     decode = search_config(args, package.config)
     decoder = search_of(args, decode, package)
     manifests = {split: read_manifest(path) for split, path in by_split(args.data).items()}
@@ -160,11 +172,11 @@ def run(args: argparse.Namespace) -> int:
     if args.tune:
         decode = tuned(args, package, next(iter(manifests.values())), decoder, decode)
         decoder = search_of(args, decode, package)
-    contexts = {length: stream_context(length, package.model) for length in args.stream}
 
-    def found_by(package: ModelPackage, decoder: Search) -> Found:
+    def found_by(package: ModelPackage, decoder: Search, exit: Exit) -> Found:
+        contexts = {length: stream_context(length, package.model) for length in args.stream}
         return {
-            length: {
+            Way(length, exit): {
                 split: evaluate(
                     package,
                     utterances,
@@ -181,19 +193,22 @@ def run(args: argparse.Namespace) -> int:
             for length, context in contexts.items()
         }
 
-    found = found_by(package, decoder)
-    original, exact = package, Found()
-    if args.dtype != "float32":
-        original = load_package(args.model, args.device)
-        exact = found_by(original, search_of(args, decode, original))
-    if graphs is not None:
-        print(graphs, file=sys.stderr)
-    if notice := notice_of(decoder):
-        print(notice, file=sys.stderr)
-    records = evaluation_records(args, original, found, exact, decode, labels)
-    named = {
-        name_of(split, length): one for length in found for split, one in found[length].items()
-    }
+    found, exact, originals = Found(), Found(), {}
+    for exit in exits_of(args):
+        if exit != ALL_LAYERS:
+            package = load_at(args, exit, args.dtype)
+            decoder = search_of(args, decode, package)
+        graphs = use_graphs(package.model) if args.cuda_graphs else None
+        found |= found_by(package, decoder, exit)
+        for notice in (graphs, notice_of(decoder), exit_notice(package.model)):
+            if notice:
+                print(notice, file=sys.stderr)
+        if args.dtype != "float32":
+            package = load_at(args, exit, "float32")
+            exact |= found_by(package, search_of(args, decode, package), exit)
+        originals[exit] = package.config, count_parameters(package.model)
+    records = evaluation_records(args, originals, found, exact, decode, labels)
+    named = {way.name_of(split): one for way in found for split, one in found[way].items()}
     print_table(records, args, examples={name: one.scored for name, one in named.items()})
     for name, evaluation in named.items():
         print(wer_line(name, evaluation), file=sys.stderr)
@@ -201,9 +216,9 @@ def run(args: argparse.Namespace) -> int:
             print(told, file=sys.stderr)
         if args.out:
             write_hypotheses(evaluation.scored, args.out / f"{name.replace(' ', '-')}.jsonl")
-    for length, record in zip(found, records, strict=True):
+    for way, record in zip(found, records, strict=True):
         for split, change in record.wer_vs_float32.items():
-            print(change_line(name_of(split, length), change, args.dtype), file=sys.stderr)
+            print(change_line(way.name_of(split), change, args.dtype), file=sys.stderr)
     return exit_code(records)
 
 

@@ -5,36 +5,49 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
+from asr.cli.exits import Exit
 from asr.cli.run_folder import run_name
 from asr.measure.evaluation import SplitEvaluation
 from asr.measure.latency import measure_encoders
 from asr.metrics.confidence import calibration
 from asr.model.build import build
-from asr.model.package import ModelPackage
-from asr.profiling.cost import count_parameters
 from asr.profiling.hardware import describe_hardware, installed_versions, source_revision
 from asr.profiling.latency import LatencySpec
 from asr.report.record import RunRecord, WerChange
 
-Found = dict[float | None, dict[str, SplitEvaluation]]
-"""By the length of a chunk in milliseconds (None: whole recordings), then by split."""
+
+class Way(NamedTuple):
+    """How recordings are read: in chunks of so many milliseconds or whole, with an exit."""
+
+    chunk_ms: float | None
+    exit: Exit
+
+    def name_of(self, name: str) -> str:
+        """A run or split, read in this way."""
+        name = self.exit.name_of(name)
+        return name if self.chunk_ms is None else f"{name} {self.chunk_ms:g} ms"
+
+
+Found = dict[Way, dict[str, SplitEvaluation]]
+"""By how it was read, then by split."""
 
 
 def evaluation_records(
     args: argparse.Namespace,
-    original: ModelPackage,
+    originals: Mapping[Exit, tuple[Mapping[str, Any], Mapping[str, int]]],
     found: Found,
     exact: Found,
     decode: dict[str, Any],
     labels: Mapping[str, Mapping[str, Mapping[str, str]]],
 ) -> list[RunRecord]:
-    """A record for each length of a chunk, by the search ``decode``.
+    """A record for each way of reading, by the search ``decode``.
 
-    ``original`` is the model in float32. ``exact`` is what was found with it, empty where ``found``
-    was found with it, too. ``labels`` are those of each split by name and utterance. Latency is
-    that of the encoder on whole audio of ``--lengths``.
+    ``originals`` are config and parameters of the model in float32 with each exit. ``exact`` is
+    what was found with it, empty where ``found`` was found with it, too. ``labels`` are those of
+    each split by name and utterance. Latency is that of the encoder on whole audio of
+    ``--lengths``; exits by entropy have none.
     """
     name = run_name(args.model)
     spec = LatencySpec(
@@ -43,32 +56,37 @@ def evaluation_records(
         dtype=args.dtype,
         cuda_graphs=args.cuda_graphs,
     )
-    config = {**original.config, "decode": decode}
-    cost = measure_encoders({name: config}, spec, device=args.device)[name]
-    record = RunRecord(
-        run=name,
-        reuse=build(config["reuse"], "reuse").name,
-        command=args.command,
-        config=config,
-        schedule=cost.schedule,
-        hardware=describe_hardware(args.device, args.dtype, cuda_graphs=args.cuda_graphs),
-        versions=installed_versions(),
-        revision=source_revision(),
-        parameters=count_parameters(original.model),
-        macs=cost.macs,
-        latency=cost.latency if args.lengths else (),
-        breakdown=cost.breakdown if args.lengths else {},
+    configs = {exit: {**config, "decode": decode} for exit, (config, _) in originals.items()}
+    costs = measure_encoders(
+        {exit.name_of(name): config for exit, config in configs.items()}, spec, device=args.device
     )
+    records = {}
+    for exit, config in configs.items():
+        cost = costs[exit.name_of(name)]
+        is_timed = bool(args.lengths) and exit.entropy is None
+        records[exit] = RunRecord(
+            run=exit.name_of(name),
+            reuse=build(config["reuse"], "reuse").name,
+            command=args.command,
+            config=config,
+            schedule=cost.schedule,
+            hardware=describe_hardware(args.device, args.dtype, cuda_graphs=args.cuda_graphs),
+            versions=installed_versions(),
+            revision=source_revision(),
+            parameters=dict(originals[exit][1]),
+            macs=cost.macs if exit.entropy is None else {},
+            latency=cost.latency if is_timed else (),
+            breakdown=cost.breakdown if is_timed else {},
+        )
     return [
         replace(
-            record,
-            run=name_of(name, length_ms),
-            config=config if length_ms is None else {**config, "stream": {"chunk_ms": length_ms}},
+            records[way.exit],
+            run=way.name_of(name),
+            config=with_stream(configs[way.exit], way.chunk_ms),
             data={split: evaluation.counts for split, evaluation in splits.items()},
             wer={split: evaluation.wer for split, evaluation in splits.items()},
             wer_vs_float32={
-                split: splits[split].change_from(one)
-                for split, one in exact.get(length_ms, {}).items()
+                split: splits[split].change_from(one) for split, one in exact.get(way, {}).items()
             },
             groups={
                 split: {name: evaluation.by_label(values) for name, values in labels[split].items()}
@@ -76,13 +94,13 @@ def evaluation_records(
                 if labels[split]
             },
         )
-        for length_ms, splits in found.items()
+        for way, splits in found.items()
     ]
 
 
-def name_of(name: str, length_ms: float | None) -> str:
-    """A run or split, heard in chunks of ``length_ms`` or whole."""
-    return name if length_ms is None else f"{name} {length_ms:g} ms"
+def with_stream(config: dict[str, Any], chunk_ms: float | None) -> dict[str, Any]:
+    """The config of a record of recordings heard in chunks, or whole."""
+    return config if chunk_ms is None else {**config, "stream": {"chunk_ms": chunk_ms}}
 
 
 def wer_line(split: str, evaluation: SplitEvaluation) -> str:

@@ -13,6 +13,8 @@ from asr.ranges import (
     Bonus,
     ChunkMs,
     Count,
+    Entropy,
+    Layers,
     Range,
     Rounds,
     SampleRate,
@@ -88,4 +90,6 @@ cue_length = functools.partial(_read, Annotated[float, Range(0.5, 60)])
 beam_size = functools.partial(_read, BeamSize)
 token_count = functools.partial(_read, Tokens)
 weight = functools.partial(_read, Weight)
+num_layers = functools.partial(_read, Layers)
+entropy = functools.partial(_read, Entropy)
 bonus = functools.partial(_read, Bonus)

@@ -138,9 +138,10 @@ class RunFolder:
         """The log of training, a row an entry."""
         return self.path / "logs" / "metrics.csv"
 
-    def hypotheses(self, split: str) -> Path:
-        """Scored hypotheses of a split."""
-        return self.path / "hypotheses" / f"{split}.jsonl"
+    def hypotheses(self, split: str, exit: int | None = None) -> Path:
+        """Scored hypotheses of a split, read with all layers or up to an exit."""
+        name = split if exit is None else f"{split}-exit-{exit}"
+        return self.path / "hypotheses" / f"{name}.jsonl"
 
     def finished_record(self) -> RunRecord | None:
         """The record of a run that trained to its end, None if it has not."""

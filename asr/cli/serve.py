@@ -14,6 +14,7 @@ import torch
 
 import asr
 from asr.cli.device import add_device_argument, add_dtype_argument, check_device
+from asr.cli.exits import add_exit_arguments
 from asr.cli.options import add_plugin_argument, audio_length, number_in
 from asr.cli.recordings import add_chunk_arguments, add_model_argument
 from asr.cli.run_summary import log
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_device_argument(parser)
     add_dtype_argument(parser, default="auto")
+    add_exit_arguments(parser)
     add_chunk_arguments(parser)
     add_search_arguments(parser)
 
@@ -134,7 +136,13 @@ def is_loopback(host: str) -> bool:
 
 def transcribers_of(args: argparse.Namespace) -> Any:
     """A function from the hotwords of a request to its transcriber; the model is loaded once."""
-    recogniser = load_recogniser(local_model(args.model), args.device, args.dtype)
+    recogniser = load_recogniser(
+        local_model(args.model),
+        args.device,
+        args.dtype,
+        exit=args.exit,
+        exit_entropy=args.exit_entropy,
+    )
     decoder = search_of(args, search_config(args, recogniser.config), recogniser)
 
     @functools.lru_cache(maxsize=_KEPT_HOTWORDS)

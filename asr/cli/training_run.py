@@ -137,22 +137,24 @@ def evaluate_splits(
     splits: Splits,
     utterances: Mapping[str, Utterances],
     device: torch.device,
+    exit: int | None = None,
 ) -> dict[str, SplitEvaluation]:
     """Score the test splits with the package as it was saved, and write the hypotheses.
 
-    A split of which nothing can be read is said to be so, and left out.
+    With ``exit`` the encoder ends behind so many layers. A split of which nothing can be read is
+    said to be so, and left out.
     """
-    package = load_package(folder.model, device)
+    package = load_package(folder.model, device, exit=exit)
     search = build_search(package.config["decode"], package.model, package)
     evaluations = {}
     for split in splits.test:
-        log(f"scoring {split}")
+        log(f"scoring {split}" if exit is None else f"scoring {split}, exit {exit}")
         try:
             evaluations[split] = evaluate(package, utterances[split], search)
         except InputError as error:
             log(f"{split} has no score: {error}")
             continue
-        path = folder.hypotheses(split)
+        path = folder.hypotheses(split, exit)
         path.parent.mkdir(exist_ok=True)
         write_hypotheses(evaluations[split].scored, path)
     return evaluations

@@ -18,6 +18,7 @@ from asr.cli.device import (
     check_graphs_argument,
     use_graphs,
 )
+from asr.cli.exits import add_exit_arguments, exit_notice
 from asr.cli.live import add_live_arguments, check_live, run_live, stream_context
 from asr.cli.options import (
     add_plugin_argument,
@@ -86,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
     add_dtype_argument(parser, default="auto")
     add_graphs_argument(parser)
+    add_exit_arguments(parser)
     add_chunk_arguments(parser)
     parser.add_argument(
         "--batch-duration",
@@ -214,7 +216,8 @@ def run(args: argparse.Namespace) -> int:
                 show(text, transcripts, is_named=len(found) > 1 and args.format == "text")
     if graphs is not None:
         print(graphs, file=sys.stderr)
-    if notice := notice_of(transcriber.decoder):
+    notices = notice_of(transcriber.decoder), exit_notice(transcriber.package.model)
+    for notice in filter(None, notices):
         print(notice, file=sys.stderr)
     if num_bad and len(found) > 1:
         print(f"asr transcribe: {num_bad} of {len(found)} files could not be read", file=sys.stderr)
@@ -238,7 +241,9 @@ def open_transcriber(args: argparse.Namespace) -> Transcriber:
     """
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
-    recogniser = load_recogniser(args.model, args.device, args.dtype)
+    recogniser = load_recogniser(
+        args.model, args.device, args.dtype, exit=args.exit, exit_entropy=args.exit_entropy
+    )
     decode = search_config(args, recogniser.config, n_best=args.n_best)
     return Transcriber(
         recogniser,

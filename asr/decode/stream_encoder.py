@@ -258,6 +258,8 @@ def chunk_context(chunk_ms: float, model: AcousticModel) -> ChunkContext:
 
 def check_streams(model: AsrModel) -> None:
     """Raise InputError where a model needs whole utterances."""
+    if model.confident_exit is not None:
+        raise InputError("exits by entropy are of audio heard whole; of streams give exit N alone")
     frontend = model.frontend
     if frontend.normalize is not None and not isinstance(frontend.normalize, RunningNorm):
         raise InputError(

@@ -92,18 +92,22 @@ class AsrModel(nn.Module):
         below = (layer + 1 for layer in self.head.intermediate_layers)
         return (*(number for number in below if number < depth), depth)
 
-    def exit_at(self, num_layers: int) -> None:
-        """From now on the encoder ends behind ``num_layers`` layers; the others are dropped.
-
-        Raises:
-            InputError: the head was not trained there.
-        """
+    def check_exit(self, num_layers: int) -> None:
+        """Raise InputError unless the head was trained behind ``num_layers`` layers."""
         if num_layers not in self.exits:
             raise InputError(
                 f"exit {shown(num_layers)}: allowed: {', '.join(map(str, self.exits))}, the "
                 f"numbers of layers behind which the {self.head.name} head of this model was "
                 "trained (head.intermediate_layers)"
             )
+
+    def exit_at(self, num_layers: int) -> None:
+        """From now on the encoder ends behind ``num_layers`` layers; the others are dropped.
+
+        Raises:
+            InputError: see `check_exit`.
+        """
+        self.check_exit(num_layers)
         self.encoder.exit_at(num_layers)
 
     def exit_when_confident(self, entropy: float) -> ConfidentExit:
@@ -116,7 +120,16 @@ class AsrModel(nn.Module):
         return self.confident_exit
 
     def use_cuda_graphs(self) -> GraphedEncoder:
-        """From now on the encoder is recorded and replayed in inference, which must be on CUDA."""
+        """From now on the encoder is recorded and replayed in inference, which must be on CUDA.
+
+        Raises:
+            InputError: how many layers it runs depends on the audio.
+        """
+        if self.confident_exit is not None:
+            raise InputError(
+                "a CUDA graph (--cuda-graphs) runs the same layers each time; with exit_entropy "
+                "leave it out"
+            )
         self.graphs = GraphedEncoder(self.encoder)
         return self.graphs
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from threading import Lock
-from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -22,9 +21,7 @@ from asr.encoder.stack import Encoder, Passage
 from asr.errors import InputError
 from asr.head.base import Head
 from asr.nn.frames import Frames, padding_mask
-from asr.ranges import Range, check_value
-
-Entropy = Annotated[float, Range(0, 100, above=True)]
+from asr.ranges import Entropy, check_value
 
 
 class ConfidentExit:
@@ -32,8 +29,9 @@ class ConfidentExit:
 
     ``exits`` are numbers of layers, all layers the last of them. ``entropy`` is the most, in nats a
     frame, at which an utterance leaves. Utterances that have left are computed no further, but for
-    exits inside a group of reuse, where they stay in the batch until the group ends. The head's
-    output must be log probabilities, as of every head that is trained behind intermediate layers.
+    exits inside a group of reuse: from there they stay in the batch until the next exit outside.
+    The head's output must be log probabilities, as of every head that is trained behind
+    intermediate layers.
 
     Raises:
         InputError: only one exit, exits with different frame rates, or an entropy out of range.
