@@ -119,7 +119,11 @@ def mean_entropy(log_probs_BTV: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 def _rows(passage: Passage, stays_R: Tensor) -> Passage:
-    """Some utterances of a batch, in front of a layer that needs no carry."""
+    """Some utterances of a batch, in front of a layer that needs no carry.
+
+    An utterance may have several rows, side by side (`asr.encoder.septr`).
+    """
+    stays_R = stays_R.repeat_interleave(len(passage.x_BTD) // len(stays_R))
     mask = passage.frames.padding_mask
     frames = Frames(None if mask is None else mask[stays_R], passage.frames.position_table)
     return Passage(passage.x_BTD[stays_R], frames)

@@ -149,6 +149,22 @@ def test_each_utterance_leaves_where_it_is_certain(pattern: str) -> None:
     assert f"{mean:.2f} of 4 layers" in str(confident)
 
 
+def test_an_encoder_with_several_rows_for_an_utterance() -> None:
+    encoder = {key: value for key, value in ENCODERS["conformer"].items() if "conv" not in key}
+    encoder |= {"_target_": "asr.encoder.septr.SepTr", "band_bins": 1, "subsampling": "conv4"}
+    config = config_of([1], pattern="LF") | {"encoder": encoder}
+    shallow, whole, model = tiny_model(config), tiny_model(config), tiny_model(config)
+    shallow.exit_at(2)
+    at_two, at_four = read(shallow), read(whole)
+    entropies = [float(mean_entropy(one[None], torch.tensor([len(one)]))) for one in at_two]
+    limit = sum(sorted(entropies)[1:3]) / 2
+    model.exit_when_confident(limit)
+    expected = [
+        at_two[row] if entropy <= limit else at_four[row] for row, entropy in enumerate(entropies)
+    ]
+    assert_equal(read(model), expected)
+
+
 @pytest.mark.parametrize(("entropy", "depth"), [(1e-9, 4), (100.0, 1)])
 def test_no_layer_runs_for_nobody(entropy: float, depth: int) -> None:
     model = model_of([0, 1, 2])
