@@ -16,26 +16,26 @@ _RANKS = (
 
 
 def num_processes() -> int:
-    """Number of processes; before they are initialised, by the environment, 1 by default."""
+    """Return the number of processes; before initialisation, that of the environment, or 1."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_world_size()
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def rank() -> int:
-    """Rank of this process, from 0."""
+    """Return the rank of this process, from 0."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank()
     return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
 
 
 def is_first() -> bool:
-    """Whether this is the process that prints, writes and scores."""
+    """Return whether this is the process that prints, writes and scores."""
     return rank() == 0
 
 
 def gather_from_all(value: _T) -> list[_T]:
-    """Gather the ``value`` of every process, in order of rank; all must call it."""
+    """Gather the ``value`` of every process, in order of rank; each process must call this."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return [value]
     values: list[_T | None] = [None] * num_processes()

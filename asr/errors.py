@@ -1,4 +1,4 @@
-"""Errors that a user is told in one line, and text of strangers made fit for a terminal."""
+"""Errors shown to the user as one line, and escaping of text for the terminal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 
 
 def printable(text: object, *, keep: str = "") -> str:
-    """The text with control characters, and bytes that are no text, escaped as in ``\\x1b``.
+    """Return the text with control characters and undecodable bytes escaped, as in ``\\x1b``.
 
-    Without it a file name can hold a line end, or colour and clear the reader's terminal. Those of
-    ``keep`` stay.
+    Otherwise a file name could contain a line end, or colour and clear the reader's terminal.
+    Characters in ``keep`` are not escaped.
     """
     shown = _CONTROL.sub(
         lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(),
@@ -24,25 +24,25 @@ def printable(text: object, *, keep: str = "") -> str:
 
 
 class InputError(ValueError):
-    """Input a user can mend: a file, a key, an option.
+    """Input that the user can correct: a file, a key, an option.
 
     The message is one line and says what is wrong, where, and what is allowed. Commands print it
-    and exit with code 2. What a terminal would obey, in the names of files, is escaped.
+    and exit with code 2. Control characters, as in file names, are escaped.
     """
 
     def __str__(self) -> str:
         return printable(super().__str__(), keep="\n\t")
 
     def moved(self, key: str, to: str) -> InputError:
-        """The same error where the config ``key``, and all below it, lies under another key."""
+        """Return this error with the config ``key``, and all keys below it, renamed to ``to``."""
         return InputError(re.sub(rf"\b{re.escape(key)}(?=[.:=])", lambda _: to, str(self)))
 
 
 class RunError(RuntimeError):
-    """Work that had to break off: no memory, no disk space, data that went away.
+    """Work that had to stop: no memory, no disk space, lost data.
 
     The message is one line and says what happened, where, and what to do. Commands print it and
-    exit with code 3; `asr train --resume` goes on from the last checkpoint.
+    exit with code 3; `asr train --resume` continues from the last checkpoint.
     """
 
     def __str__(self) -> str:

@@ -94,7 +94,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         RunError: the disk is full; says how much space is left.
     """
     path = Path(os.path.realpath(path))
-    beside = f".{_digest(path.name)}.{os.getpid()}"  # however long the name is
+    beside = f".{_digest(path.name)}.{os.getpid()}"  # short even if the name is long
     partial = path.with_name(f"{beside}{_PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         if reason is None:
             raise
         if reason.errno in NO_SPACE:
-            _remove(partial)  # it takes up what is left
+            _remove(partial)  # frees the space it takes
             raise RunError(f"{path} cannot be written: {no_space(path)}") from error
         raise InputError(f"{path} cannot be written: {reason.strerror or reason}") from error
     finally:
@@ -122,14 +122,14 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def no_space(path: Path) -> str:
-    """The error message for a full disk that holds ``path``."""
+    """Return the error message for a full disk that holds ``path``."""
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     left_mib = shutil.disk_usage(there).free / 2**20
     return f"no space left on the disk ({left_mib:,.1f} MiB free); make room there"
 
 
 def clear_partials(folder: Path) -> None:
-    """Delete unfinished files of killed processes; nobody else may be writing to ``folder``."""
+    """Delete unfinished files of killed processes; no other process may write to ``folder``."""
     for partial in folder.glob(f".*{_PARTIAL}"):
         _remove(partial)
 
@@ -139,7 +139,7 @@ def _digest(name: str) -> str:
 
 
 def _reason(error: BaseException | None) -> OSError | None:
-    """The system error behind ``error``: `torch.save` hides it in the context."""
+    """Return the system error behind ``error``, which `torch.save` hides in the context."""
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error
@@ -161,7 +161,7 @@ def _remove(path: Path) -> None:
 
 
 def check_json(name: str | None) -> None:
-    """Raise InputError where the file that ``--json`` names cannot be written."""
+    """Raise InputError if the file that ``--json`` names cannot be written."""
     if name and name != "-":
         if Path(name).is_dir():
             raise InputError(f"{name} is a folder; name a file for --json, or - for stdout")
@@ -185,7 +185,7 @@ _SPACES = re.compile(r"[ \t]+")
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the place and the text of each line of a file; empty lines are left out.
 
-    Raises ``InputError`` where the file cannot be read, and as :func:`split_lines` does.
+    Raises ``InputError`` if the file cannot be read, and as :func:`split_lines` does.
     """
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: cannot be read (not a file)")
@@ -197,7 +197,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_packed_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Like :func:`read_lines`, of a file that may be compressed by gzip."""
+    """Read lines as :func:`read_lines` does, from a file that may be compressed by gzip."""
     with open_file(path) as file:
         is_packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -258,7 +258,7 @@ def json_object(line: str) -> dict[str, Any]:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"not a JSON object: column {error.colno}: {error.msg}") from None
-    except ValueError:  # Python reads no number of more than 4300 digits
+    except ValueError:  # Python cannot parse integers of more than 4300 digits
         raise InputError("not a JSON object: a number of thousands of digits") from None
     except RecursionError:
         raise InputError("not a JSON object: nested too deeply") from None

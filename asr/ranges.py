@@ -1,10 +1,10 @@
-"""The values that a parameter or an option may have: stated once, in its annotation.
+"""Allowed values of parameters and options, stated once, in the annotation.
 
     def __init__(self, *, dropout: Share, width: Annotated[int, Range(1, 8192)]) -> None
 
-Everything that is built from a config is checked against its annotations, a class under
-`in_ranges` also where Python code builds it, and options of commands take their types from the
-same ranges. A number is never NaN or infinite; one without a range of its own stays within
+Everything built from a config is checked against its annotations. A class decorated with
+`in_ranges` is also checked when Python code builds it, and options of commands take their types
+from the same ranges. A number is never NaN or infinite; one without its own range must lie in
 `ANY_NUMBER`.
 """
 
@@ -21,12 +21,12 @@ from asr.errors import InputError
 
 Class = TypeVar("Class", bound=type)
 
-_SHOWN = 60  # characters of a value in a message
+_SHOWN = 60  # characters of a value shown in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Numbers from ``low`` to ``high``; ``above`` and ``below`` leave out the ends themselves."""
+    """Numbers from ``low`` to ``high``; ``above`` and ``below`` exclude the ends."""
 
     low: float
     high: float
@@ -34,7 +34,7 @@ class Range:
     below: bool = False
 
     def __contains__(self, number: object) -> bool:
-        """False for NaN and the infinities."""
+        """Return whether the number is in range; False for NaN and the infinities."""
         assert isinstance(number, int | float)
         is_high_enough = self.low < number if self.above else self.low <= number
         is_low_enough = number < self.high if self.below else number <= self.high
@@ -75,7 +75,7 @@ Decibels = Annotated[float, Range(-200, 200)]
 
 
 def in_ranges(key: str) -> Callable[[Class], Class]:
-    """Check every argument of a class's constructor; ``key`` is the place of its config.
+    """Check every argument of a class's constructor; ``key`` is the config key of the class.
 
     Raises:
         InputError: from the constructor, see `check_values`.
@@ -98,14 +98,14 @@ def in_ranges(key: str) -> Callable[[Class], Class]:
 
 
 def check_values(target: type, arguments: Mapping[str, object], key: str) -> None:
-    """Raise InputError for a value that the annotation of its parameter does not allow."""
+    """Raise InputError for a value that its parameter's annotation does not allow."""
     hints = parameter_hints(target)
     for name, value in arguments.items():
         check_value(value, hints.get(name), f"{key}.{name}" if key else name)
 
 
 def check_value(value: object, hint: Any, key: str) -> None:
-    """Raise InputError, which names ``key``, unless ``value`` is one that ``hint`` allows."""
+    """Raise InputError, naming ``key``, unless ``hint`` allows ``value``."""
 
     if not fits(value, hint):
         raise InputError(f"{key}={shown(value)}: allowed: {describe(hint)}")
@@ -113,15 +113,15 @@ def check_value(value: object, hint: Any, key: str) -> None:
 
 @functools.cache
 def parameter_hints(target: type) -> dict[str, Any]:
-    """What the parameters of a constructor are annotated with."""
-    if is_dataclass(target):  # fields may come from classes of other modules
+    """Return the annotations of a constructor's parameters."""
+    if is_dataclass(target):  # inherited fields may come from other modules
         return get_type_hints(target, include_extras=True)
     parameters = inspect.signature(target, eval_str=True).parameters
     return {name: parameter.annotation for name, parameter in parameters.items()}
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether plain data is of an annotated type; a whole number may stand for a float."""
+    """Return whether plain data fits an annotation; a whole number fits a float."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return fits(value, parts[0]) and value in range_of(hint)
@@ -140,12 +140,12 @@ def fits(value: object, hint: Any) -> bool:
 
 
 def range_of(hint: Any) -> Range:
-    """The range in an annotation."""
+    """Return the range in an annotation."""
     return next(part for part in get_args(hint) if isinstance(part, Range))
 
 
 def describe(hint: Any) -> str:
-    """An annotation in words: ``a whole number from 1 to 8, or null``."""
+    """Describe an annotation in words: ``a whole number from 1 to 8, or null``."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return f"{_KINDS[parts[0]]} {range_of(hint)}"
@@ -171,10 +171,10 @@ _KINDS = {
 
 
 def shown(value: object) -> str:
-    """A value as a message has it: on one line, and not longer than a line."""
+    """Return a value as a message shows it: on one line, shortened."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes no number of more than 4,300 digits
+    except ValueError:  # Python cannot print integers of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 

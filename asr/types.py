@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
-"""What an encoder can compute in. With int8 that is its products; the rest is in float32."""
+"""Dtypes an encoder can compute in. With int8 only matrix products are int8, the rest float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Batch:
         return len(self.utterance_ids)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on ``device``."""
+        """Return the batch with its tensors on ``device``."""
         return replace(
             self,
             waveforms_BN=self.waveforms_BN.to(device, non_blocking=True),
@@ -58,7 +58,7 @@ class Batch:
 
 
 class LayerOutput(NamedTuple):
-    """``frames_BTD`` with ``lengths_B`` valid frames each; frames behind a length are undefined."""
+    """``frames_BTD`` with ``lengths_B`` valid frames each; frames after a length are undefined."""
 
     frames_BTD: Tensor
     lengths_B: Tensor
@@ -66,9 +66,9 @@ class LayerOutput(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EncoderOutput:
-    """``frames_BTD`` with ``lengths_B`` valid frames each; frames behind a length are undefined.
+    """``frames_BTD`` with ``lengths_B`` valid frames each; frames after a length are undefined.
 
-    ``intermediate`` holds the output of each layer that was asked for, in order.
+    ``intermediate`` holds the output of each requested layer, in order.
     """
 
     frames_BTD: Tensor
@@ -80,26 +80,26 @@ LabelsT = TypeVar("LabelsT", bound="Labels")
 
 
 class Labels(Protocol):
-    """What a search found in T frames, which can be cut and joined between any two of them."""
+    """The result of a search over T frames, which can be cut and joined between any two frames."""
 
     def first_ids(self) -> Tensor:
-        """(T,) the first token of each frame, or blank, by which chunks are compared."""
+        """Return (T,): the first token of each frame, or blank, used to compare chunks."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self: LabelsT, frames: slice, /) -> LabelsT: ...
 
     def joined(self: LabelsT, following: Sequence[LabelsT], /) -> LabelsT:
-        """These frames and then those of ``following``."""
+        """Return these frames followed by those of ``following``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What a decoder read from one utterance.
+    """The result of decoding one utterance.
 
     ``token_frames`` is the encoder frame at which each token was emitted, ``token_ends`` the frame
-    behind its last repetition, ``score`` the log probability of the path. ``token_scores`` are the
-    mean log probabilities of each token in its frames; empty where they are not known.
+    after its last repetition, ``score`` the log probability of the path. ``token_scores`` are the
+    mean log probabilities of each token in its frames; empty if unknown.
     """
 
     token_ids: tuple[int, ...]
@@ -111,9 +111,9 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class ScoredTokens:
-    """A token sequence of a beam: ``acoustic``, its log probability by the recogniser.
+    """A token sequence of a beam; ``acoustic`` is its log probability by the recogniser.
 
-    ``added`` is what language models and hotwords add to it, weighted.
+    ``added`` is the weighted sum of its scores from language models and hotwords.
     """
 
     token_ids: tuple[int, ...]
@@ -122,15 +122,15 @@ class ScoredTokens:
 
     @property
     def score(self) -> float:
-        """What sequences are ranked by."""
+        """The score by which sequences are ranked."""
         return self.acoustic + self.added
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceResult:
-    """One decoded utterance; ``ref`` and ``speaker`` are None where they are not known.
+    """One decoded utterance; ``ref`` and ``speaker`` are None if unknown.
 
-    ``confidences`` are those of the words of ``hyp``, empty where they are not known.
+    ``confidences`` are those of the words of ``hyp``, empty if unknown.
     """
 
     utterance_id: str
@@ -144,7 +144,7 @@ class UtteranceResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedPieces:
-    """Pieces of a new vocabulary that keep their rows of the head, or start anew; former ones."""
+    """Pieces of a new vocabulary that keep their rows of the head, new pieces, and dropped ones."""
 
     kept: tuple[str, ...]
     fresh: tuple[str, ...]

@@ -1,1 +1,1 @@
-"""Building blocks of an encoder layer; none of them knows about attention reuse."""
+"""Building blocks of an encoder layer; none depends on attention reuse."""

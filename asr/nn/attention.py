@@ -1,11 +1,11 @@
-"""Self-attention as three steps that can be shared one by one: project, score, mix.
+"""Self-attention in three steps that can each be shared: project, score, mix.
 
 `AttentionScores` owns the parameters that decide *where* to look (query, key, positions),
-`ValueMix` those that decide *what* is carried over (value, output). A layer that is handed a map
-has a `ValueMix` and nothing else.
+`ValueMix` those that decide *what* is passed on (value, output). A layer that reuses an attention
+map has only a `ValueMix`.
 
-Shape legend: B batch, T frames, D model width, H heads, K head width (D = H * K with all heads),
-R rows of a tile, S frames that are seen (all T, or a window of them), V value width.
+Shape legend: B batch, T frames, D model width, H heads, K head width (D = H * K with all heads), R
+rows of a tile, S visible frames (all T, or a window), V value width.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from asr.profiling.attention_steps import mixing, normalising, projecting
 class AttentionScores(nn.Module):
     """Queries, keys and positions of one layer (Vaswani et al. 2017, eq. 1).
 
-    ``max_map_mib`` is how much of maps or scores may be kept in inference, None for no bound.
+    ``max_map_mib`` limits the memory for stored maps or scores in inference; None sets no limit.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class AttentionScores(nn.Module):
         self.positions = positions
 
     def forward(self, x_BTD: Tensor, frames: Frames) -> Tensor:
-        """Attention map (B, H, T, T): rows sum to one, columns of padding are zero."""
+        """Return the attention map (B, H, T, T); rows sum to one, padding columns are zero."""
         if torch.is_grad_enabled():
             operands = self.positions.terms(*self.project(x_BTD, frames)).operands
             tiles = training_tiles(operands, frames.hidden)
@@ -59,7 +59,7 @@ class AttentionScores(nn.Module):
     def map(
         self, x_BTD: Tensor, frames: Frames, *, num_heads: int | None = None
     ) -> KeptRows[MapRows]:
-        """The same map, kept as far as it may be; see `rows_to_keep`."""
+        """Return the map, storing as many rows as memory allows; see `rows_to_keep`."""
         num_kept = self.rows_to_keep(x_BTD, num_heads=num_heads)
         if num_kept == x_BTD.shape[1]:
             return KeptRows((self(x_BTD, frames),))
@@ -68,16 +68,16 @@ class AttentionScores(nn.Module):
         return KeptRows((kept_BHRT,), source)
 
     def map_rows(self, x_BTD: Tensor, frames: Frames) -> MapRows:
-        """The same map, computed tile by tile."""
+        """Return the map as a source that computes it tile by tile."""
         return MapRows(self.positions.terms(*self.project(x_BTD, frames)), frames.hidden)
 
     def rows_to_keep(
         self, x_BTD: Tensor, *, num_heads: int | None = None, dtype: torch.dtype | None = None
     ) -> int:
-        """How many rows of this layer's map or scores may be kept.
+        """Return how many rows of this layer's map or scores may be stored.
 
-        ``num_heads`` counts the heads whose maps exist at the same time, None for this layer's.
-        ``dtype`` is what they are kept in, None for that of ``x_BTD``.
+        ``num_heads`` is the number of heads whose maps exist at the same time, None for this
+        layer's. ``dtype`` is the storage dtype, None for that of ``x_BTD``.
         """
         batch, num_frames, _ = x_BTD.shape
         row_bytes = batch * (num_heads or self.num_heads) * num_frames
@@ -85,12 +85,12 @@ class AttentionScores(nn.Module):
         return rows_to_keep(num_frames, row_bytes=row_bytes, max_mib=self.max_map_mib)
 
     def scores(self, x_BTD: Tensor, frames: Frames) -> Tensor:
-        """What the softmax is taken of, (B, H, T, T)."""
+        """Return the scores before the softmax, (B, H, T, T)."""
         return self.positions.scores(*self.project(x_BTD, frames))
 
     @projecting
     def project(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
-        """Queries (B, H, T, K), and keys of the frames that are seen with their positions."""
+        """Return queries (B, H, T, K), and the visible frames' keys with their positions."""
         q_BHTK = split_heads(self.query(x_BTD), self.num_heads)
         k_BHTK = split_heads(frames.seen(self.key(x_BTD)), self.num_heads)
         return q_BHTK, self.positions.keys(k_BHTK, frames.position_table)
@@ -98,23 +98,23 @@ class AttentionScores(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class MapRows:
-    """Rows of a map (B, H, T, T), computed of what its scores are."""
+    """The rows of a map (B, H, T, T), computed on demand from the terms of its scores."""
 
     terms: ScoreTerms
     padding_mask: Tensor | None
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """T, the number of rows."""
         return self.terms.num_frames
 
     def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
-        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on."""
+        """Yield (B, H, R, T), one tile of rows at a time, from ``first_row`` on."""
         for scores_BHRT in self.terms.tiles(first_row):
             yield softmax_over_keys(scores_BHRT, self.padding_mask)
 
     def heads(self, heads: slice) -> MapRows:
-        """The rows of some of the heads."""
+        """Return the rows of some of the heads."""
         return MapRows(self.terms.heads(heads), self.padding_mask)
 
 
@@ -129,10 +129,10 @@ class ValueMix(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, probs_BHTT: Tensor, frames: Frames = ALL) -> Tensor:
-        """Output (B, T, D) by a whole map; see `context`.
+        """Return the output (B, T, D) for a whole map; see `context`.
 
-        One in half precision goes through a kernel of ours on CUDA, where no gradient is taken and
-        all frames see one another.
+        On CUDA, a map in half precision uses our own kernel if no gradient is taken and every frame
+        sees all others.
         """
         is_square = frames.window is None
         if is_square and self.dropout_now == 0.0 and support.runs_here(probs_BHTT, support.HALF):
@@ -147,13 +147,13 @@ class ValueMix(nn.Module):
     def by_kept(
         self, x_BTD: Tensor, probs_BHTT: KeptRows[RowSource], frames: Frames = ALL
     ) -> Tensor:
-        """Output (B, T, D) by a map that is kept as far as it may be."""
+        """Return the output (B, T, D) for a map whose first rows are stored."""
         if probs_BHTT.source is None:
             return self(x_BTD, probs_BHTT.whole(), frames)  # type: ignore[no-any-return]
         return self.by_tiles(x_BTD, probs_BHTT.tiles(), frames)
 
     def by_tiles(self, x_BTD: Tensor, probs_BHRT: Iterable[Tensor], frames: Frames = ALL) -> Tensor:
-        """Output (B, T, D) by a map that comes in tiles of rows."""
+        """Return the output (B, T, D) for a map that comes in tiles of rows."""
         v_BHSK = self.project(x_BTD, frames)
         return self.merge(self.context(v_BHSK, probs_BHRT, num_rows=x_BTD.shape[1]))
 
@@ -165,7 +165,7 @@ class ValueMix(nn.Module):
         the precision of the map.
 
         Raises:
-            ValueError: the map covers another number of frames than there are values.
+            ValueError: the map's number of frames differs from the number of values.
         """
         contexts_BHRK = RowBuffer(num_rows, dtype=v_BHSK.dtype)
         for tile_BHRS in probs_BHRS:
@@ -181,48 +181,51 @@ class ValueMix(nn.Module):
         *,
         in_place: bool = True,
     ) -> Tensor:
-        """Context (B, H, R, V) of the rows of these scores; ``in_place`` as `softmax_over_keys`."""
+        """Return the context (B, H, R, V) for rows of scores.
+
+        ``in_place`` is that of `softmax_over_keys`.
+        """
         probs_BHRT = softmax_over_keys(scores_BHRT, padding_mask, in_place=in_place)
         return self.mix(probs_BHRT, v_BHTV)
 
     @mixing
     def mix(self, probs_BHRT: Tensor, v_BHTV: Tensor) -> Tensor:
-        """Context (B, H, R, V) by rows of a map, dropout falling on it."""
+        """Return the context (B, H, R, V) for rows of a map, with dropout on the map."""
         if torch.is_grad_enabled():
             return tiled_attention.mix_by_map(probs_BHRT, v_BHTV, self.dropout_now)
         context_BHRV: Tensor = self.dropout(probs_BHRT) @ v_BHTV.to(probs_BHRT.dtype)
         return context_BHRV
 
     def project(self, x_BTD: Tensor, frames: Frames = ALL) -> Tensor:
-        """Values (B, H, S, K) of the frames that are seen."""
+        """Return the values (B, H, S, K) of the visible frames."""
         return split_heads(frames.seen(self.value(x_BTD)), self.num_heads)
 
     def merge(self, context_BHTK: Tensor) -> Tensor:
-        """Context of all heads through the output projection, (B, T, D)."""
+        """Apply the output projection to the context of all heads, giving (B, T, D)."""
         output: Tensor = self.output(merge_heads(context_BHTK))
         return output
 
     @property
     def dropout_now(self) -> float:
-        """Dropout on the map: its rate in training, else 0."""
+        """Dropout rate of the map: the configured rate in training, else 0."""
         return self.dropout.p if self.training else 0.0
 
 
 class OutputOnly(nn.Module):
-    """What is left of `ValueMix` in a layer whose values come from its leader too."""
+    """The output projection alone, for a layer that also takes its values from its leader."""
 
     def __init__(self, *, d_model: int) -> None:
         super().__init__()
         self.output = nn.Linear(d_model, d_model)
 
     def merge(self, context_BHTK: Tensor) -> Tensor:
-        """Context of all heads through the output projection, (B, T, D)."""
+        """Apply the output projection to the context of all heads, giving (B, T, D)."""
         output: Tensor = self.output(merge_heads(context_BHTK))
         return output
 
 
 def check_width(probs_BHRT: Tensor, num_frames: int) -> None:
-    """Raise ValueError where a map does not look at ``num_frames`` frames."""
+    """Raise ValueError unless a map covers ``num_frames`` frames."""
     if probs_BHRT.shape[-1] != num_frames:
         raise ValueError(
             f"an attention map over {probs_BHRT.shape[-1]} frames cannot serve a layer with "
@@ -231,13 +234,13 @@ def check_width(probs_BHRT: Tensor, num_frames: int) -> None:
 
 
 def split_heads(x_BTD: Tensor, num_heads: int) -> Tensor:
-    """(B, T, D) seen as (B, H, T, K); no copy."""
+    """View (B, T, D) as (B, H, T, K), without a copy."""
     return x_BTD.view(*x_BTD.shape[:2], num_heads, -1).transpose(1, 2)
 
 
 @mixing
 def merge_heads(x_BHTK: Tensor) -> Tensor:
-    """(B, H, T, K) back to (B, T, D)."""
+    """Convert (B, H, T, K) back to (B, T, D)."""
     return x_BHTK.transpose(1, 2).flatten(2)
 
 
@@ -245,9 +248,9 @@ def merge_heads(x_BHTK: Tensor) -> Tensor:
 def softmax_over_keys(
     scores_BHTT: Tensor, padding_mask: Tensor | None, *, in_place: bool = True
 ) -> Tensor:
-    """Probabilities over the keys that are not padding.
+    """Return the softmax over the keys that are not padding.
 
-    Where no gradient is taken they take the place of the scores, unless ``in_place`` is False.
+    If no gradient is taken, the result overwrites the scores, unless ``in_place`` is False.
     """
     hidden = None if padding_mask is None else padding_mask[:, None, None, :]
     if torch.is_grad_enabled() or not in_place:
@@ -260,10 +263,10 @@ def softmax_over_keys(
 
 
 def rows_to_keep(num_frames: int, *, row_bytes: int, max_mib: float | None) -> int:
-    """How many of ``num_frames`` rows of ``row_bytes`` fit in ``max_mib``, in whole tiles.
+    """Return how many rows of ``row_bytes`` fit in ``max_mib``, rounded down to whole tiles.
 
-    All rows are kept with None, where a gradient is taken, and in an exported graph, where T is
-    unknown.
+    All ``num_frames`` rows are stored if ``max_mib`` is None, if a gradient is taken, and in an
+    exported graph, where T is unknown.
     """
     if max_mib is None or torch.is_grad_enabled() or torch.compiler.is_exporting():
         return num_frames

@@ -1,14 +1,14 @@
-"""Encoding in chunks: what a frame sees, and the frames of a whole file or of streams so arranged.
+"""Chunked encoding: what each frame sees, for whole utterances and for live streams.
 
-A chunk of C frames sees itself, ``left_frames`` L before it and ``right_frames`` R behind it,
-whatever the depth of the encoder: the R frames behind a chunk are encoded with it as a copy, as in
+A chunk of C frames sees itself, L = ``left_frames`` before it and R = ``right_frames`` after it,
+whatever the depth of the encoder: the R frames after a chunk are encoded with it as a copy, as in
 Emformer (Shi et al. 2021), and once more as part of their own chunk. A block is a chunk with its
-copy. `Blocks` cuts whole utterances into blocks, which then make up the batch; `Past` keeps what
-the next block of running streams needs of this one. Both answer the same question of a layer,
-`extended`, so a layer does not know whether it streams.
+copy. `Blocks` cuts whole utterances into blocks, which form the batch; `Past` stores what the next
+block of a live stream needs from the current one. Both have the method `extended`, so a layer need
+not know whether it streams.
 
 Shape legend: B utterances or streams, T frames, E blocks (N of each utterance, or one of each
-stream), W = C + R frames of a block, S = L + W frames that it sees, D any width.
+stream), W = C + R frames of a block, S = L + W frames that a block sees, D any width.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from asr.ranges import ChunkFrames, ContextFrames, Share, in_ranges
 
 
 class ChunkContext(NamedTuple):
-    """What frames see: a chunk, and the frames before and behind it."""
+    """What a frame sees: its chunk, and a number of frames before and after it."""
 
     chunk_frames: int
     left_frames: int
@@ -34,19 +34,19 @@ class ChunkContext(NamedTuple):
 
     @property
     def block_frames(self) -> int:
-        """W."""
+        """W, the frames of a block."""
         return self.chunk_frames + self.right_frames
 
     @property
     def seen_frames(self) -> int:
-        """S."""
+        """S, the frames that a block sees."""
         return self.left_frames + self.block_frames
 
 
 @in_ranges("encoder")
 @dataclass(frozen=True, kw_only=True)
 class DynamicChunks:
-    """One model for every latency: each batch of training draws how far its frames see.
+    """Chunk sizes drawn in training, so that one model serves every latency.
 
     A share ``whole_share`` of the batches sees everything; the others draw one of ``chunk_frames``
     as the size of their chunks (Zhang et al. 2020, U2). All sizes are in encoder frames.
@@ -73,7 +73,7 @@ class DynamicChunks:
         right_frames: int,
         whole_share: float,
     ) -> DynamicChunks | None:
-        """None where there are no sizes to draw from: all frames see all."""
+        """Return None if ``chunk_frames`` is None: every frame sees all frames."""
         if chunk_frames is None:
             return None
         return cls(
@@ -84,26 +84,26 @@ class DynamicChunks:
         )
 
     def draw(self) -> ChunkContext | None:
-        """What a batch sees, None for everything; drawn by torch."""
+        """Draw what a batch sees, None for everything, with torch's random generator."""
         if float(torch.rand(())) < self.whole_share:
             return None
         index = int(torch.randint(len(self.chunk_frames), ()))
         return self.context(self.chunk_frames[index])
 
     def context(self, chunk_frames: int) -> ChunkContext:
-        """Chunks of this size, with the frames before and behind them as in training."""
+        """Return the context for this chunk size, with left and right frames as in training."""
         return ChunkContext(chunk_frames, self.left_frames, self.right_frames)
 
 
 class Window(Protocol):
-    """The blocks that a pass encodes, and what is before them."""
+    """The blocks of a forward pass, and the frames before them."""
 
     context: ChunkContext
     hidden_ES: Tensor
-    """(E, S) bool, True = no frame, or padding; see `hidden_frames`."""
+    """(E, S) bool, True = padding or outside the utterance; see `hidden_frames`."""
 
     def extended(self, x_EWD: Tensor, num_left: int) -> Tensor:
-        """(E, num_left + W, D): each block behind the frames before it, zero where are none."""
+        """Return (E, num_left + W, D): each block after the frames before it, zero if none."""
 
 
 class Blocks:
@@ -125,7 +125,7 @@ class Blocks:
         return self.first_E[:, None] + frames_W >= self.lengths_E[:, None]
 
     def cut(self, x_BTD: Tensor) -> Tensor:
-        """(E, W, D): the blocks of (B, T, D)."""
+        """Cut (B, T, D) into blocks (E, W, D)."""
         chunk, right = self.context.chunk_frames, self.context.right_frames
         missing = self.num_blocks * chunk + right - self.num_frames
         x_BTD = functional.pad(x_BTD, (0, 0, 0, missing))
@@ -134,7 +134,7 @@ class Blocks:
         return windows(x_BTD, self.context.block_frames, chunk).flatten(0, 1)
 
     def joined(self, x_EWD: Tensor) -> Tensor:
-        """(B, T, D): the chunks of (E, W, D) in a row."""
+        """Join the chunks of (E, W, D) to (B, T, D)."""
         return self._in_a_row(x_EWD)[:, : self.num_frames]
 
     def extended(self, x_EWD: Tensor, num_left: int) -> Tensor:
@@ -146,16 +146,16 @@ class Blocks:
         return torch.cat([left_BNLD.flatten(0, 1), x_EWD], 1)
 
     def _in_a_row(self, x_EWD: Tensor) -> Tensor:
-        """(B, N * C, D)."""
+        """Return (B, N * C, D)."""
         chunks_ECD = x_EWD[:, : self.context.chunk_frames]
         return chunks_ECD.reshape(-1, self.num_blocks * chunks_ECD.shape[1], x_EWD.shape[2])
 
 
 class Past:
-    """The next block of running streams, and what was kept of the ones before.
+    """The next block of each live stream, and the frames stored from earlier blocks.
 
-    ``kept`` is what every call of `extended` kept in the step before, in order; None at the start.
-    ``keeps`` becomes the same for the step after.
+    ``kept`` holds what the calls of `extended` stored in the previous step, in order; None at the
+    start. ``keeps`` collects the same for the next step.
     """
 
     def __init__(
@@ -185,15 +185,15 @@ class Past:
 
 
 def windows(x_BTD: Tensor, size: int, step: int) -> Tensor:
-    """(B, N, size, D): a window every ``step`` frames."""
+    """Return (B, N, size, D): a window every ``step`` frames."""
     return x_BTD.unfold(1, size, step).transpose(2, 3)
 
 
 def hidden_frames(first_E: Tensor, lengths_E: Tensor, context: ChunkContext) -> Tensor:
-    """(E, S) bool, True where a frame that a block sees is none of the utterance.
+    """Return (E, S) bool, True where a visible position lies outside the utterance.
 
-    ``first_E`` is the first frame of each block, ``lengths_E`` the frames of its utterance. A block
-    behind the end sees everything: what it gives is not read, and must be a number.
+    ``first_E`` is the first frame of each block, ``lengths_E`` the number of frames of its
+    utterance. A block after the end sees everything: its output is not read, but must not be NaN.
     """
     seen_S = torch.arange(context.seen_frames, device=first_E.device) - context.left_frames
     frames_ES = first_E[:, None] + seen_S

@@ -1,4 +1,4 @@
-"""Conformer convolution module and its depthwise convolution over time, channels last."""
+"""The Conformer convolution module and its depthwise convolution over time, channels last."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BLOCK_FRAMES = 32
 def depthwise_over_time(
     x_BTD: Tensor, kernel_D1C: Tensor, bias_D: Tensor | None = None, *, padding: int | None = None
 ) -> Tensor:
-    """Depthwise convolution of (B, T, D) over T with ``padding`` zeros on both sides.
+    """Return the depthwise convolution of (B, T, D) over T with ``padding`` zeros on both sides.
 
-    None is half the kernel: as many frames come out as go in.
+    If ``padding`` is None, it is half the kernel, and the output has as many frames as the input.
 
-    Frames lie channels last in memory; seen as a one-row image in that layout they go through the
-    two-dimensional kernel, which vectorises over channels (several times the speed of conv1d). On
-    a CPU that kernel's gradient of the weights does not: there `weight_gradient` takes its place.
+    Frames are channels last in memory. Viewed as a one-row image in that layout, they use the
+    two-dimensional kernel, which vectorises over channels (several times the speed of conv1d). On a
+    CPU that kernel is slow for the gradient of the weights, so `weight_gradient` replaces it.
     """
     padding = kernel_D1C.shape[-1] // 2 if padding is None else padding
     is_plain = x_BTD.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
@@ -41,10 +41,10 @@ def depthwise_over_time(
 
 
 def weight_gradient(x_BTD: Tensor, gradient_BTD: Tensor, kernel_size: int, padding: int) -> Tensor:
-    """Gradient (D, 1, C) of the kernel, by one small matrix product a channel.
+    """Return the gradient (D, 1, C) of the kernel, with one small matrix product per channel.
 
-    A block of R frames of the output saw R + C - 1 of the input. Their products, summed over all
-    blocks, hold the gradient of tap c on the c-th diagonal. This arrangement is ours.
+    A block of R output frames depends on R + C - 1 input frames. Their products, summed over all
+    blocks, hold the gradient of tap c on the c-th diagonal. This method is our own.
     """
     _, num_frames, width = gradient_BTD.shape
     block = min(BLOCK_FRAMES, num_frames)
@@ -102,7 +102,7 @@ class ConvolutionModule(nn.Module):
     convolution).
 
     Raises:
-        InputError: no such ``normalisation``.
+        InputError: ``normalisation`` is unknown.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class ConvolutionModule(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, frames: Frames) -> Tensor:
-        """(B, T, D) to (B, T, D); the residual is the caller's."""
+        """Return (B, T, D) for (B, T, D); the caller adds the residual."""
         hidden = functional.glu(self.expand(self.norm(x_BTD)), -1)
         hidden = zero_padding(hidden, frames.padding_mask)
         hidden, padding = self._surrounded(hidden, frames)
@@ -154,7 +154,7 @@ class ConvolutionModule(nn.Module):
         return output
 
     def _surrounded(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, int]:
-        """The frames with those that the kernel sees around them, and zeros it adds itself."""
+        """Return the frames with their context on both sides, and the zeros the kernel must add."""
         if frames.window is not None:
             seen_BSD = frames.window.extended(x_BTD, self.num_left)
             return functional.pad(seen_BSD, (0, 0, 0, self.num_right)), 0

@@ -1,7 +1,8 @@
-"""Dropout that keeps a seed instead of a mask: the backward pass draws the mask again.
+"""Dropout that stores a seed instead of a mask: the backward pass draws the mask again.
 
-Drawing is what dropout costs on a CPU. Here every entry takes 15 random bits, four entries a
-number, and keeping is a bitwise and: a float and all ones is the float, and no ones is zero.
+Drawing random numbers is the main cost of dropout on a CPU. Here each entry takes 15 random bits,
+four entries per number, and the mask is applied by a bitwise and: with all ones a float is
+unchanged, with all zeros it becomes zero.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 CHUNK = 2**16
-"""Entries gone through at a time on a CPU: they stay in the cache."""
+"""Entries processed at a time on a CPU, so that they stay in the cache."""
 
 _LEVELS = 2**15
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -22,14 +23,14 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 @dataclass(frozen=True, slots=True)
 class DropoutDraw:
-    """One draw: ``num_kept`` of 32768 entries are kept on average, as ``seed`` says which."""
+    """One random mask: ``num_kept`` of 32768 entries are kept on average, chosen by ``seed``."""
 
     num_kept: int
     seed: int
 
     @classmethod
     def at(cls, rate: float) -> Self | None:
-        """A new draw from torch's generator, or None where ``rate`` drops nothing."""
+        """Return a new draw from torch's generator, or None if ``rate`` drops nothing."""
         num_kept = round((1.0 - rate) * _LEVELS)
         if num_kept == _LEVELS:
             return None
@@ -37,15 +38,15 @@ class DropoutDraw:
 
     @property
     def scale(self) -> float:
-        """What keeps the mean where it was."""
+        """The factor that preserves the mean."""
         return _LEVELS / self.num_kept if self.num_kept else 0.0
 
     def masks(self, device: torch.device) -> DropoutMasks:
-        """The masks of this draw from the first one on."""
+        """Return the masks of this draw, from the first one."""
         return DropoutMasks(self, device)
 
     def apply(self, x: Tensor) -> Tensor:
-        """``x`` with dropout, scaled."""
+        """Return ``x`` with dropout, scaled."""
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         masks = self.masks(x.device)
         chunks = zip(
@@ -58,7 +59,7 @@ class DropoutDraw:
 
 
 class DropoutMasks:
-    """One mask after the other; those of the same sizes in the same order are the same."""
+    """A sequence of masks; equal sizes in equal order give equal masks."""
 
     def __init__(self, draw: DropoutDraw, device: torch.device) -> None:
         self._least = draw.num_kept - _LEVELS // 2
@@ -66,7 +67,7 @@ class DropoutMasks:
         self._generator = torch.Generator(device).manual_seed(draw.seed)
 
     def next(self, like: Tensor) -> Tensor:
-        """All ones where an entry of ``like`` is kept, else no ones; integers of its width."""
+        """Return integers as wide as ``like``: all bits set where an entry is kept, else zero."""
         numbers = torch.empty((like.numel() + 3) // 4, dtype=torch.int64, device=self._device)
         numbers.random_(-(2**63), None, generator=self._generator)
         lanes = numbers.view(torch.int16)[: like.numel()].bitwise_right_shift_(1)
@@ -75,16 +76,16 @@ class DropoutMasks:
 
 
 def keep_(x: Tensor, mask: Tensor) -> Tensor:
-    """``x`` with zeros, in its place, where ``mask`` has no ones."""
+    """Zero the entries of ``x``, in place, where ``mask`` is zero."""
     x.view(mask.dtype).bitwise_and_(mask)
     return x
 
 
 class Dropout(nn.Dropout):
-    """Dropout (Srivastava et al. 2014); on a CPU by `DropoutDraw`, elsewhere torch's kernel."""
+    """Dropout (Srivastava et al. 2014); uses `DropoutDraw` on a CPU, else torch's kernel."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` in inference; in training with a part of it dropped and the others scaled."""
+        """Return ``x`` in inference; in training, ``x`` with a part dropped and the rest scaled."""
         if not self.training or x.device.type != "cpu":
             return super().forward(x)
         draw = DropoutDraw.at(self.p)

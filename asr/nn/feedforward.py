@@ -1,4 +1,4 @@
-"""Position-wise feed-forward module.
+"""The position-wise feed-forward module.
 
 Shape legend: B batch, T frames, D model width.
 """
@@ -22,7 +22,7 @@ class FeedForward(nn.Module):
         self.project = nn.Linear(ffn_dim, d_model)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D); the residual is the caller's."""
+        """Return (B, T, D) for (B, T, D); the caller adds the residual."""
         hidden = self.expand(self.norm(x_BTD))
         hidden = functional.silu(hidden, inplace=not hidden.requires_grad)
         output: Tensor = self.dropout(self.project(self.dropout(hidden)))

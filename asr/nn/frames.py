@@ -1,4 +1,4 @@
-"""The frames of a batch: their lengths, the padding mask, and runs of consecutive frames."""
+"""The frames of a batch: lengths, padding mask, visible frames, and spans of frames."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from asr.profiling.attention_steps import scoring
 
 
 def padding_mask(lengths_B: Tensor, num_frames: int) -> Tensor | None:
-    """(B, T) bool, True = padding; None when no frame is padding.
+    """Return (B, T) bool, True = padding; None if no frame is padding.
 
-    A graph, exported or recorded, serves every batch and always has one.
+    An exported graph or a CUDA graph must serve every batch, so it always gets a mask.
     """
     in_graph = torch.compiler.is_exporting() or is_recorded(lengths_B)
     if not in_graph and bool((lengths_B >= num_frames).all()):
@@ -24,12 +24,12 @@ def padding_mask(lengths_B: Tensor, num_frames: int) -> Tensor | None:
 
 
 def is_recorded(x: Tensor) -> bool:
-    """Whether operations on ``x`` are being recorded for a CUDA graph."""
+    """Return whether operations on ``x`` are being recorded for a CUDA graph."""
     return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def zero_padding(x_BTD: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """The same frames with zeros where ``padding_mask`` (B, T) is True."""
+    """Return the frames with zeros where ``padding_mask`` (B, T) is True."""
     if padding_mask is None:
         return x_BTD
     return x_BTD.masked_fill(padding_mask.unsqueeze(-1), 0.0)
@@ -37,12 +37,12 @@ def zero_padding(x_BTD: Tensor, padding_mask: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Made once per forward pass and handed to every layer.
+    """The masks and positions of a batch, made once per forward pass and passed to every layer.
 
-    ``padding_mask`` is (B, T), True = padding, or None when nothing is padded. ``position_table``
-    is whatever the position encoding computes once for the frames that are seen, or None. With a
-    ``window`` the batch are blocks, and a frame sees its own and those before it (`asr.nn.chunks`);
-    without one it sees all T.
+    ``padding_mask`` is (B, T), True = padding, or None if nothing is padded. ``position_table`` is
+    what the position encoding computes once for the visible frames, or None. With a ``window`` the
+    batch consists of blocks, and a frame sees its own block and the frames before it
+    (`asr.nn.chunks`); without one it sees all T.
     """
 
     padding_mask: Tensor | None = None
@@ -51,22 +51,22 @@ class Frames:
 
     @property
     def hidden(self) -> Tensor | None:
-        """(B, S) bool, True = may not be attended to, over the frames that are seen."""
+        """(B, S) bool over the visible frames, True = may not be attended to."""
         return self.padding_mask if self.window is None else self.window.hidden_ES
 
     def seen(self, x_BTD: Tensor) -> Tensor:
-        """(B, S, D): the frames that those of ``x`` attend to, projected as ``x`` is."""
+        """Return (B, S, D): the projected frames that each row attends to."""
         if self.window is None:
             return x_BTD
         return self.window.extended(x_BTD, self.window.context.left_frames)
 
     def num_seen(self, x_BTD: Tensor) -> int:
-        """S."""
+        """Return S, the number of visible frames."""
         return x_BTD.shape[1] if self.window is None else self.window.context.seen_frames
 
     @property
     def num_before(self) -> int:
-        """How many of the frames seen are before the first one of a block."""
+        """The number of visible frames before the first one of a block."""
         return 0 if self.window is None else self.window.context.left_frames
 
 
@@ -75,23 +75,23 @@ ALL = Frames()
 
 
 def in_spans(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
-    """(B, S, N, D): the frames in spans of ``span`` frames, zero where none is valid."""
+    """Return (B, S, N, D): the frames in spans of ``span``, with zeros for padding."""
     batch, num_frames, width = x_BTD.shape
     x_BTD = fill_up(zero_padding(x_BTD, padding_mask), span)
     return x_BTD.reshape(batch, num_spans(num_frames, span), span, width)
 
 
 def num_spans(num_frames: int, span: int) -> int:
-    """Spans that cover so many frames."""
+    """Return the number of spans that cover ``num_frames`` frames."""
     return (num_frames + span - 1) // span
 
 
 def fill_up(x_BTD: Tensor, span: int, value: float = 0.0) -> Tensor:
-    """Frames (B, T, ...) with ``value`` behind the last one, up to a whole number of spans."""
+    """Pad frames (B, T, ...) at the end with ``value`` to a whole number of spans."""
     num_frames = x_BTD.shape[1]
     num_filled = num_spans(num_frames, span) * span
     later_axes = (0, 0) * (x_BTD.dim() - 2)
-    if torch.compiler.is_exporting():  # a graph does not know how many frames are missing
+    if torch.compiler.is_exporting():  # an exported graph does not know how many are missing
         return functional.pad(x_BTD, (*later_axes, 0, span - 1), value=value)[:, :num_filled]
     if num_filled == num_frames:
         return x_BTD
@@ -99,7 +99,7 @@ def fill_up(x_BTD: Tensor, span: int, value: float = 0.0) -> Tensor:
 
 
 def num_valid(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
-    """(B, S): how many valid frames each span of ``x_BTD`` has."""
+    """Return (B, S): the number of valid frames in each span of ``x_BTD``."""
     valid_BT = x_BTD.new_ones(x_BTD.shape[:2])
     return in_spans(valid_BT.unsqueeze(-1), padding_mask, span).sum((2, 3))
 
@@ -113,7 +113,7 @@ def span_means(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
 
 @scoring
 def empty_spans(padding_mask: Tensor | None, span: int) -> Tensor | None:
-    """(B, S) bool, True = holds padding only: the padding mask at the rate of spans."""
+    """Return (B, S) bool, True = padding only: the padding mask of the spans."""
     if padding_mask is None:
         return None
     batch, num_frames = padding_mask.shape
@@ -122,7 +122,7 @@ def empty_spans(padding_mask: Tensor | None, span: int) -> Tensor | None:
 
 
 def spread(probs_BHRS: Tensor, x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
-    """(B, H, R, T): the share of each span, spread evenly over its valid frames."""
+    """Return (B, H, R, T): each span's probability, spread evenly over its valid frames."""
     num_frames = x_BTD.shape[1]
     share_BS = num_valid(x_BTD, padding_mask, span).clamp(min=1).reciprocal()
     probs_BHRT = (probs_BHRS * share_BS[:, None, None]).repeat_interleave(span, -1)

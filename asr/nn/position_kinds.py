@@ -1,4 +1,4 @@
-"""The position encodings by their names in a config."""
+"""The position encodings by their names in the config."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from asr.nn.span_positions import (
 
 
 def position_class(kind: PositionKind) -> type[Positions]:
-    """The class of a position encoding.
+    """Return the class of a position encoding.
 
     Raises:
-        InputError: no such encoding.
+        InputError: ``kind`` is unknown.
     """
     classes: dict[str, type[Positions]] = {
         "relative": RelativePositions,
@@ -31,14 +31,14 @@ def position_class(kind: PositionKind) -> type[Positions]:
 
 
 def make_positions(kind: PositionKind, *, d_model: int, num_heads: int, head_dim: int) -> Positions:
-    """The position encoding of a layer with its own queries and keys."""
+    """Return the position encoding of a layer with its own queries and keys."""
     if kind == "relative":
         return RelativePositions(d_model=d_model, num_heads=num_heads, head_dim=head_dim)
     return position_class(kind)()
 
 
 def make_query_positions(kind: PositionKind, *, num_heads: int, head_dim: int) -> Positions:
-    """The position encoding of a layer whose keys come from another one."""
+    """Return the position encoding of a layer that takes its keys from another layer."""
     if kind == "relative":
         return RelativeQueries(num_heads=num_heads, head_dim=head_dim)
     return position_class(kind)()
@@ -47,9 +47,9 @@ def make_query_positions(kind: PositionKind, *, num_heads: int, head_dim: int) -
 def make_grouped_positions(
     kind: PositionKind, *, d_model: int, num_heads: int, head_dim: int, frames_per_group: int
 ) -> Positions:
-    """The position encoding of a layer that attends in groups of frames.
+    """Return the position encoding of a layer that attends over groups of frames.
 
-    ``head_dim`` is the width of a head over one frame.
+    ``head_dim`` is the width of a head for one frame.
     """
     if kind == "relative":
         return GroupedRelativePositions(
@@ -64,7 +64,7 @@ def make_grouped_positions(
 def make_pooled_positions(
     kind: PositionKind, *, d_model: int, num_heads: int, head_dim: int, pool_size: int
 ) -> Positions:
-    """The position encoding of a layer whose keys are averages over pools of frames."""
+    """Return the position encoding of a layer whose keys are averages over pools of frames."""
     if kind == "relative":
         return PooledRelativePositions(
             d_model=d_model, num_heads=num_heads, head_dim=head_dim, pool_size=pool_size

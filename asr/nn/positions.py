@@ -1,7 +1,7 @@
 """How frame positions enter the attention scores: the interface, and the choice of no positions.
 
-Shape legend: B batch, H heads, T frames, K head width, V value width, R rows of a tile,
-S frames that a tile of rows can see, P distances.
+Shape legend: B batch, H heads, T frames, K head width, V value width, R rows of a tile, S frames
+visible to a tile of rows, P distances.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ TILE_ROWS = 128
 
 
 class Keys(NamedTuple):
-    """Keys and where they stand: all that queries of any layer need to attend to them.
+    """Keys and their positions: all that queries of any layer need to attend to them.
 
-    ``positions`` is what the encoding of the layer that made the keys adds to them, or None.
+    ``positions`` is what the position encoding of the layer that made the keys adds to them, or
+    None.
     """
 
     k_BHTK: Tensor
@@ -35,9 +36,9 @@ class Keys(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreTerms:
-    """What scores are computed of, as many rows at a time as are wanted: queries, scaled, and keys.
+    """The terms from which rows of scores are computed on demand: scaled queries, and keys.
 
-    Much smaller than the scores of long audio.
+    They are much smaller than the scores of long audio.
     """
 
     q_BHTK: Tensor
@@ -50,18 +51,21 @@ class ScoreTerms:
 
     @property
     def num_seen(self) -> int:
-        """S, the number of frames that each row sees: T, or more of which the last T are these."""
+        """S, the visible frames of each row: T, or more, of which the last T are the rows' own."""
         return self.k_BHTK.shape[2]
 
     @scoring
     def first_rows(self, num_rows: int | None = None) -> Tensor:
-        """(B, H, num_rows, T), None for all; whole tiles of rows, unless it is all."""
+        """Return the first ``num_rows`` rows (B, H, num_rows, T) of the scores.
+
+        ``num_rows`` is a whole number of tiles, or None for all rows.
+        """
         return self.q_BHTK[:, :, :num_rows] @ self.k_BHTK.transpose(-1, -2)
 
     def tiles(self, first_row: int = 0, *, lasting: bool = False) -> Iterator[Tensor]:
-        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on.
+        """Yield (B, H, R, T), one tile of rows at a time, from ``first_row`` on.
 
-        In inference each lasts until the next is asked for, unless they are to be ``lasting``.
+        In inference a tile is overwritten by the next one, unless ``lasting``.
         """
         memory = TileMemory()
         k_BHKT = self.k_BHTK.transpose(-1, -2)
@@ -74,58 +78,64 @@ class ScoreTerms:
 
     @property
     def operands(self) -> Operands:
-        """The same for `asr.nn.tiled_attention`, by which training attends."""
+        """The terms in the form that `asr.nn.tiled_attention` takes for training."""
         return Operands(self.q_BHTK, self.k_BHTK)
 
     def heads(self, heads: slice) -> Self:
-        """The terms of some of the heads."""
+        """Return the terms of some of the heads."""
         return replace(self, q_BHTK=self.q_BHTK[:, heads], k_BHTK=self.k_BHTK[:, heads])
 
 
 class Positions(nn.Module):
-    """Attention scores without any position encoding; base of the encodings that have one.
+    """Attention scores without position encoding, and the base class of the position encodings.
 
-    A position encoding lives in the score step of one layer. `keys` prepares keys, `scores`
-    compares queries with them, and the two ways to attend never store all scores.
+    A position encoding is part of the score step of one layer. `keys` prepares the keys, `scores`
+    compares queries with them, and `score_tiles` and `attend` never store all scores.
     """
 
     @staticmethod
     def table(num_frames: int, d_model: int, num_heads: int, like: Tensor) -> Tensor | None:
-        """What the layers share for ``num_frames`` frames, on the device and dtype of ``like``."""
+        """Return what the layers share for ``num_frames`` frames, or None.
+
+        A table has the device and dtype of ``like``.
+        """
         return None
 
     @staticmethod
     def table_near(table: Tensor | None, reach: int) -> Tensor | None:
-        """What of a table is needed by `attend` with this ``reach``."""
+        """Return the slice of the table that `attend` needs for this ``reach``."""
         return table
 
     def keep_between_calls(self) -> None:
-        """Keep what depends on weights and the number of frames alone, until `train`: nothing."""
+        """Keep between calls what only weights and lengths determine, until `train`.
+
+        This class has nothing to keep.
+        """
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
-        """Keys as queries meet them."""
+        """Return the keys with their positions applied."""
         return Keys(k_BHTK)
 
     def queries(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
-        """Queries as the keys meet them."""
+        """Return the queries with their positions applied."""
         return q_BHTK
 
     @projecting
     def terms(self, q_BHTK: Tensor, keys: Keys) -> ScoreTerms:
-        """What the scores are computed of."""
+        """Return the terms of the scores."""
         scaled_BHTK = self.queries(q_BHTK, keys) * q_BHTK.shape[-1] ** -0.5
         return ScoreTerms(scaled_BHTK, keys.k_BHTK)
 
     def scores(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
-        """Scaled scores (B, H, T, T) before masking and softmax."""
+        """Return the scaled scores (B, H, T, T) before masking and softmax."""
         return self.terms(q_BHTK, keys).first_rows()
 
     def score_tiles(self, q_BHTK: Tensor, keys: Keys) -> Iterator[Tensor]:
-        """The same scores in tiles of rows, see `ScoreTerms.tiles`."""
+        """Return the scaled scores in tiles of rows, see `ScoreTerms.tiles`."""
         return self.terms(q_BHTK, keys).tiles()
 
     def has_kernel(self, keys: Keys, v_BHTV: Tensor) -> bool:
-        """Whether `attend` has a kernel of ours here, which takes values wider than the heads."""
+        """Return whether `attend` uses our own kernel, which takes values wider than the heads."""
         return False
 
     @fused
@@ -139,12 +149,12 @@ class Positions(nn.Module):
         *,
         reach: int | None = None,
     ) -> Tensor:
-        """Context (B, H, T, K) through the fused kernel; equals softmax(scores) @ values.
+        """Return the context (B, H, T, K) by the fused kernel; equals softmax(scores) @ values.
 
-        With ``reach`` every query sees that many frames to either side, and the cost is linear in
-        T: a tile of rows at a time meets the slice of keys that it can see.
+        With ``reach`` every query sees that many frames on either side, and the cost is linear in
+        T: each tile of rows uses only the slice of keys that it can see.
         """
-        if torch.is_grad_enabled() and dropout and q_BHTK.is_cpu:  # the fused kernel has no dropout
+        if torch.is_grad_enabled() and dropout and q_BHTK.is_cpu:  # the fused kernel lacks dropout
             operands = self.terms(q_BHTK, keys).operands
             tiles = training_tiles(operands, padding_mask, reach)
             return tiled_attention.attend(operands, v_BHTK, tiles, dropout)
@@ -173,10 +183,10 @@ class Positions(nn.Module):
 def row_tiles(
     num_frames: int, reach: int | None = None, *, num_rows: int | None = None
 ) -> list[tuple[slice, slice]]:
-    """Ranges of rows that cover the frames, each with the range of frames these rows can see.
+    """Return ranges of rows that cover the frames, each with the range of its visible frames.
 
-    ``num_rows`` is how many rows a tile has, None for `TILE_ROWS`. An exported graph has no loop
-    over an unknown number of frames: there one tile holds all.
+    ``num_rows`` is the number of rows of a tile, None for `TILE_ROWS`. An exported graph cannot
+    loop over an unknown number of frames: there a single tile holds all.
     """
     if torch.compiler.is_exporting():
         return [(slice(0, num_frames), slice(0, num_frames))]
@@ -191,7 +201,7 @@ def row_tiles(
 def training_tiles(
     operands: Operands, padding_mask: Tensor | None, reach: int | None = None
 ) -> list[RowTile]:
-    """The tiles by which training goes through the scores of ``operands``."""
+    """Return the tiles in which training processes the scores of ``operands``."""
     tiles = []
     for rows, seen in row_tiles(operands.content_BHTK.shape[2], reach):
         if reach is None:
@@ -214,10 +224,10 @@ def visible(
     reach: int | None,
     device: torch.device,
 ) -> Tensor | None:
-    """(B or 1, 1, R or 1, S) bool, True = may be attended to, or None where everything may.
+    """Return (B or 1, 1, R or 1, S) bool, True = may be attended to; None if everything may.
 
-    Within a window every row may see itself: a row of padding far behind the last valid frame
-    would otherwise see nothing, and its softmax be no number.
+    Within a window every row may see itself: otherwise a row of padding far after the last valid
+    frame would see nothing, and its softmax would be NaN.
     """
     valid_BS = None if padding_mask is None else key_mask(padding_mask[:, seen])
     if reach is None:
@@ -229,5 +239,5 @@ def visible(
 
 
 def key_mask(padding_mask: Tensor | None) -> Tensor | None:
-    """(B, 1, 1, T) bool, True = may be attended to: the form the fused kernel takes."""
+    """Return (B, 1, 1, T) bool, True = may be attended to, as the fused kernel takes it."""
     return None if padding_mask is None else ~padding_mask[:, None, None, :]

@@ -2,10 +2,10 @@
 
     score(i, j) = ((q_i + u) . k_j + (q_i + v) . W r_{i-j}) / sqrt(K)
 
-The position term of a tile of R rows is one product with the R + T - 1 distances these rows can
-see. Row i needs it from column R - 1 - i on, so reading the product with a row stride one short of
-its width *is* the relative shift: nothing is padded, copied or gathered. In inference whole rows
-are attended tile by tile, and only R x T scores ever exist.
+The position term of a tile of R rows is one product with the R + T - 1 distances that these rows
+need. Row i starts at column R - 1 - i, so reading the product with a row stride one less than its
+width *is* the relative shift: nothing is padded, copied or gathered. Inference processes one tile
+of rows at a time, and only R x T scores ever exist.
 
 Shape legend: B batch, H heads, T frames, K head width, D model width, R rows of a tile,
 S frames that these rows can see, P distances, zero in the middle (2T - 1 where all are needed).
@@ -29,26 +29,26 @@ from asr.profiling.attention_steps import fused, projecting, scoring
 
 WAVELENGTH_BASE = 10_000.0
 
-# On a CPU the fused kernel works in blocks of 64 rows, not of 32, where it is given this many. It
-# pays from four tiles on: the more rows a tile has, the more distances it takes to see all frames.
+# With this many rows, the CPU's fused kernel works in blocks of 64 rows instead of 32. It pays from
+# four tiles on: the more rows a tile has, the more distances it needs.
 LONG_TILE_ROWS = 192
 LONG_FRAMES = 4 * LONG_TILE_ROWS
-BIAS_ENTRIES = 3 * 2**19  # of a tile, so that the cache holds them until the kernel reads them
+BIAS_ENTRIES = 3 * 2**19  # per tile, so that it stays in the cache until the kernel reads it
 KEPT_DISTANCES_MIB = 4.0
-"""Of one layer: at a width of 256 the distances of 80 s of audio at 25 frames a second."""
+"""Limit per layer: at width 256, the distances of 80 s of audio at 25 frames a second."""
 
 
 class KeptDistances:
-    """The projected distances of a layer, computed again only where more of them are needed.
+    """The projected distances of a layer, recomputed only if more of them are needed.
 
-    They are kept in inference on a CPU, where weights do not change; elsewhere nothing is kept.
+    They are kept in inference on a CPU, where weights do not change; otherwise nothing is kept.
     """
 
     def __init__(self) -> None:
         self._kept_HKP: Tensor | None = None
 
     def __call__(self, table_PD: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
-        """``project`` (H, K, P) of the table, or of one that goes further to both sides."""
+        """Return the projection (H, K, P) of the table, or a kept one that reaches further."""
         is_plain = table_PD.is_cpu and not torch.is_autocast_enabled("cpu")
         if torch.is_grad_enabled() or torch.compiler.is_exporting() or not is_plain:
             return project(table_PD)
@@ -67,7 +67,11 @@ class KeptDistances:
 
 @dataclass(frozen=True)
 class RelativeTerms(ScoreTerms):
-    """``q_BHTK`` is scaled (q + u); beside it scaled (q + v) and the projected distances."""
+    """Terms with relative positions.
+
+    ``q_BHTK`` is scaled (q + u), ``position_BHTK`` scaled (q + v); ``r_HKP`` are the projected
+    distances.
+    """
 
     position_BHTK: Tensor
     r_HKP: Tensor
@@ -95,7 +99,7 @@ class RelativeTerms(ScoreTerms):
             yield tile_BHRT
 
     def _position_tiles(self, first_row: int = 0) -> Iterator[Tensor]:
-        """The position term of each tile, which lasts until the next."""
+        """Yield the position term of each tile; the next one overwrites it."""
         memory = TileMemory()
         for rows, _ in row_tiles(self.num_frames):
             if rows.start >= first_row:
@@ -105,7 +109,7 @@ class RelativeTerms(ScoreTerms):
                 yield shift_rows(product, self.num_seen)
 
     def distances(self, rows: slice, seen: slice | None = None) -> Tensor:
-        """The projected distances (H, K, R + S - 1) between these rows and frames, all if None."""
+        """Return the projected distances (H, K, R + S - 1) of rows to frames, None for all."""
         seen = slice(0, self.num_seen) if seen is None else seen
         num_before = self.num_seen - self.num_frames
         return self.r_HKP[:, :, distances(rows, seen, self.r_HKP, num_before=num_before)]
@@ -124,7 +128,7 @@ class RelativeTerms(ScoreTerms):
 
 
 class RelativeQueries(Positions):
-    """The query side: content bias u and position bias v. The keys bring W r along."""
+    """The query side: content bias u and position bias v. W r comes with the keys."""
 
     def __init__(self, *, num_heads: int, head_dim: int) -> None:
         super().__init__()
@@ -133,7 +137,7 @@ class RelativeQueries(Positions):
 
     @projecting
     def terms(self, q_BHTK: Tensor, keys: Keys) -> RelativeTerms:
-        """What the scores are computed of: content and position terms."""
+        """Return the content and position terms of the scores."""
         assert keys.positions is not None
         scale = q_BHTK.shape[-1] ** -0.5
         content_BHTK = (q_BHTK + self.content_bias_HK.unsqueeze(1)) * scale
@@ -151,10 +155,10 @@ class RelativeQueries(Positions):
         *,
         reach: int | None = None,
     ) -> Tensor:
-        """Fused attention, one tile of rows at a time, with the position term as its bias.
+        """Return fused attention, one tile of rows at a time, with the position term as its bias.
 
-        Training has attention of its own, whose gradient needs no bias; on CUDA one kernel serves
-        where there is one and no gradient is taken.
+        Training uses `asr.nn.tiled_attention`, whose gradient needs no bias. On CUDA without a
+        gradient, our own kernel is used if it supports these sizes.
         """
         terms = self.terms(q_BHTK, keys)
         if torch.is_grad_enabled():
@@ -191,7 +195,7 @@ class RelativeQueries(Positions):
 
 
 class RelativePositions(RelativeQueries):
-    """Both sides: the biases u and v, and the position projection W of a layer's own keys."""
+    """Query and key side: the biases u and v, and the position projection W."""
 
     def __init__(self, *, d_model: int, num_heads: int, head_dim: int) -> None:
         super().__init__(num_heads=num_heads, head_dim=head_dim)
@@ -212,32 +216,32 @@ class RelativePositions(RelativeQueries):
 
     @staticmethod
     def table(num_frames: int, d_model: int, num_heads: int, like: Tensor) -> Tensor | None:
-        """(P, D) sinusoids of the distances T-1, ..., 0, ..., -(T-1)."""
+        """Return the sinusoids (P, D) of the distances T-1, ..., 0, ..., -(T-1)."""
         return falling_sinusoids(num_frames - 1, 1, 2 * num_frames - 1, d_model, like)
 
     @staticmethod
     def table_near(table: Tensor | None, reach: int) -> Tensor | None:
-        """The distances between a row of a tile and a frame within ``reach`` of any of its rows."""
+        """Return the distances from a tile's row to frames within ``reach`` of any of its rows."""
         assert table is not None
-        if torch.compiler.is_exporting():  # one tile, which sees all distances
+        if torch.compiler.is_exporting():  # one tile needs all distances
             return table
         middle, furthest = len(table) // 2, reach + positions.TILE_ROWS - 1
         return table[max(0, middle - furthest) : middle + furthest + 1]
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
-        """Keys with the projected distances (H, K, P), or more of them to both sides if kept."""
+        """Return keys with the projected distances (H, K, P); kept ones may reach further."""
         assert table is not None
         kept = self.kept
         return Keys(k_BHTK, kept(table, self.project) if kept else self.project(table))
 
     def project(self, table_PD: Tensor) -> Tensor:
-        """Projected distances (H, K, P)."""
+        """Return the projected distances (H, K, P)."""
         r_PD: Tensor = self.position(table_PD)
         return r_PD.view(r_PD.shape[0], self.num_heads, -1).permute(1, 2, 0)
 
 
 def has_long_tiles(terms: RelativeTerms) -> bool:
-    """Whether `attend_by_long_tiles` is the faster way."""
+    """Return whether `attend_by_long_tiles` is faster."""
     if torch.compiler.is_exporting() or terms.q_BHTK.is_cuda:  # an exported graph has one tile
         return False
     return terms.num_frames >= LONG_FRAMES
@@ -246,7 +250,7 @@ def has_long_tiles(terms: RelativeTerms) -> bool:
 def attend_by_long_tiles(
     terms: RelativeTerms, v_BHTV: Tensor, padding_mask: Tensor | None, dropout: float
 ) -> Tensor:
-    """Context (B, T, H, V) by the fused kernel, few heads of many rows at a time."""
+    """Return the context (B, T, H, V) by the fused kernel, few heads and many rows at a time."""
     entries = len(terms.q_BHTK) * LONG_TILE_ROWS * (LONG_TILE_ROWS + terms.num_frames)
     num_heads = max(1, BIAS_ENTRIES // entries)
     contexts_BTHV = []
@@ -268,7 +272,7 @@ def attend_by_tiles(
     *,
     num_rows: int | None = None,
 ) -> Tensor:
-    """Context (B, T, H, V) by the fused kernel, ``num_rows`` rows at a time."""
+    """Return the context (B, T, H, V) by the fused kernel, ``num_rows`` rows at a time."""
     memory = TileMemory()
     contexts_BRHV = RowBuffer(terms.num_frames, dim=1)
     for rows, seen in row_tiles(terms.num_frames, reach, num_rows=num_rows):
@@ -294,12 +298,12 @@ def attend_by_tiles(
 
 
 def sinusoids(distance_P: range, d_model: int, like: Tensor) -> Tensor:
-    """(P, D) sine and cosine of the distances in turn, on the device and dtype of ``like``."""
+    """Return (P, D) interleaved sines and cosines of the distances, like ``like``."""
     return falling_sinusoids(distance_P.start, -distance_P.step, len(distance_P), d_model, like)
 
 
 def falling_sinusoids(first: int, step: int, num: int, d_model: int, like: Tensor) -> Tensor:
-    """(P, D) those of ``num`` distances from ``first`` down; in export the numbers stay open."""
+    """Return (P, D) sinusoids of ``num`` falling distances; an export keeps them symbolic."""
     channel = torch.arange(0, d_model, 2, device=like.device, dtype=torch.float32)
     index = torch.arange(num, device=like.device, dtype=torch.float32)
     distance = first - step * index

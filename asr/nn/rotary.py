@@ -1,4 +1,4 @@
-"""Rotary position encoding (Su et al. 2021, RoFormer, eq. 34): queries and keys turn with time.
+"""Rotary position encoding (Su et al. 2021, RoFormer, eq. 34).
 
 Shape legend: B batch, H heads, T frames, K head width.
 """
@@ -17,22 +17,22 @@ WAVELENGTH_BASE = 10_000.0
 class RotaryPositions(Positions):
     """Rotates channel pairs (i, i + K/2) of queries and keys by an angle linear in time.
 
-    The product of a query and a key then depends on their distance only, and the fused kernel
-    stays in use. No parameters.
+    The product of a query and a key then depends only on their distance, and the fused kernel can
+    be used. It has no parameters.
     """
 
     @staticmethod
     def table(num_frames: int, d_model: int, num_heads: int, like: Tensor) -> Tensor | None:
-        """(2, T, K) cosines and signed sines."""
+        """Return (2, T, K) cosines and signed sines."""
         return rotations(num_frames, d_model // num_heads, like)
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
-        """Rotated keys; the table travels with them to the queries."""
+        """Return the rotated keys, with the table for rotating the queries."""
         assert table is not None
         return Keys(rotate(k_BHTK, table), table)
 
     def queries(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
-        """Rotated queries: of as many frames as they are, the last that are seen."""
+        """Return the rotated queries; their positions are the last of the visible frames'."""
         table = keys.positions
         assert table is not None
         if table.shape[1] != q_BHTK.shape[2]:
@@ -41,7 +41,7 @@ class RotaryPositions(Positions):
 
 
 def rotations(num: int, head_dim: int, like: Tensor, *, first: int = 0, step: int = 1) -> Tensor:
-    """(2, T, K) cosines and signed sines of ``num`` times, on the device and dtype of ``like``."""
+    """Return (2, T, K) cosines and signed sines of ``num`` times, like ``like``."""
     pair = torch.arange(0, head_dim, 2, device=like.device, dtype=torch.float32)
     time = first + step * torch.arange(num, device=like.device, dtype=torch.float32)
     angle = torch.outer(time, WAVELENGTH_BASE ** (-pair / head_dim))
@@ -52,6 +52,6 @@ def rotations(num: int, head_dim: int, like: Tensor, *, first: int = 0, step: in
 
 @projecting
 def rotate(x_BHTK: Tensor, table: Tensor) -> Tensor:
-    """Each pair (x_i, x_{i+K/2}) turned by its angle; ``table`` as `RotaryPositions.table`."""
+    """Rotate each pair (x_i, x_{i+K/2}) by its angle; ``table`` as in `RotaryPositions.table`."""
     cos, sin = table[0], table[1]
     return x_BHTK * cos + x_BHTK.roll(x_BHTK.shape[-1] // 2, -1) * sin

@@ -1,4 +1,4 @@
-"""Positions of groups of frames and of pools of keys."""
+"""Position encodings for attention over groups of frames and over pools of keys."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from asr.profiling.attention_steps import fused, projecting
 
 
 class GroupedRelativePositions(RelativePositions):
-    """Relative positions with the distance between the first frames of two groups.
+    """Relative positions by the distance between the first frames of two groups.
 
-    ``head_dim`` is the width of a head over a whole group.
+    ``head_dim`` is the width of a head for a whole group.
     """
 
     def __init__(
@@ -28,9 +28,10 @@ class GroupedRelativePositions(RelativePositions):
         self.frames_per_group = frames_per_group
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
-        """Keys (B, H, G, K) of groups with their projected distances (H, K, 2G - 1).
+        """Return keys (B, H, G, K) of groups with their projected distances (H, K, 2G - 1).
 
-        ``table`` holds the distances of frames; every so many of them is one of groups.
+        ``table`` holds the distances of frames, of which every ``frames_per_group``-th is a
+        distance of groups.
         """
         assert table is not None
         if torch.compiler.is_exporting():
@@ -46,22 +47,22 @@ class GroupedRelativePositions(RelativePositions):
 
 
 class GroupedRotaryPositions(RotaryPositions):
-    """Rotary positions that count in groups."""
+    """Rotary positions counted in groups."""
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
-        """Keys (B, H, G, K) of groups, rotated; ``table`` is that of frames."""
+        """Return the rotated keys (B, H, G, K) of groups; ``table`` is that of frames."""
         assert table is not None
         num_groups, head_dim = k_BHTK.shape[2:]
         return super().keys(k_BHTK, self.table(num_groups, head_dim, 1, table))
 
 
 class PooledRelativePositions(RelativePositions):
-    """Relative positions with the distance from a query's frame to the middle of a pool.
+    """Relative positions by the distance from a query's frame to the middle frame of a pool.
 
-    The rows i = a * N + n of one residue n see the distances (a - j) * N + n - middle: those of S
-    rows and S keys, in steps of N. N frames side by side, (B, S, N * D), hold N * H heads, those of
-    one residue together; with keys and values repeated for each residue everything is attention
-    of these heads over S x S.
+    The rows i = a * N + n with the same residue n see the distances (a - j) * N + n - middle: those
+    of S rows and S keys, in steps of N. N adjacent frames side by side, (B, S, N * D), hold N * H
+    heads, grouped by residue. With keys and values repeated for each residue, the whole is
+    attention of these heads over S x S.
     """
 
     def __init__(self, *, d_model: int, num_heads: int, head_dim: int, pool_size: int) -> None:
@@ -69,7 +70,7 @@ class PooledRelativePositions(RelativePositions):
         self.pool_size = pool_size
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
-        """Keys (B, H, S, K) of pools with the projected distances (N * H, K, 2S - 1)."""
+        """Return keys (B, H, S, K) of pools with the projected distances (N * H, K, 2S - 1)."""
         assert table is not None
         num_pools, size = k_BHTK.shape[2], self.pool_size
         furthest = num_pools * size - 1 - middle_of(size)
@@ -78,16 +79,16 @@ class PooledRelativePositions(RelativePositions):
             table_PD = falling_sinusoids(furthest, 1, num_distances, table.shape[1], table)
         else:
             table_PD = table_of(range(furthest, furthest - num_distances, -1), table)
-        # Of N neighbouring distances the largest is that of the last residue.
+        # The largest of N neighbouring distances belongs to the last residue.
         r_PNHK = self.position(table_PD).view(-1, size, self.num_heads, k_BHTK.shape[3]).flip(1)
         return Keys(k_BHTK, r_PNHK.flatten(1, 2).permute(1, 2, 0))
 
     def scores(self, q_BHTK: Tensor, keys: Keys) -> Tensor:
-        """Scaled scores (B, H, T, S) before masking and softmax."""
+        """Return the scaled scores (B, H, T, S) before masking and softmax."""
         return self._by_frame(super().scores(q_BHTK, self._for_each_residue(keys)), q_BHTK)
 
     def score_tiles(self, q_BHTK: Tensor, keys: Keys) -> Iterator[Tensor]:
-        """The same scores, (B, H, R, S) for one tile of rows after the other."""
+        """Yield the scaled scores (B, H, R, S), one tile of rows at a time."""
         num_done = 0
         for scores_BHSS in super().score_tiles(q_BHTK, self._for_each_residue(keys)):
             tile_BHRS = self._by_frame(scores_BHSS, q_BHTK[:, :, num_done:])
@@ -105,7 +106,10 @@ class PooledRelativePositions(RelativePositions):
         *,
         reach: int | None = None,
     ) -> Tensor:
-        """Context (B, H, T, K) of values (B, H, S, K); ``padding_mask`` (B, S) is that of pools."""
+        """Return the context (B, H, T, K) of values (B, H, S, K).
+
+        ``padding_mask`` (B, S) is that of the pools.
+        """
         assert reach is None, "a window over pools has no use yet"
         context_BHSK = super().attend(
             q_BHTK,
@@ -118,7 +122,7 @@ class PooledRelativePositions(RelativePositions):
 
     @projecting
     def terms(self, q_BHTK: Tensor, keys: Keys) -> RelativeTerms:
-        """What the scores are computed of, one residue of the frames beside the other."""
+        """Return the terms of the scores, with the frames arranged by residue."""
         terms = super().terms(q_BHTK, keys)
         return replace(
             terms,
@@ -131,7 +135,7 @@ class PooledRelativePositions(RelativePositions):
         return Keys(keys.k_BHTK.repeat(1, self.pool_size, 1, 1), keys.positions)
 
     def _by_residue(self, x_BHTK: Tensor) -> Tensor:
-        """(B, H, T, K) to (B, N * H, S, K); no copy of projections where N divides T."""
+        """Convert (B, H, T, K) to (B, N * H, S, K); copies no projections if N divides T."""
         batch, num_heads, num_frames, width = x_BHTK.shape
         num_pools = num_spans(num_frames, self.pool_size)
         x_BTHK = x_BHTK.transpose(1, 2)
@@ -139,21 +143,21 @@ class PooledRelativePositions(RelativePositions):
         return x_BTHK.reshape(batch, num_pools, self.pool_size * num_heads, width).transpose(1, 2)
 
     def _by_frame(self, x_BHSK: Tensor, like_BHTK: Tensor) -> Tensor:
-        """(B, N * H, S, K) to (B, H, T, K) with no more frames than ``like`` has."""
+        """Convert (B, N * H, S, K) to (B, H, T, K), with no more frames than ``like`` has."""
         batch, num_heads, num_frames, _ = like_BHTK.shape
         x_BTHK = x_BHSK.transpose(1, 2).reshape(batch, -1, num_heads, x_BHSK.shape[3])
         return x_BTHK[:, :num_frames].transpose(1, 2)
 
 
 class PooledRotaryPositions(RotaryPositions):
-    """Rotary positions whose keys are turned by the time of the middle of their pool."""
+    """Rotary positions whose keys have the time of the middle frame of their pool."""
 
     def __init__(self, *, pool_size: int) -> None:
         super().__init__()
         self.pool_size = pool_size
 
     def keys(self, k_BHTK: Tensor, table: Tensor | None) -> Keys:
-        """Rotated keys (B, H, S, K) of pools; ``table`` is that of the queries."""
+        """Return the rotated keys (B, H, S, K) of pools; ``table`` is that of the queries."""
         num_pools, head_dim = k_BHTK.shape[2:]
         assert table is not None
         first = middle_of(self.pool_size)
@@ -162,12 +166,12 @@ class PooledRotaryPositions(RotaryPositions):
 
 
 def middle_of(pool_size: int) -> int:
-    """Index of the middle frame of a pool."""
+    """Return the index of the middle frame of a pool."""
     return (pool_size - 1) // 2
 
 
 def table_of(distance_P: range, table_PD: Tensor) -> Tensor:
-    """Sinusoids of falling distances: those of the shared table, and a few beyond its ends."""
+    """Return sinusoids of falling distances: the shared table, extended beyond its ends."""
     furthest, d_model = len(table_PD) // 2, table_PD.shape[1]
     above = sinusoids(range(distance_P.start, furthest, -1), d_model, table_PD)
     below = sinusoids(range(-furthest - 1, distance_P.stop, -1), d_model, table_PD)

@@ -16,21 +16,21 @@ from asr.nn.frames import padding_mask
 SIZE, STRIDE = 3, 2
 
 PATCH_ENTRIES = 2**21
-"""Entries of the patches that are laid side by side at a time, about."""
+"""Approximate number of patch entries processed at a time."""
 
 
 class StridedConv(nn.Conv2d):
     """3x3 convolution that halves both axes of an image, rounding up.
 
-    On a CPU the gradient of the weights is that of a matrix product of patches, which takes a third
-    of the time of the library's kernel.
+    On a CPU the gradient of the weights is computed as a matrix product of patches, in a third of
+    the time of the library's kernel.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, SIZE, stride=STRIDE, padding=1)
 
     def forward(self, image_BCTF: Tensor) -> Tensor:
-        """(B, C, T, F) to (B, E, T / 2, F / 2)."""
+        """Return (B, E, T / 2, F / 2) for (B, C, T, F)."""
         is_plain = image_BCTF.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         if is_plain and torch.is_grad_enabled() and self.weight.requires_grad:
             output_BETF: Tensor = _StridedConv.apply(  # type: ignore[no-untyped-call]
@@ -41,7 +41,7 @@ class StridedConv(nn.Conv2d):
 
 
 def weight_gradient(image_BCTF: Tensor, gradient_BETF: Tensor) -> Tensor:
-    """Gradient (E, C, 3, 3) of the weights, for channels last images."""
+    """Return the gradient (E, C, 3, 3) of the weights, for channels-last images."""
     image_BTFC, gradient_BTFE = image_BCTF.permute(0, 2, 3, 1), gradient_BETF.permute(0, 2, 3, 1)
     num_frames, num_bins, width = gradient_BTFE.shape[1:]
     channels = image_BTFC.shape[3]
@@ -56,7 +56,7 @@ def weight_gradient(image_BCTF: Tensor, gradient_BETF: Tensor) -> Tensor:
             missing = STRIDE * (stop - start) + 1 - len(seen_TFC) - (first < 0)
             seen_TFC = functional.pad(seen_TFC, (0, 0, 1, 1, int(first < 0), missing))
             patches = seen_TFC.unfold(0, SIZE, STRIDE).unfold(1, SIZE, STRIDE)[:, :num_bins]
-            # Channels innermost, as they lie in memory.
+            # Channels innermost, as in memory.
             patches_NP = patches.permute(0, 1, 3, 4, 2).reshape(-1, num_patch)
             weight_EP.addmm_(one_TFE[start:stop].reshape(-1, width).t(), patches_NP)
     return weight_EP.view(width, SIZE, SIZE, channels).permute(0, 3, 1, 2)
@@ -95,15 +95,15 @@ SubsamplingKind = Literal["conv4", "separable8"]
 FACTORS: dict[str, int] = {"conv4": 4, "separable8": 8}
 
 CHUNK_FRAMES = 1024
-"""Feature frames gone through at a time in inference, about."""
+"""Approximate number of feature frames processed at a time in inference."""
 
 
 class ConvSubsampling(nn.Module):
     """Strided 3x3 convolutions, then a projection of (frequency x channels) to the model width.
 
-    ``conv4``: two plain convolutions, factor 4 (Gulati et al. 2020, section 2). ``separable8``:
-    one plain and two depthwise-separable convolutions, factor 8 (Rekesh et al. 2023,
-    FastConformer). Images are channels last in memory, so the projection reads them as they lie.
+    ``conv4``: two plain convolutions, factor 4 (Gulati et al. 2020, section 2). ``separable8``: one
+    plain and two depthwise-separable convolutions, factor 8 (Rekesh et al. 2023, FastConformer).
+    Images are channels last in memory, so the projection needs no copy.
     """
 
     def __init__(
@@ -120,11 +120,11 @@ class ConvSubsampling(nn.Module):
         self.project: nn.Module = nn.Linear(channels * -(-num_mel_bins // self.factor), d_model)
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, F) to (B, ceil(T / factor), D), and the new lengths."""
+        """Return (B, ceil(T / factor), D) for (B, T, F), and the new lengths."""
         num_frames = features_BTF.shape[1]
         mask = padding_mask(lengths_B, num_frames)
         lengths_B = -torch.div(-lengths_B, self.factor, rounding_mode="floor")
-        if torch.compiler.is_exporting():  # a graph has no loop over an unknown number of frames
+        if torch.compiler.is_exporting():  # a graph cannot loop over an unknown number of frames
             return self._frames(features_BTF, mask, 0, num_frames), lengths_B
         num_chunks = 1 if torch.is_grad_enabled() else max(1, round(num_frames / CHUNK_FRAMES))
         chunk = math.ceil(num_frames / num_chunks / self.factor) * self.factor
@@ -135,16 +135,16 @@ class ConvSubsampling(nn.Module):
         return torch.cat(frames_BTD, 1), lengths_B
 
     def block(self, features_BTF: Tensor, mask_BT: Tensor) -> Tensor:
-        """(B, W, D): frames of a block of features, with `factor` feature frames before it.
+        """Return (B, W, D): the frames of a block, given `factor` feature frames before it.
 
-        ``mask_BT`` is True where there is none: before the start and behind the end.
+        ``mask_BT`` is True for frames before the start and after the end.
         """
         return self._frames(features_BTF, mask_BT, self.factor, features_BTF.shape[1])
 
     def _frames(self, features_BTF: Tensor, mask: Tensor | None, start: int, stop: int) -> Tensor:
-        """Frames of the features from ``start`` to ``stop``; ``start`` divides by the factor.
+        """Return the frames of the features from ``start``, a multiple of the factor, to ``stop``.
 
-        Kernels reach back from there, but never as far as one frame, so one frame more is made and
+        The kernels see less than one frame before ``start``, so one extra frame is computed and
         dropped.
         """
         before = min(start, self.factor)
@@ -173,12 +173,12 @@ def subsampling_factor(kind: SubsamplingKind) -> int:
 
 
 def strided(in_channels: int, out_channels: int) -> nn.Module:
-    """3x3 convolution that halves time and frequency, ReLU."""
+    """Return a 3x3 convolution that halves time and frequency, then ReLU."""
     return nn.Sequential(StridedConv(in_channels, out_channels), nn.ReLU(inplace=True))
 
 
 def separable(channels: int) -> nn.Module:
-    """Depthwise 3x3 that halves time and frequency, pointwise, ReLU."""
+    """Return a depthwise 3x3 that halves time and frequency, a pointwise convolution, then ReLU."""
     depthwise = nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels)
     pointwise = nn.Conv2d(channels, channels, 1)
     return nn.Sequential(depthwise, pointwise, nn.ReLU(inplace=True))

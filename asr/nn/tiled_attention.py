@@ -1,12 +1,12 @@
-"""Attention in training that computes its maps again in the backward pass, to save memory.
+"""Attention for training that recomputes attention maps in the backward pass, to save memory.
 
-`attend` keeps queries, keys and values; its backward pass makes the map once more, tile by tile
-(Dao et al. 2022, FlashAttention, section 3.1, there with the maxima and sums kept). `attention_map`
-keeps the map alone, none of what led to it. `mix_by_map` keeps the map it was given, which layers
-share, and no mask or product of dropout.
+`attend` stores queries, keys and values; its backward pass computes the map again, tile by tile
+(Dao et al. 2022, FlashAttention, section 3.1, which also stores maxima and sums). `attention_map`
+stores only the map, no intermediate results. `mix_by_map` stores the map it was given, which layers
+share, and neither the mask nor the product of dropout.
 
-Shape legend: B batch, H heads, T frames, K head width, V value width, R rows of a tile,
-S frames that a tile of rows can see.
+Shape legend: B batch, H heads, T frames, K head width, V value width, R rows of a tile, S frames
+visible to a tile of rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Gradients = tuple[Tensor | None, ...]
 
 
 def attend(operands: Operands, v_BHTV: Tensor, tiles: Sequence[RowTile], dropout: float) -> Tensor:
-    """Context (B, H, T, V): softmax of the scores, with dropout, times values."""
+    """Return the context (B, H, T, V): softmax of the scores, with dropout, times values."""
     operands = operands.of_one_dtype()
     v_BHTV = v_BHTV.to(operands.k_BHTK.dtype)
     context_BHTV: Tensor = _Attend.apply(  # type: ignore[no-untyped-call]
@@ -35,7 +35,7 @@ def attend(operands: Operands, v_BHTV: Tensor, tiles: Sequence[RowTile], dropout
 
 
 def attention_map(operands: Operands, tiles: Sequence[RowTile]) -> Tensor:
-    """Softmax (B, H, T, T) of the scores; ``tiles`` see all frames."""
+    """Return the softmax (B, H, T, T) of the scores; ``tiles`` see all frames."""
     probs_BHTT: Tensor = _Map.apply(  # type: ignore[no-untyped-call]
         tiles, *operands.of_one_dtype()
     )
@@ -43,9 +43,9 @@ def attention_map(operands: Operands, tiles: Sequence[RowTile]) -> Tensor:
 
 
 def mix_by_map(probs_BHTT: Tensor, v_BHTV: Tensor, dropout: float) -> Tensor:
-    """Context (B, H, T, V) by a map, or rows of one, with dropout.
+    """Return the context (B, H, T, V) for a map, or rows of a map, with dropout.
 
-    The product is taken in the lower precision of both. Without the axis of heads it is the same.
+    The product is computed in the lower of the two precisions. The axis of heads may be absent.
     """
     if probs_BHTT.dtype.itemsize < v_BHTV.dtype.itemsize:
         v_BHTV = v_BHTV.to(probs_BHTT.dtype)
@@ -68,7 +68,7 @@ class _Attend(torch.autograd.Function):
         ctx.tiles, ctx.draw = tiles, draw
         given = Operands(*operands)  # type: ignore[arg-type]
         batch, num_heads, num_frames, _ = given.content_BHTK.shape
-        # Heads inside of frames, as the output projection reads them.
+        # Heads inside frames, as the output projection reads them.
         context_BTHV = v_BHTV.new_empty(batch, num_frames, num_heads, v_BHTV.shape[3])
         context_BHTV = context_BTHV.transpose(1, 2)
         masks = None if draw is None else draw.masks(v_BHTV.device)
@@ -169,7 +169,7 @@ def _dropped(probs: Tensor, masks: DropoutMasks | None) -> Tensor:
 
 
 def _split(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """One utterance after the other on a CPU, whose cache holds a map; else all at once."""
+    """Split by utterance on a CPU, whose cache holds one map; elsewhere do not split."""
     step = 1 if tensors[0].is_cpu else len(tensors[0])
     return zip(*(torch.split(tensor, step) for tensor in tensors), strict=True)
 
@@ -179,5 +179,5 @@ def _zeros(operands: Sequence[Tensor | None]) -> Operands:
 
 
 def _as_given(like: Tensor) -> torch.autocast:
-    """Operations in the precision of what they are given."""
+    """Disable autocast, so that operations run in the precision of their inputs."""
     return torch.autocast(like.device.type, enabled=False)

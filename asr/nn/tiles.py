@@ -1,4 +1,4 @@
-"""Attention scores and maps in tiles of rows: memory, relative shift, gradients, kept rows.
+"""Attention scores and maps in tiles of rows: memory, relative shift, gradients, stored rows.
 
 Shape legend: B batch, H heads, T frames, R rows of a tile.
 """
@@ -16,17 +16,17 @@ from torch.nn import functional
 
 
 class TileMemory:
-    """Gives every product the place of the one before it, where no gradient is taken.
+    """Memory that successive products share if no gradient is taken.
 
-    Large tiles that come and go beside small results that stay break the heap up: at five minutes
-    of audio that takes as much again as all that is needed.
+    Allocating large tiles between small lasting results fragments the heap: at five minutes of
+    audio that doubles the memory.
     """
 
     def __init__(self) -> None:
         self._memory_E: Tensor | None = None
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
-        """``left @ right``; in inference it lasts until the next."""
+        """Return ``left @ right``; in inference the next product overwrites it."""
         if (
             torch.is_grad_enabled()
             or torch.compiler.is_exporting()
@@ -42,10 +42,10 @@ class TileMemory:
 
 
 class RowBuffer:
-    """Takes the tiles of ``num_rows`` rows along ``dim`` in order and joins them.
+    """A buffer that joins tiles of ``num_rows`` rows along ``dim``, in order.
 
-    In inference each is copied to its place at once. Kept until all are there, small results would
-    lie between the large tiles that come and go, and break the heap up until no hole holds a tile:
+    In inference each tile is copied into the result at once. If all were kept until the end, small
+    results would lie between large temporary tiles and fragment the heap until no gap holds a tile:
     hundreds of MiB at five minutes of audio.
     """
 
@@ -57,9 +57,9 @@ class RowBuffer:
         dtype: torch.dtype | None = None,
         tiles_last: bool = True,
     ) -> None:
-        """``dtype`` is that of what is joined, None for that of the tiles.
+        """Set up for tiles; ``dtype`` is that of the result, None for that of the tiles.
 
-        A single tile is not copied where ``tiles_last``.
+        A single tile is not copied if ``tiles_last``: it is not overwritten later.
         """
         self._num_rows = num_rows
         self._dim = dim
@@ -70,7 +70,7 @@ class RowBuffer:
         self._num_taken = 0
 
     def append(self, tile: Tensor) -> None:
-        """Take the next rows."""
+        """Append the next rows."""
         if torch.is_grad_enabled() or torch.compiler.is_exporting():
             self._tiles.append(tile if self._dtype is None else tile.to(self._dtype))
             return
@@ -85,7 +85,7 @@ class RowBuffer:
         self._num_taken += num_new
 
     def joined(self) -> Tensor:
-        """All rows."""
+        """Return all rows."""
         if self._whole is None:
             return self._tiles[0] if len(self._tiles) == 1 else torch.cat(self._tiles, self._dim)
         assert self._num_taken == self._num_rows
@@ -93,9 +93,9 @@ class RowBuffer:
 
 
 def shift_rows(product_BHRP: Tensor, num_seen: int) -> Tensor:
-    """(B, H, R, S) view in which row i starts at column R - 1 - i of ``product``.
+    """Return a (B, H, R, S) view in which row i starts at column R - 1 - i of ``product``.
 
-    ``product`` is (B, H, R, R + S - 1), its last axis the distances to the S frames seen.
+    ``product`` is (B, H, R, R + S - 1); its last axis holds the distances to the S visible frames.
     """
     if torch.compiler.is_exporting():
         return shifted_copy(product_BHRP, num_seen)
@@ -110,10 +110,10 @@ def shift_rows(product_BHRP: Tensor, num_seen: int) -> Tensor:
 
 
 def shifted_copy(product_BHRP: Tensor, num_seen: int) -> Tensor:
-    """What `shift_rows` sees, without strides: an exported graph has none.
+    """Return the result of `shift_rows` without strides, which an exported graph lacks.
 
-    With one column more, rows one short of their length begin where they should (Dai et al. 2019,
-    appendix B, from the other end).
+    With one extra column, rows read one short of their length start at the right place (Dai et al.
+    2019, appendix B, from the other end).
     """
     rows, width = product_BHRP.shape[-2:]
     flat_BHE = functional.pad(product_BHRP, (0, 1)).flatten(2)[..., rows - 1 : -1]
@@ -121,9 +121,9 @@ def shifted_copy(product_BHRP: Tensor, num_seen: int) -> Tensor:
 
 
 def distances(rows: slice, seen: slice, r_HKP: Tensor, *, num_before: int = 0) -> slice:
-    """The columns of ``r_HKP`` that a tile of rows needs for the frames it can see.
+    """Return the columns of ``r_HKP`` that a tile of rows needs for its visible frames.
 
-    ``num_before`` is how many of the frames seen are before the first of all rows.
+    ``num_before`` is the number of visible frames before the first of all rows.
     """
     middle = r_HKP.shape[-1] // 2 - num_before
     return slice(middle - (rows.stop - 1 - seen.start), middle + seen.stop - rows.start)
@@ -134,10 +134,10 @@ TILE_ENTRIES = 2**18
 
 
 class Operands(NamedTuple):
-    """What scores are made of: scaled queries (q + u), keys, and of a relative encoding (q + v).
+    """The inputs of the scores: scaled queries (q + u), keys, and with relative positions (q + v).
 
-    ``r_HKP`` are the projected distances. The product of queries and keys is all where there are
-    none.
+    ``r_HKP`` holds the projected distances. Without them, scores are the product of queries and
+    keys.
     """
 
     content_BHTK: Tensor
@@ -147,11 +147,11 @@ class Operands(NamedTuple):
 
     @property
     def num_before(self) -> int:
-        """Frames with keys before the first one with a query."""
+        """The number of frames with keys before the first one with a query."""
         return self.k_BHTK.shape[2] - self.content_BHTK.shape[2]
 
     def of_one_dtype(self) -> Self:
-        """All as precise as the keys, which matrix products made."""
+        """Return the operands in the dtype of the keys."""
         dtype = self.k_BHTK.dtype
         content_BHTK = self.content_BHTK.to(dtype)
         if self.position_BHTK is None or self.r_HKP is None:
@@ -165,9 +165,10 @@ class Operands(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowTile:
-    """Rows, the frames they can see, and the distances between both.
+    """A range of rows, their visible frames, and the distances between the two.
 
-    ``hidden`` (B or 1, 1, R or 1, S) is True where a row may not look, None if there is no such.
+    ``hidden`` (B or 1, 1, R or 1, S) is True where a row may not look; None if it may look
+    everywhere.
     """
 
     rows: slice
@@ -178,7 +179,7 @@ class RowTile:
 
 @dataclass(frozen=True, slots=True)
 class ScoreTile:
-    """Rows of some utterances."""
+    """A tile of rows for some utterances of the batch."""
 
     operands: Operands
     batch: slice
@@ -186,16 +187,16 @@ class ScoreTile:
 
     @property
     def rows(self) -> tuple[slice, slice, slice]:
-        """Where the rows of the tile are in (B, H, T, ...)."""
+        """Index of the tile's rows in (B, H, T, ...)."""
         return self.batch, slice(None), self.at.rows
 
     @property
     def seen(self) -> tuple[slice, slice, slice]:
-        """Where the frames that they can see are in (B, H, T, ...)."""
+        """Index of their visible frames in (B, H, T, ...)."""
         return self.batch, slice(None), self.at.seen
 
     def probs(self) -> Tensor:
-        """Softmax (b, H, R, S) of the scores, in float32 at least."""
+        """Return the softmax (b, H, R, S) of the scores, in float32 or higher."""
         scores = self.operands.content_BHTK[self.rows] @ self.keys.transpose(-1, -2)
         if self.operands.position_BHTK is not None:
             product = self.operands.position_BHTK[self.rows] @ self.distances
@@ -220,7 +221,10 @@ class ScoreTile:
         return self.operands.r_HKP[:, :, self.at.distances]
 
     def add_gradient(self, probs: Tensor, gradient: Tensor, total: Operands) -> None:
-        """Add to ``total`` what the gradient (b, H, R, S) of ``probs`` is to the operands."""
+        """Add the gradients of the operands to ``total``.
+
+        ``gradient`` (b, H, R, S) is that of ``probs``.
+        """
         scores_gradient = torch.ops.aten._softmax_backward_data(gradient, probs, -1, probs.dtype)
         scores_gradient = scores_gradient.to(self.keys.dtype)
         total.content_BHTK[self.rows] = scores_gradient @ self.keys
@@ -240,7 +244,7 @@ class ScoreTile:
 
 
 def score_tiles(operands: Operands, tiles: Sequence[RowTile]) -> Iterator[ScoreTile]:
-    """All tiles: every utterance, and every one of ``tiles``."""
+    """Yield the tiles: for each of ``tiles``, groups of utterances."""
     batch, num_heads = operands.k_BHTK.shape[:2]
     for at in tiles:
         entries = num_heads * (at.rows.stop - at.rows.start) * (at.seen.stop - at.seen.start)
@@ -250,16 +254,16 @@ def score_tiles(operands: Operands, tiles: Sequence[RowTile]) -> Iterator[ScoreT
 
 
 class RowSource(Protocol):
-    """Computes rows of (B, H, T, T) as often as it is asked."""
+    """A source that computes rows of (B, H, T, T), as often as asked."""
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """T, the number of rows."""
 
     def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
-        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on.
+        """Yield (B, H, R, T), one tile of rows at a time, from ``first_row`` on.
 
-        A tile begins there. Each lasts until the next is asked for.
+        A tile begins at ``first_row``. Each tile is valid until the next is requested.
         """
 
 
@@ -268,9 +272,9 @@ Source = TypeVar("Source", bound=RowSource, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class KeptRows(Generic[Source]):
-    """(B, H, T, T) whose first rows are kept; the others are computed whenever they are needed.
+    """A tensor (B, H, T, T) whose first rows are stored; the others are computed when needed.
 
-    ``kept`` holds (B, H, R, T) in order; ``source`` knows all rows, None where all are kept.
+    ``kept`` holds (B, H, R, T) in order; ``source`` computes any row, None if all are stored.
     """
 
     kept: tuple[Tensor, ...]
@@ -278,22 +282,22 @@ class KeptRows(Generic[Source]):
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """T, the number of rows."""
         return self.source.num_frames if self.source else self.num_kept
 
     @property
     def num_kept(self) -> int:
-        """How many rows are kept."""
+        """The number of stored rows."""
         return sum(tile.shape[2] for tile in self.kept)
 
     def tiles(self) -> Iterator[Tensor]:
-        """All rows in order: those kept as they are, the others computed."""
+        """Yield all rows in order: the stored ones, then the others, computed."""
         yield from self.kept
         if self.source is not None:
             yield from self.source.tiles(self.num_kept)
 
     def whole(self) -> Tensor:
-        """(B, H, T, T)."""
+        """Return the whole (B, H, T, T)."""
         rows_BHTT = RowBuffer(self.num_frames)
         for tile_BHRT in self.tiles():
             rows_BHTT.append(tile_BHRT)
@@ -303,7 +307,7 @@ class KeptRows(Generic[Source]):
 def keep_first(
     tiles_BHRT: Iterable[Tensor], num_rows: int, kept_BHRT: RowBuffer
 ) -> Iterator[Tensor]:
-    """The tiles as they come; the first ``num_rows`` rows are put into ``kept`` on the way."""
+    """Yield the tiles unchanged, and append the first ``num_rows`` rows to ``kept`` on the way."""
     row = 0
     for tile_BHRT in tiles_BHRT:
         if row < num_rows:

@@ -1,9 +1,9 @@
-"""Batch normalisation that sees no padding.
+"""Batch normalisation that ignores padding.
 
 Shape legend: B batch, T frames, D channels, S = B * T valid frames.
 
-In training the statistics are those of the batches of all processes that train together, as in
-PyTorch's SyncBatchNorm, which knows no padding and needs a GPU.
+In training the statistics cover the batches of all processes, as in PyTorch's SyncBatchNorm, which
+does not handle padding and needs a GPU.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor, distributed, nn
 class ValidBatchNorm(nn.BatchNorm1d):
     """BatchNorm over the channels of (B, T, D), with statistics of all processes' valid frames.
 
-    Padding frames pass through a plain BatchNorm as zeros and pull its mean and variance towards
-    zero by an amount that depends on the batch; here they take no part.
+    In a plain BatchNorm, zero padding frames pull mean and variance towards zero by an amount that
+    depends on the batch; here they are left out.
     """
 
     def forward(self, x_BTD: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """Normalised frames (B, T, D); padding comes out as zero."""
+        """Return the normalised frames (B, T, D); padding is zero."""
         if padding_mask is None:
             return self._normalise(x_BTD.flatten(0, 1)).view_as(x_BTD)
         valid = ~padding_mask
@@ -32,7 +32,7 @@ class ValidBatchNorm(nn.BatchNorm1d):
         return x_BTD.new_zeros(x_BTD.shape).masked_scatter(valid.unsqueeze(-1), normalised_SD)
 
     def _normalise(self, frames_SD: Tensor) -> Tensor:
-        """BatchNorm; a single frame has no variance and is normalised by the running statistics."""
+        """Apply BatchNorm; a single frame has no variance and uses the running statistics."""
         if self.training and _num_processes() > 1:
             return self._normalise_together(frames_SD)
         if self.training and len(frames_SD) == 1:
@@ -41,7 +41,7 @@ class ValidBatchNorm(nn.BatchNorm1d):
         return super().forward(frames_SD)
 
     def _normalise_together(self, frames_SD: Tensor) -> Tensor:
-        """BatchNorm over the frames of all processes; all must call it."""
+        """Apply BatchNorm over the frames of all processes; each process must call it."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -57,7 +57,7 @@ class ValidBatchNorm(nn.BatchNorm1d):
         return normalised_SD
 
     def as_affine(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift (D,) that equal this module in inference."""
+        """Return the scale and shift (D,) that equal this module in inference."""
         assert self.running_mean is not None
         assert self.running_var is not None
         scale_D = self.weight * (self.running_var + self.eps).rsqrt()
@@ -66,9 +66,9 @@ class ValidBatchNorm(nn.BatchNorm1d):
 
 @contextmanager
 def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Batches that normalisations in ``module`` meet meanwhile do not enter their statistics.
+    """Leave the running statistics of the normalisations in ``module`` unchanged meanwhile.
 
-    The statistics are set aside, not written back: the backward pass may hold them.
+    The buffers are replaced for that time, not restored in place: the backward pass may hold them.
     """
     norms = [norm for norm in module.modules() if isinstance(norm, ValidBatchNorm)]
     aside = [dict(norm.named_buffers()) for norm in norms]
@@ -86,8 +86,8 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 class _AcrossProcesses(torch.autograd.Function):
     """Frames (S, D) normalised by mean and variance of those of all processes, in float32.
 
-    Every process sends its number of frames, mean and sum of squared deviations, which are put
-    together as by Chan et al. 1979. Mean and unbiased variance (D,) are returned without gradient.
+    Every process sends its number of frames, mean and sum of squared deviations, which are combined
+    as in Chan et al. 1979. Mean and unbiased variance (D,) are returned without gradient.
     """
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""Attention reuse: which layers compute attention, and what the others take over from them."""
+"""Attention reuse: which layers compute attention, and what the other layers reuse of it."""

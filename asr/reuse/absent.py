@@ -1,9 +1,9 @@
-"""No attention in the upper layers.
+"""Encoders without attention in the upper layers.
 
 Zhang et al. 2021 (On the usefulness of self-attention for automatic speech recognition with
-Transformers) train encoders whose upper layers have none, without loss. A reuse schedule must beat
-this. Such a layer keeps its feed-forward modules and its convolution; it has neither attention nor
-the normalisation before it, and nothing is added in their place.
+Transformers) train encoders whose upper layers have no attention, without loss of accuracy. A reuse
+schedule must beat this. Such a layer keeps its feed-forward modules and its convolution; attention
+and the normalisation before it are removed and not replaced.
 
 Shape legend: B batch, T frames, D model width.
 """
@@ -23,18 +23,18 @@ from asr.reuse.schedule import LayerRole, Role, Schedule
 
 
 class AbsentAttention(LayerAttention):
-    """Nothing."""
+    """The attention of a layer that has none."""
 
     reads_input: ClassVar[bool] = False
 
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[None, AttentionCarry | None]:
-        """Nothing to add; the carry passes by untouched."""
+        """Return None, and the carry unchanged."""
         return None, carry
 
     def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> None:
-        """None."""
+        """Return None: there is no map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,10 @@ class Absent:
     first_layer: int | None = None
 
     def schedule(self, num_layers: int) -> Schedule:
-        """ALONE below ``first_layer``, ABSENT from there on.
+        """Return ALONE below ``first_layer``, ABSENT from there on.
 
         Raises:
-            InputError: there is no such layer.
+            InputError: the encoder has no layer ``first_layer``.
         """
         first_layer = num_layers // 2 if self.first_layer is None else self.first_layer
         if not 0 <= first_layer < num_layers:
@@ -62,11 +62,11 @@ class Absent:
         )
 
     def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """None."""
+        """Return 0."""
         return 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Self-attention with all its parameters, or none."""
+        """Return self-attention with all its parameters, or `AbsentAttention`."""
         if layer.role is Role.ABSENT:
             return AbsentAttention()
         return AloneAttention(parts.scores(), parts.mix(), fused=True)

@@ -1,10 +1,10 @@
-"""Followers use the leader's map near the diagonal only: a cheaper attention map reuse.
+"""Followers reuse only the part of the leader's map near the diagonal: a cheaper map reuse.
 
-As `asr.reuse.probs` (Shim, Choi and Sung 2022, 2023), but a follower mixes by the entries up to
-``width`` frames from the diagonal, renormalised to sum to one; this restriction is ours. The
-leader uses its full map, which exists for one tile of rows at a time: the band of a tile is the
-softmax of its scores over the near keys alone, which is the map renormalised. What travels, and
-what a follower multiplies, grows with T and not with its square.
+As in `asr.reuse.probs` (Shim, Choi and Sung 2022, 2023), but a follower uses only the entries up to
+``width`` frames from the diagonal, renormalised to sum to one; this restriction is ours. The leader
+uses its full map, which exists for one tile of rows at a time. The band of a tile is the softmax of
+its scores over the near keys alone, which equals the map renormalised. The carry and a follower's
+cost grow with T, not with its square.
 
 Shape legend: B batch, T frames, D model width, H heads, R rows of a tile, S keys near these rows.
 """
@@ -34,13 +34,13 @@ from asr.reuse.grouping import GroupReuse
 
 @dataclass(frozen=True, slots=True)
 class BandCarry(AttentionCarry):
-    """The leader's map near its diagonal, tile by tile of rows."""
+    """The leader's map near its diagonal, in tiles of rows."""
 
     band_BHRS: tuple[Tensor, ...]
 
 
 class LeadBand(SelfAttention):
-    """Attends with its full map, tile by tile, and hands on the band of each tile."""
+    """Attends with its full map, tile by tile, and passes on the band of each tile."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, width: int) -> None:
         super().__init__(scores, mix)
@@ -49,7 +49,7 @@ class LeadBand(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with the band of this layer's map."""
+        """Return the output (B, T, D) and a carry with the band of this layer's map."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
         v_BHTK = self.mix.project(x_BTD, frames)
         band_BHRS, contexts_BHRK = [], []
@@ -74,7 +74,7 @@ class FollowBand(LayerAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D); the carry stays for the next follower."""
+        """Return the output (B, T, D), and the carry unchanged for the next follower."""
         v_BHTK = self.mix.project(x_BTD, frames)
         contexts_BHRK = [
             self.mix.mix(band_BHRS, v_BHTK[:, :, near])
@@ -87,7 +87,7 @@ class FollowBand(LayerAttention):
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """The leader's map, renormalised over the band and zero beyond it."""
+        """Return the leader's map, renormalised over the band and zero outside."""
         carry = BandCarry.of(carry)
         batch, num_heads = carry.band_BHRS[0].shape[:2]
         shape = (batch, num_heads, x_BTD.shape[1], frames.num_seen(x_BTD))
@@ -99,7 +99,7 @@ class FollowBand(LayerAttention):
     def _tiles(
         self, x_BTD: Tensor, frames: Frames, carry: BandCarry
     ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Rows of each tile, the keys near them, and its band."""
+        """Yield the rows of each tile, the keys near them, and its band."""
         num_rows = [band_BHRS.shape[2] for band_BHRS in carry.band_BHRS]
         check_frame_rate(sum(num_rows), x_BTD.shape[1])
         row, before, num_seen = 0, frames.num_before, frames.num_seen(x_BTD)
@@ -111,15 +111,16 @@ class FollowBand(LayerAttention):
 
 
 def keys_near(rows: slice, width: int, num_frames: int) -> slice:
-    """Frames at most ``width`` from one of ``rows``."""
+    """Return the range of frames at most ``width`` from one of ``rows``."""
     return slice(max(0, rows.start - width), min(num_frames, rows.stop + width))
 
 
 @normalising
 def band_of(scores_BHRT: Tensor, row: int, width: int, padding_mask: Tensor | None) -> Tensor:
-    """Probabilities (B, H, R, S) over the keys at most ``width`` from each row, from ``row`` on.
+    """Return probabilities (B, H, R, S) over the keys at most ``width`` from each row.
 
-    Rows of padding that no key is near to hold anything, but nothing infinite.
+    The first row is ``row``. Padding rows with no valid key nearby have arbitrary, but finite,
+    values.
     """
     num_rows, num_frames = scores_BHRT.shape[2:]
     near = keys_near(slice(row, row + num_rows), width, num_frames)
@@ -137,10 +138,7 @@ def band_of(scores_BHRT: Tensor, row: int, width: int, padding_mask: Tensor | No
 class ReuseBand(GroupReuse):
     """Reuse of the map near its diagonal on the given grouping.
 
-    ``width`` is how many frames to either side of the diagonal a follower still mixes.
-
-    Raises:
-        InputError: ``width`` below 1.
+    ``width`` is the number of frames on either side of the diagonal that a follower uses.
     """
 
     name: ClassVar[str] = "band"

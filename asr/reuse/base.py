@@ -1,4 +1,4 @@
-"""The reuse seam: what a leader hands on, and how a method builds the attention of each role."""
+"""The interface of reuse methods: the carry from leader to followers, and attention per role."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from asr.reuse.schedule import LayerRole, Role, Schedule
 
 
 class AttentionCarry:
-    """What the latest leader handed on; a method that hands something on defines its own kind."""
+    """What the latest leader passes on; methods that pass something on define a subclass."""
 
     __slots__ = ()
 
     @classmethod
     def of(cls, carry: AttentionCarry | None) -> Self:
-        """``carry``, which a leader of this kind handed on."""
+        """Return ``carry`` as an instance of this class, which the leader passed on."""
         assert isinstance(carry, cls)
         return carry
 
 
 class LayerAttention(nn.Module, ABC):
-    """Attention of one layer; called with the normalised input of the layer.
+    """The attention of one layer, called with the layer's normalised input.
 
-    ``reads_input`` is False where the role needs no input, and so no normalisation of it.
+    ``reads_input`` is False if the role needs no input, and therefore no normalisation.
     """
 
     reads_input: ClassVar[bool] = True
     works_in_chunks: ClassVar[bool] = True
-    """Whether it may be called with blocks of frames that see a window (`Frames.window`)."""
+    """Whether it can be called with blocks of frames that see a window (`Frames.window`)."""
 
     @abstractmethod
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor | None, AttentionCarry | None]:
-        """Output (B, T, D), None where there is none to add, and the carry for the next layer."""
+        """Return the output (B, T, D), None if there is none, and the carry for the next layer."""
 
     @abstractmethod
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """The map (B, H, T, T) by which a call with these arguments mixes, for analysis.
+        """Return the map (B, H, T, T) that `forward` uses with these arguments, for analysis.
 
-        None where it is the leader's and the carry does not hold it, or where there is no map.
+        It is None if there is no map, or if it is the leader's and not in the carry.
         """
 
     def inherit(self, own: SelfAttention, followers: Sequence[SelfAttention]) -> set[str]:
-        """Take over what this role has of the full attention that the layer was trained with.
+        """Copy this role's parameters from the full attention that the layer was trained with.
 
-        ``followers`` is the full attention of the layers this one leads, in order. Copied is every
-        tensor of ``own`` with a name and shape that this module has too; a role that can make more
-        of them says so. Returns the names of the tensors that were filled.
+        ``followers`` is the full attention of the layers that follow this one, in order. Every
+        tensor of ``own`` is copied whose name and shape this module has too; a role that can fill
+        more overrides this. Returns the names of the tensors that were filled.
         """
         given = own.state_dict()
         fitting = {
@@ -71,7 +71,7 @@ class LayerAttention(nn.Module, ABC):
 
 
 class SelfAttention(LayerAttention):
-    """Attention by queries, keys and values of the layer's own."""
+    """Attention with the layer's own queries, keys and values."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix) -> None:
         super().__init__()
@@ -81,13 +81,13 @@ class SelfAttention(LayerAttention):
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """This layer's map, whichever kernel mixes by it."""
+        """Return this layer's map, whichever kernel `forward` uses."""
         probs_BHTT: Tensor = self.scores(x_BTD, frames)
         return probs_BHTT
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
-    """Copy ``tensors`` into those of ``module`` by their names, which are returned."""
+    """Copy ``tensors`` into those of ``module`` with the same names; return the names."""
     state = module.state_dict()
     with torch.no_grad():
         for name, tensor in tensors.items():
@@ -96,11 +96,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> set[str]:
 
 
 def check_frame_rate(num_carried: int, num_frames: int) -> None:
-    """Refuse to reuse what was computed over another number of frames than a layer has.
-
-    Raises:
-        ValueError: the numbers differ.
-    """
+    """Refuse to reuse attention over a different number of frames than the layer has."""
     if num_carried != num_frames:
         raise ValueError(
             f"attention over {num_carried} frames cannot serve a layer with {num_frames} frames: "
@@ -110,9 +106,9 @@ def check_frame_rate(num_carried: int, num_frames: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionParts:
-    """Makes the parts of a layer's attention as the encoder dimensions them.
+    """A factory for the parts of a layer's attention, with the dimensions of the encoder.
 
-    ``max_map_mib`` as in `AttentionScores`.
+    ``max_map_mib`` is that of `AttentionScores`.
     """
 
     d_model: int
@@ -131,7 +127,7 @@ class AttentionParts:
     ) -> AttentionScores:
         """Queries, keys and positions of ``num_heads`` heads (default: all).
 
-        ``positions`` takes the place of the usual encoding of this kind.
+        ``positions`` replaces the encoder's usual position encoding.
         """
         num_heads = self.num_heads if num_heads is None else num_heads
         if positions is None:
@@ -147,13 +143,13 @@ class AttentionParts:
         )
 
     def query_positions(self) -> Positions:
-        """Positions of a layer whose keys come from another one."""
+        """Return the positions of a layer whose keys come from another layer."""
         return make_query_positions(
             self.positions, num_heads=self.num_heads, head_dim=self.head_dim
         )
 
     def mix(self, num_heads: int | None = None) -> ValueMix:
-        """Values and output projection of ``num_heads`` heads (default: all)."""
+        """Return values and output projection of ``num_heads`` heads (default: all)."""
         return ValueMix(
             d_model=self.d_model,
             num_heads=self.num_heads if num_heads is None else num_heads,
@@ -164,29 +160,29 @@ class AttentionParts:
 
 @runtime_checkable
 class ReuseMethod(Protocol):
-    """One way to reuse attention; resolved against an encoder's depth."""
+    """A method of reusing attention, applicable to an encoder of any depth."""
 
     @property
     def name(self) -> str:
         """Name in tables, records and configs."""
 
     def schedule(self, num_layers: int) -> Schedule:
-        """One role per layer."""
+        """Return one role per layer."""
 
     def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """How many of the heads of a layer come from its leader."""
+        """Return how many heads of a layer come from its leader."""
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """A `LayerAttention` with exactly the parameters the layer's role needs."""
+        """Return a `LayerAttention` with exactly the parameters that the layer's role needs."""
 
 
 class EveryLayerAlone:
-    """Part of a method whose layers all compute their own attention."""
+    """A base class of methods in which every layer computes its own attention."""
 
     def schedule(self, num_layers: int) -> Schedule:
-        """ALONE for every layer."""
+        """Return ALONE for every layer."""
         return tuple(LayerRole(layer, Role.ALONE) for layer in range(num_layers))
 
     def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """None."""
+        """Return 0."""
         return 0

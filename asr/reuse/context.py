@@ -1,13 +1,13 @@
-"""The leader attends once for its whole group: context reuse, ours.
+"""Context reuse: the leader attends once for its whole group. This method is ours.
 
-The leader multiplies its map with the values of all layers of the group side by side, tile by
-tile of rows, so in inference neither the map nor anything else quadratic is stored. A follower
-receives its own context and only projects it; in training the group shares one draw of dropout on
-the map. A follower's values are computed from the leader's input (the map is gone when the
-follower runs), which is what the method gives up against `asr.reuse.probs`.
+The leader multiplies its map with the values of all layers of the group side by side, tile by tile
+of rows, so inference stores no map and nothing else quadratic in T. A follower receives its own
+context and only projects it; in training the group shares one dropout mask on the map. Since the
+map is gone when the follower runs, a follower's values are computed from the leader's input; this
+is the method's disadvantage against `asr.reuse.probs`.
 
-Shape legend: B batch, T frames, D model width, H heads, K head width, G layers of the group,
-R rows of a tile.
+Shape legend: B batch, T frames, D model width, H heads, K head width, G layers of the group, R rows
+of a tile.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from asr.reuse.grouping import GroupReuse
 
 @dataclass(frozen=True, slots=True)
 class ContextCarry(AttentionCarry):
-    """The context (B, H, T, K) of every follower still to come, in order."""
+    """The context (B, H, T, K) of every remaining follower, in order."""
 
     contexts: tuple[Tensor, ...]
 
@@ -54,7 +54,7 @@ class LeadContext(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with one context (B, H, T, K) for each follower."""
+        """Return the output (B, T, D) and a carry with one context (B, H, T, K) per follower."""
         with projecting:
             wide_BTGD = torch.cat([self.mix.value(x_BTD), self.followers_value(x_BTD)], -1)
         wide_BSGD = frames.seen(wide_BTGD)
@@ -63,7 +63,7 @@ class LeadContext(SelfAttention):
         return self.mix.merge(own), ContextCarry(contexts=tuple(others))
 
     def inherit(self, own: SelfAttention, followers: Sequence[SelfAttention]) -> set[str]:
-        """Everything of ``own``, and the values of the followers side by side."""
+        """Copy everything of ``own``, and the followers' values side by side."""
         values = [follower.mix.value.state_dict() for follower in followers]
         return super().inherit(own, followers) | fill(
             self,
@@ -75,13 +75,13 @@ class LeadContext(SelfAttention):
 
     @projecting
     def _split(self, wide_BTGD: Tensor) -> Tensor:
-        """(B, T, G * D) to (B, H, T, G * K): the values of a head for all layers side by side."""
+        """Convert (B, T, G * D) to (B, H, T, G * K): per head, the values of all layers."""
         batch, num_frames, _ = wide_BTGD.shape
         v_BTGHK = wide_BTGD.view(batch, num_frames, self.group_size, self.mix.num_heads, -1)
         return v_BTGHK.permute(0, 3, 1, 2, 4).flatten(3)
 
     def _attend(self, x_BTD: Tensor, v_BHTV: Tensor, frames: Frames) -> Tensor:
-        """Contexts (B, H, T, G, K); the map exists for one tile of rows at a time, if at all."""
+        """Return the contexts (B, H, T, G, K), storing at most one tile of rows of the map."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
         positions, dropout = self.scores.positions, self.mix.dropout_now
         if torch.is_grad_enabled() or (dropout == 0.0 and positions.has_kernel(keys, v_BHTV)):
@@ -97,7 +97,7 @@ class LeadContext(SelfAttention):
 
 
 class FollowContext(LayerAttention):
-    """Projects the context its leader computed for it."""
+    """Projects the context that its leader computed for it."""
 
     reads_input: ClassVar[bool] = False
 
@@ -108,7 +108,7 @@ class FollowContext(LayerAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and the carry for the followers still to come."""
+        """Return the output (B, T, D) and the carry for the remaining followers."""
         own, *others = ContextCarry.of(carry).contexts
         check_frame_rate(own.shape[2], x_BTD.shape[1])
         return self.mix.merge(own), ContextCarry(contexts=tuple(others))
@@ -116,7 +116,7 @@ class FollowContext(LayerAttention):
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """None: the leader's, which the carry does not hold."""
+        """Return None: the map is the leader's, and not in the carry."""
         return None
 
 
@@ -127,11 +127,11 @@ class ReuseContext(GroupReuse):
     name: ClassVar[str] = "context"
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
-        """Scores, mix and the values of the followers."""
+        """Return scores, mix and the values of the followers."""
         return LeadContext(
             parts.scores(), parts.mix(), d_model=parts.d_model, num_followers=num_followers
         )
 
     def follow(self, parts: AttentionParts) -> LayerAttention:
-        """An output projection."""
+        """Return an output projection."""
         return FollowContext(OutputOnly(d_model=parts.d_model))

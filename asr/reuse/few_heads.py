@@ -1,8 +1,9 @@
-"""Fewer heads in every layer: the plainest way to compute less attention.
+"""Fewer heads in every layer: the simplest way to compute less attention.
 
 A head is as wide as in the full layer (Vaswani et al. 2017, section 3.2.2), so queries, keys,
-values, positions and the output projection all shrink with their number. Michel et al. 2019 (Are
-sixteen heads really better than one?) remove heads from trained models; here they are never there.
+values, positions and the output projection all shrink with the number of heads. Michel et al. 2019
+(Are sixteen heads really better than one?) remove heads from trained models; here models are
+trained without them.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ class FewHeads(EveryLayerAlone):
     num_heads: int
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Self-attention with these heads only.
+        """Return self-attention with ``num_heads`` heads.
 
         Raises:
-            InputError: ``num_heads`` is below 1, or not below that of the encoder.
+            InputError: ``num_heads`` is below 1, or not below the encoder's.
         """
         if not 1 <= self.num_heads < parts.num_heads:
             raise InputError(

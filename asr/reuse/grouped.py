@@ -1,14 +1,14 @@
 """Grouped attention of Efficient Conformer (Burchi and Vielzeuf 2021).
 
-N consecutive frames become one position as wide as all of them, so scores and mixing cost T^2 / N:
-queries, keys and values are projected per frame, laid side by side, split into heads of N times
-the usual width, attended, and taken apart again.
+N consecutive frames become one position, N times as wide, so scores and mixing cost T^2 / N:
+queries, keys and values are projected per frame, concatenated within the group, split into heads of
+N times the usual width, attended, and split into frames again.
 
 Relative positions differ from the paper's. There the 2T - N distances of frames are projected one
-by one and laid side by side as the frames are; here a group has one distance to another, that of
-their first frames, with a projection to the whole width of the head. The products cost the same,
-the projection has N times the parameters. Rotary positions, which the paper has not, turn the wide
-heads and count in groups.
+by one and concatenated as the frames are; here two groups have one distance, that of their first
+frames, with a projection to the whole width of the head. The products cost the same; the projection
+has N times the parameters. Rotary positions, which the paper does not use, rotate the wide heads
+and count in groups.
 
 Shape legend: B batch, T frames, D model width, H heads, G groups, N frames of a group, K head width
 over a group.
@@ -44,7 +44,7 @@ from asr.reuse.schedule import LayerRole
 
 
 class GroupedAttention(SelfAttention):
-    """Self-attention between groups of frames. A group with one valid frame counts as valid."""
+    """Self-attention between groups of frames; a group with at least one valid frame is valid."""
 
     works_in_chunks: ClassVar[bool] = False
 
@@ -55,7 +55,7 @@ class GroupedAttention(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D); the carry passes by untouched."""
+        """Return the output (B, T, D), and the carry unchanged."""
         q_BHGK, keys = self._project(x_BTD, frames)
         context_BHGK = self.scores.positions.attend(
             q_BHGK,
@@ -71,7 +71,7 @@ class GroupedAttention(SelfAttention):
         return output_BTD, carry
 
     def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
-        """(B, H, T, T): the map of the groups, spread evenly over the valid frames of each."""
+        """Return (B, H, T, T): the map of the groups, spread over their valid frames."""
         span = self.frames_per_group
         scores_BHGG = self.scores.positions.scores(*self._project(x_BTD, frames))
         probs_BHGG = softmax_over_keys(scores_BHGG, empty_spans(frames.padding_mask, span))
@@ -80,14 +80,14 @@ class GroupedAttention(SelfAttention):
 
     @projecting
     def _project(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
-        """Queries (B, H, G, K) and keys of groups, with their positions."""
+        """Return queries (B, H, G, K) and keys of groups, with their positions."""
         q_BHGK = self._group(self.scores.query(x_BTD), frames)
         k_BHGK = self._group(self.scores.key(x_BTD), frames)
         return q_BHGK, self.scores.positions.keys(k_BHGK, frames.position_table)
 
     @projecting
     def _group(self, projected_BTD: Tensor, frames: Frames) -> Tensor:
-        """(B, T, D) to (B, H, G, K), zero where a group holds no valid frame."""
+        """Convert (B, T, D) to (B, H, G, K); groups without valid frames are zero."""
         spans_BGND = in_spans(projected_BTD, frames.padding_mask, self.frames_per_group)
         return split_heads(spans_BGND.flatten(2), self.mix.num_heads)
 
@@ -95,13 +95,13 @@ class GroupedAttention(SelfAttention):
 @in_ranges("reuse")
 @dataclass(frozen=True, kw_only=True)
 class Grouped(EveryLayerAlone):
-    """Groups of ``frames_per_group`` frames in every layer."""
+    """Attention between groups of ``frames_per_group`` frames in every layer."""
 
     name: ClassVar[str] = "grouped"
     frames_per_group: Annotated[int, Range(2, 1000)]
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Self-attention between groups, with all its parameters."""
+        """Return self-attention between groups, with all its parameters."""
         positions = make_grouped_positions(
             parts.positions,
             d_model=parts.d_model,

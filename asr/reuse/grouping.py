@@ -1,4 +1,4 @@
-"""Groups of layers in a config, and the methods in which followers take over from a leader."""
+"""Groups of layers in the config, and the base class of methods with leaders and followers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from asr.reuse.schedule import (
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """A schedule named in exactly one of four ways.
+    """A schedule given in exactly one of four ways.
 
     Attributes:
         groups: sizes of consecutive groups, adding up to the number of layers.
-        group_size: equal consecutive groups.
-        pattern: A (alone), L (lead), F (follow), tiled over the depth.
+        group_size: size of equal consecutive groups.
+        pattern: A (alone), L (lead), F (follow), repeated over the depth.
         leaders: for every layer the index of the layer whose attention it uses.
     """
 
@@ -36,10 +36,10 @@ class Grouping:
     leaders: list[int] | None = None
 
     def schedule(self, num_layers: int) -> Schedule:
-        """One role per layer.
+        """Return one role per layer.
 
         Raises:
-            InputError: none or several of the four ways given, or the one given breaks a rule.
+            InputError: not exactly one of the four ways is given, or the given one breaks a rule.
         """
         ways = {
             "groups": self.groups,
@@ -65,14 +65,14 @@ class Grouping:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupReuse(Grouping, ABC):
-    """A method says what leads and what follows; ALONE layers attend in the fused kernel."""
+    """Base class of methods with leaders and followers; ALONE layers use the fused kernel."""
 
     def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """All heads of a follower."""
+        """Return all heads for a follower, else 0."""
         return num_heads if layer.role is Role.FOLLOW else 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """A `LayerAttention` with exactly the parameters the layer's role needs."""
+        """Return a `LayerAttention` with exactly the parameters that the layer's role needs."""
         if layer.role is Role.LEAD:
             return self.lead(parts, num_followers=layer.num_followers)
         if layer.role is Role.FOLLOW:
@@ -81,8 +81,8 @@ class GroupReuse(Grouping, ABC):
 
     @abstractmethod
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
-        """Attention that hands on what ``num_followers`` layers take over."""
+        """Return the attention of a leader with ``num_followers`` followers."""
 
     @abstractmethod
     def follow(self, parts: AttentionParts) -> LayerAttention:
-        """What is left of attention in a layer that takes over."""
+        """Return the attention of a follower."""

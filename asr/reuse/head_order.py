@@ -1,4 +1,4 @@
-"""The order of the heads of a layer, and the order that fits a map of a leader."""
+"""Reordering the heads of a layer, and the order that best fits the leader's maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUTPUT_WEIGHT, OUTPUT_BIAS = "mix.output.weight", "mix.output.bias"
 
 
 def reorder_heads(attention: AloneAttention, order: Sequence[int]) -> None:
-    """Put head ``order[i]`` in place i, in all parameters; the layer computes what it did."""
+    """Move head ``order[i]`` to position i in all parameters; the output does not change."""
     num_heads = attention.scores.num_heads
     assert sorted(order) == list(range(num_heads))
     with torch.no_grad():
@@ -27,12 +27,12 @@ def reorder_heads(attention: AloneAttention, order: Sequence[int]) -> None:
 
 
 def first_heads(scores: Mapping[str, Tensor], num_kept: int, num_heads: int) -> dict[str, Tensor]:
-    """Parameters of an `AttentionScores` with its first ``num_kept`` heads only."""
+    """Return the parameters of an `AttentionScores` with only its first ``num_kept`` heads."""
     return {name: heads_of(tensor, range(num_kept), num_heads) for name, tensor in scores.items()}
 
 
 def heads_of(tensor: Tensor, heads: Sequence[int], num_heads: int, *, dim: int = 0) -> Tensor:
-    """What belongs to ``heads`` along ``dim``, which is (H,) or (H * K,) long; a copy."""
+    """Return a copy of the slices of ``heads`` along ``dim``, which is (H,) or (H * K,) long."""
     width = tensor.shape[dim] // num_heads
     index = torch.arange(tensor.shape[dim], device=tensor.device).view(num_heads, width)
     return tensor.index_select(dim, index[list(heads)].flatten())
@@ -41,14 +41,14 @@ def heads_of(tensor: Tensor, heads: Sequence[int], num_heads: int, *, dim: int =
 def aligned_orders(
     reuse: ReuseMethod, similarity_LHLH: Tensor, num_heads: int
 ) -> dict[int, list[int]]:
-    """For every follower that reuses heads, the order in which its own are to stand.
+    """Return the best order of the heads of every follower that reuses heads.
 
     ``similarity_LHLH`` compares all heads of the full model, as `total_variation_similarity` does.
-    Heads that stay fresh come first, as `asr.reuse.heads` has them: those which the maps handed on
-    match worst. What a chain of followers hands on is followed from layer to layer.
+    Fresh heads come first, as in `asr.reuse.heads`: those that the reused maps match worst. In a
+    chain of followers, the reused maps are tracked from layer to layer.
     """
     orders: dict[int, list[int]] = {}
-    handed_on: list[tuple[int, int]] = []  # layer and head each map was computed by
+    handed_on: list[tuple[int, int]] = []  # layer and head that computed each map
     for role in reuse.schedule(len(similarity_LHLH)):
         num_reused = reuse.heads_reused(role, num_heads)
         if role.role is Role.LEAD:

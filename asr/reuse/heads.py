@@ -1,11 +1,11 @@
 """Followers reuse some heads of the map and compute the others: Reuse Transformer.
 
 Bhojanapalli et al. 2021 (Leveraging redundancy in attention with Reuse Transformers): a follower
-takes K of the H heads that the layer before it emitted and computes H - K of its own, which stand
-first in what it emits, so the next follower prefers them. Values and output projection are
-always its own. K = H is attention map reuse (`asr.reuse.probs`).
+reuses K of the H heads that the layer before it passed on and computes H - K fresh ones. It passes
+the fresh ones on first, so the next follower prefers them. Values and output projection are always
+its own. K = H is attention map reuse (`asr.reuse.probs`).
 
-Shape legend: B batch, T frames, D model width, H heads, K head width, S rows kept.
+Shape legend: B batch, T frames, D model width, H heads, K head width, S stored rows.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from asr.reuse.schedule import LayerRole, Role, Schedule, schedule_from_leaders
 
 @dataclass(frozen=True, slots=True)
 class HeadsCarry(AttentionCarry):
-    """The maps (B, 1, T, T) of the heads that the next follower takes, in order."""
+    """The maps (B, 1, T, T) of the heads that the next follower reuses, in order."""
 
     heads: tuple[KeptRows[MapRows], ...]
 
 
 class LeadHeads(SelfAttention):
-    """Computes all heads and hands on the first ``num_reused``."""
+    """Computes all heads and passes on the first ``num_reused``."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, num_reused: int) -> None:
         super().__init__(scores, mix)
@@ -53,14 +53,14 @@ class LeadHeads(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with the heads a follower will take."""
-        probs_BHTT = self.scores.map(x_BTD, frames, num_heads=num_standing(self))
+        """Return the output (B, T, D) and a carry with the heads that a follower reuses."""
+        probs_BHTT = self.scores.map(x_BTD, frames, num_heads=num_live_maps(self))
         handed_on = HeadsCarry(each_head(probs_BHTT)[: self.num_reused])
         return self.mix.by_kept(x_BTD, probs_BHTT, frames), handed_on
 
 
 class FollowHeads(SelfAttention):
-    """Computes its fresh heads, takes the others from the carry, hands on fresh ones first."""
+    """Computes its fresh heads, takes the others from the carry, passes on fresh ones first."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, num_reused: int) -> None:
         super().__init__(scores, mix)
@@ -69,7 +69,7 @@ class FollowHeads(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with the first ``num_reused`` of [fresh, reused]."""
+        """Return the output (B, T, D) and a carry: the first ``num_reused`` of [fresh, reused]."""
         heads = self._heads(x_BTD, frames, carry)
         v_BHSK = self.mix.project(x_BTD, frames)
         contexts_B1TK = [
@@ -84,20 +84,20 @@ class FollowHeads(SelfAttention):
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """Its fresh heads, then those of the carry."""
+        """Return its fresh heads, then those of the carry."""
         return torch.cat([head.whole() for head in self._heads(x_BTD, frames, carry)], 1)
 
     def _heads(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[KeptRows[MapRows], ...]:
-        """One map (B, 1, T, T) per head; no map is copied to stand beside another."""
+        """Return one map (B, 1, T, T) per head, without concatenating them."""
         reused = HeadsCarry.of(carry).heads
         check_frame_rate(reused[0].num_frames, x_BTD.shape[1])
-        fresh_BHTT = self.scores.map(x_BTD, frames, num_heads=num_standing(self))
+        fresh_BHTT = self.scores.map(x_BTD, frames, num_heads=num_live_maps(self))
         return (*each_head(fresh_BHTT), *reused)
 
     def inherit(self, own: SelfAttention, followers: Sequence[SelfAttention]) -> set[str]:
-        """The first heads of ``own`` stay fresh; values and output projection of all."""
+        """Copy the first heads of ``own`` as fresh ones, values and output projection of all."""
         fresh = first_heads(
             own.scores.state_dict(), self.scores.num_heads, num_heads=own.scores.num_heads
         )
@@ -106,14 +106,14 @@ class FollowHeads(SelfAttention):
         )
 
 
-def num_standing(layer: LeadHeads | FollowHeads) -> int:
-    """Heads whose maps stand at a time: all that a layer mixes by, and those made beside them."""
+def num_live_maps(layer: LeadHeads | FollowHeads) -> int:
+    """Return how many maps exist at once: those of a layer, and a follower's fresh ones."""
     num_heads = layer.mix.num_heads
     return num_heads + num_heads - layer.num_reused
 
 
 def each_head(probs_BHTT: KeptRows[MapRows]) -> tuple[KeptRows[MapRows], ...]:
-    """The maps (B, 1, T, T) of all heads; kept rows are not copied."""
+    """Return the maps (B, 1, T, T) of all heads; stored rows are not copied."""
     (kept_BHST,), source = probs_BHTT.kept, probs_BHTT.source
     heads = [slice(head, head + 1) for head in range(kept_BHST.shape[1])]
     return tuple(
@@ -134,7 +134,7 @@ class ReuseHeads(GroupReuse):
     max_reuse_layer: int | None = None
 
     def schedule(self, num_layers: int) -> Schedule:
-        """One role per layer; see `Grouping.schedule`."""
+        """Return one role per layer; see `Grouping.schedule`."""
         roles = super().schedule(num_layers)
         if self.max_reuse_layer is None:
             return roles
@@ -145,7 +145,7 @@ class ReuseHeads(GroupReuse):
         return schedule_from_leaders(leaders, num_layers)
 
     def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """``num_reused`` of a follower's heads."""
+        """Return ``num_reused`` for a follower, else 0."""
         return self.num_reused if layer.role is Role.FOLLOW else 0
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
@@ -162,13 +162,13 @@ class ReuseHeads(GroupReuse):
         return super().attention(layer, parts)
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
-        """Scores and mix of all heads."""
+        """Return scores and mix of all heads."""
         if self.num_reused == parts.num_heads:
             return LeadProbs(parts.scores(), parts.mix())
         return LeadHeads(parts.scores(), parts.mix(), num_reused=self.num_reused)
 
     def follow(self, parts: AttentionParts) -> LayerAttention:
-        """Scores of the fresh heads, mix of all."""
+        """Return scores of the fresh heads, and mix of all."""
         num_fresh = parts.num_heads - self.num_reused
         if num_fresh == 0:
             return FollowProbs(parts.mix())

@@ -1,9 +1,9 @@
 """Followers reuse the leader's keys and values: cross-layer attention.
 
 Brandon et al. 2024 (Reducing Transformer key-value cache size with cross-layer attention). A
-follower has its own queries and output projection; it compares its queries with the leader's keys
-where these stand, so with relative positions it keeps the biases u and v but no position
-projection. Every layer has its own map and stays in the fused kernel.
+follower has its own queries and output projection. It compares its queries with the leader's keys
+at the leader's positions, so with relative positions it keeps the biases u and v but no position
+projection. Every layer has its own map and uses the fused kernel.
 
 Shape legend: B batch, T frames, D model width.
 """
@@ -38,12 +38,12 @@ class KeysValuesCarry(AttentionCarry):
 
 
 class LeadKeysValues(SelfAttention):
-    """Self-attention that hands on its keys and values."""
+    """Self-attention that passes on its keys and values."""
 
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with keys and values."""
+        """Return the output (B, T, D) and a carry with keys and values."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
         v_BHTK = self.mix.project(x_BTD, frames)
         context_BHTK = self.scores.positions.attend(
@@ -53,7 +53,7 @@ class LeadKeysValues(SelfAttention):
 
 
 class OwnQueries(nn.Module):
-    """What is left of `AttentionScores` in a layer whose keys come from its leader."""
+    """The query projection and query positions of a layer whose keys come from its leader."""
 
     def __init__(self, *, d_model: int, num_heads: int, positions: Positions) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class OwnQueries(nn.Module):
         self.positions = positions
 
     def project(self, x_BTD: Tensor) -> Tensor:
-        """Queries (B, H, T, K)."""
+        """Return the queries (B, H, T, K)."""
         return split_heads(self.query(x_BTD), self.num_heads)
 
 
@@ -78,7 +78,7 @@ class FollowKeysValues(LayerAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D); the carry stays for the next follower."""
+        """Return the output (B, T, D), and the carry unchanged for the next follower."""
         carry = KeysValuesCarry.of(carry)
         check_frame_rate(carry.v_BHTK.shape[2], frames.num_seen(x_BTD))
         context_BHTK = self.scores.positions.attend(
@@ -93,7 +93,7 @@ class FollowKeysValues(LayerAttention):
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """Its own map, over the leader's keys."""
+        """Return the layer's own map, over the leader's keys."""
         keys = KeysValuesCarry.of(carry).keys
         scores_BHTT = self.scores.positions.scores(self.scores.project(x_BTD), keys)
         return softmax_over_keys(scores_BHTT, frames.hidden)
@@ -106,15 +106,15 @@ class ReuseKeysValues(GroupReuse):
     name: ClassVar[str] = "kv"
 
     def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """None: every layer has its own map."""
+        """Return 0: every layer has its own map."""
         return 0
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
-        """Scores and mix."""
+        """Return scores and mix."""
         return LeadKeysValues(parts.scores(), parts.mix())
 
     def follow(self, parts: AttentionParts) -> LayerAttention:
-        """Queries and output projection."""
+        """Return queries and an output projection."""
         queries = OwnQueries(
             d_model=parts.d_model, num_heads=parts.num_heads, positions=parts.query_positions()
         )

@@ -1,10 +1,10 @@
-"""Linear attention: a product of features replaces the softmax, and the cost is linear in T.
+"""Linear attention: feature maps replace the softmax, and the cost is linear in T.
 
-Katharopoulos et al. 2020 (Transformers are RNNs, eq. 4 to 6), not causal, with their features
-elu(x) + 1 of queries and keys. Rotary positions turn the features in the numerator only (Su et al.
-2021, RoFormer, eq. 19). Relative positions have no place in it: there is no score to add them to,
-so a layer has no position parameters, and order reaches it through the convolutions alone. There is
-no map to drop parts of either: dropout falls on the output of the layer only.
+Katharopoulos et al. 2020 (Transformers are RNNs, eq. 4 to 6), not causal, with their feature map
+elu(x) + 1 of queries and keys. Rotary positions rotate the features in the numerator only (Su et
+al. 2021, RoFormer, eq. 19). Relative positions cannot be used: there is no score to add them to, so
+a layer has no position parameters, and only the convolutions know the order of frames. There is
+also no map for dropout: it is applied only to the output of the layer.
 
 Shape legend: B batch, T frames, D model width, H heads, K head width.
 """
@@ -32,14 +32,14 @@ from asr.reuse.schedule import LayerRole
 
 
 class LinearAttention(SelfAttention):
-    """Self-attention by the features of queries and keys; ``scores`` makes what they are of."""
+    """Self-attention by features of the queries and keys that ``scores`` projects."""
 
     works_in_chunks: ClassVar[bool] = False
 
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D); the carry passes by untouched."""
+        """Return the output (B, T, D), and the carry unchanged."""
         q_BHTK, k_BHTK = self._features(x_BTD, frames)
         v_BHTK = self.mix.project(x_BTD, frames)
         with scoring:
@@ -53,9 +53,10 @@ class LinearAttention(SelfAttention):
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """The map (B, H, T, T) by which `forward` mixes; None with rotary positions.
+        """Return the map (B, H, T, T) that `forward` uses; None with rotary positions.
 
-        There the weights of a row may be negative and do not sum to one: no probabilities.
+        With rotary positions the weights of a row may be negative and do not sum to one, so they
+        are no probabilities.
         """
         if isinstance(self.scores.positions, RotaryPositions):
             return None
@@ -65,10 +66,10 @@ class LinearAttention(SelfAttention):
 
     @projecting
     def _features(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Tensor]:
-        """Features (B, H, T, K) of queries, and of keys, zero where there is padding."""
+        """Return features (B, H, T, K) of queries, and of keys, which are zero for padding."""
         q_BHTK = features(split_heads(self.scores.query(x_BTD), self.scores.num_heads))
         k_BHTK = features(split_heads(self.scores.key(x_BTD), self.scores.num_heads))
-        # The mean over time in place of the sum changes nothing and stays in range in float16.
+        # Dividing by T cancels out in the output and keeps the sums in range in float16.
         k_BHTK = k_BHTK / x_BTD.shape[1]
         if frames.padding_mask is not None:
             k_BHTK = k_BHTK.masked_fill(frames.padding_mask[:, None, :, None], 0.0)
@@ -80,7 +81,7 @@ class LinearAttention(SelfAttention):
 
 
 def features(x_BHTK: Tensor) -> Tensor:
-    """elu(x) + 1, written so that small values keep their digits in half precision."""
+    """Return elu(x) + 1, in a form that keeps small values accurate in half precision."""
     return x_BHTK.clamp(max=0.0).exp() + x_BHTK.relu()
 
 
@@ -91,6 +92,6 @@ class Linear(EveryLayerAlone):
     name: ClassVar[str] = "linear"
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Queries, keys, values and output projection; no position parameters."""
+        """Return queries, keys, values and output projection, without position parameters."""
         positions = RotaryPositions() if parts.positions == "rotary" else Positions()
         return LinearAttention(parts.scores(positions=positions), parts.mix())

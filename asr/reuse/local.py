@@ -1,8 +1,7 @@
 """Local attention: every query sees a window of frames around it, and the cost is linear in T.
 
-Windows over the input of self-attention as in Longformer (Beltagy et al. 2020, section 3.1). What
-is out of sight is never computed: rows are attended in tiles, each against the slice of keys that
-its rows can see.
+The windows are those of Longformer (Beltagy et al. 2020, section 3.1). Scores outside the window
+are never computed: each tile of rows attends only to the slice of keys that its rows can see.
 
 Shape legend: B batch, T frames, D model width, H heads.
 """
@@ -40,7 +39,7 @@ class LocalAttention(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D); the carry passes by untouched."""
+        """Return the output (B, T, D), and the carry unchanged."""
         positions = self.scores.positions
         near_table = positions.table_near(frames.position_table, self.width)
         q_BHTK, keys = self.scores.project(x_BTD, replace(frames, position_table=near_table))
@@ -55,7 +54,7 @@ class LocalAttention(SelfAttention):
         return self.mix.merge(context_BHTK), carry
 
     def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
-        """The map (B, H, T, T) that `forward` mixes by, zero outside the window."""
+        """Return the map (B, H, T, T) that `forward` uses, zero outside the window."""
         everywhere = slice(0, x_BTD.shape[1])
         seen = visible(everywhere, everywhere, frames.padding_mask, self.width, x_BTD.device)
         assert seen is not None
@@ -66,11 +65,11 @@ class LocalAttention(SelfAttention):
 @in_ranges("reuse")
 @dataclass(frozen=True, kw_only=True)
 class Local(EveryLayerAlone):
-    """A window of ``width`` frames to either side, in every layer."""
+    """Attention to ``width`` frames on either side, in every layer."""
 
     name: ClassVar[str] = "local"
     width: FrameSpan
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Self-attention with all its parameters."""
+        """Return self-attention with all its parameters."""
         return LocalAttention(parts.scores(), parts.mix(), width=self.width)

@@ -1,7 +1,7 @@
-"""Several methods in one encoder: consecutive runs of layers, each under a method of its own.
+"""Several methods in one encoder: consecutive runs of layers, each with its own method.
 
-Every part resolves its schedule over its own layers as if it were an encoder, and nothing is handed
-on from one part to the next.
+Every part resolves its schedule over its own layers as if it were a whole encoder, and nothing is
+passed on from one part to the next.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from asr.reuse.schedule import LayerRole, Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A run of ``layers`` layers under one method.
+    """A run of ``layers`` layers with one method.
 
-    ``layers`` None is an equal share of what the other parts leave; where that does not divide,
-    lower parts have one more.
+    With ``layers`` None the part gets an equal share of the layers that other parts leave; any
+    remainder goes to the lower parts, one layer each.
     """
 
     method: ReuseMethod
@@ -30,7 +30,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRole(LayerRole):
-    """The role of a layer, and ``inside``, what it is in part number ``part`` under ``reuse``."""
+    """The role of a layer, and its role ``inside`` part number ``part`` with method ``reuse``."""
 
     part: int
     reuse: ReuseMethod
@@ -38,7 +38,7 @@ class PartRole(LayerRole):
 
 
 class Mixed:
-    """The ``parts`` from the bottom layer up."""
+    """Methods for runs of layers, given as ``parts`` from the bottom layer up."""
 
     name: ClassVar[str] = "mixed"
 
@@ -46,7 +46,7 @@ class Mixed:
         self.parts = parts
 
     def schedule(self, num_layers: int) -> Schedule:
-        """The roles of all parts, one part above the other.
+        """Return the roles of all parts, from bottom to top.
 
         Raises:
             InputError: the parts do not add up to ``num_layers``, or one cannot be scheduled.
@@ -73,22 +73,22 @@ class Mixed:
         return tuple(roles)
 
     def heads_reused(self, layer: LayerRole, num_heads: int) -> int:
-        """As the method of the layer's part says."""
+        """Return the number that the method of the layer's part gives."""
         assert isinstance(layer, PartRole)
         return layer.reuse.heads_reused(layer.inside, num_heads)
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """As the method of the layer's part makes it.
+        """Return the attention that the method of the layer's part makes.
 
         Raises:
-            InputError: see there.
+            InputError: as the part's method raises it.
         """
         assert isinstance(layer, PartRole)
         with _keys_of_part(layer.part):
             return layer.reuse.attention(layer.inside, parts)
 
     def _sizes(self, num_layers: int) -> list[int]:
-        """The number of layers of each part."""
+        """Return the number of layers of each part."""
         given = [part.layers for part in self.parts]
         for index, layers in enumerate(given):
             if layers is not None and layers < 1:
@@ -113,7 +113,7 @@ class Mixed:
 
 @contextmanager
 def _keys_of_part(index: int) -> Iterator[None]:
-    """A method names its keys and its depth as if it were the only one; here it is a part."""
+    """Change the config keys in an error of a part's method to those of the part."""
     key = f"reuse.parts[{index}]"
     try:
         yield

@@ -1,4 +1,4 @@
-"""No reuse: every layer computes its own attention. The baseline, and the ALONE role everywhere.
+"""No reuse: every layer computes its own attention. The baseline, and every method's ALONE role.
 
 Shape legend: B batch, T frames, D model width.
 """
@@ -20,7 +20,7 @@ from asr.reuse.schedule import LayerRole, Role
 
 
 class AloneAttention(SelfAttention):
-    """Plain multi-head self-attention; fused unless asked to build the map."""
+    """Plain multi-head self-attention, by the fused kernel or with an explicit map."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, fused: bool) -> None:
         super().__init__(scores, mix)
@@ -29,7 +29,7 @@ class AloneAttention(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D); the carry passes by untouched."""
+        """Return the output (B, T, D), and the carry unchanged."""
         if not self.fused:
             return self.mix.by_kept(x_BTD, self.scores.map(x_BTD, frames), frames), carry
         queries_and_keys = self.scores.project(x_BTD, frames)
@@ -43,13 +43,13 @@ class AloneAttention(SelfAttention):
 
 
 class NoReuse(EveryLayerAlone):
-    """Every layer ALONE. ``fused=False`` builds the attention map, as a reuse leader must."""
+    """Every layer ALONE. ``fused=False`` computes the attention map, as a leader does."""
 
     def __init__(self, *, fused: bool = True) -> None:
         self.fused = fused
         self.name = "none" if fused else "none explicit"
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Self-attention with all its parameters."""
+        """Return self-attention with all its parameters."""
         assert layer.role is Role.ALONE
         return AloneAttention(parts.scores(), parts.mix(), fused=self.fused)

@@ -1,9 +1,9 @@
-"""Keys and values pooled over time: as many queries as frames, N times fewer keys.
+"""Keys and values averaged over pools of frames: as many queries as frames, N times fewer keys.
 
 Memory-compressed attention (Liu et al. 2018, Generating Wikipedia by summarizing long sequences,
-section 4.2.3) shortens keys and values by a strided convolution; here by the average over pools of
-N frames, which needs no parameters. Scores and mixing cost T^2 / N. The input is pooled before it
-is projected, which is the same and costs less.
+section 4.2.3) shortens keys and values by a strided convolution; here they are averaged over pools
+of N frames, which needs no parameters. Scores and mixing cost T^2 / N. The input is pooled before
+it is projected, which gives the same result and costs less.
 
 Shape legend: B batch, T frames, D model width, H heads, S pools, K head width.
 """
@@ -32,7 +32,7 @@ from asr.reuse.schedule import LayerRole
 
 
 class PooledAttention(SelfAttention):
-    """Self-attention of every frame to averages over ``pool_size`` frames, padding left out."""
+    """Self-attention of every frame to averages over ``pool_size`` frames, without padding."""
 
     works_in_chunks: ClassVar[bool] = False
 
@@ -43,7 +43,7 @@ class PooledAttention(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D); the carry passes by untouched."""
+        """Return the output (B, T, D), and the carry unchanged."""
         pooled_BSD = self._pool(x_BTD, frames)
         context_BHTK = self.scores.positions.attend(
             *self._project(x_BTD, pooled_BSD, frames),
@@ -54,7 +54,7 @@ class PooledAttention(SelfAttention):
         return self.mix.merge(context_BHTK), carry
 
     def attention_map(self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None) -> Tensor:
-        """The map (B, H, T, T) that `forward` mixes by: that of the pools, spread over each."""
+        """Return the map (B, H, T, T): that of the pools, spread over each pool's frames."""
         q_BHTK, keys = self._project(x_BTD, self._pool(x_BTD, frames), frames)
         scores_BHTS = self.scores.positions.scores(q_BHTK, keys)
         probs_BHTS = softmax_over_keys(
@@ -64,12 +64,12 @@ class PooledAttention(SelfAttention):
 
     @projecting
     def _pool(self, x_BTD: Tensor, frames: Frames) -> Tensor:
-        """Averages (B, S, D) over the valid frames of each pool; zero where there is none."""
+        """Return averages (B, S, D) over the valid frames of each pool, zero if there are none."""
         return span_means(x_BTD, frames.padding_mask, self.pool_size)
 
     @projecting
     def _project(self, x_BTD: Tensor, pooled_BSD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:
-        """Queries (B, H, T, K) of frames, and keys of pools with their positions."""
+        """Return queries (B, H, T, K) of frames, and keys of pools with their positions."""
         q_BHTK = split_heads(self.scores.query(x_BTD), self.scores.num_heads)
         k_BHSK = split_heads(self.scores.key(pooled_BSD), self.scores.num_heads)
         return q_BHTK, self.scores.positions.keys(k_BHSK, frames.position_table)
@@ -84,7 +84,7 @@ class Pooled(EveryLayerAlone):
     pool_size: Annotated[int, Range(2, 1000)]
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Self-attention to pools, with all its parameters."""
+        """Return self-attention to pools, with all its parameters."""
         positions = make_pooled_positions(
             parts.positions,
             d_model=parts.d_model,

@@ -1,10 +1,10 @@
 """Followers reuse the leader's attention map: attention map reuse.
 
-Shim, Choi and Sung 2022 (Understanding the role of self attention for efficient speech
-recognition) and 2023 (Exploring attention map reuse); before them Xiao et al. 2019 in translation
-and LazyFormer (Ying et al. 2021). The map travels after the softmax and before dropout; position
-scores are inside it, so a follower has no query, key or position parameters. What travels may be
-kept in half precision; the followers then multiply in it too.
+Shim, Choi and Sung 2022 (Understanding the role of self attention for efficient speech recognition)
+and 2023 (Exploring attention map reuse); before them Xiao et al. 2019 in translation and LazyFormer
+(Ying et al. 2021). The map is passed on after the softmax and before dropout. It includes the
+position scores, so a follower has no query, key or position parameters. The map may be stored in
+half precision; the followers then multiply in half precision too.
 
 Shape legend: B batch, T frames, D model width, H heads.
 """
@@ -38,18 +38,18 @@ class ProbsCarry(AttentionCarry):
 
 @dataclass(frozen=True, slots=True)
 class RoundedRows:
-    """Rows of a map in another precision."""
+    """The rows of a map, converted to another precision."""
 
     source: RowSource
     dtype: torch.dtype
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """T, the number of rows."""
         return self.source.num_frames
 
     def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
-        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on."""
+        """Yield (B, H, R, T), one tile of rows at a time, from ``first_row`` on."""
         for tile_BHRT in self.source.tiles(first_row):
             with normalising:
                 rounded_BHRT = tile_BHRT.to(self.dtype)
@@ -57,7 +57,7 @@ class RoundedRows:
 
 
 class LeadProbs(SelfAttention):
-    """Computes the map, uses it and hands it on, in ``map_dtype`` where one is given."""
+    """Computes the map, uses it and passes it on, in ``map_dtype`` if given."""
 
     def __init__(
         self, scores: AttentionScores, mix: ValueMix, *, map_dtype: torch.dtype | None = None
@@ -68,7 +68,7 @@ class LeadProbs(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with this layer's map."""
+        """Return the output (B, T, D) and a carry with this layer's map."""
         if self.map_dtype is not None:
             return self._rounded(x_BTD, frames, self.map_dtype)
         probs_BHTT = self.scores.map(x_BTD, frames)
@@ -77,7 +77,7 @@ class LeadProbs(SelfAttention):
     def _rounded(
         self, x_BTD: Tensor, frames: Frames, dtype: torch.dtype
     ) -> tuple[Tensor, AttentionCarry]:
-        """The same with a rounded map; one too large never stands in full precision."""
+        """Do the same with a rounded map; a large one is never stored in full precision."""
         both = 2 * self.scores.num_heads
         if self.scores.rows_to_keep(x_BTD, num_heads=both) == x_BTD.shape[1]:
             probs_BHTT = self.scores(x_BTD, frames)
@@ -103,24 +103,24 @@ class FollowProbs(LayerAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D); the carry stays for the next follower."""
+        """Return the output (B, T, D), and the carry unchanged for the next follower."""
         return self.mix.by_kept(x_BTD, ProbsCarry.of(carry).probs_BHTT, frames), carry
 
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """The leader's map as it came, in the precision of ``x_BTD``."""
+        """Return the leader's map, in the precision of ``x_BTD``."""
         return ProbsCarry.of(carry).probs_BHTT.whole().to(x_BTD.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReuseProbs(GroupReuse):
-    """Attention map reuse on the given grouping; ALONE layers attend in the fused kernel.
+    """Attention map reuse on the given grouping; ALONE layers use the fused kernel.
 
-    ``map_dtype`` is what the map is handed on in, None for the precision it was computed in.
+    ``map_dtype`` is the dtype in which the map is passed on, None for the one it was computed in.
 
     Raises:
-        InputError: another ``map_dtype`` than None, bfloat16 and float16.
+        InputError: ``map_dtype`` is not None, bfloat16 or float16.
     """
 
     name: ClassVar[str] = "probs"
@@ -133,10 +133,10 @@ class ReuseProbs(GroupReuse):
             )
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
-        """Scores and mix."""
+        """Return scores and mix."""
         map_dtype = None if self.map_dtype is None else MAP_DTYPES[self.map_dtype]
         return LeadProbs(parts.scores(), parts.mix(), map_dtype=map_dtype)
 
     def follow(self, parts: AttentionParts) -> LayerAttention:
-        """A mix."""
+        """Return a mix."""
         return FollowProbs(parts.mix())

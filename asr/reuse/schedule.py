@@ -1,4 +1,4 @@
-"""From groups, a pattern or explicit leaders to one role per layer."""
+"""Schedules: one role per layer, from groups, a pattern or explicit leaders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from asr.errors import InputError
 
 
 class Role(Enum):
-    """What a layer does about attention."""
+    """The part that a layer plays in attention reuse."""
 
-    ALONE = "alone"  # computes its own and hands nothing on
-    LEAD = "lead"  # computes its own and hands it on
-    FOLLOW = "follow"  # takes over what its leader handed on
+    ALONE = "alone"  # computes its own attention and passes nothing on
+    LEAD = "lead"  # computes its own attention and passes it on
+    FOLLOW = "follow"  # reuses what its leader passed on
     ABSENT = "absent"  # has no attention
 
 
@@ -24,8 +24,8 @@ class LayerRole:
     """The role of one layer.
 
     ``leader`` is a layer index for FOLLOW, otherwise None; ``num_followers`` is above 0 for LEAD.
-    Where a schedule mixes methods ``method`` names that of the layer, and ``begins_part`` marks the
-    first layer of each part, which nothing may be handed on to.
+    If a schedule mixes methods, ``method`` names the method of the layer, and ``begins_part`` marks
+    the first layer of each part, to which nothing may be passed on.
     """
 
     layer: int
@@ -40,7 +40,7 @@ Schedule = tuple[LayerRole, ...]
 
 
 def schedule_from_groups(groups: Sequence[int], num_layers: int) -> Schedule:
-    """Consecutive groups of layers, the first of each leading: ``[4, 4]`` is LFFFLFFF.
+    """Return the schedule of consecutive groups, led by their first layers: [4, 4] is LFFFLFFF.
 
     Raises:
         InputError: a group is not positive, or the groups do not add up to ``num_layers``.
@@ -58,7 +58,7 @@ def schedule_from_groups(groups: Sequence[int], num_layers: int) -> Schedule:
 
 
 def schedule_from_group_size(group_size: int, num_layers: int) -> Schedule:
-    """Equal groups of ``group_size`` consecutive layers.
+    """Return the schedule of equal groups of ``group_size`` consecutive layers.
 
     Raises:
         InputError: ``group_size`` does not divide ``num_layers``.
@@ -75,6 +75,7 @@ def schedule_from_group_size(group_size: int, num_layers: int) -> Schedule:
 def schedule_from_pattern(pattern: str, num_layers: int) -> Schedule:
     """A string of A (alone), L (lead), F (follow), tiled over the depth: ``LFFF``.
 
+    The string is repeated over the depth.
     Raises:
         InputError: an unknown letter, or a follower before any leader.
     """
@@ -95,11 +96,11 @@ def schedule_from_pattern(pattern: str, num_layers: int) -> Schedule:
 
 
 def schedule_from_leaders(leaders: Sequence[int], num_layers: int) -> Schedule:
-    """One leader index per layer; a layer that is its own leader computes its attention.
+    """Return the schedule of one leader index per layer; a layer may be its own leader.
 
     Raises:
-        InputError: wrong count, a leader above its follower, a leader that follows itself, or a
-            follower of another than the latest leader (one map at a time is carried).
+        InputError: wrong count, a leader above its follower, a leader that itself follows, or a
+            leader that is not the latest one (only one leader's attention is carried).
     """
     if len(leaders) != num_layers:
         raise InputError(

@@ -1,13 +1,13 @@
 """Followers reuse the leader's scores, before the softmax, and correct them.
 
 After EfficientASR (2404.19214), which shares attention scores across layers with a residual update
-and an emphasis of the diagonal. Its equations were not at hand: the two corrections here are our
+and an emphasis of the diagonal. Its equations were not available: the two corrections here are our
 reconstruction. ``diagonal`` adds a learned bias per head and distance near the diagonal;
-``low_rank`` adds the product of narrow queries and keys (as LiSA, 2408.01890, does after the fact).
-What a follower emits are its corrected scores. Scores travel as tiles of rows.
+``low_rank`` adds the product of narrow queries and keys (as LiSA, 2408.01890, does after training).
+A follower passes on its corrected scores. Scores are passed on as tiles of rows.
 
-Shape legend: B batch, T frames, D model width, H heads, K head width, W distances of the band,
-R rows of a tile, S keys near these rows, N channels of a narrow head.
+Shape legend: B batch, T frames, D model width, H heads, K head width, W distances of the band, R
+rows of a tile, S keys near these rows, N channels of a narrow head.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ Correction = Literal["none", "diagonal", "low_rank"]
 
 
 class ScoreTerms(Protocol):
-    """What corrections add to scores, however many of them: their sum is terms again."""
+    """Terms that corrections add to scores; the sum of two corrections is again such terms."""
 
     def plus(self, other: Self) -> Self:
-        """The sum with those of another layer that has the same kind of correction."""
+        """Return the sum with another layer's terms of the same kind."""
 
     def corrected(self, scores_BHRT: Iterable[Tensor], first_row: int = 0) -> Iterator[Tensor]:
-        """The scores with these terms added, tile by tile; the tiles begin at ``first_row``."""
+        """Yield the scores with these terms added, tile by tile, from ``first_row`` on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class DiagonalTerms:
     num_before: int = 0
 
     def plus(self, other: DiagonalTerms) -> DiagonalTerms:
-        """The sum, of the same width."""
+        """Return the sum, of the same width."""
         return DiagonalTerms(self.bias_HW + other.bias_HW, self.num_before)
 
     def corrected(self, scores_BHRT: Iterable[Tensor], first_row: int = 0) -> Iterator[Tensor]:
-        """The scores with the band around the diagonal corrected, tile by tile."""
+        """Yield the scores with the band around the diagonal corrected, tile by tile."""
         bandwidth = self.bias_HW.shape[1] // 2
         row = first_row + self.num_before
         for tile_BHRT in scores_BHRT:
@@ -81,19 +81,19 @@ class DiagonalTerms:
 
 @dataclass(frozen=True, slots=True)
 class LowRankTerms:
-    """Narrow queries (B, H, T, N) and keys (B, H, N, T); a sum has their channels side by side."""
+    """Narrow queries (B, H, T, N) and keys (B, H, N, T); a sum concatenates their channels."""
 
     q_BHTN: Tensor
     k_BHNT: Tensor
 
     def plus(self, other: LowRankTerms) -> LowRankTerms:
-        """One product for both."""
+        """Return one product for both."""
         return LowRankTerms(
             torch.cat((self.q_BHTN, other.q_BHTN), 3), torch.cat((self.k_BHNT, other.k_BHNT), 2)
         )
 
     def corrected(self, scores_BHRT: Iterable[Tensor], first_row: int = 0) -> Iterator[Tensor]:
-        """The scores plus the products, tile by tile."""
+        """Yield the scores plus the products, tile by tile."""
         row = first_row
         for tile_BHRT in scores_BHRT:
             stop = row + tile_BHRT.shape[2]
@@ -108,33 +108,33 @@ class LowRankTerms:
 
 
 class NoTerms:
-    """Nothing."""
+    """Terms that add nothing."""
 
     def plus(self, other: NoTerms) -> NoTerms:
-        """Nothing."""
+        """Return no terms."""
         return self
 
     def corrected(self, scores_BHRT: Iterable[Tensor], first_row: int = 0) -> Iterator[Tensor]:
-        """The scores as they are."""
+        """Return the scores unchanged."""
         return iter(scores_BHRT)
 
 
 class ScoreCorrection(nn.Module, ABC):
-    """What a follower adds to the scores it is handed, from its own input."""
+    """The correction that a follower adds to its leader's scores, computed from its own input."""
 
     @abstractmethod
     def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> ScoreTerms:
-        """To be added to the scores."""
+        """Return the terms to add to the scores."""
 
     def forward(
         self, scores_BHRT: Iterable[Tensor], x_BTD: Tensor, frames: Frames = ALL
     ) -> Iterator[Tensor]:
-        """The corrected scores, tile by tile."""
+        """Yield the corrected scores, tile by tile."""
         return self.terms(x_BTD, frames).corrected(scores_BHRT)
 
 
 class DiagonalCorrection(ScoreCorrection):
-    """A bias per head and distance, for distances up to ``bandwidth`` frames; starts at zero."""
+    """A bias per head and distance, for distances up to ``bandwidth`` frames; initially zero."""
 
     def __init__(self, *, num_heads: int, bandwidth: int) -> None:
         super().__init__()
@@ -142,12 +142,12 @@ class DiagonalCorrection(ScoreCorrection):
         self.bias_HW = nn.Parameter(torch.zeros(num_heads, 2 * bandwidth + 1))
 
     def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> DiagonalTerms:
-        """The same for every input."""
+        """Return the biases, which are the same for every input."""
         return DiagonalTerms(self.bias_HW, frames.num_before)
 
 
 class LowRankCorrection(ScoreCorrection):
-    """The product of queries and keys of ``rank`` channels per head; starts at zero."""
+    """The product of queries and keys of ``rank`` channels per head; initially zero."""
 
     def __init__(self, *, d_model: int, num_heads: int, rank: int) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class LowRankCorrection(ScoreCorrection):
         nn.init.zeros_(self.narrow_query.weight)
 
     def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> LowRankTerms:
-        """Narrow queries and keys of this input."""
+        """Return narrow queries and keys of this input."""
         with projecting:
             q_BHTN = split_heads(self.narrow_query(x_BTD), self.num_heads) * self.rank**-0.5
         k_BHSN = split_heads(frames.seen(self.narrow_key(x_BTD)), self.num_heads)
@@ -166,26 +166,26 @@ class LowRankCorrection(ScoreCorrection):
 
 
 class NoCorrection(ScoreCorrection):
-    """The scores as they are."""
+    """A correction that leaves the scores unchanged."""
 
     def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> NoTerms:
-        """Nothing."""
+        """Return no terms."""
         return NoTerms()
 
 
 @dataclass(frozen=True, slots=True)
 class ScoresCarry(AttentionCarry):
-    """What the softmax is taken of (B, H, T, T), in tiles of rows; padding is not masked."""
+    """The scores before the softmax (B, H, T, T), in tiles of rows; padding is not masked."""
 
     scores_BHTT: KeptRows[RowSource]
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectedRows:
-    """Rows of a leader's scores with what all layers since have added, in one go.
+    """Rows of a leader's scores, plus the corrections of all layers since, added at once.
 
-    Corrections do not nest: the rows of the tenth follower cost as much as those of the first, but
-    for the channels that ``low_rank`` adds.
+    Corrections do not nest: the rows of the tenth follower cost as much as those of the first,
+    except for the channels that ``low_rank`` adds.
     """
 
     source: RowSource
@@ -193,30 +193,30 @@ class CorrectedRows:
 
     @classmethod
     def of(cls, source: RowSource, terms: ScoreTerms) -> CorrectedRows:
-        """``source``, which may be corrected already, corrected once more."""
+        """Return ``source``, which may be corrected already, with one more correction."""
         if isinstance(source, CorrectedRows):
             return cls(source.source, source.terms.plus(terms))
         return cls(source, terms)
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """T, the number of rows."""
         return self.source.num_frames
 
     def tiles(self, first_row: int = 0) -> Iterator[Tensor]:
-        """(B, H, R, T) for one tile of rows after the other, from ``first_row`` on."""
+        """Yield (B, H, R, T), one tile of rows at a time, from ``first_row`` on."""
         return self.terms.corrected(self.source.tiles(first_row), first_row)
 
 
 class LeadScores(SelfAttention):
-    """Computes the scores, uses them and hands them on."""
+    """Computes the scores, uses them and passes them on."""
 
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with this layer's scores."""
+        """Return the output (B, T, D) and a carry with this layer's scores."""
         terms = self.scores.positions.terms(*self.scores.project(x_BTD, frames))
-        # A follower's scores stand beside those it corrects.
+        # A follower's scores exist beside those it corrects.
         num_kept = self.scores.rows_to_keep(x_BTD, num_heads=2 * self.scores.num_heads)
         source = None if num_kept == terms.num_frames else terms
         return attend_and_keep(
@@ -225,7 +225,7 @@ class LeadScores(SelfAttention):
 
 
 class FollowScores(LayerAttention):
-    """Corrects the scores it is handed, attends with them and hands them on."""
+    """Corrects its leader's scores, attends with them and passes them on."""
 
     def __init__(self, correction: ScoreCorrection, mix: ValueMix) -> None:
         super().__init__()
@@ -235,7 +235,7 @@ class FollowScores(LayerAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with the corrected scores."""
+        """Return the output (B, T, D) and a carry with the corrected scores."""
         given = self._given(x_BTD, carry)
         terms = self.correction.terms(x_BTD, frames)
         tiles_BHRT = terms.corrected(given.tiles())
@@ -245,7 +245,7 @@ class FollowScores(LayerAttention):
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """The map of the corrected scores."""
+        """Return the map of the corrected scores."""
         scores_BHTT = RowBuffer(x_BTD.shape[1])
         for tile_BHRT in self.correction(self._given(x_BTD, carry).tiles(), x_BTD, frames):
             scores_BHTT.append(tile_BHRT)
@@ -265,10 +265,10 @@ def attend_and_keep(
     source: RowSource | None,
     frames: Frames,
 ) -> tuple[Tensor, AttentionCarry]:
-    """Output (B, T, D) by these scores, and a carry with the first ``num_kept`` rows of them.
+    """Return the output (B, T, D) for these scores, and a carry with their first ``num_kept`` rows.
 
-    ``source`` computes the others again; without one the tiles must last. Each tile is used while
-    it is fresh: only scores are stored, never the map.
+    ``source`` computes the other rows again; without a source the tiles must be lasting. Each tile
+    is used at once: only scores are stored, never the map.
     """
     v_BHTK = mix.project(x_BTD, frames)
     lasting_BHRT: list[Tensor] = []
@@ -300,7 +300,7 @@ class ReuseScores(GroupReuse):
     ``bandwidth`` in frames is for ``diagonal``, ``rank`` in channels per head for ``low_rank``.
 
     Raises:
-        InputError: no such ``correction``, or ``bandwidth`` or ``rank`` below 1.
+        InputError: ``correction`` is unknown, or ``bandwidth`` or ``rank`` is below 1.
     """
 
     name: ClassVar[str] = "scores"
@@ -315,11 +315,11 @@ class ReuseScores(GroupReuse):
             )
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
-        """Scores and mix."""
+        """Return scores and mix."""
         return LeadScores(parts.scores(), parts.mix())
 
     def follow(self, parts: AttentionParts) -> LayerAttention:
-        """A correction and a mix."""
+        """Return a correction and a mix."""
         return FollowScores(self._make_correction(parts), parts.mix())
 
     def _make_correction(self, parts: AttentionParts) -> ScoreCorrection:

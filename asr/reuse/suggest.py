@@ -1,10 +1,10 @@
-"""Proposes groups of layers that may share attention, from what it costs a layer to follow.
+"""Suggesting groups of layers that share attention, from the risk of letting a layer follow.
 
-``risk_LL[l, m]`` is the risk of having layer m follow layer l, in any unit. From the similarity of
-their maps it is 1 minus the similarity, a weak ground to choose by: that says what a follower is
-handed, not what the network does with it. From trials it is the loss that each pair adds. Either
-way risks are taken to add up over followers, which is an assumption: what these functions propose
-is to be measured.
+``risk_LL[l, m]`` is the risk of having layer m follow layer l, in any unit. Computed from the
+similarity of their maps it is 1 minus the similarity. That is a weak basis: it measures what a
+follower receives, not what the network does with it. Computed from trials it is the loss that each
+pair adds. Either way risks are assumed to add up over followers, so every suggestion must be
+measured.
 
 Shape legend: L layers.
 """
@@ -20,9 +20,9 @@ from asr.errors import InputError
 
 
 class LayerCosts(NamedTuple):
-    """What a layer of each role costs, in any unit; a group of one is alone.
+    """The cost of a layer of each role, in any unit; a group of one is alone.
 
-    As they stand, the cost of a schedule is the number of maps it computes.
+    With the default values, the cost of a schedule is the number of maps it computes.
     """
 
     alone: float = 1.0
@@ -30,7 +30,7 @@ class LayerCosts(NamedTuple):
     follow: float = 0.0
 
     def of_group(self, size: int) -> float:
-        """Cost of ``size`` layers that share one map."""
+        """Return the cost of ``size`` layers that share one map."""
         return self.alone if size == 1 else self.lead + (size - 1) * self.follow
 
 
@@ -38,9 +38,9 @@ NUM_MAPS = LayerCosts()
 
 
 class Suggestion(NamedTuple):
-    """Sizes of consecutive groups, as ``reuse.groups`` takes them, what they risk and cost.
+    """Sizes of consecutive groups, as ``reuse.groups`` takes them, with their risk and cost.
 
-    ``risk`` adds up over the followers.
+    ``risk`` is summed over the followers.
     """
 
     groups: tuple[int, ...]
@@ -51,10 +51,10 @@ class Suggestion(NamedTuple):
 def greedy_groups(
     similarity_LL: Tensor, *, threshold: float, costs: LayerCosts = NUM_MAPS
 ) -> Suggestion:
-    """From the first layer on, the longest block of layers whose mean similarity is above it.
+    """Group layers greedily: each group is the longest whose mean similarity exceeds ``threshold``.
 
-    The policy of Xiao et al. 2019 (Sharing attention weights for fast Transformer): a block counts
-    by the mean over all pairs of different layers in it. Its risk is that of dissimilarity.
+    The policy of Xiao et al. 2019 (Sharing attention weights for fast Transformer): the similarity
+    of a group is the mean over all pairs of different layers in it. Risk is 1 minus similarity.
 
     Raises:
         InputError: ``threshold`` is not between 0 and 1.
@@ -76,10 +76,10 @@ def greedy_groups(
 
 
 def frontier(risk_LL: Tensor, costs: LayerCosts = NUM_MAPS) -> list[Suggestion]:
-    """Every schedule of consecutive groups that none beats in both risk and cost.
+    """Return every schedule of consecutive groups that no other beats in both risk and cost.
 
-    The cheapest first, each with less risk than all before it; found exactly, by dynamic
-    programming over the layers from the last one back.
+    Schedules are sorted from the cheapest, each with less risk than all before it. The search is
+    exact: dynamic programming over the layers, from the last one back.
     """
     num_layers = len(risk_LL)
     best: list[list[Suggestion]] = [[] for _ in range(num_layers)] + [[Suggestion((), 0.0, 0.0)]]
@@ -97,14 +97,14 @@ def frontier(risk_LL: Tensor, costs: LayerCosts = NUM_MAPS) -> list[Suggestion]:
 
 
 def priced(risk_LL: Tensor, groups: Sequence[int], costs: LayerCosts = NUM_MAPS) -> Suggestion:
-    """A schedule with its risk and cost."""
+    """Return a schedule with its risk and cost."""
     starts = [sum(groups[:index]) for index in range(len(groups))]
     risks = [block_risk(risk_LL, start, size) for start, size in zip(starts, groups, strict=True)]
     return Suggestion(tuple(groups), sum(risks), sum(map(costs.of_group, groups)))
 
 
 def block_risk(risk_LL: Tensor, start: int, size: int) -> float:
-    """Risk of one group of ``size`` layers led by layer ``start``."""
+    """Return the risk of one group of ``size`` layers led by layer ``start``."""
     return float(risk_LL[start, start + 1 : start + size].sum())
 
 
@@ -117,7 +117,7 @@ def _undominated(suggestions: Iterable[Suggestion]) -> list[Suggestion]:
 
 
 def mean_of_pairs(similarity_LL: Tensor) -> float:
-    """Mean over all pairs of different layers."""
+    """Return the mean over all pairs of different layers."""
     num_layers = len(similarity_LL)
     off_diagonal = similarity_LL.sum() - similarity_LL.diagonal().sum()
     return float(off_diagonal / (num_layers * (num_layers - 1)))

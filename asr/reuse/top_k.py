@@ -1,13 +1,13 @@
-"""Followers use the largest entries of each row of the leader's map: a cheaper map reuse.
+"""Followers reuse the largest entries of each row of the leader's map: a cheaper map reuse.
 
-As `asr.reuse.probs` (Shim, Choi and Sung 2022, 2023), but a follower mixes each frame by its
-``num_kept`` largest weights, renormalised to sum to one; this restriction is ours. The leader uses
-its full map, which exists for one tile of rows at a time. A follower gathers and sums the values
-that were kept, so what travels and what it multiplies grows with T and not with its square. Finding
-the entries is dear: with many kept it costs a CPU as much again as the leader's attention.
+As in `asr.reuse.probs` (Shim, Choi and Sung 2022, 2023), but a follower uses only the ``num_kept``
+largest weights of each row, renormalised to sum to one; this restriction is ours. The leader uses
+its full map, which exists for one tile of rows at a time. A follower gathers and sums the values of
+these entries, so the carry and its cost grow with T, not with its square. Finding the entries is
+expensive: with a large ``num_kept`` it costs a CPU as much as the leader's attention.
 
-Shape legend: B batch, T frames, D model width, H heads, K head width, R rows of a tile, N keys kept
-per row.
+Shape legend: B batch, T frames, D model width, H heads, K head width, R rows of a tile, N stored
+keys per row.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from asr.reuse.grouping import GroupReuse
 
 @dataclass(frozen=True, slots=True)
 class TopKCarry(AttentionCarry):
-    """The largest entries of each row of the leader's map, and which they are (see `largest`)."""
+    """The largest entries of each row of the leader's map, and their keys (see `largest`)."""
 
     top_BHTN: Tensor
     index_BHTN: Tensor
 
 
 class LeadTopK(SelfAttention):
-    """Attends with its full map, tile by tile, and hands on the largest weights of each row."""
+    """Attends with its full map, tile by tile, and passes on the largest weights of each row."""
 
     def __init__(self, scores: AttentionScores, mix: ValueMix, *, num_kept: int) -> None:
         super().__init__(scores, mix)
@@ -53,7 +53,7 @@ class LeadTopK(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and a carry with weights and keys of the largest entries."""
+        """Return the output (B, T, D) and a carry with weights and keys of the largest entries."""
         q_BHTK, keys = self.scores.project(x_BTD, frames)
         v_BHSK = self.mix.project(x_BTD, frames)
         top_BHRN, index_BHRN, contexts_BHRK = (RowBuffer(x_BTD.shape[1]) for _ in range(3))
@@ -70,7 +70,7 @@ class LeadTopK(SelfAttention):
 
 
 class FollowTopK(LayerAttention):
-    """Sums its own values by the weights that were kept."""
+    """Sums its own values with the leader's largest weights."""
 
     def __init__(self, mix: ValueMix) -> None:
         super().__init__()
@@ -79,12 +79,12 @@ class FollowTopK(LayerAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D); the carry stays for the next follower."""
-        if torch.compiler.is_exporting():  # a graph has no kernel for bags
+        """Return the output (B, T, D), and the carry unchanged for the next follower."""
+        if torch.compiler.is_exporting():  # a graph has no embedding bag
             return self.mix(x_BTD, self.attention_map(x_BTD, frames, carry), frames), carry
         top_BHTN, index_BHTN = self._kept(x_BTD, carry)
         v_BHSK = self.mix.project(x_BTD, frames)
-        # The kernel for bags of weighted vectors: no (B, H, T, N, K) is ever gathered.
+        # An embedding bag sums without gathering (B, H, T, N, K).
         with mixing:
             context_BHTK = functional.embedding_bag(
                 index_BHTN.flatten(0, 2),
@@ -98,7 +98,7 @@ class FollowTopK(LayerAttention):
     def attention_map(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> Tensor | None:
-        """The leader's map, renormalised over what was kept and zero elsewhere."""
+        """Return the leader's map, renormalised over its largest entries and zero elsewhere."""
         top_BHTN, index_BHTN = self._kept(x_BTD, carry)
         probs_BHTT = top_BHTN.new_zeros(*top_BHTN.shape[:3], frames.num_seen(x_BTD))
         key_BHTN = index_BHTN.long() - first_keys(probs_BHTT)
@@ -114,10 +114,10 @@ class FollowTopK(LayerAttention):
 def largest(
     scores_BHRT: Tensor, num_kept: int, padding_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The largest probabilities of each row (B, H, R, N), renormalised, and their keys.
+    """Return the largest probabilities of each row (B, H, R, N), renormalised, and their keys.
 
-    Keys are counted through all utterances and heads: frame t of head h of utterance b is
-    ``(b * H + h) * T + t``. With fewer than ``num_kept`` frames all are kept.
+    Keys are numbered across all utterances and heads: frame t of head h of utterance b is ``(b * H
+    + h) * T + t``. With fewer than ``num_kept`` frames all are kept.
     """
     if padding_mask is not None:
         scores_BHRT = scores_BHRT.masked_fill(padding_mask[:, None, None, :], float("-inf"))
@@ -128,7 +128,7 @@ def largest(
 
 
 def first_keys(scores_BHRT: Tensor) -> Tensor:
-    """(B, H, 1, 1): the number of the first key of every head, see `largest`."""
+    """Return (B, H, 1, 1): the number of each head's first key, see `largest`."""
     batch, num_heads, _, num_frames = scores_BHRT.shape
     first = torch.arange(batch * num_heads, device=scores_BHRT.device) * num_frames
     return first.view(batch, num_heads, 1, 1)
@@ -140,16 +140,16 @@ class ReuseTopK(GroupReuse):
     """Reuse of the ``num_kept`` largest entries of each row of the map on the given grouping.
 
     Raises:
-        InputError: ``num_kept`` below 1.
+        InputError: ``num_kept`` is below 1.
     """
 
     name: ClassVar[str] = "top_k"
     num_kept: FrameSpan = 16
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
-        """Scores and mix."""
+        """Return scores and mix."""
         return LeadTopK(parts.scores(), parts.mix(), num_kept=self.num_kept)
 
     def follow(self, parts: AttentionParts) -> LayerAttention:
-        """A mix."""
+        """Return a mix."""
         return FollowTopK(parts.mix())

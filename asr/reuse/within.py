@@ -7,8 +7,8 @@ attention and P its map,
 
     y_1 = M_1(x, P)        y_n = M_n(norm_n(x + y_1 + ... + y_{n-1}), P)
 
-and what the layer adds to its residual stream is the sum of all y. A layer has more parameters
-than a plain one and a map as costly; what it saves is every further map.
+and the layer adds the sum of all y to its residual stream. A layer has more parameters than a plain
+one and a map of the same cost; it saves every further map.
 
 Shape legend: B batch, T frames, D model width, H heads.
 """
@@ -35,7 +35,7 @@ from asr.reuse.schedule import LayerRole, Role
 
 
 class NormalisedMix(nn.Module):
-    """A mix with a LayerNorm on what it reads."""
+    """A mix with a LayerNorm on its input."""
 
     def __init__(self, mix: ValueMix, *, d_model: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class NormalisedMix(nn.Module):
         self.mix = mix
 
     def forward(self, x_BTD: Tensor, probs_BHTT: KeptRows[MapRows], frames: Frames = ALL) -> Tensor:
-        """Output (B, T, D)."""
+        """Return the output (B, T, D)."""
         return self.mix.by_kept(self.norm(x_BTD), probs_BHTT, frames)
 
 
@@ -59,7 +59,7 @@ class WithinAttention(SelfAttention):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D), the sum of all mixes; the carry passes by untouched."""
+        """Return the output (B, T, D), the sum of all mixes, and the carry unchanged."""
         probs_BHTT = self.scores.map(x_BTD, frames)
         output_BTD = self.mix.by_kept(x_BTD, probs_BHTT, frames)
         for mix in self.further:
@@ -70,7 +70,7 @@ class WithinAttention(SelfAttention):
 
 @in_ranges("reuse")
 class ReuseWithin(EveryLayerAlone):
-    """Every layer ALONE, with ``num_mixes`` value modules on its map; one is the baseline."""
+    """Every layer ALONE, with ``num_mixes`` value modules on its map; 1 is the baseline."""
 
     name = "within"
 
@@ -78,7 +78,7 @@ class ReuseWithin(EveryLayerAlone):
         self.num_mixes = num_mixes
 
     def attention(self, layer: LayerRole, parts: AttentionParts) -> LayerAttention:
-        """Scores and ``num_mixes`` mixes, a LayerNorm before all but the first."""
+        """Return scores and ``num_mixes`` mixes, with a LayerNorm before all but the first."""
         assert layer.role is Role.ALONE
         further = [
             NormalisedMix(parts.mix(), d_model=parts.d_model) for _ in range(self.num_mixes - 1)

@@ -1,8 +1,8 @@
-"""Values mixed by an attention map in half precision, which is read once.
+"""A kernel that mixes values by an attention map in half precision.
 
-Plain operations copy the values so that heads lie apart, and the context so that they lie side by
-side again. Here a head's values are read where the projection put them and its context is written
-where the output projection wants it.
+Plain operations copy the values to separate the heads, and copy the context to rejoin them. This
+kernel reads a head's values where the projection wrote them and writes its context where the output
+projection reads it.
 
 Shape legend: B batch, H heads, T frames, D model width, K head width, N rows and M columns of a
 tile.
@@ -27,7 +27,7 @@ _ENOUGH_TILES = 128
 
 
 class Tiling(NamedTuple):
-    """How the kernel is cut: rows of the map, columns taken at once, loads ahead."""
+    """Launch settings of the kernel: rows and columns of a tile, and pipeline stages."""
 
     num_rows: int
     num_columns: int
@@ -35,7 +35,7 @@ class Tiling(NamedTuple):
 
 
 def tiling(padded_head: int, num_frames: int, num_maps: int) -> Tiling:
-    """As many rows as leave a large GPU enough to do; each tile of rows reads all values."""
+    """Choose the most rows that still keep a large GPU busy; each tile of rows reads all values."""
     if padded_head > 256:
         return Tiling(num_rows=16, num_columns=16, num_stages=1)
     num_rows = next(
@@ -47,7 +47,7 @@ def tiling(padded_head: int, num_frames: int, num_maps: int) -> Tiling:
 
 
 def mix_values(probs_BHTT: Tensor, v_BTD: Tensor) -> Tensor:
-    """Context (B, T, D) in the dtype of the values; sums are in float32.
+    """Return the context (B, T, D) in the dtype of the values; sums are in float32.
 
     The map is in half precision, and values are rounded to its dtype.
     """
@@ -107,7 +107,7 @@ def mix_tile(
     N: tl.constexpr,
     M: tl.constexpr,
 ) -> None:
-    """One tile of rows of one head; ``probs_b`` is the stride of ``probs`` along B, and so on."""
+    """Compute a tile of rows of one head; ``probs_b`` is the stride of ``probs`` along B."""
     batch = (tl.program_id(1) // num_heads).to(tl.int64)
     head = (tl.program_id(1) % num_heads).to(tl.int64)
     row_N = (tl.program_id(0) * N + tl.arange(0, N)).to(tl.int64)

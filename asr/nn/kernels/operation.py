@@ -1,4 +1,4 @@
-"""Kernels as operations of torch, so that what watches operations (time by part) sees them."""
+"""Registration of kernels as torch operations, so that profilers of operations see them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _LIBRARY: Any = torch.library.Library("asr", "FRAGMENT")  # type: ignore[no-unty
 
 
 def define(schema: str, launch: Callable[..., Tensor], *, shape: Callable[..., Tensor]) -> None:
-    """Define ``torch.ops.asr.<name>`` by its ``schema``; it has no gradient.
+    """Define ``torch.ops.asr.<name>`` by its ``schema``, without a gradient.
 
-    ``launch`` computes it, called with the device of its first argument as the present one;
-    ``shape`` makes an empty result. (``torch.library.custom_op`` would do the same, and import
-    torch's compiler with the first call, which takes seconds.)
+    ``launch`` computes it, with the device of its first argument as the current one; ``shape``
+    makes an empty result. (``torch.library.custom_op`` would do the same, but imports torch's
+    compiler at the first call, which takes seconds.)
     """
 
     def launch_there(*args: Any) -> Tensor:
@@ -25,6 +25,6 @@ def define(schema: str, launch: Callable[..., Tensor], *, shape: Callable[..., T
 
     _LIBRARY.define(schema)
     name = schema.partition("(")[0]
-    for device in ("CUDA", "CPU"):  # on the CPU in Triton's interpreter
+    for device in ("CUDA", "CPU"):  # the CPU is for Triton's interpreter
         _LIBRARY.impl(name, launch_there, device)
     _LIBRARY.impl(name, shape, "Meta")

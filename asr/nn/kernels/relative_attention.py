@@ -1,4 +1,4 @@
-"""Attention with relative positions as one operation that stores no scores."""
+"""A kernel for attention with relative positions that stores no scores."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def attend_tile(
     N: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """One tile of rows of one head; ``name_b`` is the stride of ``name`` along B, and so on."""
+    """Compute a tile of rows of one head; ``name_b`` is the stride of ``name`` along B."""
     first_row = tl.program_id(0) * N
     batch = (tl.program_id(1) // num_heads).to(tl.int64)
     head = (tl.program_id(1) % num_heads).to(tl.int64)
@@ -148,7 +148,7 @@ def _turned_product(
     N: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> tl.tensor:
-    """Products with N distances from ``first`` on, row i turned by i columns."""
+    """Return products with N distances from ``first`` on, row i rotated by i columns."""
     at_P = first + tl.arange(0, N)
     at_K = tl.arange(0, PADDED_K)
     r_KN = tl.load(
@@ -160,7 +160,7 @@ def _turned_product(
 
 
 class Tiling(NamedTuple):
-    """How the kernel is cut: rows and columns of a tile, warps that share one, loads ahead."""
+    """Launch settings of the kernel: tile size, warps per tile, and pipeline stages."""
 
     tile: int
     num_warps: int
@@ -168,7 +168,7 @@ class Tiling(NamedTuple):
 
 
 def tiling(dtype: torch.dtype, head_dim: int, value_dim: int) -> Tiling | None:
-    """The largest tiles whose sums stay in registers; None where there are none.
+    """Return the largest tiles whose sums fit in registers; None if there are none.
 
     Found by compiling for compute capabilities 8.0, 9.0 and 12.0.
     """
@@ -182,7 +182,7 @@ def tiling(dtype: torch.dtype, head_dim: int, value_dim: int) -> Tiling | None:
 
 
 def padded(width: int) -> int:
-    """The power of two, 16 or more, that holds ``width``: what tiles are made of."""
+    """Return the smallest power of two, 16 or more, that holds ``width``, as tiles require."""
     return int(max(16, triton.next_power_of_2(width)))
 
 
@@ -195,11 +195,11 @@ def relative_attention(
     padding_mask: Tensor | None,
     reach: int | None,
 ) -> Tensor:
-    """Context (B, T, H, V) of scaled queries, keys, values and projected distances of one dtype.
+    """Return the context (B, T, H, V) of scaled queries, keys, values and projected distances.
 
-    The distance in the middle is zero. ``padding_mask`` (B, T) and ``reach`` are those of
-    `asr.nn.positions.Positions.attend`. Rows that see nothing come out as zeros. Sums are in
-    float32, and so are products of float32, or in TF32 where
+    All inputs have one dtype, and the middle distance is zero. ``padding_mask`` (B, T) and
+    ``reach`` are those of `asr.nn.positions.Positions.attend`. Rows that see nothing give zeros.
+    Sums are in float32, and so are products of float32, or in TF32 if
     ``torch.set_float32_matmul_precision`` allows it.
     """
     context_BTHV: Tensor = torch.ops.asr.relative_attention(

@@ -1,4 +1,4 @@
-"""Where the kernels run: the only part of them that is imported without Triton."""
+"""The check whether Triton kernels can run; the only kernel module imported without Triton."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LEAST_CAPABILITY = (8, 0)  # Ampere: the first with bfloat16 and asynchronous c
 
 
 def runs_here(x: Tensor, dtypes: Collection[torch.dtype] = DTYPES) -> bool:
-    """Whether kernels for ``dtypes`` may take the place of plain operations on ``x``.
+    """Return whether kernels for ``dtypes`` can replace plain operations on ``x``.
 
-    They have no backward pass, so only where no gradient is taken.
+    The kernels have no backward pass, so they are used only if no gradient is taken.
     """
     return (
         x.is_cuda
@@ -30,7 +30,7 @@ def runs_here(x: Tensor, dtypes: Collection[torch.dtype] = DTYPES) -> bool:
 
 @cache
 def _is_supported(device: torch.device) -> bool:
-    """Triton comes with PyTorch for CUDA on Linux; other builds lack it."""
+    """Return whether Triton and the GPU fit; only PyTorch for CUDA on Linux includes Triton."""
     return (
         torch.version.cuda is not None
         and find_spec("triton") is not None
