@@ -53,7 +53,7 @@ class ConformerLayer(nn.Module):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """(B, T, D) to (B, T, D), and the carry for the next layer."""
+        """Return (B, T, D) for (B, T, D), and the carry for the next layer."""
         x_BTD = self.before_attention(x_BTD)
         attended_BTD, carry = self.attention(self.attention_norm(x_BTD), frames, carry)
         if attended_BTD is not None:
@@ -63,13 +63,13 @@ class ConformerLayer(nn.Module):
         return self.norm(x_BTD), carry
 
     def before_attention(self, x_BTD: Tensor) -> Tensor:
-        """The residual stream (B, T, D) where attention reads it, not yet normalised."""
+        """Return the residual stream (B, T, D) that attention reads, before normalisation."""
         return torch.add(x_BTD, self.feedforward_in(x_BTD), alpha=0.5)
 
 
 @in_ranges("encoder")
 class Conformer(Encoder):
-    """Conformer blocks over convolutional subsampling.
+    """Conformer blocks after convolutional subsampling.
 
     Raises:
         InputError: dimensions that do not fit, or a schedule that does not fit the depth.

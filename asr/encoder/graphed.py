@@ -1,6 +1,6 @@
-"""CUDA graphs for short audio: the encoder recorded once per shape, then replayed as a whole.
+"""CUDA graphs for short audio: the encoder is recorded once per shape, then replayed.
 
-On short audio a GPU waits for the program that launches the encoder's hundreds of small kernels,
+On short audio a GPU waits for the program, which launches the encoder's hundreds of small kernels
 one by one; a recording is launched at once. A recording has one shape, so audio is padded to the
 next of a few lengths; padding changes no valid frame.
 
@@ -22,14 +22,14 @@ from asr.profiling.latency import clock_ms
 from asr.types import EncoderOutput
 
 LONGEST_FRAMES = 6144
-"""Feature frames, a minute of them: longer audio keeps a GPU busy as it is."""
+"""Feature frames, a minute of audio: longer audio keeps a GPU busy without graphs."""
 MOST_RECORDINGS = 64
 _LEAST_STEP = 64
-_WARM_UP_CALLS = 2  # kernels are compiled and chosen in the first
+_WARM_UP_CALLS = 2  # the first compiles and chooses kernels
 
 
 class Shape(NamedTuple):
-    """What a recording is made for."""
+    """The shape and dtype of a recording's inputs."""
 
     batch_size: int
     num_frames: int
@@ -38,7 +38,7 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """``replay`` computes ``output`` from what is in the inputs, all of them in place."""
+    """A recorded call: ``replay`` computes ``output`` from the inputs, all of them in place."""
 
     features_BTF: Tensor
     lengths_B: Tensor
@@ -47,10 +47,10 @@ class Recording:
 
 
 class GraphedEncoder:
-    """Calls like those of an encoder in inference on CUDA, replayed where that pays.
+    """An encoder for inference on CUDA that replays recordings for short audio.
 
-    A shape is recorded when it is met for the second time. Longer audio, further shapes, calls
-    with gradients or for intermediate layers go to the encoder itself.
+    A shape is recorded when it occurs for the second time. Longer audio, shapes beyond the limit,
+    calls with gradients and calls for intermediate layers use the encoder itself.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -68,7 +68,7 @@ class GraphedEncoder:
         lengths_B: Tensor,
         intermediate_layers: Collection[int] = (),
     ) -> EncoderOutput:
-        """As `Encoder.forward`."""
+        """Return what `Encoder.forward` returns."""
         self.num_calls += 1
         batch_size, num_frames, _ = features_BTF.shape
         shape = Shape(batch_size, padded_length(num_frames), features_BTF.dtype)
@@ -97,12 +97,12 @@ class GraphedEncoder:
         )
 
     def record(self, features_BTF: Tensor) -> None:
-        """Record now what calls with features (B, T, F) like these will replay."""
+        """Record the call that later calls with features (B, T, F) of this shape replay."""
         batch_size, num_frames, num_mel_bins = features_BTF.shape
         shape = Shape(batch_size, padded_length(num_frames), features_BTF.dtype)
         device = features_BTF.device
         start_ms = clock_ms(device)
-        # What is written to in place, in and out of inference mode, must be made outside it.
+        # Tensors written in place, in and out of inference mode, must be made outside it.
         with torch.inference_mode(False), torch.no_grad():
             features_BTF = torch.zeros(
                 batch_size, shape.num_frames, num_mel_bins, dtype=shape.dtype, device=device
@@ -124,7 +124,7 @@ class GraphedEncoder:
 def capture(
     function: Callable[[], EncoderOutput], device: torch.device, pool: Any
 ) -> tuple[EncoderOutput, Callable[[], None]]:
-    """Record the kernels of ``function``: their output, and what runs them again.
+    """Record the kernels of ``function``; return its output and a function that runs them again.
 
     ``pool`` is memory that recordings share: none may run while the output of another is needed.
     """
@@ -142,12 +142,12 @@ def capture(
 
 
 def padded_length(num_frames: int) -> int:
-    """The next length that is recorded: sixteen to the doubling, 64 frames apart or more."""
+    """Return the next recorded length: 16 per doubling, at least 64 frames apart."""
     step = max(_LEAST_STEP, (1 << (num_frames - 1).bit_length()) // 16)
     return -(-num_frames // step) * step
 
 
 def check_graphs(device: torch.device | str, key: str) -> None:
-    """Raise InputError, which names ``key``, unless there are CUDA graphs on ``device``."""
+    """Raise InputError, naming ``key``, unless ``device`` supports CUDA graphs."""
     if torch.device(device).type != "cuda":
         raise InputError(f"{key}: CUDA graphs need a CUDA device, not {device}")

@@ -1,4 +1,4 @@
-"""The attention maps of every layer, and a forward pass continued with other attention."""
+"""The attention maps of every layer, and a forward pass with replaced attention."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from asr.reuse.base import AttentionCarry, LayerAttention
 
 
 class EncoderLayer(Protocol):
-    """What every layer of an encoder has around its attention."""
+    """The interface of an encoder's layers."""
 
     attention: LayerAttention
     attention_norm: nn.Module
 
     def before_attention(self, x_BTD: Tensor) -> Tensor:
-        """The residual stream (B, T, D) where attention reads it, not yet normalised."""
+        """Return the residual stream (B, T, D) that attention reads, before normalisation."""
 
     def __call__(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """Output (B, T, D) and the carry for the next layer."""
+        """Return the output (B, T, D) and the carry for the next layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderMaps:
-    """What the encoder gives, and what went on inside.
+    """The output of the encoder, and the output and map of each layer.
 
     ``frames_BTD`` with ``lengths_B`` valid frames; ``outputs`` the output (B, T, D) of every layer;
-    ``maps`` the map (B, H, T, T) of every layer, None where a layer has none; of an utterance with
-    several rows that of the first. Rows of padding hold anything.
+    ``maps`` the map (B, H, T, T) of every layer, None for a layer without one; of an utterance with
+    several rows, that of the first. Rows of padding are undefined.
     """
 
     frames_BTD: Tensor
@@ -48,7 +48,7 @@ class EncoderMaps:
 
 @torch.no_grad()
 def encode_with_maps(encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor) -> EncoderMaps:
-    """Run ``encoder`` in inference and return the map of each layer beside its output.
+    """Run ``encoder`` in inference and return each layer's map and output.
 
     Raises:
         InputError: layers have different frame rates.
@@ -75,7 +75,7 @@ def encode_with_maps(encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor) 
 
 
 def check_one_rate(encoder: Encoder) -> None:
-    """Raise InputError where layers have maps over different frames, which nothing compares."""
+    """Raise InputError if layers have different frame rates, so that maps cannot be compared."""
     if encoder.pooling.after:
         raise InputError(
             f"encoder.pool_after={list(encoder.pooling.after)}: maps of layers with different "
@@ -84,9 +84,9 @@ def check_one_rate(encoder: Encoder) -> None:
 
 
 class Replay:
-    """One batch through ``encoder`` in inference; the input of every layer is kept.
+    """One batch through ``encoder`` in inference, with the input of every layer stored.
 
-    ``frames_BTD`` is what the encoder gives, with ``lengths_B`` valid frames.
+    ``frames_BTD`` is the output of the encoder, with ``lengths_B`` valid frames.
 
     Raises:
         InputError: layers have different frame rates.
@@ -107,9 +107,9 @@ class Replay:
 
     @torch.inference_mode()
     def with_attention(self, attention: Mapping[int, LayerAttention]) -> Tensor:
-        """What the encoder gives (B, T, D) where the layers named attend in another way.
+        """Return the encoder's output (B, T, D) with the attention of some layers replaced.
 
-        Only the layers from the first one named on are run; the first needs no carry.
+        Only the layers from the first replaced one on are run; its attention must not need a carry.
         """
         first = min(attention)
         x_BTD, carry = self._inputs[first], None

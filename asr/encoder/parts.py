@@ -22,15 +22,15 @@ ENCODER_PARTS = {
     "layers.band_feedforward": "feed-forward",
     "layers.band_attention": ATTENTION,
 }
-"""Part by submodule, numbers left out. A norm inside a module is the module's; the residual sums,
-the norms beside them and the dropout between them are the layer's own."""
+"""Part by submodule, without layer numbers. A norm inside a module belongs to the module; the
+residual sums, the norms beside them and the dropout between them belong to the layer."""
 
 PART_ORDER = ("subsampling", "feed-forward", "convolution", NORMS, *STEPS, OTHER)
-"""The parts as tables and charts show them."""
+"""The order of the parts in tables and charts."""
 
 
 def in_order(parts: Iterable[str]) -> list[str]:
-    """``parts`` as in `PART_ORDER`, others behind."""
+    """Sort ``parts`` as in `PART_ORDER`, others at the end."""
     given = dict.fromkeys(parts)
     known = [part for part in PART_ORDER if part in given]
     return [*known, *(part for part in given if part not in PART_ORDER)]

@@ -1,4 +1,4 @@
-"""What an encoder computes in: half precision, 8 bits, or what the processor is best at."""
+"""The dtype of an encoder: half precision, 8 bits, or the fastest on the device."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from asr.nn.int8 import check_int8, to_int8
 from asr.types import DTYPES
 
 AUTO = "auto"
-"""Stands for `best_dtype` where a dtype is asked for."""
+"""Stands for `best_dtype` wherever a dtype is given."""
 
 _HALF_ON_CPU = ("amx_bf16", "avx512_bf16")
 
 
 def compute_in(encoder: Encoder, dtype: str) -> None:
-    """Let ``encoder`` compute in ``dtype``, one of `DTYPES`; ``int8`` for inference alone.
+    """Make ``encoder`` compute in ``dtype``, one of `DTYPES`; ``int8`` is only for inference.
 
     Raises:
-        InputError: ``int8`` away from a CPU, see `to_int8`.
+        InputError: ``int8`` on a device other than a CPU, see `to_int8`.
     """
     assert dtype in DTYPES, dtype
     if dtype == "int8":
@@ -28,18 +28,18 @@ def compute_in(encoder: Encoder, dtype: str) -> None:
 
 
 def check_dtype(dtype: str, device: torch.device | str, where: str) -> None:
-    """Raise InputError where ``device`` cannot compute in ``dtype``; ``where`` asks for it."""
+    """Raise InputError, beginning with ``where``, if ``device`` cannot compute in ``dtype``."""
     if dtype == "int8":
         check_int8(device, where)
 
 
 def resolved_dtype(dtype: str, device: torch.device | str) -> str:
-    """``dtype``, or for ``auto`` the best of ``device``."""
+    """Return ``dtype``, or `best_dtype` for ``auto``."""
     return best_dtype(device) if dtype == AUTO else dtype
 
 
 def best_dtype(device: torch.device | str = "cpu") -> str:
-    """bfloat16 where ``device`` multiplies in it faster than in float32, else float32.
+    """Return bfloat16 if ``device`` multiplies faster in it than in float32, else float32.
 
     That is AMX or AVX512-BF16 on a CPU, and compute capability 8 on CUDA.
     """

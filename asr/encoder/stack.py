@@ -1,4 +1,4 @@
-"""The loop over layers, shared by every encoder: it threads the carry and nothing else."""
+"""The base class of encoders: the loop over layers, which passes the carry from layer to layer."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ Result = TypeVar("Result")
 
 
 def checkpoint_segments(schedule: Schedule, checkpointing: Checkpointing) -> list[range]:
-    """The layers whose activations are computed again together; all of them with ``none``.
+    """Return the groups of layers whose activations are recomputed together.
 
-    ``groups`` are leaders with the followers behind them, and single layers where nobody leads.
+    With ``none`` there is one group of all layers. With ``groups`` a group is a leader with its
+    followers, or a single layer.
     """
     starts = [
         role.layer
@@ -46,7 +47,7 @@ def checkpoint_segments(schedule: Schedule, checkpointing: Checkpointing) -> lis
 
 
 def run_twice(module: nn.Module, function: Callable[[], Result]) -> Result:
-    """The result of ``function``, which runs ``module``; backward calls it again for activations.
+    """Return the result of ``function``, which runs ``module``; backward runs it a second time.
 
     The second run draws the same random numbers and does not change running statistics.
     """
@@ -59,11 +60,11 @@ def run_twice(module: nn.Module, function: Callable[[], Result]) -> Result:
 
 
 MAX_MAP_MIB = 192.0
-"""All of one map of four heads in float32 up to 140 s of audio at 25 frames a second."""
+"""Holds a whole map of four heads in float32 up to 140 s of audio at 25 frames a second."""
 
 
 class ScheduleRow(NamedTuple):
-    """One line of the resolved schedule, as printed and stored in the run record."""
+    """A row of the resolved schedule, as printed and stored in the run record."""
 
     layer: int
     role: str
@@ -74,7 +75,7 @@ class ScheduleRow(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """What goes from one layer to the next: frames (B, T, D), data about them, and the carry."""
+    """The input of a layer: frames (B, T, D), their masks and positions, and the carry."""
 
     x_BTD: Tensor
     frames: Frames
@@ -82,15 +83,15 @@ class Passage(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Subsampling and a stack of layers, each with the attention its role in the schedule needs.
+    """Subsampling and a stack of layers, each with the attention that its role needs.
 
-    ``make_layer`` builds one layer around a ready attention module. ``max_map_mib`` bounds the maps
-    or scores that a layer and its leader keep in inference, None for no bound; what does not fit is
-    computed again whenever it is needed. ``checkpointing`` is of the activations in training, and
-    may be set at any time. Subsampling and layers whose parameters take no gradient run without
-    autograd up to the first that do. ``chunks`` draws for every batch of training how far its
-    frames see, None lets all see all. ``pool_after`` are numbers of layers behind which frames are
-    merged (`asr.encoder.pooling`).
+    ``make_layer`` builds one layer around an attention module. ``max_map_mib`` limits the maps or
+    scores that a layer and its leader store in inference, None for no limit; rows that do not fit
+    are recomputed when needed. ``checkpointing`` sets which activations are recomputed in training,
+    and may be changed at any time. Subsampling and the lowest layers run without autograd if their
+    parameters are frozen. ``chunks`` draws for every training batch how far its frames see; None
+    lets all frames see all. ``pool_after`` are numbers of layers after which frames are merged
+    (`asr.encoder.pooling`).
 
     Raises:
         InputError: dimensions that do not fit, ``chunks`` with a method or a pooling that needs
@@ -162,12 +163,12 @@ class Encoder(nn.Module):
         intermediate_layers: Collection[int] = (),
         context: ChunkContext | None = None,
     ) -> EncoderOutput:
-        """Features and their lengths to frames at 1 / ``subsampling_factor`` of the rate.
+        """Encode features of given lengths to frames at 1 / ``subsampling_factor`` of the rate.
 
-        Frames are of the dtype of the weights, whatever that of the features; under autocast the
-        residual stream keeps it. ``intermediate_layers`` names the layers (counted from 0) whose
-        output is also returned. ``context`` is how far frames see; None draws from ``chunks`` in
-        training, and lets all see all in inference.
+        Frames have the dtype of the weights, not of the features; under autocast the residual
+        stream keeps it. ``intermediate_layers`` lists the layers (counted from 0) whose output is
+        also returned. ``context`` is how far frames see; None draws from ``chunks`` in training,
+        and lets all frames see all in inference.
         """
         if context is None and self.training and self.chunks is not None:
             context = self.chunks.draw()
@@ -198,9 +199,10 @@ class Encoder(nn.Module):
         return EncoderOutput(*last, tuple(intermediate))
 
     def num_frozen_layers(self) -> int:
-        """Layers below the first that is trained or follows a layer below it that is not.
+        """Return the number of bottom layers that need no gradient.
 
-        They need no gradient, given input that needs none.
+        Their input must need none either. The first layer above them is trained, or leads a layer
+        above it.
         """
         depth = next(
             (index for index, layer in enumerate(self.layers) if is_trained(layer)),
@@ -214,9 +216,9 @@ class Encoder(nn.Module):
     def run_layers(
         self, layers: range, passage: Passage, intermediate_layers: Collection[int] = ()
     ) -> tuple[Passage, dict[int, Tensor]]:
-        """Through some layers: what leaves the last, and the outputs asked for, by their layers.
+        """Run some layers; return the last one's passage and the requested outputs by layer.
 
-        These are not yet normalised.
+        Intermediate outputs are not normalised.
         """
         x_BTD, frames, carry = passage
         outputs = {}
@@ -226,7 +228,7 @@ class Encoder(nn.Module):
                 x_BTD, mask = merged(x_BTD, frames.padding_mask)
                 frames = Frames(mask, self.position_table(x_BTD.shape[1], x_BTD))
             if layer.begins_part or layer.role is Role.LEAD:
-                carry = None  # makes room for what a leader hands on: a map as large
+                carry = None  # frees the old map before a leader computes one as large
             x_BTD, carry = self.layers[index](x_BTD, frames, carry)
             if index in intermediate_layers:
                 outputs[index] = x_BTD
@@ -234,16 +236,16 @@ class Encoder(nn.Module):
 
     @property
     def subsampling_factor(self) -> int:
-        """Feature frames per frame of the output."""
+        """Number of feature frames per output frame."""
         return int(self.subsampling.factor) * self.pooling.factor
 
     def exit_at(self, num_layers: int) -> None:
-        """Drop the layers behind the first ``num_layers``; the rest computes what it did.
+        """Drop the layers after the first ``num_layers``; the others compute as before.
 
-        A leader hands on to the followers that are left.
+        A leader passes on to the remaining followers.
 
         Raises:
-            InputError: it has no such layer.
+            InputError: the encoder has fewer layers.
         """
         check_value(num_layers, Annotated[int, Range(1, self.num_layers)], "exit")
         self.num_layers = num_layers
@@ -252,33 +254,33 @@ class Encoder(nn.Module):
         self.pooling = self.pooling.below(num_layers)
 
     def prepare(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Frames]:
-        """Input (B, T, D) of the first layer, its lengths, and the frame data that layers need."""
+        """Return the input (B, T, D) of the first layer, its lengths, and masks and positions."""
         x_BTD, lengths_B = self.embed(features_BTF, lengths_B)
         return x_BTD, lengths_B, self.frames(x_BTD, lengths_B)
 
     def embed(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Input (B, T, D) of the first layer, and its lengths."""
+        """Return the input (B, T, D) of the first layer, and its lengths."""
         dtype = self.dtype
         x_BTD, lengths_B = self.subsampling(features_BTF.to(dtype), lengths_B)
         return self.dropout(x_BTD.to(dtype)), lengths_B
 
     @property
     def dtype(self) -> torch.dtype:
-        """What frames are in: the dtype of the weights, or float32 where they have 8 bits."""
+        """The dtype of frames: that of the weights, or float32 for 8-bit weights."""
         return next(self.parameters()).dtype
 
     def frames(self, x_BTD: Tensor, lengths_B: Tensor, blocks: Blocks | None = None) -> Frames:
-        """The frame data that layers need of their input, whole or cut into ``blocks``."""
+        """Return masks and positions for the layers' input, whole or cut into ``blocks``."""
         num_seen = x_BTD.shape[1] if blocks is None else blocks.context.seen_frames
         mask = padding_mask(lengths_B, num_seen) if blocks is None else blocks.padding_mask
         return Frames(mask, self.position_table(num_seen, x_BTD), blocks)
 
     def position_table(self, num_frames: int, like: Tensor) -> Tensor | None:
-        """What the position encoding computes once for so many frames."""
+        """Return what the position encoding computes once for ``num_frames`` frames."""
         return self.positions.table(num_frames, self.d_model, self.num_heads, like)
 
     def blocks(self, context: ChunkContext, x_BTD: Tensor, lengths_B: Tensor) -> Blocks:
-        """How the frames are cut.
+        """Return the blocks into which the frames are cut.
 
         Raises:
             InputError: see `check_chunks`.
@@ -287,7 +289,7 @@ class Encoder(nn.Module):
         return Blocks(context, lengths_B, x_BTD.shape[1])
 
     def check_chunks(self) -> None:
-        """Raise InputError where a layer cannot attend in chunks, or frames are merged."""
+        """Raise InputError if a layer cannot attend in chunks, or if frames are merged."""
         self.pooling.check_absent()
         for row, layer in zip(self.schedule, self.layers, strict=True):
             if not layer.get_submodule("attention").works_in_chunks:
@@ -298,16 +300,16 @@ class Encoder(nn.Module):
                 )
 
     def keep_between_calls(self) -> None:
-        """Keep what depends on weights and the number of frames alone, until `train` is called.
+        """Keep between calls what only weights and lengths determine, until `train` is called.
 
-        For inference: weights must not change any more.
+        This is for inference: the weights must not change any more.
         """
         for module in self.modules():
             if isinstance(module, Positions):
                 module.keep_between_calls()
 
     def schedule_rows(self) -> list[ScheduleRow]:
-        """The resolved schedule, and the parameters that each layer saves by reuse.
+        """Return the resolved schedule, with the parameters that each layer saves by reuse.
 
         The number is negative for a leader that holds parameters for its followers.
         """
@@ -330,10 +332,10 @@ class Encoder(nn.Module):
 
 
 def is_trained(module: nn.Module) -> bool:
-    """Whether a parameter of ``module`` takes a gradient."""
+    """Return whether a parameter of ``module`` requires a gradient."""
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Number of parameters of a module."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,9 +1,9 @@
-"""Encoding streams block by block: what is kept between blocks, and one step.
+"""Encoding streams block by block: the state between blocks, and one step.
 
-What a layer keeps follows from its role in the reuse schedule, for a layer keeps what it would
-project again: a leader its keys and values, a follower of `asr.reuse.probs` its values, one of
-`asr.reuse.kv` or `asr.reuse.context` nothing, and every convolution the frames its kernel reaches
-back to. A map belongs to the queries of one block and is never kept.
+A layer's role in the reuse schedule decides what it stores: whatever it would otherwise have to
+project again. A leader stores its keys and values, a follower of `asr.reuse.probs` its values, one
+of `asr.reuse.kv` or `asr.reuse.context` nothing, and every convolution the past frames that its
+kernel covers. A map belongs to the queries of one block and is never stored.
 
 Shape legend: B streams, T feature frames, F mel bins, W frames of a block, C of its chunk, D model
 width.
@@ -25,10 +25,10 @@ from asr.types import EncoderOutput
 
 @dataclass(frozen=True, slots=True)
 class EncoderState:
-    """What the next block of B streams needs of those before.
+    """What the next block of B streams needs from earlier blocks.
 
     ``num_seen_B`` counts the frames of each stream so far. ``kept`` are (B, n, ...) tensors in the
-    order in which the layers ask for them.
+    order in which the layers use them.
     """
 
     context: ChunkContext
@@ -39,7 +39,7 @@ class EncoderState:
         return len(self.num_seen_B)
 
     def __getitem__(self, stream: int) -> EncoderState:
-        """The state of one stream, on its own."""
+        """Return the state of one stream."""
         rows = slice(stream, stream + 1)
         return EncoderState(
             self.context,
@@ -49,10 +49,10 @@ class EncoderState:
 
     @classmethod
     def stacked(cls, states: Sequence[EncoderState]) -> EncoderState:
-        """The states of all streams of ``states`` in one, which share their context.
+        """Return one state for all streams of ``states``, which must share their context.
 
         Raises:
-            ValueError: they see differently far.
+            ValueError: their contexts differ.
         """
         if len({state.context for state in states}) != 1:
             raise ValueError("streams with other chunks cannot be encoded together")
@@ -65,12 +65,12 @@ class EncoderState:
         )
 
     def stream_bytes(self) -> int:
-        """Bytes that one stream keeps."""
+        """Return the bytes that one stream stores."""
         return sum(one[0].nbytes for one in self.kept)
 
 
 def start_streams(encoder: Encoder, context: ChunkContext, num_streams: int = 1) -> EncoderState:
-    """The state of streams of which nothing was heard yet.
+    """Return the state of new streams.
 
     Raises:
         InputError: the encoder has attention that needs whole utterances.
@@ -88,11 +88,11 @@ def start_streams(encoder: Encoder, context: ChunkContext, num_streams: int = 1)
 def encode_block(
     encoder: Encoder, features_BTF: Tensor, lengths_B: Tensor, state: EncoderState
 ) -> tuple[EncoderOutput, EncoderState]:
-    """One block of every stream: the frames (B, C, D) of its chunk, and the state behind it.
+    """Encode one block of every stream; return the chunk's frames (B, C, D) and the next state.
 
-    ``features_BTF`` are ``(1 + W) * subsampling_factor`` frames: one encoder frame's worth from
-    before the block, whatever it is at the start, then the block. ``lengths_B`` counts those of the
-    block that belong to the stream: all, unless it ends here.
+    ``features_BTF`` holds ``(1 + W) * subsampling_factor`` frames: as many as one encoder frame
+    needs from before the block (arbitrary at the start), then the block. ``lengths_B`` counts the
+    frames of the block that belong to the stream: all, unless it ends here.
     """
     frames_BWD, keeps = _step(
         encoder, features_BTF, lengths_B, state.context, state.num_seen_B, state.kept
@@ -111,7 +111,7 @@ def _step(
     num_seen_B: Tensor,
     kept: Sequence[Tensor] | None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Frames (B, W, D) of the last layer, and what to keep."""
+    """Return the frames (B, W, D) of the last layer, and the tensors to store."""
     factor, dtype = encoder.subsampling_factor, encoder.dtype
     at_T = torch.arange(features_BTF.shape[1], device=features_BTF.device) - factor
     before_B1 = torch.where(num_seen_B > 0, factor, 0).unsqueeze(1)
@@ -129,5 +129,5 @@ def _step(
 
 
 def subsampled(lengths_B: Tensor, factor: int) -> Tensor:
-    """Encoder frames of so many feature frames."""
+    """Return the number of encoder frames for ``lengths_B`` feature frames."""
     return -torch.div(-lengths_B, factor, rounding_mode="floor")

@@ -33,20 +33,20 @@ class TransformerLayer(nn.Module):
     def forward(
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """(B, T, D) to (B, T, D), and the carry for the next layer."""
+        """Return (B, T, D) for (B, T, D), and the carry for the next layer."""
         attended_BTD, carry = self.attention(self.attention_norm(x_BTD), frames, carry)
         if attended_BTD is not None:
             x_BTD = x_BTD + self.dropout(attended_BTD)
         return x_BTD + self.feedforward(x_BTD), carry
 
     def before_attention(self, x_BTD: Tensor) -> Tensor:
-        """The residual stream (B, T, D) where attention reads it, not yet normalised."""
+        """Return the residual stream (B, T, D) that attention reads, before normalisation."""
         return x_BTD
 
 
 @in_ranges("encoder")
 class Transformer(Encoder):
-    """Pre-norm Transformer layers over convolutional subsampling, LayerNorm at the end.
+    """Pre-norm Transformer layers after convolutional subsampling, with a final LayerNorm.
 
     Raises:
         InputError: dimensions that do not fit, or a schedule that does not fit the depth.

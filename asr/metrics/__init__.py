@@ -1,1 +1,1 @@
-"""Judging results: word errors, their uncertainty, and statistics of attention maps."""
+"""Evaluation: word errors, their uncertainty, and statistics of attention maps."""

@@ -1,10 +1,10 @@
-"""References that may be read in several ways, as NIST's scoring has them.
+"""References that allow several readings, as in NIST's scoring.
 
-In a reference ``{YOU'VE / YOU HAVE}`` stands for either, and ``{UM / @}`` for the word or nothing.
-`Equivalents` writes such marks into plain references, by a file of phrases that count as equal.
-The reading with the fewest errors is scored.
+In a reference ``{YOU'VE / YOU HAVE}`` stands for either reading, and ``{UM / @}`` for the word or
+nothing. `Equivalents` adds such marks to plain references, from a file of phrases that count as
+equal. The reading with the fewest errors is scored.
 
-Shape legend: a text is a list of slots; a slot has readings of words, most often one of one word.
+Shape legend: a text is a list of slots; a slot has readings of words, usually one of one word.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Reading = tuple[str, ...]
 
 
 def has_alternatives(text: str) -> bool:
-    """Whether a text has a mark ``{A / B}``."""
+    """Return whether a text has a mark ``{A / B}``."""
     return "{" in text and _MARK.search(text) is not None
 
 
 def normalized_readings(text: str, normalize: Callable[[str], str]) -> str:
-    """The text with what is outside of its marks, and each reading in them, normalised."""
+    """Normalise the text outside its marks, and each reading inside them."""
     if not has_alternatives(text):
         return normalize(text)
     parts = []
@@ -45,9 +45,9 @@ def normalized_readings(text: str, normalize: Callable[[str], str]) -> str:
 
 
 def best_reading(ref: str, hyp: Sequence[str], *, by_character: bool = False) -> str:
-    """The reading of ``ref`` with the fewest errors against the words of ``hyp``.
+    """Return the reading of ``ref`` with the fewest errors against the words of ``hyp``.
 
-    With ``by_character`` they are characters, in scripts without spaces.
+    With ``by_character`` the units of ``hyp`` are characters, for scripts without spaces.
     """
     if not has_alternatives(ref):
         return ref
@@ -67,7 +67,7 @@ def best_reading(ref: str, hyp: Sequence[str], *, by_character: bool = False) ->
 def _with_word(
     row: list[tuple[int, tuple[Reading, ...]]], word: str, hyp: Sequence[str]
 ) -> list[tuple[int, tuple[Reading, ...]]]:
-    """The row of the edit distance behind one more word of the reference."""
+    """Return the row of the edit distance after one more word of the reference."""
     following = [(row[0][0] + 1, row[0][1])]
     for place, heard in enumerate(hyp, start=1):
         cost, chosen = row[place - 1]
@@ -89,14 +89,14 @@ def _slots(text: str) -> list[list[Reading]]:
 
 
 def _readings(inside: str, normalize: Callable[[str], str]) -> list[str]:
-    """The readings between braces, each once; empty for nothing."""
+    """Return the distinct readings between braces; an empty one stands for nothing."""
     parts = (part.strip() for part in inside.split("/"))
     found = ("" if part in ("", _NOTHING) else normalize(part) for part in parts)
     return list(dict.fromkeys(found))
 
 
 def _marked(readings: Sequence[str]) -> str:
-    """A mark, or the text where there is one reading."""
+    """Return the readings as a mark, or as plain text if there is only one."""
     if len(readings) == 1:
         return readings[0]
     return "{" + " / ".join(one or _NOTHING for one in readings) + "}"
@@ -104,9 +104,9 @@ def _marked(readings: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Equivalents:
-    """Phrases that count as equal: ``classes`` by each phrase, ``replaced`` by another one.
+    """Phrases that count as equal: ``classes`` maps a phrase to its mark, ``replaced`` to another.
 
-    A phrase is a tuple of normalised words. ``name`` tells the file and its content.
+    A phrase is a tuple of normalised words. ``name`` identifies the file and its content.
     """
 
     name: str
@@ -117,13 +117,14 @@ class Equivalents:
     def read(cls, path: Path, normalize: Callable[[str], str]) -> Equivalents:
         """Read a global mapping file (GLM) of NIST's tools.
 
-        ``A => B`` replaces A in references and hypotheses. ``A => {B / C / @}`` lets any phrase in
-        braces, where it stands in a reference, be read as any other, and @ as nothing; A is
-        replaced by B where it is not in braces itself. ``;;`` begins a comment, ``*`` and ``"`` a
-        heading. Of contexts only ``/ [ ] __ [ ]`` is known, borders of words.
+        ``A => B`` replaces A in references and hypotheses. ``A => {B / C / @}`` allows any phrase
+        in braces, if it occurs in a reference, to be read as any other, and @ as nothing; A is
+        replaced by B unless A itself is in the braces. ``;;`` begins a comment, ``*`` and ``"`` a
+        heading. The only known context is ``/ [ ] __ [ ]``, borders of words.
 
         Raises:
-            InputError: no such file, not UTF-8, or a line that is no rule; it is named.
+            InputError: no such file, not UTF-8, or a line that is not a rule, which the message
+                names.
         """
         try:
             text = read_bytes(path, most=MAX_FILE_BYTES).decode("utf-8-sig")
@@ -147,7 +148,7 @@ class Equivalents:
         return cls(f"equivalents of {path.name} ({digest})", classes, replaced)
 
     def in_reference(self, text: str) -> str:
-        """The reference with its phrases replaced and marked; what is marked already stays."""
+        """Replace and mark the phrases of a reference; existing marks are unchanged."""
         parts = []
         end = 0
         for mark in _MARK.finditer(text):
@@ -160,12 +161,12 @@ class Equivalents:
         return " ".join(part for part in parts if part)
 
     def in_hypothesis(self, text: str) -> str:
-        """The hypothesis with its phrases replaced."""
+        """Replace the phrases of a hypothesis."""
         return self._applied(text, self.replaced)
 
     @staticmethod
     def _applied(text: str, rules: dict[Reading, str]) -> str:
-        """The text with every phrase of ``rules`` replaced, from the left, the longest first."""
+        """Replace every phrase of ``rules``, from the left, the longest first."""
         words, longest = text.split(), max(map(len, rules), default=0)
         found: list[str] = []
         while words:
@@ -181,7 +182,7 @@ class Equivalents:
 
 
 def _rule(rule: str, where: str, normalize: Callable[[str], str]) -> tuple[Reading, list[str]]:
-    """The phrase of a rule, and what it may be read as.
+    """Return the phrase of a rule, and its readings.
 
     Raises:
         InputError: not a rule, a context of letters, or more than `MAX_READINGS`.

@@ -1,16 +1,16 @@
-"""Bootstrap over speakers, or utterances, for corpus word error rates.
+"""Bootstrap confidence intervals of corpus word error rates, over speakers or utterances.
 
-Shape legend: C counts, U units that are drawn (speakers or utterances), S resamples.
+Shape legend: C counts, U resampled units (speakers or utterances), S resamples.
 
-Units are drawn with replacement and the rate of each resample is its errors over its words (Bisani
+Units are drawn with replacement, and the rate of each resample is its errors over its words (Bisani
 & Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004).
-The errors of one speaker are not independent, nor are those of one utterance, so they stay
-together: speakers are drawn where every utterance has one and there are two or more, else
-utterances (Field & Welsh, "Bootstrapping clustered data", JRSS B 2007). Percentiles of few units
-lie too close together; they are moved apart as far as Student's t lies beyond the normal
-distribution (Hesterberg, "What teachers should know about the bootstrap", 2015, section 4.2.2).
+The errors of one speaker or utterance are not independent, so they stay together: speakers are
+drawn if every utterance has one and there are two or more, else utterances (Field & Welsh,
+"Bootstrapping clustered data", JRSS B 2007). With few units the percentiles are too close together;
+they are widened by the ratio of Student's t to the normal distribution (Hesterberg, "What teachers
+should know about the bootstrap", 2015, section 4.2.2).
 
-The interval covers the choice of units, not that of the training seed, for which see
+The interval covers the choice of units, not that of the training seed; for that see
 `asr.metrics.significance`.
 """
 
@@ -26,18 +26,18 @@ from numpy.typing import NDArray
 from asr.metrics import student
 from asr.metrics.wer import WordErrors
 
-_MAX_DRAWS = 2**21  # units drawn at once, so that memory stays at some tens of MiB
+_MAX_DRAWS = 2**21  # units drawn at once; limits memory to some tens of MiB
 
 
 class Units(NamedTuple):
-    """What is drawn, "speakers" or "utterances", and the number of the unit of each utterance."""
+    """The units to draw, "speakers" or "utterances", and the index of each utterance's unit."""
 
     name: str
     of_utterance: NDArray[np.int64]
     num: int
 
     def sums(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Counts (C, utterances) added up to (C, U)."""
+        """Sum counts (C, utterances) to (C, U)."""
         sums_CU = np.zeros((len(counts), self.num), np.int64)
         for sums_U, row in zip(sums_CU, counts, strict=True):
             np.add.at(sums_U, self.of_utterance, row)
@@ -45,7 +45,7 @@ class Units(NamedTuple):
 
 
 def units_of(num_utterances: int, speakers: Sequence[str | None] | None) -> Units:
-    """Speakers where all are known and there are two or more, else utterances."""
+    """Return speakers if all are known and there are two or more, else utterances."""
     assert speakers is None or len(speakers) == num_utterances
     if speakers is not None and all(speakers) and len(set(speakers)) > 1:
         numbers = {speaker: number for number, speaker in enumerate(dict.fromkeys(speakers))}
@@ -61,7 +61,7 @@ def wer_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Interval (low, high), in percent, that holds the corpus WER with confidence ``level``.
+    """Return the interval (low, high), in percent, of the corpus WER with confidence ``level``.
 
     ``speakers`` names who speaks each utterance. The order of the utterances does not matter.
     (NaN, NaN) without a reference word.
@@ -81,10 +81,11 @@ def paired_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float, float]:
-    """WER of ``a`` minus WER of ``b`` with its interval: (difference, low, high) in points.
+    """Return the WER of ``a`` minus that of ``b``, and its interval: (difference, low, high).
 
-    Both are drawn together, so what is hard for both cancels. ``a[i]`` and ``b[i]`` score the same
-    utterance; raises ValueError when their numbers of reference words say otherwise.
+    All three are in percentage points. Both are resampled together, so what is hard for both
+    cancels. ``a[i]`` and ``b[i]`` score the same utterance; raises ValueError if their numbers of
+    reference words differ.
     """
     if [e.words for e in a] != [e.words for e in b]:
         raise ValueError("paired_difference needs the same utterances in the same order")
@@ -97,7 +98,7 @@ def paired_difference(
 
 
 def expanded_level(level: float, num_units: int) -> float:
-    """The level of percentiles that holds ``level`` where so few units were drawn from."""
+    """Return the level at which percentiles of ``num_units`` units cover ``level``."""
     assert 0.0 < level < 1.0, level
     if num_units < 2:
         return level
@@ -106,7 +107,7 @@ def expanded_level(level: float, num_units: int) -> float:
 
 
 def resampled_sums(counts_CU: NDArray[np.int64], num_samples: int, seed: int) -> NDArray[np.int64]:
-    """Sums (S, C) of ``counts_CU`` over ``num_samples`` resamples of its units."""
+    """Return the sums (S, C) of ``counts_CU`` over ``num_samples`` resamples of its units."""
     assert num_samples > 0, num_samples
     num_counts, num_units = counts_CU.shape
     sums_SC = np.zeros((num_samples, num_counts), np.int64)
@@ -124,7 +125,7 @@ def resampled_sums(counts_CU: NDArray[np.int64], num_samples: int, seed: int) ->
 
 
 def _rates(errors_S: NDArray[np.int64], words_S: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Percentages of the resamples that hold a word at all."""
+    """Return the rates, in percent, of the resamples with at least one word."""
     some_S = words_S > 0
     return 100.0 * errors_S[some_S] / words_S[some_S]
 

@@ -1,4 +1,4 @@
-"""How well confidences tell right words from wrong ones.
+"""Calibration of word confidences: how well they separate right words from wrong ones.
 
 Shape legend: N words.
 """
@@ -16,12 +16,12 @@ SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What confidences of ``num_words`` words of hypotheses are worth; all from 0 to 1.
+    """The quality of the confidences of ``num_words`` words of hypotheses; all from 0 to 1.
 
     ``error``: expected calibration error in 15 bins of equal width (Guo et al. 2017, equation 5).
-    ``area``: area under the ROC curve, the chance that a right word has more confidence than a
-    wrong one; NaN where all are right or all are wrong. ``wrong`` is the share of wrong words, and
-    ``wrong_of_surest`` that among the surest 90 %.
+    ``area``: area under the ROC curve, the probability that a right word has a higher confidence
+    than a wrong one; NaN if all are right or all are wrong. ``wrong`` is the fraction of wrong
+    words, and ``wrong_of_surest`` the same among the 90 % with the highest confidence.
     """
 
     num_words: int
@@ -31,7 +31,7 @@ class Calibration:
     wrong_of_surest: float
 
     def __str__(self) -> str:
-        """The figures in one line."""
+        """Return the figures in one line."""
         return (
             f"calibration error {100 * self.error:.1f} %, area under the curve {self.area:.3f}; "
             f"{100 * self.wrong:.1f} % of {self.num_words:,} words wrong, "
@@ -58,7 +58,7 @@ def calibration(confidences: Sequence[float], is_right: Sequence[bool]) -> Calib
 
 
 def _area(right: np.ndarray, wrong: np.ndarray) -> float:
-    """The share of pairs in which the right word has more confidence; equal ones count half."""
+    """Return the fraction of pairs whose right word has more confidence; equal ones count half."""
     if not len(right) or not len(wrong):
         return float("nan")
     ordered = np.sort(wrong)

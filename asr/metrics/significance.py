@@ -1,27 +1,28 @@
-"""Whether two schedules differ in word error rate, with the training seed as a source of chance.
+"""Significance of a difference in WER between two schedules, over training seeds and test speakers.
 
 Shape legend: N runs (those of both schedules), S resamples.
 
-A rate varies with the seed of the training and with who is tested. Resampling the test data alone
-treats the trained models as given, and says nothing about the next training. Here both are random,
-as readers and cases are in studies of diagnosis, where the method comes from (Obuchowski &
+A rate varies with the training seed and with the speakers of the test set. Resampling only the test
+data treats the trained models as fixed, and says nothing about the next training. Here both are
+random, like readers and cases in diagnostic studies, where the method comes from (Obuchowski &
 Rockette 1995; Hillis, "A marginal-mean ANOVA approach for analyzing multireader multicase
 radiological imaging data", Statistics in Medicine 2014, for readers nested in the treatment): runs
 are the readers, speakers (or utterances) the cases.
 
-The difference is that of the mean rates of the seeds of each schedule, and its variance
+The difference is that of the schedules' mean rates over seeds. Its variance is
 
     V = s_a^2 / n_a + s_b^2 / n_b + max(0, C_aa + C_bb - 2 C_ab)
 
-where s^2 is the variance over the n seeds of a schedule, and C the mean covariance, over bootstrap
-resamples of the speakers, of the rates of two runs of one schedule, or of one of each. What belongs
-to one run alone is in s^2 already; the covariances add what the choice of speakers does to all runs
-of a schedule alike. The same seed in two schedules makes no pair: their parameters differ, so
-their first values and their batches do. Three seeds can agree by luck, so s^2 is at least what the
-choice of speakers alone makes of independent runs (variance less covariance of one schedule's
-rates). The degrees of freedom are Satterthwaite's, n - 1 for each schedule's seeds and the number
-of speakers less 1, and the interval and the p are Student's: with three seeds a side between 2 and
-4 degrees, so that a difference must be large to be told from chance.
+where s^2 is the variance over the n seeds of a schedule. C is the mean covariance, over bootstrap
+resamples of the speakers, of the rates of two runs, both of one schedule or one of each. The
+variation of a single run is already in s^2; the covariances add the effect of the choice of
+speakers that all runs of a schedule share. Runs of two schedules with the same seed are not paired:
+their parameters differ, so their initial values and batches differ too. Three seeds can agree by
+chance, so s^2 is at least the value that the choice of speakers alone gives for independent runs
+(variance less covariance of one schedule's rates). The degrees of freedom are Satterthwaite's, from
+n - 1 for each schedule's seeds and the number of speakers less 1; interval and p are Student's.
+With three seeds a side there are between two and four degrees, so only a large difference can be
+distinguished from chance.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ from asr.metrics.wer import WordErrors
 
 
 class Difference(NamedTuple):
-    """In points of WER, with its interval, and the two-sided p that there is none.
+    """A difference in points of WER, with its interval and the two-sided p of no difference.
 
-    ``p`` is None where a schedule has one seed: then the interval covers the choice of speakers
-    alone. ``unit`` is what was drawn, "speakers" or "utterances", ``num_units`` how many there are.
+    ``p`` is None if a schedule has one seed; then the interval covers only the choice of speakers.
+    ``unit`` is the resampled unit, "speakers" or "utterances", ``num_units`` their number.
     """
 
     difference: float
@@ -62,10 +63,10 @@ def seed_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> Difference:
-    """Mean WER of the runs ``a`` minus that of the runs ``b``.
+    """Return the mean WER of the runs ``a`` minus that of the runs ``b``.
 
-    Each run is a sequence of the errors of the same utterances in the same order, whose speakers
-    ``speakers`` names. Raises ValueError where numbers of reference words say otherwise.
+    Each run is a sequence of the errors of the same utterances in the same order, spoken by
+    ``speakers``. Raises ValueError if the numbers of reference words differ.
     """
     runs = [*a, *b]
     words = [e.words for e in runs[0]]
@@ -87,7 +88,7 @@ def seed_difference(
     covariance_NN = np.cov(rates_SN, rowvar=False) * units.num / (units.num - 1)
     difference = float(rates_N[: len(a)].mean() - rates_N[len(a) :].mean())
     variance, freedom = _variance(rates_N, covariance_NN, len(a), units.num)
-    if variance == 0.0:  # not one utterance differs within or between the schedules
+    if variance == 0.0:  # no utterance differs within or between the schedules
         return Difference(difference, difference, difference, 1.0, units.name, units.num)
     error = math.sqrt(variance)
     half = student.quantile(level, freedom) * error
@@ -98,9 +99,9 @@ def seed_difference(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """``p_values`` of one table, corrected for their number (Holm 1979); None stays None.
+    """Correct the ``p_values`` of one table for multiple testing (Holm 1979); None stays None.
 
-    With those at most 0.05 called findings, a table without any true difference has a finding
+    If values of at most 0.05 are called findings, a table without any true difference has a finding
     with a probability of 5 % at most.
     """
     order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
@@ -115,7 +116,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def _variance(
     rates_N: NDArray[np.float64], covariance_NN: NDArray[np.float64], num_a: int, num_units: int
 ) -> tuple[float, float]:
-    """V and its degrees of freedom."""
+    """Return V and its degrees of freedom."""
     of_a, of_b = slice(0, num_a), slice(num_a, None)
     shared = -2 * float(covariance_NN[of_a, of_b].mean())
     terms = []  # variance and degrees of freedom
@@ -134,6 +135,6 @@ def _variance(
 
 
 def _total(runs: Sequence[Sequence[WordErrors]], times: int) -> list[WordErrors]:
-    """Errors of each utterance over all runs, each run counted ``times``."""
+    """Return the errors of each utterance over all runs, with each run counted ``times``."""
     repeated = [run for run in runs for _ in range(times)]
     return [WordErrors.total(errors) for errors in zip(*repeated, strict=True)]

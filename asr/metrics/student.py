@@ -1,7 +1,7 @@
-"""Student's t distribution, of which nothing we depend on has the tails.
+"""Student's t distribution; none of our dependencies computes its tails.
 
 With t = sqrt(df) tan(angle) its density is cos(angle)^(df - 1) up to a constant, smooth on a finite
-range, so a fixed quadrature serves every number of degrees of freedom, whole or not.
+range, so a fixed quadrature works for any number of degrees of freedom, integer or not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MOST_DF = 1e4  # beyond it the normal distribution is the same to four digits
 
 
 def two_sided_p(t: float, df: float) -> float:
-    """Probability of a value at least as far from zero as ``t``, with ``df`` > 0."""
+    """Return the probability of a value at least as far from zero as ``t``, with ``df`` > 0."""
     assert df > 0, df
     df = min(df, _MOST_DF)
     half = (math.pi / 2 - math.atan(abs(t) / math.sqrt(df))) / 2  # of the angles beyond t
@@ -26,7 +26,7 @@ def two_sided_p(t: float, df: float) -> float:
 
 
 def quantile(level: float, df: float) -> float:
-    """The t that holds ``level`` of the probability between -t and t."""
+    """Return the t for which ``level`` of the probability lies between -t and t."""
     assert 0 < level < 1, level
     low, high = 0.0, 1.0
     while two_sided_p(high, df) > 1 - level:

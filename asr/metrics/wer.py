@@ -1,10 +1,10 @@
 """Word and character errors of one utterance, and of a corpus.
 
-A corpus rate sums errors and words over the utterances before it divides; it is not a mean of
-rates. Text is compared as given, apart from runs of white space: whoever wants case or punctuation
-ignored normalises reference and hypothesis first. In scripts without spaces between words (Chinese,
-Japanese, Thai, …) a character counts as a word, and spaces do not: what is a word there depends on
-who cuts the text.
+A corpus rate sums errors and words over the utterances before dividing; it is not a mean of rates.
+Text is compared as given, except for white space: to ignore case or punctuation, normalise
+reference and hypothesis first. In scripts without spaces between words (Chinese, Japanese, Thai, …)
+a character counts as a word and spaces do not count, because word boundaries there depend on the
+segmenter.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class WordErrors:
 
     @classmethod
     def total(cls, errors: Iterable[WordErrors]) -> WordErrors:
-        """The sum of ``errors``; all zero when there are none."""
+        """Return the sum of ``errors``; all zero if there are none."""
         return sum(errors, start=cls())
 
     @property
@@ -66,20 +66,20 @@ class WordErrors:
 
     @property
     def wer(self) -> float:
-        """Errors per reference word in percent; NaN where there is no reference word."""
+        """Errors per reference word in percent; NaN without reference words."""
         return 100.0 * self.errors / self.words if self.words else math.nan
 
 
 def align_words(ref: str, hyp: str) -> tuple[WordErrors, list[AlignedWord]]:
     """Align two texts word by word with the fewest errors (Levenshtein distance).
 
-    An empty reference makes every word of the hypothesis an insertion. Of a reference with
-    alternatives (`asr.metrics.alternatives`) the reading with the fewest errors counts.
+    If the reference is empty, every word of the hypothesis is an insertion. If the reference has
+    alternatives (`asr.metrics.alternatives`), the reading with the fewest errors counts.
     """
     if is_unspaced(ref or hyp):
         return align_chars(ref, hyp)
     ref = best_reading(ref, hyp.split())
-    import jiwer  # late: those who time models import this module too
+    import jiwer  # late: programs that only time models import this module too
 
     output = jiwer.process_words(" ".join(ref.split()), " ".join(hyp.split()))
     return _errors_and_alignment(output)
@@ -101,7 +101,7 @@ def align_chars(ref: str, hyp: str) -> tuple[WordErrors, list[AlignedWord]]:
 
 
 def corpus_wer(results: Sequence[UtteranceResult]) -> WordErrors:
-    """Word errors summed over ``results``.
+    """Return the word errors summed over ``results``.
 
     Raises InputError when an utterance has no reference.
     """
@@ -109,12 +109,12 @@ def corpus_wer(results: Sequence[UtteranceResult]) -> WordErrors:
 
 
 def corpus_cer(results: Sequence[UtteranceResult]) -> WordErrors:
-    """Character errors summed over ``results``; raises as :func:`corpus_wer` does."""
+    """Return the character errors summed over ``results``; raise as :func:`corpus_wer` does."""
     return WordErrors.total(align_chars(reference_of(one), one.hyp)[0] for one in results)
 
 
 def reference_of(result: UtteranceResult) -> str:
-    """Its reference transcript; raises InputError when there is none."""
+    """Return the reference transcript; raise InputError if there is none."""
     if result.ref is None:
         raise InputError(
             f"utterance {result.utterance_id!r} has no reference transcript; "

@@ -1,1 +1,1 @@
-"""Measuring tools: timer, peak memory, time by part, multiply-adds, roofline, hardware."""
+"""Profiling tools: timer, peak memory, time by part, multiply-adds, roofline, hardware."""

@@ -1,17 +1,17 @@
-"""The steps of attention, marked where they are computed.
+"""Marks in the code that say which step of attention is running.
 
-Names of modules do not tell scores from mix: a map may be made in another layer, or come tile by
-tile. So the code of attention says itself what it is doing::
+Module names do not separate scores from mix: a map may be computed in another layer, or tile by
+tile. The code of attention therefore marks its steps::
 
     with scoring:
         scores_BHRT = q_BHRK @ k_BHKT
 
-and `watched_steps` tells a profiler which of the marks is the innermost at the moment. While nobody
-watches, a mark is one comparison. A generator must leave its mark before it yields, because what
-its caller does meanwhile is another step.
+and `watched_steps` gives a profiler the innermost active mark. Without a profiler, a mark costs one
+comparison. A generator must leave its mark before it yields, because its caller's work belongs to
+another step.
 
-Some operations need no mark: the products of an ``nn.Linear`` are projections, and kernels of
-softmax, of fused attention and of products in 8 bits are known by their names.
+Some operations need no mark: the products of an ``nn.Linear`` are projections, and kernels for
+softmax, fused attention and 8-bit products are recognised by their names.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ PROJECTIONS, SCORES, SOFTMAX, MIX, FUSED = (
     "fused attention",
 )
 STEPS = (PROJECTIONS, SCORES, SOFTMAX, MIX, FUSED)
-"""The parts of attention in the order in which they run; FUSED stands for the last three."""
+"""The steps of attention in the order in which they run; FUSED stands for the last three."""
 
-_running: list[str] | None = None  # marks entered and not left, None while nobody watches
+_running: list[str] | None = None  # active marks, None without a profiler
 
 
 class Step:
-    """A mark: ``with step:`` around code, or ``@step`` above a function that is no generator."""
+    """A mark: ``with step:`` around code, or ``@step`` above a function that is not a generator."""
 
     __slots__ = ("name",)
 
@@ -54,7 +54,7 @@ class Step:
             _running.pop()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """``function`` with this mark on all that it does."""
+        """Return ``function`` with all its work marked as this step."""
 
         @wraps(function)
         def marked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -67,15 +67,16 @@ class Step:
 
 
 projecting, scoring, normalising, mixing, fused = map(Step, STEPS)
-"""Marks for code that prepares queries, keys and values, that compares them, that takes the
-softmax (masks included), that weighs values, and that does the last three in one kernel."""
+"""Marks for code that projects queries, keys and values, that compares queries with keys, that
+takes the softmax (masks included), that mixes values, and that does the last three in one
+kernel."""
 
 
 @contextmanager
 def watched_steps() -> Iterator[Callable[[], str | None]]:
-    """Gives a function that names the innermost mark, None outside all of them.
+    """Yield a function that returns the innermost active mark, None if there is none.
 
-    One watcher at a time, in one thread.
+    There can be one watcher at a time, in one thread.
     """
     global _running
     assert _running is None, "the steps of attention are watched already"
@@ -88,7 +89,7 @@ def watched_steps() -> Iterator[Callable[[], str | None]]:
 
 
 def step_of_kernel(operation: Any) -> str | None:
-    """The step of an operation (an overload of ``torch.ops``) whose name tells it, else None."""
+    """Return the step that an operation of ``torch.ops`` has by its name, else None."""
     name = operation.overloadpacket.__name__
     if "attention" in name:
         return FUSED

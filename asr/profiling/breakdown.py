@@ -1,4 +1,4 @@
-"""Time of a forward pass by part, operation by operation."""
+"""Time of a forward pass by part of the model, measured operation by operation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from asr.profiling.cost import part_name, watched
 from asr.profiling.latency import check_rounds, clock_ms, rounds, undisturbed
 
 ATTENTION = "attention"
-"""In a table of parts: a submodule whose operations are told apart by step."""
+"""In a table of parts: a submodule whose operations are timed by step of attention."""
 OTHER = "other"
 
 
 class Call(NamedTuple):
-    """A module and what it is called with."""
+    """A module and the arguments of a call."""
 
     module: nn.Module
     args: tuple[Any, ...]
@@ -47,13 +47,14 @@ def time_by_part(
     num_threads: int | None = None,
     max_point_s: float | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds by part for each of ``calls``, medians over ``repeats`` alternating rounds.
+    """Return milliseconds by part for each of ``calls``, medians over alternating rounds.
 
-    No round begins after ``max_point_s`` seconds, but one is timed in any case.
+    There are ``repeats`` rounds. No round begins after ``max_point_s`` seconds, but at least one is
+    timed.
 
-    ``parts`` names the part of submodules, numbers left out (``layers.feedforward``); what lies
+    ``parts`` maps submodules to parts, without layer numbers (``layers.feedforward``). Everything
     below a submodule belongs to its part, and what no entry covers to `OTHER`. The part `ATTENTION`
-    is replaced by the steps of attention. Calls run in evaluation mode, without gradients.
+    is split into the steps of attention. Calls run in evaluation mode, without gradients.
     """
     check_rounds(
         "", repeats=repeats, warmup=warmup, num_threads=num_threads, max_point_s=max_point_s
@@ -88,7 +89,7 @@ def watch_operations(
     charge: Callable[[str, Operation], None],
     device: torch.device | str = "cpu",
 ) -> None:
-    """Make ``call``, and give ``charge`` every operation that is no view, with its part."""
+    """Make ``call``, and pass every operation that is not a view to ``charge``, with its part."""
     device = torch.device(device)
     callers: list[str] = []
     linear = {name for name, one in call.module.named_modules() if isinstance(one, nn.Linear)}
@@ -116,7 +117,7 @@ def watch_operations(
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Times every operation below it and charges it to its part."""
+    """Times every operation below it and adds the time to its part."""
 
     def __init__(
         self,

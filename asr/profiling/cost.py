@@ -23,10 +23,10 @@ from torch.utils.flop_counter import (
 def watched(
     module: nn.Module, *, enter: Callable[[str], None], leave: Callable[[], None]
 ) -> Iterator[None]:
-    """Calls of ``module`` in evaluation mode, without gradients, are told submodule by submodule.
+    """Report each submodule that runs inside ``module``, in evaluation mode, without gradients.
 
-    ``enter`` gets the name of each submodule ("" for ``module`` itself) before its ``forward``,
-    ``leave`` is called behind it. Whatever happens, ``module`` is left as it was.
+    ``enter`` gets the name of each submodule ("" for ``module`` itself) before its ``forward``;
+    ``leave`` is called after it. Afterwards ``module`` is as it was.
     """
     modes = {submodule: submodule.training for submodule in module.modules()}
     hooks = []
@@ -45,7 +45,7 @@ def watched(
 
 
 def part_name(name: str, depth: int | None = None) -> str:
-    """The first ``depth`` names on the way to a submodule, numbers left out; "" for the whole."""
+    """Return the first ``depth`` names of a submodule's path, without numbers; "" for the whole."""
     names = [piece for piece in name.split(".") if piece and not piece.isdigit()]
     return ".".join(names[:depth])
 
@@ -62,7 +62,7 @@ OWN_PART = "own"
 
 
 def count_parameters(module: nn.Module, *, depth: int = 1) -> dict[str, int]:
-    """Number of parameters of each part; a shared parameter counts once, where it comes first."""
+    """Count the parameters of each part; a shared parameter counts once, at its first place."""
     counts: Counter[str] = Counter()
     for name, parameter in module.named_parameters():
         counts[part_name(name.rpartition(".")[0], depth) or OWN_PART] += parameter.numel()
@@ -70,14 +70,14 @@ def count_parameters(module: nn.Module, *, depth: int = 1) -> dict[str, int]:
 
 
 def multiply_adds(module: nn.Module, *args: Any) -> int:
-    """Multiply-adds of ``module(*args)`` in evaluation mode, without gradients."""
+    """Count the multiply-adds of ``module(*args)`` in evaluation mode, without gradients."""
     return sum(multiply_adds_by_part(module, *args).values())
 
 
 def multiply_adds_by_part(module: nn.Module, *args: Any, depth: int = 1) -> dict[str, int]:
-    """Multiply-adds of ``module(*args)`` by the part whose ``forward`` asked for them.
+    """Count the multiply-adds of ``module(*args)`` by the part whose ``forward`` called them.
 
-    Parts come in the order in which they first ran; those without any are left out.
+    Parts are in the order in which they first ran; parts without any are left out.
     """
     counts: Counter[str] = Counter()
     callers: list[str] = []
@@ -107,7 +107,7 @@ def multiply_adds_by_part(module: nn.Module, *args: Any, depth: int = 1) -> dict
 def operation_multiply_adds(
     function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Any
 ) -> int:
-    """Multiply-adds of one operation (an overload of ``torch.ops``) that made ``outputs``."""
+    """Count the multiply-adds of one operation of ``torch.ops`` that returned ``outputs``."""
     packet = function.overloadpacket
     if packet in _MISSING_FORMULAS:
         formula = shape_wrapper(_MISSING_FORMULAS[packet])  # type: ignore[no-untyped-call]
@@ -120,7 +120,7 @@ def operation_multiply_adds(
 
 @contextmanager
 def _no_fused_layers() -> Iterator[None]:
-    """Keep torch's own attention layers from running as one operation that hides its products."""
+    """Stop torch's own attention layers from running as one operation that hides its products."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -132,7 +132,7 @@ def _no_fused_layers() -> Iterator[None]:
 def _attention_flops(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
 ) -> int:
-    """The fused kernel for CPUs; a causal mask does not lower the count, as on CUDA."""
+    """Count the fused kernel for CPUs; a causal mask does not lower the count, as on CUDA."""
     return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
@@ -155,11 +155,11 @@ def _plus_batched_matrix_flops(
 def _weighted_bags_flops(
     weight: Sequence[int], indices: Sequence[int], *_: object, **__: object
 ) -> int:
-    """Sums of weighted rows: every row summed is multiplied by its weight."""
+    """Count sums of weighted rows: each row is multiplied by its weight."""
     return 2 * math.prod(indices) * weight[1]
 
 
-# Products that torch 2.11's own table lacks; its counter then reports nothing at all for them.
+# Products that torch 2.11's own table lacks; its counter ignores them.
 _MISSING_FORMULAS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten.addbmm: _plus_batched_matrix_flops,
@@ -170,4 +170,4 @@ _MISSING_FORMULAS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._embedding_bag_forward_only: _weighted_bags_flops,
 }
 COUNTED = frozenset({*flop_registry, *_MISSING_FORMULAS})
-"""The operations (packets of ``torch.ops``) that have multiply-adds."""
+"""The operations (packets of ``torch.ops``) whose multiply-adds are counted."""

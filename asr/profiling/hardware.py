@@ -1,4 +1,4 @@
-"""The machine and the code that made a number."""
+"""The hardware, package versions and commit with which a number was measured."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What speed depends on; ``num_cores`` may be used by this process, ``num_threads`` are.
+    """The hardware and settings that speed depends on.
 
-    ``dtype`` and ``cuda_graphs`` are how it was used.
+    ``num_cores`` is available to this process, ``num_threads`` is in use. ``dtype`` and
+    ``cuda_graphs`` are settings of the measurement.
     """
 
     cpu_model: str
@@ -47,7 +48,7 @@ def describe_hardware(
     num_threads: int | None = None,
     cuda_graphs: bool = False,
 ) -> Hardware:
-    """The present machine; ``num_threads`` is torch's current CPU thread count unless given."""
+    """Describe this machine; ``num_threads`` defaults to torch's current CPU thread count."""
     device = torch.device(device)
     return Hardware(
         cpu_model=_cpu_model(),
@@ -70,16 +71,16 @@ def _cpu_model() -> str:
 
 
 def num_cores() -> int:
-    """CPU cores that this process may use: by its affinity, and by the quota of its control group.
+    """Return the CPU cores that this process may use, by affinity and control group quota.
 
-    A quota of part of a core counts as a whole one.
+    A fraction of a core counts as a whole core.
     """
     affine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, math.ceil(min(affine or 1, _quota_cores())))
 
 
 def _quota_cores() -> float:
-    """The least quota of the control groups around this process (version 2); infinite without."""
+    """Return the lowest quota of this process's control groups (version 2), or infinity."""
     try:
         lines = _CONTROL_GROUP.read_text().splitlines()
     except OSError:
@@ -96,7 +97,7 @@ def _quota_of(file: Path) -> float:
     try:
         quota, period = file.read_text().split()
         return int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # none here, or "max"
+    except (OSError, ValueError, ZeroDivisionError):  # no quota file, or "max"
         return math.inf
 
 
@@ -115,7 +116,7 @@ _DISTRIBUTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """A git commit; ``dirty`` when tracked files differ from it."""
+    """A git commit; ``dirty`` if tracked files differ from it."""
 
     commit: str
     dirty: bool
@@ -125,7 +126,7 @@ class Revision:
 
 
 def source_revision(source: Path | None = None) -> Revision | None:
-    """The commit of the checkout that tracks ``source`` (default: this package's own file).
+    """Return the commit of the checkout that tracks ``source`` (default: this package's own file).
 
     None outside a checkout, for an installed copy that no checkout tracks, or without git.
     """
@@ -140,7 +141,7 @@ def source_revision(source: Path | None = None) -> Revision | None:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the packages results depend on; none of them is imported."""
+    """Return the versions of Python and the packages results depend on, importing none."""
     versions = {"python": platform.python_version()}
     for name in _DISTRIBUTIONS:
         try:

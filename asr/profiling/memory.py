@@ -1,4 +1,4 @@
-"""Memory: what a call needs at its peak, what is in use, and what there is."""
+"""Memory: the peak of a call, what is in use, and what is available."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
-_RESET_PEAK = "5"  # what the kernel takes as "set VmHWM to the present resident size"
+_RESET_PEAK = "5"  # sets VmHWM to the current resident size
 
 
 def peak_memory_mib(
     function: Callable[[], object], device: torch.device | str = "cpu", *, warmup: int = 1
 ) -> float | None:
-    """Highest memory in use while ``function`` runs, less that before the call, in MiB.
+    """Return the peak memory while ``function`` runs, less that before the call, in MiB.
 
-    CUDA: what torch's allocator handed out on ``device``. CPU: the resident size of the whole
-    process as the Linux kernel keeps it, so other threads should rest. What the heap wastes
-    counts, memory that is reserved but never touched does not. None where the kernel does not
-    tell. ``warmup`` calls come first, so that libraries loaded and workspaces kept by a first call
-    are not charged.
+    CUDA: memory that torch's allocator handed out on ``device``. CPU: the resident size of the
+    whole process, from the Linux kernel, so other threads should be idle. Fragmentation of the heap
+    counts; memory that is reserved but never touched does not. None if the kernel does not report
+    it. ``warmup`` calls come first, so that libraries and workspaces that stay loaded are not
+    counted.
     """
     for _ in range(warmup):
         function()
@@ -63,15 +63,15 @@ def _process_peak_mib(function: Callable[[], object]) -> float | None:
 
 
 def _return_free_memory() -> None:
-    """Hand freed heap back to the kernel, or the call would reuse it and seem to need nothing."""
+    """Return freed heap to the kernel; otherwise the call would reuse it and need nothing."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError):  # another C library than glibc
+    except (AttributeError, OSError):  # a C library other than glibc
         return
 
 
 def in_use_mib(device: torch.device | str = "cpu") -> float | None:
-    """Memory in use now: by tensors on a CUDA ``device``, by this process on the CPU."""
+    """Return the memory in use by tensors on a CUDA ``device``, or by this process on the CPU."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device) / 2**20
@@ -79,7 +79,7 @@ def in_use_mib(device: torch.device | str = "cpu") -> float | None:
 
 
 def available_mib(device: torch.device | str = "cpu") -> float | None:
-    """Memory that may still be taken, the limit of a Linux control group respected."""
+    """Return the memory still available, within the limit of a Linux control group."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**20
@@ -94,7 +94,7 @@ def available_mib(device: torch.device | str = "cpu") -> float | None:
 
 
 def _kib(path: Path, name: str) -> float | None:
-    """An entry in KiB of a file of the kernel, in MiB."""
+    """Return, in MiB, an entry in KiB of one of the kernel's files."""
     try:
         found = re.search(rf"^{name}:\s*(\d+) kB$", path.read_text(), re.MULTILINE)
     except OSError:

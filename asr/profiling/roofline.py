@@ -1,13 +1,13 @@
-"""What this machine could reach: measured ceilings of arithmetic and of memory.
+"""The roofline of this machine: its measured peak arithmetic and memory bandwidth.
 
-After the roofline model of Williams et al. 2009. Two probes are timed in alternation with what is
-to be judged, so that clock speed and neighbours hit all of them: a matrix product of the shape that
-runs fastest here, and the triad a = b + s c of McCalpin's STREAM on arrays larger than any cache.
-Multiply-adds count as two operations.
+After the roofline model of Williams et al. 2009. Two probes are timed in alternation with the
+model, so that clock speed and other processes affect all of them alike: a matrix product of the
+shape that runs fastest here, and the triad a = b + s c of McCalpin's STREAM on arrays larger than
+any cache. A multiply-add counts as two operations.
 
-A part of a model that does few operations for each byte it reads and writes (its intensity, FLOP
-per byte) is bound by bandwidth where that lies below the ridge, the ratio of the two ceilings.
-Bytes are those of the tensors that operations read and write, so what stays in a cache counts too.
+A part of a model that does few operations per byte read or written (its intensity, FLOP per byte)
+is limited by bandwidth if its intensity lies below the ridge, the ratio of the two ceilings. Bytes
+are those of the tensors that operations read and write, including those that stay in a cache.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from asr.ranges import Patience, Range, in_ranges
 GEMM, TRIAD = "matrix product", "triad"
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _NUM_TRIES = 3
-_FEWEST_MIB = 192.0  # of the triad, where caches do not tell their sizes or are small
+_FEWEST_MIB = 192.0  # for the triad, if cache sizes are unknown or small
 _SHAPES = ((1, 1, 1), (4, 1, 0.25), (4, 0.25, 1))  # rows, inner and columns over the size
 
 
 @in_ranges("metrics.roofline")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RooflineSpec:
-    """How to find the ceilings.
+    """Settings for measuring the ceilings.
 
     Products of every size in ``gemm_sizes`` n, square (n x n by n x n) and two rectangular ones of
     as many operations, are tried until one takes ``max_gemm_ms``. The arrays of the triad take
-    ``triad_mib`` together; None is twice the largest cache of the CPU, or at least 192. A probe is
-    repeated until it takes about ``probe_ms``, so that it meets what disturbs an encoder. Raises
+    ``triad_mib`` together; None is twice the largest cache of the CPU, but at least 192. A probe is
+    repeated until it takes about ``probe_ms``, so that it is disturbed as an encoder is. Raises
     InputError for a value outside its range.
     """
 
@@ -63,19 +63,19 @@ class RooflineSpec:
 
 
 class Probing(nn.Module):
-    """A probe as a module, to be timed as the parts of modules are."""
+    """A probe as a module, so that it can be timed like the parts of a model."""
 
     def __init__(self, probe: Probe) -> None:
         super().__init__()
         self.probe = probe
 
     def forward(self) -> object:
-        """Run it."""
+        """Run the probe."""
         return self.probe.run()
 
 
 class Probe(NamedTuple):
-    """Something to time beside a model, and what it does: ``amount`` operations or bytes."""
+    """A function to time beside a model, and its ``amount`` of operations or bytes."""
 
     run: Callable[[], object]
     amount: float
@@ -83,14 +83,14 @@ class Probe(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
-    """The most operations (10^9 per second) and traffic (10^9 bytes per second) seen."""
+    """The highest measured operations (10^9 per second) and traffic (10^9 bytes per second)."""
 
     gemm_gflop_per_s: float
     bandwidth_gb_per_s: float
 
     @property
     def ridge(self) -> float:
-        """Operations per byte below which bandwidth binds."""
+        """Operations per byte below which bandwidth is the limit."""
         return self.gemm_gflop_per_s / self.bandwidth_gb_per_s
 
 
@@ -103,7 +103,7 @@ class Work:
 
     @property
     def intensity(self) -> float:
-        """Operations per byte; 0 where nothing is read or written."""
+        """Operations per byte; 0 if nothing is read or written."""
         return 2 * self.macs / self.num_bytes if self.num_bytes else 0.0
 
 
@@ -114,7 +114,7 @@ def probes(
     dtype: torch.dtype = torch.float32,
     num_threads: int | None = None,
 ) -> dict[str, Probe]:
-    """The fastest product and the triad, each as a call to time."""
+    """Return the fastest product and the triad, as probes."""
     device = torch.device(device)
     found = {GEMM: _fastest_product(spec, device, dtype, num_threads), TRIAD: _triad(spec, device)}
     timings = time_alternating(
@@ -131,7 +131,7 @@ def probes(
 
 
 def ceilings(probed: Mapping[str, Probe], times_ms: Mapping[str, float]) -> Ceilings:
-    """What the times of the probes say."""
+    """Compute the ceilings from the times of the probes."""
     gemm, triad = (probed[name].amount / times_ms[name] / 1e6 for name in (GEMM, TRIAD))
     return Ceilings(gemm_gflop_per_s=gemm, bandwidth_gb_per_s=triad)
 
@@ -139,12 +139,12 @@ def ceilings(probed: Mapping[str, Probe], times_ms: Mapping[str, float]) -> Ceil
 def gemm_share(
     macs: int, timing: Timing, probed: Mapping[str, Probe], timings: Mapping[str, Timing]
 ) -> float:
-    """Operations per second of what did ``macs`` over those of the product, paired by round."""
+    """Return the rate of operations as a fraction of the matrix product's, paired by round."""
     return 2 * macs / probed[GEMM].amount * ratio(timings[GEMM], timing)
 
 
 def work_by_part(call: Call, parts: Mapping[str, str]) -> dict[str, Work]:
-    """What each part of one call does, with the parts of `asr.profiling.breakdown`."""
+    """Return the work of each part of one call, with the parts of `asr.profiling.breakdown`."""
     macs: defaultdict[str, int] = defaultdict(int)
     num_bytes: defaultdict[str, int] = defaultdict(int)
 
@@ -159,7 +159,7 @@ def work_by_part(call: Call, parts: Mapping[str, str]) -> dict[str, Work]:
 def _fastest_product(
     spec: RooflineSpec, device: torch.device, dtype: torch.dtype, num_threads: int | None
 ) -> Probe:
-    """Tried in alternation size by size, and the best of all kept."""
+    """Time the products of each size in alternation, and return the fastest of all."""
     found: list[tuple[float, Probe]] = []
     for size in spec.gemm_sizes:
         products = [_product(*shape, device, dtype) for shape in _shapes(size)]
@@ -185,7 +185,7 @@ def _shapes(size: int) -> Iterator[tuple[int, int, int]]:
 def _product(
     rows: int, inner: int, columns: int, device: torch.device, dtype: torch.dtype
 ) -> Probe:
-    """As a linear layer does it, with weights as they lie there."""
+    """Return a product like that of a linear layer, with the same layout of weights."""
     left, right = (torch.randn(n, inner, device=device, dtype=dtype) for n in (rows, columns))
 
     def run() -> Tensor:
@@ -207,7 +207,7 @@ def _triad(spec: RooflineSpec, device: torch.device) -> Probe:
 
 
 def _repeated(probe: Probe, num_times: int) -> Probe:
-    """The same ``num_times`` in a row, or once if that is less; the last result is returned."""
+    """Return the probe run ``num_times`` in a row, at least once."""
     num_times = max(1, num_times)
 
     def run() -> object:
@@ -219,7 +219,7 @@ def _repeated(probe: Probe, num_times: int) -> Probe:
 
 
 def _largest_cache_mib() -> float:
-    """Of the first CPU, as Linux tells it; 0 where it does not."""
+    """Return the largest cache of the first CPU, as Linux reports it, else 0."""
     units = {"K": 2**-10, "M": 1.0, "G": 2.0**10}
     try:
         texts = [path.read_text().strip() for path in _CACHES.glob("index*/size")]
@@ -229,14 +229,14 @@ def _largest_cache_mib() -> float:
 
 
 def _bytes_moved(operation: Operation) -> int:
-    """Of the tensors read and written; making room for one moves nothing."""
+    """Return the bytes of the tensors read and written; an allocation moves none."""
     if "empty" in operation.function.overloadpacket.__name__:
         return 0
     return sum(map(_num_bytes, _tensors([operation.args, operation.kwargs, operation.outputs])))
 
 
 def _num_bytes(tensor: Tensor) -> int:
-    """An expanded tensor has no more bytes than its memory."""
+    """Return the tensor's bytes; an expanded tensor counts only its memory."""
     return min(tensor.nbytes, tensor.untyped_storage().nbytes())
 
 

@@ -1,4 +1,4 @@
-"""The settings of `metrics.scaling`: which threads, batch sizes and dtypes are timed."""
+"""The settings of `metrics.scaling`: the threads, batch sizes and dtypes to time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from asr.types import DTYPES
 @in_ranges("metrics.scaling")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingSpec:
-    """Every dtype with every number of CPU threads and every batch size, at one length.
+    """Settings: every dtype, number of CPU threads and batch size, at one length.
 
-    ``length_s`` are seconds of audio of an utterance. Rounds as in
+    ``length_s`` is the duration of an utterance in seconds. Rounds are as in
     `asr.profiling.latency.LatencySpec`. Raises InputError for a value outside its range.
     """
 

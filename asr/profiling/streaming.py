@@ -1,4 +1,4 @@
-"""The settings of `metrics.streaming`: which chunks and how many streams at once are timed."""
+"""The settings of `metrics.streaming`: the chunks and numbers of streams to time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from asr.ranges import (
 @in_ranges("metrics.streaming")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingSpec:
-    """Every length of a chunk with every number of streams that are encoded together.
+    """Settings: every chunk length with every number of streams that are encoded together.
 
-    ``chunk_frames``, ``left_frames`` and ``right_frames`` count encoder frames. Rounds as in
+    ``chunk_frames``, ``left_frames`` and ``right_frames`` count encoder frames. Rounds are as in
     `asr.profiling.latency.LatencySpec`. Raises InputError for a value outside its range.
     """
 

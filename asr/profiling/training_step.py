@@ -1,4 +1,4 @@
-"""One training step as something to time: forward, backward and the update of the weights."""
+"""One training step as a function to time: forward, backward and the update of the weights."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from asr.profiling.latency import check_filled
 from asr.ranges import AudioLength, BatchDuration, Patience, Rounds, Threads, Warmup, in_ranges
 
 AUTOCAST_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
-"""What autocast computes in, by the name in a config; None without autocast."""
+"""Autocast's dtype by its name in the config; None without autocast."""
 
 
 @in_ranges("metrics.training_step")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStepSpec:
-    """What to time: a batch of ``batch_s`` seconds of audio at every length of utterance.
+    """Settings: a batch of ``batch_s`` seconds of audio for every length of utterance.
 
     ``lengths_s`` are seconds of audio of one utterance; a batch holds as many as fit. ``dtype`` is
-    what matrix products are computed in: float32, or bfloat16 under autocast with weights in
-    float32. Rounds as in `asr.profiling.latency.LatencySpec`. Raises InputError for a value outside
-    its range.
+    that of matrix products: float32, or bfloat16 under autocast with weights in float32. Rounds are
+    as in `asr.profiling.latency.LatencySpec`. Raises InputError for a value outside its range.
     """
 
     lengths_s: Sequence[AudioLength]
@@ -50,7 +49,7 @@ class TrainingStepSpec:
             )
 
     def batch_size(self, length_s: float) -> int:
-        """Utterances of ``length_s`` that fit in a batch."""
+        """Return how many utterances of ``length_s`` fit in a batch."""
         return int(self.batch_s / length_s + 1e-6)
 
 
@@ -61,11 +60,11 @@ def training_step(
     dtype: str = "float32",
     device: torch.device | str = "cpu",
 ) -> Callable[[], None]:
-    """A step: ``loss()`` forward and backward, then AdamW on the parameters of ``module``.
+    """Return a step: ``loss()`` forward and backward, then AdamW on the parameters of ``module``.
 
     ``module`` is put in training mode, and ``loss`` must use it. The learning rate is zero, so that
-    every step is like the first: AdamW reads and writes all it would. Gradients are freed at the
-    end, so that the peak of a step's memory holds them; the state of AdamW stays.
+    every step is like the first; AdamW still reads and writes as usual. Gradients are freed at the
+    end, so that the peak memory of a step includes them; the state of AdamW stays.
     """
     module.train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.0, fused=True)
