@@ -1,4 +1,4 @@
-"""What attention maps say: how alike they are, how local, and which tokens look at which."""
+"""Statistics of attention maps: similarity, diagonality, and attention between tokens."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.nn import functional
 
 
 class StreamingMean:
-    """Element by element; the tensors added must all have one shape.
+    """A running mean, element by element, of tensors of one shape.
 
-    Sums are kept in float64 on the CPU.
+    Sums are stored in float64 on the CPU.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class StreamingMean:
         self._count: Tensor | None = None
 
     def add(self, total: Tensor, count: Tensor | float = 1.0) -> None:
-        """Take in a sum of ``count`` observations; ``count`` broadcasts against ``total``."""
+        """Add a sum of ``count`` observations; ``count`` broadcasts against ``total``."""
         total = total.detach().to("cpu", torch.float64)
         count = torch.as_tensor(count).detach().to("cpu", torch.float64)
         self._total = total if self._total is None else self._total + total
@@ -30,12 +30,12 @@ class StreamingMean:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was added yet."""
+        """Whether nothing has been added."""
         return self._total is None
 
     @property
     def count(self) -> Tensor:
-        """How many observations each element rests on, in the shape the counts had."""
+        """The number of observations of each element, in the shape of the counts."""
         assert self._count is not None, "nothing was added"
         return self._count
 
@@ -47,10 +47,10 @@ class StreamingMean:
 
 
 def best_assignment(similarity_RC: Tensor) -> list[int]:
-    """For every row a column of its own, so that the entries chosen add up to the most.
+    """Assign each row a different column so that the sum of the chosen entries is largest.
 
-    Exact: a matching of greatest weight (Edmonds 1965, in networkx) between rows and columns, of
-    which there are at least as many.
+    The result is exact: a maximum-weight matching (Edmonds 1965, in networkx) of rows and columns.
+    There must be at least as many columns as rows.
     """
     num_rows, num_columns = similarity_RC.shape
     assert num_rows <= num_columns
@@ -64,11 +64,11 @@ def best_assignment(similarity_RC: Tensor) -> list[int]:
 
 
 def total_variation_similarity(probs_LHTT: Tensor) -> Tensor:
-    """Similarity (L, H, L, H) of every head with every other one, 0 to 1.
+    """Return the similarity (L, H, L, H) of every pair of heads, from 0 to 1.
 
-    One minus the total variation distance of the rows, averaged over the rows: 1 for equal maps,
-    0 for maps that never look at the same frame. The measure of Bhojanapalli et al. 2021; the
-    formula, which was not at hand, is the standard form.
+    One minus the total variation distance of the rows, averaged over the rows: 1 for equal maps, 0
+    for maps that never attend to the same frame. The measure of Bhojanapalli et al. 2021; their
+    formula was not available, so this is the standard form.
     """
     num_layers, num_heads = probs_LHTT.shape[:2]
     rows_TXT = probs_LHTT.flatten(0, 1).transpose(0, 1)
@@ -77,10 +77,10 @@ def total_variation_similarity(probs_LHTT: Tensor) -> Tensor:
 
 
 def jensen_shannon_similarity(probs_LHTT: Tensor) -> Tensor:
-    """Similarity (L, L, H) of each head with the head of the same index in other layers, 0 to 1.
+    """Return the similarity (L, L, H) of heads of the same index in two layers, from 0 to 1.
 
     One minus the Jensen-Shannon divergence of the rows in bits, averaged over the rows. Xiao et al.
-    2019 choose by it which layers share their weights, head by head.
+    2019 use it to choose which layers share their weights, head by head.
     """
     own_LH = row_entropy_bits(probs_LHTT)
     similarity_LLH = torch.ones(len(own_LH), *own_LH.shape, device=probs_LHTT.device)
@@ -93,37 +93,41 @@ def jensen_shannon_similarity(probs_LHTT: Tensor) -> Tensor:
 
 
 def row_entropy_bits(probs_LHTT: Tensor) -> Tensor:
-    """Entropy (L, H) of the rows of each map, averaged over the rows."""
+    """Return the entropy (L, H) of the rows of each map, averaged over the rows."""
     entropy_LHT: Tensor = torch.special.entr(probs_LHTT).sum(-1)
     return entropy_LHT.mean(-1) / math.log(2)
 
 
 def best_match(similarity_LHLH: Tensor) -> Tensor:
-    """(L, L, H): how well each head of the first layer is matched by the best head of the second.
+    """Return (L, L, H): each head's highest similarity to a head of the second layer.
 
-    The head-level measure of Bhojanapalli et al. 2021, from what `total_variation_similarity`
-    gives, or its mean over utterances.
+    The head-level measure of Bhojanapalli et al. 2021, from the result of
+    `total_variation_similarity` or its mean over utterances.
     """
     return similarity_LHLH.amax(-1).transpose(1, 2)
 
 
 def same_head(similarity_LHLH: Tensor) -> Tensor:
-    """(L, L, H): similarity of heads of the same index, which is what a reused map replaces."""
+    """Return (L, L, H): the similarity of heads of the same index, which map reuse relies on."""
     return torch.diagonal(similarity_LHLH, dim1=1, dim2=3)
 
 
 class Diagonality(NamedTuple):
-    """``area_LH`` is CAD; ``curve_LHR`` is D_r with r from 0 to T - 1 in R equal steps."""
+    """Cumulative attention diagonality ``area_LH`` (CAD), and the curve it is the area of.
+
+    ``curve_LHR`` is D_r for r from 0 to T - 1 in R equal steps: the attention within r frames of
+    the diagonal.
+    """
 
     area_LH: Tensor
     curve_LHR: Tensor
 
 
 def diagonality(probs_LHTT: Tensor, *, num_points: int) -> Diagonality:
-    """Of the maps of one utterance; ``num_points`` is R, at least 2.
+    """Return the diagonality of the maps of one utterance; ``num_points`` is R, at least 2.
 
-    The curve is over r as a share of the utterance, so that those of long and short utterances
-    can be averaged.
+    The curve is a function of r as a fraction of the utterance, so that curves of long and short
+    utterances can be averaged.
     """
     num_frames = probs_LHTT.shape[-1]
     time_T = torch.arange(num_frames, device=probs_LHTT.device)
@@ -139,9 +143,9 @@ NO_CLASS = -1
 
 
 class RelationshipSums(NamedTuple):
-    """``total_LHCC`` over ``num_frames_CC`` frames i each; their quotient is P.
+    """``total_LHCC`` is summed over ``num_frames_CC`` frames; their quotient is the relationship P.
 
-    Sums of several utterances may be added before they are divided.
+    Sums of several utterances may be added before dividing.
     """
 
     total_LHCC: Tensor
@@ -151,10 +155,10 @@ class RelationshipSums(NamedTuple):
 def token_relationship(
     probs_LHTT: Tensor, class_T: Tensor, *, num_classes: int
 ) -> RelationshipSums:
-    """Of the maps of one utterance.
+    """Return the relationships of token classes in the maps of one utterance.
 
-    ``class_T`` holds 0 to ``num_classes`` - 1 for each frame, ``NO_CLASS`` for frames without one:
-    they break runs and take no part.
+    ``class_T`` holds 0 to ``num_classes`` - 1 for each frame, and ``NO_CLASS`` for frames without a
+    class. Such frames end runs and are not counted.
     """
     num_frames = len(class_T)
     one_hot_TC = functional.one_hot(class_T + 1, num_classes + 1)[:, 1:].to(probs_LHTT.dtype)
@@ -169,7 +173,7 @@ def token_relationship(
 
 
 def same_run(class_T: Tensor) -> Tensor:
-    """(T, T) bool: frames i and j stand in one unbroken run of a class."""
+    """Return (T, T) bool: frames i and j are in one unbroken run of a class."""
     breaks_T = functional.pad(class_T[1:] != class_T[:-1], (1, 0))
     run_T = breaks_T.cumsum(0)
     has_class_T = class_T != NO_CLASS
@@ -177,9 +181,9 @@ def same_run(class_T: Tensor) -> Tensor:
 
 
 def same_and_other(relationship_LHCC: Tensor, num_frames_CC: Tensor) -> tuple[Tensor, Tensor]:
-    """(L, H) each: how strongly frames look at their own class elsewhere, and at other classes.
+    """Return (L, H) twice: attention to a frame's own class elsewhere, and to other classes.
 
-    Means over the entries of ``relationship`` that rest on at least one frame; NaN without any.
+    Both are means over the entries of ``relationship`` with at least one frame; NaN without any.
     """
     seen_CC = num_frames_CC > 0
     same_CC = torch.eye(len(seen_CC), dtype=torch.bool, device=seen_CC.device)

@@ -103,7 +103,7 @@ def align_chars(ref: str, hyp: str) -> tuple[WordErrors, list[AlignedWord]]:
 def corpus_wer(results: Sequence[UtteranceResult]) -> WordErrors:
     """Return the word errors summed over ``results``.
 
-    Raises InputError when an utterance has no reference.
+    Raises InputError if an utterance has no reference.
     """
     return WordErrors.total(align_words(reference_of(one), one.hyp)[0] for one in results)
 

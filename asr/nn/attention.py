@@ -159,10 +159,10 @@ class ValueMix(nn.Module):
 
     @mixing
     def context(self, v_BHSK: Tensor, probs_BHRS: Iterable[Tensor], *, num_rows: int) -> Tensor:
-        """Context (B, H, T, K) of values by a map of ``num_rows`` rows that comes in tiles.
+        """Return the context (B, H, T, K) for a map of ``num_rows`` rows that comes in tiles.
 
-        Dropout falls on the map here, so each user of a map has its own. The product is taken in
-        the precision of the map.
+        Dropout is applied to the map here, so each layer that uses a map has its own dropout. The
+        product is computed in the precision of the map.
 
         Raises:
             ValueError: the map's number of frames differs from the number of values.

@@ -48,8 +48,8 @@ class ChunkContext(NamedTuple):
 class DynamicChunks:
     """Chunk sizes drawn in training, so that one model serves every latency.
 
-    A share ``whole_share`` of the batches sees everything; the others draw one of ``chunk_frames``
-    as the size of their chunks (Zhang et al. 2020, U2). All sizes are in encoder frames.
+    A share ``whole_share`` of the batches sees everything; each other batch draws its chunk size
+    from ``chunk_frames`` (Zhang et al. 2020, U2). All sizes are in encoder frames.
 
     Raises:
         InputError: ``chunk_frames`` is empty.

@@ -95,10 +95,10 @@ def _convolved(x_BTD: Tensor, kernel_D1C: Tensor, bias_D: Tensor | None, padding
 class ConvolutionModule(nn.Module):
     """Pointwise + GLU, depthwise, BatchNorm, Swish, pointwise (Gulati et al. 2020, figure 2).
 
-    Padding is zeroed before the depthwise convolution, so an utterance in a batch and alone see
-    the same neighbours. In inference a BatchNorm is folded into the depthwise kernel. A frame sees
-    half the kernel to both sides, or, if ``causal``, all of it before it; with blocks
-    (`Frames.window`) what lies behind its block is zero (Li et al. 2023, dynamic chunk
+    Padding is zeroed before the depthwise convolution, so an utterance sees the same neighbours in
+    a batch as alone. In inference a BatchNorm is folded into the depthwise kernel. A frame sees
+    half the kernel on both sides or, if ``causal``, the whole kernel before it. With blocks
+    (`Frames.window`) everything after the block is zero (Li et al. 2023, dynamic chunk
     convolution).
 
     Raises:

@@ -38,7 +38,7 @@ class Int8Linear(nn.Module):
 
 
 def to_int8(module: nn.Module) -> None:
-    """Replace the linear layers below ``module``.
+    """Replace the linear layers in ``module``.
 
     The rest of the module computes in float32. Its ``state_dict`` no longer holds the replaced
     weights.

@@ -1,4 +1,4 @@
-"""How frame positions enter the attention scores: the interface, and the choice of no positions.
+"""The interface of position encodings, and attention scores without one.
 
 Shape legend: B batch, H heads, T frames, K head width, V value width, R rows of a tile, S frames
 visible to a tile of rows, P distances.

@@ -7,8 +7,8 @@ need. Row i starts at column R - 1 - i, so reading the product with a row stride
 width *is* the relative shift: nothing is padded, copied or gathered. Inference processes one tile
 of rows at a time, and only R x T scores ever exist.
 
-Shape legend: B batch, H heads, T frames, K head width, D model width, R rows of a tile,
-S frames that these rows can see, P distances, zero in the middle (2T - 1 where all are needed).
+Shape legend: B batch, H heads, T frames, K head width, D model width, R rows of a tile, S frames
+visible to these rows, P distances with zero in the middle (2T - 1 for all frames).
 """
 
 from __future__ import annotations

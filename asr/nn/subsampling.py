@@ -20,7 +20,7 @@ PATCH_ENTRIES = 2**21
 
 
 class StridedConv(nn.Conv2d):
-    """3x3 convolution that halves both axes of an image, rounding up.
+    """A 3x3 convolution that halves both axes of an image, rounding up.
 
     On a CPU the gradient of the weights is computed as a matrix product of patches, in a third of
     the time of the library's kernel.

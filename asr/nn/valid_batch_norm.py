@@ -84,7 +84,7 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 
 class _AcrossProcesses(torch.autograd.Function):
-    """Frames (S, D) normalised by mean and variance of those of all processes, in float32.
+    """Normalise frames (S, D) by mean and variance over all processes, in float32.
 
     Every process sends its number of frames, mean and sum of squared deviations, which are combined
     as in Chan et al. 1979. Mean and unbiased variance (D,) are returned without gradient.

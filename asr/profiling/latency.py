@@ -1,10 +1,9 @@
-"""The timer: runs several callables in alternation and takes median and 90th percentile.
+"""The timer: runs several functions in alternation; reports median and 90th percentile.
 
-What is to be compared is timed in alternation inside one process (A B A B ...), because clock
-speed, caches and neighbours drift more between two processes than most changes are worth. Reported
-are the median and the 90th percentile. A speed-up is the ratio of the two medians, so that whoever
-divides the times of a table finds it there; its interval resamples rounds, both timings of a round
-together.
+Functions to be compared are timed in alternation in one process (A B A B ...), because clock speed,
+caches and other processes drift more between two processes than most changes matter. A speed-up is
+the ratio of the two medians, so that it equals the ratio of the times in a table. Its interval
+resamples rounds, with both timings of a round together.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from asr.ranges import (
 )
 from asr.types import DTYPES
 
-_FEWEST_ROUNDS = 3  # a median needs them
+_FEWEST_ROUNDS = 3  # for a median
 _NUM_RESAMPLES = 2000
 _CPU = torch.device("cpu")
 
@@ -47,7 +46,7 @@ class Timing:
 
     @classmethod
     def from_samples(cls, samples_ms: Sequence[float]) -> Timing:
-        """Median and 90th percentile of at least one sample."""
+        """Compute median and 90th percentile of at least one sample."""
         median_ms, p90_ms = np.quantile(samples_ms, [0.5, 0.9])
         return cls(float(median_ms), float(p90_ms), tuple(samples_ms))
 
@@ -55,14 +54,13 @@ class Timing:
 @in_ranges("metrics.latency")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySpec:
-    """What to time: every length with every batch size.
+    """Settings of a latency measurement: every length with every batch size.
 
     ``lengths_s`` are seconds of audio. Each point gets ``warmup`` untimed and ``repeats`` timed
-    rounds on ``num_threads`` CPU threads (None: as many as torch already uses); fewer where they
-    would take more than ``max_point_s`` seconds, see :func:`time_alternating`. ``dtype`` is that of
+    rounds on ``num_threads`` CPU threads (None: as many as torch already uses); fewer if they would
+    take more than ``max_point_s`` seconds, see :func:`time_alternating`. ``dtype`` is that of
     weights and activations. With ``cuda_graphs`` encoders are replayed from recordings of their
-    kernels, which are made before the clock starts. Raises InputError for a value outside its
-    range.
+    kernels, which are made before timing starts. Raises InputError for a value outside its range.
     """
 
     lengths_s: Sequence[AudioLength]
@@ -94,12 +92,11 @@ def time_alternating(
 ) -> dict[str, Timing]:
     """Time ``callables`` in alternating rounds, each called once per round in the given order.
 
-    Once the timed rounds have taken ``max_point_s`` seconds no further one begins, but three are
-    timed in any case (or ``repeats``, if fewer); warming up ends after a quarter of that time.
-    A CUDA ``device`` is idle when a call begins, and its own events tell the time until all it was
-    asked to do is done. The garbage collector rests meanwhile. Gradients are the callables' own
-    business: wrap a forward pass in ``torch.inference_mode()``. ``num_threads`` is torch's CPU
-    thread count during the rounds.
+    Once the timed rounds have taken ``max_point_s`` seconds, no further one begins, but at least
+    three (or ``repeats``, if fewer) are timed; warming up ends after a quarter of that time. A CUDA
+    ``device`` is idle when a call begins, and CUDA events time the call until all its work is done.
+    Garbage collection is off meanwhile. Gradients are not switched off: wrap a forward pass in
+    ``torch.inference_mode()``. ``num_threads`` is torch's CPU thread count during the rounds.
     """
     check_rounds("", repeats=repeats, warmup=warmup, num_threads=None, max_point_s=max_point_s)
     device = torch.device(device)
@@ -115,20 +112,20 @@ def time_alternating(
 
 
 def ratio(a: Timing, b: Timing) -> float:
-    """How many times as long ``a`` takes as ``b``: its median over that of ``b``.
+    """Return how many times as long ``a`` takes as ``b``: the ratio of their medians.
 
     With a baseline as ``a`` this is the speed-up of ``b``. Both must come from one
-    :func:`time_alternating`; raises ValueError when their numbers of rounds differ.
+    :func:`time_alternating`; raises ValueError if their numbers of rounds differ.
     """
     _check_paired(a, b)
     return a.median_ms / b.median_ms
 
 
 def ratio_interval(a: Timing, b: Timing, *, level: float = 0.95) -> tuple[float, float] | None:
-    """(low, high) of `ratio` over the choice of rounds; None where they are too few.
+    """Return the interval (low, high) of `ratio` over the choice of rounds; None for too few.
 
     Bootstrap over rounds with the percentiles of `asr.metrics.bootstrap`: with three or four rounds
-    from the smallest to the largest ratio that they can give.
+    it runs from the smallest to the largest ratio that they can give.
     """
     _check_paired(a, b)
     num_rounds = len(a.samples_ms)
@@ -151,7 +148,7 @@ def _check_paired(a: Timing, b: Timing) -> None:
 
 
 def clock_ms(device: torch.device) -> float:
-    """Milliseconds on a clock of its own zero, once ``device`` has done all it was asked to."""
+    """Return milliseconds of an arbitrary clock, after ``device`` has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter_ns() / 1e6
@@ -166,7 +163,7 @@ def _time_ms(function: Callable[[], object], device: torch.device) -> float:
 
 
 def _cuda_time_ms(function: Callable[[], object], device: torch.device) -> float:
-    """By events on the present stream: what the device waits for the program is in it."""
+    """Time with events on the current stream; the device's waiting for the program counts."""
     with torch.cuda.device(device):
         start, end = (
             torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -181,7 +178,7 @@ def _cuda_time_ms(function: Callable[[], object], device: torch.device) -> float
 
 
 def rounds(most: int, *, fewest: int, max_s: float | None) -> Iterator[int]:
-    """Numbers of rounds up to ``most``; none begins after ``max_s`` seconds but the ``fewest``."""
+    """Yield round numbers up to ``most``; after ``max_s`` seconds only up to ``fewest``."""
     stop_ms = clock_ms(_CPU) + (float("inf") if max_s is None else 1000 * max_s)
     for index in range(most):
         if index >= fewest and clock_ms(_CPU) >= stop_ms:
@@ -197,7 +194,7 @@ def check_rounds(
     num_threads: int | None,
     max_point_s: float | None,
 ) -> None:
-    """Raise InputError for what cannot be timed; keys are named as those of config ``where``."""
+    """Raise InputError for invalid settings, naming keys below config ``where``."""
     prefix = where and f"{where}."
     check_value(repeats, Rounds, f"{prefix}repeats")
     check_value(warmup, Warmup, f"{prefix}warmup")
@@ -206,14 +203,14 @@ def check_rounds(
 
 
 def check_filled(key: str, values: Sequence[object]) -> None:
-    """Raise InputError where there is no value."""
+    """Raise InputError if there is no value."""
     if not values:
         raise InputError(f"{key} is []; one or more values allowed")
 
 
 @contextmanager
 def undisturbed(num_threads: int | None) -> Iterator[None]:
-    """``num_threads`` CPU threads for torch (None: those it has), and no garbage collection."""
+    """Set torch's CPU threads to ``num_threads``, unless None, and stop garbage collection."""
     threads, was_enabled = torch.get_num_threads(), gc.isenabled()
     torch.set_num_threads(num_threads or threads)
     gc.collect()

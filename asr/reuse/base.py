@@ -125,7 +125,7 @@ class AttentionParts:
     def scores(
         self, num_heads: int | None = None, *, positions: Positions | None = None
     ) -> AttentionScores:
-        """Queries, keys and positions of ``num_heads`` heads (default: all).
+        """Return queries, keys and positions of ``num_heads`` heads (default: all).
 
         ``positions`` replaces the encoder's usual position encoding.
         """

@@ -126,7 +126,7 @@ def each_head(probs_BHTT: KeptRows[MapRows]) -> tuple[KeptRows[MapRows], ...]:
 class ReuseHeads(GroupReuse):
     """Reuse of ``num_reused`` heads per follower; layers above ``max_reuse_layer`` are ALONE.
 
-    ``max_reuse_layer`` is a layer index counted from 0, None for no bound.
+    ``max_reuse_layer`` is a layer index counted from 0, None for no limit.
     """
 
     name: ClassVar[str] = "heads"

@@ -73,9 +73,10 @@ def schedule_from_group_size(group_size: int, num_layers: int) -> Schedule:
 
 
 def schedule_from_pattern(pattern: str, num_layers: int) -> Schedule:
-    """A string of A (alone), L (lead), F (follow), tiled over the depth: ``LFFF``.
+    """Return the schedule of a string of A (alone), L (lead), F (follow), such as ``LFFF``.
 
     The string is repeated over the depth.
+
     Raises:
         InputError: an unknown letter, or a follower before any leader.
     """

@@ -1,9 +1,9 @@
 """One attention map feeds several value modules inside one layer, as in Zipformer.
 
 Yao et al. 2023 (Zipformer: a faster and better encoder for automatic speech recognition) compute
-the map once per block and use it again after a convolution and feed-forward modules. Ours is the
-idea alone, for any layer: the mixes follow one another. With x the normalised input of the layer's
-attention and P its map,
+the map once per block and use it again after a convolution and feed-forward modules. This module
+uses only that idea, for any layer: several mixes run one after another. With x the normalised input
+of the layer's attention and P its map,
 
     y_1 = M_1(x, P)        y_n = M_n(norm_n(x + y_1 + ... + y_{n-1}), P)
 
