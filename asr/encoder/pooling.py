@@ -1,11 +1,11 @@
-"""Token pooling: neighbouring frames merged between layers, so that layers above have fewer.
+"""Token pooling: neighbouring frames are merged between layers, so that higher layers have fewer.
 
-PSViT (Chen et al. 2021) lowers the number of tokens with depth and shares attention between
-neighbouring layers; tokens here are frames, merged into their mean, which needs no parameters.
-A map over frames before the merge says nothing of those behind it, so no group of reuse goes
-across.
+PSViT (Chen et al. 2021) reduces the number of tokens with depth and shares attention between
+neighbouring layers. Tokens here are frames, merged into their mean, which needs no parameters.
+A map over the frames before a merge does not fit those after it, so no group of reuse crosses a
+merge.
 
-Shape legend: B batch, T frames, S frames behind a merge, D model width.
+Shape legend: B batch, T frames, S frames after a merge, D model width.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from asr.nn.frames import empty_spans, span_means
 from asr.reuse.schedule import Schedule
 
 POOL_SIZE = 2
-"""Frames that become one."""
+"""Number of frames that are merged into one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """Merges behind each of ``after`` layers; a number is also the index of the layer above."""
+    """The merges of an encoder: one after each number of layers in ``after``."""
 
     after: tuple[int, ...] = ()
 
     @classmethod
     def in_schedule(cls, after: Sequence[int], schedule: Schedule) -> Pooling:
-        """Merges between the layers of ``schedule``.
+        """Return the merges between the layers of ``schedule``.
 
         Raises:
-            InputError: a merge that is not between two layers, one twice, or one that a follower
-                has on the way to its leader.
+            InputError: a merge is not between two layers, is given twice, or is between a follower
+                and its leader.
         """
         key, depth = f"encoder.pool_after={list(after)}", len(schedule)
         if not set(after) <= set(range(1, depth)) or len(set(after)) < len(after):
@@ -54,7 +54,7 @@ class Pooling:
         return cls(tuple(sorted(after)))
 
     def check_absent(self) -> None:
-        """Raise InputError, for encoders that see parts of utterances."""
+        """Raise InputError if there are merges, for encoders that see parts of utterances."""
         if self.after:
             raise InputError(
                 f"encoder.pool_after={list(self.after)} merges frames of whole utterances and "
@@ -62,23 +62,23 @@ class Pooling:
             )
 
     def below(self, num_layers: int) -> Pooling:
-        """The merges among the first ``num_layers`` layers."""
+        """Return the merges among the first ``num_layers`` layers."""
         return Pooling(tuple(number for number in self.after if number < num_layers))
 
     @property
     def factor(self) -> int:
-        """Frames of the first layer for each of the last."""
+        """Number of frames of the first layer per frame of the last."""
         return int(POOL_SIZE ** len(self.after))
 
     def num_frames(self, lengths_B: Tensor) -> Tensor:
-        """How many frames are left of ``lengths_B`` of the first layer."""
+        """Return the lengths after all merges, given ``lengths_B`` in the first layer."""
         if not self.after:
             return lengths_B
         return -torch.div(-lengths_B, self.factor, rounding_mode="floor")
 
 
 def merged(x_BTD: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Means (B, S, D) of neighbouring valid frames, and the padding mask (B, S).
+    """Return means (B, S, D) of neighbouring valid frames, and the padding mask (B, S).
 
     The last frame of an odd number is its own mean.
     """
