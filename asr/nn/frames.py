@@ -105,7 +105,7 @@ def num_valid(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
 
 
 def span_means(x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
-    """(B, S, D): the mean over the valid frames of each span; zero where there is none."""
+    """Return (B, S, D): the mean over the valid frames of each span, zero if there are none."""
     sum_BSD = in_spans(x_BTD, padding_mask, span).sum(2)
     num_BS = num_valid(x_BTD, padding_mask, span)
     return sum_BSD / num_BS.clamp(min=1).unsqueeze(-1)
