@@ -1,1 +1,1 @@
-"""Measures models (accuracy, latency, memory, attention) and returns records."""
+"""Measurements of models (accuracy, latency, memory, attention), returned as records."""

@@ -1,4 +1,4 @@
-"""Times runs, their baselines and peers in alternation, and makes the points of their records."""
+"""Timing runs, their baselines and other libraries in alternation, as points of their records."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from asr.profiling.memory import peak_memory_mib
 from asr.report.points import LatencyPoint
 
 Calls = Mapping[str, Callable[[], object]]
-"""What is timed, by `encoder_key` and `peer_key`."""
+"""The calls to time, by `encoder_key` and `peer_key`."""
 
 Point = TypeVar("Point", bound=LatencyPoint)
 
 
 class RoundsSpec(Protocol):
-    """How many rounds are timed: fields that every spec of a timing has."""
+    """The numbers of rounds to time: fields that every spec of a timing has."""
 
     @property
     def repeats(self) -> int:
-        """Timed rounds."""
+        """Number of timed rounds."""
 
     @property
     def warmup(self) -> int:
-        """Untimed rounds before them."""
+        """Number of untimed rounds before them."""
 
     @property
     def max_point_s(self) -> float | None:
@@ -48,11 +48,11 @@ def measure_points(
     against: Sequence[str] = (),
     also_timed: Calls | None = None,
 ) -> tuple[dict[str, Point], dict[str, Timing]]:
-    """Time all calls in alternation, then the memory of each: a point for every run.
+    """Time all calls in alternation, then measure the memory of each; return points for every run.
 
-    ``calls`` holds the encoder of every config, its baselines and the peers that ``against``
-    names. ``also_timed`` are timed in the same rounds; one with the key of a call is timed in its
-    place, and memory is still that of the call. Returns the points by run and all timings.
+    ``calls`` holds the encoder of every config, its baselines and the peers in ``against``.
+    ``also_timed`` are timed in the same rounds. One with the key of a call is timed in place of the
+    call, and memory is still that of the call. Returns the points by run and all timings.
     """
     timings = time_alternating(
         {**calls, **(also_timed or {})},

@@ -1,10 +1,10 @@
-"""Computes the features of some utterances once, and tests several models on them.
+"""Features of some utterances, computed once, and tests of several models on them.
 
-The models share one front end. Features are kept in temporary files, 115 MB for an hour of audio,
-and one batch of them is in memory.
+The models share one front end. Features are stored in temporary files, 115 MB for an hour of audio,
+and only one batch is in memory.
 
-Shape legend: B batch, T frames, F mel bins, D model width, V vocabulary, U tokens, L layers,
-H heads.
+Shape legend: B batch, T frames, F mel bins, D model width, V vocabulary, U tokens, L layers, H
+heads.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from asr.model.package import ModelPackage
 from asr.text.tokenizer import Tokenizer
 from asr.types import UtteranceResult
 
-MAX_UTTERANCE_S = 40.0  # the maps of longer ones, layers x heads x frames^2, would take gigabytes
+MAX_UTTERANCE_S = 40.0  # maps of longer ones, layers x heads x frames^2, would take gigabytes
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBatch:
-    """``features_BTF`` with ``lengths_B`` frames, and what is said in them."""
+    """``features_BTF`` with ``lengths_B`` frames, and their transcripts."""
 
     features_BTF: Tensor
     lengths_B: Tensor
@@ -48,7 +48,7 @@ class CalibrationBatch:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """Mean CTC loss per utterance in nats, of those that can be aligned, and WER in percent."""
+    """Mean CTC loss in nats of the utterances that can be aligned, and WER in percent."""
 
     loss: float
     wer: float
@@ -57,7 +57,7 @@ class Tested:
 class StoredBatches:
     """Batches in a temporary folder, read one at a time onto ``device``, pass after pass.
 
-    The folder goes when the object does.
+    The folder is deleted with the object.
     """
 
     def __init__(self, batches: Iterable[CalibrationBatch], device: torch.device) -> None:
@@ -81,7 +81,7 @@ class StoredBatches:
 
 
 def vars_of(batch: CalibrationBatch) -> dict[str, Any]:
-    """The fields of a batch."""
+    """Return the fields of a batch."""
     return {field.name: getattr(batch, field.name) for field in fields(batch)}
 
 
@@ -93,13 +93,13 @@ class Calibration:
 
     @property
     def num_utterances(self) -> int:
-        """How many could be read."""
+        """Number of utterances that could be read."""
         return self.batches.num_utterances
 
     @classmethod
     @torch.inference_mode()
     def read(cls, package: ModelPackage, utterances: Utterances) -> Calibration:
-        """Features of ``utterances`` as ``package`` makes them.
+        """Compute the features of ``utterances`` with the front end of ``package``.
 
         Audio that cannot be read is named in the log and left out.
 
@@ -129,7 +129,7 @@ class Calibration:
 
     @torch.inference_mode()
     def test(self, model: AsrModel, tokenizer: Tokenizer, decoder: Search) -> Tested:
-        """Loss and WER of ``model``, whose front end must be that of the features."""
+        """Return loss and WER of ``model``, which must have the same front end as the features."""
         losses = LossSum(model.head)
         results: list[UtteranceResult] = []
         for batch in self.batches:
@@ -151,7 +151,7 @@ class Calibration:
     def head_similarity(
         self, model: AsrModel, report: Callable[[str], None] = lambda _: None
     ) -> Tensor:
-        """Total variation similarity (L, H, L, H) of all heads, mean over utterances.
+        """Return the mean total variation similarity (L, H, L, H) of all heads over utterances.
 
         Every layer of ``model`` must have an attention map.
         """
@@ -170,7 +170,7 @@ class Calibration:
 
 
 class LossSum:
-    """Losses of utterances by one head, batch by batch."""
+    """The sum of the losses of utterances with one head."""
 
     def __init__(self, head: Head) -> None:
         self._head = head
@@ -178,7 +178,7 @@ class LossSum:
         self._num = 0
 
     def add(self, outputs_BTX: Tensor, lengths_B: Tensor, batch: CalibrationBatch) -> None:
-        """Those of a batch that can be aligned."""
+        """Add the losses of the utterances of a batch that can be aligned."""
         losses_B = self._head.utterance_losses(
             outputs_BTX, lengths_B, batch.token_ids_BU, batch.token_lengths_B
         )
@@ -187,7 +187,7 @@ class LossSum:
         self._num += len(kept_B)
 
     def mean(self) -> float:
-        """Mean loss per utterance.
+        """Return the mean loss per utterance.
 
         Raises:
             InputError: no utterance has as many frames as its transcript needs.

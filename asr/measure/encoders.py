@@ -1,4 +1,4 @@
-"""Builds the encoders of run configs and the calls that are timed.
+"""Building the encoders of run configs, and the calls to time.
 
 Shape legend: B batch, T frames, F mel bins.
 """
@@ -37,9 +37,9 @@ def distinct_encoders(
     dtype: str = "float32",
     model: AsrModel | None = None,
 ) -> dict[str, tuple[Encoder, Config]]:
-    """Each different encoder once, with its two baselines, by `encoder_key`.
+    """Build each different encoder once, with its two baselines, by `encoder_key`.
 
-    They have the weights of ``model`` where there is one, as far as their schedules keep them.
+    If ``model`` is given, they get its weights, except those that their schedules remove.
     """
     encoders: dict[str, tuple[Encoder, Config]] = {}
     for config in configs.values():
@@ -57,34 +57,34 @@ def distinct_encoders(
 
 
 def with_reuse(config: Config, reuse: Config) -> dict[str, Any]:
-    """The same encoder under another reuse method."""
+    """Return the config with another reuse method."""
     return {**config, "reuse": reuse}
 
 
 def encoder_key(config: Config) -> str:
-    """Equal for configs of equal encoders."""
+    """Return a key that is equal for configs of equal encoders."""
     parts = [config["encoder"], config["reuse"], config["features"], config.get(EXIT)]
     return json.dumps(parts, sort_keys=True)
 
 
 def frame_shift_ms(config: Config) -> float:
-    """Milliseconds from one feature frame to the next."""
+    """Return the milliseconds from one feature frame to the next."""
     return build_frontend(config).frame_shift_ms
 
 
 def scheduled_layers(encoder: Encoder) -> tuple[ScheduledLayer, ...]:
-    """The encoder's schedule as the run record stores it."""
+    """Return the encoder's schedule as the run record stores it."""
     return tuple(ScheduledLayer(**row._asdict()) for row in encoder.schedule_rows())
 
 
 def encoder_shape(config: Config) -> Encoder:
-    """The encoder without numbers in its weights, to be counted."""
+    """Return the encoder without values of its weights, for counting."""
     with torch.device("meta"):
         return build_encoder(config, build_frontend(config).num_mel_bins)
 
 
 def macs_by_part(config: Config, length_s: float) -> dict[str, int]:
-    """Multiply-adds of a first call for one utterance; counted without computing anything."""
+    """Count the multiply-adds of a first call for one utterance, without computing anything."""
     frontend, encoder = build_frontend(config), encoder_shape(config)
     features_BTF, lengths_B = random_features(
         frontend.num_mel_bins, length_s, 1, frontend.frame_shift_ms, "cpu"
@@ -99,7 +99,7 @@ def forward_pass(
     shift_ms: float,
     device: torch.device | str,
 ) -> Callable[[], object]:
-    """A call of the encoder on random features of ``length_s`` seconds."""
+    """Return a call of the encoder on random features of ``length_s`` seconds."""
     features_BTF, lengths_B = random_features(
         encoder.num_mel_bins, length_s, batch_size, shift_ms, device
     )
@@ -112,7 +112,7 @@ def forward_passes(
     batch_size: int,
     device: torch.device | str,
 ) -> dict[str, Callable[[], object]]:
-    """A call of each encoder, as `forward_pass` makes it."""
+    """Return a call of each encoder, as `forward_pass` makes it."""
     return {
         key: forward_pass(encoder, length_s, batch_size, frame_shift_ms(config), device)
         for key, (encoder, config) in encoders.items()
@@ -126,7 +126,10 @@ def replayed_passes(
     device: torch.device | str,
     report: Callable[[str], None],
 ) -> dict[str, Callable[[], object]]:
-    """The same calls as CUDA graphs, recorded here unless too long; ``report`` is told how long."""
+    """Return the same calls as CUDA graphs, recorded here unless too long.
+
+    ``report`` receives the time that recording took.
+    """
     passes: dict[str, Callable[[], object]] = {}
     record_s = 0.0
     for key, (encoder, config) in encoders.items():
@@ -149,7 +152,7 @@ def random_features(
     shift_ms: float,
     device: torch.device | str,
 ) -> tuple[Tensor, Tensor]:
-    """Normal features (B, T, F) without padding, the same on every call, and their lengths."""
+    """Return normal features (B, T, F) without padding, equal on every call, and their lengths."""
     num_frames = max(1, round(length_s * 1000 / shift_ms))
     generator = torch.Generator().manual_seed(0)
     features_BTF = torch.randn(batch_size, num_frames, num_mel_bins, generator=generator)

@@ -1,4 +1,4 @@
-"""Decodes the utterances of a manifest with a model and scores them: WER, CER, counts."""
+"""Evaluation: decodes a manifest with a model and scores it (WER, CER, counts)."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SplitEvaluation:
-    """Every utterance of a split, scored, and the totals for the run record."""
+    """The scored utterances of a split, and the totals for the run record."""
 
     scored: tuple[ScoredUtterance, ...]
     counts: SplitCounts
     wer: SplitWer
 
     def by_label(self, values: Mapping[str, str]) -> dict[str, SplitWer]:
-        """The rate of the utterances with each of ``values``, which are theirs by name."""
+        """Return the WER by label; ``values`` maps utterance ids to labels."""
         groups: dict[str, list[ScoredUtterance]] = {}
         for one in self.scored:
             groups.setdefault(values[one.utterance_id], []).append(one)
         return {value: _rate(found, scoring=self.wer.scoring) for value, found in groups.items()}
 
     def change_from(self, exact: SplitEvaluation) -> WerChange:
-        """Its rate minus that of the same split in float32."""
+        """Return this rate minus that of the same split in float32."""
         found = wer_difference(
             [self.scored], [exact.scored], split="", run_name="", baseline_name="float32"
         )
@@ -69,10 +69,10 @@ def evaluate(
     """Decode ``utterances`` as `asr transcribe` does and score them, in the order of the manifest.
 
     ``chunk_s``, ``overlap_s``, ``vad`` and ``stream`` are those of `Transcriber`. ``scoring``
-    spells references and hypotheses, None as the model spells them; then ``equivalents`` are
-    applied. References may have alternatives (`asr.metrics.alternatives`).
-    Long audio is read in chunks, and memory grows with neither its length nor the number of
-    utterances. Audio that cannot be read is named in the log, counted and left out of the rate.
+    normalises references and hypotheses, None as the model does; then ``equivalents`` are applied.
+    References may have alternatives (`asr.metrics.alternatives`). Long audio is read in chunks, so
+    memory depends neither on its length nor on the number of utterances. Audio that cannot be read
+    is named in the log, counted and left out of the rate.
 
     Raises:
         InputError: no utterance could be read.
@@ -148,7 +148,7 @@ def _hypothesis(text: str, scoring: Scoring | None, equivalents: Equivalents | N
 
 
 def _named(scoring: Scoring | None, equivalents: Equivalents | None) -> str | None:
-    """How both sides were spelt, None for the usual way."""
+    """Return how both sides were normalised, None for the default."""
     parts = [scoring.name] if scoring is not None else []
     if equivalents is not None:
         parts.append(equivalents.name)

@@ -1,4 +1,4 @@
-"""Compares exported ONNX files with their model: outputs, words, file size and latency."""
+"""Comparison of exported ONNX files with their model: outputs, words, file size and latency."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from asr.report.record import SplitWer, length_key
 from asr.report.table import Column, Table, number_text, percent_text
 
 TORCH, TORCH_INT8 = "torch fp32", "torch int8"
-"""The model as it stands and with products in 8 bits, among the programs that are compared."""
+"""The model itself and the model with 8-bit products, among the compared programs."""
 
 Outputs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""Waveforms (B, N) and lengths to log probabilities (B, T, V), lengths, frames (B, T, D)."""
+"""Maps waveforms (B, N) and lengths to log probabilities (B, T, V), lengths, frames (B, T, D)."""
 
 
 @dataclass(slots=True)
 class Agreement:
-    """How far a program is from the model, summed over samples.
+    """The differences of a program from the model, summed over samples.
 
-    ``errors`` by split against transcripts, ``changed`` against what the model itself writes, one
-    each per utterance.
+    ``errors`` by split are against transcripts, ``changed`` against the model's own text, one each
+    per utterance.
     """
 
     largest: float = 0.0
@@ -52,11 +52,11 @@ class Agreement:
 
     @property
     def relative(self) -> float:
-        """Root mean square of the error of encoder frames over that of the frames."""
+        """Root mean square error of the encoder frames, relative to that of the frames."""
         return float((self.squared_error / self.squared) ** 0.5)
 
     def add_texts(self, texts: Sequence[str], originals: Sequence[str], sample: Sample) -> None:
-        """What was written of the utterances of a sample."""
+        """Add the texts of the utterances of a sample."""
         pairs = zip(originals, texts, strict=True)
         self.changed += [align_words(original, text)[0] for original, text in pairs]
         if sample.texts is not None:
@@ -66,7 +66,7 @@ class Agreement:
             )
 
     def add_frames(self, found_SD: Tensor, expected_SD: Tensor) -> None:
-        """Valid encoder frames of an utterance."""
+        """Add the valid encoder frames of an utterance."""
         difference_SD = found_SD.double() - expected_SD.double()
         self.largest = max(self.largest, float(difference_SD.abs().max()))
         self.squared_error += float(difference_SD.square().sum())
@@ -81,9 +81,9 @@ def agreements(
     decoder: Search,
     context: ChunkContext | None = None,
 ) -> dict[str, Agreement]:
-    """Every other program with the model, and under ``TORCH`` the model with itself.
+    """Compare every other program with the model, and under ``TORCH`` the model with itself.
 
-    ``context`` is how far its frames see, None for everything.
+    ``context`` is how far the model's frames see, None for everything.
     """
     original: Outputs = partial(outputs_of, package.model, package.model.encoder, context)
 
@@ -113,8 +113,8 @@ FLOAT32, INT8 = "onnx fp32", "onnx int8"
 class ExportRow:
     """One program that computes the model.
 
-    ``agreement`` of the model itself holds its word errors; ``timings`` are of the encoder, by
-    length in seconds.
+    ``agreement`` of the model itself holds its word errors; ``timings`` are those of the encoder,
+    by length in seconds.
     """
 
     runtime: str
@@ -124,16 +124,16 @@ class ExportRow:
 
     @property
     def wer(self) -> dict[str, SplitWer]:
-        """By split, where there are transcripts."""
+        """WER by split, for samples with transcripts."""
         return {
             split: SplitWer.from_errors(errors) for split, errors in self.agreement.errors.items()
         }
 
     @property
     def changed(self) -> float | None:
-        """Words that differ from those of the model, in percent of those that it writes.
+        """Words that differ from those of the model, in percent of the model's words.
 
-        None where the model was given no speech.
+        None if the samples contain no speech.
         """
         words = self.agreement.changed
         return WordErrors.total(words).wer if words else None
@@ -147,7 +147,7 @@ def compare_exported(
     lengths_s: Sequence[float],
     repeats: int,
 ) -> list[ExportRow]:
-    """The model itself, then every exported file, loaded from its bytes.
+    """Compare the model itself and every exported file, loaded from its bytes.
 
     Raises:
         InputError: a file cannot be loaded.
@@ -185,7 +185,7 @@ def outputs_of(
     waveforms_BN: Tensor,
     lengths_B: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log probabilities, lengths and frames of a model with ``encoder`` in the place of its own."""
+    """Return log probabilities, lengths and frames of a model with its encoder replaced."""
     encoded = encoder(*model.frontend(waveforms_BN, lengths_B), context=context)
     return model.head(encoded.frames_BTD), encoded.lengths_B, encoded.frames_BTD
 
@@ -193,7 +193,7 @@ def outputs_of(
 def frames_too(
     model: OnnxModel, waveforms_BN: Tensor, lengths_B: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log probabilities, lengths and encoder frames of an exported model."""
+    """Return log probabilities, lengths and encoder frames of an exported model."""
     log_probs_BTV, frame_lengths_B, frames_BTD = model.outputs(
         waveforms_BN, lengths_B, [*OUTPUTS, FRAMES]
     )
@@ -201,7 +201,7 @@ def frames_too(
 
 
 def weights_size(module: nn.Module) -> int:
-    """Bytes of its weights."""
+    """Return the bytes of the module's weights."""
     kept: int = sum(one.nbytes for one in module.state_dict().values())
     return kept + packed_bytes(module)
 
@@ -214,7 +214,7 @@ def time_encoders(
     *,
     repeats: int,
 ) -> dict[float, dict[str, Timing]]:
-    """Latency of ``encoders`` and of exported files, in alternation, on random features."""
+    """Return the latency of ``encoders`` and exported files, in alternation, on random features."""
     frontend = package.model.frontend
     for encoder in encoders.values():
         encoder.keep_between_calls()
@@ -238,7 +238,7 @@ def time_encoders(
 
 
 def export_table(rows: Sequence[ExportRow]) -> Table:
-    """One row a program; times are followed by their ratio to that of the first."""
+    """Return a table with one row per program, and the ratios of times to the first program's."""
     first = rows[0]
     changed = [row.changed for row in rows if row.changed is not None]
     frames = "frames" if changed else "frames of noise"
@@ -273,7 +273,7 @@ def _time_text(row: ExportRow, first: ExportRow, length_s: float) -> str:
 
 
 def export_rows(rows: Sequence[ExportRow], **common: object) -> list[dict[str, Any]]:
-    """The rows of ``--json``, each with what is ``common`` to them."""
+    """Return the rows of ``--json``, each with the fields in ``common``."""
     first = rows[0]
     return [
         {

@@ -1,4 +1,4 @@
-"""Compares exported steps of live streams with their model: outputs, words, size and time."""
+"""Comparison of exported steps of live streams with their model: outputs, words, size, time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from asr.nn.chunks import ChunkContext
 from asr.profiling.latency import time_alternating
 
 Step = Callable[[Tensor, Tensor, EncoderState], tuple[Tensor, Tensor, Tensor, EncoderState]]
-"""Features of a block, their lengths and the state to log probabilities, lengths, frames, state."""
+"""Maps a block's features, lengths and state to log probabilities, lengths, frames and state."""
 
 
 def compare_steps(
@@ -34,7 +34,7 @@ def compare_steps(
     *,
     repeats: int,
 ) -> list[ExportRow]:
-    """The model with whole files in the same chunks, then every exported file, block by block.
+    """Compare the model, on whole files in the same chunks, with exported files, block by block.
 
     Raises:
         InputError: a file cannot be loaded or run.
@@ -73,14 +73,14 @@ def compare_steps(
 
 
 def session_of(content: bytes, where: str) -> StepSession:
-    """The step in an exported file."""
+    """Return the step in an exported file."""
     session = Session(content, where=where)
     sizes = json.loads(session.metadata[STREAM])
     return StepSession(session, len(sizes[KEPT]))
 
 
 def torch_step(model: AsrModel, context: ChunkContext) -> Step:
-    """The step of the model itself."""
+    """Return the step of the model itself."""
     step = StreamStep(model, context)
 
     def of_model(
@@ -98,7 +98,7 @@ def torch_step(model: AsrModel, context: ChunkContext) -> Step:
 def block_by_block(
     model: AsrModel, step: Step, context: ChunkContext, waveforms_BN: Tensor, lengths_B: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log probabilities (B, T, V), lengths and frames (B, T, D) of whole recordings."""
+    """Return log probabilities (B, T, V), lengths and frames (B, T, D) of whole recordings."""
     features_BTF, lengths_B = model.frontend(waveforms_BN, lengths_B)
     factor, size = model.subsampling_factor, context.block_frames
     padded_BTF = functional.pad(features_BTF, (0, 0, factor, (size + 1) * factor))
@@ -117,7 +117,7 @@ def block_by_block(
 
 
 def next_block(model: AsrModel, step: Step, context: ChunkContext) -> Callable[[], object]:
-    """A call for one block of a stream that has run for long, always the same."""
+    """Return a call for one block of a stream that has run for a long time, always the same."""
     state = start_streams(model.encoder, context)
     kept = tuple(torch.randn_like(one) for one in state.kept)
     state = replace(state, num_seen_B=state.num_seen_B + 10_000, kept=kept)

@@ -1,9 +1,9 @@
-"""Measures encoder latency and cost of several schedules, timed in alternation in one process.
+"""Encoder latency and cost of several schedules, timed in alternation in one process.
 
 Every schedule is timed in alternation with two baselines, the same encoder without reuse: once with
-the fused attention kernel, once explicit, which builds the attention map as a reuse leader must. A
-schedule that only beats the explicit one beats a slow program; the table shows both. Probes of the
-machine's ceilings and encoders of other libraries can be timed in the same rounds.
+the fused attention kernel, once explicit, computing the attention map as a reuse leader must. A
+schedule that is faster only than the explicit baseline is no gain; the table shows both. Probes of
+the machine's ceilings and encoders of other libraries can be timed in the same rounds.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ LARGEST_DIFFERENCE = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderCost:
-    """What one encoder costs; fields as in the run record."""
+    """The cost of one encoder; fields as in the run record."""
 
     schedule: tuple[ScheduledLayer, ...]
     parameters: dict[str, int]
@@ -80,9 +80,9 @@ def measure_encoders(
 ) -> dict[str, EncoderCost]:
     """Time the encoders of run configs (groups ``features``, ``encoder``, ``reuse``) together.
 
-    ``roofline`` says how to find the ceilings to judge them by; ``against`` names encoders of
-    `asr.measure.peers.peer` to time beside them, at the dimensions of each. All get the weights of
-    ``model`` where there is one. ``report`` receives a line per point.
+    ``roofline`` sets how to measure the ceilings, if given; ``against`` names encoders of
+    `asr.measure.peers.peer` to time beside them, with the dimensions of each. If ``model`` is
+    given, all get its weights. ``report`` receives a line per point.
     """
     check_device(spec, device)
     if spec.dtype == "int8" and (roofline or against):
@@ -164,7 +164,7 @@ def measure_encoders(
 
 
 def check_device(spec: LatencySpec, device: torch.device | str) -> None:
-    """Raise InputError where ``device`` cannot be timed as ``spec`` says."""
+    """Raise InputError if ``device`` cannot be timed as ``spec`` says."""
     if spec.cuda_graphs:
         check_graphs(device, "metrics.latency.cuda_graphs=true")
     check_dtype(spec.dtype, device, f"metrics.latency.dtype={spec.dtype}")
@@ -172,9 +172,9 @@ def check_device(spec: LatencySpec, device: torch.device | str) -> None:
 
 @torch.inference_mode()
 def difference_from_peer(package: ModelPackage, name: str) -> float:
-    """How far the encoder of another library is from a package's with the same weights.
+    """Return the difference of another library's encoder from a package's with the same weights.
 
-    The root mean square of the difference of their frames over that of the frames, on
+    The root mean square of the difference of their frames, relative to that of the frames, on
     `AGREEMENT_S` seconds of noise.
 
     Raises:
@@ -202,7 +202,7 @@ def smallest_calls(
     length_s: float,
     device: torch.device | str,
 ) -> dict[str, Call]:
-    """A call of each encoder on the smallest batch, to be looked at part by part."""
+    """Return a call of each encoder on the smallest batch, for timing its parts."""
     return {
         key: Call(
             encoder,
@@ -219,12 +219,12 @@ def smallest_calls(
 
 
 def total_macs(by_part: Mapping[str, Work]) -> int:
-    """The multiply-adds of all parts."""
+    """Return the multiply-adds of all parts."""
     return sum(work.macs for work in by_part.values())
 
 
 def encoder_work(calls: Mapping[str, Call]) -> dict[str, dict[str, Work]]:
-    """The multiply-adds and bytes of each part in a call that is not the first."""
+    """Return the multiply-adds and bytes of each part in a call that is not the first."""
     with torch.inference_mode():
         for call in calls.values():
             call.module(*call.args)

@@ -1,4 +1,4 @@
-"""Audio to compare programs on: utterances of a manifest, files, or noise.
+"""Audio for comparing programs: utterances of a manifest, files, or noise.
 
 Shape legend: B batch, N samples.
 """
@@ -24,10 +24,10 @@ NOISE_S = (7.3, 3.1, 0.4)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Waveforms to compare programs on; ``texts`` are normalised transcripts, or None.
+    """Waveforms for comparing programs; ``texts`` are normalised transcripts, or None.
 
-    ``split`` is what the rates of such samples stand under. Without ``is_speech`` there are no
-    words to compare: what a model writes of noise hangs on rounding.
+    ``split`` is the name under which their rates are shown. Without ``is_speech`` words are not
+    compared: what a model writes for noise depends on rounding.
     """
 
     split: str
@@ -40,13 +40,13 @@ class Sample:
 def samples_of_utterances(
     package: ModelPackage, utterances: Utterances, split: str
 ) -> Iterator[Sample]:
-    """Batches of a manifest; audio that cannot be read is named in the log and left out."""
+    """Yield batches of a manifest; audio that cannot be read is named in the log and left out."""
     for batch in evaluation_batches(package, utterances):
         yield Sample(split, batch.waveforms_BN, batch.waveform_lengths_B, batch.texts)
 
 
 def samples_of_audio(path: Path, sample_rate_hz: int) -> Iterator[Sample]:
-    """A file of any rate and length, in pieces of at most ``PIECE_S`` seconds.
+    """Yield a file of any rate and length, in pieces of at most ``PIECE_S`` seconds.
 
     Raises:
         InputError: it cannot be read as audio.
@@ -59,7 +59,7 @@ def samples_of_audio(path: Path, sample_rate_hz: int) -> Iterator[Sample]:
 
 
 def samples_of_noise(sample_rate_hz: int) -> Iterator[Sample]:
-    """One batch of unequal lengths; no speech."""
+    """Yield one batch of noise with unequal lengths."""
     lengths_B = torch.tensor([round(length_s * sample_rate_hz) for length_s in NOISE_S])
     generator = torch.Generator().manual_seed(0)
     waveforms_BN = 0.1 * torch.randn(len(NOISE_S), int(lengths_B.max()), generator=generator)

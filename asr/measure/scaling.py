@@ -1,4 +1,4 @@
-"""Measures encoder latency over CPU threads, batch sizes and dtypes.
+"""Encoder latency over CPU threads, batch sizes and dtypes.
 
 Every schedule is timed in alternation with its baselines, as in `asr.measure.latency`.
 """

@@ -1,7 +1,7 @@
-"""Measures the time that encoders take for a chunk of running streams, and what streams keep.
+"""The time that encoders take per chunk of live streams, and the memory of each stream.
 
 Every schedule is timed in alternation with its baselines, as in `asr.measure.latency`. The streams
-have run for long: everything that is kept is full.
+have run for a long time, so everything they store is full.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def measure_streaming(
     ``report`` receives a line per point.
 
     Raises:
-        InputError: a method that attends over whole utterances.
+        InputError: a method attends over whole utterances.
     """
     encoders = distinct_encoders(configs, device)
     points: dict[str, list[StreamingPoint]] = {name: [] for name in configs}
@@ -79,7 +79,7 @@ def measure_streaming(
 
 
 def running(encoder: Encoder, context: ChunkContext, num_streams: int) -> EncoderState:
-    """Streams of which much was heard already."""
+    """Return the state of streams that have run for a long time."""
     state = start_streams(encoder, context, num_streams)
     kept = tuple(torch.randn_like(one) for one in state.kept)
     return replace(state, num_seen_B=state.num_seen_B + _HEARD_FRAMES, kept=kept)
@@ -88,7 +88,7 @@ def running(encoder: Encoder, context: ChunkContext, num_streams: int) -> Encode
 def next_block(
     encoder: Encoder, state: EncoderState, device: torch.device | str
 ) -> Callable[[], object]:
-    """A call that encodes one block of every stream, always the same."""
+    """Return a call that encodes one block of every stream, always the same."""
     factor, size = encoder.subsampling_factor, state.context.block_frames
     features_BTF = torch.randn(
         len(state), (1 + size) * factor, encoder.num_mel_bins, dtype=encoder.dtype, device=device

@@ -1,8 +1,8 @@
-"""Measures training steps of several schedules in alternation.
+"""Training steps of several schedules, timed in alternation.
 
 A step is the encoder and a CTC head on random features: forward, backward and the update of AdamW.
-It contains no loading of data, no feature extraction and no augmentation. Every schedule is timed
-in alternation with its baselines, as in `asr.measure.latency`.
+It contains no data loading, feature extraction or augmentation. Every schedule is timed in
+alternation with its baselines, as in `asr.measure.latency`.
 
 Shape legend: B batch, T frames, F mel bins, U tokens.
 """
@@ -23,8 +23,8 @@ from asr.measure.peers.peer import Peer, peer_encoders
 from asr.profiling.training_step import TrainingStepSpec, training_step
 from asr.report.points import TrainingStepPoint
 
-VOCAB_SIZE = 500  # of a common subword vocabulary
-TOKENS_PER_S = 3.0  # what read English has of such subwords
+VOCAB_SIZE = 500  # as common for subword vocabularies
+TOKENS_PER_S = 3.0  # such subwords in read English
 
 
 def measure_training_steps(
@@ -80,7 +80,7 @@ def measure_training_steps(
 
 
 class CtcModel(nn.Module):
-    """An encoder, of ours or another library, with a CTC head over `VOCAB_SIZE` tokens."""
+    """An encoder, ours or another library's, with a CTC head over `VOCAB_SIZE` tokens."""
 
     def __init__(self, encoder: Encoder | Peer) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class CtcModel(nn.Module):
         self.head = CtcHead(d_model=encoder.d_model, vocab_size=VOCAB_SIZE)
 
     def batch_loss(self, length_s: float, batch_size: int, shift_ms: float) -> Callable[[], Tensor]:
-        """The loss of a random batch without padding, the same on every call."""
+        """Return the loss function of a random batch without padding, equal on every call."""
         device = next(self.parameters()).device
         features_BTF, lengths_B = random_features(
             self.encoder.num_mel_bins, length_s, batch_size, shift_ms, device

@@ -1,7 +1,7 @@
 """Finding the weight of a language model on a development set.
 
-The utterances are encoded once, and searched once for every pair of weights; where the model only
-rescores, they are searched once.
+The utterances are encoded once, and searched once per pair of weights; if the language model only
+rescores, they are searched just once.
 
 Shape legend: B batch, T frames, V vocabulary.
 """
@@ -38,7 +38,7 @@ _NEVER = -60.0
 
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """The word error rate, in percent, with a weight of the language model and a word bonus."""
+    """The word error rate, in percent, for a weight of the language model and a word bonus."""
 
     weight: float
     bonus: float
@@ -53,9 +53,9 @@ def tune(
     weights: Sequence[float] = WEIGHTS,
     bonuses: Sequence[float] = BONUSES,
 ) -> list[Weighted]:
-    """The error rate with every weight and bonus of the language model of ``decoder``.
+    """Return the error rate for every weight and bonus of the language model of ``decoder``.
 
-    It is the one that rescores, where there is one, and else the one that is fused.
+    The tuned language model is the one that rescores, if there is one, else the fused one.
 
     Raises:
         InputError: no utterance can be read; see `read_language_model`.
@@ -88,7 +88,7 @@ def tune(
 
 
 def _encoded(package: ModelPackage, utterances: Utterances) -> tuple[list[str], list[Tensor]]:
-    """References and log probabilities (T, V), in float16, of all that can be read."""
+    """Return references and log probabilities (T, V), in float16, of all readable utterances."""
     vocab_size = package.tokenizer.vocab_size
     labeller = FrameLabeller(
         CtcModel(package.model),
@@ -111,7 +111,7 @@ def _encoded(package: ModelPackage, utterances: Utterances) -> tuple[list[str], 
 
 
 def _searched(outputs: Sequence[Tensor], search: BeamDecoder) -> list[list[ScoredTokens]]:
-    """The sequences of each utterance, the best first."""
+    """Return the sequences of each utterance, the best first."""
     by_length = sorted(range(len(outputs)), key=lambda at: len(outputs[at]))
     found: dict[int, list[ScoredTokens]] = {}
     for first in range(0, len(by_length), _UTTERANCES_AT_ONCE):

@@ -1,1 +1,1 @@
-"""Analyses the attention of a trained model and proposes which layers could share it."""
+"""Analysis of a trained model's attention, and proposals which layers could share it."""

@@ -1,4 +1,4 @@
-"""Runs a trained model on a manifest and measures its attention in one pass over the audio."""
+"""The analysis of a trained model on a manifest, in one pass over the audio."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from asr.report.analysis import Analysis, Counted
 from asr.report.record import ScheduledLayer
 from asr.types import Batch
 
-NUM_TOKENS = 32  # told apart, the most frequent first
+NUM_TOKENS = 32  # the most frequent tokens have their own class
 REPORT_EVERY = 100  # utterances
-TEST_EVERY = 5  # of the utterances, one is kept for testing the probe
+TEST_EVERY = 5  # every fifth utterance is kept for testing the probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class EncodedUtterance:
     """One utterance without padding.
 
     ``probs_LHTT`` the maps of `EncodedStream.map_layers`, ``outputs_LTD`` the output of every
-    layer, ``labels_T`` the token of each frame, all ``NO_LABEL`` where there is no alignment.
+    layer, ``labels_T`` the token of each frame, all ``NO_LABEL`` without an alignment.
     """
 
     probs_LHTT: Tensor
@@ -46,7 +46,7 @@ class EncodedUtterance:
 class EncodedStream:
     """Encodes utterances and counts them.
 
-    ``map_layers`` are the layers whose maps are given: those with the most heads, ``num_heads``.
+    ``map_layers`` are the layers whose maps are returned: those with the most heads, ``num_heads``.
     """
 
     def __init__(self, package: ModelPackage) -> None:
@@ -57,7 +57,7 @@ class EncodedStream:
         self.num_skipped = 0
 
     def __call__(self, utterances: Utterances) -> Iterator[EncodedUtterance]:
-        """Every utterance of ``utterances`` that can be read, the longest first.
+        """Yield every readable utterance of ``utterances``, the longest first.
 
         Raises:
             InputError: no layer of the model has an attention map.
@@ -90,7 +90,7 @@ class EncodedStream:
             )
 
     def _align(self, batch: Batch, encoded: EncoderMaps) -> Tensor:
-        """(B, T) labels; a transcript that the model cannot write has none."""
+        """Return (B, T) labels, none for a transcript with tokens unknown to the model."""
         labels_BT = align(
             self.package.model.head.frame_log_probs(encoded.frames_BTD),
             encoded.lengths_B,
@@ -113,17 +113,17 @@ def analyze(
     reuse: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Analysis:
-    """Measure ``package`` on ``utterances``; ``run`` and ``data`` are how the result calls them.
+    """Measure ``package`` on ``utterances``, which the result calls ``run`` and ``data``.
 
-    Schedules are proposed by ``threshold`` (see `asr.reuse.suggest`), or with ``latency``, what
-    layers cost, within ``budget_ms``. With ``reuse``, a config of a method, whatever its grouping,
+    Schedules are proposed by ``threshold`` (see `asr.reuse.suggest`) or, with ``latency`` (the cost
+    of layers), within ``budget_ms``. With ``reuse``, the config of a method with any grouping,
     conversion to it is tried on the same utterances (see `asr.measure.analysis.trial`).
 
     Audio that cannot be read is named in the log, counted and left out.
 
     Raises:
         InputError: no utterance is short enough or can be read, no layer has an attention map, or
-            conversion is to be tried of a model that reuses attention already.
+            conversion is to be tried for a model that already reuses attention.
     """
     if reuse is not None:
         full_attention(package.model.encoder)

@@ -26,9 +26,9 @@ from asr.report.analysis import DiagonalityFound, Probe, Relationship, Similarit
 
 
 class LinearProbe:
-    """One classifier per layer, learnt from the same samples.
+    """A linear classifier per layer, trained on the same samples.
 
-    ``ridge`` is the penalty as a share of the mean variance of an input channel.
+    ``ridge`` is the penalty as a fraction of the mean variance of an input channel.
     """
 
     def __init__(self, *, num_classes: int, ridge: float = 1e-3) -> None:
@@ -39,7 +39,7 @@ class LinearProbe:
         self._targets_LDC: Tensor | None = None
 
     def learn(self, x_LSD: Tensor, class_S: Tensor) -> None:
-        """Take in samples with their classes, 0 to ``num_classes`` - 1."""
+        """Add samples with their classes, 0 to ``num_classes`` - 1."""
         x_LSD = _with_one(x_LSD)
         target_SC = functional.one_hot(class_S, self.num_classes).to("cpu", torch.float64)
         inputs_LDD = x_LSD.transpose(1, 2) @ x_LSD
@@ -51,7 +51,7 @@ class LinearProbe:
         )
 
     def weight(self) -> Tensor:
-        """(L, D + 1, C): the classifiers that fit the samples so far; the last row is the bias."""
+        """Return (L, D + 1, C): the classifiers fitted so far; the last row is the bias."""
         assert self._inputs_LDD is not None, "nothing was learnt"
         assert self._targets_LDC is not None
         diagonal_LD = self._inputs_LDD.diagonal(dim1=1, dim2=2)
@@ -59,20 +59,20 @@ class LinearProbe:
         variance_LD = diagonal_LD / self.num_samples - mean_LD.square()
         scale_L1 = variance_LD[:, :-1].mean(-1, keepdim=True).clamp(min=1e-12)
         penalty_LD = (self.ridge * self.num_samples * scale_L1).expand_as(diagonal_LD).clone()
-        penalty_LD[:, -1] = 0.0  # the bias is free
+        penalty_LD[:, -1] = 0.0  # the bias is not penalised
         penalised_LDD = self._inputs_LDD + torch.diag_embed(penalty_LD)
         weight_LDC: Tensor = torch.linalg.solve(penalised_LDD, self._targets_LDC)
         return weight_LDC
 
 
 def num_correct(weight_LDC: Tensor, x_LSD: Tensor, class_S: Tensor) -> Tensor:
-    """(L,) how many samples each layer's classifier gets right; ``weight`` from `LinearProbe`."""
+    """Return (L,): how many samples each layer's classifier (`LinearProbe`) gets right."""
     predicted_LS = (_with_one(x_LSD) @ weight_LDC).argmax(-1)
     return (predicted_LS == class_S.to("cpu")).sum(-1)
 
 
 def _with_one(x_LSD: Tensor) -> Tensor:
-    """Samples in float64 on the CPU, with a channel of ones for the bias."""
+    """Return samples in float64 on the CPU, with a channel of ones for the bias."""
     return functional.pad(x_LSD.to("cpu", torch.float64), (0, 1), value=1.0)
 
 
@@ -88,7 +88,7 @@ class TokenClasses:
         return len(self.token_ids)
 
     def of_labels(self, labels_T: Tensor) -> Tensor:
-        """Class of each label, ``NO_CLASS`` for blanks, rarer tokens and negative labels."""
+        """Return each label's class, ``NO_CLASS`` for blanks, rarer tokens and negative labels."""
         class_V = torch.full((self.vocab_size,), NO_CLASS)
         class_V[list(self.token_ids)] = torch.arange(len(self.token_ids))
         return torch.where(labels_T < 0, NO_CLASS, class_V[labels_T.clamp(min=0)])
@@ -97,7 +97,7 @@ class TokenClasses:
 def frequent_tokens(
     utterances: Utterances, package: ModelPackage, *, num_tokens: int
 ) -> TokenClasses:
-    """At most ``num_tokens`` of the tokens of the transcripts, sorted by how they are written."""
+    """Return the ``num_tokens`` most frequent tokens of the transcripts, sorted by their pieces."""
     tokenizer = package.tokenizer
     counts: Counter[int] = Counter()
     for utterance in utterances:
@@ -113,7 +113,7 @@ def frequent_tokens(
 
 
 class LayerProbe:
-    """First `learn` from every training utterance, then `test` on the others."""
+    """A linear probe: first `learn` from every training utterance, then `test` on the others."""
 
     def __init__(self, *, num_classes: int) -> None:
         self._probe = LinearProbe(num_classes=num_classes)
@@ -122,7 +122,7 @@ class LayerProbe:
         self._class_counts_C = torch.zeros(num_classes, dtype=torch.int64)
 
     def learn(self, outputs_LTD: Tensor, class_T: Tensor) -> None:
-        """Take in the frames of an utterance that have a class."""
+        """Add the frames of an utterance that have a class."""
         assert self._weight_LDC is None, "learning comes before testing"
         kept_T = class_T != NO_CLASS
         if bool(kept_T.any()):
@@ -141,7 +141,7 @@ class LayerProbe:
         self._class_counts_C += class_S.bincount(minlength=len(self._class_counts_C))
 
     def result(self) -> Probe | None:
-        """Accuracy of every layer; None where nothing was learnt or tested."""
+        """Return the accuracy of every layer; None if nothing was learnt or tested."""
         num_test_frames = int(self._class_counts_C.sum())
         if not num_test_frames:
             return None
@@ -158,7 +158,7 @@ DECIMALS = 5
 
 
 class AttentionMeasures:
-    """Means over utterances; what is kept does not grow with their number."""
+    """Means of the measures over utterances; memory does not grow with their number."""
 
     def __init__(self, tokens: TokenClasses) -> None:
         self.tokens = tokens
@@ -169,7 +169,7 @@ class AttentionMeasures:
         self._relationship_LHCC = StreamingMean()
 
     def add(self, probs_LHTT: Tensor, class_T: Tensor) -> None:
-        """The maps of one utterance without padding, and the class of each frame."""
+        """Add the maps of one utterance without padding, and the class of each frame."""
         self._total_variation_LHLH.add(total_variation_similarity(probs_LHTT))
         self._jensen_shannon_LLH.add(jensen_shannon_similarity(probs_LHTT))
         found = diagonality(probs_LHTT, num_points=NUM_POINTS)
@@ -182,15 +182,15 @@ class AttentionMeasures:
             self._relationship_LHCC.add(sums.total_LHCC, sums.num_frames_CC)
 
     def similarity_of_layers(self) -> Tensor:
-        """Jensen-Shannon similarity (L, L), by heads of one index."""
+        """Return the Jensen-Shannon similarity (L, L), by heads of the same index."""
         return self._jensen_shannon_LLH.mean.mean(-1)
 
     def similarity_of_heads(self) -> Tensor:
-        """Total variation similarity (L, H, L, H) of all heads."""
+        """Return the total variation similarity (L, H, L, H) of all heads."""
         return self._total_variation_LHLH.mean
 
     def similarity(self) -> Similarity:
-        """How alike layers are."""
+        """Return the similarity of layers and heads."""
         heads_LHLH = self.similarity_of_heads()
         return Similarity(
             total_variation=rounded(same_head(heads_LHLH).mean(-1)),
@@ -200,7 +200,7 @@ class AttentionMeasures:
         )
 
     def diagonality(self) -> DiagonalityFound:
-        """How close to the diagonal each head keeps."""
+        """Return how close each head's attention is to the diagonal."""
         return DiagonalityFound(
             area=rounded(self._area_LH.mean),
             curve=rounded(self._curve_LHR.mean),
@@ -208,7 +208,7 @@ class AttentionMeasures:
         )
 
     def relationship(self) -> Relationship | None:
-        """Which tokens look at which; None when nothing could be aligned."""
+        """Return how strongly tokens attend to each other; None if nothing could be aligned."""
         if self._relationship_LHCC.is_empty:
             return None
         mean_LHCC = self._relationship_LHCC.mean
@@ -222,7 +222,7 @@ class AttentionMeasures:
 
 
 def rounded(values: Tensor) -> list:  # type: ignore[type-arg]  # nested as deep as the tensor
-    """Nested lists with few enough digits to be read."""
+    """Convert to nested lists, rounded to `DECIMALS`."""
     return [
         rounded(value) if value.dim() else round(float(value), DECIMALS)
         for value in values.double()

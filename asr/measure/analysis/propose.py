@@ -1,4 +1,4 @@
-"""Proposes a reuse schedule from the similarity of layers and what each layer costs."""
+"""Proposals for a reuse schedule from the similarity of layers and each layer's cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WARMUP, REPEATS = 2, 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderLatency:
-    """``base_ms`` and the cost of each layer in milliseconds, at ``length_s`` of audio."""
+    """``base_ms`` and the cost of each layer in milliseconds, for ``length_s`` of audio."""
 
     length_s: float
     base_ms: float
@@ -41,7 +41,7 @@ def measure_layer_costs(
 ) -> EncoderLatency:
     """Time the encoder of a config (groups ``features``, ``encoder``) for one utterance.
 
-    ``reuse`` is a config of the method whose roles are timed, whatever its grouping.
+    ``reuse`` is the config of the method whose roles are timed; its grouping is ignored.
     """
     frontend = build_frontend(config)
     calls: dict[str, Callable[[], object]] = {}
@@ -58,7 +58,7 @@ def measure_layer_costs(
 
 
 def fit_costs(median_ms: Mapping[tuple[int, ...], float], *, length_s: float) -> EncoderLatency:
-    """The costs that explain the latency of each schedule, given by its groups."""
+    """Fit costs to the latency of each schedule, given by its groups."""
     rows = [[1.0, groups.count(1), sum(size > 1 for size in groups)] for groups in median_ms]
     fitted = np.linalg.lstsq(np.array(rows), np.array(list(median_ms.values())), rcond=None)[0]
     base_ms, alone_ms, lead_ms = map(float, fitted)
@@ -67,7 +67,7 @@ def fit_costs(median_ms: Mapping[tuple[int, ...], float], *, length_s: float) ->
 
 
 def probed_schedules(num_layers: int) -> list[list[int]]:
-    """Groups that tell the roles apart."""
+    """Return schedules whose latencies determine the cost of each role."""
     pairs = [2] * (num_layers // 2) + [1] * (num_layers % 2)
     return [[1] * num_layers, [num_layers], pairs]
 
@@ -79,7 +79,7 @@ def propose(
     latency: EncoderLatency | None = None,
     budget_ms: float | None = None,
 ) -> Suggested:
-    """Groups by threshold, the frontier of risk against cost, and the proposal.
+    """Return groups by threshold, the frontier of risk against cost, and the proposal.
 
     A budget must have passed `check_budget`.
     """
@@ -104,9 +104,9 @@ def propose_tried(
     latency: EncoderLatency | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Suggested, Tried]:
-    """What trying every pair proposes, and both proposals with the loss that they really add.
+    """Propose a schedule from trials of every pair, and measure both proposals' added loss.
 
-    ``suggested`` is what similarity proposes, at the same costs and within the same budget.
+    ``suggested`` is the proposal from similarity, at the same costs and within the same budget.
     """
     loss_LL = trial.losses_of_pairs(report)
     risk_LL = (loss_LL - trial.full_loss).nan_to_num(0.0)
@@ -146,14 +146,14 @@ def propose_tried(
 
 
 def in_pairs(num_layers: int) -> list[int]:
-    """Groups of two, and one alone where there is an odd layer."""
+    """Return groups of two, and a single layer if their number is odd."""
     return [2] * (num_layers // 2) + [1] * (num_layers % 2)
 
 
 def _added_losses(
     trial: Trial, schedules: Sequence[Groups], report: Callable[[str], None]
 ) -> Callable[[Groups], Groups]:
-    """Tries every schedule once; gives each the loss that it added."""
+    """Try every schedule once; return a function that adds the measured loss to a schedule."""
     distinct = list(dict.fromkeys(tuple(one.groups) for one in schedules))
     report(f"trying {len(distinct)} schedules as a whole")
     losses = dict(zip(distinct, trial.losses_of_groups(distinct), strict=True))
@@ -163,9 +163,9 @@ def _added_losses(
 
 
 def check_budget(latency: EncoderLatency, budget_ms: float, *, num_layers: int) -> None:
-    """Raise InputError where no schedule at all is predicted to keep within the budget.
+    """Raise InputError if even the fastest schedule is predicted to exceed the budget.
 
-    Which one is fastest does not depend on what is risked.
+    Which schedule is fastest does not depend on the risks.
     """
     fastest = _groups(frontier(torch.ones(num_layers, num_layers), latency.costs)[0], latency)
     if not keeps_within(fastest, budget_ms):
@@ -176,13 +176,13 @@ def check_budget(latency: EncoderLatency, budget_ms: float, *, num_layers: int) 
 
 
 def keeps_within(groups: Groups, budget_ms: float) -> bool:
-    """Whether the predicted latency is no more than the budget."""
+    """Return whether the predicted latency is within the budget."""
     assert groups.latency_ms is not None
     return groups.latency_ms <= budget_ms
 
 
 def config_text(run: str, suggested: Suggested, tried: Tried | None = None) -> str:
-    """The proposal as a file of the config group ``reuse``; from trials where there were any."""
+    """Return the proposal as a file of the config group ``reuse``; from trials if there are any."""
     proposed = suggested.proposed if tried is None else tried.proposed
     source = "the attention" if tried is None else f"trials of {tried.method} on the layers"
     why = f"risk {proposed.risk:.2f}"
@@ -194,7 +194,7 @@ def config_text(run: str, suggested: Suggested, tried: Tried | None = None) -> s
 
 
 def _yaml(value: object) -> str:
-    """A value of a reuse config, of which JSON writes all but strings as YAML does."""
+    """Return a value of a reuse config as YAML; except for strings, JSON is valid YAML."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""Tests schedules directly: the loss of a trained model that is converted to each of them."""
+"""Direct tests of schedules: the loss of a trained model after conversion to each of them."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ PROBS = {"_target_": "asr.reuse.probs.ReuseProbs"}
 
 
 def is_grouped(reuse: Mapping[str, Any]) -> bool:
-    """Whether a config of the group ``reuse`` names its schedule in the ways of `Grouping`."""
+    """Return whether a config of the group ``reuse`` has the keys of `Grouping`."""
     return reuse.keys() >= set(WAYS)
 
 
 def with_groups(reuse: Mapping[str, Any], groups: Sequence[int]) -> dict[str, Any]:
-    """The method on consecutive groups of these sizes."""
+    """Return the method's config with consecutive groups of these sizes."""
     return {**reuse, **dict.fromkeys(WAYS), "groups": list(groups)}
 
 
 def with_leaders(reuse: Mapping[str, Any], leaders: Sequence[int]) -> dict[str, Any]:
-    """The method where every layer follows the one named for it, or itself."""
+    """Return the method's config with a leader for every layer, possibly the layer itself."""
     return {**reuse, **dict.fromkeys(WAYS), "leaders": list(leaders)}
 
 
 class Trial:
-    """Converts ``model`` in passing and measures the mean loss per utterance, in nats.
+    """Converts ``model`` temporarily and measures the mean loss per utterance, in nats.
 
-    ``reuse`` is a config of the method to try, whatever its grouping; heads are brought into line
-    by ``similarity_LHLH``. ``pass_s`` is how long one pass of the whole model over ``calibration``
-    took, ``full_loss`` what it lost.
+    ``reuse`` is the config of the method to try; its grouping is ignored. Heads are aligned by
+    ``similarity_LHLH``. ``pass_s`` is the duration of one pass of the whole model over
+    ``calibration``, ``full_loss`` the loss of the unconverted model.
 
     Raises:
         InputError: the model has no full attention, or no utterance can be aligned.
@@ -78,26 +78,26 @@ class Trial:
 
     @property
     def num_utterances(self) -> int:
-        """How many the losses are means over."""
+        """The number of utterances over which losses are averaged."""
         return self._calibration.num_utterances
 
     @property
     def num_layers(self) -> int:
-        """L."""
+        """L, the number of layers."""
         return len(self._own)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """Every leader with every follower above it."""
+        """Every pair of a leader and a follower above it."""
         return [(leader, m) for m in range(self.num_layers) for leader in range(m)]
 
     def pairs_s(self) -> float:
-        """How long `losses_of_pairs` should take: each pair runs the layers from its leader on."""
+        """Estimate the seconds of `losses_of_pairs`; a pair runs the layers from its leader on."""
         num_run = sum(self.num_layers - leader for leader, _ in self.pairs)
         return self.pass_s * (1 + num_run / self.num_layers)
 
     def losses_of_pairs(self, report: Callable[[str], None] = lambda _: None) -> Tensor:
-        """(L, L): the loss where only layer m (column) follows layer l (row); NaN elsewhere."""
+        """Return (L, L): the loss if only layer m (column) follows layer l (row); NaN elsewhere."""
         schedules = [
             [leader if layer == follower else layer for layer in range(self.num_layers)]
             for leader, follower in self.pairs
@@ -114,7 +114,7 @@ class Trial:
         return loss_LL
 
     def losses_of_groups(self, schedules: Sequence[Sequence[int]]) -> list[float]:
-        """The loss of each schedule, given by the sizes of its groups."""
+        """Return the loss of each schedule, given by the sizes of its groups."""
         return self._losses([with_groups(self.reuse, groups) for groups in schedules])
 
     def _losses(
@@ -122,7 +122,7 @@ class Trial:
         configs: Sequence[Mapping[str, Any]],
         report: Callable[[int], None] = lambda _: None,
     ) -> list[float]:
-        """Batch by batch, so that the inputs of layers are held for one batch at a time."""
+        """Return the losses; the inputs of layers are stored for one batch at a time."""
         sums = [LossSum(self._model.head) for _ in configs]
         num_done = 0
         for batch in self._calibration.batches:
@@ -136,7 +136,7 @@ class Trial:
         return [losses.mean() for losses in sums]
 
     def _attention(self, config: Mapping[str, Any]) -> dict[int, LayerAttention]:
-        """The attention of the layers that lead or follow, with the weights of the full model."""
+        """Return the attention of leading and following layers, with the full model's weights."""
         encoder = self._model.encoder
         reuse = build(config, "reuse")
         schedule = reuse.schedule(self.num_layers)

@@ -1,1 +1,1 @@
-"""Encoders of other libraries, built at the dimensions of a recipe and timed beside ours."""
+"""Encoders of other libraries, with the dimensions of a recipe, timed beside ours."""

@@ -16,7 +16,7 @@ _SUBSAMPLING = {"conv4": ("striding", 4), "separable8": ("dw_striding", 8)}
 
 
 class NemoConformer(Peer):
-    """``fused`` hands attention to torch's kernel, which NeMo does not unless told."""
+    """NeMo's encoder; ``fused`` uses torch's attention kernel, which NeMo does not by default."""
 
     def __init__(self, size: PeerSize, *, fused: bool) -> None:
         super().__init__(size)
@@ -44,7 +44,7 @@ class NemoConformer(Peer):
         )
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
-        """(B, T, F) to (B, T / factor, D)."""
+        """Return (B, T / factor, D) for (B, T, F)."""
         features_BFT = features_BTF.to(self.dtype).transpose(1, 2)
         frames_BDT, lengths_B = self.encoder(audio_signal=features_BFT, length=lengths_B)
         return EncoderOutput(frames_BDT.transpose(1, 2), lengths_B)

@@ -1,4 +1,4 @@
-"""Builds encoders of other libraries at the dimensions of run configs."""
+"""Building encoders of other libraries with the dimensions of run configs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Config = Mapping[str, Any]
 class PeerSize:
     """Dimensions of a Conformer, named as in the config group ``encoder``.
 
-    ``dropout`` is everywhere that a library has it; none of them drops a whole layer.
+    ``dropout`` applies wherever a library has dropout; none of them drops whole layers.
     """
 
     num_mel_bins: int
@@ -43,7 +43,7 @@ class PeerSize:
 
     @classmethod
     def from_config(cls, encoder: Mapping[str, Any], num_mel_bins: int) -> Self:
-        """From the config group ``encoder``; raises InputError where that is no Conformer."""
+        """Read the config group ``encoder``; raise InputError unless it is a Conformer."""
         names = [field.name for field in fields(cls) if field.name != "num_mel_bins"]
         for name in names:
             if name not in encoder:
@@ -55,7 +55,7 @@ class PeerSize:
 
 
 class Peer(nn.Module, ABC):
-    """Features (B, T, F) and their lengths to frames (B, T / factor, D), called as our encoders."""
+    """An encoder of another library, with the interface of our encoders."""
 
     def __init__(self, size: PeerSize) -> None:
         super().__init__()
@@ -64,25 +64,25 @@ class Peer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
-        """(B, T, F) without padding to (B, T / factor, D)."""
+        """Return (B, T / factor, D) for (B, T, F) without padding."""
 
     def take_weights(self, model: AsrModel, config: Config) -> None:
-        """Compute what the encoder of ``model``, built from ``config``, computes.
+        """Take the weights of ``model``, built from ``config``, to compute the same.
 
         Raises:
-            InputError: this encoder is another one.
+            InputError: this encoder has a different architecture.
         """
         able = ", ".join(name for name, choice in PEERS.items() if choice.takes_weights)
         raise InputError(f"--against {type(self).__name__}: not with --model; allowed: {able}")
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the weights."""
+        """The dtype of the weights."""
         return next(self.parameters()).dtype
 
 
 class SubsampledPeer(Peer):
-    """A library's layers behind our subsampling, for those that have none of their own."""
+    """A library's layers after our subsampling, for libraries that have none of their own."""
 
     def __init__(self, size: PeerSize) -> None:
         super().__init__(size)
@@ -95,17 +95,17 @@ class SubsampledPeer(Peer):
         )
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
-        """(B, T, F) to (B, T / factor, D)."""
+        """Return (B, T / factor, D) for (B, T, F)."""
         x_BTD, lengths_B = self.subsampling(features_BTF.to(self.dtype), lengths_B)
         return EncoderOutput(self.encode(x_BTD, lengths_B), lengths_B)
 
     @abstractmethod
     def encode(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """The library's layers on subsampled frames."""
+        """Apply the library's layers to subsampled frames."""
 
 
 class Choice(NamedTuple):
-    """Where an adapter is, and the distribution that it needs; its module imports the library."""
+    """The module and class of an adapter, and the distribution whose library the module imports."""
 
     module: str
     name: str
@@ -129,7 +129,7 @@ PEERS = {
 
 
 def check_peers(names: Sequence[str]) -> None:
-    """Raise InputError where the library of one of ``names`` is not installed."""
+    """Raise InputError if the library of one of ``names`` is not installed."""
     for name in names:
         distribution = PEERS[name].distribution
         try:
@@ -142,9 +142,9 @@ def check_peers(names: Sequence[str]) -> None:
 
 
 def build_peer(name: str, size: PeerSize) -> Peer:
-    """The encoder ``name`` of `PEERS`, with random weights, in evaluation mode.
+    """Build the encoder ``name`` of `PEERS`, with random weights, in evaluation mode.
 
-    Raises InputError where its library is not installed or cannot have that size. What a library
+    Raises InputError if its library is not installed or does not support that size. What a library
     prints while it is imported goes to stderr.
     """
     choice = PEERS[name]
@@ -161,7 +161,7 @@ def build_peer(name: str, size: PeerSize) -> Peer:
 
 
 def peer_versions(names: list[str]) -> dict[str, str]:
-    """Versions of the libraries behind ``names``, by distribution."""
+    """Return the versions of the libraries of ``names``, by distribution."""
     distributions = dict.fromkeys(PEERS[name].distribution for name in names)
     return {name: metadata.version(name) for name in distributions}
 
@@ -173,9 +173,9 @@ def peer_encoders(
     dtype: str,
     model: AsrModel | None = None,
 ) -> dict[str, tuple[Peer, Config]]:
-    """Encoders of other libraries at the dimensions of each config, by `peer_key`.
+    """Build encoders of other libraries with the dimensions of each config, by `peer_key`.
 
-    They get the weights of ``model`` where there is one, see `Peer.take_weights`.
+    If ``model`` is given, they get its weights, see `Peer.take_weights`.
     """
     peers: dict[str, tuple[Peer, Config]] = {}
     for config in configs.values():
@@ -190,10 +190,10 @@ def peer_encoders(
 
 
 def peer_key(name: str, config: Config) -> str:
-    """Equal where encoders of another library are equal; never an `encoder_key`."""
+    """Return a key that is equal for equal encoders of a library; never an `encoder_key`."""
     return f"{name} {json.dumps(asdict(peer_size(config)))}"
 
 
 def peer_size(config: Config) -> PeerSize:
-    """The dimensions that another library's encoder gets."""
+    """Return the dimensions for another library's encoder."""
     return PeerSize.from_config(config["encoder"], build_frontend(config).num_mel_bins)

@@ -12,7 +12,7 @@ from asr.measure.peers.peer import PeerSize, SubsampledPeer
 
 
 class TorchaudioConformer(SubsampledPeer):
-    """Behind our subsampling."""
+    """torchaudio's layers after our subsampling."""
 
     def __init__(self, size: PeerSize) -> None:
         super().__init__(size)
@@ -26,6 +26,6 @@ class TorchaudioConformer(SubsampledPeer):
         )
 
     def encode(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
+        """Return (B, T, D) for (B, T, D)."""
         frames_BTD: Tensor = self.layers(x_BTD, lengths_B)[0]
         return frames_BTD

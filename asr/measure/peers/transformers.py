@@ -1,4 +1,4 @@
-"""Conformers of transformers: that of wav2vec 2.0, and Parakeet's FastConformer.
+"""Conformers of the library transformers: that of wav2vec 2.0, and Parakeet's FastConformer.
 
 Shape legend: B batch, T frames, F mel bins, D model width.
 """
@@ -26,7 +26,7 @@ from asr.types import EncoderOutput
 
 
 class Wav2Vec2Conformer(SubsampledPeer):
-    """Behind our subsampling; ``positions`` are relative or rotary."""
+    """wav2vec 2.0's layers after our subsampling; ``positions`` are relative or rotary."""
 
     def __init__(self, size: PeerSize, *, positions: str) -> None:
         super().__init__(size)
@@ -35,7 +35,7 @@ class Wav2Vec2Conformer(SubsampledPeer):
                 **dimensions(size),
                 conv_depthwise_kernel_size=size.conv_kernel_size,
                 position_embeddings_type=positions,
-                attn_implementation="sdpa",  # alone, these layers would take the slower eager one
+                attn_implementation="sdpa",  # by default these layers use the slower eager one
                 hidden_act="swish",
                 hidden_dropout=size.dropout,
                 conformer_conv_dropout=size.dropout,
@@ -43,7 +43,7 @@ class Wav2Vec2Conformer(SubsampledPeer):
         )
 
     def encode(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
+        """Return (B, T, D) for (B, T, D)."""
         frames_BTD: Tensor = self.layers(x_BTD).last_hidden_state
         return frames_BTD
 
@@ -78,16 +78,16 @@ class Parakeet(Peer):
                 if name.startswith("encoder.")
             }
         )
-        self.encoder.input_scale = 1.0  # it is folded into the weights
+        self.encoder.input_scale = 1.0  # already folded into the weights
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
-        """(B, T, F) to (B, T / 8, D)."""
+        """Return (B, T / 8, D) for (B, T, F)."""
         frames_BTD: Tensor = self.encoder(features_BTF.to(self.dtype)).last_hidden_state
         return EncoderOutput(frames_BTD, torch.full_like(lengths_B, frames_BTD.shape[1]))
 
 
 def dimensions(size: PeerSize) -> dict[str, Any]:
-    """What the configs of both call by the same names."""
+    """Return the dimensions that the configs of both encoders call by the same names."""
     return {
         "hidden_size": size.d_model,
         "num_hidden_layers": size.num_layers,
