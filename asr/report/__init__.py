@@ -1,1 +1,1 @@
-"""Records as tables, charts and pages; no model is run here."""
+"""Records as tables, charts and pages; nothing here runs a model."""

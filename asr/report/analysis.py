@@ -1,8 +1,8 @@
-"""Everything an analysis found, as plain numbers.
+"""The results of an analysis, as plain numbers.
 
 Shape legend: L layers, H heads, R points of a curve, C token classes. Layers without an attention
-map, or with fewer heads than others, have no part in what is measured on maps: there L counts
-``map_layers`` only.
+map, or with fewer heads than others, are excluded from measures of maps: there L counts only
+``map_layers``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Cube: TypeAlias = list[list[list[float]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """What the numbers rest on; utterances left out are too long, those not aligned too short."""
+    """The data behind the numbers; left-out utterances are too long, unaligned ones too short."""
 
     data: str
     num_utterances: int
@@ -30,11 +30,11 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Similarity:
-    """Mean over utterances, 0 to 1.
+    """Similarity of layers, from 0 to 1, as means over utterances.
 
-    ``total_variation`` (L, L) compares heads of one index, ``best_match`` (L, L, H) each head of
-    the first layer with the best of the second, ``total_variation_heads`` (L, H, L, H) all with
-    all. ``jensen_shannon`` is (L, L), over heads of one index.
+    ``total_variation`` (L, L) compares heads of the same index, ``best_match`` (L, L, H) each head
+    of the first layer with the best of the second, ``total_variation_heads`` (L, H, L, H) every
+    pair of heads. ``jensen_shannon`` (L, L) compares heads of the same index.
     """
 
     total_variation: Matrix
@@ -45,7 +45,7 @@ class Similarity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiagonalityFound:
-    """CAD (L, H), and the curves (L, H, R) over ``range`` (R): a share of the utterance."""
+    """CAD (L, H), and the curves (L, H, R) over ``range`` (R), a fraction of the utterance."""
 
     area: Matrix
     curve: Cube
@@ -56,8 +56,8 @@ class DiagonalityFound:
 class Relationship:
     """Attention between ``tokens`` (C), in multiples of uniform attention.
 
-    ``layers`` (L, C, C) is the mean over heads; ``same`` and ``other`` (L, H) are attention to
-    one's own token elsewhere and to other tokens.
+    ``layers`` (L, C, C) is the mean over heads; ``same`` and ``other`` (L, H) are attention to the
+    same token elsewhere and to other tokens.
     """
 
     tokens: list[str]
@@ -68,9 +68,9 @@ class Relationship:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """Accuracy in percent (L, all layers) on frames of utterances not learnt from.
+    """Accuracy in percent (L, all layers) on frames of utterances not used in training.
 
-    ``chance`` is what always naming the most frequent token scores.
+    ``chance`` is the accuracy of always predicting the most frequent token.
     """
 
     accuracy: Vector
@@ -81,10 +81,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """A schedule to try: ``reuse.groups``, what it risks (see `asr.reuse.suggest`), and the
-    encoder latency predicted for it, None where no encoder was timed.
+    """A schedule to try: ``reuse.groups``, its risk, and its predicted encoder latency.
 
-    ``added_loss`` is what converting the model to it added to the loss, None where untried.
+    For the risk see `asr.reuse.suggest`; the latency is None if no encoder was timed.
+    ``added_loss`` is the loss that converting the model to it adds, None if untried.
     """
 
     groups: list[int]
@@ -94,17 +94,18 @@ class Groups:
 
     @property
     def shares(self) -> bool:
-        """Whether any layer takes over the attention of another."""
+        """Whether any layer reuses the attention of another."""
         return max(self.groups) > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggested:
-    """By greedy ``threshold``, and all that none beats in both risk and cost, cheapest first.
+    """The ``greedy`` schedule for ``threshold``, and the ``best`` ones, cheapest first.
 
-    Both from the Jensen-Shannon similarity of heads of one index. The cost is the latency at
-    ``length_s`` seconds of audio, or where that is None the number of maps computed. ``proposed``
-    is the one with the least risk within the budget ``budget_ms``, without one the greedy one.
+    No other schedule beats one of ``best`` in both risk and cost. All come from the Jensen-Shannon
+    similarity of heads of the same index. The cost is the latency at ``length_s`` seconds of audio
+    or, if that is None, the number of maps computed. ``proposed`` is the one with the least risk
+    within ``budget_ms`` or, without a budget, the greedy one.
     """
 
     threshold: float
@@ -117,15 +118,15 @@ class Suggested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """What conversion to the reuse ``method`` did to the loss, without training.
+    """The loss after conversion to the reuse ``method``, without training.
 
-    Losses are means of CTC over ``num_utterances``, in nats per utterance: ``full_loss`` that of
-    the model as it is, ``loss`` (L, L) that of the model in which only one layer (column) follows
-    another (row), None for pairs that cannot be. The risk of the schedules in ``best`` is the sum
-    of what their pairs add; of them none beats another in both risk and cost, cheapest first.
-    ``proposed`` is the one of least risk within the budget, without one that of least risk among
-    those that cost no more than ``limit``: what similarity proposes, or groups of two where
-    similarity proposes to share nothing. ``reuse`` is the config of what is proposed.
+    Losses are means of CTC over ``num_utterances``, in nats per utterance: ``full_loss`` for the
+    unconverted model, ``loss`` (L, L) for the model in which only one layer (column) follows
+    another (row), None for impossible pairs. The risk of the schedules in ``best`` is the sum of
+    the losses that their pairs add; none of them beats another in both risk and cost, cheapest
+    first. ``proposed`` has the least risk within the budget. Without a budget it has the least risk
+    among those that cost no more than ``limit``: the proposal from similarity, or groups of two if
+    that shares nothing. ``reuse`` is the config of the proposal.
     """
 
     method: str
@@ -140,7 +141,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """One model on one manifest; parts are None where nothing could be measured."""
+    """The analysis of one model on one manifest; parts are None if they could not be measured."""
 
     run: str
     reuse: str

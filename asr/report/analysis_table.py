@@ -1,4 +1,4 @@
-"""An analysis for the terminal: one line a layer, and the groups to try."""
+"""An analysis as text for the terminal: a table of layers, and the groups to try."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOTES = (
 
 
 def headline(analysis: Analysis) -> str:
-    """What was analysed, and on how much."""
+    """Return what was analysed, and on how much data."""
     counted = analysis.counted
     extras = {
         "not aligned": counted.num_utterances - counted.num_aligned,
@@ -39,7 +39,7 @@ def headline(analysis: Analysis) -> str:
 
 
 def layer_table(analysis: Analysis) -> Table:
-    """One row a layer."""
+    """Return a table with one row per layer."""
     where = {layer: index for index, layer in enumerate(analysis.map_layers)}
     rows = range(len(analysis.schedule))
     similarity, relationship = analysis.similarity, analysis.relationship
@@ -70,7 +70,7 @@ def layer_table(analysis: Analysis) -> Table:
 
 
 def verdict(analysis: Analysis) -> str:
-    """What is proposed and why, in sentences; empty where a layer has no map."""
+    """Return the proposal and its reasons, in sentences; empty if a layer has no map."""
     suggested, tried = analysis.suggested, analysis.tried
     if suggested is None:
         return ""
@@ -120,7 +120,7 @@ def _tried_verdict(suggested: Suggested, tried: Tried) -> str:
 
 
 def shared_text(groups: Groups) -> str:
-    """Groups as they can be typed and in words: "groups [1,3]: layers 2 to 3 use the map of 1"."""
+    """Return groups as typed and in words: "groups [1,3]: layers 2 to 3 use the map of 1"."""
     start, parts = 0, []
     for size in groups.groups:
         if size > 1:
@@ -132,7 +132,7 @@ def shared_text(groups: Groups) -> str:
 
 
 def sizes_text(groups: Groups) -> str:
-    """As ``reuse.groups`` takes them: "[1,3]"."""
+    """Return the groups as ``reuse.groups`` takes them: "[1,3]"."""
     return f"[{','.join(map(str, groups.groups))}]"
 
 
@@ -146,7 +146,7 @@ def _nearest_pair(analysis: Analysis) -> str:
 
 
 def suggestion_lines(analysis: Analysis) -> list[str]:
-    """Schedules to try; none where a layer has no map."""
+    """Return schedules to try; none if a layer has no map."""
     suggested, tried = analysis.suggested, analysis.tried
     if suggested is None:
         return []
@@ -165,7 +165,7 @@ def suggestion_lines(analysis: Analysis) -> list[str]:
 
 
 def trial_lines(suggested: Suggested, tried: Tried) -> list[str]:
-    """Schedules by the loss that they add, and the proposal beside that from similarity."""
+    """Return schedules by the loss that they add, and both proposals."""
     limit = (
         f"at no more {cost_name(suggested)} than {sizes_text(tried.limit)}"
         if suggested.budget_ms is None
@@ -183,21 +183,21 @@ def trial_lines(suggested: Suggested, tried: Tried) -> list[str]:
 
 
 def cost_name(suggested: Suggested) -> str:
-    """What schedules are priced by."""
+    """Return the name of the cost of schedules."""
     if suggested.length_s is None:
         return "maps"
     return f"latency at {suggested.length_s:g} s of audio"
 
 
 def groups_text(groups: Groups) -> str:
-    """As it can be typed, the risk, and what was measured: "[2,2] risk 0.13, 15.2 ms"."""
+    """Return groups, risk and measurements: "[2,2] risk 0.13, 15.2 ms"."""
     latency = "" if groups.latency_ms is None else f", {groups.latency_ms:.1f} ms"
     added = "" if groups.added_loss is None else f", adds {groups.added_loss:.2f} to the loss"
     return f"{sizes_text(groups)} risk {groups.risk:.2f}{added}{latency}"
 
 
 def number_column(header: str, values: Sequence[float | None], *, digits: int = 2) -> Column:
-    """Numbers, and a dash where there is none."""
+    """Return a column of numbers, with a dash for missing ones."""
     texts = [
         MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}" for value in values
     ]
@@ -205,5 +205,5 @@ def number_column(header: str, values: Sequence[float | None], *, digits: int = 
 
 
 def mean(values: Sequence[float]) -> float:
-    """NaN for no values."""
+    """Return the mean, NaN for no values."""
     return sum(values) / len(values) if values else math.nan

@@ -1,4 +1,4 @@
-"""The model card that stands in a model package."""
+"""The model card (README) of a model package."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from asr.report.record import RunRecord
 
 
 def model_card(record: RunRecord) -> str:
-    """README of the package: what it is, how it was made, WER beside latency, how to use it."""
+    """Return the card: what the model is, how it was made, WER and latency, how to use it."""
     title = f"# {record.config.get('name', record.run)}: {record.run}"
     data = [
         f"- {split}: {counts.num_utterances:,} utterances, {counts.hours:.2f} h, "
@@ -50,7 +50,7 @@ def model_card(record: RunRecord) -> str:
 
 
 def _origin(record: RunRecord) -> list[str]:
-    """Where the weights come from, if not from training alone."""
+    """Return the origin of the weights, if they do not come from training alone."""
     pieces = record.pieces
     if pieces is None:
         return []

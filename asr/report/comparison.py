@@ -1,4 +1,4 @@
-"""Run records side by side: the one table that shows WER next to encoder latency."""
+"""The comparison of run records: one table with WER beside encoder latency."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def compare(
     all_lengths: bool = True,
     with_origins: bool = True,
 ) -> Table:
-    """The table of ``records`` in their order, under a verdict.
+    """Return the table of ``records`` in their order, below a verdict.
 
-    One row each, or with ``by_run`` off a row for each schedule, the mean of its seeds. With
-    ``all_lengths`` off figures are those of one length, and training steps are left out.
+    There is one row per run or, with ``by_run`` off, one per schedule, with the mean of its seeds.
+    With ``all_lengths`` off figures are those of one length, and training steps are left out.
 
-    Hardware, splits or training budgets that differ raise InputError; with ``allow_unlike`` they
-    become notes, and a CSV column, instead. Where figures come from stands last, or is left out
+    Different hardware, splits or training budgets raise InputError; with ``allow_unlike`` they
+    become notes, and a CSV column, instead. The origin of the figures comes last, and is left out
     without ``with_origins``.
     """
     if not records:
@@ -89,7 +89,7 @@ def compare(
 
 
 def _at_usual_length(row: Row) -> Row:
-    """The row with the latency at one length, and without training steps."""
+    """Return the row with the latency at one length, without training steps."""
     shown = [usual_length([*row.latency])] if row.latency else []
     return replace(row, latency={one: row.latency[one] for one in shown}, training_step={})
 
@@ -143,18 +143,18 @@ def _wer_columns(rows: Sequence[Row]) -> Iterator[Column]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Headers:
-    """How what was timed is called in headers: a word for people, the start of CSV headers."""
+    """Names of timed things in headers: a word for the table, and prefixes for CSV headers."""
 
     word: str
     csv_times: str
     csv_speedup: str
 
     def times(self, length: str) -> str:
-        """The start of the CSV headers of times."""
+        """Return the prefix of the CSV headers of times."""
         return f"{self.csv_times}_{length}s"
 
     def speedup(self, length: str, other: str) -> str:
-        """The CSV header of the speed-up over ``other``."""
+        """Return the CSV header of the speed-up over ``other``."""
         return f"{self.csv_speedup}_{length}s_vs_{other}"
 
 
@@ -167,7 +167,7 @@ _TRAINING_STEP = _Headers(
 def _timing_columns(
     timed: Sequence[Mapping[str, LatencyPoint]], headers: _Headers
 ) -> Iterator[Column]:
-    """``timed`` has the points of every row by length."""
+    """Yield columns of timings; ``timed`` has the points of every row by length."""
     for length in _lengths(timed):
         points = [found.get(length) for found in timed]
         values = {
@@ -199,7 +199,7 @@ def _resource_columns(rows: Sequence[Row]) -> Iterator[Column]:
 def _memory_columns(
     timed: Sequence[Mapping[str, LatencyPoint]], word: str, csv_name: str
 ) -> Iterator[Column]:
-    """The longest length for people, all of them as values."""
+    """Yield a column for the longest length, with the values of all lengths for the CSV."""
     cells: dict[str, tuple[float | None, ...]] = {}
     for length in _lengths(timed):
         points = [found.get(length) for found in timed]
@@ -211,7 +211,7 @@ def _memory_columns(
 
 
 def _csv_only(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
-    """Values that are no column of the table: rounds, libraries, ceilings, parts; the hardware."""
+    """Return values that only the CSV has: rounds, libraries, ceilings, parts, hardware."""
     cells: dict[str, tuple[Any, ...]] = {}
     lengths = _lengths([row.latency for row in rows])
     for length in lengths:
@@ -238,7 +238,7 @@ def _csv_only(rows: Sequence[Row]) -> dict[str, tuple[Any, ...]]:
 def _peer_cells(
     timed: Sequence[Mapping[str, LatencyPoint]], headers: _Headers
 ) -> dict[str, tuple[float | None, ...]]:
-    """Median and speed-up of the encoders of other libraries, library by library."""
+    """Return median and speed-up of the encoders of other libraries, library by library."""
     every_point = [point for found in timed for point in found.values()]
     cells: dict[str, tuple[float | None, ...]] = {}
     for peer in dict.fromkeys(peer for point in every_point for peer in point.peers):
@@ -284,15 +284,15 @@ def _speedup_text(timing: BaselineTiming) -> str:
 def _values(
     items: Sequence[Item | None], value: Callable[[Item], Value]
 ) -> tuple[Value | None, ...]:
-    """A CSV column: one value of every item, None where there is no item."""
+    """Return a CSV column: one value per item, None for missing items."""
     return tuple(None if item is None else value(item) for item in items)
 
 
 def _texts(items: Sequence[Item | None], text: Callable[[Item], str]) -> tuple[str, ...]:
-    """A column for people: the text of every item, a dash where there is no item."""
+    """Return a column of the table: a text per item, a dash for missing items."""
     return tuple(MISSING if item is None else text(item) for item in items)
 
 
 def _lengths(by_length: Sequence[Mapping[str, object]]) -> list[str]:
-    """The length keys of any row, shortest first."""
+    """Return the length keys of all rows, shortest first."""
     return sorted({length for found in by_length for length in found}, key=float)

@@ -1,4 +1,4 @@
-"""Tables beside the comparison: other libraries, time by part, roofline, threads and batches."""
+"""Further tables: other libraries, time by part, roofline, threads and batches, streams, labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AGAINST_NOTES = (
 
 
 def against_table(records: Sequence[RunRecord]) -> Table | None:
-    """A row for every encoder and length, shortest first; None where no library was timed.
+    """Return a row for every encoder and length, shortest first; None if no library was timed.
 
     Training steps follow the latencies.
     """
@@ -72,11 +72,11 @@ _BREAKDOWN_NOTES = (
 
 
 def breakdown_table(records: Sequence[RunRecord], *, all_lengths: bool = True) -> Table | None:
-    """A row for every encoder and length, shortest length first; None when no parts were timed.
+    """Return a row for every encoder and length, shortest first; None if no parts were timed.
 
-    With ``all_lengths`` off the one that stands for all.
+    With ``all_lengths`` off there is only the usual length.
 
-    Runs that differ in their seed share an encoder, as far as time goes.
+    Runs that differ only in their seed share one row: their encoders take the same time.
     """
     timed = [
         (f"{group.name}, {length} s", times_ms)
@@ -113,7 +113,7 @@ _ROOFLINE_NOTES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """What a part of an encoder does per second, and the share of the ceiling that binds it."""
+    """Operations and bytes per second of a part of an encoder, and its share of the ceiling."""
 
     intensity: float
     gflop_per_s: float
@@ -123,7 +123,7 @@ class Reached:
 
     @classmethod
     def from_work(cls, work: Work, ms: float, ceilings: Ceilings) -> Reached:
-        """A part that does ``work`` in ``ms``, which is above zero."""
+        """Compute the rates of a part that does ``work`` in ``ms``, which is above zero."""
         gflop_per_s, gb_per_s = 2 * work.macs / ms / 1e6, work.num_bytes / ms / 1e6
         bandwidth_binds = work.intensity < ceilings.ridge
         return cls(
@@ -138,7 +138,7 @@ class Reached:
 
 
 def reached_by_part(record: RunRecord, length: str) -> dict[str, Reached]:
-    """Every part that was timed at ``length`` (a length key); empty without ceilings."""
+    """Return every part timed at ``length`` (a length key); empty without ceilings."""
     if length not in record.ceilings:
         return {}
     times_ms = record.breakdown.get(length, {})
@@ -150,7 +150,7 @@ def reached_by_part(record: RunRecord, length: str) -> dict[str, Reached]:
 
 
 def roofline_table(records: Sequence[RunRecord]) -> Table | None:
-    """A row for every encoder and length, shortest first; None where no ceilings were timed."""
+    """Return a row for every encoder and length, shortest first; None without ceilings."""
     timed = [
         (f"{group.name}, {length} s", point.roofline, reached_by_part(group.records[0], length))
         for group in by_seed(records)
@@ -177,7 +177,7 @@ def _reached_text(reached: Reached | None) -> str:
 
 
 def scaling_table(records: Sequence[RunRecord]) -> Table | None:
-    """A row for every encoder, dtype, number of threads and batch size; None without any."""
+    """Return a row for every encoder, dtype, number of threads and batch size; None without any."""
     timed = [
         (group.name, point) for group in by_seed(records) for point in group.records[0].scaling
     ]
@@ -206,7 +206,7 @@ def scaling_table(records: Sequence[RunRecord]) -> Table | None:
 
 
 def streaming_table(records: Sequence[RunRecord]) -> Table | None:
-    """A row for every encoder, chunk and number of streams; None without any."""
+    """Return a row for every encoder, chunk and number of streams; None without any."""
     timed = [
         (group.name, point) for group in by_seed(records) for point in group.records[0].streaming
     ]
@@ -241,7 +241,7 @@ def _baseline_text(point: LatencyPoint, baseline: str) -> str:
 
 
 def group_table(records: Sequence[RunRecord]) -> Table | None:
-    """A row for every value of a label, the highest rate first; None without any."""
+    """Return a row for every value of a label, the highest rate first; None without any."""
     found = [
         (record.run, split, label, value, wer)
         for record in records

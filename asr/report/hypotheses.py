@@ -28,9 +28,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredUtterance:
-    """An utterance with its word errors; ``audio_path``, ``speaker`` None where not known.
+    """An utterance with its word errors; ``audio_path`` and ``speaker`` are None if unknown.
 
-    ``confidences`` are those of the words of ``hyp``, empty where they are not known.
+    ``confidences`` are those of the words of ``hyp``, empty if unknown.
     """
 
     utterance_id: str
@@ -48,12 +48,12 @@ class ScoredUtterance:
 
     @property
     def errors(self) -> WordErrors:
-        """Its counts, to be summed or resampled."""
+        """The error counts, for summing or resampling."""
         return WordErrors(self.sub, self.del_, self.ins, self.words)
 
 
 def score(result: UtteranceResult) -> ScoredUtterance:
-    """Align one decoded utterance; raises InputError when it has no reference."""
+    """Align one decoded utterance; raise InputError if it has no reference."""
     ref = reference_of(result)
     errors, alignment = align_words(ref, result.hyp)
     return ScoredUtterance(
@@ -73,7 +73,7 @@ def score(result: UtteranceResult) -> ScoredUtterance:
 
 
 def write_hypotheses(scored: Iterable[ScoredUtterance], path: Path | str) -> None:
-    """Write ``scored`` to ``path`` in one step."""
+    """Write ``scored`` to ``path`` atomically."""
     lines = (json.dumps(to_plain(one), ensure_ascii=False, allow_nan=False) for one in scored)
     write_text(path, "".join(f"{line}\n" for line in lines))
 
@@ -81,7 +81,7 @@ def write_hypotheses(scored: Iterable[ScoredUtterance], path: Path | str) -> Non
 def read_hypotheses(path: Path | str) -> list[ScoredUtterance]:
     """Read what :func:`write_hypotheses` wrote.
 
-    Raises InputError, with the line's number, when the file is missing or damaged.
+    Raises InputError, with the line number, if the file is missing or damaged.
     """
     path = Path(path)
     try:
@@ -97,9 +97,9 @@ def read_hypotheses(path: Path | str) -> list[ScoredUtterance]:
 def pair(
     a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]
 ) -> tuple[list[WordErrors], list[WordErrors]]:
-    """Errors of two systems on the same utterances, ordered alike for a paired bootstrap.
+    """Return the errors of two systems on the same utterances, in the same order.
 
-    Raises InputError when an utterance is in one only, or its reference differs.
+    Raises InputError if an utterance is in only one, or its reference differs.
     """
     refs_a = {one.utterance_id: one.ref for one in a}
     refs_b = {one.utterance_id: one.ref for one in b}
@@ -124,7 +124,7 @@ def _read(line: str, where: str) -> ScoredUtterance:
 Hypotheses = Sequence[ScoredUtterance]
 
 ALPHA = 0.05
-"""A corrected p up to here is a finding."""
+"""A corrected p up to this value is a finding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +132,8 @@ class WerDifference:
     """WER of ``run`` minus WER of ``baseline`` in points, means over their seeds.
 
     The interval and ``p`` are those of `asr.metrics.significance`; ``p_holm`` is corrected for the
-    ``num_compared`` schedules of the table. Both are None with one seed of a schedule, where
-    the interval covers the choice of ``num_units`` speakers or utterances (``unit``) alone.
+    ``num_compared`` schedules of the table. Both are None if a schedule has one seed; then the
+    interval covers only the choice of ``num_units`` speakers or utterances (``unit``).
     """
 
     split: str
@@ -154,12 +154,12 @@ class WerDifference:
 
     @property
     def is_finding(self) -> bool:
-        """Whether the schedules are told apart."""
+        """Whether the difference is significant."""
         return self.p_holm is not None and self.p_holm <= ALPHA
 
     @property
     def verdict(self) -> str:
-        """What may be said: "not told apart from none in WER with 3 seeds"."""
+        """The conclusion: "not told apart from none in WER with 3 seeds"."""
         if self.p_holm is None:
             points = f"{self.difference:+.2f} {self.rate} points"
             return f"{points} from {self.baseline} with one seed (no finding)"
@@ -173,7 +173,7 @@ class WerDifference:
 
     @property
     def seeds(self) -> str:
-        """ "3 seeds", or "5 and 3 seeds" where the schedules have unequal numbers."""
+        """ "3 seeds", or "5 and 3 seeds" if the schedules have different numbers."""
         if self.num_seeds == self.num_baseline_seeds:
             return f"{self.num_seeds} seed{'s' * (self.num_seeds != 1)}"
         return f"{self.num_seeds} and {self.num_baseline_seeds} seeds"
@@ -244,7 +244,7 @@ def wer_difference(
 
 
 def corrected(differences: Sequence[WerDifference]) -> list[WerDifference]:
-    """``differences`` of one table, with Holm's correction over the schedules of each split."""
+    """Apply Holm's correction to the differences of a table, over the schedules of each split."""
     p_holm: dict[int, float | None] = {}
     num_compared: dict[str, int] = {}
     for split in dict.fromkeys(one.split for one in differences):
@@ -259,5 +259,5 @@ def corrected(differences: Sequence[WerDifference]) -> list[WerDifference]:
 
 
 def p_text(p: float) -> str:
-    """Two digits, or "below 0.001"."""
+    """Return p with two digits, or "below 0.001"."""
     return "below 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.0995 else f"{p:.2f}"

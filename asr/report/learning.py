@@ -9,12 +9,13 @@ from pathlib import Path
 from asr.report.record import LearningPoint
 
 MOST_POINTS = 200
-"""A record keeps every validation, and losses thinned to about so many."""
+"""A record keeps every validation, and about this many losses."""
 
 
 def read_learning(path: Path) -> tuple[LearningPoint, ...]:
-    """The points of a ``metrics.csv``, in the order of their steps; none where there is no such
-    file, and cells that are no finite numbers count as empty.
+    """Return the points of a ``metrics.csv`` in the order of their steps.
+
+    There are none if the file is missing; cells that are not finite numbers count as empty.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -25,7 +26,7 @@ def read_learning(path: Path) -> tuple[LearningPoint, ...]:
         step, loss, wer = (_number(row.get(key)) for key in ("step", "train_loss", "dev_wer"))
         if step is None or (loss is None and wer is None):
             continue
-        before = points.get(int(step))  # a validation logs behind the step that asked for it
+        before = points.get(int(step))  # a validation is logged after its step
         points[int(step)] = LearningPoint(
             step=int(step),
             train_loss=before.train_loss if loss is None and before else loss,

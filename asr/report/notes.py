@@ -1,4 +1,4 @@
-"""The sentences below a table of runs, and whether runs may stand in one table."""
+"""The notes below a table of runs, and the check whether runs are comparable."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _Facts = Mapping[str, object]
 
 
 def mismatches(records: Sequence[RunRecord]) -> list[str]:
-    """What differs between ``records`` though a comparison needs it equal; empty when nothing.
+    """Return the differences between ``records`` that make them incomparable; empty if none.
 
-    One sentence for each of hardware, splits, training budget, latency and training step that
-    differs, with the values of every run. A run without a timing is like any other in that.
+    There is one sentence for each of hardware, splits, training budget, latency and training step
+    that differs, with the values of every run. A run without a timing matches any other in that
+    timing.
     """
     aspects: dict[str, Callable[[RunRecord], _Facts]] = {
         "hardware": _hardware,
@@ -80,7 +81,7 @@ def _latency(record: RunRecord) -> _Facts:
 
 
 def _shared_steps(records: Sequence[RunRecord]) -> Callable[[RunRecord], _Facts]:
-    """Batches of the lengths that all ``records`` have timed."""
+    """Return a function for the batches of the lengths that all ``records`` have timed."""
     lengths = [{point.length_s for point in record.training_step} for record in records]
     shared = set.intersection(*lengths) if lengths else set()
 
@@ -96,7 +97,7 @@ def _shared_steps(records: Sequence[RunRecord]) -> Callable[[RunRecord], _Facts]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A fact about where figures come from; ``runs`` are those it holds for, empty for all."""
+    """A fact about the origin of figures; ``runs`` are those it applies to, empty for all."""
 
     title: str
     text: str
@@ -104,7 +105,7 @@ class Origin:
 
 
 def origin_notes(records: Sequence[RunRecord]) -> Iterator[str]:
-    """By what hardware, code and command the figures of ``records`` came."""
+    """Yield the hardware, code and command that produced the figures of ``records``."""
     for origin in origins(records):
         names = f" ({', '.join(origin.runs)})" if origin.runs else ""
         text = f"`{origin.text}`" if origin.title == "Command" else origin.text
@@ -114,7 +115,7 @@ def origin_notes(records: Sequence[RunRecord]) -> Iterator[str]:
 def reading_notes(
     records: Sequence[RunRecord], *, by_run: bool = True, all_lengths: bool = True
 ) -> Iterator[str]:
-    """What the figures of ``records`` are, and from what length on reuse pays."""
+    """Yield explanations of the figures, and the length from which reuse pays off."""
     results = [result for record in records for result in record.wer.values()]
     if results:
         units = " or ".join(sorted({result.unit for result in results}))
@@ -157,7 +158,7 @@ def reading_notes(
 
 
 def origins(records: Sequence[RunRecord]) -> Iterator[Origin]:
-    """Hardware, versions, commit and command of ``records``."""
+    """Yield hardware, versions, commit and command of ``records``."""
     yield from _grouped("Hardware", records, lambda record: str(record.hardware))
     yield from _grouped("Versions", records, _versions_text)
     yield from _grouped(
@@ -206,7 +207,7 @@ def _pays_notes(name: str, record: RunRecord) -> Iterator[str]:
 
 
 def _is_itself(points: Iterable[LatencyPoint], baseline: str) -> bool:
-    """One timing serves an encoder that is its own baseline: every speed-up is exactly one."""
+    """Return whether the encoder is its own baseline: every speed-up is exactly one."""
     return all(
         point.baselines[baseline].speedup == 1.0 for point in points if baseline in point.baselines
     )
@@ -215,7 +216,7 @@ def _is_itself(points: Iterable[LatencyPoint], baseline: str) -> bool:
 def _grouped(
     title: str, records: Sequence[RunRecord], describe: Callable[[RunRecord], str]
 ) -> Iterator[Origin]:
-    """One origin when all runs agree, otherwise one for each value with the runs it holds for."""
+    """Yield one origin if all runs agree, otherwise one per value with its runs."""
     runs: dict[str, list[str]] = {}
     for record in records:
         runs.setdefault(describe(record), []).append(record.run)
@@ -228,7 +229,7 @@ def _versions_text(record: RunRecord) -> str:
 
 
 def unscored(record: RunRecord) -> dict[str, SplitCounts]:
-    """The scored splits of which not every utterance could be read."""
+    """Return the scored splits in which some utterances could not be read."""
     tests = record.config.get("splits", {}).get("test") or ()
     scored = {*record.wer, *([tests] if isinstance(tests, str) else tests)}
     return {
@@ -239,7 +240,7 @@ def unscored(record: RunRecord) -> dict[str, SplitCounts]:
 
 
 def unscored_text(split: str, counts: SplitCounts) -> str:
-    """What to say of a split that is scored in part."""
+    """Return the note on a split that is only partly scored."""
     return (
         f"{split}: {counts.num_skipped:,} of {counts.num_utterances:,} utterances could not be "
         "read and have no score"

@@ -1,7 +1,7 @@
-"""Dataclasses to plain JSON values and back, checked against their annotations.
+"""Conversion of dataclasses to plain JSON values and back, checked against their annotations.
 
-A trailing underscore of a field (``del_``) is not part of its name in JSON. JSON has no NaN: a
-number that is NaN becomes null, and null becomes NaN again where a float is expected.
+A trailing underscore of a field (``del_``) is not part of its name in JSON. JSON has no NaN: a NaN
+becomes null, and null becomes NaN again where a float is expected.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true o
 
 
 def to_plain(value: object) -> Any:
-    """``value`` as JSON values; raises TypeError for what has no such form."""
+    """Convert ``value`` to JSON values; raise TypeError if that is impossible."""
     match value:
         case float() if math.isnan(value):
             return None
@@ -43,9 +43,9 @@ def to_plain(value: object) -> Any:
 
 
 def from_plain(kind: type[T], value: object, where: str) -> T:
-    """``value`` as an instance of the dataclass ``kind``.
+    """Convert ``value`` to an instance of the dataclass ``kind``.
 
-    Raises InputError that starts with ``where`` and names the key that is missing, unknown or of
+    Raises InputError that starts with ``where`` and names the key that is missing, unknown or has
     another type than its field.
     """
     result: T = _decode(kind, value, where, "")

@@ -1,4 +1,4 @@
-"""What was timed at one length: points of a run record, with the baselines timed beside them."""
+"""Timings at one length: points of a run record, with the baselines timed beside them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from asr.profiling.roofline import Ceilings, Probe, ceilings, gemm_share
 class BaselineTiming:
     """An encoder timed in alternation; ``speedup`` is its median over that of the run's encoder.
 
-    ``low`` and ``high`` are the 95 % interval of the speed-up over the rounds, None where there
-    were too few of them or nobody noted it; ``peak_memory_mib`` is None where nobody measured it.
+    ``low`` and ``high`` are the 95 % interval of the speed-up over the rounds, None if there were
+    too few or the record does not hold it; ``peak_memory_mib`` is None if it was not measured.
     """
 
     median_ms: float
@@ -28,7 +28,7 @@ class BaselineTiming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RooflinePoint(Ceilings):
-    """Ceilings timed beside an encoder, and the share (0 to 1) of the first that it reaches."""
+    """Ceilings timed beside an encoder, and the fraction of the first that it reaches."""
 
     gemm_share: float
 
@@ -40,7 +40,7 @@ class RooflinePoint(Ceilings):
         probed: Mapping[str, Probe],
         timings: Mapping[str, Timing],
     ) -> Self:
-        """For an encoder that did ``macs`` in ``timing``, in alternation with the probes."""
+        """Compute the point of an encoder that did ``macs`` in alternation with the probes."""
         found = ceilings(probed, {name: timings[name].median_ms for name in probed})
         share = gemm_share(macs, timing, probed, timings)
         return cls(**asdict(found), gemm_share=share)
@@ -51,8 +51,8 @@ class LatencyPoint:
     """Encoder latency at one length and batch size.
 
     ``baselines`` holds the encoder without reuse by its attention kernel, "fused" and "explicit",
-    ``peers`` encoders of other libraries. ``peak_memory_mib`` is None where it cannot be measured,
-    ``num_rounds`` where nobody noted it, ``roofline`` where no ceilings were timed.
+    ``peers`` encoders of other libraries. ``peak_memory_mib`` is None if it cannot be measured,
+    ``num_rounds`` if the record does not hold it, ``roofline`` if no ceilings were timed.
     """
 
     length_s: float
@@ -77,7 +77,7 @@ class LatencyPoint:
         peak_memory_mib: float | None = None,
         peer_memory_mib: Mapping[str, float | None] | None = None,
     ) -> Self:
-        """From timings of one alternating :func:`asr.profiling.latency.time_alternating`."""
+        """Make a point from timings of one :func:`asr.profiling.latency.time_alternating`."""
         return cls(
             length_s=length_s,
             batch_size=batch_size,
@@ -92,7 +92,7 @@ class LatencyPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStepPoint(LatencyPoint):
-    """A training step on a batch of ``batch_size`` utterances of ``length_s``, under ``dtype``.
+    """A training step on a batch of ``batch_size`` utterances of ``length_s``, in ``dtype``.
 
     Encoder and CTC head forward and backward, and the update of AdamW.
     """
@@ -102,7 +102,7 @@ class TrainingStepPoint(LatencyPoint):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPoint(LatencyPoint):
-    """Latency on ``num_threads`` CPU threads, with weights and activations of ``dtype``."""
+    """Latency on ``num_threads`` CPU threads, with weights and activations in ``dtype``."""
 
     num_threads: int = 1
     dtype: str = "float32"
@@ -117,7 +117,7 @@ class ScalingPoint(LatencyPoint):
 class StreamingPoint(LatencyPoint):
     """Time for a chunk of ``length_s`` of ``batch_size`` streams, encoded together.
 
-    ``kept_bytes`` is what the encoder keeps of one stream from chunk to chunk.
+    ``kept_bytes`` is the memory of one stream from chunk to chunk.
     """
 
     p99_ms: float = 0.0
@@ -125,12 +125,12 @@ class StreamingPoint(LatencyPoint):
 
     @property
     def real_time_factor(self) -> float:
-        """Time for a chunk over its length."""
+        """Time for a chunk divided by its length."""
         return self.median_ms / 1000 / self.length_s
 
     @property
     def num_live(self) -> float:
-        """Streams that the timed threads serve at the speed of speech, so many together."""
+        """Number of live streams that the timed threads can serve, in batches of this size."""
         return self.batch_size / self.real_time_factor
 
 

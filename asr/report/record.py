@@ -1,7 +1,7 @@
-"""The record of one run: everything a report is made from, as one JSON file.
+"""The record of one run, as one JSON file from which every report is made.
 
-Schedules, costs and timings are plain values here, so that a record outlives the code that made
-it. Lengths are seconds of audio; as keys they are written by :func:`length_key` ("15", "2.5").
+Schedules, costs and timings are plain values here, so that a record can be read after the code has
+changed. Lengths are seconds of audio; as keys they are written by :func:`length_key` ("15", "2.5").
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ FILE_NAME = "record.json"
 class ScheduledLayer:
     """One row of the resolved schedule.
 
-    ``role`` is alone, lead, follow or absent; ``method`` the reuse method of the layer, empty in
-    records that do not say.
+    ``role`` is alone, lead, follow or absent; ``method`` is the reuse method of the layer, empty in
+    records that do not hold it.
     """
 
     layer: int
@@ -45,7 +45,7 @@ class ScheduledLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitCounts:
-    """What a split held: skipped utterances were unreadable, left out ones unfit for the loss."""
+    """Counts of a split; skipped utterances were unreadable, left-out ones unfit for the loss."""
 
     num_utterances: int
     hours: float
@@ -56,7 +56,7 @@ class SplitCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCost:
-    """What training took; ``data_wait_share`` (0 to 1) is the part of ``train_s`` without data.
+    """The cost of training; ``data_wait_share`` (0 to 1) is the fraction of waiting for data.
 
     ``num_skipped_steps`` were left out because their loss or gradient was not finite;
     ``num_bad_sounds`` recordings of noise or rooms could not be read.
@@ -77,11 +77,10 @@ class TrainingCost:
 class SplitWer:
     """Word error rate of a split in percent, its interval at ``level``, and the counts.
 
-    ``counted`` says what errors are of: "words", or "characters" in scripts without spaces, where
-    the rate is a character error rate. ``cer`` is the character error rate in percent, None in
-    records that do not say. The interval is
-    over ``num_units`` speakers or utterances, whichever ``unit`` says. ``scoring`` says how both
-    sides were spelt, if not as the model spells.
+    ``counted`` is the unit of errors: "words", or "characters" in scripts without spaces, where the
+    rate is a character error rate. ``cer`` is the character error rate in percent, None in records
+    that do not hold it. The interval is over ``num_units`` speakers or utterances (``unit``).
+    ``scoring`` says how both sides were normalised, if not as the model does.
     """
 
     wer: float
@@ -100,7 +99,7 @@ class SplitWer:
 
     @property
     def rate(self) -> str:
-        """How the rate is called."""
+        """The name of the rate."""
         return rate_name(self.counted)
 
     @classmethod
@@ -116,7 +115,7 @@ class SplitWer:
         counted: str = "words",
         scoring: str | None = None,
     ) -> SplitWer:
-        """Corpus rate over ``per_utterance`` with its bootstrap interval."""
+        """Compute the corpus rate over ``per_utterance`` with its bootstrap interval."""
         total = WordErrors.total(per_utterance)
         units = units_of(len(per_utterance), speakers)
         low, high = wer_interval(
@@ -141,7 +140,7 @@ class SplitWer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningPoint:
-    """What was logged at a step: mean loss since the point before, dev WER in percent, or None."""
+    """Values logged at a step: mean loss since the last point, dev WER in percent, or None."""
 
     step: int
     train_loss: float | None = None
@@ -150,7 +149,7 @@ class LearningPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WerChange:
-    """What the dtype of the encoder does to an error rate: points more than in float32.
+    """The change of an error rate by the dtype of the encoder: points more than in float32.
 
     The interval covers the choice of speakers or utterances.
     """
@@ -163,15 +162,16 @@ class WerChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """One run. ``parameters`` by part; ``macs`` (multiply-adds) by length key, then by part.
+    """The record of one run.
 
-    ``breakdown``: milliseconds inside the encoder's operations by length key, then by part, for one
-    call at the smallest batch size timed; what a latency has beyond their sum lies between them.
-    ``work``: what the same parts do in that call; ``ceilings``: timed in alternation with them.
-    ``training`` is None for a run that only measured, ``learning`` its curve. ``pieces`` says which
-    rows of the head come from the initial model, where that has another vocabulary. ``groups`` are
-    rates of a split by a label, such as speaker, and its value. ``wer_vs_float32`` is of encoders
-    in another dtype. Records are values: extend one with ``dataclasses.replace``.
+    ``parameters`` are by part, ``macs`` (multiply-adds) by length key, then by part. ``breakdown``:
+    milliseconds inside the encoder's operations by length key, then by part, for one call at the
+    smallest batch size timed; a latency exceeds their sum by the time between operations. ``work``:
+    the work of these parts in that call; ``ceilings``: timed in alternation with them. ``training``
+    is None for a run that only measured, ``learning`` its curve. ``pieces`` says which rows of the
+    head come from the initial model, if that has another vocabulary. ``groups`` are rates of a
+    split by a label, such as speaker, and its value. ``wer_vs_float32`` is for encoders in another
+    dtype. Records are values: extend one with ``dataclasses.replace``.
     """
 
     run: str
@@ -202,7 +202,7 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION
 
     def save(self, path: Path | str) -> None:
-        """Write the record to the file ``path`` in one step."""
+        """Write the record to the file ``path`` atomically."""
         text = json.dumps(to_plain(self), indent=2, ensure_ascii=False, allow_nan=False)
         write_text(path, text + "\n")
 
@@ -210,7 +210,7 @@ class RunRecord:
     def load(cls, path: Path | str) -> RunRecord:
         """Read the record at ``path``, a file or a run folder that holds ``record.json``.
 
-        Raises InputError when it is missing, damaged or of a later schema than this one.
+        Raises InputError if it is missing, damaged or of another schema version.
         """
         path = Path(path)
         if path.is_dir():
@@ -230,10 +230,10 @@ class RunRecord:
 
 
 def rate_name(counted: str) -> str:
-    """How the rate of errors of ``counted`` is called: WER of words, CER of characters."""
+    """Return the name of the error rate of ``counted``: WER of words, CER of characters."""
     return "CER" if counted == "characters" else "WER"
 
 
 def length_key(length_s: float) -> str:
-    """Seconds of audio as a key: 15.0 is "15", 2.5 is "2.5"."""
+    """Return seconds of audio as a key: 15.0 is "15", 2.5 is "2.5"."""
     return f"{length_s:g}"

@@ -1,4 +1,4 @@
-"""Rows as JSON: what ``--json`` and ``rows.json`` hold of every run."""
+"""Rows as JSON: the content of ``--json`` and ``rows.json``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from asr.report.rows import BASELINES, SplitScore, by_seed, sorted_parts, to_row
 def write_rows(
     records: Sequence[RunRecord], path: Path | str, differences: Sequence[WerDifference] = ()
 ) -> None:
-    """Write the rows of ``records`` as a JSON list to ``path``, or to stdout when it is "-"."""
+    """Write the rows of ``records`` as a JSON list to ``path``, or to stdout if it is "-"."""
     group_of = {one.run: group.name for group in by_seed(records) for one in group.records}
     rows = [
         json_row(record, [one for one in differences if one.run == group_of[record.run]])
@@ -33,10 +33,10 @@ def write_rows(
 
 
 def json_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> dict[str, Any]:
-    """A run as JSON values: rates in percent, lengths in seconds of audio as keys.
+    """Return a run as JSON values: rates in percent, lengths in seconds of audio as keys.
 
-    ``differences`` are those of the run's schedule, all its seeds together. Latency, speed-up,
-    memory, rounds and breakdown are those of the smallest batch size timed.
+    ``differences`` are those of the run's schedule, over all its seeds. Latency, speed-up, memory,
+    rounds and breakdown are those of the smallest batch size timed.
     """
     row = to_row(record, differences)
     points, steps = row.latency, row.training_step
@@ -139,7 +139,7 @@ def _speedups(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]
 
 
 def _intervals(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, list[float]]]:
-    """[low, high] of the speed-ups that have one."""
+    """Return [low, high] of the speed-ups that have an interval."""
     return {
         baseline: {
             length: [timing.low, timing.high]
@@ -153,7 +153,7 @@ def _intervals(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, list[f
 
 
 def _peers(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, BaselineTiming]]:
-    """By library, then by length."""
+    """Return the points by library, then by length."""
     names = dict.fromkeys(name for point in points.values() for name in point.peers)
     return {
         name: {length: point.peers[name] for length, point in points.items() if name in point.peers}
@@ -162,7 +162,7 @@ def _peers(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, BaselineTi
 
 
 def _peer_speedups(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]:
-    """By library, then by length."""
+    """Return the speed-ups by library, then by length."""
     return {
         name: {length: timing.speedup for length, timing in found.items()}
         for name, found in _peers(points).items()

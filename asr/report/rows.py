@@ -1,4 +1,4 @@
-"""Runs as the rows of a table: the schedule in letters, figures by length, seeds together."""
+"""Rows of a table of runs: the schedule in letters, figures by length, means over seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asr.report.points import LatencyPoint, TrainingStepPoint
 from asr.report.record import RunRecord, ScheduledLayer, SplitCounts, SplitWer, length_key
 
 BASELINES = ("fused", "explicit")
-"""The attention kernels of the encoder without reuse that every run is timed against."""
+"""The attention kernels of the encoder without reuse, against which every run is timed."""
 
 T = TypeVar("T")
 
@@ -26,19 +26,19 @@ _LETTERS = {"alone": "A", "lead": "L", "follow": "F", "absent": "-"}
 
 
 def role_letter(role: str) -> str:
-    """One letter for the role of a layer, a dash where it has no attention."""
+    """Return the letter for the role of a layer, a dash for no attention."""
     return _LETTERS.get(role, "?")
 
 
 def method_runs(layers: Sequence[ScheduledLayer]) -> list[list[ScheduledLayer]]:
-    """The layers in runs of one method each."""
+    """Group consecutive layers with the same method."""
     return [list(run) for _, run in groupby(layers, key=lambda layer: layer.method)]
 
 
 def schedule_text(layers: Sequence[ScheduledLayer]) -> str:
-    """One letter a layer, the shortest repeated unit first: "LFFF x4", "A x16", "LFFA".
+    """Return one letter per layer, as its shortest repeated unit: "LFFF x4", "A x16", "LFFA".
 
-    Where methods are mixed each is named: "probs LFFF x2, local A x8".
+    Mixed methods are named: "probs LFFF x2, local A x8".
     """
     runs = method_runs(layers)
     if len(runs) < 2:
@@ -60,9 +60,9 @@ _SEED = re.compile(r"[-_ ]?(?<![A-Za-z0-9])seed[-_=]?\d+(?![A-Za-z0-9])")
 
 @dataclass(frozen=True, slots=True)
 class SeedGroup:
-    """The runs of a configuration, no seed twice, under one name.
+    """The runs of a configuration under one name, each seed once.
 
-    ``index`` counts the groups; in charts it picks colour, marker and dash.
+    ``index`` counts the groups; in charts it selects colour, marker and dash.
     """
 
     name: str
@@ -71,7 +71,7 @@ class SeedGroup:
 
 
 def by_seed(records: Sequence[RunRecord]) -> list[SeedGroup]:
-    """The groups of ``records``, in the order of their first runs."""
+    """Return the groups of ``records``, in the order of their first runs."""
     groups: list[tuple[str, list[RunRecord]]] = []
     for record in records:
         key = _without_seed(record)
@@ -89,12 +89,12 @@ def by_seed(records: Sequence[RunRecord]) -> list[SeedGroup]:
 
 
 def seed_of(record: RunRecord) -> str:
-    """The seed as text; equal for equal seeds, also where a record has none."""
+    """Return the seed as text; equal for equal seeds, also if records have none."""
     return repr(record.config.get("seed"))
 
 
 def _names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """The run's name, without its seed where there are several; always different."""
+    """Return distinct names: the run's name, without the seed if there are several runs."""
     names = [
         _SEED.sub("", runs[0].run).strip("-_ ") if len(runs) > 1 else runs[0].run for runs in groups
     ]
@@ -111,12 +111,11 @@ def _without_seed(record: RunRecord) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitScore:
-    """The error rate of a split in percent and the counts behind it, of a run or of its seeds.
+    """The error rate of a split in percent with its counts, for a run or for its seeds.
 
-    A rate is None where there is nothing to count. For one run ``low`` and ``high`` are the
-    bootstrap interval. For ``num_seeds`` runs they are the lowest and the highest rate, and the
-    other figures are means. ``num_utterances`` and ``num_skipped`` are None in records that do not
-    say.
+    A rate is None if there is nothing to count. For one run ``low`` and ``high`` are the bootstrap
+    interval. For ``num_seeds`` runs they are the lowest and the highest rate, and the other figures
+    are means. ``num_utterances`` and ``num_skipped`` are None in records that do not hold them.
     """
 
     wer: float | None
@@ -137,7 +136,7 @@ class SplitScore:
 
     @classmethod
     def of_run(cls, result: SplitWer, counts: SplitCounts | None) -> SplitScore:
-        """The score of one run; ``counts`` say how many utterances the split holds."""
+        """Return the score of one run; ``counts`` are those of the split."""
         return cls(
             wer=_defined(result.wer),
             low=_defined(result.low),
@@ -157,7 +156,7 @@ class SplitScore:
 
     @classmethod
     def over_seeds(cls, scores: Sequence[SplitScore]) -> SplitScore:
-        """The mean of several runs of one schedule."""
+        """Return the mean of several runs of one schedule."""
         rates = [score.wer for score in scores if score.wer is not None]
         if not rates:
             return scores[0]
@@ -177,18 +176,18 @@ class SplitScore:
 
 
 def _defined(rate: float | None) -> float | None:
-    """None for NaN, the rate of errors in no words."""
+    """Return None for NaN, the rate of errors in no words."""
     return None if rate is None or math.isnan(rate) else rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What a table shows of a run, or of the seeds of a schedule.
+    """A row of a table: the figures of a run, or of the seeds of a schedule.
 
     ``macs``, ``latency``, ``breakdown_ms`` and ``training_step`` are by length key, ``wer`` and
     ``differences`` (from the schedule without reuse) by split. ``latency`` holds the points of the
     smallest batch size timed, the shortest length first. ``pays_from_s`` is, by baseline, the
-    shortest length from which the run is faster at every longer one too, None where there is none.
+    shortest length from which the run is faster at all longer ones, None if there is none.
     """
 
     run: str
@@ -207,7 +206,7 @@ class Row:
 
 
 def to_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> Row:
-    """A run as a row; ``differences`` are those of its schedule, all seeds together."""
+    """Return a run as a row; ``differences`` are those of its schedule, over all seeds."""
     return Row(
         run=record.run,
         reuse=record.reuse,
@@ -229,7 +228,7 @@ def to_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> Row:
 
 
 def seeds_row(group: SeedGroup, differences: Sequence[WerDifference] = ()) -> Row:
-    """A schedule as a row: that of its first run, with means over all of its seeds."""
+    """Return a schedule as a row: that of its first run, with means over all of its seeds."""
     rows = [to_row(record, differences) for record in group.records]
     row = replace(rows[0], run=group.name)
     if len(rows) == 1:
@@ -246,19 +245,19 @@ def seeds_row(group: SeedGroup, differences: Sequence[WerDifference] = ()) -> Ro
 
 
 def sorted_parts(by_part: Mapping[str, T]) -> dict[str, T]:
-    """The parts of an encoder in their usual order."""
+    """Return the parts of an encoder in their usual order."""
     return {part: by_part[part] for part in in_order(by_part)}
 
 
 def latency_points(record: RunRecord) -> dict[str, LatencyPoint]:
-    """The points of the smallest batch size by length key, shortest first."""
+    """Return the points of the smallest batch size by length key, shortest first."""
     smallest = min((point.batch_size for point in record.latency), default=0)
     points = sorted(record.latency, key=lambda point: point.length_s)
     return {length_key(p.length_s): p for p in points if p.batch_size == smallest}
 
 
 def pays_from_s(record: RunRecord, baseline: str) -> float | None:
-    """Shortest length from which ``record`` beats ``baseline`` at all lengths; None if never."""
+    """Return the length from which ``record`` beats ``baseline`` at all lengths, or None."""
     found: float | None = None
     for point in reversed(latency_points(record).values()):
         if baseline not in point.baselines or point.baselines[baseline].speedup <= 1.0:

@@ -1,4 +1,4 @@
-"""Tables as Markdown, CSV or aligned lines, and numbers as people read them."""
+"""Tables as Markdown, CSV or aligned text, and numbers formatted for reading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MISSING = "-"
 
 
 def count_text(count: float) -> str:
-    """Three digits and a prefix: 1250000 is "1.25 M", 950 is "950"."""
+    """Format with three digits and a prefix: 1250000 is "1.25 M", 950 is "950"."""
     count = float(f"{count:.3g}")
     for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(count) >= size:
@@ -23,14 +23,14 @@ def count_text(count: float) -> str:
 
 
 def number_text(number: float) -> str:
-    """Three digits, or all before the point: "4.21", "87.3", "1532"."""
+    """Format with three digits, or all before the point: "4.21", "87.3", "1532"."""
     if abs(number) >= 99.95:
         return f"{number:.0f}"
     return f"{number:.1f}" if abs(number) >= 9.995 else f"{number:.2f}"
 
 
 def duration_text(seconds: float) -> str:
-    """The two largest units: "48 s", "5 min 14 s", "2 h 05 min"."""
+    """Format with the two largest units: "48 s", "5 min 14 s", "2 h 05 min"."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -41,12 +41,12 @@ def duration_text(seconds: float) -> str:
 
 
 def percent_text(percent: float) -> str:
-    """A rate in percent with two decimals, without the sign; "-" for NaN."""
+    """Format a rate in percent with two decimals, without the sign; "-" for NaN."""
     return MISSING if math.isnan(percent) else f"{percent:.2f}"
 
 
 def speedup_text(speedup: float, low: float | None = None, high: float | None = None) -> str:
-    """A factor with two decimals and its interval: "1.18x [1.15, 1.21]"; none around exactly 1."""
+    """Format a factor and its interval: "1.18x [1.15, 1.21]"; no interval if exactly 1."""
     if low is None or high is None or low == speedup == high:
         return f"{speedup:.2f}x"
     return f"{speedup:.2f}x [{low:.2f}, {high:.2f}]"
@@ -69,7 +69,7 @@ class Column:
     align_right: bool = True
 
     def lines(self) -> list[str]:
-        """Header and cells, padded to one width."""
+        """Return header and cells, padded to the same width."""
         width = max(len(text) for text in (self.header, *self.texts))
         cells = (self.header, *self.texts)
         return [cell.rjust(width) if self.align_right else cell.ljust(width) for cell in cells]
@@ -77,9 +77,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns of equal length, and values for the CSV alone.
+    """Columns of equal length, and values only for the CSV.
 
-    ``verdict`` are sentences to stand above the columns, ``notes`` those below.
+    ``verdict`` are sentences above the columns, ``notes`` those below.
     """
 
     columns: tuple[Column, ...]
@@ -92,7 +92,7 @@ class Table:
         assert len({len(column.texts) for column in self.columns}) == 1
 
     def markdown(self) -> str:
-        """A Markdown table with its notes as a list."""
+        """Return a Markdown table, with its notes as a list."""
         header = [column.header for column in self.columns]
         rule = ["---:" if column.align_right else ":---" for column in self.columns]
         rows = zip(*(column.texts for column in self.columns), strict=True)
@@ -102,7 +102,7 @@ class Table:
         return "\n".join([*verdict, *([""] if verdict else []), *lines, "", *notes]).rstrip() + "\n"
 
     def csv(self) -> str:
-        """Full precision, units in the header, no notes (CSV has no comments)."""
+        """Return CSV with full precision and units in the header, without notes."""
         values = {key: cells for column in self.columns for key, cells in column.values.items()}
         values |= self.csv_only
         file = io.StringIO()
@@ -112,9 +112,9 @@ class Table:
         return file.getvalue()
 
     def text(self, width: int = 100) -> str:
-        """Aligned columns for a terminal of ``width`` characters.
+        """Return aligned columns for a terminal of ``width`` characters.
 
-        Columns that do not fit continue in a block below, behind the first column again. Its names
+        Columns that do not fit continue in a block below, after the first column again, whose names
         are shortened to `NAME_WIDTH`.
         """
         verdict = "\n".join(_wrap(text, width) for text in self.verdict)
@@ -134,9 +134,9 @@ class Table:
 
 
 def short_names(names: Sequence[str], most: int = NAME_WIDTH) -> tuple[str, ...]:
-    """``names`` of at most ``most`` characters, the middle left out; different ones stay so.
+    """Shorten ``names`` to ``most`` characters by cutting the middle; distinct ones stay distinct.
 
-    What two long names share at both ends goes first: then each keeps its place as a number.
+    If two would become equal, each begins with its number in the list.
     """
     short = [_without_middle(name, most) for name in names]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
@@ -156,7 +156,7 @@ def _without_middle(name: str, most: int) -> str:
 
 
 def _join(columns: Sequence[Column]) -> list[str]:
-    """Lines of a block; the rule below the header is as wide as it."""
+    """Return the lines of a block; the rule below the header has the width of the header."""
     rows = [_GAP.join(cells) for cells in zip(*(c.lines() for c in columns), strict=True)]
     return [rows[0].rstrip(), "-" * len(rows[0]), *(row.rstrip() for row in rows[1:])]
 

@@ -1,4 +1,4 @@
-"""What a comparison comes to: a sentence for each schedule, and warnings that go before it."""
+"""The verdict of a comparison: warnings, then a sentence for each schedule."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from asr.report.rows import SeedGroup, by_seed, latency_points
 from asr.report.table import number_text, percent_text, speedup_text
 
 HIGH_WER = 50.0
-"""Percent. A run above it on every split it was tested on has not learnt."""
+"""Percent. A run above it on every test split has not learnt."""
 STILL_FALLING = 5.0
 """Points of dev WER lost in the last quarter of the steps: training ended too early."""
 SCATTER = 1.15
-"""90th percentile over median above which something else was running."""
+"""Ratio of 90th percentile to median above which other programs disturbed the timing."""
 USUAL_LENGTH = "15"
-"""Seconds of audio for a figure that stands for one length only."""
+"""Seconds of audio of a figure that stands for a single length."""
 
 
 def usual_length(lengths: Sequence[str]) -> str:
-    """The length key to show where there is room for one: 15 s, or else the first."""
+    """Return the length key to show if there is room for only one: 15 s, or else the first."""
     return USUAL_LENGTH if USUAL_LENGTH in lengths else lengths[0]
 
 
 def verdict(
     records: Sequence[RunRecord], differences: Sequence[WerDifference] = ()
 ) -> Iterator[str]:
-    """Warnings, then a sentence for each schedule beside ``none``, or for a run on its own.
+    """Yield warnings, then a sentence for each schedule compared with ``none``, or for one run.
 
-    No schedule is called better or worse by runs that have not learnt.
+    No schedule is called better or worse on the basis of runs that have not learnt.
     """
     flags = {record.run: reason for record in records if (reason := not_learnt(record))}
     if flags:
@@ -48,7 +48,7 @@ def verdict(
 
 
 def not_learnt(record: RunRecord) -> str | None:
-    """Why the WER of a trained run is no basis for a choice, None where nothing speaks against."""
+    """Return why the WER of a trained run is no basis for a choice, else None."""
     rates = [
         (result.wer, rate_name(result.counted))
         for result in record.wer.values()
@@ -68,7 +68,7 @@ def not_learnt(record: RunRecord) -> str | None:
 
 
 def scatter_warnings(records: Sequence[RunRecord]) -> Iterator[str]:
-    """One for the lengths at which rounds scatter."""
+    """Yield one warning for the lengths at which rounds scatter."""
     worst: dict[str, float] = {}
     for record in records:
         for length, point in latency_points(record).items():

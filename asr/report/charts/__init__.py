@@ -1,1 +1,1 @@
-"""Charts of records as matplotlib figures, and those figures as SVG for pages."""
+"""Charts of records as matplotlib figures, and their conversion to SVG for pages."""

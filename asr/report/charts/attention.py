@@ -1,4 +1,4 @@
-"""What an analysis of attention shows: matrices as heat maps, measures as lines; and histograms."""
+"""Charts of an analysis of attention: heat maps of matrices, lines of measures; and histograms."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from asr.report.charts.style import (
     ticks_at,
 )
 
-_STRONG = 0.6  # share of the range from which a number is written light on dark
+_STRONG = 0.6  # fraction of the range above which numbers are light on dark
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Values over the axis; NaN is left out. ``opacity`` is 0 to 1, ``index`` picks the colour."""
+    """Values along the axis, NaN left out; ``opacity`` is 0 to 1, ``index`` selects the colour."""
 
     name: str
     values: Sequence[float]
@@ -48,9 +48,9 @@ def heat_map(
     cell_px: float = 34.0,
     numbers: bool = True,
 ) -> Chart:
-    """``values`` from ``low`` (blank) to ``high`` (full); NaN is grey.
+    """Chart ``values`` from ``low`` (blank) to ``high`` (full); NaN is grey.
 
-    ``numbers`` writes two digits into every cell; the exact value is in its title either way.
+    ``numbers`` writes two digits into every cell; its title has the exact value in any case.
     """
     figure, axes = new_chart(min(NARROW_PX, 60 + cell_px * len(columns)), 60 + cell_px * len(rows))
     for row, line in enumerate(values):
@@ -104,7 +104,7 @@ def line_chart(
     points: bool,
     ticks: Sequence[float] | None = None,
 ) -> Chart:
-    """Each line through its values at ``places``; with ``points`` each value is marked."""
+    """Chart each line through its values at ``places``; ``points`` marks each value."""
     figure, axes = new_chart(height_px=320)
     ends = []
     for one in lines:
@@ -137,7 +137,7 @@ def line_chart(
 
 
 def histogram(counts: Sequence[int], width: float, *, title: str, axis: str, what: str) -> Chart:
-    """Bar ``i`` counts ``what`` from ``i * width`` to ``(i + 1) * width``."""
+    """Chart bars; bar ``i`` counts ``what`` from ``i * width`` to ``(i + 1) * width``."""
     figure, axes = new_chart(height_px=260)
     for index, count in enumerate(counts):
         if count:

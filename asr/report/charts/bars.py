@@ -1,4 +1,4 @@
-"""Horizontal bars: time and arithmetic by part, what training took, how long a step takes."""
+"""Bar charts: time and arithmetic by part, training time, time of a training step."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a bar; ``text`` shows when the pointer rests on it."""
+    """A piece of a bar; ``text`` shows under the pointer."""
 
     value: float
     colour: str
@@ -48,7 +48,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A row: its name on the left, the text on the right of its segments."""
+    """A row: its name on the left, and text on the right of its segments."""
 
     name: str
     segments: tuple[Segment, ...]
@@ -63,7 +63,7 @@ def bar_chart(
     width_px: float = NARROW_PX,
     tick: Callable[[float], str] = "{:g}".format,
 ) -> Chart:
-    """Bars on one scale from zero; ``axis`` names it with its unit, ``tick`` writes its ticks."""
+    """Chart bars on one scale from zero; ``axis`` is its name and unit, ``tick`` formats ticks."""
     figure, axes = new_chart(width_px, 60 + _ROW_PX * len(bars))
     for row, bar in enumerate(bars):
         start = 0.0
@@ -98,14 +98,14 @@ def bar_chart(
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Charts of an amount by part, one for each length, and the parts with their colours."""
+    """Charts of an amount by part, one per length, and the parts with their colours."""
 
     charts: tuple[Chart, ...]
     legend: tuple[tuple[str, str], ...]
 
 
 def breakdown_charts(groups: Sequence[SeedGroup]) -> Stack | None:
-    """Milliseconds by part of the encoder; None where no parts were timed."""
+    """Chart milliseconds by part of the encoder; None if no parts were timed."""
     return _stacked(
         groups,
         lambda record: record.breakdown,
@@ -116,7 +116,7 @@ def breakdown_charts(groups: Sequence[SeedGroup]) -> Stack | None:
 
 
 def multiply_adds_charts(groups: Sequence[SeedGroup]) -> Stack | None:
-    """Multiply-adds by part of the encoder; None without counts."""
+    """Chart multiply-adds by part of the encoder; None without counts."""
     return _stacked(
         groups,
         lambda record: record.macs,
@@ -128,7 +128,7 @@ def multiply_adds_charts(groups: Sequence[SeedGroup]) -> Stack | None:
 
 
 def training_chart(groups: Sequence[SeedGroup]) -> Chart | None:
-    """Time of training, run by run, with the part without data; None when none was trained."""
+    """Chart the training time of each run, with the time waiting for data; None without any."""
     trained = [
         (record.run, record.training, one)
         for one in groups
@@ -158,7 +158,7 @@ def training_chart(groups: Sequence[SeedGroup]) -> Chart | None:
 
 
 def training_step_charts(groups: Sequence[SeedGroup]) -> Iterator[Chart]:
-    """A chart for each length of utterance, a bar for each series."""
+    """Return a chart for each length of utterance, with a bar for each series."""
     batches: dict[float, list[tuple[SeedGroup, TrainingStepPoint]]] = {}
     for one in groups:
         for point in one.records[0].training_step:
@@ -196,7 +196,7 @@ def _stacked(
     part_text: Callable[[str], str] = str,
     order: Callable[[Iterable[str]], list[str]] = list,
 ) -> Stack | None:
-    """``amounts`` of a record are by length key, then by part."""
+    """Return stacked bars; ``amounts`` of a record are by length key, then by part."""
     parts = _parts(groups, amounts, order)
     if not parts:
         return None
@@ -232,7 +232,7 @@ def _parts(
     amounts: Callable[[RunRecord], Mapping[str, Mapping[str, float]]],
     order: Callable[[Iterable[str]], list[str]],
 ) -> list[str]:
-    """All parts in order; where there are more than colours, the smallest are added up."""
+    """Return all parts in order; if there are more than colours, the smallest are merged."""
     sizes: dict[str, float] = {}
     for one in groups:
         for found in amounts(one.records[0]).values():

@@ -1,4 +1,4 @@
-"""Latency, speed-up and throughput as lines over what was varied."""
+"""Line charts: latency, speed-up, throughput, and learning curves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from asr.report.rows import BASELINES, SeedGroup, latency_points
 from asr.report.table import number_text, speedup_text
 
 MOST_TICKS = 12
-"""Lines over more places have a mark at their end alone."""
+"""Lines with more places have a mark only at their end."""
 _Points = tuple[tuple[float, float], ...]
 
 
@@ -43,7 +43,7 @@ class Curve:
 
 
 def latency_chart(groups: Sequence[SeedGroup]) -> Chart | None:
-    """Median latency of every series and of its baselines; None when nothing was timed."""
+    """Chart the median latency of every series and its baselines; None if nothing was timed."""
     return curve_chart(
         [*_baseline_curves(groups), *_own_curves(groups)],
         "Encoder latency over the length of the audio",
@@ -54,17 +54,17 @@ def latency_chart(groups: Sequence[SeedGroup]) -> Chart | None:
 
 
 def speedup_chart(groups: Sequence[SeedGroup], baseline: str) -> Chart | None:
-    """Speed-up of every series over ``baseline``; None when nothing was timed beside it."""
+    """Chart the speed-up of every series over ``baseline``; None if it was not timed."""
     return _speedups(groups, f"none {baseline}", lambda point: point.baselines.get(baseline))
 
 
 def peer_chart(groups: Sequence[SeedGroup], peer: str) -> Chart | None:
-    """Speed-up of every series over another library's encoder; None when it was not timed."""
+    """Chart the speed-up of every series over another library's encoder; None if not timed."""
     return _speedups(groups, peer, lambda point: point.peers.get(peer))
 
 
 def scaling_charts(groups: Sequence[SeedGroup]) -> Iterator[Chart]:
-    """Throughput over CPU threads and over the batch size, two charts for each dtype."""
+    """Chart throughput over CPU threads and over the batch size, two charts per dtype."""
     points = [point for one in groups for point in one.records[0].scaling]
     for dtype in dict.fromkeys(point.dtype for point in points):
         of_dtype = [point for point in points if point.dtype == dtype]
@@ -85,7 +85,7 @@ def scaling_charts(groups: Sequence[SeedGroup]) -> Iterator[Chart]:
 
 
 def learning_charts(groups: Sequence[SeedGroup]) -> Iterator[Chart]:
-    """Loss and dev WER over the steps, as far as the records have them; a line for every run."""
+    """Chart loss and dev WER over the steps, if the records have them; a line for every run."""
     kinds: tuple[tuple[str, str, Callable[[LearningPoint], float | None]], ...] = (
         ("Training loss", "loss", lambda point: point.train_loss),
         ("WER of the validations", "WER, % of words of dev", lambda point: point.dev_wer),
@@ -125,10 +125,10 @@ def curve_chart(
     over: str = "length of the audio, s",
     place_text: Callable[[float], str] = "{:g} s".format,
 ) -> Chart | None:
-    """Lines over what ``over`` names; None without lines.
+    """Chart lines over what ``over`` names; None without lines.
 
-    The ticks are the places measured, unless these are many. ``text`` writes a value,
-    ``place_text`` where it was measured; ``reference`` is a level to mark.
+    The ticks are the measured places, unless there are many. ``text`` formats a value,
+    ``place_text`` its place; ``reference`` is a level to mark.
     """
     if not curves:
         return None
@@ -192,7 +192,7 @@ def _speedups(
 
 
 def _own_curves(groups: Sequence[SeedGroup]) -> list[Curve]:
-    """One curve for each series; seeds are timed as one encoder, or else drawn one by one."""
+    """Return one curve per series; seeds are timed as one encoder, or else drawn one by one."""
     curves = []
     for one in groups:
         distinct = dict.fromkeys(
@@ -204,7 +204,7 @@ def _own_curves(groups: Sequence[SeedGroup]) -> list[Curve]:
 
 
 def _baseline_curves(groups: Sequence[SeedGroup]) -> list[Curve]:
-    """Each baseline once, or once for every series where their encoders differ otherwise."""
+    """Return each baseline once, or once per series if their encoders differ otherwise."""
     curves = []
     for baseline in BASELINES:
         users: dict[_Points, str] = {}
@@ -225,7 +225,7 @@ def _baseline_curves(groups: Sequence[SeedGroup]) -> list[Curve]:
 def _throughput(
     groups: Sequence[SeedGroup], places: Mapping[int, int], title: str, axis: str
 ) -> Iterator[Chart]:
-    """``places`` of points by their ids; the others are left out."""
+    """Return throughput at ``places``, given by the points' ids; other points are left out."""
     curves = []
     for one in groups:
         points = tuple(

@@ -1,4 +1,4 @@
-"""Word error rates: against latency, and as differences between schedules with their intervals."""
+"""Charts of word error rates: against latency, and differences between schedules."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from asr.report.table import number_text, percent_text
 
 @dataclass(frozen=True, slots=True)
 class TradeOff:
-    """A run that has both figures."""
+    """A run that has both WER and latency."""
 
     record: RunRecord
     latency: LatencyPoint
@@ -45,7 +45,7 @@ class TradeOff:
 
 
 def trade_off_chart(groups: Sequence[SeedGroup], split: str, length: str) -> Chart | None:
-    """One point a run with both figures, and error bars; None when there is no such run.
+    """Chart one point with error bars per run that has both figures; None without such runs.
 
     The front goes through the means of the series, so that no run wins by a lucky seed.
     """
@@ -104,7 +104,7 @@ def trade_off_chart(groups: Sequence[SeedGroup], split: str, length: str) -> Cha
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points (x, y) to which no other is lower in one and at most equal in the other."""
+    """Return the points (x, y) for which no other is lower in one and as low in the other."""
     front: list[tuple[float, float]] = []
     for point in sorted(set(points)):
         if not front or point[1] < front[-1][1]:
@@ -115,7 +115,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 def difference_charts(
     differences: Sequence[WerDifference], groups: Sequence[SeedGroup]
 ) -> Iterator[Chart]:
-    """A chart for each split and baseline, a row for each difference; findings are filled."""
+    """Return a chart per split and baseline, a row for each difference; findings are filled."""
     hues = {one.name: colour(one.index) for one in groups}
     for split, baseline in dict.fromkeys((one.split, one.baseline) for one in differences):
         rows = [one for one in differences if (one.split, one.baseline) == (split, baseline)]

@@ -1,4 +1,4 @@
-"""The roofline: what parts of an encoder reach, under the ceilings of the machine."""
+"""Roofline charts: the rates that parts of an encoder reach, and the machine's ceilings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROOM = 1.5  # factor beyond the outermost points
 
 
 def roofline_charts(groups: Sequence[SeedGroup], length: str) -> Iterator[Chart]:
-    """A chart for each series at this length, where ceilings were timed.
+    """Return a chart for each series at this length, if ceilings were timed.
 
     Parts without multiply-adds have no place on a logarithmic axis.
     """

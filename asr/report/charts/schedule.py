@@ -1,4 +1,4 @@
-"""Resolved schedules as strips of layers: who leads, who follows whom, what that saves."""
+"""Charts of schedules as strips of layers: leaders, their followers, and saved parameters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STRIP, _LANE, _METHOD = 1.0, 0.32, 0.6  # heights, in heights of a layer
 
 
 def schedule_chart(groups: Sequence[SeedGroup]) -> Chart | None:
-    """A strip for each series that has layers, with arrows from leaders to their followers."""
+    """Chart a strip for each series that has layers, with arrows from leaders to followers."""
     groups = [one for one in groups if one.records[0].schedule]
     if not groups:
         return None
@@ -115,7 +115,7 @@ def _draw_arrows(axes: Axes, schedule: Sequence[ScheduledLayer], top: float) -> 
 
 
 def _draw_methods(axes: Axes, schedule: Sequence[ScheduledLayer], top: float) -> None:
-    """A line under each run of layers of one method, with its name."""
+    """Draw a line with the method's name under each run of layers of one method."""
     for run in method_runs(schedule):
         start, end = run[0].layer + 0.1, run[-1].layer + 0.9
         axes.plot([start, end], [top + 0.1, top + 0.1], color=SOFT, linewidth=1)
@@ -125,7 +125,7 @@ def _draw_methods(axes: Axes, schedule: Sequence[ScheduledLayer], top: float) ->
 
 
 def _lanes(schedule: Sequence[ScheduledLayer]) -> dict[int, int]:
-    """The height of the arrows of each leader; those that would cross lie in different lanes."""
+    """Return the height of the arrows of each leader; crossing arrows get different lanes."""
     ends: dict[int, int] = {}
     for layer in schedule:
         if layer.leader is not None:

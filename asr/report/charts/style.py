@@ -1,4 +1,4 @@
-"""The look of every chart (one colour and marker a schedule, direct labels), and its SVG.
+"""The look of all charts (one colour and marker per schedule, direct labels), and their SVG.
 
 A chart is a function that returns a `Figure`, for notebooks and pages alike. `svg` turns it into an
 SVG whose colours follow the page (light or dark) and whose marks have titles to hover over.
@@ -42,13 +42,13 @@ VARIABLES = {
     **{hue: f"--hue{index}" for index, hue in enumerate(HUES)},
     **{part: f"--part{index}" for index, part in enumerate(PARTS)},
 }  # fmt: skip
-"""The variables of style.css that stand for these colours on a page."""
+"""The variables of style.css that replace these colours on a page."""
 
 WIDE_PX, NARROW_PX = 1080, 520
 LINE_PX = 15.0
 _DPI = 96
 _FONT_PX = 12
-_LOG_FROM = 8.0  # largest over smallest value from which an axis is logarithmic
+_LOG_FROM = 8.0  # ratio of the largest to the smallest value above which an axis is logarithmic
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "font.size": _FONT_PX * 72 / _DPI,
@@ -64,7 +64,7 @@ _SETTINGS: Any = {
 
 
 def new_chart(width_px: float = NARROW_PX, height_px: float = 380) -> tuple[Figure, Axes]:
-    """An empty figure and its axes, with a grid and without a frame."""
+    """Return an empty figure and its axes, with a grid and without a frame."""
     with mpl.rc_context(_SETTINGS):
         figure = Figure(figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI)
         figure.patch.set_alpha(0)
@@ -77,24 +77,24 @@ def new_chart(width_px: float = NARROW_PX, height_px: float = 380) -> tuple[Figu
 
 
 def colour(index: int) -> str:
-    """The colour of the series with this index."""
+    """Return the colour of the series with this index."""
     return HUES[index % len(HUES)]
 
 
 def marker(index: int) -> str:
-    """Its marker."""
+    """Return the marker of the series with this index."""
     return MARKERS[index % len(MARKERS)]
 
 
 def dash(index: int) -> object:
-    """Its line style; series beyond the number of colours repeat them with another one."""
+    """Return the line style; series beyond the number of colours repeat them with another style."""
     return DASHES[index // len(HUES) % len(DASHES)]
 
 
 def fit_axis(
     axis: Axis, values: Sequence[float], text: Callable[[float], str] = "{:g}".format
 ) -> None:
-    """A scale that holds ``values`` with some room; logarithmic where they differ much."""
+    """Set a scale that holds ``values`` with some room; logarithmic if they differ much."""
     low, high = min(values), max(values)
     axes = axis.axes
     set_scale, set_limits = (
@@ -114,12 +114,12 @@ def fit_axis(
 
 
 def ticks_at(axis: Axis, values: Sequence[float]) -> None:
-    """Ticks where something was measured and nowhere else."""
+    """Set ticks at the measured places only."""
     axis.set_major_locator(FixedLocator(sorted(set(values))))
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
-    """A name right of the axes for each end (x, y) of a line, apart from one another."""
+    """Label each end (x, y) of a line with a name right of the axes, without overlap."""
     height_px = axes.bbox.height
     wanted = [
         axes.transAxes.inverted().transform(axes.transData.transform((x, y))) for x, y, _ in ends
@@ -145,7 +145,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
 
 
 def label_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """A name beside each point (x, y) where there is room; the legend of the page has them all."""
+    """Label each point (x, y) if there is room; the legend of the page has all names."""
     places = [axes.transData.transform((x, y)) for x, y, _ in points]
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in places]
     for (x, y), (at_x, at_y, name) in zip(places, points, strict=True):
@@ -163,9 +163,9 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions near ``wanted``, in the same order, ``gap`` or more apart, from ``low`` on.
+    """Return positions near ``wanted``, in the same order, at least ``gap`` apart, from ``low``.
 
-    None exceeds ``high`` when all fit between the two.
+    None exceeds ``high`` if all fit between the two.
     """
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
     placed = [0.0] * len(wanted)
@@ -181,7 +181,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def shortened(text: str, max_letters: int = 24) -> str:
-    """``text`` with its middle left out where it is longer."""
+    """Return ``text`` with its middle cut out if it is too long."""
     if len(text) <= max_letters:
         return text
     head = (max_letters - 1) // 2
@@ -190,7 +190,7 @@ def shortened(text: str, max_letters: int = 24) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A figure with its title, and what it shows in words."""
+    """A figure with its title, and a description in words."""
 
     title: str
     description: str
@@ -207,12 +207,12 @@ _numbers = count()
 
 
 def tell(artist: Artist, text: str, kind: str = "point") -> None:
-    """Have the mark say ``text`` under the pointer; ``kind`` is its class in the SVG."""
+    """Make the mark show ``text`` under the pointer; ``kind`` is its class in the SVG."""
     artist.set_gid(f"{kind}|{next(_numbers)}|{escape(text)}")
 
 
 def svg(chart: Chart) -> str:
-    """The chart as an SVG element that says to a screen reader what it shows.
+    """Return the chart as an SVG element with a description for screen readers.
 
     Colours become variables of the page, styles become attributes, so that a page needs no inline
     styles, and marks get a ``<title>``.
@@ -224,19 +224,19 @@ def svg(chart: Chart) -> str:
 
 @cache
 def line_sign(index: int) -> str:
-    """A piece of line with the marker of this series, for legends and rows of tables."""
+    """Return a piece of line with the marker of this series, for legends and rows of tables."""
     hue = colour(index)
     line = Line2D([0.1, 0.9], [0.5, 0.5], color=hue, linestyle=dash(index), linewidth=1.5)  # type: ignore[arg-type]
     return _sign(line, Line2D([0.5], [0.5], color=hue, marker=marker(index), markersize=7))
 
 
 def box_sign(**look: Any) -> str:
-    """A box that looks as matplotlib's ``look`` says, for legends."""
+    """Return a box in matplotlib's style ``look``, for legends."""
     return _sign(Rectangle((0.15, 0.1), 0.7, 0.8, **look))
 
 
 def _sign(*artists: Artist) -> str:
-    """A drawing of 24 by 14 pixels, whose artists are given in shares of it."""
+    """Return a drawing of 24 by 14 pixels, with artists in fractions of it."""
     figure = Figure(figsize=(24 / _DPI, 14 / _DPI), dpi=_DPI)
     figure.patch.set_alpha(0)
     for artist in artists:
@@ -246,19 +246,19 @@ def _sign(*artists: Artist) -> str:
 
 
 def _element(figure: Figure, head: str, words: str = "", *, tight: bool = False) -> str:
-    """The figure as an SVG element with ``head`` among its attributes and ``words`` at its start.
+    """Return the figure as an SVG element with attributes ``head`` and ``words`` at its start.
 
-    Ids that parts of it refer to are made from ``words``: they are unique in a page.
+    Ids that parts of it refer to are derived from ``words``, so they are unique in a page.
     """
     for label in figure.findobj(Text):
         assert isinstance(label, Text)
-        label.set_parse_math(False)  # a "$" in the name of a run is a "$"
+        label.set_parse_math(False)  # show "$" in run names as it is
         if label.get_color() == "black":
             label.set_color(INK)
     buffer = io.StringIO()
     bounds: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.04} if tight else {}
     with warnings.catch_warnings(), mpl.rc_context({**_SETTINGS, "svg.hashsalt": words}):
-        warnings.filterwarnings("ignore", "Glyph")  # the browser's fonts have it
+        warnings.filterwarnings("ignore", "Glyph")  # the browser's fonts have these glyphs
         figure.savefig(buffer, format="svg", metadata={"Date": None}, **bounds)
     text = buffer.getvalue().rstrip()
     text = _UNUSED.sub("", text[text.index("<svg") :])
@@ -276,7 +276,7 @@ def _element(figure: Figure, head: str, words: str = "", *, tight: bool = False)
 
 
 def _attributes(style: str) -> str:
-    """``fill: none; font: 9px serif`` as SVG attributes; of a font the size alone."""
+    """Convert ``fill: none; font: 9px serif`` to SVG attributes; of a font only the size."""
     written = ""
     for entry in style.split(";"):
         name, _, value = (part.strip() for part in entry.partition(":"))

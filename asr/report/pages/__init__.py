@@ -1,1 +1,1 @@
-"""Pages of a comparison, an analysis and a corpus: one HTML file each, which loads nothing."""
+"""Pages of a comparison, an analysis and a corpus: one self-contained HTML file each."""

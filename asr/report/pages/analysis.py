@@ -24,7 +24,7 @@ _UNIFORM_CAD = 2 / 3
 
 
 def analysis_page(analysis: Analysis) -> str:
-    """The whole page; parts for which nothing was measured are left out."""
+    """Return the whole page, without the parts that were not measured."""
     return render(
         Page(
             title=f"{analysis.run}: attention",
@@ -100,7 +100,7 @@ def _sections(analysis: Analysis) -> Iterator[Section]:
 
 
 def similarity_charts(analysis: Analysis) -> Iterator[Chart]:
-    """Layer by layer: total variation, best match, Jensen-Shannon."""
+    """Chart the similarity of layers: total variation, best match, Jensen-Shannon."""
     similarity = analysis.similarity
     names = [str(layer) for layer in analysis.map_layers]
     best = [[mean(heads) for heads in row] for row in similarity.best_match]
@@ -122,7 +122,7 @@ def similarity_charts(analysis: Analysis) -> Iterator[Chart]:
 
 
 def diagonality_charts(analysis: Analysis) -> Iterator[Chart]:
-    """CAD of every head, and the curve of every layer."""
+    """Chart the CAD of every head, and the curve of every layer."""
     found = analysis.diagonality
     names = [str(layer) for layer in analysis.map_layers]
     yield heat_map(
@@ -156,7 +156,7 @@ def diagonality_charts(analysis: Analysis) -> Iterator[Chart]:
 
 
 def same_token_chart(analysis: Analysis, relationship: Relationship) -> Chart:
-    """Attention to the own token and to other tokens over the layers."""
+    """Chart attention to the same token and to other tokens over the layers."""
     same = Line("own token elsewhere", [mean(heads) for heads in relationship.same], 0)
     other = Line("other tokens", [mean(heads) for heads in relationship.other], 1)
     known = [value for value in (*same.values, *other.values) if not math.isnan(value)]
@@ -174,7 +174,7 @@ def same_token_chart(analysis: Analysis, relationship: Relationship) -> Chart:
 
 
 def relationship_charts(analysis: Analysis, relationship: Relationship) -> Iterator[Chart]:
-    """Attention from token to token in every layer, on one scale."""
+    """Chart attention from token to token in every layer, on one scale."""
     high = percentile_98([value for cube in relationship.layers for row in cube for value in row])
     for layer, values in zip(analysis.map_layers, relationship.layers, strict=True):
         yield heat_map(
@@ -192,13 +192,13 @@ def relationship_charts(analysis: Analysis, relationship: Relationship) -> Itera
 
 
 def percentile_98(values: Sequence[float]) -> float:
-    """The value that 2 % exceed, so that one rare pair of tokens does not pale all others."""
+    """Return the value that 2 % exceed, so that a rare pair of tokens does not pale all others."""
     known = sorted(value for value in values if not math.isnan(value))
     return known[math.ceil(0.98 * len(known)) - 1] if known else 1.0
 
 
 def probe_chart(analysis: Analysis) -> Chart:
-    """Accuracy of every layer."""
+    """Chart the accuracy of every layer."""
     assert analysis.probe is not None
     layers = range(len(analysis.probe.accuracy))
     return line_chart(
@@ -218,7 +218,7 @@ def probe_chart(analysis: Analysis) -> Chart:
 
 
 def trial_chart(tried: Tried) -> Chart:
-    """The loss that each pair of leader and follower adds."""
+    """Chart the loss that each pair of leader and follower adds."""
     added = [
         [math.nan if loss is None else loss - tried.full_loss for loss in row] for row in tried.loss
     ]

@@ -1,4 +1,4 @@
-"""The page of one run or of several side by side: verdict, tables, charts, provenance."""
+"""The page of one run or of a comparison: verdict, tables, charts, origin."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from asr.report.verdict import usual_length, verdict
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """What is compared; ``groups`` are the series of ``records``."""
+    """The compared records; ``groups`` are their series."""
 
     records: Sequence[RunRecord]
     groups: Sequence[SeedGroup]
@@ -67,13 +67,13 @@ def comparison_page(
     differences: Sequence[WerDifference] = (),
     examples: Mapping[str, Sequence[ScoredUtterance]] | None = None,
 ) -> str:
-    """The page for ``records``, in their order; parts for which they hold nothing are left out.
+    """Return the page for ``records``, in their order, without the parts that they lack.
 
-    The verdict stands first, hardware and versions last. ``examples`` are the utterances of a
-    single run by split, of which those with the most errors are shown.
+    The verdict comes first, hardware and versions last. ``examples`` are the utterances of a single
+    run by split; those with the most errors are shown.
 
-    Unlike runs are shown under a warning; whether they may be compared at all is decided by
-    `asr.report.comparison.compare`.
+    Runs that differ in hardware or data are shown under a warning; whether they may be compared at
+    all is decided by `asr.report.comparison.compare`.
     """
     assert records
     compared = _Comparison(records, by_seed(records), differences, examples or {})
@@ -90,7 +90,7 @@ def comparison_page(
 
 
 def page_title(records: Sequence[RunRecord]) -> str:
-    """The recipes' names and the number of runs."""
+    """Return the recipes' names and the number of runs."""
     names = dict.fromkeys(
         str(record.config["name"]) for record in records if "name" in record.config
     )
@@ -290,7 +290,7 @@ _SECTIONS: tuple[Callable[[_Comparison], Section], ...] = (
 
 
 def _figures(kind: str, charts: Iterable[Chart | None]) -> list[Block]:
-    """The charts there are, as one block or none."""
+    """Return the existing charts as one block, or none."""
     drawn = [chart for chart in charts if chart]
     return [Figures(kind, drawn)] if drawn else []
 
@@ -305,7 +305,7 @@ def _stacked(kind: str, stack: Stack | None) -> list[Block]:
 def _by_length(
     compared: _Comparison, kind: str, charts: Callable[[str], Sequence[Chart | None]]
 ) -> list[Block]:
-    """The charts of each length as panels to choose from; a single panel stands by itself."""
+    """Return the charts of each length as panels to choose from; a single panel stands alone."""
     lengths = {length for record in compared.records for length in latency_points(record)}
     drawn = {length: _figures(kind, charts(length)) for length in sorted(lengths, key=float)}
     panels = {length: blocks[0] for length, blocks in drawn.items() if blocks}

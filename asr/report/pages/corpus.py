@@ -1,4 +1,4 @@
-"""The page of a prepared corpus: hours, lengths, rates, characters, what is wrong with it."""
+"""The page of a prepared corpus: hours, lengths, rates, characters, problems."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from asr.report.charts.attention import histogram
 from asr.report.pages.render import Block, Figures, Page, Paragraphs, Section, render, text_grid
 
 NUM_ROWS = 200
-"""Rows of a list on the page; a sentence above it counts all."""
+"""Rows of a list on the page; a sentence above it gives the total."""
 
 Unknown = Mapping[str, Mapping[str, str]]
-"""Split -> utterance -> the characters of its transcript that a tokenizer does not know."""
+"""Split -> utterance -> the characters of its transcript that the tokenizer does not know."""
 
 
 class Outlier(TypedDict):
@@ -42,7 +42,7 @@ class Statistics(TypedDict):
 
 
 class Split(TypedDict):
-    """A split of the corpus; ``num_speakers`` is 0 where no speaker is known."""
+    """A split of the corpus; ``num_speakers`` is 0 if no speaker is known."""
 
     num_utterances: int
     num_speakers: int
@@ -73,7 +73,7 @@ def corpus_page(
     changed: Sequence[Skipped] = (),
     unknown: Unknown | None = None,
 ) -> str:
-    """The page of the corpus ``name``; ``unknown`` is None where no tokenizer was asked."""
+    """Return the page of the corpus ``name``; ``unknown`` is None without a tokenizer."""
     hours = sum(split["duration_s"] for split in summary["splits"].values()) / 3600
     count = sum(split["num_utterances"] for split in summary["splits"].values())
     counted = (
@@ -92,7 +92,7 @@ def corpus_page(
 
 
 def _origin(summary: Summary) -> list[str]:
-    """The source, as far as the summary gives it as a word or a list of words."""
+    """Return the source, if the summary gives it as a word or a list of words."""
     source = summary["settings"].get("source")
     if not source:
         return []

@@ -22,11 +22,11 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Block:
-    """A piece of a section. The template named like the class, in lower case, writes it."""
+    """A piece of a section, rendered by the template with the class's name in lower case."""
 
     @property
     def template(self) -> str:
-        """Where its template is."""
+        """The path of its template."""
         return f"blocks/{type(self).__name__.lower()}.html.jinja"
 
 
@@ -47,14 +47,14 @@ class Notes(Block):
 
 @dataclass(frozen=True)
 class Preformatted(Block):
-    """Text whose line breaks and spaces are kept."""
+    """Text with its line breaks and spaces kept."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Legend(Block):
-    """Signs with what they stand for."""
+    """Signs and their meanings."""
 
     entries: Sequence[tuple[Markup, str]]
 
@@ -69,7 +69,7 @@ class Figures(Block):
 
 @dataclass(frozen=True)
 class Choice(Block):
-    """Panels with a label each, of which one shows at a time; the reader chooses."""
+    """Labelled panels, of which the reader chooses the one to show."""
 
     name: str
     question: str
@@ -79,7 +79,7 @@ class Choice(Block):
 
 @dataclass(frozen=True)
 class Folded(Block):
-    """Content that shows when the reader opens it."""
+    """Content that the reader can unfold."""
 
     summary: str
     content: Block
@@ -87,7 +87,7 @@ class Folded(Block):
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: ``detail`` stands on a line below, ``value`` is what a sortable table sorts by.
+    """A cell; ``detail`` is a line below, ``value`` is the sort key of a sortable table.
 
     A cell with a ``sign`` names its row.
     """
@@ -101,7 +101,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid(Block):
-    """Rows of cells under headers, which are texts with the kind of their column."""
+    """Rows of cells under headers; a header is a text and the kind of its column."""
 
     head: Sequence[tuple[str, str]]
     rows: Sequence[Sequence[Cell]]
@@ -111,7 +111,7 @@ class Grid(Block):
 
 @dataclass(frozen=True)
 class Alignments(Block):
-    """Utterances with their splits, word by word, errors marked."""
+    """Utterances by split, word by word, with errors marked."""
 
     utterances: Sequence[tuple[str, ScoredUtterance]]
 
@@ -128,9 +128,10 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A whole page. ``introduction``, ``answer`` and ``warnings`` stand before its sections,
-    ``origins`` (where its figures come from) after them. ``is_sortable`` adds the script that
-    sorts tables by a column.
+    """A whole page.
+
+    ``introduction``, ``answer`` and ``warnings`` come before its sections, ``origins`` (where its
+    figures come from) after them. ``is_sortable`` adds the script that sorts tables by a column.
     """
 
     title: str
@@ -146,7 +147,7 @@ class Page:
 def text_grid(
     headers: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (0,)
 ) -> Grid:
-    """Rows of plain texts; columns in ``text_columns`` hold words, the others numbers."""
+    """Return a grid of plain texts; columns in ``text_columns`` hold words, the others numbers."""
     kinds = ["text" if index in text_columns else "number" for index in range(len(headers))]
     return Grid(
         head=list(zip(headers, kinds, strict=True)),
@@ -155,14 +156,16 @@ def text_grid(
 
 
 def table_grid(table: Table) -> Grid:
-    """A table of the terminal."""
+    """Return a table of the terminal as a grid."""
     rows = list(zip(*(column.texts for column in table.columns), strict=True))
     return text_grid([column.header for column in table.columns], rows, ())
 
 
 def render(page: Page) -> str:
-    """The page as HTML, which is well-formed XML too. Its security policy lets the browser load
-    nothing, and run no script other than the one that sorts tables.
+    """Return the page as HTML that is also well-formed XML.
+
+    Its security policy forbids the browser to load anything or to run any script except the one
+    that sorts tables.
     """
     style, script = _asset("style.css"), _asset("sort.js")
     policy = f"default-src 'none'; style-src {_digest(style)}"
@@ -189,11 +192,11 @@ def _environment() -> Environment:
 
 @cache
 def _asset(name: str) -> Markup:
-    """A file beside the templates, as it is."""
+    """Return a file from the templates' folder, unchanged."""
     path = resources.files("asr.report").joinpath("templates", name)
     return Markup(path.read_text(encoding="utf-8"))
 
 
 def _digest(text: str) -> str:
-    """The hash of a text as a content security policy writes it."""
+    """Return the hash of a text in the form of a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

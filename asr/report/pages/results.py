@@ -17,23 +17,23 @@ from asr.report.rows import SeedGroup
 from asr.report.table import Column, percent_text
 
 NUM_WORST = 10
-"""Utterances shown of each split."""
+"""Utterances shown per split."""
 
 
 def series_sign(series: SeedGroup) -> Markup:
-    """Line and marker of a series."""
+    """Return the line and marker of a series."""
     return Markup(line_sign(series.index))
 
 
 def series_legend(groups: Sequence[SeedGroup]) -> Legend:
-    """Every series with its sign."""
+    """Return every series with its sign."""
     return Legend([(series_sign(one), one.name) for one in groups])
 
 
 def schedules_grid(
     records: Sequence[RunRecord], groups: Sequence[SeedGroup], differences: Sequence[WerDifference]
 ) -> Grid:
-    """A row for each schedule, with figures of one length."""
+    """Return a row for each schedule, with figures of one length."""
     table = compare(
         records, allow_unlike=True, differences=differences, by_run=False, all_lengths=False
     )
@@ -41,14 +41,14 @@ def schedules_grid(
 
 
 def runs_grid(records: Sequence[RunRecord], groups: Sequence[SeedGroup]) -> Grid:
-    """A row for each run, with figures of every length."""
+    """Return a row for each run, with figures of every length."""
     series = {id(record): one for one in groups for record in one.records}
     table = compare(records, allow_unlike=True)
     return _sortable(table.columns, [series[id(record)] for record in records])
 
 
 def seeds_grid(groups: Sequence[SeedGroup]) -> Grid | None:
-    """Mean, standard deviation and range over the seeds; None where no series has several."""
+    """Return mean, standard deviation and range over the seeds; None if no series has several."""
     rows = [row for one in groups for row in _seed_rows(one)]
     if not rows:
         return None
@@ -59,7 +59,7 @@ def seeds_grid(groups: Sequence[SeedGroup]) -> Grid | None:
 
 
 def worst_utterances(examples: Mapping[str, Sequence[ScoredUtterance]]) -> Alignments | None:
-    """The utterances with the most errors of each split; None without errors."""
+    """Return the utterances with the most errors of each split; None without errors."""
     found = []
     for split, scored in examples.items():
         wrong = [one for one in scored if one.errors.errors]
@@ -80,7 +80,7 @@ def _sortable(columns: Sequence[Column], row_series: Sequence[SeedGroup]) -> Gri
 
 
 def _cell(column: Column, row: int, sign: Markup | None) -> Cell:
-    """A figure; an interval or a remark beside it goes to a line below."""
+    """Return a cell for a figure; an interval or a remark goes to a line below."""
     number = next(iter(column.values.values()))[row]
     value = "" if number is None else str(number)
     text = column.texts[row]
