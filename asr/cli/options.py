@@ -59,6 +59,21 @@ def _read(hint: Any, text: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+WHOLE_S = 86_400.0
+"""No recording is longer."""
+
+
+def chunk_length(text: str) -> float:
+    """Seconds of a piece; ``none`` for pieces as long as any recording."""
+    if text == "none":
+        return WHOLE_S
+    try:
+        length_s: float = number_in(text, AudioLength)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or none") from None
+    return length_s
+
+
 def level_or_off(text: str) -> float | None:
     """A level in dB of full scale; None for ``off``."""
     if text == "off":

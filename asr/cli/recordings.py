@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asr.audio.open import AUDIO_SUFFIXES
 from asr.audio.source import STDIN
-from asr.cli.options import audio_length, overlap, threads
+from asr.cli.options import chunk_length, overlap, threads
 from asr.decode.formats import FORMATS, suffix
 from asr.decode.transcribe import VADS
 from asr.errors import InputError, printable
@@ -90,10 +90,11 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how long audio is cut and how many threads read it."""
     parser.add_argument(
         "--chunk",
-        type=audio_length,
+        type=chunk_length,
         default=OF_FILES["chunk"],
-        metavar="S",
-        help="longest piece encoded at once (default: %(default)g)",
+        metavar="S|none",
+        help="longest piece encoded at once; none: recordings whole, in memory that grows with "
+        "their length (default: %(default)g)",
     )
     parser.add_argument(
         "--overlap",

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -50,6 +51,7 @@ from asr.decode.transcript import Transcript
 from asr.errors import InputError, printable
 from asr.files import write_text
 from asr.ranges import Range
+from asr.report.table import duration_text
 
 CUE_OPTIONS = {
     "cue_width": "line_width",
@@ -57,6 +59,10 @@ CUE_OPTIONS = {
     "cue_duration": "duration_s",
 }
 """Options by the limit that they set."""
+
+
+NUM_LISTED = 20
+"""Unreadable files that are named at the end; each has had a line of its own before."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -200,11 +206,12 @@ def run(args: argparse.Namespace) -> int:
         run_live(args, transcriber, transcriber.notify)
         return 0
     loaded_s = time.perf_counter()
-    num_bad, audio_s = 0, 0.0
+    bad: list[Path] = []
+    audio_s = 0.0
     results = transcriber.each([one.path for one in found])
     for recording, transcripts in zip(found, results, strict=True):
         if isinstance(transcripts, InputError):
-            num_bad += 1
+            bad.append(recording.path)
             log_problem("error", str(transcripts))
         else:
             audio_s += sum(transcript.duration_s for transcript in transcripts)
@@ -219,18 +226,37 @@ def run(args: argparse.Namespace) -> int:
     notices = notice_of(transcriber.decoder), exit_notice(transcriber.package.model)
     for notice in filter(None, notices):
         print(notice, file=sys.stderr)
-    if num_bad and len(found) > 1:
-        print(f"asr transcribe: {num_bad} of {len(found)} files could not be read", file=sys.stderr)
+    wall_s = time.perf_counter() - loaded_s
+    if len(found) > 1:
+        summarise(args, len(found), bad, audio_s, wall_s)
     if args.timing:
         timing = Timing(
             audio_s=audio_s,
-            wall_s=time.perf_counter() - loaded_s,
+            wall_s=wall_s,
             load_s=loaded_s - started_s,
             num_threads=torch.get_num_threads(),
             work_s=transcriber.profiler.times_s(),
         )
         print(timing.as_json() if args.format == "json" else timing, file=sys.stderr)
-    return 2 if num_bad else 0
+    return 2 if bad else 0
+
+
+def summarise(
+    args: argparse.Namespace, num_files: int, bad: Sequence[Path], audio_s: float, wall_s: float
+) -> None:
+    """Say what was written and how fast, and which files could not be read."""
+    if args.out is not None or args.beside:
+        print(
+            f"asr transcribe: {num_files - len(bad):,} of {num_files:,} files transcribed, "
+            f"{duration_text(audio_s)} of audio in {duration_text(wall_s)}, "
+            f"{audio_s / wall_s:.1f} times real time",
+            file=sys.stderr,
+        )
+    if bad:
+        names = ", ".join(printable(path) for path in bad[:NUM_LISTED])
+        others = f" and {len(bad) - NUM_LISTED:,} others" if len(bad) > NUM_LISTED else ""
+        counts = f"{len(bad):,} of {num_files:,}"
+        print(f"asr transcribe: {counts} files could not be read: {names}{others}", file=sys.stderr)
 
 
 def open_transcriber(args: argparse.Namespace) -> Transcriber:

@@ -226,7 +226,8 @@ def test_a_bad_file_does_not_stop_the_others(asr: Command, model: Path, tmp_path
     assert done.code == 2
     assert [line.partition("\t")[0] for line in done.out.splitlines()] == [str(good)] * 2
     named = done.err.splitlines()
-    assert named.pop() == "asr transcribe: 3 of 5 files could not be read"
+    listed = ", ".join(str(files[index]) for index in (0, 2, 3))
+    assert named.pop() == f"asr transcribe: 3 of 5 files could not be read: {listed}"
     assert len(named) == 3
     assert all(line.startswith("asr transcribe: error: ") for line in named)
     for line, name in zip(named, ("none.wav", "empty.wav", "text.wav"), strict=True):
@@ -243,6 +244,48 @@ def test_long_audio_is_cut_as_asked(asr: Command, model: Path, tmp_path: Path) -
     assert cut["words"][-1]["end_s"] > 10
 
 
+def test_without_chunks_a_recording_is_encoded_whole(
+    asr: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_noise(tmp_path / "a.wav", 70.0)
+    lengths: list[int] = []
+    forward = Encoder.forward
+
+    def counted(self: Encoder, features: Tensor, *rest: Any, **options: Any) -> EncoderOutput:
+        lengths.append(features.shape[1])
+        return forward(self, features, *rest, **options)
+
+    monkeypatch.setattr(Encoder, "forward", counted)
+    whole = asr("transcribe", path, "--model", model, "--chunk", "none")
+    assert (whole.code, lengths) == (0, [6998])
+    lengths.clear()
+    assert asr("transcribe", path, "--model", model, "--no-vad").code == 0
+    assert max(lengths) <= 3000
+    refused = asr("transcribe", path, "--model", model, "--chunk", "all")
+    assert "allowed: a number above 0, to 7,200, or none" in refused.err
+
+
+def test_of_500_files_ten_are_bad(asr: Command, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "audio"
+    for number in range(500):
+        write_noise(folder / f"{number:03d}.wav", 0.2)
+    bad = [folder / f"{number:03d}.wav" for number in range(25, 500, 50)]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:20])
+    done = asr("transcribe", folder, "--model", model, "--out", tmp_path / "out")
+    assert done.code == 2
+    written = {path.stem for path in (tmp_path / "out").iterdir()}
+    assert len(written) == 490
+    assert written.isdisjoint(path.stem for path in bad)
+    summary, listed = done.err.splitlines()[-2:]
+    assert summary.startswith(
+        "asr transcribe: 490 of 500 files transcribed, 1 min 38 s of audio in "
+    )
+    assert summary.endswith(" times real time")
+    named = ", ".join(map(str, bad))
+    assert listed == f"asr transcribe: 10 of 500 files could not be read: {named}"
+
+
 def test_damage_behind_the_first_chunks_is_that_of_its_file_alone(
     asr: Command, model: Path, tmp_path: Path
 ) -> None:
@@ -255,7 +298,7 @@ def test_damage_behind_the_first_chunks_is_that_of_its_file_alone(
     assert done.code == 2
     assert done.out == f"{good}\t{alone}"
     *named, counted = done.err.splitlines()
-    assert counted == "asr transcribe: 2 of 3 files could not be read"
+    assert counted == f"asr transcribe: 2 of 3 files could not be read: {bad}, {bad}"
     broke = f"asr transcribe: error: {bad}: damaged or cut short: decodes up to 99."
     assert len(named) == 2
     assert all(line.startswith(broke) for line in named)
@@ -360,7 +403,7 @@ def test_names_as_long_as_they_may_be(asr: Command, model: Path, tmp_path: Path)
         path.write_bytes(first.read_bytes())
     out = tmp_path / "out"
     done = asr("transcribe", *paths, "--model", model, "--format", "json", "--out", out)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err.count("\n")) == (0, 1)
     rows = {json.loads(path.read_text())["audio_path"]: path.name for path in out.iterdir()}
     assert rows.keys() == set(map(str, paths))
     assert rows[str(paths[1])] == "b" * 250 + ".json"
