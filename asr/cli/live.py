@@ -85,7 +85,12 @@ def check_live(args: argparse.Namespace) -> None:
         )
     if not args.live:
         return
-    for option, usual in (("n_best", 1), ("timing", False), ("skip_existing", False)):
+    for option, usual in (
+        ("n_best", 1),
+        ("timing", False),
+        ("skip_existing", False),
+        ("speakers", None),
+    ):
         if getattr(args, option) != usual:
             raise InputError(f"--{option.replace('_', '-')} has no effect with --live")
     if args.channels == "split":
@@ -163,4 +168,5 @@ class TextLine:
 
 def show_json(result: StreamResult) -> None:
     """Print a result as one JSON object."""
-    print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
+    fields = {**asdict(result), "words": [word.as_dict() for word in result.words]}
+    print(json.dumps(fields, ensure_ascii=False), flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +32,7 @@ from asr.cli.options import (
     number_in,
 )
 from asr.cli.recordings import (
+    Recording,
     add_chunk_arguments,
     add_model_argument,
     add_recording_arguments,
@@ -45,6 +46,7 @@ from asr.decode.labelling import BATCH_S, SEARCHED_TOGETHER_S
 from asr.decode.recogniser import load_recogniser
 from asr.decode.search import notice_of
 from asr.decode.silence import SILENCE_DB
+from asr.decode.speakers import Turn, read_rttm, turns_of, with_speakers
 from asr.decode.timing import Timing
 from asr.decode.transcribe import Channels, Transcriber
 from asr.decode.transcript import Transcript
@@ -84,6 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="mix|N|split",
         help="the mean of all channels, the one of number N (from 1), or each for itself, for "
         "recordings with a speaker a side (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--speakers",
+        type=Path,
+        metavar="FILE",
+        help="turns of speakers, in RTTM as diarization programs write it: every word gets the "
+        "speaker whose turn it is in",
     )
     parser.add_argument(
         "--strict",
@@ -194,11 +203,14 @@ def run(args: argparse.Namespace) -> int:
     limits = cue_limits(args)
     check_live(args)
     check_corpus(args)
+    if args.speakers is not None and args.channels == "split":
+        raise InputError("--speakers with --channels split: every channel is a speaker already")
     found = recordings(args)
     if args.shards is not None:
         return run_corpus(args, found, open_transcriber)
     if args.n_best > 1 and args.format != "json":
         raise InputError(f"--n-best {args.n_best} needs --format json: no other format holds them")
+    turns = read_rttm(args.speakers) if args.speakers is not None else {}
     started_s = time.perf_counter()
     transcriber = open_transcriber(args)
     graphs = use_graphs(transcriber.package.model) if args.cuda_graphs else None
@@ -215,6 +227,8 @@ def run(args: argparse.Namespace) -> int:
             log_problem("error", str(transcripts))
         else:
             audio_s += sum(transcript.duration_s for transcript in transcripts)
+            if args.speakers is not None:
+                transcripts = spoken_by(transcripts, turns, recording, args)
             path = output_path(recording, args)
             text = FORMATS[args.format].write(transcripts, limits)
             if path is not None:
@@ -257,6 +271,19 @@ def summarise(
         others = f" and {len(bad) - NUM_LISTED:,} others" if len(bad) > NUM_LISTED else ""
         counts = f"{len(bad):,} of {num_files:,}"
         print(f"asr transcribe: {counts} files could not be read: {names}{others}", file=sys.stderr)
+
+
+def spoken_by(
+    transcripts: Sequence[Transcript],
+    turns: Mapping[str, Sequence[Turn]],
+    recording: Recording,
+    args: argparse.Namespace,
+) -> tuple[Transcript, ...]:
+    """Transcripts with speakers, or as they are, with a warning, where there is no turn of them."""
+    own = turns_of(turns, recording.path)
+    if not own:
+        log_problem("warning", f"{recording.path}: {args.speakers} has no turn of it")
+    return tuple(with_speakers(one, own) for one in transcripts)
 
 
 def open_transcriber(args: argparse.Namespace) -> Transcriber:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LAUNCHERS = ("local", "slurm", "ray")
 _WORKER = "ENCORE_TRANSCRIBE_WORKER"  # set in jobs of an array: work here, launch nothing
-_WITHOUT_EFFECT = ("beside", "skip_existing", "live", "timing")
+_WITHOUT_EFFECT = ("beside", "skip_existing", "live", "timing", "speakers")
 _NOT_OF_WORDS = {
     *("files", "list", "recursive", "out", "beside", "skip_existing", "format", "plugin"),
     *("shards", "jobs", "launcher", "launcher_options", "num_threads", "device", "batch_duration"),

@@ -6,6 +6,8 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
+from itertools import compress, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,30 +33,37 @@ USUAL = CueLimits()
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """A subtitle: its lines, start and end in seconds from the start of the audio."""
+    """A subtitle: its lines, start and end in seconds from the start of the audio, and speaker."""
 
     start_s: float
     end_s: float
     lines: tuple[str, ...]
+    speaker: str | None = None
 
 
 def srt(channels: Sequence[Sequence[TimedWord]], limits: CueLimits = USUAL) -> str:
-    """A SubRip file, empty without words; of several channels each cue names its own."""
+    """A SubRip file, empty without words; each cue names its channel of several, and speaker."""
     return "".join(
         f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n"
-        f"{f'[channel {channel}] ' if len(channels) > 1 else ''}{text(cue)}\n\n"
+        f"{f'[{voice}] ' if (voice := _voice(cue, channel, channels)) else ''}{text(cue)}\n\n"
         for number, (channel, cue) in enumerate(timeline(channels, limits), start=1)
     )
 
 
 def vtt(channels: Sequence[Sequence[TimedWord]], limits: CueLimits = USUAL) -> str:
-    """A WebVTT file; several channels are its voices."""
+    """A WebVTT file; several channels, or the speakers, are its voices."""
     shown = (
         f"{clock(cue.start_s, '.')} --> {clock(cue.end_s, '.')}\n"
-        f"{f'<v channel {channel}>' if len(channels) > 1 else ''}{text(cue)}\n\n"
+        f"{f'<v {escape(voice)}>' if (voice := _voice(cue, channel, channels)) else ''}"
+        f"{text(cue)}\n\n"
         for channel, cue in timeline(channels, limits)
     )
     return "WEBVTT\n\n" + "".join(shown)
+
+
+def _voice(cue: Cue, channel: int, channels: Sequence[Sequence[TimedWord]]) -> str:
+    """Whose a cue is: a channel of several, or a speaker; empty where that is not known."""
+    return f"channel {channel}" if len(channels) > 1 else cue.speaker or ""
 
 
 def timeline(channels: Sequence[Sequence[TimedWord]], limits: CueLimits) -> list[tuple[int, Cue]]:
@@ -74,6 +83,7 @@ def cues(words: Sequence[TimedWord], limits: CueLimits = USUAL) -> list[Cue]:
             start_s=group[0].start_s,
             end_s=max(group[-1].end_s, min(group[0].start_s + SHORTEST_CUE_S, next_s)),
             lines=wrapped(group, limits.line_width),
+            speaker=group[0].speaker,
         )
         for group, next_s in zip(groups, next_starts_s, strict=False)
     ]
@@ -84,7 +94,8 @@ def grouped(words: Sequence[TimedWord], limits: CueLimits) -> Iterator[list[Time
     group: list[TimedWord] = []
     for word in words:
         if group and (
-            word.start_s - group[-1].end_s >= PAUSE_S
+            word.speaker != group[-1].speaker
+            or word.start_s - group[-1].end_s >= PAUSE_S
             or word.end_s - group[0].start_s > limits.duration_s
             or len(wrapped([*group, word], limits.line_width)) > limits.num_lines
         ):
@@ -121,19 +132,28 @@ def clock(time_s: float, decimal_mark: str) -> str:
 
 
 FIRST_CHANNEL = 1
+UNKNOWN = "<NA>"
+"""The speaker of words that no turn has, where lines begin with speakers."""
 
 
 def ctm(name: str, words: Sequence[TimedWord], channel: int = FIRST_CHANNEL) -> str:
     """A line a word: name of the recording, channel, start and length in seconds, word, confidence.
 
-    White space in ``name`` separates columns, so it becomes an underscore.
+    Of a word with a speaker, the type ``lex`` and the speaker follow, as in the longer form of
+    NIST; a confidence that is not known is then ``NA``. White space in ``name`` separates columns,
+    so it becomes an underscore.
     """
     recording = "_".join(name.split())
     return "".join(
         f"{recording} {channel} {word.start_s:.3f} {word.end_s - word.start_s:.3f} {word.word}"
-        f"{'' if word.confidence is None else f' {word.confidence:.4f}'}\n"
+        f"{_ctm_rest(word)}\n"
         for word in words
     )
+
+
+def _ctm_rest(word: TimedWord) -> str:
+    known = "" if word.confidence is None else f" {word.confidence:.4f}"
+    return known if word.speaker is None else f"{known or ' NA'} lex {word.speaker}"
 
 
 class Format(NamedTuple):
@@ -149,7 +169,16 @@ class Format(NamedTuple):
 
 
 def as_text(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str:
-    """One line; of several channels a line of each, which begins with its number."""
+    """One line; of several channels a line of each, and of known speakers a line of each turn.
+
+    They begin with the number of the channel, or the name of the speaker.
+    """
+    if len(transcripts) == 1 and transcripts[0].has_speakers:
+        turns = groupby(transcripts[0].words, key=lambda word: word.speaker)
+        return "".join(
+            f"{speaker or UNKNOWN}\t{join_words([word.word for word in words])}\n"
+            for speaker, words in turns
+        )
     if len(transcripts) == 1:
         return f"{transcripts[0].text}\n"
     return "".join(f"channel {one.channel}\t{one.text}\n" for one in transcripts)
@@ -158,11 +187,13 @@ def as_text(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str
 def as_json(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str:
     """A line for each that holds an object: ``audio_path``, ``duration_s``, ``text``, ``words``.
 
-    And ``channel``, where channels are not mixed, and ``n_best``, where a beam was searched.
+    And ``channel``, where channels are not mixed, ``n_best``, where a beam was searched, and the
+    ``speaker`` of words, where it is known.
     """
     lines = []
     for transcript in transcripts:
-        fields = {**asdict(transcript), "confidence": transcript.confidence}
+        words = [word.as_dict() for word in transcript.words]
+        fields = {**asdict(transcript), "words": words, "confidence": transcript.confidence}
         if transcript.channel is None:
             del fields["channel"]
         if not transcript.n_best:
@@ -180,18 +211,23 @@ def as_ctm(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str:
 
 
 def as_tsv(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str:
-    """A table of segments: start and end in milliseconds, text; with a head line."""
-    several = len(transcripts) > 1
-    rows = sorted(
-        (round(1000 * segment.start_s), round(1000 * segment.end_s), one.channel or 0, segment.text)
-        for one in transcripts
-        for segment in one.segments
+    """A table of segments: start and end in milliseconds, text; with a head line.
+
+    Before the text stand the channel, where there are several, and the speaker, where it is known.
+    """
+    has_channels = len(transcripts) > 1
+    has_speakers = any(one.has_speakers for one in transcripts)
+    segments = sorted(
+        ((one.channel or 0, segment) for one in transcripts for segment in one.segments),
+        key=lambda pair: (pair[1].start_s, pair[1].end_s, pair[0]),
     )
-    head = "start\tend\tchannel\ttext\n" if several else "start\tend\ttext\n"
-    return head + "".join(
-        f"{start}\t{end}\t{channel}\t{text}\n" if several else f"{start}\t{end}\t{text}\n"
-        for start, end, channel, text in rows
-    )
+    rows: list[tuple[object, ...]] = [("start", "end", "channel", "speaker", "text")]
+    rows += [
+        (round(1000 * one.start_s), round(1000 * one.end_s), channel, one.speaker or "", one.text)
+        for channel, one in segments
+    ]
+    kept = (True, True, has_channels, has_speakers, True)
+    return "".join("\t".join(map(str, compress(row, kept))) + "\n" for row in rows)
 
 
 FORMATS = {

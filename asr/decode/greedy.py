@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,13 +30,22 @@ class TimedWord:
     a few frames within its sound, so times are good to about 0.1 s.
 
     ``confidence``, from 0 to 1, is the probability of its least probable token, the geometric mean
-    over the frames of that token; None where a search does not know it.
+    over the frames of that token; None where a search does not know it. ``speaker`` is who says
+    it, None where nobody has said so.
     """
 
     word: str
     start_s: float
     end_s: float
     confidence: float | None = None
+    speaker: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields for JSON; without ``speaker``, where that is not known."""
+        fields = asdict(self)
+        if self.speaker is None:
+            del fields["speaker"]
+        return fields
 
 
 def timed_words(

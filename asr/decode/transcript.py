@@ -12,12 +12,16 @@ LONGEST_SEGMENT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Words without a long pause between them; times in seconds from the start of the audio."""
+    """Words of one speaker without a long pause; times in seconds from the start of the audio.
+
+    ``speaker`` is None where it is not known.
+    """
 
     start_s: float
     end_s: float
     text: str
     words: tuple[TimedWord, ...]
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,18 @@ class Transcript:
         return sum(known) / len(known) if known else None
 
     @property
+    def has_speakers(self) -> bool:
+        """Whether it is known of a word who says it."""
+        return any(word.speaker is not None for word in self.words)
+
+    @property
     def segments(self) -> tuple[Segment, ...]:
-        """The words in groups: a pause of `SEGMENT_PAUSE_S` ends one, or `LONGEST_SEGMENT_S`."""
+        """The words in groups: another speaker ends one, `SEGMENT_PAUSE_S`, `LONGEST_SEGMENT_S`."""
         groups: list[list[TimedWord]] = []
         for word in self.words:
             if (
                 not groups
+                or word.speaker != groups[-1][-1].speaker
                 or word.start_s - groups[-1][-1].end_s >= SEGMENT_PAUSE_S
                 or word.end_s - groups[-1][0].start_s > LONGEST_SEGMENT_S
             ):
@@ -79,6 +89,7 @@ class Transcript:
                 group[-1].end_s,
                 join_words([word.word for word in group]),
                 tuple(group),
+                group[0].speaker,
             )
             for group in groups
         )

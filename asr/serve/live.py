@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import Annotated, Any
 
@@ -256,7 +256,7 @@ def as_event(result: StreamResult) -> dict[str, Any]:
         "text": result.text,
         "start": result.start_s,
         "end": result.end_s,
-        "words": [asdict(word) for word in result.words],
+        "words": [word.as_dict() for word in result.words],
     }
 
 

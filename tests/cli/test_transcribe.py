@@ -515,3 +515,21 @@ def test_it_loads_no_training_code(model: Path, tmp_path: Path) -> None:
     assert {"torch", "soundfile", "sentencepiece", "asr"} <= loaded
     unwanted = {"lightning", "pytorch_lightning", "lhotse", "hydra", "omegaconf", "tensorboard"}
     assert not loaded & (unwanted | {"jiwer", "torchaudio"}) - {"torchaudio"}
+
+
+def test_speakers_by_turns(asr: Command, model: Path, tmp_path: Path) -> None:
+    paths = [write_noise(tmp_path / name, 2.0) for name in ("a.wav", "b.wav")]
+    turns = tmp_path / "turns.rttm"
+    turns.write_text("SPEAKER a 1 0 2 <NA> <NA> anna <NA> <NA>\n")
+    said = asr("transcribe", paths[0], "--model", model).out
+    done = asr("transcribe", *paths, "--model", model, "--speakers", turns)
+    assert done.code == 0
+    assert done.out.startswith(f"{paths[0]}\tanna\t{said}")
+    assert f"warning: {paths[1]}: {turns} has no turn of it" in done.err
+    for more, message in (
+        (("--channels", "split"), "--speakers with --channels split"),
+        (("--shards", "2", "--out", tmp_path / "out"), "--speakers has no effect with --shards"),
+    ):
+        refused = asr("transcribe", *paths, "--model", model, "--speakers", turns, *more)
+        assert refused.code == 2
+        assert message in refused.err
