@@ -1,4 +1,1 @@
-"""Training: one call, :func:`asr.train.fit.fit`, from a model and two loaders to trained weights.
-
-The only package that imports Lightning.
-"""
+"""Training: :func:`asr.train.fit.fit` trains a model on two loaders; the only user of Lightning."""

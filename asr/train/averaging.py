@@ -1,7 +1,7 @@
-"""Averaged weights: a moving average, or the mean of the last part of training.
+"""Weight averaging: a moving average, or the mean over the last part of training.
 
-Polyak and Juditsky 1992 average the path of the weights; the growing decay of the moving average
-is that of TensorFlow's ``ExponentialMovingAverage``.
+Averaging of the weights' path: Polyak and Juditsky 1992. The growing decay of the moving average is
+from TensorFlow's ``ExponentialMovingAverage``.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ KINDS = ("none", "ema", "last")
 @in_ranges("train.averaging")
 @dataclass(frozen=True, kw_only=True)
 class AveragingSpec:
-    """Which average of the weights a run validates and leaves behind.
+    """The kind of weight average that a run validates and keeps.
 
     Args:
         kind: ``none``; ``ema``, a moving average over all steps; ``last``, the plain mean over
             the last steps.
-        decay: of ``ema``. Average number n takes min(decay, (1 + n) / (10 + n)), so that early
+        decay: of ``ema``. Average number n uses min(decay, (1 + n) / (10 + n)), so that early
             weights are soon forgotten.
         last_fraction: part of ``train.trainer.max_steps`` that ``last`` averages over.
         every_steps: steps between two weights that enter the average.
 
     Raises:
-        InputError: a value outside its range, naming the key ``train.averaging.*``.
+        InputError: a value is outside its range; the message names the key ``train.averaging.*``.
     """
 
     kind: str = "none"
@@ -51,7 +51,7 @@ class AveragingSpec:
             raise InputError(f"train.averaging.kind={self.kind!r}: allowed: {', '.join(KINDS)}")
 
     def build(self, total_steps: int | None) -> AveragedWeights | None:
-        """The callback that averages, None for ``kind: none``."""
+        """Build the callback that averages, None for ``kind: none``."""
         if self.kind == "none":
             return None
         if self.kind == "ema":
@@ -65,7 +65,7 @@ class AveragingSpec:
 
 
 class _Holder(nn.Module):
-    """Gives ``model`` the parameter names it has inside the Lightning module."""
+    """A wrapper that gives ``model`` the parameter names it has inside the Lightning module."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -75,15 +75,15 @@ class _Holder(nn.Module):
 class AveragedWeights(WeightAveraging):
     """Lightning's weight averaging over parameters and stored buffers.
 
-    Differences from Lightning's own: only the model is copied, tensors are averaged in one call
-    per kind instead of one by one, buffers that are not stored stay out (they may change their
-    shape), integer buffers are copied, and before the first average the current weights stand in.
-    Running statistics of batch normalisation are averaged with the weights they belong to.
+    Differences from Lightning's own: only the model is copied; tensors are averaged in one call per
+    kind instead of one by one; buffers that are not stored are left out (they may change shape);
+    integer buffers are copied; before the first average the current weights are used. Running
+    statistics of batch normalisation are averaged with their weights.
 
     Args:
-        decay: upper bound of a moving average's decay; None takes the plain mean.
+        decay: upper bound of a moving average's decay; None means the plain mean.
         every_steps: steps between two averages.
-        first_step: optimiser step, counted from 0, whose weights are the first to enter.
+        first_step: first optimiser step, counted from 0, whose weights enter.
     """
 
     def __init__(self, *, decay: float | None, every_steps: int = 1, first_step: int = 0) -> None:
@@ -102,7 +102,7 @@ class AveragedWeights(WeightAveraging):
             self._average_model.requires_grad_(False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Pair the tensors of both models, once they are on their device and in their pieces."""
+        """Pair the tensors of both models, once they are on their device and sharded."""
         mesh = pl_module.device_mesh
         if mesh is not None:
             assert isinstance(self._averaged, AsrModel)
@@ -110,7 +110,7 @@ class AveragedWeights(WeightAveraging):
         self._pairs = self._pair(pl_module)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Whether the weights after step ``step_idx`` (from 0) enter the average."""
+        """Return whether the weights after step ``step_idx`` (from 0) enter the average."""
         if step_idx is None or step_idx < self._first_step:
             return False
         return (step_idx - self._first_step) % self._every_steps == 0
@@ -145,7 +145,7 @@ class AveragedWeights(WeightAveraging):
     def weights(self) -> dict[str, Tensor] | None:
         """Averaged state dict of the model; None before the first average.
 
-        Of a sharded model the first process has it, and all must ask for it.
+        For a sharded model only the first process gets it, and all processes must ask for it.
         """
         return gathered(self._averaged.state_dict()) if self.num_averaged else None
 
@@ -156,19 +156,19 @@ class AveragedWeights(WeightAveraging):
         return self._average_model.module.model
 
     def _weight(self) -> float:
-        """How much the current weights count in the next average."""
+        """Return the weight of the current weights in the next average."""
         n = self.num_averaged
         if self._decay is None:
             return 1 / (n + 1)
         return 1 - min(self._decay, (1 + n) / (10 + n))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate with the average."""
+        """Swap in the average for validation."""
         if self.num_averaged:
             self._swap_models(pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with the current weights."""
+        """Swap the current weights back in."""
         if self.num_averaged:
             self._swap_models(pl_module)
 
@@ -178,18 +178,18 @@ class AveragedWeights(WeightAveraging):
             self._copy_average_to_current(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters; the average itself is the checkpoint's ``state_dict``."""
+        """Return the counters; the average itself is the checkpoint's ``state_dict``."""
         return {**super().state_dict(), "num_averaged": self.num_averaged}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the counters."""
         super().load_state_dict(state_dict)
         self.num_averaged = int(state_dict["num_averaged"])
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Store the average as ``state_dict``, the rest as ``current_model_state``."""
+        """Store the average as ``state_dict``, the other weights as ``current_model_state``."""
         if not self.num_averaged:
             self._copy_current_to_average(pl_module)
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
@@ -198,7 +198,7 @@ class AveragedWeights(WeightAveraging):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take over both; the average is not in pieces yet."""
+        """Load both; the average is not sharded yet."""
         assert self._average_model is not None
         average = {f"module.{name}": value for name, value in checkpoint["state_dict"].items()}
         self._average_model.load_state_dict(average | checkpoint["averaging_state"])
@@ -229,7 +229,7 @@ class AveragedWeights(WeightAveraging):
     def _pair(
         self, pl_module: LightningModule
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
-        """Floating tensors of the average and of the module, then the others; each tensor once."""
+        """Return floating tensors of average and module, then the others; each tensor once."""
         assert self._average_model is not None
         averages = self._average_model.module.state_dict(keep_vars=True)
         currents = pl_module.state_dict(keep_vars=True)

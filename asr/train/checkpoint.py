@@ -1,13 +1,14 @@
-"""Checkpoints of a run: ``last.ckpt`` to go on from, and ``best.ckpt`` of the lowest dev WER.
+"""Checkpoints of a run: ``last.ckpt`` to resume from, and ``best.ckpt`` of the lowest dev WER.
 
 Both hold plain dicts and tensors only, so that loading them runs no code.
 
-- ``last.ckpt`` is Lightning's (``state_dict`` of the averaged weights where averaging is on, with
-  ``current_model_state`` beside it, ``optimizer_states``, ``lr_schedulers``, ``loops``) and, under
-  ``run``, :class:`asr.train.state.RunState` and, under ``random``, the random states
-  of every process. Sharded or not, it is what one process would write.
-- ``best.ckpt`` is ``{"model": state_dict of the model, "step", "dev_wer"}``, the weights as
-  validated.
+- ``last.ckpt`` is Lightning's checkpoint (``state_dict``, ``optimizer_states``,
+  ``lr_schedulers``, ``loops``) with :class:`asr.train.state.RunState` under ``run`` and the
+  random states of every process under ``random``. With averaging, ``state_dict`` holds the
+  averaged weights and ``current_model_state`` the others. A sharded run writes the same as one
+  process would.
+- ``best.ckpt`` is ``{"model": state_dict of the model, "step", "dev_wer"}``, with the weights
+  that were validated.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ from asr.train.sharding import gathered
 from asr.train.state import RunState, random_state, set_random_state
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-"""The names of both checkpoints in the folder ``checkpoints`` of a run."""
+"""File names of both checkpoints in a run's folder ``checkpoints``."""
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write ``path`` completely or not at all; raises as :func:`asr.files.replacing` does."""
+    """Write ``path`` completely or not at all; raise as :func:`asr.files.replacing` does."""
     with replacing(path) as partial, partial.open("wb") as file:
         torch.save(checkpoint, file)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The dict in ``path``, on the CPU.
+    """Read the dict in ``path`` to the CPU.
 
     Raises:
-        InputError: no checkpoint, or a damaged one.
+        InputError: there is no checkpoint, or it is damaged.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -64,13 +65,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def checkpoint_to_resume(
     path: Path, model: nn.Module, *, resume: bool, is_averaged: bool
 ) -> dict[str, Any]:
-    """The content of the ``last.ckpt`` at ``path``, from which training of ``model`` goes on.
+    """Read the ``last.ckpt`` at ``path``, to resume training of ``model`` from it.
 
     ``is_averaged`` says whether this training averages its weights.
 
     Raises:
-        InputError: ``resume`` is not set; no checkpoint of a run, or of another model, or written
-            with averaging where this training has none, or the other way round.
+        InputError: ``resume`` is not set; the file is not a checkpoint of a run, is of another
+            model, or was written with averaging if this training has none, or the reverse.
     """
     if not resume:
         raise InputError(f"{path}: a run is there already; resume it, or choose another run folder")
@@ -96,7 +97,7 @@ def checkpoint_to_resume(
 
 
 def model_part(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the model in the ``state_dict`` of a ``last.ckpt``, by their own names."""
+    """Return the model's weights in the ``state_dict`` of a ``last.ckpt``, by their own names."""
     prefix = "model."
     return {
         name.removeprefix(prefix): tensor
@@ -106,7 +107,7 @@ def model_part(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class PlainCheckpointIO(CheckpointIO):
-    """Lightning's door to :func:`write_checkpoint` and :func:`read_checkpoint`."""
+    """Lightning's interface to :func:`write_checkpoint` and :func:`read_checkpoint`."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -121,17 +122,17 @@ class PlainCheckpointIO(CheckpointIO):
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Delete, if it is there."""
+        """Delete the file if it exists."""
         Path(path).unlink(missing_ok=True)
 
 
 class Checkpoints(Callback):
-    """Writes ``last.ckpt`` and ``best.ckpt`` in ``folder``.
+    """A callback that writes ``last.ckpt`` and ``best.ckpt`` in ``folder``.
 
-    Saves after every validation, and whenever :meth:`save` is called; ``refresh`` brings ``state``
-    up to date before. ``best.ckpt`` is written from the weights that were validated, where
-    ``state.last_wer`` falls below ``state.best_wer``. The random states in ``resumed_random``, one
-    for each process that wrote the checkpoint, are restored once the first batches are loaded.
+    It saves after every validation, and whenever :meth:`save` is called; ``refresh`` is called
+    first to update ``state``. ``best.ckpt`` gets the validated weights whenever ``state.last_wer``
+    falls below ``state.best_wer``. The random states in ``resumed_random``, one for each process
+    that wrote the checkpoint, are restored once the first batches are loaded.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Checkpoints(Callback):
         self._refresh = refresh
         self._averaging = averaging
         self._resumed_random = resumed_random
-        self.state_of_all: RunState | None = None  # as it was last saved
+        self.state_of_all: RunState | None = None  # as last saved
 
     @property
     def last_path(self) -> Path:
@@ -161,7 +162,7 @@ class Checkpoints(Callback):
         return self._folder / BEST
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with the random states of the checkpoint."""
+        """Restore the random states of the checkpoint."""
         if trainer.is_global_zero:
             clear_partials(self._folder)
         if self._resumed_random is not None and rank() < len(self._resumed_random):
@@ -190,7 +191,7 @@ class Checkpoints(Callback):
             write_checkpoint(best, self.best_path)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save both; the module has its current weights back by now."""
+        """Save both; by now the module has its current weights back."""
         assert isinstance(pl_module.model, nn.Module)
         self._save_best(trainer, pl_module.model)
         self.save(trainer)

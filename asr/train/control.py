@@ -1,4 +1,4 @@
-"""When a run validates, saves and ends, and what Ctrl-C does to it."""
+"""Control of a run: when it validates, saves and ends, and its reaction to Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from asr.train.stream import StreamItem, TrainLoader, check_unreadable
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The end of a run, whichever comes first, and the rhythm of validation and of saving.
+    """The end of a run, whichever comes first, and the intervals of validation and saving.
 
-    None is no limit, or never.
+    None means no limit, or never.
     """
 
     max_steps: int | None = None
@@ -34,17 +34,17 @@ class Limits:
     save_every_minutes: float | None = None
 
     def are_reached(self, state: RunState) -> bool:
-        """Whether a run that stands at ``state`` is finished."""
+        """Return whether a run in ``state`` is finished."""
         return self.are_passed(state) or self.is_time_over(state)
 
     def are_passed(self, state: RunState) -> bool:
-        """Whether the steps or the epochs are done: the same on every device."""
+        """Return whether the steps or epochs are done; the same on every device."""
         return (self.max_steps is not None and state.num_steps >= self.max_steps) or (
             self.max_epochs is not None and state.num_epochs >= self.max_epochs
         )
 
     def is_time_over(self, state: RunState) -> bool:
-        """Whether the minutes have passed, by the clock of this process."""
+        """Return whether the minutes have passed, by this process's clock."""
         return self.max_minutes is not None and state.train_s >= 60 * self.max_minutes
 
 
@@ -52,11 +52,11 @@ _NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, na
 
 
 class Interrupt:
-    """Catches SIGINT, SIGTERM and SIGHUP between :meth:`install` and :meth:`restore`.
+    """Handler of SIGINT, SIGTERM and SIGHUP between :meth:`install` and :meth:`restore`.
 
-    A signal that is ignored, as `nohup` has SIGHUP, stays so. The first sets ``requested``; the
-    second goes to the handlers that were there before, which normally abort. In a thread other than
-    the main one nothing is caught.
+    Signals that were ignored, such as SIGHUP under `nohup`, stay ignored. The first signal sets
+    ``requested``; the second goes to the previous handlers, which normally abort. Outside the main
+    thread nothing is caught.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Interrupt:
                 signal.signal(number, self._handle)
 
     def restore(self) -> None:
-        """Give the signals back as they were when this object was made."""
+        """Restore the handlers from when this object was made."""
         if _is_main_thread():
             for number, handler in self._before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
@@ -92,15 +92,15 @@ def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-# Devices ask each other whether one has to stop only every so many steps.
+# Devices ask each other whether one has to stop only every few steps.
 _ASK_EVERY_STEPS = 10
 _NEVER = sys.maxsize
 
 
 class RunControl(Callback):
-    """Keeps ``state`` up to date and decides after every optimiser step what comes next.
+    """A callback that updates ``state`` and decides after every optimiser step what comes next.
 
-    Validation comes every ``limits.validate_every_steps`` steps or ``validate_every_epochs`` epochs
+    Validation runs every ``limits.validate_every_steps`` steps or ``validate_every_epochs`` epochs
     and once at the end; an interrupted run ends without one. A checkpoint is saved with every
     validation, after every ``limits.save_every_steps`` steps, when ``save_every_minutes`` have
     passed since the last one, and at the end.
@@ -129,7 +129,7 @@ class RunControl(Callback):
         self._saved_s = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Catch signals from here on: Lightning set its own handlers just before."""
+        """Catch signals from now on; Lightning has just set its own handlers."""
         trainer.val_check_batch = _NEVER
         self._saved_s = time.monotonic()
         self._interrupt.install()
@@ -142,7 +142,7 @@ class RunControl(Callback):
         batch: StreamItem,
         batch_idx: int,
     ) -> None:
-        """Count the batch; behind the last batch of a step, decide."""
+        """Count the batch; after the last batch of a step, decide."""
         state = self._state
         state.wait_s += batch.wait_s
         state.audio_s += batch.audio_s
@@ -167,20 +167,20 @@ class RunControl(Callback):
         is_due = self._is_validation_due()
         trainer.val_check_batch = 1 if is_due else _NEVER
         if trainer.enable_validation and (is_due or trainer.should_stop):
-            return  # it saves too
+            return  # validation saves too
         if trainer.should_stop or self._is_save_due(trainer):
             self._checkpoints.save(trainer)
             self._saved_s = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """No second validation for the same epochs; the checkpoint was written with it."""
+        """Note that these epochs are validated; the checkpoint was written with it."""
         if trainer.world_size > 1:
             check_unreadable(self._dev_loader)
         self._num_epochs_validated = self._state.num_epochs
         self._saved_s = time.monotonic()
 
     def _check_unreadable(self, trainer: Trainer) -> None:
-        """Where several processes train: whether all together still read enough."""
+        """Check, if several processes train, that together they still read enough."""
         num_unreadable = len(self._train_loader.unreadable)
         if trainer.world_size > 1 and self._on_any_device(
             trainer, num_unreadable > self._num_unreadable
@@ -205,7 +205,7 @@ class RunControl(Callback):
         return self._on_any_device(trainer, since_s >= 60 * limits.save_every_minutes)
 
     def _on_any_device(self, trainer: Trainer, is_here: bool) -> bool:
-        """Whether it is so on one of the devices; all must end at the same step."""
+        """Return whether ``is_here`` holds on any device; all must end at the same step."""
         if trainer.world_size == 1:
             return is_here
         if self._state.num_steps % _ASK_EVERY_STEPS:

@@ -1,12 +1,12 @@
-"""Learning from a trained model beside the transcripts: knowledge distillation.
+"""Knowledge distillation: training on a teacher model's output beside the transcripts.
 
 Hinton, Vinyals and Dean 2015 (Distilling the knowledge in a neural network), frame by frame:
 
     loss = (1 - weight) * own loss + weight * t^2 * mean over frames of KL(teacher || student)
 
-where the own loss is that of the head, such as CTC, and both distributions are taken at temperature
-t. A student that was converted from its teacher emits its tokens at the same frames, which makes
-frames comparable although CTC leaves them free.
+The own loss is the head's, such as CTC; both distributions are taken at temperature t. CTC leaves
+the frames of tokens free, but a student converted from its teacher emits tokens at the same frames,
+so frames are comparable.
 
 Shape legend: B batch, T frames, F mel bins, V vocabulary.
 """
@@ -34,15 +34,15 @@ from asr.types import Batch
 @in_ranges("train.distillation")
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """The teacher model, and its share in the loss.
+    """The teacher model, and its weight in the loss.
 
     Args:
         teacher: a model folder; None learns from the transcripts alone.
         weight: share of the teacher in the loss, 0 to 1.
-        temperature: above 1, tokens that the teacher finds less likely count for more.
+        temperature: above 1, tokens that the teacher finds less likely count more.
 
     Raises:
-        InputError: a value outside its range, naming the key ``train.distillation.*``.
+        InputError: a value is outside its range; names the key ``train.distillation.*``.
     """
 
     teacher: str | None = None
@@ -52,10 +52,10 @@ class Distillation:
     def load(
         self, student: AsrModel, tokenizer: Tokenizer, features: Mapping[str, Any]
     ) -> Distiller | None:
-        """The teacher, ready; None where there is none. ``features`` is the student's config.
+        """Load the teacher; None if there is none. ``features`` is the student's config.
 
         Raises:
-            InputError: no model in the folder, or one of another tokenizer, frame rate or features.
+            InputError: the folder holds no model, or tokenizer, frame rate or features differ.
         """
         if self.teacher is None:
             return None
@@ -94,14 +94,14 @@ def check_teacher(
 
 
 def given_features(part: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The settings of a front-end part that shape the features of both models."""
+    """Return the settings of a frontend part that must agree between both models."""
     return {key: value for key, value in (part or {}).items() if key != "dither"}
 
 
 class Distiller:
     """A teacher in inference mode that takes no gradient.
 
-    No module, so that its weights are in no checkpoint, optimiser or count of parameters.
+    It is not a module, so its weights are in no checkpoint, optimiser or parameter count.
     """
 
     def __init__(self, teacher: AsrModel, *, weight: float, temperature: float) -> None:
@@ -110,7 +110,7 @@ class Distiller:
         self.temperature = temperature
 
     def loss(self, student: AsrModel, batch: Batch) -> HeadLoss:
-        """Training loss of a batch; teacher and student are given the same features."""
+        """Return the training loss of a batch; teacher and student get the same features."""
         features_BTF, lengths_B = student.training_features(batch)
         encoded = student.encode(features_BTF, lengths_B)
         student_BTV = student.head.frame_log_probs(encoded.frames_BTD)
@@ -128,7 +128,7 @@ class Distiller:
 
     @torch.no_grad()
     def log_probs(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """The teacher's log probabilities of every frame, (B, T, V)."""
+        """Return the teacher's log probabilities of every frame, (B, T, V)."""
         if next(self.teacher.parameters()).device != features_BTF.device:
             self.teacher.to(features_BTF.device)
         encoded = self.teacher.encoder(features_BTF, lengths_B)
@@ -138,9 +138,9 @@ class Distiller:
 def frame_divergence(
     teacher_BTV: Tensor, student_BTV: Tensor, lengths_B: Tensor, *, temperature: float
 ) -> Tensor:
-    """Mean over all valid frames of the divergence of the student from the teacher, in nats.
+    """Return the mean divergence of student from teacher over valid frames, in nats.
 
-    Both are log probabilities; they are taken at ``temperature``.
+    Both inputs are log probabilities; they are taken at ``temperature``.
     """
     target_BTV = (teacher_BTV / temperature).log_softmax(-1)
     given_BTV = (student_BTV / temperature).log_softmax(-1)

@@ -1,4 +1,4 @@
-"""Errors that break off training, told to the user: what happened, where, and what to do."""
+"""Errors that stop training, explained: what happened, where, and what to do."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from asr.types import Batch
 
 
 class OwnErrorFirst(Callback):
-    """Lets an error of this process reach the user before Lightning kills the process.
+    """A callback that shows this process's own error before Lightning kills the process.
 
-    Every five seconds a thread of Lightning goes through the list of processes that were started
-    here, and kills this one if another has died. That is right where this one hangs in a
-    collective. Where it has an error of its own already, an empty list lets it end by itself.
+    Every five seconds, a thread of Lightning checks the processes started here and kills this one
+    if another has died. That is right if this process hangs in a collective. If it already has an
+    error of its own, an empty list of processes lets it end by itself.
     """
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Empty the list, except where the user aborts: Lightning then stops the others."""
+        """Empty the list, unless the user aborts: then Lightning stops the others."""
         if not isinstance(exception, KeyboardInterrupt):
             getattr(trainer.strategy.launcher, "procs", []).clear()
 
 
 @contextmanager
 def explained_errors(state: RunState, module: AsrModule) -> Iterator[None]:
-    """In the block, errors of the machine become RunError, and an abort is a KeyboardInterrupt.
+    """Turn errors of the machine into RunError, and an abort into KeyboardInterrupt.
 
-    Lightning calls ``sys.exit`` on Ctrl-C; callers of training get the KeyboardInterrupt itself.
+    Lightning calls ``sys.exit`` on Ctrl-C; callers get the KeyboardInterrupt itself.
     """
     try:
         yield
@@ -60,9 +60,9 @@ _GOES_ON = "--resume goes on from the last checkpoint"
 
 
 def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError | None:
-    """The error to show for ``error`` after ``step`` steps; None unless the machine caused it.
+    """Explain ``error`` after ``step`` steps; None unless the machine caused it.
 
-    ``batch`` is the one that was being trained on.
+    ``batch`` is the batch being trained on.
     """
     if is_out_of_memory(error):
         return RunError(
@@ -87,10 +87,10 @@ def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError
 
 
 def _dead_worker(error: BaseException) -> str | None:
-    """What happened to the data worker that ``error`` is about; None where it is about none.
+    """Describe what happened to the data worker that ``error`` is about; None if none.
 
-    The cause names the signal that killed the worker, unless the worker was only found missing. A
-    worker that dies while it hands over a batch shows as a broken connection.
+    The cause names the signal that killed the worker, or only that it is missing. A worker that
+    dies while it hands over a batch shows as a broken connection.
     """
     if isinstance(error, ConnectionError | EOFError):
         return "a data worker was lost"
@@ -110,7 +110,7 @@ REMEDY = "lower data.batching.max_duration_s and raise train.trainer.accumulate 
 
 
 def describe_batch(batch: Batch | None) -> str:
-    """Size and utterances of a batch, for a message."""
+    """Describe a batch for a message: size and utterances."""
     if batch is None:
         return "before the first batch"
     num_samples = batch.waveforms_BN.shape[1]

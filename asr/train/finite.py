@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: they are left out, counted and logged."""
+"""Handling of steps with a non-finite loss or gradient: left out, counted and logged."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class NonFiniteError(RunError):
 
 
 class FiniteGuard:
-    """Watches the steps of ``model`` and counts the bad ones in ``state.num_skipped``.
+    """A guard that watches the steps of ``model`` and counts bad ones in ``state.num_skipped``.
 
-    The verdict stays on the device; the host reads it every ``read_every`` steps, so that a GPU
-    never waits for it. A bad step also passed through batch normalisation, whose running statistics
-    go back to what they were before it.
+    The result stays on the device; the host reads it every ``read_every`` steps, so that a GPU
+    never waits. Running statistics of batch normalisation are reset to their values before a bad
+    step.
 
     Args:
-        scaled: gradients are scaled (fp16), where an overflow now and then is normal: it is counted
-            but not named, and in ``state.num_overflows`` too.
-        max_in_row: bad steps in a row after which training stops.
-        max_bad: bad steps of the whole run, overflows apart, above which it stops.
+        scaled: gradients are scaled (fp16), so occasional overflows are normal: they are counted,
+            also in ``state.num_overflows``, but not named.
+        max_in_row: consecutive bad steps after which training stops.
+        max_bad: bad steps in the whole run, without overflows, above which it stops.
         read_every: steps between two reads on an accelerator; a CPU reads every step.
 
     Raises:
-        NonFiniteError: from :meth:`read`.
+        NonFiniteError: by :meth:`read`.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class FiniteGuard:
         self._num_in_row = 0
 
     def add_batch(self, loss: Tensor, utterance_ids: tuple[str, ...]) -> None:
-        """Note one batch of the step under way."""
+        """Record one batch of the current step."""
         self._losses.append(loss.detach())
         self._ids.extend(utterance_ids)
 
     @torch.no_grad()
     def close_step(self, step: int, grad_norm: Tensor) -> Tensor:
-        """End step ``step``; returns 1.0 (on the device) where it must be left out, else 0.0."""
+        """End step ``step``; return 1.0 (on the device) if it must be left out, else 0.0."""
         bad_loss = ~torch.isfinite(torch.stack(self._losses)).all()
         bad = bad_loss | ~torch.isfinite(grad_norm)
         if self._running:
@@ -87,7 +87,7 @@ class FiniteGuard:
         return bad.float()
 
     def read(self) -> None:
-        """Fetch the verdicts not yet read; name the utterances of bad steps in the log."""
+        """Fetch the results not yet read; name the utterances of bad steps in the log."""
         unread, self._unread = self._unread, []
         if not unread:
             return
@@ -117,6 +117,6 @@ class FiniteGuard:
 
 
 def first_ids(ids: Sequence[str]) -> str:
-    """The first few of ``ids``, and how many more."""
+    """Name the first few of ``ids``, and how many more there are."""
     more = f" and {len(ids) - _NUM_NAMED} more" if len(ids) > _NUM_NAMED else ""
     return ", ".join(ids[:_NUM_NAMED]) + more

@@ -1,4 +1,4 @@
-"""Train a model: :func:`fit`, the one entry of this package, its settings and its result."""
+"""Training a model: :func:`fit`, the entry point of this package, its settings and result."""
 
 from __future__ import annotations
 
@@ -52,11 +52,10 @@ class FitSettings:
         decoder: turns log probabilities into hypotheses, in validation.
         optim: optimiser and learning rate.
         trainer: length, device and precision of the run.
-        averaging: which average of the weights is validated and kept.
+        averaging: the average of the weights that is validated and kept.
         seed: of dropout and data augmentation; each process adds its rank.
-        distiller: a teacher whose output the model learns too; nothing of it is stored, and
-            validation does not use it.
-        freezing: what is not trained; None trains everything.
+        distiller: a teacher for distillation; it is not stored and not used in validation.
+        freezing: the parts that are not trained; None trains everything.
         largest_batch: tried before the first step, so that a run too large for the memory fails
             at once; it changes nothing else.
     """
@@ -79,15 +78,16 @@ Weights = Literal["averaged", "best", "last"]
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """The result of a run, all its resumptions together.
+    """The result of a run, including all resumptions.
 
-    ``train_s`` wall and ``cpu_s`` processor seconds (of all processes, not of loader workers);
-    ``best_wer`` the lowest and ``last_wer`` the last dev WER in percent, None without validation;
-    ``num_left_out`` utterances without an alignment, counted every time they came up;
-    ``num_skipped`` steps left out for a loss or gradient that was not finite; ``num_unreadable``
-    utterances whose audio could not be read, ``num_bad_sounds`` sounds to be mixed into them;
-    ``num_resumed`` resumptions; ``data_wait_share`` 0 to 1. ``weights`` says what the model holds
-    now: the ``averaged`` weights, those of the ``best`` dev WER, or the ``last`` ones.
+    ``train_s`` is wall time and ``cpu_s`` processor time in seconds (of all processes, without
+    loader workers); ``best_wer`` is the lowest and ``last_wer`` the last dev WER in percent, None
+    without validation; ``num_left_out`` counts utterances without an alignment, each time they come
+    up; ``num_skipped`` counts steps left out for a loss or gradient that was not finite;
+    ``num_unreadable`` counts utterances whose audio could not be read, ``num_bad_sounds`` sounds to
+    be mixed into them; ``num_resumed`` counts resumptions; ``data_wait_share`` is 0 to 1.
+    ``weights`` names the model's final weights: the ``averaged`` ones, those of the ``best`` dev
+    WER, or the ``last``.
     """
 
     train_s: float
@@ -109,7 +109,7 @@ class FitResult:
 
     @classmethod
     def of(cls, state: RunState, weights: Weights) -> FitResult:
-        """The result of a run that ended with ``state``."""
+        """Return the result of a run that ended with ``state``."""
         return cls(
             train_s=state.train_s,
             cpu_s=state.cpu_s,
@@ -131,23 +131,24 @@ class FitResult:
 
 
 def fit(model: nn.Module, settings: FitSettings, *, run_dir: Path, resume: bool) -> FitResult:
-    """Train ``model`` in place and leave its final weights in it, on the CPU and in eval mode.
+    """Train ``model`` in place; leave the final weights in it, on the CPU, in eval mode.
 
-    The final weights are the averaged ones where averaging is on, for then they are what every
-    validation measured; without averaging those of the best dev WER, and the last ones where
-    nothing was validated. ``run_dir`` receives ``checkpoints/last.ckpt``, ``checkpoints/best.ckpt``
-    and ``logs/`` (TensorBoard events and ``metrics.csv``).
+    With averaging, the final weights are the averaged ones, which every validation measured.
+    Without, they are those of the best dev WER, or the last ones if nothing was validated.
+    ``run_dir`` gets ``checkpoints/last.ckpt``, ``checkpoints/best.ckpt`` and ``logs/`` (TensorBoard
+    events and ``metrics.csv``).
 
-    With ``resume`` the run goes on from ``last.ckpt`` if there is one, at the batch behind it; on a
-    CPU its losses equal those of a run that was never interrupted. A finished run is not trained
-    further. Ctrl-C or SIGTERM ends the run after the step under way with ``interrupted=True`` and
-    everything saved; a second one aborts with KeyboardInterrupt.
+    With ``resume`` the run continues from ``last.ckpt`` if it exists, at the next batch; on a CPU
+    its losses equal those of an uninterrupted run. A finished run is not trained further. Ctrl-C or
+    SIGTERM ends the run after the current step with ``interrupted=True`` and everything saved; a
+    second one aborts with KeyboardInterrupt.
 
     Raises:
-        InputError: a run in ``run_dir`` and ``resume`` not set; a checkpoint of another model; no
-            training data; a device that is not there; a module to freeze that is not there.
+        InputError: ``run_dir`` holds a run and ``resume`` is not set; the checkpoint is of another
+            model; there is no training data; a device or a module to freeze does not exist.
         RunError: out of memory, disk full, a dead data worker, too many utterances that cannot be
-            read or steps whose loss or gradient is not finite. The last checkpoint is intact.
+            read, or too many steps whose loss or gradient is not finite. The last checkpoint is
+            intact.
     """
     if settings.freezing is not None:
         settings.freezing.check(num_processes=settings.trainer.num_processes)
@@ -176,7 +177,7 @@ def fit(model: nn.Module, settings: FitSettings, *, run_dir: Path, resume: bool)
 def _choose_weights(
     model: nn.Module, state: RunState, folder: Path, *, is_averaged: bool
 ) -> Weights:
-    """Leave the final weights in ``model``; it holds the averaged or the last ones."""
+    """Leave the final weights in ``model``, which holds the averaged or the last ones."""
     model.eval()
     if is_averaged:
         return "averaged"
@@ -187,9 +188,9 @@ def _choose_weights(
 
 
 class _Run:
-    """One call of :func:`fit` that trains: all parts of it share one ``state``.
+    """One training call of :func:`fit`; its parts share one ``state``.
 
-    ``checkpoint`` is the content of the ``last.ckpt`` that training goes on from.
+    ``checkpoint`` is the content of the ``last.ckpt`` that training resumes from.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class _Run:
         folder: Path,
         checkpoint: dict[str, Any] | None,
     ) -> None:
-        seed_all(settings.seed + rank())  # of dropout; the weights are those of the first process
+        seed_all(settings.seed + rank())  # of dropout; the weights come from the first process
         self._model = model
         self._settings = settings
         self._state = state
@@ -223,7 +224,7 @@ class _Run:
         self._module = self._make_module()
 
     def train(self, run_dir: Path) -> tuple[RunState, bool]:
-        """Train to the end; the final state, and whether the model holds averaged weights."""
+        """Train to the end; return the final state and whether the model holds averaged weights."""
         try:
             with quiet_lightning(), explained_errors(self._state, self._module):
                 lightning = self._settings.trainer.build(
@@ -252,7 +253,7 @@ class _Run:
         return final, self._averaged is not None and self._averaged.num_averaged > 0
 
     def _refresh(self) -> None:
-        """Bring the times and lists of the state up to date."""
+        """Update the times and lists of the state."""
         state, loader = self._state, self._settings.train_loader
         self._clock.tick()
         state.unreadable = sorted({*state.unreadable, *loader.unreadable})
@@ -261,7 +262,7 @@ class _Run:
     def _make_module(self) -> AsrModule:
         settings, trainer = self._settings, self._settings.trainer
         return AsrModule(
-            # A sharded model is a copy: its pieces are not put together again.
+            # A sharded model is a copy: its shards are not joined again.
             deepcopy(self._model) if trainer.is_sharded else self._model,
             tokenizer=settings.tokenizer,
             decoder=settings.decoder,
@@ -279,7 +280,7 @@ class _Run:
         )
 
     def _make_callbacks(self) -> list[Callback]:
-        """Lightning's callbacks, in the order in which their hooks run."""
+        """Make Lightning's callbacks, in the order in which their hooks run."""
         settings, trainer, state = self._settings, self._settings.trainer, self._state
         control = RunControl(
             state,

@@ -1,9 +1,9 @@
-"""Freezing parts of a model, for all of a run or until their turn to be trained comes.
+"""Freezing parts of a model, for the whole run or with gradual unfreezing.
 
-A frozen module takes no gradient and is in inference mode: its dropout is off, and running
+A frozen module gets no gradient and is in inference mode: its dropout is off, and running
 statistics of its batch normalisation stay. The encoder runs the frozen layers below its first
-trained one without autograd (`asr.encoder.stack.Encoder`), so their backward pass costs nothing.
-Gradual unfreezing from the top is that of Howard and Ruder 2018 (ULMFiT, section 3.3).
+trained layer without autograd (`asr.encoder.stack.Encoder`), so their backward pass costs nothing.
+Gradual unfreezing from the top is from Howard and Ruder 2018 (ULMFiT, section 3.3).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from asr.ranges import Count, in_ranges
 
 _LAYERS = re.compile(r"(?:encoder\.)?layers\.(\d+)-(\d+)")
 _ONE_LAYER = re.compile(r"layers\.\d+(?:\..+)?")
-_DEEPEST = 3  # of the names in a message: encoder.layers.0
+_DEEPEST = 3  # levels of the names in a message: encoder.layers.0
 
 
 def named_modules(model: nn.Module, name: str, key: str) -> list[tuple[str, nn.Module]]:
-    """The modules that ``name`` stands for, each with its full name.
+    """Return the modules that ``name`` stands for, each with its full name.
 
-    ``name`` is that of a module (``head``, ``encoder.subsampling``, ``encoder.layers.2.attention``)
-    or a range of layers, ends included (``layers.0-3``); the encoder may be left out before layers.
+    ``name`` is a module (``head``, ``encoder.subsampling``, ``encoder.layers.2.attention``) or a
+    range of layers, ends included (``layers.0-3``); ``encoder.`` may be left out before layers.
 
     Raises:
-        InputError: there is no such module; names ``key``.
+        InputError: there is no such module; the message names ``key``.
     """
     span = _LAYERS.fullmatch(name)
     if span is not None:
@@ -54,16 +54,16 @@ def named_modules(model: nn.Module, name: str, key: str) -> list[tuple[str, nn.M
 @in_ranges("train.freeze")
 @dataclass(frozen=True, kw_only=True)
 class Freezing:
-    """What is not trained.
+    """The parts of the model that are not trained.
 
     Args:
         modules: names of modules, or ranges of layers, see `named_modules`.
-        unfreeze_every_steps: after so many steps the frozen module nearest to the output is trained
-            again, after as many the next one below; the encoder as a whole thaws layer by layer.
-            None freezes for all of the run.
+        unfreeze_every_steps: each time this many steps have passed, the frozen module nearest to
+            the output is unfrozen; the encoder unfreezes layer by layer. None freezes for the
+            whole run.
 
     Raises:
-        InputError: ``unfreeze_every_steps`` without modules.
+        InputError: ``unfreeze_every_steps`` is set without modules.
     """
 
     modules: Sequence[str] = ()
@@ -77,7 +77,7 @@ class Freezing:
             )
 
     def check(self, *, num_processes: int) -> None:
-        """Raise InputError where processes that train together would not agree on gradients."""
+        """Raise InputError if processes that train together would disagree on gradients."""
         if self.unfreeze_every_steps is not None and num_processes > 1:
             raise InputError(
                 f"train.freeze.unfreeze_every_steps={self.unfreeze_every_steps}: not with "
@@ -85,10 +85,10 @@ class Freezing:
             )
 
     def of(self, model: nn.Module) -> Frozen:
-        """The modules of ``model`` that are frozen.
+        """Return the frozen modules of ``model``.
 
         Raises:
-            InputError: there is no such module, or nothing is left to train.
+            InputError: a module does not exist, or nothing is left to train.
         """
         key = "train.freeze.modules"
         found = dict(part for name in self.modules for part in named_modules(model, name, key))
@@ -99,7 +99,7 @@ class Freezing:
 
 
 class Frozen:
-    """Frozen ``units`` of a model, modules that thaw together, in the order data passes them."""
+    """Frozen ``units`` of a model, modules unfrozen together, in the order of the data flow."""
 
     def __init__(
         self, units: Sequence[Sequence[nn.Module]], unfreeze_every_steps: int | None
@@ -110,11 +110,11 @@ class Frozen:
 
     @property
     def is_gradual(self) -> bool:
-        """Whether units are trained again later in the run."""
+        """Whether units are unfrozen during the run."""
         return self._every is not None
 
     def num_frozen(self, step: int) -> int:
-        """How many of the units are frozen in the optimiser step ``step``, counted from 0."""
+        """Return how many units are frozen in optimiser step ``step``, counted from 0."""
         thawed = 0 if self._every is None else step // self._every
         return max(0, len(self._units) - thawed)
 
@@ -132,15 +132,15 @@ class Frozen:
                 module.requires_grad_(is_trained).train(is_trained)
 
     def advance(self, step: int) -> None:
-        """Bring the model up to step ``step``, where that changes anything."""
+        """Update the model for step ``step``, if that changes anything."""
         if self.num_frozen(step) != self._num_applied:
             self.apply(step)
 
 
 def _in_order(model: nn.Module, found: Mapping[str, nn.Module]) -> list[list[nn.Module]]:
-    """The modules of ``found``, the encoder and its layers in parts, as they stand in the model.
+    """Return the modules of ``found`` in model order, with the encoder split into parts.
 
-    What has no parameters belongs to what stands before it.
+    A module without parameters belongs to the one before it.
     """
     known = dict(model.named_modules())
     names = {part for name in found for part in _parts(name, list(known))}
@@ -154,7 +154,7 @@ def _in_order(model: nn.Module, found: Mapping[str, nn.Module]) -> list[list[nn.
 
 
 def _parts(name: str, known: Sequence[str]) -> list[str]:
-    """The parts of the encoder, and single layers; anything else as it is."""
+    """Return the parts of the encoder and its single layers; any other name unchanged."""
     if name not in ("encoder", "encoder.layers"):
         return [name]
     children = [one for one in known if one.rpartition(".")[0] == name]

@@ -1,4 +1,4 @@
-"""Logs of a run: CSV and TensorBoard, those of services, and a user's own."""
+"""Logs of a run: CSV, TensorBoard, online services, and a user's own loggers."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ COLUMNS = (
 
 
 class CsvLog(Logger):
-    """``metrics.csv``: a row every time something is logged, columns :data:`COLUMNS`.
+    """``metrics.csv``: a row for every logged set of metrics, columns :data:`COLUMNS`.
 
-    A run that is resumed at ``resumed_step`` keeps the rows up to there and drops what it will do
-    again.
+    A run resumed at ``resumed_step`` keeps the rows up to that step and drops later ones.
     """
 
     def __init__(self, folder: Path, *, resumed_step: int = 0) -> None:
@@ -51,21 +50,21 @@ class CsvLog(Logger):
 
     @property
     def name(self) -> str:
-        """Lightning's name for it."""
+        """Lightning's name for this logger."""
         return "csv"
 
     @property
     def version(self) -> str:
-        """None needed."""
+        """Empty: not needed."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run folder holds the configuration."""
+        """Do nothing: the run folder holds the configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append a row; full float precision."""
+        """Append a row with full float precision."""
         if not self._is_open:
             self._open()
         with self._path.open("a", newline="", encoding="utf-8") as file:
@@ -87,10 +86,10 @@ class CsvLog(Logger):
 
 
 class TensorBoardLog(TensorBoardLogger):
-    """Lightning's, without its file of hyperparameters."""
+    """Lightning's TensorBoard logger without its file of hyperparameters."""
 
     def save(self) -> None:
-        """Nothing but events, and those are flushed as they come."""
+        """Do nothing: only events are written, and they are flushed at once."""
 
 
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
@@ -98,7 +97,7 @@ _LOGGERS_KEY = "train.trainer.loggers"
 
 
 def check_loggers(loggers: Sequence[object]) -> None:
-    """Raise InputError unless each is one of `LOGGERS` or the config of a class of a plugin."""
+    """Raise InputError unless each is one of `LOGGERS` or the config of a plugin's class."""
     for one in loggers:
         if one not in LOGGERS and not (isinstance(one, Mapping) and TARGET in one):
             raise InputError(
@@ -115,12 +114,12 @@ def make_loggers(
     resumed_step: int = 0,
     loggers: Sequence[Any] = ("csv", "tensorboard"),
 ) -> list[Logger]:
-    """CSV in ``run_dir/logs``, which the record is made from, and others that are asked for.
+    """Make the CSV logger in ``run_dir/logs``, which the record needs, and those in ``loggers``.
 
-    Those of services name the run as its folder.
+    Online services name the run after its folder.
 
     Raises:
-        InputError: see `check_loggers`; or a class that is no logger of Lightning.
+        InputError: see `check_loggers`; or a class is not a Lightning logger.
     """
     check_loggers(loggers)
     made: list[Logger] = [CsvLog(run_dir / "logs", resumed_step=resumed_step)]
@@ -140,10 +139,10 @@ def make_loggers(
 
 
 def make_callbacks(callbacks: Sequence[Any]) -> list[Callback]:
-    """Lightning's callbacks from plugins.
+    """Make Lightning's callbacks from plugins.
 
     Raises:
-        InputError: a class that is none, or is of no plugin.
+        InputError: a class is not a callback, or is not from a plugin.
     """
     made: list[Callback] = []
     for index, one in enumerate(callbacks):
@@ -154,7 +153,7 @@ def make_callbacks(callbacks: Sequence[Any]) -> list[Callback]:
 
 
 class LogMetrics(Callback):
-    """Hands means over ``every_steps`` steps, and every validation, to the loggers."""
+    """A callback that logs means over ``every_steps`` steps, and every validation."""
 
     def __init__(self, state: RunState, *, every_steps: int) -> None:
         self._state = state
@@ -176,7 +175,7 @@ class LogMetrics(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Log behind every so many optimiser steps."""
+        """Log after every ``every_steps`` optimiser steps."""
         step = self._state.num_steps
         if step == self._logged_step or step % self._every_steps:
             return

@@ -1,4 +1,4 @@
-"""The largest batch, tried before the first step, so that too little memory shows at once."""
+"""The memory check: tries the largest batch before the first step."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from asr.types import Batch
 
 
 class MemoryCheck(Callback):
-    """Runs one forward and backward pass of ``batch`` at the start; the run is as without it.
+    """A callback that runs a forward and backward pass of ``batch`` before the first step.
 
     Utterances are as long as training may make them: at the lowest speed, with the most silence.
-    Weights are not touched; buffers and random states are put back, gradients are dropped. While
-    it runs, room is held for the state AdamW will have.
+    The run itself does not change: weights are not touched, buffers and random states are restored,
+    gradients are dropped. During the check, memory is reserved for AdamW's state.
 
     Raises:
         RunError: out of memory; names the utterances, their shape and the key to lower.
@@ -58,12 +58,12 @@ class MemoryCheck(Callback):
 
 
 def at_longest(model: nn.Module) -> AbstractContextManager[None]:
-    """In the block, an augmentation of ``model`` that changes lengths gives the longest one."""
+    """Make augmentations of ``model`` that change lengths give the longest, within the block."""
     return model.frontend.at_longest() if isinstance(model, AsrModel) else nullcontext()
 
 
 class _Buffers:
-    """The buffers of a model, tensors and values, stored or not."""
+    """A copy of a model's buffers, stored or not, to restore them."""
 
     def __init__(self, model: nn.Module) -> None:
         self._kept: list[tuple[nn.Module, str, Tensor, Tensor]] = [

@@ -33,33 +33,34 @@ class TextDecoder(Protocol):
     """Token ids to text; a :class:`asr.text.tokenizer.Tokenizer` is one."""
 
     def decode(self, token_ids: Sequence[int], /) -> str:
-        """The text that ``token_ids`` spell."""
+        """Return the text of ``token_ids``."""
 
 
 class FrameDecoder(Protocol):
-    """What a head gives, to hypotheses; :class:`asr.decode.greedy.GreedyDecoder` is one."""
+    """A head's output to hypotheses; :class:`asr.decode.greedy.GreedyDecoder` is one."""
 
     def __call__(self, outputs_BTX: Tensor, lengths_B: Tensor, /) -> list[Hypothesis]:
-        """One hypothesis for each utterance."""
+        """Return one hypothesis for each utterance."""
 
 
 class AsrModule(LightningModule):
-    """``model`` with its optimiser, as Lightning drives them.
+    """A ``model`` with its optimiser, as a Lightning module.
 
-    The model gives ``loss(batch)`` with ``.loss`` and ``.num_left_out``, and
-    ``forward(waveforms_BN, lengths_B)`` with what ``decoder`` reads (B, T, X) and lengths, and
-    ``utterance_losses`` of these. The module logs nothing: it adds every batch to each of
-    ``running_means``, and a callback that put one there reads it. With a ``distiller`` the training
-    loss is its own; the model must then be an `AsrModel`. ``freezing`` says what is not trained.
+    The model has ``loss(batch)``, which returns ``.loss`` and ``.num_left_out``;
+    ``forward(waveforms_BN, lengths_B)``, which returns the input of ``decoder`` (B, T, X) and
+    lengths; and ``utterance_losses`` of these. The module logs nothing: it adds every batch to each
+    of ``running_means``, which callbacks add and read. With a ``distiller``, the training loss is
+    the distiller's, and the model must be an `AsrModel`. ``freezing`` says what is not trained.
 
-    ``grad_norm`` (scalar on the device, before clipping) and ``lr`` are those of the last step;
+    ``grad_norm`` (scalar on the device, before clipping) and ``lr`` are those of the last step.
     ``dev_metrics`` holds ``dev_wer`` (percent), ``dev_loss`` and ``dev_loss_per_token`` of the last
-    validation, ``examples`` its first few references, each with its hypothesis; ``all_empty`` says
-    that every hypothesis was. ``batch`` is the last one that training or validation took up.
+    validation, ``examples`` its first few references with their hypotheses; ``all_empty`` is true
+    if every hypothesis was empty. ``batch`` is the last batch of training or validation.
 
-    ``final_weights`` are those at the end of training; of a sharded model in the first process.
+    ``final_weights`` are the weights at the end of training; of a sharded model only in the first
+    process.
 
-    ``make_guard`` builds what watches the steps, given the model, ``state`` and ``scaled``.
+    ``make_guard`` builds the guard of the steps from the model, ``state`` and ``scaled``.
     """
 
     def __init__(
@@ -101,10 +102,10 @@ class AsrModule(LightningModule):
         self._num_kept = 0
 
     def configure_model(self) -> None:
-        """Freeze what is never trained, and cut the model into pieces, where that is asked for.
+        """Freeze what is never trained, and shard the model if asked to.
 
-        What is frozen for some steps takes a gradient until training starts, so that the optimiser
-        knows it, and the check of memory tries the most that is trained.
+        Parts that are unfrozen later get gradients until training starts, so that the optimiser
+        knows them, and the memory check covers all that is ever trained.
         """
         self._frozen = self._freezing.of(self.model)
         if not self._frozen.is_gradual:
@@ -116,7 +117,7 @@ class AsrModule(LightningModule):
             shard(self.model, mesh["data_parallel"])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW and its schedule, stepped with every optimiser step."""
+        """Build AdamW and its schedule, stepped with every optimiser step."""
         optimizer, schedule = self._optim.build(
             self.model, total_steps=self._total_steps, fused=not self._is_scaled and self._can_fuse
         )
@@ -135,33 +136,30 @@ class AsrModule(LightningModule):
         return self.device.type in ("cpu", "cuda")
 
     def on_train_start(self) -> None:
-        """Remember the running statistics as they are before the first step, and what ramps.
-
-        What is frozen for a while is frozen now.
-        """
+        """Apply freezing, find parts that ramp, and start the guard before the first step."""
         assert self._frozen is not None
         self._frozen.apply(self.trainer.global_step)
         self._ramped = [part for part in self.model.modules() if isinstance(part, SpecAugment)]
         self._guard = self._make_guard(self.model, self._state, scaled=self._is_scaled)
 
     def on_train_end(self) -> None:
-        """Count the last steps, and gather what the model has become."""
+        """Count the last steps, and gather the final weights."""
         self.count_bad_steps()
         self.final_weights = gathered(self.model.state_dict())
 
     def count_bad_steps(self) -> None:
-        """Bring the counts in the state up to the present step; raises as the guard does."""
+        """Update the counts in the state to the current step; raise as the guard does."""
         assert self._guard is not None
         self._guard.read()
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
-        """``batch`` on ``device``."""
+        """Return ``batch`` on ``device``."""
         return batch if device.type == "cpu" else batch.to(device)
 
     def training_step(self, item: StreamItem, batch_idx: int) -> Tensor:
-        """Loss of one batch; exactly zero where no utterance of it is kept."""
+        """Return the loss of one batch; exactly zero if no utterance of it is kept."""
         self.batch = batch = item.batch
         assert self._frozen is not None
         self._frozen.advance(self.trainer.global_step)
@@ -188,7 +186,7 @@ class AsrModule(LightningModule):
         return loss * num_kept if self._num_shares > 1 else loss
 
     def batch_loss(self, batch: Batch) -> HeadLoss:
-        """What training minimises, for one batch."""
+        """Return the loss that training minimises, for one batch."""
         if self._distiller is not None:
             assert isinstance(self.model, AsrModel)
             return self._distiller.loss(self.model, batch)
@@ -197,11 +195,11 @@ class AsrModule(LightningModule):
 
     @property
     def _num_shares(self) -> int:
-        """Batches in a step, those of all processes together."""
+        """Batches in a step, over all processes."""
         return self.trainer.accumulate_grad_batches * self.trainer.world_size
 
     def _zero_loss(self, loss: Tensor) -> Tensor:
-        """Zero; backward goes through all of the model where the other processes wait for that."""
+        """Return zero; if other processes wait for it, backward reaches the whole model."""
         if self._is_sharded:
             return 0.0 * loss
         sums = [p.sum() for p in self.model.parameters() if p.requires_grad]
@@ -229,7 +227,7 @@ class AsrModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip to the norm asked for, and leave the step out if anything is not finite."""
+        """Clip to the configured norm, and leave the step out if anything is not finite."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._weigh(parameters)
         limit = float("inf") if self._gradient_clip is None else self._gradient_clip
@@ -238,7 +236,7 @@ class AsrModule(LightningModule):
         assert self._guard is not None
         bad = self._guard.close_step(self.trainer.global_step + 1, self.grad_norm)
         if optimizer.defaults.get("fused"):
-            # The fused kernel reads this and leaves the step out on the device itself.
+            # The fused kernel reads this and skips the step on the device itself.
             is_needed = bad.is_cuda or bool(bad)
             optimizer.found_inf = bad if is_needed else None  # type: ignore[attr-defined]
         elif bool(bad):
@@ -256,7 +254,7 @@ class AsrModule(LightningModule):
         self.examples = []
 
     def validation_step(self, item: DevItem, batch_idx: int) -> None:
-        """Decode a batch and count its word errors; one forward pass gives the loss too."""
+        """Decode a batch and count its word errors; the same forward pass gives the loss."""
         self.batch = batch = item.batch
         outputs_BTX, lengths_B = self.model(batch.waveforms_BN, batch.waveform_lengths_B)
         if not item.counts:
@@ -287,7 +285,7 @@ class AsrModule(LightningModule):
         self._num_dev_losses += len(kept_B)
 
     def on_validation_epoch_end(self) -> None:
-        """Sum over all devices and note the result, the best WER among them."""
+        """Sum over all devices and store the results."""
         counts = torch.tensor(
             [
                 self._errors.errors,

@@ -1,6 +1,6 @@
-"""AdamW with a warm-up schedule.
+"""AdamW with a warm-up schedule, and learning rates for parts of the model.
 
-AdamW is Loshchilov and Hutter 2019; ``noam`` is the schedule of Vaswani et al. 2017.
+AdamW: Loshchilov and Hutter 2019. ``noam``: Vaswani et al. 2017.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NORMS = (
 @in_ranges("train.optim.parts")
 @dataclass(frozen=True, kw_only=True)
 class PartRate:
-    """A learning rate of its own for ``part``: ``factor`` times that of the model.
+    """A separate learning rate for ``part``: ``factor`` times the model's.
 
     ``part`` is the name of a module or a range of layers, see `asr.train.freeze.named_modules`.
     """
@@ -43,21 +43,20 @@ class PartRate:
 @in_ranges("train.optim")
 @dataclass(frozen=True, kw_only=True)
 class AdamWSpec:
-    """AdamW whose rate rises linearly to ``peak_lr`` and then decays, step by step.
+    """AdamW with a learning rate that rises linearly to ``peak_lr`` and then decays.
 
     Args:
-        peak_lr: the highest learning rate, used by step ``warmup_steps``.
+        peak_lr: the highest learning rate, reached at step ``warmup_steps``.
         betas: decay of the two moments.
         weight_decay: applied to weights, not to biases, gains of norms and other vectors.
         warmup_steps: steps up to the peak; or
         warmup_fraction: the same as a part of all steps. Give one of the two.
-        decay: what follows, see :meth:`lr`.
-        final_lr_fraction: part of ``peak_lr`` that the decay ends at (a floor with ``noam``).
-        parts: parts of the model with a rate of their own; of several that hold a parameter the
-            last counts.
+        decay: the schedule after warm-up, see :meth:`lr`.
+        final_lr_fraction: part of ``peak_lr`` at the end of the decay (a floor with ``noam``).
+        parts: parts of the model with separate rates; the last one that holds a parameter counts.
 
     Raises:
-        InputError: a value outside its range, naming the key ``train.optim.*``.
+        InputError: a value is outside its range; the message names the key ``train.optim.*``.
     """
 
     peak_lr: Annotated[float, Range(0, 100, above=True)]
@@ -82,11 +81,11 @@ class AdamWSpec:
 
     @property
     def needs_total(self) -> bool:
-        """Whether the schedule depends on the number of all steps."""
+        """Whether the schedule depends on the total number of steps."""
         return self.decay in ("cosine", "linear") or self.warmup_fraction is not None
 
     def num_warmup_steps(self, total_steps: int | None) -> int:
-        """Steps up to the peak, of ``total_steps``."""
+        """Return the number of warm-up steps in a run of ``total_steps``."""
         if self.warmup_steps is not None:
             return self.warmup_steps
         assert self.warmup_fraction is not None
@@ -94,10 +93,10 @@ class AdamWSpec:
         return round(self.warmup_fraction * total_steps)
 
     def lr(self, step: int, total_steps: int | None) -> float:
-        """The rate of optimiser step ``step``, counted from 0.
+        """Return the learning rate of optimiser step ``step``, counted from 0.
 
-        With w warm-up steps, peak p, final fraction f and n = step + 1 the rate is p * n / w while
-        n <= w; behind it, with r = (n - w) / (total - w) held at 1,
+        With w warm-up steps, peak p, final fraction f and n = step + 1, the rate is p * n / w while
+        n <= w. After that, with r = (n - w) / (total - w), at most 1:
 
         - cosine: p * (f + (1 - f) * (1 + cos(pi * r)) / 2)
         - linear: p * (1 - (1 - f) * r)
@@ -120,9 +119,9 @@ class AdamWSpec:
     def build(
         self, model: nn.Module, *, total_steps: int | None, fused: bool
     ) -> tuple[AdamW, LambdaLR]:
-        """The optimiser of ``model`` and its schedule, to be stepped after every step.
+        """Build the optimiser of ``model`` and its schedule, to be stepped after every step.
 
-        ``fused`` asks for the kernel that can leave out a step on the device (its ``found_inf``).
+        ``fused`` selects the kernel that can skip a step on the device (its ``found_inf``).
         """
         if total_steps is None and self.needs_total:
             raise InputError(
@@ -143,19 +142,19 @@ class AdamWSpec:
 
 
 FACTOR = "lr_factor"
-"""Key of a parameter group: its learning rate over that of the model; 1 where it has none."""
+"""Key of a parameter group: its learning rate relative to the model's; default 1."""
 
 
 def parameter_groups(
     model: nn.Module, weight_decay: float, parts: Sequence[PartRate] = ()
 ) -> list[dict[str, Any]]:
-    """Two groups: what ``weight_decay`` applies to, and norms, biases and other vectors without.
+    """Group parameters by whether ``weight_decay`` applies; norms, biases and vectors have none.
 
-    A parameter counts as a bias when its own name says so (``bias``, ``pos_bias_u``). Parameters
-    that take no gradient are in neither. Each factor of ``parts`` has two groups of its own.
+    A parameter is a bias if its name says so (``bias``, ``pos_bias_u``). Parameters without a
+    gradient are left out. Each factor of ``parts`` has two groups of its own.
 
     Raises:
-        InputError: a part that the model has not.
+        InputError: the model does not have one of ``parts``.
     """
     factors = {
         id(parameter): one.factor

@@ -1,4 +1,4 @@
-"""The time and memory that a run will take, measured on real steps with its own data.
+"""The price of a run: time and memory, measured on real steps with its own data.
 
 Shape legend: B batch, N samples, U tokens.
 """
@@ -27,17 +27,16 @@ from asr.types import Batch
 
 _REPEATS = 5
 _MAX_POINT_S = 20.0
-_FINENESS = 1.05  # to which the largest batch is found
+_FINENESS = 1.05  # relative precision of the largest batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPrice:
     """A step on the largest batch of a bucket, ``num_utterances`` of up to ``longest_s`` seconds.
 
-    ``step_s`` is the median of forward, backward and update, ``fastest_s`` and ``slowest_s`` are
-    the ends of what was timed. ``above_mib`` is what the step takes
-    at its peak above what is held between steps, ``peak_mib`` all of it, weights and the state of
-    AdamW included; None where it cannot be measured.
+    ``step_s`` is the median of forward, backward and update; ``fastest_s`` and ``slowest_s`` are
+    the extremes. ``above_mib`` is the step's peak memory above what is held between steps,
+    ``peak_mib`` the total, with weights and AdamW's state; None if it cannot be measured.
     """
 
     num_utterances: int
@@ -56,9 +55,9 @@ class BatchPrice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataPrice:
-    """``first_batch_s`` from the start of the loader; ``wait_share`` (0 to 1) of the time then.
+    """The loading time: ``first_batch_s`` to the first batch, then the ``wait_share`` (0 to 1).
 
-    ``step_s`` is the mean time of a batch as they come, without the waiting.
+    ``step_s`` is the mean time of a batch without waiting.
     """
 
     first_batch_s: float
@@ -67,7 +66,7 @@ class DataPrice:
 
 
 class Stepper:
-    """Real steps of ``model`` on any batch: loss, backward, and AdamW at a learning rate of zero.
+    """Real training steps of ``model`` on any batch, with AdamW at a learning rate of zero.
 
     Args:
         dtype: of matrix products, see `asr.profiling.training_step.AUTOCAST_DTYPES`.
@@ -91,15 +90,15 @@ class Stepper:
         )
 
     def __call__(self, batch: Batch) -> None:
-        """One step on ``batch``, to its end."""
+        """Run one step on ``batch`` and wait for its end."""
         self._batch = batch.to(self.device)
         self._step()
         clock_ms(self.device)
 
     def price(self, batch: Batch) -> BatchPrice:
-        """Time and memory of steps on ``batch``, which comes from the CPU; raises out of memory.
+        """Measure time and memory of steps on ``batch`` (on the CPU); raises if out of memory.
 
-        Memory is what utterances at their longest take, time is that of those as they are drawn.
+        Memory is measured with utterances at their longest, time with utterances as drawn.
         """
         self._batch = batch.to(self.device)
         with at_longest(self._model):
@@ -123,7 +122,7 @@ class Stepper:
         )
 
     def fits(self, batch: Batch) -> bool:
-        """Whether there is memory for a step on ``batch``, its utterances at their longest."""
+        """Return whether a step on ``batch`` fits in memory, with utterances at their longest."""
         try:
             with at_longest(self._model):
                 self(batch)
@@ -133,7 +132,7 @@ class Stepper:
         else:
             return True
         self._batch = None
-        gc.collect()  # what the traceback held
+        gc.collect()  # free what the traceback held
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return False
@@ -146,7 +145,7 @@ class Stepper:
 def price_data(
     items: Iterable[StreamItem], step: Callable[[Batch], None], *, num_steps: int, max_s: float
 ) -> DataPrice:
-    """Train on up to ``num_steps`` of ``items``, or for ``max_s`` seconds; how long data takes."""
+    """Train on ``num_steps`` of ``items`` at most, or ``max_s`` seconds; measure the loading."""
     waits_s: list[float] = []
     start_s = begun_s = time.perf_counter()
     for item in islice(items, num_steps + 1):
@@ -171,9 +170,9 @@ def mean_step_s(
     sizes: Sequence[tuple[int, float]],
     step_s: Callable[[BatchPrice], float] = attrgetter("step_s"),
 ) -> float:
-    """Seconds of a batch of an epoch of ``sizes`` (utterances, seconds of the longest).
+    """Return the mean seconds of a batch in an epoch of ``sizes`` (utterances, longest seconds).
 
-    A batch costs what the largest of its bucket does, ``step_s`` of it, by its padded seconds.
+    A batch costs as much per padded second as the largest batch of its bucket (``step_s``).
     """
     by_length = sorted(prices, key=lambda price: price.longest_s)
     costs_s = []
@@ -185,10 +184,10 @@ def mean_step_s(
 
 
 def largest_num_utterances(stepper: Stepper, batch: Batch, *, most: int) -> int:
-    """How many utterances as long as those of ``batch`` fit in the memory of an accelerator.
+    """Find how many utterances as long as those of ``batch`` fit in an accelerator's memory.
 
-    Doubled until it does not fit, then halved between; 0 if not even one utterance fits, and never
-    above ``most``.
+    The number is doubled until it does not fit, then bisected; 0 if not even one fits, at most
+    ``most``.
     """
     fits, fails = 0, min(most, len(batch))
     while stepper.fits(repeated(batch, fails)):
@@ -205,7 +204,7 @@ def largest_num_utterances(stepper: Stepper, batch: Batch, *, most: int) -> int:
 
 
 def repeated(batch: Batch, num_utterances: int) -> Batch:
-    """``num_utterances`` of ``batch``, over and over, padded as it is."""
+    """Repeat the utterances of ``batch`` up to ``num_utterances``, with the same padding."""
     index_B = torch.arange(num_utterances) % len(batch)
     return replace(
         batch,

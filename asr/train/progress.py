@@ -53,9 +53,9 @@ _MAX_EXAMPLE = 200  # characters
 def make_progress(
     state: RunState, limits: Limits, *, total_steps: int | None, accumulate: int, every_s: float
 ) -> Callback:
-    """A bar if standard error is a terminal, else a line every ``every_s`` seconds.
+    """Make a bar if standard error is a terminal, else lines every ``every_s`` seconds.
 
-    ``total_steps`` are those of the whole run, None where only the minutes say when it ends.
+    ``total_steps`` is the length of the whole run, None if only minutes limit it.
     """
     if sys.stderr.isatty():
         return ProgressBar(state, limits, total_steps=total_steps, accumulate=accumulate)
@@ -63,7 +63,7 @@ def make_progress(
 
 
 class _Status:
-    """The few numbers to show, from running means; a loss is kept until the next one is known."""
+    """The numbers to show, from running means; a loss is shown until the next one is known."""
 
     def __init__(self, state: RunState, limits: Limits, total_steps: int | None) -> None:
         self._state = state
@@ -93,7 +93,7 @@ class _Status:
             "lr": f"{module.lr:.1e}",
             "dev WER": "-" if self._state.last_wer is None else f"{self._state.last_wer:.1f} %",
         }
-        if means["audio_s_per_s"] or not self._rates:  # else nothing came since the last look
+        if means["audio_s_per_s"] or not self._rates:  # else nothing new since the last read
             self._rates = {
                 "data wait": f"{100 * means['data_wait_share']:.0f} %",
                 "audio": f"{means['audio_s_per_s']:.0f} s/s",
@@ -107,7 +107,7 @@ class _Status:
         return shown
 
     def left_s(self) -> float | None:
-        """Seconds to the end at the pace since the start, validations included; None unknown."""
+        """Return the seconds left at the pace since the start, with validations; or None."""
         state, ends_s = self._state, []
         num_steps, since_s = state.num_steps - self._begun_steps, state.train_s - self._begun_s
         if self.total_steps is not None and num_steps > 0:
@@ -117,14 +117,14 @@ class _Status:
         return min(ends_s, default=None)
 
     def line(self, module: LightningModule) -> str:
-        """Where training stands."""
+        """Return the progress line."""
         state, total = self._state, self.total_steps
         steps = f"{state.num_steps}/{total}" if total else f"{state.num_steps}"
         shown = ", ".join(f"{name} {value}" for name, value in self.read(module).items())
         return f"step {steps}, epoch {state.epoch + 1}, {state.train_s:.0f} s: {shown}"
 
     def validation_lines(self, module: LightningModule) -> list[str]:
-        """The status line, the first few dev references with their hypotheses, and a hint."""
+        """Return the progress line, the first few references with hypotheses, and a hint."""
         assert isinstance(module, AsrModule)
         lines = [self.line(module)]
         for reference, hypothesis in module.examples:
@@ -148,7 +148,7 @@ def _time_text(seconds: float) -> str:
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar with loss, rate, dev WER, time waiting for data and speed, twice a second."""
+    """Lightning's bar with loss, rate, dev WER, data waiting time and speed, twice a second."""
 
     def __init__(
         self, state: RunState, limits: Limits, *, total_steps: int | None, accumulate: int = 1
@@ -161,13 +161,13 @@ class ProgressBar(TQDMProgressBar):
 
     @property
     def total_train_batches(self) -> int | float:
-        """Batches of the whole run, where the number of steps is known."""
+        """Batches of the whole run, infinite if unknown."""
         if self._status.total_steps is None:
             return float("inf")
         return self._status.total_steps * self._accumulate
 
     def init_train_tqdm(self) -> Tqdm:
-        """The bar, on standard error, with a rate that follows the present."""
+        """Make the training bar on standard error, with the current rate."""
         return Tqdm(
             desc="training",
             disable=self.is_disabled,
@@ -179,7 +179,7 @@ class ProgressBar(TQDMProgressBar):
         )
 
     def init_validation_tqdm(self) -> Tqdm:
-        """The bar of a validation, gone when it ends."""
+        """Make the bar of a validation, which disappears at its end."""
         return Tqdm(
             desc="validation",
             position=1,
@@ -199,7 +199,7 @@ class ProgressBar(TQDMProgressBar):
             self.train_progress_bar.total = int(self.total_train_batches)
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Nothing: Lightning's single epoch is the whole run."""
+        """Do nothing: Lightning's single epoch is the whole run."""
 
     def on_train_batch_end(
         self,
@@ -227,13 +227,13 @@ class ProgressBar(TQDMProgressBar):
                 self.train_progress_bar.write(line, file=sys.stderr)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show where it ended."""
+        """Show the final step."""
         self.train_progress_bar.n = self._state.num_steps * self._accumulate
         self.train_progress_bar.refresh()
 
 
 class ProgressLines(Callback):
-    """One line every ``every_s`` seconds, and one for every validation."""
+    """A callback that writes a line every ``every_s`` seconds, and one for every validation."""
 
     def __init__(
         self,
@@ -262,7 +262,7 @@ class ProgressLines(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Write, if it is time."""
+        """Write if a line is due."""
         if time.monotonic() - self._written_s >= self._every_s:
             self._put(trainer, [self._status.line(pl_module)])
 

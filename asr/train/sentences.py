@@ -1,6 +1,6 @@
-"""Sentences of a text as tokens, and their batches for training a language model.
+"""Tokenised sentences, and their batches for training a language model.
 
-Sentences of similar length share a batch, in an order that the seed and the step alone decide.
+Sentences of similar length share a batch; the order depends only on the seed and the step.
 
 Shape legend: N sentences, U tokens, V vocabulary.
 """
@@ -20,7 +20,7 @@ _WINDOW = 100  # batches whose sentences are sorted by length
 
 
 class Sentences:
-    """Token ids of many sentences, 4 bytes a token; a sentence above ``max_tokens`` is cut."""
+    """Token ids of many sentences, 4 bytes a token; longer ones are cut at ``max_tokens``."""
 
     def __init__(self, sentences: Sequence[Sequence[int]], *, max_tokens: int) -> None:
         cut = [
@@ -37,7 +37,7 @@ class Sentences:
 
     @property
     def num_predicted(self) -> int:
-        """Tokens, and an end of each sentence."""
+        """Tokens to predict: all tokens, and the end of each sentence."""
         return len(self._ids) + len(self)
 
     def counts(self, vocab_size: int) -> Tensor:
@@ -47,7 +47,7 @@ class Sentences:
         return counts_V
 
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Ids (N, U), 0 behind the end, and lengths (N,)."""
+        """Return ids (N, U), 0 after the end, and lengths (N,)."""
         ids = [
             torch.from_numpy(self._ids[end - length : end].astype(np.int64))
             for end, length in zip(self._ends[rows], self.lengths[rows], strict=True)
@@ -57,7 +57,7 @@ class Sentences:
     def batches(
         self, batch_tokens: int, random: np.random.Generator | None = None
     ) -> list[NDArray[np.int64]]:
-        """Rows of every batch of one pass, sorted by length throughout without ``random``."""
+        """Return the rows of every batch of one pass; sorted by length if ``random`` is None."""
         if random is None:
             return self._packed(np.argsort(self.lengths, kind="stable"), batch_tokens)
         order = random.permutation(len(self))
@@ -74,7 +74,7 @@ class Sentences:
         return [found[index] for index in random.permutation(len(found))]
 
     def _packed(self, rows: NDArray[np.int64], batch_tokens: int) -> list[NDArray[np.int64]]:
-        """Rows that come by rising length, in batches of ``batch_tokens`` with their ends."""
+        """Pack rows of rising length into batches of ``batch_tokens``, ends included."""
         found, first = [], 0
         for place in range(len(rows)):
             width = int(self.lengths[rows[place]]) + 1
@@ -85,7 +85,7 @@ class Sentences:
 
 
 class SentenceStream(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches without end, from step ``first_step`` on."""
+    """An endless stream of batches, from step ``first_step`` on."""
 
     def __init__(
         self, sentences: Sentences, *, batch_tokens: int, seed: int, first_step: int

@@ -1,9 +1,9 @@
-"""Weights, gradients and optimiser state cut into pieces, one for each process.
+"""Sharding of weights, gradients and optimiser state over processes.
 
-Fully sharded data parallelism is Zhao et al. 2023, after ZeRO (Rajbhandari et al. 2020); here it is
-PyTorch's by parameter (``fully_shard``). A unit, gathered as a whole while it runs, is the
-subsampling, a layer of the encoder, its last norm, or the head. Outside this module a checkpoint is
-what one process would write: whole tensors under their own names.
+Fully sharded data parallelism: Zhao et al. 2023, after ZeRO (Rajbhandari et al. 2020); here by
+PyTorch's ``fully_shard``. The units, each gathered as a whole while it runs, are the subsampling,
+each encoder layer, the encoder's last norm, and the head. Checkpoints are the same as without
+sharding: whole tensors under their own names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ShardedStrategy(ModelParallelStrategy):
     """Lightning's strategy for models that shard themselves, with checkpoints of whole tensors.
 
     Args:
-        num_processes: of all machines together; each has its piece of everything.
+        num_processes: over all machines; each holds a shard of everything.
     """
 
     def __init__(self, *, num_processes: int) -> None:
@@ -38,33 +38,31 @@ class ShardedStrategy(ModelParallelStrategy):
 
     @property
     def lightning_restore_optimizer(self) -> bool:
-        """Through :meth:`load_optimizer_state_dict`."""
+        """Whether Lightning restores it: yes, by :meth:`load_optimizer_state_dict`."""
         return True
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Whole weights; empty but in the first process."""
+        """Return whole weights; empty except in the first process."""
         assert self.lightning_module is not None
         state: dict[str, Any] = gathered(self.lightning_module.state_dict())
         return state
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Whole state, numbered as the optimiser of one process does; None for tensors elsewhere
-        than in the first process.
-        """
+        """Return the whole state, numbered as in one process; tensors only in the first process."""
         state: dict[str, Any] = gathered(getattr(optimizer, "_optimizer", optimizer).state_dict())
         return state
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> Any:
-        """The checkpoint as it was written; every process reads it."""
+        """Read the checkpoint as it was written, in every process."""
         return self.checkpoint_io.load_checkpoint(checkpoint_path)
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        """Take this process's pieces of the weights."""
+        """Load this process's shards of the weights."""
         assert self.lightning_module is not None
         load_whole(self.lightning_module, checkpoint["state_dict"])
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take this process's pieces of the optimisers' states."""
+        """Load this process's shards of the optimisers' states."""
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             pieces = {
@@ -75,7 +73,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
 
 def shard(model: AsrModel, mesh: DeviceMesh) -> None:
-    """Replace every parameter of ``model``, in place, by the piece that this process holds."""
+    """Replace every parameter of ``model``, in place, by this process's shard."""
     encoder = model.encoder
     for unit in (encoder.subsampling, *encoder.layers, encoder.norm, encoder, model.head):
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
@@ -83,9 +81,9 @@ def shard(model: AsrModel, mesh: DeviceMesh) -> None:
 
 
 def gathered(state: Any) -> Any:
-    """``state``, through dicts and lists, with whole tensors on the CPU in place of pieces.
+    """Return ``state``, through dicts and lists, with whole tensors on the CPU for shards.
 
-    All processes must call it; outside the first one whole tensors are dropped (None).
+    All processes must call it; only the first gets the tensors, the others None.
     """
     if isinstance(state, DTensor):
         tensor = state.full_tensor()
@@ -98,23 +96,23 @@ def gathered(state: Any) -> Any:
 
 
 def load_whole(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """`load_state_dict` of whole tensors, whether ``module`` is sharded or not."""
+    """Load whole tensors into ``module``, sharded or not."""
     own = module.state_dict()
     module.load_state_dict({name: _piece(value, own.get(name)) for name, value in state.items()})
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The part of ``tensor`` that this process holds, as a view."""
+    """Return this process's part of ``tensor``, as a view."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """``tensor`` in one piece, the same in all processes."""
+    """Return ``tensor`` as a whole, the same in all processes."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _piece(value: Any, like: Tensor | None) -> Any:
-    """This process's piece of ``value``, cut as ``like`` where both have the same shape."""
+    """Return this process's shard of ``value``, cut like ``like`` if their shapes are equal."""
     is_cut = isinstance(like, DTensor) and isinstance(value, Tensor) and value.shape == like.shape
     if not is_cut:
         return value

@@ -16,9 +16,9 @@ from asr.distributed import gather_from_all, is_first
 
 
 class RunningMeans:
-    """Sums of what training did since the last :meth:`read`; validation time is left out.
+    """Means over the training since the last :meth:`read`, without validation time.
 
-    Losses are summed on their device and only fetched by :meth:`read`.
+    Losses are summed on their device and fetched only by :meth:`read`.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,9 @@ class RunningMeans:
         num_utterances: int = 0,
         num_tokens: Tensor | None = None,
     ) -> None:
-        """Count a batch; ``loss``, the mean of ``num_utterances``, is None where none was kept.
+        """Add a batch; ``loss`` is the mean of ``num_utterances``, None if none was kept.
 
-        ``num_tokens`` are those of their transcripts together, where they are known.
+        ``num_tokens`` is the sum over their transcripts, if known.
         """
         self._wait_s += wait_s
         self._audio_s += audio_s
@@ -61,17 +61,16 @@ class RunningMeans:
         self._paused_at_s = time.perf_counter()
 
     def resume(self) -> None:
-        """Let the clock go on."""
+        """Continue the clock."""
         if self._paused_at_s is not None:
             self._start_s += time.perf_counter() - self._paused_at_s
             self._paused_at_s = None
 
     def read(self) -> dict[str, float]:
-        """Means since the last read.
+        """Return the means since the last read, and start anew.
 
-        ``train_loss`` per batch and ``loss_per_token`` (absent if there was none, or where nobody
-        told the tokens), ``data_wait_share`` 0 to 1,
-        ``audio_s_per_s`` seconds of audio in a second.
+        ``train_loss`` is per batch and ``loss_per_token`` per token (absent without losses or token
+        counts), ``data_wait_share`` is 0 to 1, ``audio_s_per_s`` is seconds of audio per second.
         """
         wall_s = max(time.perf_counter() - self._start_s, 1e-9)
         means = {
@@ -99,7 +98,7 @@ def seed_all(seed: int) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """The states of Python, NumPy and PyTorch, with those of all CUDA devices."""
+    """Return the random states of Python, NumPy, PyTorch and all CUDA devices."""
     version, internal, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
@@ -117,7 +116,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Go on from :func:`random_state`; devices that are not here any more are left alone."""
+    """Restore :func:`random_state`; CUDA only if the number of devices is the same."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
@@ -127,7 +126,7 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
 
 
-# Fields that a checkpoint does not keep: they begin anew in every process.
+# Fields not in a checkpoint: they start anew in every process.
 _TRANSIENT = ("epoch", "interrupted")
 _SUMMED = ("audio_s", "cpu_s", "num_left_out")
 _UNITED = ("unreadable", "bad_sounds")
@@ -136,18 +135,17 @@ _PER_PROCESS = (*_SUMMED, "wait_s", *_UNITED)
 
 @dataclass(slots=True)
 class RunState:
-    """Progress of a run across all its resumptions, as one of its processes sees it.
+    """The progress of a run across all its resumptions, as one of its processes sees it.
 
-    ``num_epochs`` counts whole epochs, ``epoch`` (from 0) is the one of the last batch.
-    ``position`` is the loader's own state behind the last batch of the last step; ``plan`` is kept
-    by :func:`asr.train.trainer.plan_steps`; ``train_s`` and
-    ``cpu_s`` count wall and processor seconds in :func:`asr.train.fit.fit`, ``wait_s`` the part of
-    ``train_s`` spent waiting for data, ``audio_s`` seconds of audio trained on. ``num_left_out``
-    counts utterances without a CTC alignment, ``num_skipped`` steps with a loss or gradient that
-    was not finite, ``num_overflows`` those of them that the scaling of fp16 explains;
-    ``unreadable`` names utterances whose audio could not be read, ``bad_sounds`` files
-    of sounds to be mixed into them. ``num_resumed`` counts resumptions. WERs are percent, None
-    before the first validation.
+    ``num_epochs`` counts whole epochs, ``epoch`` (from 0) is the last batch's. ``position`` is the
+    loader's state after the last batch of the last step; ``plan`` belongs to
+    :func:`asr.train.trainer.plan_steps`. ``train_s`` and ``cpu_s`` count wall and processor seconds
+    in :func:`asr.train.fit.fit`, ``wait_s`` the part of ``train_s`` spent waiting for data,
+    ``audio_s`` the seconds of audio trained on. ``num_left_out`` counts utterances without a CTC
+    alignment, ``num_skipped`` steps with a loss or gradient that was not finite, ``num_overflows``
+    those that the scaling of fp16 explains. ``unreadable`` names utterances whose audio could not
+    be read, ``bad_sounds`` files of sounds to be mixed into them. ``num_resumed`` counts
+    resumptions. WERs are percent, None before the first validation.
     """
 
     num_steps: int = 0
@@ -171,20 +169,20 @@ class RunState:
     interrupted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+        """Return plain values for a checkpoint."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TRANSIENT}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunState:
-        """The state that :meth:`to_dict` wrote; names unknown to this version are ignored."""
+        """Restore the state that :meth:`to_dict` wrote; unknown names are ignored."""
         known = {f.name for f in fields(cls)} - set(_TRANSIENT)
         return cls(**{name: value for name, value in values.items() if name in known})
 
     @classmethod
     def to_resume(cls, values: dict[str, Any]) -> RunState:
-        """The state with which this process goes on behind a run of state ``values``.
+        """Return the state with which this process resumes a run of state ``values``.
 
-        What all processes sum up goes on in the first of them.
+        Sums over all processes continue in the first one.
         """
         state = cls.from_dict(values)
         if not is_first():
@@ -193,10 +191,10 @@ class RunState:
         return state
 
     def of_all(self) -> RunState:
-        """The state of the processes that train together, all of which must call this.
+        """Merge the states of the processes that train together; all of them must call this.
 
-        ``audio_s``, ``cpu_s`` and ``num_left_out`` are sums, ``unreadable`` and ``bad_sounds`` are
-        what any of them could not read, ``wait_s`` a mean; the rest is the same everywhere.
+        ``audio_s``, ``cpu_s`` and ``num_left_out`` are summed, ``unreadable`` and ``bad_sounds``
+        united, ``wait_s`` averaged; the rest is the same everywhere.
         """
         each = gather_from_all({name: getattr(self, name) for name in _PER_PROCESS})
         sums = {name: sum(own[name] for own in each) for name in _SUMMED}
@@ -213,7 +211,7 @@ class RunState:
 
 
 class RunClock:
-    """Keeps ``state.train_s`` and ``state.cpu_s`` going from where an earlier run left them."""
+    """A clock that continues ``state.train_s`` and ``state.cpu_s`` of an earlier run."""
 
     def __init__(self, state: RunState) -> None:
         self._state = state

@@ -1,7 +1,7 @@
 """The training data as one endless stream of batches.
 
-Lightning sees a single epoch that never ends, so that steps, accumulation and validation do not
-depend on where an epoch ends, and a resumed run is always resumed in the middle of its epoch.
+Lightning sees one endless epoch, so that steps, accumulation and validation do not depend on where
+an epoch ends, and runs always resume in the middle of Lightning's epoch.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from asr.types import Batch
 
 
 class TrainLoader(Protocol):
-    """What training asks of a loader.
+    """The interface of a training loader.
 
-    ``state_dict()`` holds ``epoch`` and ``batch``: behind how many batches of which epoch the
-    loader stands. Iterating after ``load_state_dict`` gives the rest of that epoch.
+    ``state_dict()`` holds the position: ``epoch``, and ``batch``, the number of its batches that
+    are done. Iterating after ``load_state_dict`` gives the rest of that epoch.
     """
 
     def __iter__(self) -> Iterator[Batch | None]: ...
 
     def set_epoch(self, epoch: int, /) -> None:
-        """Stand at the beginning of ``epoch``."""
+        """Go to the beginning of ``epoch``."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Where the loader stands, as plain values."""
+        """Return the position as plain values."""
 
     @property
     def unreadable(self) -> Collection[str]:
@@ -42,18 +42,18 @@ class TrainLoader(Protocol):
         """Files of sounds that could not be mixed into speech so far."""
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Stand there again."""
+        """Go to a position."""
 
     def num_batches(self, epoch: int, num_processes: int) -> int:
-        """Batches of ``epoch`` for each of ``num_processes`` that share it."""
+        """Return the batches of ``epoch`` for each of ``num_processes`` that share it."""
 
     def batch_at(self, position: Mapping[str, Any], num_processes: int) -> int:
-        """Batches of its epoch behind ``position`` where ``num_processes`` share the rest."""
+        """Return the batch to resume at after ``position``, if ``num_processes`` share the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:
-    """A batch and its place: ``position`` is the loader's state behind it.
+    """A batch and its place: ``position`` is the loader's state after it.
 
     ``wait_s`` is the time the loader took for it, ``audio_s`` its seconds of audio.
     """
@@ -66,17 +66,17 @@ class StreamItem:
     audio_s: float
 
     def to(self, device: torch.device | str) -> StreamItem:
-        """The same item with its batch on ``device``."""
+        """Return the item with its batch on ``device``."""
         return replace(self, batch=self.batch.to(device))
 
 
 class TrainStream(Iterable[StreamItem]):
-    """Every epoch of ``loader``, one after the other, from ``position`` on.
+    """The epochs of ``loader``, one after the other, from ``position`` on.
 
-    The stream reads one batch ahead, to know which batch is the last of its epoch.
+    It reads one batch ahead, to know which batch is the last of its epoch.
 
     Raises:
-        InputError: an epoch without a batch.
+        InputError: an epoch has no batch.
     """
 
     def __init__(
@@ -138,15 +138,15 @@ class DevItem:
     counts: bool = True
 
     def to(self, device: torch.device | str) -> DevItem:
-        """The same item with its batch on ``device``."""
+        """Return the item with its batch on ``device``."""
         return replace(self, batch=self.batch.to(device))
 
 
 class DevData(Iterable[DevItem]):
     """The validation batches of this process, the same in the same order at every validation.
 
-    With ``in_step`` every process gets as many batches as the one that has most, because all of
-    them run a sharded model together; a second of silence stands in for a missing batch.
+    With ``in_step``, every process gets the same number of batches, because all run a sharded model
+    together; a second of silence replaces a missing batch.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Training a language model: sentences of tokens to a model with the lowest loss on others.
+"""Training of a language model on sentences of tokens, to the lowest loss on dev.
 
-A run that is resumed goes on at the batch behind its checkpoint.
+A resumed run continues at the batch after its checkpoint.
 
 Shape legend: N sentences, U tokens.
 """
@@ -44,17 +44,16 @@ class TextTrainerSpec:
 
     Args:
         max_steps: optimiser steps.
-        batch_tokens: tokens of a batch, padding counted.
-        max_tokens: of a sentence; what is longer is cut into several.
-        validate_every_steps: steps between two validations, after each of which a checkpoint is
-            written.
+        batch_tokens: tokens of a batch, with padding.
+        max_tokens: of a sentence; longer ones are cut into several.
+        validate_every_steps: steps between two validations; each writes a checkpoint.
         gradient_clip: largest norm of the gradient; None does not clip.
-        sampled_tokens: tokens that a token is told apart from in training, see
-            `asr.lm.sampled_softmax`; None: from all. The loss on dev is that of all in any case.
+        sampled_tokens: number of negative tokens in the training loss, see
+            `asr.lm.sampled_softmax`; None: all. The loss on dev always uses all tokens.
         precision, accelerator, num_threads: see `asr.train.trainer.TrainerSpec`.
 
     Raises:
-        InputError: a value outside its range, or a sentence longer than a batch.
+        InputError: a value is outside its range, or a sentence can be longer than a batch.
     """
 
     max_steps: Count
@@ -76,7 +75,7 @@ class TextTrainerSpec:
         self.machine()
 
     def machine(self) -> TrainerSpec:
-        """The same device and precision, as runs of recognisers have them."""
+        """Return the same device and precision as settings of a recogniser's run."""
         try:
             return TrainerSpec(
                 max_steps=self.max_steps,
@@ -110,15 +109,15 @@ def fit_text(
     run_dir: Path,
     report: Callable[[str], None] = lambda line: None,
 ) -> TextFit:
-    """Train ``model`` in place, on the CPU and in eval mode behind it, and keep the best weights.
+    """Train ``model`` in place and keep the best weights; it ends on the CPU, in eval mode.
 
-    ``run_dir`` receives ``checkpoints/last.ckpt``, from which a later call goes on,
+    ``run_dir`` gets ``checkpoints/last.ckpt``, from which a later call resumes,
     ``checkpoints/best.ckpt`` and ``logs/metrics.csv``; ``report`` gets lines for people. Ctrl-C
-    ends the run after the step under way; a second one aborts.
+    ends the run after the current step; a second one aborts.
 
     Raises:
-        InputError: no sentence to train on, a checkpoint of another model, or a device that is
-            not there.
+        InputError: there is no sentence to train on, the checkpoint is of another model, or the
+            device does not exist.
     """
     if not len(train):
         raise InputError("splits.train: no sentence to train on")
@@ -175,7 +174,7 @@ def fit_text(
 
 
 def mean_loss(model: TransformerLm, sentences: Sentences, batch_tokens: int) -> float:
-    """Nats a token of ``sentences``, ends counted."""
+    """Return the loss of ``sentences`` in nats a token, with their ends."""
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     total = 0.0
@@ -188,7 +187,7 @@ def mean_loss(model: TransformerLm, sentences: Sentences, batch_tokens: int) -> 
 
 
 class _TextModule(LightningModule):
-    """Loss, optimiser, and what a checkpoint keeps of the run."""
+    """The loss, the optimiser, and the run's data for checkpoints."""
 
     def __init__(
         self,
@@ -212,7 +211,7 @@ class _TextModule(LightningModule):
         self._random: Any = None
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Nats a token of a batch."""
+        """Return the loss of a batch in nats a token."""
         ids_NU, lengths_N = batch
         if self.sampled is not None:
             return self.model.sampled_losses(ids_NU, lengths_N, self.sampled).mean()
@@ -220,7 +219,7 @@ class _TextModule(LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """AdamW and its schedule, stepped after every step."""
+        """Build AdamW and its schedule, stepped after every step."""
         is_fused = next(self.model.parameters()).device.type in ("cpu", "cuda")
         optimizer, schedule = self._optim.build(
             self.model, total_steps=self.spec.max_steps, fused=is_fused
@@ -228,12 +227,12 @@ class _TextModule(LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the random state, the time and the best loss."""
+        """Store the random state, the time and the best loss."""
         checkpoint["random"] = random_state()
         checkpoint["text"] = {"train_s": self.train_s, "best_loss": self.best_loss}
 
     def resume(self, checkpoint: dict[str, Any]) -> None:
-        """Take over what `on_save_checkpoint` kept."""
+        """Restore what `on_save_checkpoint` stored."""
         if "text" not in checkpoint:
             raise InputError(f"{self.folder / LAST}: not a checkpoint of a language model")
         self.num_steps = int(checkpoint["global_step"])
@@ -246,13 +245,13 @@ class _TextModule(LightningModule):
         self.model.load_state_dict(weights)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Draw as the run that is resumed would have."""
+        """Restore the random state, once, at the first batch."""
         if self._random is not None:
             set_random_state(self._random)
             self._random = None
 
     def validate(self) -> float | None:
-        """The loss on dev; where it is the lowest, the weights are kept in ``best.ckpt``."""
+        """Return the loss on dev; if it is the lowest, write the weights to ``best.ckpt``."""
         if self.dev is None:
             return None
         loss = mean_loss(self.model, self.dev, self.spec.batch_tokens)
@@ -265,7 +264,7 @@ class _TextModule(LightningModule):
 
 
 class _Control(Callback):
-    """Validates, saves, tells and stops."""
+    """A callback that validates, saves, reports and stops."""
 
     def __init__(self, module: _TextModule, report: Callable[[str], None]) -> None:
         self._module = module
@@ -275,12 +274,12 @@ class _Control(Callback):
         self._before_s = module.train_s
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Catch signals from here on."""
+        """Catch signals from now on."""
         self._module.folder.mkdir(parents=True, exist_ok=True)
         self._interrupt.install()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give signals back."""
+        """Restore the signal handlers."""
         self._interrupt.restore()
 
     def on_train_batch_end(
@@ -291,7 +290,7 @@ class _Control(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """After every step."""
+        """Count the step; validate, save, report or stop if due."""
         module, step = self._module, trainer.global_step
         module.num_steps = step
         now = time.monotonic()
@@ -307,7 +306,7 @@ class _Control(Callback):
             trainer.should_stop = True
 
     def _tell(self, trainer: Trainer, outputs: Any, dev_loss: float | None) -> None:
-        """A row of the log and a line."""
+        """Log a row and report a line."""
         self._told = time.monotonic()
         module, loss = self._module, float(outputs["loss"])
         if not math.isfinite(loss):

@@ -1,4 +1,4 @@
-"""Device, precision and length of a training run: its settings, and how many steps it takes."""
+"""Device, precision and length of a training run: its settings and its number of steps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 @in_ranges("train.trainer")
 @dataclass(frozen=True, kw_only=True)
 class TrainerSpec:
-    """How a run is carried out; :class:`asr.train.optim.AdamWSpec` says how weights change.
+    """The settings of a run's length and device; for the optimiser see `asr.train.optim`.
 
     Args:
         max_steps: optimiser steps, max_epochs: passes over the training data, max_minutes: wall
@@ -48,27 +48,27 @@ class TrainerSpec:
         precision: ``fp32``; ``bf16`` or ``fp16`` for autocast with fp32 weights.
         accelerator: ``auto``, ``cpu``, ``gpu`` or ``mps``.
         devices: number of devices on each of ``num_nodes`` machines.
-        strategy: of several devices: ``ddp`` holds the whole model on each, ``fsdp`` a piece of it;
-            ``auto`` is ``ddp`` where there are several.
+        strategy: for several devices: ``ddp`` holds the whole model on each, ``fsdp`` a shard of
+            it; ``auto`` is ``ddp`` if there are several.
         gradient_clip: largest norm of the gradient; None does not clip.
         accumulate: batches in one step.
         validate_every_steps: steps between validations, or
-        validate_every_epochs: epochs; there is one at the end in any case.
+        validate_every_epochs: epochs; there is always one at the end.
         save_every_steps: steps, and
-        save_every_minutes: minutes between two checkpoints; there is one with every validation.
-        max_bad_steps_in_row: steps in a row with a loss or gradient that is not finite, or
-        max_bad_steps: above so many of them in the whole run, after which it ends.
-        activation_checkpointing: ``layers`` or whole reuse ``groups`` of the encoder keep their
-            input alone and are run again for gradients: less memory, more time; or ``none``.
-        num_threads: CPU threads of PyTorch; None keeps them.
+        save_every_minutes: minutes between two checkpoints; every validation also saves one.
+        max_bad_steps_in_row: consecutive steps with a loss or gradient that is not finite, or
+        max_bad_steps: such steps in the whole run, above which it ends.
+        activation_checkpointing: ``layers`` or whole reuse ``groups`` of the encoder keep only
+            their input and run again for gradients: less memory, more time; or ``none``.
+        num_threads: CPU threads of PyTorch; None leaves them unchanged.
         log_every_steps: steps between two rows in ``logs/``.
-        print_every_s: seconds between two lines where standard error is no terminal.
-        loggers: ``csv``, which is there in any case, ``tensorboard``, ``wandb``, ``mlflow``, and
-            configs of Lightning loggers in plugins.
-        callbacks: configs of Lightning callbacks in plugins; they run behind our own.
+        print_every_s: seconds between two lines if standard error is not a terminal.
+        loggers: ``csv``, which is always on, ``tensorboard``, ``wandb``, ``mlflow``, and configs
+            of Lightning loggers in plugins.
+        callbacks: configs of Lightning callbacks in plugins; they run after our own.
 
     Raises:
-        InputError: a value outside its range, naming the key ``train.trainer.*``.
+        InputError: a value is outside its range; the message names the key ``train.trainer.*``.
     """
 
     max_steps: Count | None = None
@@ -123,23 +123,23 @@ class TrainerSpec:
 
     @property
     def num_processes(self) -> int:
-        """Processes of all machines together, one for each device."""
+        """Processes on all machines, one for each device."""
         return self.devices * self.num_nodes
 
     @property
     def is_sharded(self) -> bool:
-        """Whether each process holds a piece of the model only."""
+        """Whether each process holds only a shard of the model."""
         return self.strategy == "fsdp"
 
     def checkpoint_activations(self, model: nn.Module) -> None:
-        """Have the encoders in ``model`` trained with ``activation_checkpointing``."""
+        """Set ``activation_checkpointing`` in the encoders of ``model``."""
         for module in model.modules():
             if isinstance(module, Encoder):
                 module.checkpointing = self.activation_checkpointing
 
     @property
     def limits(self) -> Limits:
-        """The end of the run, the rhythm of its validation and of its checkpoints."""
+        """The end of the run, and the intervals of its validation and checkpoints."""
         return Limits(
             max_steps=self.max_steps,
             max_epochs=self.max_epochs,
@@ -151,10 +151,10 @@ class TrainerSpec:
         )
 
     def resolve_accelerator(self) -> str:
-        """``cpu``, ``gpu`` or ``mps``: what this machine runs the training on.
+        """Return the device that this machine trains on: ``cpu``, ``gpu`` or ``mps``.
 
         Raises:
-            InputError: a device that is not there, or a precision that it does not have.
+            InputError: the device does not exist, or does not support the precision.
         """
         found = {
             "gpu": torch.cuda.is_available(),
@@ -187,18 +187,18 @@ class TrainerSpec:
 
     @property
     def lightning_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-        """The precision by Lightning's name."""
+        """Lightning's name of the precision."""
         return _PRECISIONS[self.precision]
 
     @property
     def device(self) -> torch.device:
-        """What this process trains on; raises as `resolve_accelerator` does."""
+        """The device of this process; raises as `resolve_accelerator` does."""
         return torch.device(_DEVICES[self.resolve_accelerator()])
 
     def build(
         self, *, callbacks: Sequence[Callback], loggers: Sequence[Logger], run_dir: Path
     ) -> Trainer:
-        """A Lightning trainer without an end of its own.
+        """Build a Lightning trainer without an end of its own.
 
         :class:`asr.train.control.RunControl`, among ``callbacks``, validates and stops.
         """
@@ -234,17 +234,17 @@ class TrainerSpec:
             return ShardedStrategy(num_processes=self.num_processes)
         if self.num_processes == 1:
             return self.strategy
-        # Running statistics are the same everywhere, and processes validate at their own pace.
+        # Running statistics are equal everywhere, and processes validate at their own pace.
         return DDPStrategy(broadcast_buffers=False)
 
 
 def plan_steps(trainer: TrainerSpec, loader: TrainLoader, state: RunState) -> int | None:
-    """Steps of the whole run, those behind ``state`` included; None where minutes alone end it.
+    """Return the steps of the whole run, with those of ``state``; None if only minutes end it.
 
     A run of ``max_epochs`` ends with the step that takes the last batch of the last epoch. Epochs
-    may differ in length, and so may the steps of a run that goes on with other batches,
-    accumulation or processes. ``state.plan`` keeps the result; as long as nothing of that changes,
-    a resumed run follows the plan it was begun with.
+    may differ in length, and a resumed run may have other batches, accumulation or processes.
+    ``state.plan`` keeps the result; while none of these change, a resumed run follows the plan it
+    began with.
 
     Raises:
         InputError: an epoch has fewer batches than there are processes.
