@@ -60,18 +60,18 @@ class SpeedPerturb(nn.Module):
 
 
 Pause = Annotated[float, Range(0, 60)]
-_CUT_FRAME_S = 0.02  # the energy around a cut is that of so much audio
+_CUT_FRAME_S = 0.02  # length of audio whose energy decides on a cut
 
 
 @in_ranges("features.silence")
 class RandomSilence(nn.Module):
-    """Silence before, within and after an utterance; training only.
+    """Random silence before, within and after an utterance; training only.
 
-    Each has a length drawn between zero and ``max_lead_s``, ``max_middle_s`` or ``max_tail_s``
-    seconds. The one within is put at the quietest moment of the middle half. An utterance gets
-    silence with ``probability``. Silence is zeros, or white noise of a level drawn between the two
-    of ``noise_db``, in dB of full scale. Draws from the generator of the waveforms' device. While
-    ``at_longest`` is set every utterance gets the most.
+    Lengths are drawn between zero and ``max_lead_s``, ``max_middle_s`` and ``max_tail_s`` seconds.
+    Silence within an utterance is put at the quietest point of its middle half. Each utterance
+    gets silence with ``probability``. Silence is zeros, or white noise of a level drawn between
+    the two values of ``noise_db``, in dB of full scale. Draws come from the generator of the
+    waveforms' device. While ``at_longest`` is set, every utterance gets the full length.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class RandomSilence(nn.Module):
         return moved_BN, lengthened_B
 
     def _draw(self, waveforms_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Samples (B,) of silence before, within and after each utterance."""
+        """Draw samples (B,) of silence before, within and after each utterance."""
         batch, device = len(waveforms_BN), waveforms_BN.device
 
         def lengths(most: int) -> Tensor:
@@ -146,7 +146,7 @@ class RandomSilence(nn.Module):
 
 
 def _quietest(waveforms_BN: Tensor, lengths_B: Tensor, frame: int) -> Tensor:
-    """The samples (B,) in the middle halves of utterances around which these are quietest.
+    """Find the sample (B,) in each utterance's middle half around which it is quietest.
 
     ``frame`` samples are heard together; an utterance of fewer than four frames is cut in half.
     """

@@ -64,7 +64,7 @@ class Tokenizer:
         the tokenizer gets the largest possible vocabulary. Raises ``InputError`` if ``vocab_size``
         is smaller than the number of characters, if there is no text, or, with ``exact``, if the
         texts are too small. For kind ``char`` the number of characters alone sets the vocabulary.
-        Kind ``word`` takes the most frequent words; all others are unknown.
+        Kind ``word`` uses the most frequent words; all others are unknown.
         """
         if kind not in get_args(Kind):
             raise InputError(
@@ -120,11 +120,11 @@ class Tokenizer:
         return model
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of normalised text; what is unknown becomes ``unk_id``.
+        """Return the token ids of normalised text, with ``unk_id`` for unknown parts.
 
-        Unknown are characters, or whole words where the pieces are words.
+        Unknown parts are characters, or whole words if the pieces are words.
         """
-        if self.is_of_words:  # sentencepiece would make one of unknown words in a row
+        if self.is_of_words:  # sentencepiece would join consecutive unknown words
             return [self._processor.piece_to_id(WORD_START + word) for word in text.split()]
         token_ids: list[int] = self._processor.encode(text)
         return token_ids

@@ -41,7 +41,7 @@ class Sentences:
         return len(self._ids) + len(self)
 
     def counts(self, vocab_size: int) -> Tensor:
-        """(V,) how often each token occurs; the ends of sentences count as id 0."""
+        """Return counts (V,) of each token; the ends of sentences count as id 0."""
         counts_V = torch.from_numpy(np.bincount(self._ids, minlength=vocab_size))
         counts_V[0] += len(self)
         return counts_V

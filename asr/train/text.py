@@ -48,8 +48,8 @@ class TextTrainerSpec:
         max_tokens: of a sentence; longer ones are cut into several.
         validate_every_steps: steps between two validations; each writes a checkpoint.
         gradient_clip: largest norm of the gradient; None does not clip.
-        sampled_tokens: number of negative tokens in the training loss, see
-            `asr.lm.sampled_softmax`; None: all. The loss on dev always uses all tokens.
+        sampled_tokens: number of tokens sampled for the training loss, see
+            `asr.lm.sampled_softmax`; None uses all tokens, as the loss on dev always does.
         precision, accelerator, num_threads: see `asr.train.trainer.TrainerSpec`.
 
     Raises:
