@@ -148,7 +148,7 @@ class RandomSilence(nn.Module):
 def _quietest(waveforms_BN: Tensor, lengths_B: Tensor, frame: int) -> Tensor:
     """Find the sample (B,) in each utterance's middle half around which it is quietest.
 
-    ``frame`` samples are heard together; an utterance of fewer than four frames is cut in half.
+    Energies are over ``frame`` samples; an utterance of fewer than four frames is cut in half.
     """
     num_frames = waveforms_BN.shape[1] // frame
     if num_frames < 4:
