@@ -1,6 +1,6 @@
-"""Reads tar archives and PyTorch checkpoints of strangers without unpacking or running anything.
+"""Reading strangers' tar archives and PyTorch checkpoints without unpacking or running anything.
 
-Members are read where they lie. Every size is checked before memory is taken for it.
+Members are read in place. Every size is checked before memory is allocated for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_NAME_BYTES = 1 << 16
 MAX_PICKLE_BYTES = 64 << 20
 MAX_TENSORS = 60_000
 MAX_EXPANSION, MIN_EXPANDED_BYTES = 4, 64 << 20
-"""Weights hardly shrink: what expands to more than this is no model."""
+"""Weights hardly compress: a file that expands to more than this is not a model."""
 
 _BLOCK = 512
 _FILE_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -45,32 +45,32 @@ _NOT_FILES = {
 
 
 class Member(io.RawIOBase):
-    """A part of a file, as a file that can be read and searched."""
+    """A part of a file, as a seekable file."""
 
     def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
         super().__init__()
         self._file, self._offset, self.size, self._position = file, offset, size, 0
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Bytes from the beginning of the part."""
+        """Return the position within the part, in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to ``offset``; never outside the part."""
+        """Move to ``offset``, but never outside the part."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         self._position = min(max(start + offset, 0), self.size)
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill ``buffer``, as far as the part goes."""
+        """Fill ``buffer`` up to the end of the part."""
         view = memoryview(buffer)
         self._file.seek(self._offset + self._position)
         data = self._file.read(min(len(view), self.size - self._position))
@@ -79,7 +79,7 @@ class Member(io.RawIOBase):
         return len(data)
 
     def whole(self, most: int, what: str) -> bytes:
-        """All of the part; InputError where it is larger than ``most`` bytes."""
+        """Return the whole part; InputError if it is larger than ``most`` bytes."""
         if self.size > most:
             raise InputError(f"{what}: {self.size:,} bytes; allowed: up to {most:,}")
         self.seek(0)
@@ -90,11 +90,12 @@ class Member(io.RawIOBase):
 
 @contextmanager
 def open_tar(path: Path) -> Iterator[dict[str, Member]]:
-    """The files in a tar archive, plain or gzipped, by name without a leading ``./``.
+    """Return the files in a tar archive, plain or gzipped, by name without a leading ``./``.
 
     Raises:
-        InputError: not such an archive, cut, more than `MAX_MEMBERS` members, a member that is no
-            file, or whose name leaves the archive's folder; or one that expands too far.
+        InputError: not such an archive, truncated, more than `MAX_MEMBERS` members, a member that
+            is not a
+            file or whose name leaves the archive's folder, or one that expands too far.
     """
     with open_file(path) as file:
         start = file.read(2)
@@ -164,7 +165,7 @@ def _members(file: BinaryIO, file_size: int, where: str) -> dict[str, Member]:
 
 
 def _extended(data: bytes, kind: bytes, where: str) -> dict[str, str]:
-    """What an extended header says of the next member: ``path`` and ``size``."""
+    """Return the ``path`` and ``size`` that an extended header gives for the next member."""
     if kind == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.rstrip(b"\0").decode(errors="surrogateescape")}
     found = {}
@@ -190,7 +191,7 @@ class _Storage(NamedTuple):
 
 
 class _Stored(NamedTuple):
-    """A tensor that has not been read."""
+    """A tensor that has not been read yet."""
 
     storage: _Storage
     offset: int
@@ -199,9 +200,9 @@ class _Stored(NamedTuple):
 
 
 class Checkpoint:
-    """The tensors of a file that ``torch.save`` wrote: names and shapes now, values on demand.
+    """The tensors of a file written by ``torch.save``: names and shapes now, values on demand.
 
-    The pickle inside is followed by an interpreter that knows dictionaries and tensors alone.
+    The pickle inside is read by an interpreter that knows only dictionaries and tensors.
 
     Raises:
         InputError: another format, code in it, or tensors that the file does not hold.
@@ -240,7 +241,7 @@ class Checkpoint:
             raise InputError(f"{self._where}: {shown(name)}: damaged ({error})") from None
 
     def read(self, name: str) -> Tensor:
-        """A tensor in its own dtype; InputError where the file does not hold all of it."""
+        """Return a tensor in its own dtype; InputError if the file does not hold all of it."""
         one = self._stored[name]
         last = one.offset + sum(
             (size - 1) * stride for size, stride in zip(one.shape, one.strides, strict=True)
@@ -260,7 +261,7 @@ class Checkpoint:
 
 
 def _check_directory(file: Member, where: str) -> None:
-    """Raise InputError where a zip file says it has more than `MAX_TENSORS` entries."""
+    """Raise InputError if a zip file claims more than `MAX_TENSORS` entries."""
     file.seek(max(0, file.size - (1 << 16) - 22))
     tail = file.read()
     assert tail is not None
@@ -286,7 +287,7 @@ def _unpickle(data: bytes, where: str) -> object:
 
 
 class _Reader(pickle.Unpickler):
-    """Knows the names that a dictionary of tensors needs; everything else is refused."""
+    """An unpickler that knows only the names that a dictionary of tensors needs."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):

@@ -1,8 +1,8 @@
-"""Model packages on the Hugging Face Hub: ``hf://owner/name``, at a revision where one is named.
+"""Model packages on the Hugging Face Hub: ``hf://owner/name``, optionally at a revision.
 
-A package is fetched into the Hub's own cache (``HF_HOME``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT``
-work as everywhere). Only the files of a package are, and `load_package` treats them as those of
-any stranger: nothing in them runs. What is pushed is what loads.
+A package is downloaded into the Hub's own cache (``HF_HOME``, ``HF_HUB_OFFLINE`` and
+``HF_ENDPOINT`` work as usual). Only the files of a package are downloaded, and `load_package`
+treats them like any stranger's: nothing in them runs. Only packages that load are pushed.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ _SNAPSHOTS = "snapshots"
 
 
 def is_hub(name: object) -> bool:
-    """Whether it names a model on the Hub; a path keeps one of the two slashes."""
+    """Return whether it names a model on the Hub; a path keeps only one of the two slashes."""
     return str(name).startswith("hf:/")
 
 
 def local_model(name: str | Path) -> Path:
-    """The folder of a model: of one on the Hub where it is cached, else ``name`` itself.
+    """Return the folder of a model: its place in the Hub's cache, or ``name`` itself.
 
     Raises:
-        InputError: not such a name, no such model, or no way to the Hub.
+        InputError: an invalid name, no such model, or no connection to the Hub.
     """
     return _fetch(str(name)) if is_hub(name) else Path(name)
 
 
 def pinned(name: str) -> str:
-    """``name`` with the commit that it stands for now, where it is on the Hub."""
+    """Return ``name`` with its current commit, if it is on the Hub."""
     if not is_hub(name):
         return name
     repository, revision = _split(name)
@@ -59,7 +59,7 @@ def pinned(name: str) -> str:
 
 
 def name_of(folder: Path) -> str | None:
-    """``name@commit`` of a package in the Hub's cache, None for any other folder."""
+    """Return ``name@commit`` of a package in the Hub's cache, None for any other folder."""
     if folder.parent.name != _SNAPSHOTS or not folder.parent.parent.name.startswith("models--"):
         return None
     return f"{folder.parent.parent.name.rpartition('--')[2]}@{folder.name[:8]}"
@@ -90,14 +90,14 @@ def _fetch(name: str) -> Path:
 
 
 def check_installed(what: str) -> None:
-    """Raise InputError where the library of the Hub is not installed."""
+    """Raise InputError if the Hub's library is not installed."""
     if find_spec("huggingface_hub") is None:
         raise InputError(f"{what} needs huggingface_hub: pip install 'encore-asr[hub]'")
 
 
 @contextmanager
 def _one_line(what: str) -> Iterator[None]:
-    """Turn errors of the Hub and of the way to it into an InputError."""
+    """Turn errors of the Hub and of the connection to it into an InputError."""
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -120,9 +120,9 @@ def _one_line(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardData:
-    """What the Hub shows of a model, beside its card.
+    """Metadata that the Hub shows for a model, beside its card.
 
-    ``datasets`` are ids of data sets on the Hub, for every split of ``wer`` (percent) one or none.
+    ``datasets`` are ids of data sets on the Hub, one or none for every split of ``wer`` (percent).
     """
 
     name: str
@@ -132,7 +132,7 @@ class CardData:
     wer: Mapping[str, float] | None = None
 
     def front_matter(self) -> str:
-        """The YAML block that a README on the Hub begins with."""
+        """Return the YAML block at the start of a README on the Hub."""
         datasets = self.datasets or {}
         results = [
             {
@@ -155,7 +155,7 @@ class CardData:
         return f"---\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)}---\n"
 
     def evaluations(self) -> dict[str, str]:
-        """Files of `EVALUATIONS` for the splits whose data set is on the Hub."""
+        """Return files of `EVALUATIONS` for the splits whose data set is on the Hub."""
         day = datetime.now(UTC).date().isoformat()
         files = {}
         for split, dataset in (self.datasets or {}).items():
@@ -167,12 +167,12 @@ class CardData:
 
 
 def push(folder: Path, repository: str, data: CardData, *, is_private: bool, message: str) -> str:
-    """Load a package, and put its files, its card with ``data`` and evaluations on the Hub.
+    """Load a package and upload its files, its card with ``data``, and evaluations to the Hub.
 
     Returns its name with the new commit.
 
     Raises:
-        InputError: a package that does not load, a name that is none, or what the Hub says.
+        InputError: a package that does not load, an invalid name, or an error of the Hub.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise InputError(f"{repository}: allowed: OWNER/NAME")
@@ -193,12 +193,12 @@ def push(folder: Path, repository: str, data: CardData, *, is_private: bool, mes
 
 
 def without_front_matter(card: str) -> str:
-    """A README without the YAML block that it may begin with."""
+    """Return a README without the YAML block that it may begin with."""
     return re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.S)
 
 
 def record_of(folder: Path) -> Mapping[str, Any]:
-    """The record of the run that left the package, empty where there is none."""
+    """Return the record of the run that made the package, empty if there is none."""
     path = package_folder(folder).resolve().parent / "record.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -208,10 +208,10 @@ def record_of(folder: Path) -> Mapping[str, Any]:
 
 
 def split_datasets(pairs: Sequence[str]) -> dict[str, str]:
-    """``SPLIT=OWNER/NAME`` pairs as a mapping.
+    """Parse ``SPLIT=OWNER/NAME`` pairs to a mapping.
 
     Raises:
-        InputError: another text.
+        InputError: other text.
     """
     found = {}
     for pair in pairs:

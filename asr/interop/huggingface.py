@@ -1,4 +1,4 @@
-"""Reads and writes folders of transformers' ``ParakeetForCTC`` (FastConformer with CTC)."""
+"""Reading and writing folders of transformers' ``ParakeetForCTC`` (FastConformer with CTC)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _ENCODER = {
 
 
 def is_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder of transformers rather than a package of ours."""
+    """Return whether ``path`` is a folder of transformers rather than a package of ours."""
     try:
         return "model_type" in _json(path / CONFIG)
     except InputError:
@@ -52,7 +52,7 @@ def is_folder(path: Path) -> bool:
 
 
 def read_huggingface(folder: Path) -> tuple[Pretrained, AsrModel]:
-    """A folder of ``ParakeetForCTC.save_pretrained`` as our model.
+    """Read a folder of ``ParakeetForCTC.save_pretrained`` as our model.
 
     Raises:
         InputError: another model, a setting that ours lacks (with its key), or damaged files.
@@ -135,7 +135,7 @@ class _Shards:
             self._paths |= dict.fromkeys(shapes, path)
 
     def read(self, name: str) -> Tensor:
-        """One tensor."""
+        """Return one tensor."""
         return read_tensor(self._paths[name], name)
 
 
@@ -152,7 +152,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _expect(config: Mapping[str, Any], expected: Mapping[str, object], where: str) -> None:
-    """Raise InputError where a key is there and says something else."""
+    """Raise InputError if a key is present with another value."""
     for key, value in expected.items():
         if config.get(key, value) != value:
             raise InputError(f"{where}: {key}={shown(config[key])}; allowed: {value}")
@@ -174,7 +174,7 @@ def _check_features(folder: Path, num_mel_bins: int) -> None:
 
 
 def _read_tokenizer(folder: Path, num_pieces: int) -> tuple[Tokenizer, str]:
-    """The tokenizer of a folder, and its kind."""
+    """Return the tokenizer of a folder, and its kind."""
     if (folder / TOKENIZER_MODEL).exists():
         path = folder / TOKENIZER_MODEL
         model = read_bytes(path, most=MAX_MODEL_BYTES)
@@ -197,7 +197,7 @@ def write_huggingface(package: ModelPackage, folder: Path) -> None:
     """Write a package as a folder that ``ParakeetForCTC.from_pretrained`` loads.
 
     Raises:
-        InputError: a model that Parakeet cannot be; says which key.
+        InputError: the model cannot be a Parakeet; the message names the key.
     """
     check_fit(package)
     encoder, frontend = package.config["encoder"], package.model.frontend
@@ -256,7 +256,7 @@ def write_huggingface(package: ModelPackage, folder: Path) -> None:
 
 
 def check_fit(package: ModelPackage) -> None:
-    """Raise InputError where transformers has no such model."""
+    """Raise InputError if transformers has no such model."""
     model, config = package.model, package.config
     encoder = config["encoder"]
     wanted: dict[str, tuple[object, object]] = {

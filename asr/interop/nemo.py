@@ -1,6 +1,6 @@
-"""Reads a ``.nemo`` archive: a Conformer or FastConformer with CTC over subwords.
+"""Reading a ``.nemo`` archive: a Conformer or FastConformer with CTC over subwords.
 
-Hybrid models (CTC beside a transducer) give their CTC branch.
+Of hybrid models (CTC beside a transducer) the CTC branch is read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from asr.text.tokenizer import MAX_MODEL_BYTES
 
 SUFFIX = ".nemo"
 CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
-MAX_CONFIG_BYTES = 4 << 20  # vocabularies stand in it
+MAX_CONFIG_BYTES = 4 << 20  # vocabularies are in it
 MAX_REFERENCES = 16
 
 _HEADS = {
@@ -32,7 +32,7 @@ _KINDS = {("striding", 4): "conv4", ("dw_striding", 8): "separable8"}
 
 
 class _Fixed(NamedTuple):
-    """A key that has one meaning here: what a config without it means, and what is allowed."""
+    """A key with one supported meaning: its default, and the allowed values."""
 
     default: object
     allowed: Sequence[object]
@@ -68,11 +68,11 @@ _FIXED = {
 
 
 def read_nemo(path: Path) -> tuple[Pretrained, AsrModel]:
-    """A ``.nemo`` archive as our model.
+    """Read a ``.nemo`` archive as our model.
 
     Raises:
-        InputError: not such an archive, a model that is no Conformer of ours (with the key that
-            says so), or weights that do not fit its config.
+        InputError: not such an archive, not a Conformer of ours (naming the key that
+            differs), or weights that do not fit its config.
     """
     with open_tar(path) as members:
         missing = [name for name in (CONFIG, WEIGHTS) if name not in members]
@@ -83,7 +83,7 @@ def read_nemo(path: Path) -> tuple[Pretrained, AsrModel]:
 
 
 class _Config:
-    """``model_config.yaml``, whose keys are asked for one by one."""
+    """The keys of ``model_config.yaml``."""
 
     def __init__(self, member: Member, archive: str) -> None:
         self.archive = archive
@@ -96,7 +96,7 @@ class _Config:
             raise InputError(f"{self.where}: not plain YAML ({reason})") from None
 
     def pretrained(self, members: Mapping[str, Member]) -> Pretrained:
-        """The model that the config describes."""
+        """Return the model that the config describes."""
         target = str(self.get("target", "")).rpartition(".")[2]
         if target not in _HEADS:
             raise InputError(f"{self.where}: target={shown(target)}; allowed: {', '.join(_HEADS)}")
@@ -139,7 +139,7 @@ class _Config:
         )
 
     def features(self) -> dict[str, Any]:
-        """The group ``features``."""
+        """Return the group ``features``."""
         rate_hz = self.number("preprocessor.sample_rate", 16000)
         window_s = float(self.get("preprocessor.window_size", 0.02))
         spectrum = 1 << (round(window_s * rate_hz) - 1).bit_length()
@@ -164,7 +164,7 @@ class _Config:
         }
 
     def subsampling(self) -> str:
-        """Our name of their subsampling."""
+        """Return our name for the kind of subsampling."""
         kind = self.get("encoder.subsampling", "striding")
         factor = self.number("encoder.subsampling_factor", 4)
         if (kind, factor) not in _KINDS:
@@ -175,11 +175,11 @@ class _Config:
         return _KINDS[kind, factor]
 
     def tokenizer_kind(self) -> str:
-        """What a new tokenizer of this model would be."""
+        """Return the kind of tokenizer that this model would train."""
         return "bpe"
 
     def tokenizer_model(self, members: Mapping[str, Member]) -> bytes:
-        """The sentencepiece model in the archive."""
+        """Return the sentencepiece model in the archive."""
         self.check("tokenizer.type", _Fixed("bpe", ["bpe"]))
         name = str(self.get("tokenizer.model_path", "")).removeprefix("nemo:")
         if name not in members:
@@ -187,7 +187,7 @@ class _Config:
         return members[name].whole(MAX_MODEL_BYTES, f"{self.archive}, {name}")
 
     def check(self, key: str, fixed: _Fixed) -> None:
-        """Raise InputError where a key says what our model cannot do."""
+        """Raise InputError if a key has a value that our model does not support."""
         value = self.get(key, fixed.default)
         if not any(
             abs(value - one) < 1e-9
@@ -199,14 +199,14 @@ class _Config:
             raise InputError(f"{self.where}: {key}={shown(value)}; allowed: {allowed}")
 
     def number(self, key: str, default: int | None = None) -> int:
-        """A whole number."""
+        """Return a whole number."""
         value = self.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int):
             raise InputError(f"{self.where}: {key}={shown(value)}; allowed: a whole number")
         return value
 
     def get(self, key: str, default: object) -> Any:
-        """The value of a dotted key; references such as ``${encoder.d_model}`` are followed."""
+        """Return the value of a dotted key, following references such as ``${encoder.d_model}``."""
         value: Any = self._at(key, default)
         for _ in range(MAX_REFERENCES):
             if not (isinstance(value, str) and value.startswith("${") and value.endswith("}")):
@@ -224,7 +224,7 @@ class _Config:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data, without aliases: they multiply what a file seems to hold."""
+    """A loader of plain data without aliases, which can make a small file expand without limit."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a node; an alias is an error."""

@@ -1,4 +1,4 @@
-"""Weights of NeMo's and transformers' Conformers as ours, name by name, and back.
+"""Conversion of the weights of NeMo's and transformers' Conformers to ours, and back.
 
 Shape legend: D model width, C channels, F frequencies, V vocabulary.
 """
@@ -33,17 +33,17 @@ class Weights(Protocol):
         ...
 
     def read(self, name: str) -> Tensor:
-        """One tensor."""
+        """Return one tensor."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pretrained:
-    """A model of another library: how ours is built, and where its weights are.
+    """A model of another library: the config of ours, and the source of its weights.
 
-    ``scales_input`` multiplies the input of the first layer by the root of the width,
+    ``scales_input`` multiplies the input of the first layer by the root of the width.
     ``has_layer_biases`` and ``has_conv_biases`` say whether the linear layers and the convolutions
-    of a layer have biases. ``prefix`` is that of the head.
+    of a layer have biases. ``head`` is the name prefix of the head's tensors.
     """
 
     library: Library
@@ -111,7 +111,7 @@ _NEMO_SHARED = {"pos_bias_u": "encoder.pos_bias_u", "pos_bias_v": "encoder.pos_b
 
 
 class _Place(NamedTuple):
-    """A tensor of ours: which module of a layer it is in, and its name in the other library."""
+    """One of our tensors: its module within a layer, and its name in the other library."""
 
     module: str
     leaf: str
@@ -119,7 +119,7 @@ class _Place(NamedTuple):
 
 
 def _places(model: AsrModel, library: Library, subsampling: str, head: str) -> dict[str, _Place]:
-    """Where each of our tensors is in the other library."""
+    """Return the place of each of our tensors in the other library."""
     index = 0 if library == "nemo" else 1
     front = (_Names("pre_encode.conv", "subsampling.layers"))[index]
     project = (_Names("pre_encode.out", "subsampling.linear"))[index]
@@ -150,7 +150,7 @@ def conformer_config(
     dropout: float,
     **encoder: Any,
 ) -> dict[str, Any]:
-    """The config of a package: a Conformer with relative positions, without reuse, and CTC."""
+    """Return a package's config: a Conformer with relative positions, without reuse, and CTC."""
     return {
         "features": features,
         "text": {
@@ -176,7 +176,7 @@ def conformer_config(
 
 
 def text_rules(tokenizer: Tokenizer) -> dict[str, str]:
-    """How transcripts are spelt for a vocabulary: its case, and whether it has punctuation."""
+    """Return how transcripts are normalised for a vocabulary: case and punctuation."""
     pieces = tokenizer.pieces(range(2, tokenizer.vocab_size))
     text = "".join(piece for piece in pieces if not piece.startswith("<"))
     has_upper, has_lower = text != text.lower(), text != text.upper()
@@ -186,12 +186,12 @@ def text_rules(tokenizer: Tokenizer) -> dict[str, str]:
 
 
 def to_ours(source: Pretrained, where: str) -> AsrModel:
-    """Our model with the weights of another library's, in inference mode.
+    """Return our model with the weights of another library's, in inference mode.
 
-    Sizes are compared before memory is taken.
+    Sizes are compared before memory is allocated.
 
     Raises:
-        InputError: a tensor that is missing, of another shape, or has no place in our model.
+        InputError: a tensor is missing, has another shape, or has no place in our model.
     """
     vocab_size = source.tokenizer.vocab_size
     with torch.device("meta"):
@@ -213,7 +213,7 @@ def _subsampling(config: Mapping[str, Any]) -> str:
 
 
 def _may_lack(source: Pretrained, place: _Place) -> bool:
-    """Whether a tensor of ours has no counterpart in this model, and is zero or one instead."""
+    """Return whether this model may lack one of our tensors, which is then zero or one."""
     if place.module == _BATCH_NORM:
         return source.library == "nemo" and place.leaf not in ("weight", "bias")
     if place.leaf != "bias" or place.module.startswith("encoder.") or "norm" in place.module:
@@ -224,7 +224,7 @@ def _may_lack(source: Pretrained, place: _Place) -> bool:
 
 
 def _found_as(source: Pretrained, place: _Place) -> str | None:
-    """The name of a tensor in the file, None where it is not there."""
+    """Return the name of a tensor in the file, None if it is missing."""
     shapes = source.weights.shapes
     shared = _NEMO_SHARED.get(place.theirs.rpartition(".")[2], "")
     return next((name for name in (place.theirs, shared) if name in shapes), None)
@@ -268,7 +268,7 @@ def _check(
 
 
 class _Adapted:
-    """Their tensors as ours, each made when it is asked for."""
+    """The other library's tensors in our layout, each converted on demand."""
 
     def __init__(self, source: Pretrained, places: Mapping[str, _Place], d_model: int) -> None:
         self._source = source
@@ -279,7 +279,7 @@ class _Adapted:
         self._num_frequencies = -(-bins // factor)
 
     def ours(self, name: str, like: Tensor) -> Tensor:
-        """The value of one of our tensors."""
+        """Return the value of one of our tensors."""
         place = self._places[name]
         found = _found_as(self._source, place)
         if found is None:
@@ -300,24 +300,24 @@ class _Adapted:
 
 
 def _absent(place: _Place, like: Tensor) -> Tensor:
-    """A bias of zeros; of a BatchNorm without statistics, those that change nothing."""
+    """Return a bias of zeros, or statistics of a BatchNorm that change nothing."""
     if place.leaf == "running_var":
         return torch.full_like(like, 1 - 1e-5)
     return torch.zeros_like(like)
 
 
 def blank_first(rows: Tensor) -> Tensor:
-    """Rows of a head (V, ...) whose last one is the blank, with the blank at 0."""
+    """Move the blank, the last row of a head (V, ...), to row 0."""
     return rows.roll(1, 0)
 
 
 def frequency_first(weight: Tensor, num_frequencies: int) -> Tensor:
-    """Columns (D, C * F), channel by channel, as (D, F * C), frequency by frequency."""
+    """Reorder columns (D, C * F), channel by channel, to (D, F * C), frequency by frequency."""
     return weight.view(len(weight), -1, num_frequencies).transpose(1, 2).reshape(len(weight), -1)
 
 
 def to_theirs(model: AsrModel, config: Mapping[str, Any], head: str) -> dict[str, Tensor]:
-    """Our weights by the names of transformers' ``ParakeetForCTC``, with all of its biases."""
+    """Return our weights by the names of transformers' ``ParakeetForCTC``, with all biases."""
     factor = SUBSAMPLING_FACTORS[_subsampling(config)]
     channels_first = -(-model.frontend.num_mel_bins // factor)
     project = model.encoder.subsampling.project
@@ -330,7 +330,7 @@ def to_theirs(model: AsrModel, config: Mapping[str, Any], head: str) -> dict[str
         if place.module == "head.project":
             tensor = tensor.roll(-1, 0)
         elif place.module == "encoder.subsampling.project" and place.leaf == "weight":
-            tensor = frequency_first(tensor, num_channels)  # the inverse: the axes trade places
+            tensor = frequency_first(tensor, num_channels)  # the inverse: the axes are swapped
         if place.leaf == "weight" and (
             place.module in _POINTWISE or place.module == "head.project"
         ):

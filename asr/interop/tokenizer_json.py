@@ -1,4 +1,4 @@
-"""The ``tokenizer.json`` of Hugging Face folders as a sentencepiece model, and back."""
+"""Conversion of Hugging Face's ``tokenizer.json`` to a sentencepiece model, and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NORMALIZERS = ("Precompiled", "Replace", "Strip", "Prepend")
 
 
 def piece_model(content: Mapping[str, Any], where: str, num_pieces: int) -> PieceModel:
-    """The sentencepiece model that a ``tokenizer.json`` was made from."""
+    """Return the sentencepiece model that a ``tokenizer.json`` was made from."""
     model = content.get("model")
     kind = model.get("type") if isinstance(model, dict) else None
     if kind not in ("BPE", "Unigram"):
@@ -44,14 +44,14 @@ def piece_model(content: Mapping[str, Any], where: str, num_pieces: int) -> Piec
 
 
 def _parts(part: Any, key: str) -> list[dict[str, Any]]:
-    """The steps of a normalizer, which may be a sequence of them."""
+    """Return the steps of a normalizer, which may be a sequence of them."""
     if not isinstance(part, dict):
         return []
     return [one for one in part[key] if isinstance(one, dict)] if key in part else [part]
 
 
 def _scores(model: Mapping[str, Any]) -> tuple[list[tuple[str, float]], str]:
-    """Pieces with their scores in the order of their ids, and the unknown one."""
+    """Return pieces with their scores in the order of their ids, and the unknown one."""
     if model["type"] == "Unigram":
         found = [(str(text), float(score)) for text, score in model["vocab"]]
         return found, found[int(model["unk_id"])][0]
@@ -74,7 +74,7 @@ def _type(text: str, unknown: str, control: set[Any]) -> PieceType:
 
 
 def tokenizer_json(tokenizer: Tokenizer, blank: str) -> dict[str, Any]:
-    """A ``tokenizer.json`` that encodes and decodes as our tokenizer does; the blank is last."""
+    """Return a ``tokenizer.json`` equivalent to our tokenizer; the blank is last."""
     parsed = parse(tokenizer.to_bytes())
     pieces = [piece for piece in parsed.pieces if piece.text != BLANK_PIECE]
     unknown = next(one for one, piece in enumerate(pieces) if piece.type is PieceType.UNKNOWN)

@@ -1,1 +1,1 @@
-"""Waveform to token probabilities: the whole model, how it is built, saved and loaded."""
+"""The whole model, from waveform to token probabilities: building, saving and loading it."""

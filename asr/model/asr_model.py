@@ -19,11 +19,11 @@ from asr.types import Batch, EncoderOutput
 
 
 class AsrModel(nn.Module):
-    """Waveform in, what the search reads out. Knows neither data nor search.
+    """A speech recogniser without data and search: front end, encoder and head.
 
     Raises:
-        InputError: the head asks for an intermediate layer the encoder has not, or for consistency
-            between masks where nothing is masked.
+        InputError: the head uses an intermediate layer that the encoder lacks, or consistency
+            between masks without SpecAugment.
     """
 
     def __init__(self, *, frontend: Frontend, encoder: Encoder, head: Head) -> None:
@@ -46,9 +46,9 @@ class AsrModel(nn.Module):
         self.confident_exit: ConfidentExit | None = None
 
     def forward(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """What the search reads (B, T, X), float32, and the number of valid frames (B,).
+        """Return the input of the search (B, T, X), float32, and the number of valid frames (B,).
 
-        Of a CTC head that is log probabilities; see `Head.forward`.
+        For a CTC head these are log probabilities; see `Head.forward`.
         """
         features_BTF, lengths_B = self.frontend(waveforms_BN, lengths_B)
         if self.confident_exit is not None:
@@ -58,14 +58,14 @@ class AsrModel(nn.Module):
         return self.head(encoded.frames_BTD), encoded.lengths_B
 
     def loss(self, batch: Batch) -> HeadLoss:
-        """Training loss of a batch, with the number of utterances too short to be aligned."""
+        """Return the training loss of a batch, with the number of utterances too short to align."""
         features_BTF, lengths_B = self.training_features(batch)
         return self.head.loss(
             self.encode(features_BTF, lengths_B), batch.token_ids_BU, batch.token_lengths_B
         )
 
     def training_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Features and lengths as `Head.loss` needs them: in training `num_copies` of each."""
+        """Return features and lengths for `Head.loss`: in training `num_copies` of each."""
         num_copies = self.head.num_copies if self.training else 1
         features_BTF, lengths_B = self.frontend(
             batch.waveforms_BN, batch.waveform_lengths_B, num_copies
@@ -73,13 +73,13 @@ class AsrModel(nn.Module):
         return features_BTF, lengths_B
 
     def utterance_losses(self, outputs_BTX: Tensor, lengths_B: Tensor, batch: Batch) -> Tensor:
-        """(B,) negative log likelihood of each transcript, by what `forward` gave."""
+        """Return (B,): each transcript's negative log likelihood, given the result of `forward`."""
         return self.head.utterance_losses(
             outputs_BTX, lengths_B, batch.token_ids_BU, batch.token_lengths_B
         )
 
     def encode(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
-        """What the loss is taken of: the encoder's frames, and those of intermediate layers."""
+        """Return the input of the loss: the encoder's frames, and those of intermediate layers."""
         encoded: EncoderOutput = self.encoder(
             features_BTF, lengths_B, self.head.intermediate_layers
         )
@@ -87,13 +87,13 @@ class AsrModel(nn.Module):
 
     @property
     def exits(self) -> tuple[int, ...]:
-        """Numbers of layers behind which the head was trained; the last is that of all layers."""
+        """Numbers of layers after which the head was trained, ending with all layers."""
         depth = self.encoder.num_layers
         below = (layer + 1 for layer in self.head.intermediate_layers)
         return (*(number for number in below if number < depth), depth)
 
     def check_exit(self, num_layers: int) -> None:
-        """Raise InputError unless the head was trained behind ``num_layers`` layers."""
+        """Raise InputError unless the head was trained after ``num_layers`` layers."""
         if num_layers not in self.exits:
             raise InputError(
                 f"exit {shown(num_layers)}: allowed: {', '.join(map(str, self.exits))}, the "
@@ -102,7 +102,7 @@ class AsrModel(nn.Module):
             )
 
     def exit_at(self, num_layers: int) -> None:
-        """From now on the encoder ends behind ``num_layers`` layers; the others are dropped.
+        """End the encoder after ``num_layers`` layers from now on; the others are dropped.
 
         Raises:
             InputError: see `check_exit`.
@@ -111,7 +111,7 @@ class AsrModel(nn.Module):
         self.encoder.exit_at(num_layers)
 
     def exit_when_confident(self, entropy: float) -> ConfidentExit:
-        """From now on each utterance leaves at its first exit with this entropy or less.
+        """From now on, end each utterance at its first exit with this entropy or less.
 
         Raises:
             InputError: see `ConfidentExit`.
@@ -120,10 +120,10 @@ class AsrModel(nn.Module):
         return self.confident_exit
 
     def use_cuda_graphs(self) -> GraphedEncoder:
-        """From now on the encoder is recorded and replayed in inference, which must be on CUDA.
+        """From now on, record and replay the encoder in inference, which must be on CUDA.
 
         Raises:
-            InputError: how many layers it runs depends on the audio.
+            InputError: the number of layers depends on the audio.
         """
         if self.confident_exit is not None:
             raise InputError(
@@ -135,17 +135,17 @@ class AsrModel(nn.Module):
 
     @property
     def subsampling_factor(self) -> int:
-        """Feature frames per encoder frame."""
+        """Number of feature frames per encoder frame."""
         return int(self.encoder.subsampling_factor)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
     def runs_in_threads(self) -> bool:
-        """Whether several threads may each run a batch: they wait for one another on a device."""
+        """Whether several threads may each run a batch; on a GPU they wait for one another."""
         return self.device.type == "cpu"
 
     @property

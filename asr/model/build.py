@@ -1,7 +1,8 @@
-"""From plain config dictionaries to objects; ``_target_`` names a class inside ``asr``.
+"""Building objects from plain config dictionaries; ``_target_`` names a class inside ``asr``.
 
-A config is data: only classes of this package are ever built from one, and of plugins that the
-user has named (`asr.model.plugins`), so a model folder from a stranger can run no code of theirs.
+A config is data: only classes of this package are built from it, and classes of plugins that the
+user has named (`asr.model.plugins`). A stranger's model folder can therefore run no code of its
+own.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from asr.reuse.base import ReuseMethod
 
 TARGET = "_target_"
 SVD_SOFTMAX = "svd_softmax"
-"""Key of a package's config for decomposed output layers; others lack it."""
+"""Key of a package's config for decomposed output layers; other packages lack it."""
 EXIT = "exit"
-"""Key of a config for the number of layers that a model is left behind."""
+"""Key of a config for the number of layers after which a model ends."""
 PACKAGES = {"metrics": "profiling"}
-"""Where the classes of a config group lie, if not in the package of its name."""
+"""The package of a config group's classes, if it has another name than the group."""
 MOVED = {
     "asr.features.speed.SpeedPerturb": "asr.features.augment.SpeedPerturb",
     "asr.features.silence.RandomSilence": "asr.features.augment.RandomSilence",
@@ -46,13 +47,13 @@ MOVED = {
     "asr.metrics.scaling.ScalingSpec": "asr.profiling.scaling.ScalingSpec",
     "asr.metrics.training_step.TrainingStepSpec": "asr.profiling.training_step.TrainingStepSpec",
 }
-"""Classes that model folders and records of earlier versions name by another path."""
+"""Former paths of classes, as in model folders and records of earlier versions."""
 
 
 def build(config: Mapping[str, Any], key: str, **injected: object) -> Any:
-    """The object ``config[_target_]`` names, from the other keys and what the code injects.
+    """Build the object ``config[_target_]`` names, from the other keys and ``injected`` arguments.
 
-    ``key`` is where the config stands (``encoder``, ``train.optim``) and is named in errors.
+    ``key`` is the place of the config (``encoder``, ``train.optim``), which errors name.
 
     Raises:
         InputError: no target, a target outside the package ``key`` begins with, an unknown key
@@ -64,7 +65,7 @@ def build(config: Mapping[str, Any], key: str, **injected: object) -> Any:
 
 
 def construct(target: type, arguments: Mapping[str, Any], key: str, **injected: object) -> Any:
-    """A ``target`` from the keys of its config, objects inside it first, and what is injected.
+    """Build a ``target`` from the keys of its config, inner objects first, and ``injected``.
 
     Raises:
         InputError: see `build`.
@@ -91,10 +92,10 @@ def construct(target: type, arguments: Mapping[str, Any], key: str, **injected: 
 
 
 def build_inside(value: Any, hint: Any, key: str) -> Any:
-    """``value`` with every mapping built for which the annotation ``hint`` asks for a class.
+    """Build every mapping in ``value`` for which the annotation ``hint`` asks for a class.
 
-    A dataclass is made from its keys; what takes the place of another class says by ``_target_``
-    which one it is. Where nothing is asked for, a ``_target_`` is a value like any other.
+    A dataclass is built from its keys; for other classes ``_target_`` says which one to build. If
+    no class is asked for, a ``_target_`` is a value like any other.
 
     Raises:
         InputError: see `build`; or not a mapping, or an object of another class.
@@ -110,17 +111,17 @@ def build_inside(value: Any, hint: Any, key: str) -> Any:
         return construct(hint, value, key)
     try:
         built = build(value, key)
-    except InputError as error:  # a class names its keys as if it stood alone in its group
+    except InputError as error:  # errors name keys as if the class stood alone in its group
         raise error if key in str(error) else error.moved(key.partition(".")[0], key) from None
     check_kind(built, hint, value, key)
     return built
 
 
 def target_class(config: Mapping[str, Any], key: str) -> type:
-    """The class that ``config[_target_]`` names.
+    """Return the class that ``config[_target_]`` names.
 
     Raises:
-        InputError: missing, outside ``asr`` and the plugins that are named, or not a class.
+        InputError: missing, outside ``asr`` and the named plugins, or not a class.
     """
     group = key.partition(".")[0]
     path = config.get(TARGET) if isinstance(config, Mapping) else None
@@ -144,7 +145,7 @@ def target_class(config: Mapping[str, Any], key: str) -> type:
 
 
 def build_model(config: Mapping[str, Any], vocab_size: int) -> AsrModel:
-    """The model of a run config with the groups ``features``, ``encoder``, ``reuse`` and ``head``.
+    """Build the model of a run config from ``features``, ``encoder``, ``reuse`` and ``head``.
 
     Raises:
         InputError: see `build`.
@@ -158,14 +159,14 @@ def build_model(config: Mapping[str, Any], vocab_size: int) -> AsrModel:
 
 
 def build_head(config: Mapping[str, Any], d_model: int, vocab_size: int) -> Head:
-    """The head from the group ``head``."""
+    """Build the head from the group ``head``."""
     head: Head = build(config["head"], "head", d_model=d_model, vocab_size=vocab_size)
     check_kind(head, Head, config["head"], "head")
     return head
 
 
 def shape_outputs(model: nn.Module, config: Mapping[str, Any]) -> None:
-    """Give a head or a language model the decomposed output layers that its package states.
+    """Give a head or a language model the decomposed output layers that its package declares.
 
     Raises:
         InputError: see `build` and `asr.nn.svd_softmax`.
@@ -176,7 +177,7 @@ def shape_outputs(model: nn.Module, config: Mapping[str, Any]) -> None:
 
 
 def check_kind(built: object, kind: type, config: Mapping[str, Any], key: str) -> None:
-    """Raise InputError unless what was built from ``config`` is a ``kind``."""
+    """Raise InputError unless the object built from ``config`` is a ``kind``."""
     if not isinstance(built, kind):
         raise InputError(f"{key}.{TARGET}={config[TARGET]}: not a {kind.__name__}")
 
@@ -189,8 +190,8 @@ def check_groups(config: Mapping[str, Any], *groups: str) -> None:
 
 
 def build_frontend(config: Mapping[str, Any]) -> Frontend:
-    """Feature extraction from the group ``features``."""
-    with torch.device("cpu"):  # tables, not weights: they are there where weights are not
+    """Build the feature extraction from the group ``features``."""
+    with torch.device("cpu"):  # its tables need values even if weights have none
         parts = {
             name: build(part, f"features.{name}")
             for name, part in config["features"].items()
@@ -206,7 +207,7 @@ def build_frontend(config: Mapping[str, Any]) -> Frontend:
 
 
 def build_encoder(config: Mapping[str, Any], num_mel_bins: int = 80) -> Encoder:
-    """Encoder from the groups ``encoder`` and ``reuse``, up to the key ``exit`` where it is set."""
+    """Build the encoder from ``encoder`` and ``reuse``, up to the key ``exit`` if it is set."""
     check_groups(config, "encoder", "reuse")
     reuse = build_inside(config["reuse"], ReuseMethod, "reuse")
     encoder: Encoder = build(config["encoder"], "encoder", reuse=reuse, num_mel_bins=num_mel_bins)

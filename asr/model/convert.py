@@ -1,4 +1,4 @@
-"""Models from trained models: the same weights under another reuse schedule."""
+"""New models from trained models: the same weights with another reuse schedule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from asr.types import SharedPieces
 
 
 class Initialised(NamedTuple):
-    """Names of tensors: copied, left as built because the weights lack or misfit them, unused."""
+    """Names of tensors: copied, left as built since the weights lack or misfit them, unused."""
 
     copied: tuple[str, ...]
     fresh: tuple[str, ...]
@@ -28,9 +28,10 @@ class Initialised(NamedTuple):
 
 
 def initialise(model: nn.Module, weights: Mapping[str, Tensor]) -> Initialised:
-    """Copy every tensor of ``weights`` that ``model`` has by the same name and shape.
+    """Copy every tensor of ``weights`` that ``model`` has with the same name and shape.
 
-    A follower lacks what its leader computes, so a full model starts a reuse schedule as it is.
+    A follower needs only part of a full layer's tensors, so a model without reuse can initialise
+    any reuse schedule.
 
     Raises:
         InputError: no tensor fits.
@@ -59,11 +60,11 @@ def share_pieces(
     theirs: Sequence[str],
     ours: Sequence[str],
 ) -> tuple[dict[str, Tensor], SharedPieces]:
-    """``weights`` of a model whose vocabulary is ``theirs``, for ``model``, whose it is ``ours``.
+    """Adapt ``weights`` with vocabulary ``theirs`` to ``model`` with vocabulary ``ours``.
 
-    Of the tensors of the head that have a row for every piece, rows are moved to where ``ours`` has
-    the same piece; rows without one stay as ``model`` has them. A tensor that has another width is
-    left as it is.
+    In tensors of the head with a row per piece, rows are moved to the position of the same piece in
+    ``ours``; pieces without a row keep that of ``model``. A tensor of another width is left
+    unchanged.
     """
     place = {piece: row for row, piece in enumerate(theirs)}
     kept = [(row, place[piece]) for row, piece in enumerate(ours) if piece in place]
@@ -85,10 +86,10 @@ def share_pieces(
 
 
 class LayerChange(NamedTuple):
-    """What became of a layer's attention, as names of tensors in it.
+    """The change of a layer's attention, as names of tensors.
 
-    ``kept`` are its own, ``narrowed`` too but not whole; ``taken`` made from those of its
-    followers; ``fresh`` not there before and left as built; ``dropped`` gone.
+    ``kept`` are the layer's own, ``narrowed`` are parts of its own; ``taken`` are made from those
+    of its followers; ``fresh`` are new and left as built; ``dropped`` are removed.
     """
 
     layer: int
@@ -100,7 +101,7 @@ class LayerChange(NamedTuple):
 
 
 class Conversion(NamedTuple):
-    """The new model, in inference mode, and what became of each layer."""
+    """The new model, in inference mode, and the change of each layer."""
 
     model: AsrModel
     changes: tuple[LayerChange, ...]
@@ -113,11 +114,11 @@ def convert(
     orders: Mapping[int, Sequence[int]] | None = None,
     seed: int = 0,
 ) -> Conversion:
-    """The model of ``config`` with the weights of ``parent``, which it differs from in ``reuse``.
+    """Return the model of ``config`` with the weights of ``parent``; only ``reuse`` differs.
 
-    Each layer takes over of its former attention what its role has (`LayerAttention.inherit`), all
-    else is carried over. ``orders`` puts the heads of some layers in another order first; ``seed``
-    is that of weights which the parent cannot give.
+    Each layer keeps the part of its former attention that its role has (`LayerAttention.inherit`);
+    everything else is copied. ``orders`` first reorders the heads of some layers; ``seed`` is for
+    weights that the parent does not have.
 
     Raises:
         InputError: ``parent`` has no full attention, or the schedule does not fit its depth.
@@ -153,7 +154,7 @@ def _inherit(encoder: Encoder, layer: int, own: Sequence[AloneAttention]) -> Lay
 
 
 def full_attention(encoder: Encoder) -> list[AloneAttention]:
-    """The attention of every layer.
+    """Return the attention of every layer.
 
     Raises:
         InputError: a layer does not compute all heads of its own attention over all frames.
@@ -177,7 +178,7 @@ def full_attention(encoder: Encoder) -> list[AloneAttention]:
 def reordered(
     own: Sequence[AloneAttention], orders: Mapping[int, Sequence[int]]
 ) -> list[AloneAttention]:
-    """The same attention, with the heads of the layers named in another order in copies."""
+    """Return the attention, with the heads of some layers reordered in copies."""
     found = list(own)
     for layer, order in orders.items():
         found[layer] = copy.deepcopy(own[layer])
@@ -186,5 +187,5 @@ def reordered(
 
 
 def module_names(tensors: Iterable[str]) -> list[str]:
-    """What tensors belong to, at most two levels deep: ``mix.value.weight`` to ``mix.value``."""
+    """Return the modules of tensors, up to two levels: ``mix.value`` for ``mix.value.weight``."""
     return list(dict.fromkeys(".".join(name.split(".")[:-1][:2]) for name in tensors))

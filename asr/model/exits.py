@@ -1,11 +1,11 @@
-"""Exits by confidence: each utterance goes through as many layers as it needs.
+"""Exits by confidence: each utterance uses as many layers as it needs.
 
-Behind each exit the head, one for all exits, gives probabilities; an utterance leaves where they
-are certain enough. Certainty is the entropy of a frame, averaged over the utterance (HuBERT-EE,
-Yoon et al. 2022; Wright et al. 2023 train a recogniser with exits from scratch).
+After each exit the head, shared by all exits, gives probabilities; an utterance leaves if they are
+certain enough. Certainty is measured by the entropy of a frame, averaged over the utterance
+(HuBERT-EE, Yoon et al. 2022; Wright et al. 2023 train a recogniser with exits from scratch).
 
 Shape legend: B batch, T frames, F mel bins, D model width, V vocabulary, R rows of the batch that
-are still in it.
+have not left.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from asr.ranges import Entropy, check_value
 class ConfidentExit:
     """Encoder and head in inference; an utterance leaves at its first exit of low entropy.
 
-    ``exits`` are numbers of layers, all layers the last of them. ``entropy`` is the most, in nats a
-    frame, at which an utterance leaves. Utterances that have left are computed no further, but for
-    exits inside a group of reuse: from there they stay in the batch until the next exit outside.
-    The head's output must be log probabilities, as of every head that is trained behind
-    intermediate layers.
+    ``exits`` are numbers of layers, the last of which is all layers. ``entropy``, in nats per
+    frame, is the highest at which an utterance leaves. Utterances that have left are not computed
+    further, except after exits inside a group of reuse: they stay in the batch until the next exit
+    outside a group. The head must give log probabilities, as every head trained after intermediate
+    layers does.
 
     Raises:
         InputError: only one exit, exits with different frame rates, or an entropy out of range.
@@ -58,7 +58,7 @@ class ConfidentExit:
         self._counting = Lock()
 
     def __call__(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probabilities (B, T, V) of every utterance behind its exit, and valid frames (B,)."""
+        """Return log probabilities (B, T, V) at each utterance's exit, and valid frames (B,)."""
         assert not self.encoder.training
         x_BTD, lengths_B, frames = self.encoder.prepare(features_BTF, lengths_B)
         lengths_B = self.encoder.pooling.num_frames(lengths_B)
@@ -95,7 +95,7 @@ class ConfidentExit:
 
     @property
     def mean_layers(self) -> float:
-        """Layers that a frame went through on average; 0 before the first call."""
+        """Average number of layers per frame; 0 before the first call."""
         total = sum(exit * number for exit, number in self.num_frames.items())
         return total / max(1, self.num_frames.total())
 
@@ -109,7 +109,7 @@ class ConfidentExit:
 
 
 def mean_entropy(log_probs_BTV: Tensor, lengths_B: Tensor) -> Tensor:
-    """(B,) entropy of the distributions over the vocabulary in nats, mean over valid frames."""
+    """Return (B,): the entropy over the vocabulary in nats, averaged over valid frames."""
     entropy_BT = torch.special.entr(log_probs_BTV.exp()).sum(-1)
     mask_BT = padding_mask(lengths_B, entropy_BT.shape[1])
     if mask_BT is not None:
@@ -119,7 +119,7 @@ def mean_entropy(log_probs_BTV: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 def _rows(passage: Passage, stays_R: Tensor) -> Passage:
-    """Some utterances of a batch, in front of a layer that needs no carry.
+    """Return some utterances of a batch, before a layer that needs no carry.
 
     An utterance may have several rows, side by side (`asr.encoder.septr`).
     """

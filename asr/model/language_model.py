@@ -1,4 +1,4 @@
-"""The package of a language model: the files of a recogniser's, with other groups in its config."""
+"""The package of a language model: the same files as a recogniser's, with other config groups."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LmPackage:
 
 
 def build_lm(config: Mapping[str, Any], vocab_size: int) -> TransformerLm:
-    """The language model of the group ``lm``.
+    """Build the language model of the group ``lm``.
 
     Raises:
         InputError: see `build`.
@@ -62,14 +62,14 @@ def save_lm(
     config: Mapping[str, Any],
     card: str,
 ) -> None:
-    """Write the package, whole or not at all; ``config`` may be a whole run config."""
+    """Write the package atomically; ``config`` may be a whole run config."""
     kept = {group: config[group] for group in GROUPS}
     kept |= {key: config[key] for key in (ORIGIN, SVD_SOFTMAX) if config.get(key)}
     write_package(folder, model=model, tokenizer=tokenizer, config=kept, card=card)
 
 
 def load_lm(folder: Path, device: torch.device | str = "cpu") -> LmPackage:
-    """Load a package, checked as that of a recogniser is; ``folder`` may be its run folder.
+    """Load a package with the same checks as a recogniser's; ``folder`` may be its run folder.
 
     Raises:
         InputError: see `asr.model.package.load_package`.

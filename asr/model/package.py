@@ -46,9 +46,9 @@ RUN_MODEL, CHECKPOINTS, CHECKPOINT = "model", "checkpoints", ".ckpt"
 """The package and the checkpoints in a run folder, and how checkpoints are named."""
 GROUPS = ("features", "text", "reuse", "encoder", "head", "decode")
 SCHEMA, SCHEMA_VERSION = "schema", 1
-"""Key of a config for the version of its format; packages of the first versions have none."""
+"""Config key of the format's version; packages of the first versions lack it."""
 ORIGIN, IMPORTED = "converted_from", "imported_from"
-"""Keys of a config for where a converted or imported model comes from; others lack them."""
+"""Config keys for the origin of a converted or imported model; other packages lack them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class ModelPackage:
 def save_package(
     folder: Path, *, model: AsrModel, tokenizer: Tokenizer, config: Mapping[str, Any], card: str
 ) -> None:
-    """Write the package, whole or not at all; ``config`` may be a whole run config.
+    """Write the package atomically; ``config`` may be a whole run config.
 
-    Its model groups are kept, and ``ORIGIN``, ``IMPORTED``, ``PLUGINS`` and ``SVD_SOFTMAX`` where
-    they are set. A package that was there is replaced. Raises as :func:`asr.files.replacing` does.
+    The model's groups are stored, and ``ORIGIN``, ``IMPORTED``, ``PLUGINS`` and ``SVD_SOFTMAX`` if
+    they are set. An existing package is replaced. Raises as :func:`asr.files.replacing` does.
     """
     kept = {group: config[group] for group in GROUPS}
     optional = ORIGIN, IMPORTED, PLUGINS, SVD_SOFTMAX
@@ -79,7 +79,7 @@ def save_package(
 def write_package(
     folder: Path, *, model: nn.Module, tokenizer: Tokenizer, config: Mapping[str, Any], card: str
 ) -> None:
-    """Write the four files of a package, whole or not at all; one that was there is replaced."""
+    """Write the four files of a package atomically; an existing package is replaced."""
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
@@ -101,9 +101,9 @@ def load_package(
 ) -> ModelPackage:
     """Load a package for inference; its encoder computes in ``dtype``, one of `DTYPES`.
 
-    ``folder`` is what `package_folder` takes. With ``exit`` the encoder ends behind so many layers,
-    and ``config`` says so under `EXIT`.
-    Sizes are checked before memory is taken: of every file, and of the model against its weights.
+    ``folder`` is what `package_folder` takes. With ``exit`` the encoder ends after that many
+    layers, which ``config`` records under `EXIT`. Sizes are checked before memory is allocated: of
+    every file, and of the model against its weights.
 
     Raises:
         InputError: no such folder, a file missing, damaged or too large, weights that do not fit
@@ -133,7 +133,7 @@ def load_package(
 
 
 def check_whole_outputs(config: Mapping[str, Any], folder: Path, use: str) -> None:
-    """Raise InputError where a package has SVD-softmax, which ``use`` cannot work with."""
+    """Raise InputError if a package has SVD-softmax, which ``use`` does not support."""
     if config.get(SVD_SOFTMAX):
         origin = (config.get(ORIGIN) or {}).get("model", "another model")
         raise InputError(
@@ -143,13 +143,13 @@ def check_whole_outputs(config: Mapping[str, Any], folder: Path, use: str) -> No
 
 
 def package_folder(path: Path) -> Path:
-    """The package that ``path`` stands for.
+    """Return the package folder for ``path``.
 
-    A run folder, a checkpoint in it, or a file of a package stand for the package there; anything
-    else for itself.
+    A run folder, a checkpoint in it, or a file of a package stands for the package there; any other
+    path stands for itself.
 
     Raises:
-        InputError: a run that has not left its package yet, or a checkpoint that is in no run.
+        InputError: a run without a package, or a checkpoint outside a run folder.
     """
     if path.suffix == CHECKPOINT:
         near = path if path.parent.name == CHECKPOINTS else path.absolute()
@@ -167,7 +167,7 @@ def package_folder(path: Path) -> Path:
 
 
 def _no_package(path: Path, run: Path) -> InputError:
-    """What to say, and what to type, where a checkpoint is all there is of a model."""
+    """Return the error for a path with only a checkpoint, with the command to type."""
     if not (run / CHECKPOINTS / f"last{CHECKPOINT}").is_file():
         return InputError(
             f"{path}: a checkpoint alone is no model; name the {RUN_MODEL} folder that its run left"
@@ -180,7 +180,7 @@ def _no_package(path: Path, run: Path) -> InputError:
 
 
 def check_files(folder: Path) -> None:
-    """Raise InputError unless ``folder`` holds every file a package needs."""
+    """Raise InputError unless ``folder`` holds every file that a package needs."""
     if not folder.is_dir():
         raise InputError(
             f"{folder}: no such model folder; it must hold {', '.join(FILES)} (a run folder that "
@@ -194,7 +194,7 @@ def check_files(folder: Path) -> None:
 
 
 def read_config(path: Path, groups: Sequence[str] = GROUPS) -> dict[str, Any]:
-    """The package's config, with every one of ``groups`` present and without its schema version.
+    """Return the package's config, with all of ``groups`` and without its schema version.
 
     Raises:
         InputError: not JSON, or a group is missing.
@@ -208,14 +208,14 @@ def read_config(path: Path, groups: Sequence[str] = GROUPS) -> dict[str, Any]:
 
 
 def parse_config(text: str, where: str, groups: Sequence[str] = GROUPS) -> dict[str, Any]:
-    """A config from its JSON; ``where`` it comes from is named in errors.
+    """Parse a config from JSON; errors name its place ``where``.
 
     Raises:
         InputError: see `read_config`.
     """
     try:
         config = json.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # also an integer of thousands of digits
         raise InputError(f"{where}: not a JSON config ({error})") from None
     if depth(config) > MAX_CONFIG_DEPTH:
         raise InputError(f"{where}: nested more than {MAX_CONFIG_DEPTH} deep")
@@ -231,7 +231,7 @@ def parse_config(text: str, where: str, groups: Sequence[str] = GROUPS) -> dict[
 
 
 def check_schema(version: object, where: str) -> None:
-    """Raise InputError for a version that this code does not read."""
+    """Raise InputError for a version that this code cannot read."""
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise InputError(f"{where}: {SCHEMA}={shown(version)}; allowed: 1 to {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:
@@ -242,7 +242,7 @@ def check_schema(version: object, where: str) -> None:
 
 
 def depth(value: object) -> int:
-    """How many lists and objects of parsed JSON lie inside one another."""
+    """Return how deeply lists and objects of parsed JSON are nested."""
     deepest, waiting = 0, [(value, 1)]
     while waiting:
         one, level = waiting.pop()

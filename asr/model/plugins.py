@@ -1,7 +1,7 @@
-"""Plugins: packages of the user's whose classes a config may name, because the user named them.
+"""Plugins: packages of the user's whose classes a config may name once the user has named them.
 
-Nothing is imported by itself. A recipe names plugins (``plugins: [my_package]``), a model package
-that was trained with some says so in its config, and loads where the same names are given:
+Nothing is imported automatically. A recipe names plugins (``plugins: [my_package]``). A model
+package trained with plugins lists them in its config, and loads only if the same names are given:
 ``--plugin my_package``, or ``plugins=["my_package"]`` in Python.
 """
 
@@ -25,10 +25,10 @@ _OURS = "asr"
 
 @contextmanager
 def named(names: Sequence[str]) -> Iterator[None]:
-    """In the block, configs may name classes of these packages, and of those that `allow` adds.
+    """Let configs name classes of these packages, and of those `allow` adds, in the block.
 
     Raises:
-        InputError: something that is no name of a package.
+        InputError: a value is not the name of a package.
     """
     token = _NAMED.set(_NAMED.get() | set(check_names(names, "--plugin")))
     try:
@@ -38,7 +38,7 @@ def named(names: Sequence[str]) -> Iterator[None]:
 
 
 def allow(names: object) -> None:
-    """Add what a recipe names under ``plugins``, until the block of `named` ends.
+    """Add the names a recipe lists under ``plugins``, until the block of `named` ends.
 
     Raises:
         InputError: not a list of names of packages.
@@ -47,7 +47,7 @@ def allow(names: object) -> None:
 
 
 def check_names(names: object, key: str) -> list[str]:
-    """The names of packages in ``names``, None for none.
+    """Return the names of packages in ``names``; None means none.
 
     Raises:
         InputError: anything else.
@@ -63,7 +63,7 @@ def check_names(names: object, key: str) -> list[str]:
 
 
 def check_package(config: Mapping[str, Any], where: object) -> None:
-    """Raise InputError where the config of a model package needs a plugin that is not named."""
+    """Raise InputError if the config of a model package needs a plugin that was not named."""
     missing = [
         name
         for name in check_names(config.get(PLUGINS), f"{where}: {PLUGINS}")
@@ -78,15 +78,15 @@ def check_package(config: Mapping[str, Any], where: object) -> None:
 
 
 def plugin_of(module: str) -> str | None:
-    """The named plugin that ``module`` is, or lies in."""
+    """Return the named plugin that ``module`` is or belongs to."""
     return next((name for name in _NAMED.get() if f"{module}.".startswith(f"{name}.")), None)
 
 
 def plugin_class(path: str, plugin: str, key: str) -> type:
-    """The class ``path`` of a named plugin, which is imported now.
+    """Import and return the class ``path`` of a named plugin.
 
     Raises:
-        InputError: no such module or class, or one that the plugin only imports.
+        InputError: no such module or class, or a class that the plugin only imports.
     """
     module_name, _, class_name = path.rpartition(".")
     try:

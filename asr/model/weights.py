@@ -1,8 +1,8 @@
-"""The weights of a package: a safetensors file, checked against its config before any is read.
+"""The weights of a package: a safetensors file, checked against the config before it is read.
 
-A file from a stranger may state any size. Its header comes first, and is bounded; then the model
+A stranger's file may claim any size. Its header is read first, up to a size limit; then the model
 of the config is built without memory (on torch's ``meta`` device) and compared with the header,
-name by name and shape by shape. Only a model whose weights are all there is built.
+name by name and shape by shape. The model is built only if all its weights are there.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Model = TypeVar("Model", bound=torch.nn.Module)
 
 
 def load_model(build: Callable[[], Model], num_layers: object, path: Path) -> Model:
-    """The model that ``build`` makes, with the weights of ``path``.
+    """Build the model with ``build`` and load the weights of ``path``.
 
     ``num_layers`` is the depth that its config states.
 
     Raises:
-        InputError: a damaged file, weights of another model, or more than the memory holds; or
+        InputError: a damaged file, weights of another model, or more than fits in memory; or
             what ``build`` raises.
     """
     stored = read_shapes(path)
@@ -53,7 +53,7 @@ def load_model(build: Callable[[], Model], num_layers: object, path: Path) -> Mo
 
 
 def read_shapes(path: Path) -> Shapes:
-    """The tensors of a safetensors file, which are all there; their values are not read.
+    """Return the shapes of a complete safetensors file, without reading values.
 
     Raises:
         InputError: not such a file, or a header above `MAX_HEADER_BYTES`.
@@ -79,14 +79,14 @@ def read_shapes(path: Path) -> Shapes:
 
 
 def read_tensor(path: Path, name: str) -> torch.Tensor:
-    """One tensor of a safetensors file."""
+    """Return one tensor of a safetensors file."""
     with safe_open(path, "pt") as weights:
         tensor: torch.Tensor = weights.get_tensor(name)
     return tensor
 
 
 def to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """A safetensors file, with the mark of PyTorch that other libraries look for."""
+    """Return a safetensors file with the PyTorch mark that other libraries expect."""
     content: bytes = save(dict(tensors), {"format": "pt"})
     return content
 
@@ -95,7 +95,7 @@ _DTYPES = ("F64", "F32", "F16", "BF16", "I64")
 
 
 def shapes_of(model: torch.nn.Module) -> Shapes:
-    """The tensors that a model stores."""
+    """Return the shapes of the tensors that a model stores."""
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
@@ -113,10 +113,10 @@ def check_fit(expected: Shapes, stored: Shapes, path: Path) -> None:
 
 
 def check_memory(shapes: Shapes, what: object) -> None:
-    """Raise InputError where a model of these tensors, in float32, is more than memory holds."""
+    """Raise InputError if a model of these tensors, in float32, does not fit in memory."""
     needed_bytes = 4 * sum(map(math.prod, shapes.values()))
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed_bytes > memory_bytes / 2:  # it is there twice while it is loaded
+    if needed_bytes > memory_bytes / 2:  # it exists twice while it is loaded
         raise InputError(
             f"{what}: a model of {needed_bytes / 2**30:,.1f} GiB; allowed: half the memory of this "
             f"machine, {memory_bytes / 2**31:,.1f} GiB"

@@ -1,1 +1,1 @@
-"""A trained model as one ONNX file, and such a file as a model."""
+"""Export of a trained model to one ONNX file, and use of such a file as a model."""

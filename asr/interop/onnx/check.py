@@ -1,9 +1,9 @@
-"""What is asked of an ONNX graph before it runs: a stranger's file may hold any graph.
+"""Checks of an ONNX graph before it runs, since a stranger's file may hold any graph.
 
-A graph runs no foreign code, but it can loop without end, read files that lie beside it, and make
-gigabytes out of a few bytes. So operators with graphs or functions of their own are refused, and so
-are other domains than ONNX's own and data outside the file. What is left takes as long as its
-nodes; `asr.interop.onnx.file` bounds its memory and time.
+A graph runs no foreign code, but it can loop forever, read files beside it, and make gigabytes out
+of a few bytes. Operators with graphs or functions of their own are therefore refused, as are
+domains other than ONNX's own and data outside the file. The rest takes as long as its nodes;
+`asr.interop.onnx.file` limits its memory and time.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from google.protobuf.message import DecodeError
 
 from asr.errors import InputError
 
-MAX_FILE_BYTES = 2**31 - 1  # what a protocol buffer holds
+MAX_FILE_BYTES = 2**31 - 1  # the limit of a protocol buffer
 MAX_NODES = 100_000  # a Conformer of 17 layers has about 3,000
 REFUSED = frozenset({"Loop", "Scan", "If", "SequenceMap", "Optional", "StringNormalizer"})
 
 
 def check_graph(content: bytes, where: Path | str) -> None:
-    """Raise InputError for a file that is no ONNX graph, or one that is not run."""
+    """Raise InputError for a file that is not an ONNX graph, or that is refused."""
     try:
         model = onnx.load_from_string(content)
     except DecodeError as error:
@@ -42,7 +42,7 @@ def check_graph(content: bytes, where: Path | str) -> None:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every constant."""
+    """Yield every constant."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)

@@ -22,13 +22,13 @@ from asr.interop.onnx.graph import (
 from asr.model.package import ModelPackage
 
 WEIGHT_LIMITS = {7: 63, 8: 127}
-"""The largest weight by bits."""
-LEAST_INPUTS = 16  # channels of a convolution worth it
+"""The largest weight by number of bits."""
+LEAST_INPUTS = 16  # fewer input channels of a convolution are not worth it
 _END = np.iinfo(np.int64).max
 
 
 def quantise(model: onnx.ModelProto, weight_bits: int = 7) -> onnx.ModelProto:
-    """A copy of an exported model whose encoder multiplies in 8 bits, weights of 7 or 8."""
+    """Return a copy of an exported model whose encoder multiplies in 8 bits, weights in 7 or 8."""
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
     _Quantiser(quantised.graph, WEIGHT_LIMITS[weight_bits]).run()
@@ -36,7 +36,7 @@ def quantise(model: onnx.ModelProto, weight_bits: int = 7) -> onnx.ModelProto:
 
 
 class _Quantiser:
-    """Replaces nodes of a graph, one after the other."""
+    """Replaces the nodes of a graph one by one."""
 
     def __init__(self, graph: onnx.GraphProto, weight_limit: int) -> None:
         self.graph = graph
@@ -46,7 +46,7 @@ class _Quantiser:
         self.scaled: dict[str, tuple[str, str, str]] = {}
 
     def run(self) -> None:
-        """Replace every product of the encoder that can be."""
+        """Replace every product of the encoder that can be replaced."""
         inside = nodes_between(self.graph, {FEATURES, FEATURE_LENGTHS}, [FRAMES])
         names = {node.name for node in inside}
         for node in self.graph.node:
@@ -61,7 +61,7 @@ class _Quantiser:
         del self.graph.value_info[:]
 
     def _replace(self, node: onnx.NodeProto) -> bool:
-        """Add what takes the place of ``node``; False where it is to stay."""
+        """Add the replacement of ``node``; return False if it stays."""
         weight = self.constants.get(node.input[1]) if len(node.input) > 1 else None
         if weight is None:
             return False
@@ -81,7 +81,7 @@ class _Quantiser:
     def _product(
         self, node: onnx.NodeProto, x: tuple[str, str, str], weight: NDArray[np.float32]
     ) -> None:
-        """x (..., I) by weight (I, O), as the output of ``node``."""
+        """Multiply x (..., I) by weight (I, O), as the output of ``node``."""
         name, output = node.name, node.output[0]
         values, scale, zero = x
         peak = np.abs(weight).max(0).clip(np.finfo(np.float32).tiny)
@@ -102,7 +102,7 @@ class _Quantiser:
         attributes: dict[str, Sequence[int]],
         weight: NDArray[np.float32],
     ) -> None:
-        """Images (B, C, T, F) by weight (O, C, I, J), as the output of ``node``."""
+        """Convolve images (B, C, T, F) with weight (O, C, I, J), as the output of ``node``."""
         name = node.name
         sizes = weight.shape[2:]
         strides = list(attributes.get("strides", (1, 1)))
@@ -138,7 +138,7 @@ class _Quantiser:
         self._add("Transpose", [with_bias], node.output[0], perm=[0, 3, 1, 2])
 
     def _scale(self, name: str) -> tuple[str, str, str]:
-        """A tensor in uint8, its scale and its zero point; once, however many products take it."""
+        """Return a tensor in uint8, its scale and its zero point, computed only once."""
         if name not in self.scaled:
             outputs = (f"{name}/uint8", f"{name}/scale", f"{name}/zero")
             self.nodes.append(
@@ -159,7 +159,7 @@ class _Quantiser:
 
 
 class ExportedGraph:
-    """A graph as files: ``float32`` and `int8` are bytes, one made from the other."""
+    """A graph as bytes of a file: ``float32``, and ``int8`` made from it."""
 
     def __init__(self, graph: onnx.ModelProto, metadata: dict[str, str], text: str) -> None:
         onnx.helper.set_model_props(graph, metadata)
@@ -169,12 +169,12 @@ class ExportedGraph:
 
     @property
     def float32(self) -> bytes:
-        """As precise as the package."""
+        """The file in the precision of the package."""
         content: bytes = self._graph.SerializeToString()
         return content
 
     def int8(self, weight_bits: int = 7) -> bytes:
-        """The encoder's products in 8 bits, see `quantise`."""
+        """Return the file with the encoder's products in 8 bits, see `quantise`."""
         graph = quantise(self._graph, weight_bits)
         entry = graph.metadata_props.add()
         entry.key, entry.value = WEIGHT_BITS, str(weight_bits)
@@ -183,7 +183,7 @@ class ExportedGraph:
 
 
 class Exported(ExportedGraph):
-    """A package exported.
+    """An exported package.
 
     Raises:
         InputError: see `export_graph`.
@@ -195,7 +195,7 @@ class Exported(ExportedGraph):
 
 
 def describe(frontend: Frontend) -> str:
-    """How the graph is used, for who finds the file alone."""
+    """Describe how to use the graph, for readers who have only the file."""
     return (
         f"Speech recogniser. waveforms: float32 (batch, samples) in [-1, 1] at "
         f"{frontend.sample_rate_hz} Hz, zero behind waveform_lengths (int64, samples). log_probs: "
@@ -205,6 +205,6 @@ def describe(frontend: Frontend) -> str:
 
 
 def encoder_session(content: bytes, num_mel_bins: int) -> Session:
-    """The encoder of an exported file by itself, from features to frames."""
+    """Return a session of the encoder alone, from features to frames."""
     part = encoder_alone(onnx.load_from_string(content), num_mel_bins)
     return Session(part.SerializeToString(), where="encoder")

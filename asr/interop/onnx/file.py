@@ -1,4 +1,4 @@
-"""One ONNX file as a whole recogniser, run by ONNX Runtime."""
+"""One ONNX file as a complete recogniser, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WRITING = (*RUNNING, "onnxscript")
 
 
 def check_installed(names: tuple[str, ...], what: str) -> None:
-    """Raise InputError where a package is missing that ``what`` needs."""
+    """Raise InputError if a package that ``what`` needs is missing."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise InputError(
@@ -44,15 +44,15 @@ def check_installed(names: tuple[str, ...], what: str) -> None:
         )
 
 
-_FATAL = 4  # whatever else ONNX Runtime has to say comes as an exception
+_FATAL = 4  # ONNX Runtime raises other errors as exceptions
 
 
 class Session:
-    """A loaded graph; tensors in, tensors out, by name. On the CPU.
+    """A loaded graph, run on the CPU: tensors in, tensors out, by name.
 
-    With ``max_mib`` the graph is a stranger's: constants are computed when it runs, not while it
-    is loaded, and all arrays together take no more memory. The first session of a process that
-    has such a bound sets it for the others.
+    ``max_mib`` is for a stranger's graph: constants are computed when it runs, not while it is
+    loaded, and all arrays together are limited to this memory. The first session of a process with
+    such a limit sets it for all others.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Session:
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=None if max_mib is None else ["ConstantFolding"],
             )
-        except Exception as error:  # the errors of ONNX Runtime have no class of their own
+        except Exception as error:  # ONNX Runtime's errors have no common class
             raise self._error("ONNX Runtime cannot load it", error) from error
         self.inputs = {one.name: (one.type, len(one.shape)) for one in self._session.get_inputs()}
         self.outputs = {one.name: list(one.shape) for one in self._session.get_outputs()}
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What is stored beside the graph."""
+        """Text stored beside the graph."""
         try:
             stored: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
@@ -94,7 +94,7 @@ class Session:
     def __call__(
         self, inputs: Mapping[str, Tensor], outputs: Sequence[str], *, limit_s: float | None = None
     ) -> list[Tensor]:
-        """The named outputs.
+        """Return the named outputs.
 
         Raises:
             InputError: the graph does not run on these inputs, or not within ``limit_s``.
@@ -126,7 +126,7 @@ _bounds: list[float] = []
 
 
 def _bound_memory(max_mib: float) -> None:
-    """Bound the arrays of all sessions that share ONNX Runtime's allocator; once a process."""
+    """Limit the arrays of all sessions that share ONNX Runtime's allocator, once per process."""
     if not _bounds:
         memory = onnxruntime.OrtMemoryInfo(
             "Cpu",
@@ -144,23 +144,23 @@ OUTPUTS = ["log_probs", "frame_lengths"]
 INPUT_TYPES = {INPUTS[0]: ("tensor(float)", 2), INPUTS[1]: ("tensor(int64)", 1)}
 FACTORS = ("1", "2", "4", "8", "16", "32", "64")
 LEAST_LIMIT_S, LIMIT_PER_S = 20.0, 20.0
-"""A call may take so many seconds, and as many more for each second of padded audio."""
+"""A call may take this many seconds, and this many more per second of padded audio."""
 LEAST_MEMORY_MIB, MEMORY_OF_FILE = 1024.0, 3.0
-"""Arrays may take so much, and as much more for each byte of the file."""
+"""Arrays may take this many MiB, and this many more bytes per byte of the file."""
 _FORMAT, _CONFIG, _TOKENIZER, _PIECES, _FACTOR = (
     f"encore.{name}" for name in ("format", "config", "tokenizer", "pieces", "subsampling_factor")
 )
 _VERSION = "1"
 WEIGHT_BITS = "encore.weight_bits"
-"""The metadata of a file with products in 8 bits: 7 or 8."""
+"""Metadata key of a file with 8-bit products; its value is 7 or 8."""
 
 
 class OnnxModel:
-    """An exported model: waveform in, log probabilities out, as `asr.model.asr_model.AsrModel`."""
+    """An exported model with the interface of `asr.model.asr_model.AsrModel`."""
 
     device = torch.device("cpu")
     runs_in_threads = False
-    """The session has threads of its own."""
+    """False, since the session has its own threads."""
 
     def __init__(
         self, session: Session, *, frontend: Frontend, subsampling_factor: int, vocab_size: int
@@ -171,7 +171,7 @@ class OnnxModel:
         self.vocab_size = vocab_size
 
     def __call__(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probabilities (B, T, V) and the number of valid frames (B,).
+        """Return log probabilities (B, T, V) and the number of valid frames (B,).
 
         Raises:
             InputError: see `outputs`.
@@ -180,11 +180,11 @@ class OnnxModel:
         return log_probs_BTV, frame_lengths_B
 
     def outputs(self, waveforms_BN: Tensor, lengths_B: Tensor, names: list[str]) -> list[Tensor]:
-        """The named outputs of the graph, of which `OUTPUTS` come first.
+        """Return the named outputs of the graph, which begin with `OUTPUTS`.
 
         Raises:
-            InputError: the graph fails, takes far longer than the audio, or gives anything but
-                log probabilities of the frames that so much audio has.
+            InputError: the graph fails, takes far longer than the audio, or returns anything but
+                log probabilities with the right number of frames.
         """
         seconds = waveforms_BN.numel() / self.frontend.sample_rate_hz
         inputs = dict(zip(INPUTS, (waveforms_BN, lengths_B), strict=True))
@@ -207,7 +207,7 @@ class OnnxModel:
         return found
 
     def try_once(self) -> None:
-        """Run the graph on two short stretches of silence; InputError as `outputs`."""
+        """Run the graph on two short pieces of silence; raise InputError as `outputs` does."""
         num_samples = self.frontend.sample_rate_hz
         self(torch.zeros(2, num_samples), torch.tensor([num_samples, num_samples // 2]))
 
@@ -218,7 +218,7 @@ def _described(tensor: Tensor) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OnnxPackage:
-    """A loaded file."""
+    """A loaded ONNX file."""
 
     config: dict[str, Any]
     model: OnnxModel
@@ -227,7 +227,7 @@ class OnnxPackage:
 
 
 def metadata_of(package: ModelPackage) -> dict[str, str]:
-    """What is stored beside the graph of a package."""
+    """Return the metadata to store beside the graph of a package."""
     tokenizer = package.tokenizer
     return {
         _FORMAT: _VERSION,
@@ -240,7 +240,7 @@ def metadata_of(package: ModelPackage) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """What every file of `asr export` holds."""
+    """The content of any file of `asr export`."""
 
     session: Session
     stored: dict[str, str]
@@ -250,21 +250,21 @@ class OpenedFile:
 
     @property
     def normalizer(self) -> TranscriptNormalizer:
-        """The normalisation of transcripts."""
+        """The normaliser of transcripts."""
         found: TranscriptNormalizer = build(self.config["text"].get("normalize"), "text.normalize")
         return found
 
 
 def overflows() -> bool:
-    """Whether sums of products in 8 bits overflow in ONNX Runtime: on x86 without VNNI."""
+    """Return whether sums of 8-bit products overflow in ONNX Runtime: on x86 without VNNI."""
     return platform.machine().lower() in ("x86_64", "amd64") and not has_vnni()
 
 
 def open_file(content: bytes, *, where: Path | str) -> OpenedFile:
-    """Read a file of `asr export`, of whole utterances or of streams.
+    """Read a file of `asr export`, for whole utterances or streams.
 
     Raises:
-        InputError: not an ONNX graph, not one of this toolkit, or one that is not run, see
+        InputError: not an ONNX graph, not one of this toolkit, or refused by
             `check_graph`.
     """
     check_graph(content, where)
@@ -292,7 +292,7 @@ def open_file(content: bytes, *, where: Path | str) -> OpenedFile:
 
 
 def load_onnx(path: Path) -> OnnxPackage:
-    """Load a file of whole utterances that `asr export` wrote.
+    """Load a file for whole utterances that `asr export` wrote.
 
     Raises:
         InputError: no such file, or see `parse_onnx`.
@@ -301,7 +301,7 @@ def load_onnx(path: Path) -> OnnxPackage:
 
 
 def parse_onnx(content: bytes, *, where: Path | str) -> OnnxPackage:
-    """What such a file holds; ``where`` it comes from is named in errors.
+    """Load a file for whole utterances from its bytes; errors name its place ``where``.
 
     Raises:
         InputError: see `open_file` and `OnnxModel.outputs`.
@@ -310,10 +310,10 @@ def parse_onnx(content: bytes, *, where: Path | str) -> OnnxPackage:
 
 
 def whole_of(opened: OpenedFile) -> OnnxPackage:
-    """The model of whole utterances in a file.
+    """Return the model for whole utterances in a file.
 
     Raises:
-        InputError: its graph is another, or fails; see `OnnxModel.outputs`.
+        InputError: its graph is of another kind, or fails; see `OnnxModel.outputs`.
     """
     session, tokenizer = opened.session, opened.tokenizer
     if session.inputs != INPUT_TYPES or session.outputs.get(OUTPUTS[0], [])[-1:] != [

@@ -1,7 +1,7 @@
-"""A model as an ONNX graph: waveforms in, log probabilities out, batch and length open.
+"""A model as an ONNX graph: waveforms to log probabilities, with variable batch size and length.
 
-Front end and encoder are exported one after the other and joined where features pass, under names
-by which either side can be found again.
+Front end and encoder are exported separately and joined at the features, whose names allow either
+part to be extracted again.
 
 Shape legend: B batch, N samples, T frames, F mel bins, D model width, V vocabulary.
 """
@@ -27,18 +27,18 @@ WAVEFORMS, WAVEFORM_LENGTHS = "waveforms", "waveform_lengths"
 FEATURES, FEATURE_LENGTHS = "features", "feature_lengths"
 LOG_PROBS, FRAME_LENGTHS, FRAMES = "log_probs", "frame_lengths", "frames"
 
-_SAMPLE_FRAMES = 203  # of the batch that is traced; odd, so that no shape looks like another
+_SAMPLE_FRAMES = 203  # of the traced batch; odd, so that its shape is unique
 
 
 class Graphs(NamedTuple):
-    """Waveforms to features, and features to log probabilities."""
+    """The graph from waveforms to features, and from features to log probabilities."""
 
     frontend: onnx.ModelProto
     encoder: onnx.ModelProto
 
 
 class EncoderAndHead(nn.Module):
-    """Features (B, T, F) to log probabilities (B, T, V), lengths and frames (B, T, D)."""
+    """Encoder and head as one module."""
 
     def __init__(self, model: AsrModel) -> None:
         super().__init__()
@@ -46,26 +46,26 @@ class EncoderAndHead(nn.Module):
         self.head = model.head
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All three, valid up to the lengths."""
+        """Return log probabilities (B, T, V), lengths, frames (B, T, D) for features (B, T, F)."""
         encoded = self.encoder(features_BTF, lengths_B)
         return self.head(encoded.frames_BTD), encoded.lengths_B, encoded.frames_BTD
 
 
 def export_graph(model: AsrModel) -> onnx.ModelProto:
-    """The graph of ``model``, which must be in inference mode on the CPU.
+    """Return the graph of ``model``, which must be in inference mode on the CPU.
 
-    Inputs: ``waveforms`` (B, N) float32 in [-1, 1], zero behind ``waveform_lengths`` (B,) int64.
-    Outputs: ``log_probs`` (B, T, V), ``frame_lengths`` (B,), and what the head saw, ``frames``
+    Inputs: ``waveforms`` (B, N) float32 in [-1, 1], zero after ``waveform_lengths`` (B,) int64.
+    Outputs: ``log_probs`` (B, T, V), ``frame_lengths`` (B,), and the input of the head, ``frames``
     (B, T, D).
 
     Raises:
-        InputError: the model has an operation that ONNX, or its exporter, has not.
+        InputError: the model has an operation that ONNX or its exporter lacks.
     """
     return join(Graphs(export_frontend(model), export_encoder(model)))
 
 
 def export_frontend(model: AsrModel) -> onnx.ModelProto:
-    """The part from ``waveforms`` to ``features``; see `export_graph`."""
+    """Return the part from ``waveforms`` to ``features``; see `export_graph`."""
     assert not model.training
     fbank = model.frontend.fbank
     samples_B = fbank.window_size + fbank.shift_size * (_sample_lengths() - 1)
@@ -80,7 +80,7 @@ def export_frontend(model: AsrModel) -> onnx.ModelProto:
 
 
 def export_encoder(model: AsrModel) -> onnx.ModelProto:
-    """The part from ``features`` to ``log_probs`` and ``frames``; see `export_graph`."""
+    """Return the part from ``features`` to ``log_probs`` and ``frames``; see `export_graph`."""
     assert not model.training
     features_BTF = torch.zeros(2, _SAMPLE_FRAMES, model.frontend.num_mel_bins)
     return _export(
@@ -101,7 +101,7 @@ def _described(model: AsrModel) -> str:
 
 
 def join(graphs: Graphs) -> onnx.ModelProto:
-    """One graph; all names of the front end but those of its inputs and outputs get a prefix."""
+    """Join the graphs; inner names of the front end get a prefix."""
     frontend = compose.add_prefix(
         graphs.frontend, "frontend/", rename_inputs=False, rename_outputs=False
     )
@@ -117,7 +117,7 @@ def join(graphs: Graphs) -> onnx.ModelProto:
 def nodes_between(
     graph: onnx.GraphProto, inputs: Collection[str], outputs: Iterable[str]
 ) -> list[onnx.NodeProto]:
-    """The nodes that make ``outputs`` from ``inputs`` and constants, in order."""
+    """Return the nodes that compute ``outputs`` from ``inputs`` and constants, in order."""
     wanted, kept = set(outputs), []
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
@@ -127,7 +127,7 @@ def nodes_between(
 
 
 def encoder_alone(model: onnx.ModelProto, num_mel_bins: int) -> onnx.ModelProto:
-    """The part of a graph from ``features`` to ``frames``, to be timed by itself."""
+    """Return the part of a graph from ``features`` to ``frames``, for timing it alone."""
     nodes = nodes_between(model.graph, {FEATURES, FEATURE_LENGTHS}, [FRAMES])
     used = {name for node in nodes for name in node.input}
     part = onnx.helper.make_graph(
@@ -168,10 +168,10 @@ def export_module(
     dynamic_shapes: Any,
     what: str,
 ) -> onnx.ModelProto:
-    """The graph of a module, traced with ``sample``; ``what`` is named where it cannot be.
+    """Return the graph of a module, traced with ``sample``; errors name the module by ``what``.
 
     Raises:
-        InputError: it has an operation that ONNX, or its exporter, has not.
+        InputError: it has an operation that ONNX or its exporter lacks.
     """
     try:
         with _silence(), torch.no_grad():
@@ -194,7 +194,7 @@ def export_module(
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Without what the exporter says about itself."""
+    """Suppress the exporter's messages."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

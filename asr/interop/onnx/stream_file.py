@@ -1,4 +1,4 @@
-"""A file of `asr export --stream` as a model that streams, and the loading of any exported file.
+"""A file of `asr export --stream` as a streaming model, and loading of any exported file.
 
 Shape legend: B streams, F mel bins, W frames of a block, C of its chunk, V vocabulary.
 """
@@ -31,11 +31,11 @@ _MOST_TENSORS, _MOST_NUMBERS = 10_000, 2**28
 
 
 class OnnxStream:
-    """An exported stream: blocks of features in, log probabilities out."""
+    """An exported streaming model: blocks of features to log probabilities."""
 
     device = torch.device("cpu")
     runs_in_threads = False
-    """The session has threads of its own."""
+    """False, since the session has its own threads."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class OnnxStream:
         return self.frontend.frame_shift_ms / 1000 * self.subsampling_factor
 
     def __call__(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Not of whole utterances.
+        """Refuse whole utterances.
 
         Raises:
             InputError: always.
@@ -71,17 +71,17 @@ class OnnxStream:
         raise InputError(f"{self._where} holds a stream: transcribe with --stream {chunk_ms:g}")
 
     def start(self, num_streams: int) -> EncoderState:
-        """The state of streams of which nothing was heard yet."""
+        """Return the state of new streams."""
         kept = tuple(torch.zeros(num_streams, *shape) for shape in self._shapes)
         return EncoderState(self.context, torch.zeros(num_streams, dtype=torch.long), kept)
 
     def encode(
         self, features_BTF: Tensor, lengths_B: Tensor, state: EncoderState
     ) -> tuple[Tensor, Tensor, EncoderState]:
-        """Log probabilities (B, C, V) of a block, lengths, and the state behind it.
+        """Return log probabilities (B, C, V) of a block, lengths, and the next state.
 
         Raises:
-            InputError: the graph fails, runs for long, or gives anything else.
+            InputError: the graph fails, takes too long, or returns anything else.
         """
         log_probs_BCV, found_B, _, following = self._step(
             features_BTF, lengths_B, state, limit_s=LEAST_LIMIT_S
@@ -101,7 +101,7 @@ class OnnxStream:
 
 @dataclass(frozen=True, slots=True)
 class OnnxStreamPackage:
-    """A loaded file of streams."""
+    """A loaded file for streams."""
 
     config: dict[str, Any]
     model: OnnxStream
@@ -110,17 +110,17 @@ class OnnxStreamPackage:
 
 
 def load_exported(path: Path) -> OnnxPackage | OnnxStreamPackage:
-    """Load a file that `asr export` wrote, of whole utterances or of streams.
+    """Load a file that `asr export` wrote, for whole utterances or streams.
 
     Raises:
-        InputError: no such file, not one of this toolkit, or one that is not run, see `open_file`.
+        InputError: no such file, not one of this toolkit, or one that is refused, see `open_file`.
     """
     opened = open_file(read_bytes(path, most=MAX_FILE_BYTES), where=path)
     return stream_of(opened) if STREAM in opened.stored else whole_of(opened)
 
 
 def stream_of(opened: OpenedFile) -> OnnxStreamPackage:
-    """The model of streams in a file.
+    """Return the streaming model in a file.
 
     Raises:
         InputError: its sizes are out of range, or its graph fails.
@@ -145,7 +145,7 @@ def stream_of(opened: OpenedFile) -> OnnxStreamPackage:
 
 
 def sizes_of(text: str, where: Path | str) -> tuple[ChunkContext, list[list[int]]]:
-    """The chunks that a file was exported for, and the shapes of what one stream keeps.
+    """Return the chunk sizes of the export, and the shapes of one stream's stored tensors.
 
     Raises:
         InputError: they are missing or out of range.

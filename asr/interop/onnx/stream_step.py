@@ -1,9 +1,9 @@
-"""One block of live streams as an ONNX graph, with what streams keep as inputs and outputs.
+"""One block of live streams as an ONNX graph; the state of the streams is input and output.
 
 Inputs: ``features`` (B, (1 + W) * factor, F), ``feature_lengths`` (B,), ``num_seen`` (B,) and
 ``kept.0``, ``kept.1`` and so on. Outputs: ``log_probs`` (B, C, V), ``frame_lengths`` (B,),
-``frames`` (B, C, D), ``num_seen.next``, ``kept.0.next`` and so on: the inputs of the next block.
-See `asr.encoder.streaming`.
+``frames`` (B, C, D), ``num_seen.next``, ``kept.0.next`` and so on, which are inputs for the next
+block. See `asr.encoder.streaming`.
 
 Shape legend: B streams, F mel bins, W frames of a block, C of its chunk, D model width,
 V vocabulary.
@@ -34,11 +34,11 @@ from asr.nn.chunks import ChunkContext
 
 NUM_SEEN, KEPT, NEXT = "num_seen", "kept", ".next"
 STREAM = "encore.stream"
-"""The metadata with the sizes of a block, as JSON."""
+"""Metadata key for the sizes of a block, as JSON."""
 
 
 class StreamStep(nn.Module):
-    """`encode_block` and the head, with tensors alone."""
+    """`encode_block` and the head, as a module with tensors as its only inputs and outputs."""
 
     def __init__(self, model: AsrModel, context: ChunkContext) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class StreamStep(nn.Module):
     def forward(
         self, features_BTF: Tensor, lengths_B: Tensor, num_seen_B: Tensor, kept: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
-        """Log probabilities, lengths, frames, and the state behind the block."""
+        """Return log probabilities, lengths, frames, and the state after the block."""
         state = EncoderState(self.context, num_seen_B, tuple(kept))
         encoded, state = encode_block(self.encoder, features_BTF, lengths_B, state)
         outputs_BCV = self.head(encoded.frames_BTD)
@@ -57,10 +57,10 @@ class StreamStep(nn.Module):
 
 
 class ExportedStep(ExportedGraph):
-    """The step of a package.
+    """The exported step of a package.
 
     Raises:
-        InputError: the model needs whole utterances, or has what ONNX has not.
+        InputError: the model needs whole utterances, or has operations that ONNX lacks.
     """
 
     def __init__(self, package: ModelPackage, context: ChunkContext) -> None:
@@ -96,7 +96,7 @@ class ExportedStep(ExportedGraph):
 
 
 class StepSession:
-    """The graph of `ExportedStep`, loaded, with ``num_kept`` tensors from block to block."""
+    """The loaded graph of an `ExportedStep`, with ``num_kept`` tensors of state."""
 
     def __init__(self, session: Session, num_kept: int) -> None:
         self._session = session
@@ -110,7 +110,7 @@ class StepSession:
         *,
         limit_s: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, EncoderState]:
-        """Log probabilities (B, C, V), lengths, frames (B, C, D), and the next state.
+        """Return log probabilities (B, C, V), lengths, frames (B, C, D), and the next state.
 
         Raises:
             InputError: see `Session`.
