@@ -1,13 +1,13 @@
 """SepTr, the separable Transformer (Ristea et al. 2022), with a reuse schedule over time.
 
-An utterance is a grid of tokens, bands by frames, with a class token in front of the bands of every
+An utterance is a grid of tokens, bands by frames, with a class token before the bands of every
 frame. A layer is two Transformer layers, one along each axis: first the tokens of a frame attend to
 one another (band within a frame), then the tokens of a band (time within a band), class tokens
-among themselves. A frame of the output is what its class token became. Here the grid comes from
+among themselves. An output frame is the final state of its class token. Here the grid comes from
 convolutional subsampling instead of patches of the spectrogram.
 
-The attention over time is what the reuse schedule is about: every band is an utterance to it. That
-over bands is small, G by G of every frame, and each layer has its own.
+The reuse schedule applies to the attention over time, for which every band is an utterance. The
+attention over bands is small, G by G per frame, and each layer has its own.
 
 Shape legend: B batch, T frames, F subsampled mel bins, C channels, G bands and the class token,
 R = B * G rows, N = B * T frames of the batch, D width.
@@ -60,7 +60,7 @@ class SepTrLayer(nn.Module):
     def forward(
         self, x_RTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
-        """(R, T, D) to (R, T, D), and the carry for the next layer."""
+        """Return (R, T, D) for (R, T, D), and the carry for the next layer."""
         x_RTD = self.before_attention(x_RTD)
         attended_RTD, carry = self.attention(self.attention_norm(x_RTD), frames, carry)
         if attended_RTD is not None:
@@ -68,7 +68,7 @@ class SepTrLayer(nn.Module):
         return x_RTD + self.feedforward(x_RTD), carry
 
     def before_attention(self, x_RTD: Tensor) -> Tensor:
-        """The residual stream (R, T, D) behind the bands, where attention over time reads it."""
+        """Return the residual stream (R, T, D) that attention over time reads."""
         _, num_frames, width = x_RTD.shape
         x_BGTD = x_RTD.reshape(-1, self.num_tokens, num_frames, width)
         x_NGD = x_BGTD.transpose(1, 2).flatten(0, 1)
@@ -81,10 +81,10 @@ class SepTrLayer(nn.Module):
 
 
 class BandTokens(nn.Module):
-    """Tokens of every frame: a class token, and a projection of each run of ``band_bins`` bins.
+    """The tokens of every frame: a class token, and a projection of each run of ``band_bins`` bins.
 
-    All bands share the projection; an embedding says which one a token is of. Bins that are missing
-    in the last band are zero.
+    All bands share the projection; an embedding identifies the band of a token. Bins missing in the
+    last band are zero.
     """
 
     def __init__(self, *, num_bins: int, channels: int, band_bins: int, d_model: int) -> None:
@@ -96,30 +96,30 @@ class BandTokens(nn.Module):
         self.token_GD = nn.Parameter(torch.randn(self.num_tokens, d_model) * d_model**-0.5)
 
     def forward(self, image_BTX: Tensor) -> Tensor:
-        """(B, T, F * C), bin by bin, to (B, T, G * D), token by token."""
+        """Return (B, T, G * D), token by token, for (B, T, F * C), bin by bin."""
         image_BTX = functional.pad(image_BTX, (0, self.num_missing))
         bands_BTGD = self.project(image_BTX.view(*image_BTX.shape[:2], self.num_tokens - 1, -1))
         return (functional.pad(bands_BTGD, (0, 0, 1, 0)) + self.token_GD).flatten(2)
 
 
 class ClassNorm(nn.LayerNorm):
-    """The frames: the class token of each, normalised."""
+    """LayerNorm that returns only the class token of each frame."""
 
     def __init__(self, d_model: int, *, num_tokens: int) -> None:
         super().__init__(d_model)
         self.num_tokens = num_tokens
 
     def forward(self, x_RTD: Tensor) -> Tensor:
-        """(R, T, D) to (B, T, D)."""
+        """Return (B, T, D) for (R, T, D)."""
         return super().forward(x_RTD.reshape(-1, self.num_tokens, *x_RTD.shape[1:])[:, 0])
 
 
 @in_ranges("encoder")
 class SepTr(Encoder):
-    """Separable Transformer layers over convolutional subsampling.
+    """Separable Transformer layers after convolutional subsampling.
 
-    ``band_bins`` is how many of the bins behind subsampling (`num_mel_bins` over its factor) are a
-    band. Without ``chunk_frames``: it neither streams nor trains in chunks.
+    A band has ``band_bins`` of the bins after subsampling (`num_mel_bins` divided by its factor).
+    The encoder neither streams nor trains in chunks, so there is no ``chunk_frames``.
 
     Raises:
         InputError: dimensions that do not fit, or a schedule that does not fit the depth.
@@ -180,17 +180,17 @@ class SepTr(Encoder):
         self.norm = ClassNorm(d_model, num_tokens=self.num_rows)
 
     def embed(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Input (R, T, D) of the first layer, the tokens of an utterance side by side; lengths."""
+        """Return the input (R, T, D) of the first layer, an utterance's tokens in rows; lengths."""
         x_BTX, lengths_B = super().embed(features_BTF, lengths_B)
         x_BTGD = x_BTX.view(*x_BTX.shape[:2], self.num_rows, -1)
         return x_BTGD.transpose(1, 2).flatten(0, 1), lengths_B
 
     def frames(self, x_RTD: Tensor, lengths_B: Tensor, blocks: Blocks | None = None) -> Frames:
-        """The frame data of all rows."""
+        """Return masks and positions for all rows."""
         return super().frames(x_RTD, lengths_B.repeat_interleave(self.num_rows), blocks)
 
     def check_chunks(self) -> None:
-        """Raise InputError: the grid has no chunks."""
+        """Raise InputError: this encoder does not support chunks."""
         raise InputError(
             "encoder=septr attends over whole utterances and neither streams nor trains in "
             "chunks; allowed: conformer, transformer"

@@ -1,4 +1,4 @@
-"""What SVD-softmax saves, and what it costs: times beside whole output layers, and agreement.
+"""Savings and cost of SVD-softmax: its time against whole output layers, and its agreement.
 
 Shape legend: N hidden states, D width, V words.
 """
@@ -15,20 +15,20 @@ from asr.nn.svd_softmax import SvdLinear, SvdSoftmax
 from asr.profiling.latency import Timing, ratio, ratio_interval, time_alternating
 
 SMALLEST, LARGEST, MOST_WEIGHTS = 1 << 10, 1 << 19, 1 << 27
-"""Words of the smallest and of the largest layer that is timed, and the most weights of one."""
+"""Words of the smallest and the largest timed layer, and the most weights of one."""
 STATES_AT_ONCE = 64
 _REPEATS, _WARMUP, _MAX_POINT_S = 7, 2, 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTimes:
-    """Log probabilities of ``num_words`` words by the whole layer and by its decomposition."""
+    """Times of log probabilities for ``num_words`` words by a whole layer and its decomposition."""
 
     num_words: int
     whole: Timing
     decomposed: Timing
     multiply_adds: float
-    """Those of the decomposition over those of the whole."""
+    """Multiply-adds of the decomposition divided by those of the whole layer."""
 
     @property
     def speedup(self) -> float:
@@ -37,7 +37,7 @@ class LayerTimes:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Of the speed-up, over rounds."""
+        """Interval of the speed-up, over rounds."""
         return ratio_interval(self.whole, self.decomposed)
 
 
@@ -49,9 +49,9 @@ def time_layers(
     sizes: Sequence[int] | None = None,
     num_threads: int | None = None,
 ) -> Iterator[LayerTimes]:
-    """Times of random layers, ``num_states`` hidden states at a time, by rising number of words.
+    """Yield times of random layers, for ``num_states`` hidden states, by rising number of words.
 
-    ``sizes`` are powers of two by default, up to `MOST_WEIGHTS` and from twice the refined words.
+    ``sizes`` are powers of two by default, from twice the refined words up to `MOST_WEIGHTS`.
     """
     sizes = sorted(default_sizes(width, spec.refined_words) if sizes is None else sizes)
     generator = torch.Generator().manual_seed(0)
@@ -71,7 +71,7 @@ def time_layers(
 
 
 def default_sizes(width: int, refined_words: int) -> list[int]:
-    """Powers of two of words that are timed, one at least."""
+    """Return the numbers of words to time: powers of two, at least one."""
     least = max(SMALLEST, 2 * refined_words)
     powers = [1 << power for power in range(1, 31)]
     return [one for one in powers if least <= one <= min(LARGEST, MOST_WEIGHTS // width)] or [least]
@@ -80,7 +80,7 @@ def default_sizes(width: int, refined_words: int) -> list[int]:
 def time_layer(
     whole: nn.Linear, decomposed: SvdLinear, hidden_ND: Tensor, *, num_threads: int | None = None
 ) -> LayerTimes:
-    """Both in alternation on the same hidden states, the logarithm of the softmax with them."""
+    """Time both in alternation on the same hidden states, including the log-softmax."""
 
     def log_probs(layer: nn.Module) -> Tensor:
         with torch.inference_mode():
@@ -99,9 +99,9 @@ def time_layer(
 
 
 def pays_from(times: Iterator[LayerTimes]) -> int | None:
-    """The first of two sizes in a row at which the decomposition is faster; None: there are none.
+    """Return the first of two successive sizes at which the decomposition is faster, or None.
 
-    Larger ones are not timed.
+    Larger sizes are not timed.
     """
     first: int | None = None
     for one in times:
@@ -116,11 +116,11 @@ def pays_from(times: Iterator[LayerTimes]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How a decomposed layer compares with the whole one on hidden states of its model.
+    """Agreement of a decomposed layer with the whole one on hidden states of its model.
 
-    ``same_best`` is the share whose most probable word is the same. ``best_error`` is the mean
-    distance of the natural logarithms of the probability of the whole layer's best word,
-    ``worst_error`` the largest; ``normaliser_error`` that of the normalisers, mean.
+    ``same_best`` is the fraction with the same most probable word. ``best_error`` is the mean
+    difference in log probability of the whole layer's best word, ``worst_error`` the largest;
+    ``normaliser_error`` is the mean difference of the normalisers.
     """
 
     num_states: int
@@ -139,7 +139,7 @@ class Agreement:
 
 @torch.inference_mode()
 def agreement(whole: nn.Linear, decomposed: SvdLinear, hidden_ND: Tensor) -> Agreement:
-    """Both on ``hidden_ND``, some at a time."""
+    """Compare both on ``hidden_ND``, some states at a time."""
     same, errors, normalisers = 0, [], []
     for some_ND in torch.split(hidden_ND, STATES_AT_ONCE):
         exact_NV, ours_NV = whole(some_ND).float(), decomposed(some_ND).float()

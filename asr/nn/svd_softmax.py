@@ -1,9 +1,10 @@
-"""SVD-softmax (Shim et al. 2017): a large output layer, exact for the likely words alone.
+"""SVD-softmax (Shim et al. 2017): a large output layer that is exact only for the likely words.
 
-The matrix of an output layer is decomposed once, A = U S V' = B V'. The first columns of B say most
-about the logits: with the hidden state in the same coordinates they give a preview of all words,
-and the best of the preview get their whole logits. The normaliser is the sum over both. It is an
-approximation without a bound: a word that the preview misjudges keeps its preview.
+The matrix of an output layer is decomposed once, A = U S V' = B V'. The first columns of B
+contribute most to the logits: multiplied by the hidden state in the same coordinates, they give a
+preview of all words, and the best words of the preview get exact logits. The normaliser is the sum
+over both. The approximation has no error bound: a word that the preview underrates keeps its
+preview.
 
     hidden' = V' hidden                              D D multiply-adds
     logits  = B[:, :W] hidden'[:W] + bias            words W
@@ -28,7 +29,7 @@ from asr.errors import InputError
 from asr.ranges import MAX_VOCABULARY, Range, Width, in_ranges
 
 ROWS = 4096
-"""Words gone through at a time in the decomposition, which is done in double precision."""
+"""Words processed at a time in the decomposition, which uses double precision."""
 
 
 @in_ranges("svd_softmax")
@@ -81,7 +82,7 @@ class SvdLinear(nn.Module):
 
     @classmethod
     def of(cls, linear: nn.Linear, spec: SvdSoftmax) -> SvdLinear:
-        """The decomposition of a trained layer."""
+        """Return the decomposition of a trained layer."""
         weight_VD = linear.weight.detach()
         num_words, width = weight_VD.shape
         made = cls(width, num_words, spec).to(weight_VD)
@@ -93,14 +94,14 @@ class SvdLinear(nn.Module):
 
     @torch.no_grad()
     def fill(self, basis_DD: Tensor, turned_VD: Tensor, bias_V: Tensor) -> None:
-        """Take V', B and the bias."""
+        """Copy V', B and the bias into the layer."""
         self.basis_DD.copy_(basis_DD)
         self.preview_VW.copy_(turned_VD[:, : self.preview_width])
         self.rest_VR.copy_(turned_VD[:, self.preview_width :])
         self.bias_V.copy_(bias_V)
 
     def first(self, num_words: int) -> SvdLinear:
-        """The layer of its first words alone, on the same memory."""
+        """Return the layer for its first words only, sharing memory."""
         spec = SvdSoftmax(
             outputs=(), preview_width=self.preview_width, refined_words=self.refined_words
         )
@@ -114,13 +115,13 @@ class SvdLinear(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """(..., D) to logits (..., V): exact for `refined_words` of them, previews of the rest."""
+        """Return logits (..., V) for (..., D), exact for `refined_words` words, else previews."""
         hidden_ND = x.reshape(-1, self.in_features) @ self.basis_DD.t()
         preview_NW = hidden_ND[:, : self.preview_width]
         logits_NV = torch.addmm(self.bias_V, preview_NW, self.preview_VW.t())
         if self.rest_VR.shape[1]:
             best_NK = logits_NV.topk(self.refined_words, sorted=False).indices
-            # Row by row: what is gathered of one hidden state stays in the cache.
+            # Row by row, so that the values gathered for one hidden state stay in the cache.
             rest_NR = hidden_ND[:, self.preview_width :]
             for logits_V, best_K, rest_R in zip(logits_NV, best_NK, rest_NR, strict=True):
                 logits_V[best_K] += self.rest_VR[best_K] @ rest_R
@@ -128,15 +129,15 @@ class SvdLinear(nn.Module):
         return logits
 
     def multiply_adds(self) -> int:
-        """Of one hidden state; the layer that was decomposed has D V."""
+        """Return the multiply-adds per hidden state; the original layer has D V."""
         refined = self.refined_words * (self.in_features - self.preview_width)
         return self.in_features**2 + self.out_features * self.preview_width + refined
 
 
 def right_singular_vectors(weight_VD: Tensor) -> Tensor:
-    """(D, D) double: right singular vectors as columns, those of the largest values first.
+    """Return (D, D) double: right singular vectors as columns, largest singular values first.
 
-    They are the eigenvectors of A'A, which is small however many words there are.
+    They are the eigenvectors of A'A, which is small for any number of words.
     """
     gram_DD = weight_VD.new_zeros(2 * weight_VD.shape[1:], dtype=torch.float64)
     for rows_VD in torch.split(weight_VD, ROWS):
@@ -157,7 +158,7 @@ def decompose_outputs(model: nn.Module, spec: SvdSoftmax) -> None:
 
 
 def shape_outputs(model: nn.Module, spec: SvdSoftmax) -> None:
-    """Replace the output layers by decompositions whose numbers are still to be loaded.
+    """Replace the output layers by decompositions whose values are loaded later.
 
     Raises:
         InputError: the model has no such output layer; or see `SvdLinear`.

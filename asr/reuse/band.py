@@ -145,9 +145,9 @@ class ReuseBand(GroupReuse):
     width: FrameSpan = 16
 
     def lead(self, parts: AttentionParts, *, num_followers: int) -> LayerAttention:
-        """Scores and mix."""
+        """Return scores and mix."""
         return LeadBand(parts.scores(), parts.mix(), width=self.width)
 
     def follow(self, parts: AttentionParts) -> LayerAttention:
-        """A mix."""
+        """Return a mix."""
         return FollowBand(parts.mix(), width=self.width)
