@@ -107,7 +107,11 @@ def run_svd_softmax(args: argparse.Namespace, origin: Mapping[str, Any]) -> int:
         if args.data:
             hidden_ND = hidden_states(package, layer.name, args)
             print(f"{layer.name}: {agreement(layer.linear, decomposed, hidden_ND)}")
-    config = {**package.config, SVD_SOFTMAX: asdict(spec), ORIGIN: dict(origin)}
+    config = {
+        **package.config,
+        SVD_SOFTMAX: asdict(spec),
+        ORIGIN: {**origin, "heads_aligned_on": None},
+    }
     text = card(args.command, args.model, kept)
     tokenizer = package.tokenizer
     if isinstance(package, LmPackage):

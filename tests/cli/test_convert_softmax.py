@@ -71,6 +71,7 @@ def test_a_recogniser_keeps_its_decomposition_and_is_read_again(
         **{"outputs": outputs, "preview_width": 3, "refined_words": 4},
     }
     assert config["converted_from"]["model"] == str(model)
+    assert config["converted_from"]["heads_aligned_on"] is None
     head, whole = load_package(out).model.head, load_package(model).model.head
     for name in outputs:
         made = head.get_submodule(name)
