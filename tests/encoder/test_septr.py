@@ -139,7 +139,7 @@ def test_padded_equals_alone(
             assert batch.lengths_B[row] == num_frames == alone.frames_BTD.shape[1]
             for found_BTD, expected_BTD in (
                 (batch.frames_BTD, alone.frames_BTD),
-                (batch.intermediate[0], alone.intermediate[0]),
+                (batch.intermediate[0].frames_BTD, alone.intermediate[0].frames_BTD),
             ):
                 torch.testing.assert_close(
                     found_BTD[row, :num_frames], expected_BTD[0], atol=1e-5, rtol=1e-5
