@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from asr.cli.evaluation_record import (
     Found,
     Way,
     change_line,
-    confidence_line,
+    confidence_lines,
     evaluation_records,
     wer_line,
 )
@@ -45,13 +46,14 @@ from asr.data.labels import read_labels
 from asr.data.manifest import Utterances, read_manifest
 from asr.data.progress import print_progress
 from asr.decode.beam import BeamDecoder
-from asr.decode.search import Search, notice_of
+from asr.decode.search import Search, notice_of, search_name, temperature_of
 from asr.encoder.precision import resolved_dtype
 from asr.errors import InputError
-from asr.measure.evaluation import evaluate
+from asr.measure.evaluation import SplitEvaluation, evaluate
 from asr.measure.tuning import tune
 from asr.metrics.alternatives import Equivalents
-from asr.model.package import ModelPackage
+from asr.metrics.confidence import fit_temperature
+from asr.model.package import CONFIDENCE, CONFIG, ModelPackage, write_temperature
 from asr.profiling.cost import count_parameters
 from asr.report.hypotheses import write_hypotheses
 from asr.text.scoring import SCORINGS, scoring
@@ -109,6 +111,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --rescore-lm or --lm: first find the weight and the word bonus with the fewest "
         "errors on the first manifest of --data, then score all with them",
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="find the temperature of the confidences of words on the first manifest of --data and "
+        "keep it in the model folder, for this search; the other manifests say what it is worth",
     )
     parser.add_argument(
         "--scoring",
@@ -175,6 +183,8 @@ def run(args: argparse.Namespace) -> int:
 
     def found_by(package: ModelPackage, decoder: Search, exit: Exit) -> Found:
         contexts = {length: stream_context(length, package.model) for length in args.stream}
+        as_found = {key: value for key, value in package.config.items() if key != CONFIDENCE}
+        package = replace(package, config=as_found)  # confidences at a temperature of 1
         return {
             Way(length, exit): {
                 split: evaluate(
@@ -207,15 +217,23 @@ def run(args: argparse.Namespace) -> int:
             package = load_at(args, exit, "float32")
             exact |= found_by(package, search_of(args, decode, package), exit)
         originals[exit] = package.config, count_parameters(package.model)
+    temperature = temperature_of(package.config, decoder)
+    if args.calibrate:
+        temperature = calibrated(package, decoder, *next(iter(next(iter(found.values())).items())))
     records = evaluation_records(args, originals, found, exact, decode, labels)
     named = {way.name_of(split): one for way in found for split, one in found[way].items()}
     print_table(records, args, examples={name: one.scored for name, one in named.items()})
     for name, evaluation in named.items():
-        print(wer_line(name, evaluation), file=sys.stderr)
-        if told := confidence_line(name, evaluation):
-            print(told, file=sys.stderr)
+        for line in (
+            wer_line(name, evaluation),
+            *confidence_lines(name, evaluation, temperature),
+        ):
+            print(line, file=sys.stderr)
         if args.out:
-            write_hypotheses(evaluation.scored, args.out / f"{name.replace(' ', '-')}.jsonl")
+            write_hypotheses(
+                evaluation.tempered(temperature).scored,
+                args.out / f"{name.replace(' ', '-')}.jsonl",
+            )
     for way, record in zip(found, records, strict=True):
         for split, change in record.wer_vs_float32.items():
             print(change_line(way.name_of(split), change, args.dtype), file=sys.stderr)
@@ -258,6 +276,28 @@ def tuned(
         file=sys.stderr,
     )
     return {**decode, weight: best.weight, bonus: best.bonus}
+
+
+def calibrated(package: ModelPackage, decoder: Search, split: str, found: SplitEvaluation) -> float:
+    """The temperature of confidences that fits ``found``, which is kept in the package.
+
+    Raises:
+        InputError: the search knows no confidences; see `fit_temperature` and `write_temperature`.
+    """
+    confidences, is_right = found.judged_words()
+    if not confidences:
+        raise InputError(f"--calibrate: no words with confidences were found in {split}")
+    try:
+        temperature = fit_temperature(confidences, is_right)
+    except InputError as error:
+        raise InputError(f"--calibrate on {split}: {error}") from error
+    write_temperature(package.folder, search_name(decoder), temperature)
+    print(
+        f"confidences calibrated on {split}, {len(confidences):,} words: temperature "
+        f"{temperature:.3g}, kept in {package.folder / CONFIG}",
+        file=sys.stderr,
+    )
+    return temperature
 
 
 def by_split(paths: Sequence[Path]) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from asr.cli.exits import Exit
 from asr.cli.run_folder import run_name
 from asr.measure.evaluation import SplitEvaluation
 from asr.measure.latency import measure_encoders
-from asr.metrics.confidence import calibration
+from asr.metrics.confidence import SHARE, calibration
 from asr.model.build import build
 from asr.profiling.hardware import describe_hardware, installed_versions, source_revision
 from asr.profiling.latency import LatencySpec
@@ -116,16 +116,19 @@ def wer_line(split: str, evaluation: SplitEvaluation) -> str:
     )
 
 
-def confidence_line(split: str, evaluation: SplitEvaluation) -> str:
-    """What the confidences of words are worth; empty where they are not known."""
-    confidences: list[float] = []
-    is_right: list[bool] = []
-    for one in evaluation.scored:
-        ops = [step.op for step in one.alignment if step.op != "del"]
-        if len(ops) == len(one.confidences):
-            confidences += one.confidences
-            is_right += [op == "equal" for op in ops]
-    return f"{split}: confidence: {calibration(confidences, is_right)}" if confidences else ""
+def confidence_lines(split: str, found: SplitEvaluation, temperature: float) -> list[str]:
+    """What the confidences of words are worth, at 1 and at ``temperature``; none if not known."""
+    worth = []
+    for one in dict.fromkeys((1.0, temperature)):
+        at = found.tempered(one)
+        confidences, is_right = at.judged_words()
+        if confidences:
+            said = "" if temperature == 1.0 else f" at temperature {one:.3g}"
+            worth.append(
+                f"{split}: confidence{said}: {calibration(confidences, is_right)}; WER "
+                f"{at.wer_of_surest(SHARE):.2f} % in the surest {100 * SHARE:.0f} % of utterances"
+            )
+    return worth
 
 
 def change_line(split: str, change: WerChange, dtype: str) -> str:

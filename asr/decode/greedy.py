@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from asr.metrics.confidence import tempered
 from asr.text.script import is_unspaced
 from asr.text.tokenizer import WORD_START
 from asr.types import Hypothesis, ScoredTokens
@@ -30,8 +31,8 @@ class TimedWord:
     a few frames within its sound, so times are good to about 0.1 s.
 
     ``confidence``, from 0 to 1, is the probability of its least probable token, the geometric mean
-    over the frames of that token; None where a search does not know it. ``speaker`` is who says
-    it, None where nobody has said so.
+    over the frames of that token, at the temperature of the package; None where a search does not
+    know it. ``speaker`` is who says it, None where nobody has said so.
     """
 
     word: str
@@ -55,17 +56,19 @@ def timed_words(
     frame_shift_s: float,
     duration_s: float,
     scores: Sequence[float] = (),
+    temperature: float = 1.0,
 ) -> list[TimedWord]:
     """Group pieces, with their first frames and the frames behind their last, into words.
 
     A word lasts from its first frame to `SOUND_S` behind its last one, but no longer than to the
     next word or the end of the audio, behind which the last frame may reach. ``scores`` are log
-    probabilities of the pieces, if they are known.
+    probabilities of the pieces, if they are known; confidences are `tempered`.
     """
     words: list[TimedWord] = []
     confidences: Sequence[float | None] = [None] * len(pieces)
     if len(scores):
-        confidences = [round(min(1.0, math.exp(one)), 4) for one in scores]
+        probabilities = [min(1.0, math.exp(one)) for one in scores]
+        confidences = [round(tempered(one, temperature), 4) for one in probabilities]
     for piece, frame, end, confidence in zip(pieces, frames, ends, confidences, strict=True):
         start_s = round(frame * frame_shift_s, 3)
         end_s = round(min(end * frame_shift_s + SOUND_S, duration_s), 3)

@@ -10,6 +10,7 @@ Shape legend: B batch, T frames, X what a head gives of a frame.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -25,6 +26,8 @@ from asr.errors import InputError
 from asr.lm.hotwords import Hotword, hotword_automaton
 from asr.model.asr_model import AsrModel
 from asr.model.build import TARGET, build, target_class
+from asr.model.package import CONFIDENCE
+from asr.ranges import shown
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 from asr.types import Hypothesis, Labels
@@ -109,6 +112,24 @@ def with_beam(config: Mapping[str, Any]) -> dict[str, Any]:
             f"the head of this model is {name}"
         )
     return {TARGET: f"{BEAMS[name].__module__}.{BEAMS[name].__qualname__}"}
+
+
+def temperature_of(config: Mapping[str, Any], search: Search) -> float:
+    """The temperature of the confidences of ``search`` in a package's config; 1 where none is.
+
+    Raises:
+        InputError: it is no number above 0.
+    """
+    kept = config.get(CONFIDENCE, {})
+    found = kept.get(search_name(search), 1.0) if isinstance(kept, Mapping) else kept
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
+        raise InputError(f"{CONFIDENCE}={shown(found)} of the model: a number above 0 is expected")
+    return float(found)
+
+
+def search_name(search: Search) -> str:
+    """The class of a search, as the ``_target_`` of a config names it."""
+    return f"{type(search).__module__}.{type(search).__qualname__}"
 
 
 HOTWORD_WEIGHT = 0.5

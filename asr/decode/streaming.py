@@ -26,7 +26,7 @@ from asr.decode.labelling import (
     Settled,
 )
 from asr.decode.recogniser import AcousticModel, Recogniser
-from asr.decode.search import Search
+from asr.decode.search import Search, temperature_of
 from asr.decode.stream_encoder import AudioStream, StreamEncoder
 from asr.decode.timing import Profiler
 from asr.errors import InputError
@@ -55,6 +55,7 @@ class Stream:
         self.audio = audio
         self.reader = reader
         self._package = package
+        self._temperature = temperature_of(package.config, reader.search)
         self._num_samples = 0
         self._told = ""
 
@@ -100,6 +101,7 @@ class Stream:
                 shift_s,
                 self._num_samples / sample_rate_hz,
                 found.token_scores,
+                self._temperature,
             )
         )
         start_s = round(first * shift_s, 3)

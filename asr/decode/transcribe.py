@@ -22,7 +22,7 @@ from asr.decode.greedy import Alternatives, TimedWord, join_words, timed_words
 from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
 from asr.decode.progress import Meter, Progress
 from asr.decode.recogniser import Recogniser
-from asr.decode.search import Search
+from asr.decode.search import Search, temperature_of
 from asr.decode.silence import SILENCE_DB
 from asr.decode.stream_encoder import chunk_context
 from asr.decode.streaming import LiveStream, Streamer, StreamLabeller
@@ -72,6 +72,7 @@ class Transcriber:
             raise InputError(f"vad={vad!r}; allowed: {', '.join(VADS)}")
         self.package = package
         self.decoder = decoder
+        self.temperature = temperature_of(package.config, decoder)
         self.channels = channels
         self.strict = strict
         self.notify = notify
@@ -295,6 +296,7 @@ class Transcriber:
                 self.labeller.frame_shift_s,
                 audio.duration_s,
                 hypothesis.token_scores,
+                self.temperature,
             )
         return Transcript(
             audio_path=str(name),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 
 from asr.data.dataset import stream_utterance
 from asr.data.manifest import Utterances
@@ -14,7 +15,8 @@ from asr.decode.search import Search
 from asr.decode.transcribe import VADS, Transcriber
 from asr.errors import InputError
 from asr.metrics.alternatives import Equivalents, normalized_readings
-from asr.metrics.wer import corpus_cer
+from asr.metrics.confidence import tempered
+from asr.metrics.wer import WordErrors, corpus_cer
 from asr.model.package import ModelPackage
 from asr.nn.chunks import ChunkContext
 from asr.report.hypotheses import ScoredUtterance, score, wer_difference
@@ -42,6 +44,39 @@ class SplitEvaluation:
         for one in self.scored:
             groups.setdefault(values[one.utterance_id], []).append(one)
         return {value: _rate(found, scoring=self.wer.scoring) for value, found in groups.items()}
+
+    def judged_words(self) -> tuple[list[float], list[bool]]:
+        """The confidences of all words of hypotheses, and whether the words are right."""
+        confidences: list[float] = []
+        is_right: list[bool] = []
+        for one in self.scored:
+            ops = [step.op for step in one.alignment if step.op != "del"]
+            if len(ops) == len(one.confidences):
+                confidences += one.confidences
+                is_right += [op == "equal" for op in ops]
+        return confidences, is_right
+
+    def tempered(self, temperature: float) -> SplitEvaluation:
+        """The same with confidences at ``temperature``, where they were found at 1."""
+        scored = [
+            replace(
+                one,
+                confidences=tuple(round(tempered(c, temperature), 4) for c in one.confidences),
+            )
+            for one in self.scored
+        ]
+        return replace(self, scored=tuple(scored))
+
+    def wer_of_surest(self, share: float) -> float:
+        """The error rate of ``share`` of the utterances, of most confidence by the mean of words.
+
+        An utterance without words is the least sure.
+        """
+        by_confidence = sorted(
+            self.scored, key=lambda one: -fmean(one.confidences) if one.confidences else 0.0
+        )
+        surest = by_confidence[: max(1, round(share * len(by_confidence)))]
+        return WordErrors.total(one.errors for one in surest).wer
 
     def change_from(self, exact: SplitEvaluation) -> WerChange:
         """Return this rate minus that of the same split in float32."""

@@ -1,5 +1,7 @@
 """Calibration of word confidences: how well they separate right words from wrong ones.
 
+A temperature corrects confidences that are too sure, or not sure enough.
+
 Shape legend: N words.
 """
 
@@ -9,9 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from asr.errors import InputError
 
 _NUM_BINS = 15
 SHARE = 0.9
+_LEAST = 5e-5
+"""Confidences nearer to 0 or 1 count as this far away: they are written with four digits."""
+_NUM_STEPS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,57 @@ def calibration(confidences: Sequence[float], is_right: Sequence[bool]) -> Calib
         wrong=float(1 - right_N.mean()),
         wrong_of_surest=float(1 - right_N[by_confidence[:num_surest]].mean()),
     )
+
+
+def tempered(confidence: float, temperature: float) -> float:
+    """A confidence whose log odds are divided by ``temperature``; 1 changes nothing.
+
+    The order of confidences stays, and so does the area under the curve.
+    """
+    if temperature == 1.0:
+        return confidence
+    return float(_probability(_log_odds(confidence) / temperature))
+
+
+def fit_temperature(confidences: Sequence[float], is_right: Sequence[bool]) -> float:
+    """The temperature with which confidences (N,) make what is right (N,) most probable.
+
+    It is temperature scaling (Guo et al. 2017, section 4.2) of the two cases, right and wrong. The
+    loss is convex in the reciprocal, so that bisection of its slope finds the one minimum.
+
+    Raises:
+        InputError: no word is right or none is wrong, or the minimum lies outside 0.01 to 100.
+    """
+    odds_N = _log_odds(confidences)
+    right_N = np.asarray(is_right, dtype=np.bool_)
+    if right_N.all() or not right_N.any():
+        raise InputError(
+            f"{right_N.sum():,} of {len(right_N):,} words are right; a temperature of confidences "
+            "needs both right and wrong ones"
+        )
+
+    def slope(reciprocal: float) -> float:
+        return float(odds_N @ (_probability(reciprocal * odds_N) - right_N))
+
+    low, high = 0.01, 100.0
+    if not slope(low) < 0 < slope(high):
+        raise InputError(
+            f"no temperature from {low:g} to {high:g} fits the confidences of {len(right_N):,} "
+            "words; take a larger split"
+        )
+    for _ in range(_NUM_STEPS):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 1 / low
+
+
+def _log_odds(confidences: ArrayLike) -> np.ndarray:
+    inside = np.clip(np.asarray(confidences, dtype=np.float64), _LEAST, 1 - _LEAST)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
+
+
+def _probability(log_odds: np.ndarray) -> np.ndarray:
+    return np.asarray(0.5 + 0.5 * np.tanh(log_odds / 2))
 
 
 def _area(right: np.ndarray, wrong: np.ndarray) -> float:

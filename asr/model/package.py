@@ -25,7 +25,7 @@ from torch import nn
 
 from asr.encoder.precision import compute_in
 from asr.errors import InputError, naming
-from asr.files import read_bytes, replacing
+from asr.files import read_bytes, replacing, write_text
 from asr.model.asr_model import AsrModel
 from asr.model.build import EXIT, SVD_SOFTMAX, build, build_model, check_groups
 from asr.model.plugins import PLUGINS, check_package
@@ -49,6 +49,10 @@ SCHEMA, SCHEMA_VERSION = "schema", 1
 """Config key of the format's version; packages of the first versions lack it."""
 ORIGIN, IMPORTED = "converted_from", "imported_from"
 """Config keys for the origin of a converted or imported model; other packages lack them."""
+
+
+CONFIDENCE = "confidence"
+"""Key of a config for temperatures of confidences, by the class of a search; others lack it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +90,25 @@ def write_package(
     with replacing(folder) as partial:
         partial.mkdir()
         (partial / WEIGHTS).write_bytes(save(weights))
-        content = json.dumps({SCHEMA: SCHEMA_VERSION, **config}, indent=2)
-        (partial / CONFIG).write_text(content + "\n", encoding="utf-8")
+        _write_config(partial, config)
         tokenizer.save(partial / TOKENIZER)
         (partial / CARD).write_text(card, encoding="utf-8")
+
+
+def write_temperature(folder: Path, search: str, temperature: float) -> None:
+    """Put the temperature of the confidences of ``search`` into the config of a package.
+
+    Raises:
+        InputError: see `read_config`; or as `asr.files.replacing` does.
+    """
+    config = read_config(folder / CONFIG)
+    config[CONFIDENCE] = {**config.get(CONFIDENCE, {}), search: temperature}
+    _write_config(folder, config)
+
+
+def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    content = json.dumps({SCHEMA: SCHEMA_VERSION, **config}, indent=2)
+    write_text(folder / CONFIG, content + "\n")
 
 
 def load_package(
