@@ -4,21 +4,27 @@ The phrases are a tree of characters, with the fail arcs of Aho and Corasick (19
 by all its characters at once, so that every way to cut a phrase into tokens is in the tree. Every
 character of a phrase adds to the score, a phrase that breaks off pays back what it gained, and a
 phrase counts only where a word ends behind it.
+
+Shape legend: P phrases or pieces, C their characters, S nodes of the tree of phrases, A arcs,
+V tokens, F places of a walk, each a node of the tree of phrases and one of the tree of pieces.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from asr.errors import InputError, printable
 from asr.files import read_bytes
 from asr.lm.automaton import Arcs, Automaton
+from asr.lm.spelling_tree import Floats, Ints, SpellingTree, characters_of, repeated
 from asr.text.script import is_unspaced
 from asr.text.tokenizer import WORD_START, Tokenizer
 
@@ -83,7 +89,8 @@ def hotword_automaton(
     Raises:
         InputError: a phrase that the tokenizer cannot write, or of which nothing is left.
     """
-    tree = _Tree()
+    phrases: list[str] = []
+    boosts: list[float] = []
     for hotword in hotwords:
         spelt = " ".join(normalize(hotword.phrase).split())
         if not spelt:
@@ -94,127 +101,142 @@ def hotword_automaton(
                 f"{' '.join(map(printable, unknown))}"
             )
         characters = spelt.replace(" ", WORD_START)
-        tree.add(characters if is_unspaced(spelt) else WORD_START + characters, hotword.boost)
-    return Automaton(_arcs(tree, tokenizer), weight=weight)
+        phrases.append(characters if is_unspaced(spelt) else WORD_START + characters)
+        boosts.append(hotword.boost)
+    return Automaton(_arcs(phrases, np.array(boosts), tokenizer), weight=weight)
 
 
-class _Tree:
-    """A tree of characters. Node 0 is the root; a node has a greater number than its parent.
-
-    ``gains`` is what the characters from the root to a node add.
-    """
-
-    def __init__(self) -> None:
-        self.children: list[dict[str, int]] = [{}]
-        self.gains: list[float] = [0.0]
-        self.is_end: list[bool] = [False]
-
-    def add(self, characters: str, boost: float) -> None:
-        """Add a phrase; where phrases share nodes the greater boost counts."""
-        node, gain = 0, 0.0
-        for character in characters:
-            gain += boost * (character != WORD_START)
-            following = self.children[node].get(character)
-            if following is None:
-                following = self.children[node][character] = len(self.children)
-                self.children.append({})
-                self.gains.append(gain)
-                self.is_end.append(False)
-            else:
-                self.gains[following] = max(self.gains[following], gain)
-            node = following
-        self.is_end[node] = True
+def _arcs(phrases: Sequence[str], boosts_P: Floats, tokenizer: Tokenizer) -> Arcs:
+    """All moves by whole tokens: the tree of pieces is walked along with that of phrases."""
+    codes_C, lengths_P = characters_of(phrases)
+    alphabet, characters_C = np.unique(codes_C, return_inverse=True)
+    letters = [chr(code) for code in alphabet]
+    begins_word = np.array([_begins_word(letter) for letter in letters])
+    written_C = np.cumsum(codes_C != ord(WORD_START))
+    before_P = np.concatenate([[0], written_C])[np.cumsum(lengths_P) - lengths_P]
+    gains_C = np.repeat(boosts_P, lengths_P) * (written_C - np.repeat(before_P, lengths_P))
+    tree = SpellingTree.of(characters_C, lengths_P, gains_C, alphabet=len(letters))
+    scores = _scores(tree, begins_word)
+    moves = _moves(
+        tree, scores, begins_word, tokenizer, {letter: at for at, letter in enumerate(letters)}
+    )
+    vocab_size = len(tokenizer.vocabulary)
+    keys_A, order_A = (moves.sources_A * vocab_size + moves.tokens_A).sort(stable=True)
+    weights_A, targets_A = moves.weights_A[order_A], moves.targets_A[order_A]
+    root_weights_V = torch.zeros(vocab_size, dtype=torch.float64)
+    root_targets_V = torch.zeros(vocab_size, dtype=torch.int64)
+    is_root_A = keys_A < vocab_size
+    root_weights_V[keys_A[is_root_A]] = weights_A[is_root_A]
+    root_targets_V[keys_A[is_root_A]] = targets_A[is_root_A]
+    inside_S = scores.at_risk_S[scores.fails_S] - scores.at_risk_S
+    return Arcs(
+        keys_A=keys_A,
+        weights_A=weights_A,
+        targets_A=targets_A,
+        backoff_S=torch.from_numpy(scores.fails_S),
+        backoff_weights_S2=torch.from_numpy(np.stack([inside_S, inside_S + scores.own_S], 1)),
+        ends_S=torch.from_numpy(scores.kept_S - scores.at_risk_S),
+        root_weights_V=root_weights_V,
+        root_targets_V=root_targets_V,
+        begins_word_V=torch.tensor([_begins_word(piece) for piece in tokenizer.vocabulary]),
+        depth=scores.depth,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
     """Of every node: where it fails to, what is at risk in it, what it keeps where a word ends."""
 
-    fails: list[int]
-    at_risk: list[float]
-    own: list[float]
-    kept: list[float]
+    fails_S: Ints
+    at_risk_S: Floats
+    own_S: Floats
+    kept_S: Floats
     depth: int
 
 
-def _scores(tree: _Tree) -> _Scores:
-    """Breadth first: the longest suffix of a node that is a node too, and the scores."""
-    size = len(tree.children)
-    fails, depths = [0] * size, [0] * size
-    at_risk, own, kept = [0.0] * size, [0.0] * size, [0.0] * size
-    queue = deque([0])
-    while queue:
-        node = queue.popleft()
-        for character, child in tree.children[node].items():
-            if node:
-                back = fails[node]
-                while back and character not in tree.children[back]:
-                    back = fails[back]
-                fails[child] = tree.children[back].get(character, 0)
-            gain = tree.gains[child] - tree.gains[node]
-            at_risk[child] = at_risk[node] + gain - (own[node] if _begins_word(character) else 0.0)
-            own[child] = at_risk[child] if tree.is_end[child] else 0.0
-            kept[child] = own[child] + kept[fails[child]]
-            depths[child] = depths[fails[child]] + 1
-            queue.append(child)
-    return _Scores(fails, at_risk, own, kept, max(depths))
+def _scores(tree: SpellingTree, begins_word: NDArray[np.bool_]) -> _Scores:
+    """Depth by depth, as every score is that of the parent, or of a shorter suffix, and more."""
+    fails_S, parents_S = tree.fails(), tree.parents_S
+    gains_S = tree.gains_S - tree.gains_S[parents_S]
+    ends_word_S = begins_word[tree.characters_S]  # a word ends before the node
+    is_end_S = np.zeros(len(tree), dtype=np.bool_)
+    is_end_S[tree.ends_P] = True
+    at_risk_S, own_S, kept_S = np.zeros((3, len(tree)))
+    depths_S = np.zeros(len(tree), dtype=np.int64)
+    for first, end in pairwise(tree.levels):
+        level = slice(first, end)
+        parents, fails = parents_S[level], fails_S[level]
+        lost = np.where(ends_word_S[level], own_S[parents], 0.0)
+        at_risk_S[level] = at_risk_S[parents] + gains_S[level] - lost
+        own_S[level] = np.where(is_end_S[level], at_risk_S[level], 0.0)
+        kept_S[level] = own_S[level] + kept_S[fails]
+        depths_S[level] = depths_S[fails] + 1
+    return _Scores(fails_S, at_risk_S, own_S, kept_S, int(depths_S.max()))
 
 
-def _arcs(tree: _Tree, tokenizer: Tokenizer) -> Arcs:
-    """All moves by whole tokens: the tree of pieces is walked along with that of phrases."""
-    scores = _scores(tree)
-    vocabulary = tokenizer.vocabulary
-    pieces: dict[str, Any] = {}
-    for token, piece in enumerate(vocabulary):
+@dataclass(frozen=True, slots=True)
+class _Moves:
+    """Moves from a node by a token to a node, and what they add."""
+
+    sources_A: Tensor
+    tokens_A: Tensor
+    targets_A: Tensor
+    weights_A: Tensor
+
+
+def _moves(
+    tree: SpellingTree,
+    scores: _Scores,
+    begins_word: NDArray[np.bool_],
+    tokenizer: Tokenizer,
+    characters: Mapping[str, int],
+) -> _Moves:
+    """Walk from every node by every piece at once, one character after the other."""
+    tokens_P, spellings = _pieces(tokenizer, characters)
+    lengths_P = np.array([len(one) for one in spellings], dtype=np.int64)
+    codes_C = np.array([characters[one] for piece in spellings for one in piece], dtype=np.int64)
+    pieces = SpellingTree.of(codes_C, lengths_P, np.zeros(len(codes_C)), alphabet=len(characters))
+    by_end_P = np.argsort(pieces.ends_P, kind="stable")
+    tokens_P, ends_P = tokens_P[by_end_P], pieces.ends_P[by_end_P]
+    nodes_S = np.arange(len(tree) + 1)
+    first_child_S = np.searchsorted(tree.keys_S, nodes_S * tree.alphabet)
+    sources_F = nodes_F = nodes_S[:-1]
+    branches_F, extra_F = np.zeros_like(nodes_F), np.zeros(len(nodes_F))
+    found: list[tuple[Ints, Ints, Ints, Floats]] = []
+    while len(nodes_F):
+        at, number = repeated(first_child_S[nodes_F + 1] - first_child_S[nodes_F])
+        children_F = first_child_S[nodes_F[at]] + number
+        characters_F = tree.characters_S[children_F]
+        longer_F = pieces.children(branches_F[at], characters_F)
+        goes_on = longer_F != 0
+        at, children_F, longer_F = at[goes_on], children_F[goes_on], longer_F[goes_on]
+        # Where a word begins behind a node, its suffixes that are phrases were said.
+        ended = (nodes_F[at] != 0) & begins_word[characters_F[goes_on]]
+        said = scores.kept_S[scores.fails_S[nodes_F[at]]]
+        extra_F = extra_F[at] + np.where(ended, said, 0.0)
+        sources_F, nodes_F, branches_F = sources_F[at], children_F, longer_F
+        first = np.searchsorted(ends_P, branches_F, side="left")
+        moved, number = repeated(np.searchsorted(ends_P, branches_F, side="right") - first)
+        gains = tree.gains_S[nodes_F[moved]] - tree.gains_S[sources_F[moved]] + extra_F[moved]
+        tokens = tokens_P[first[moved] + number]
+        found.append((sources_F[moved], tokens, nodes_F[moved], gains))
+    columns = [torch.from_numpy(np.concatenate(column)) for column in zip(*found, strict=True)]
+    return _Moves(*columns)
+
+
+def _pieces(tokenizer: Tokenizer, characters: Mapping[str, int]) -> tuple[Ints, list[str]]:
+    """The tokens whose spelling has no other ``characters``, and their spellings."""
+    tokens: list[int] = []
+    spellings: list[str] = []
+    for token, piece in enumerate(tokenizer.vocabulary):
         if token <= tokenizer.unk_id:
             continue
         spaceless = piece.removeprefix(WORD_START)  # sentencepiece begins every text with a space
         for spelt in {piece, spaceless} if is_unspaced(piece) else {piece}:
-            branch = pieces
-            for character in spelt:
-                branch = branch.setdefault(character, {})
-            branch.setdefault("", []).append(token)
-    keys, weights, targets = [], [], []
-    for source in range(len(tree.children)):
-        open_moves: list[tuple[int, dict[str, Any], float]] = [(source, pieces, 0.0)]
-        while open_moves:
-            node, branch, extra = open_moves.pop()
-            for character, child in tree.children[node].items():
-                longer = branch.get(character)
-                if longer is None:
-                    continue
-                more = extra
-                if node and _begins_word(character):  # suffixes of the node are phrases, said now
-                    more += scores.kept[scores.fails[node]]
-                for token in longer.get("", ()):
-                    keys.append(source * len(vocabulary) + token)
-                    weights.append(tree.gains[child] - tree.gains[source] + more)
-                    targets.append(child)
-                open_moves.append((child, longer, more))
-    keys_A, order_A = torch.tensor(keys, dtype=torch.int64).sort()
-    weights_A = torch.tensor(weights, dtype=torch.float64)[order_A]
-    targets_A = torch.tensor(targets, dtype=torch.int64)[order_A]
-    root_weights_V = torch.zeros(len(vocabulary), dtype=torch.float64)
-    root_targets_V = torch.zeros(len(vocabulary), dtype=torch.int64)
-    is_root_A = keys_A < len(vocabulary)
-    root_weights_V[keys_A[is_root_A]] = weights_A[is_root_A]
-    root_targets_V[keys_A[is_root_A]] = targets_A[is_root_A]
-    at_risk_S = torch.tensor(scores.at_risk, dtype=torch.float64)
-    fails_S = torch.tensor(scores.fails)
-    inside_S = at_risk_S[fails_S] - at_risk_S
-    own_S = torch.tensor(scores.own, dtype=torch.float64)
-    return Arcs(
-        keys_A=keys_A,
-        weights_A=weights_A,
-        targets_A=targets_A,
-        backoff_S=fails_S,
-        backoff_weights_S2=torch.stack([inside_S, inside_S + own_S], 1),
-        ends_S=torch.tensor(scores.kept, dtype=torch.float64) - at_risk_S,
-        root_weights_V=root_weights_V,
-        root_targets_V=root_targets_V,
-        begins_word_V=torch.tensor([_begins_word(piece) for piece in vocabulary]),
-        depth=scores.depth,
-    )
+            if spelt and all(one in characters for one in spelt):
+                tokens.append(token)
+                spellings.append(spelt)
+    return np.array(tokens, dtype=np.int64), spellings
 
 
 def _begins_word(piece: str) -> bool:
