@@ -10,8 +10,8 @@ import re
 import struct
 from dataclasses import dataclass, field
 
-from asr.audio.source import Extent, Source
-from asr.audio.streams import Stream, patched, unchanged
+from asr.audio.source import ByteSource, Extent
+from asr.audio.streams import StreamedFile, patched, unchanged
 
 _SHORTEST_S = 0.1  # shorter leftovers after the samples are not audio
 _STREAMED_NUM_BYTES = (1 << 31) - (1 << 16)  # writers to a pipe give a size near 2**31 or 2**32
@@ -48,7 +48,7 @@ class _Layout:
         """Number of bytes before the content."""
         return self.name_length + struct.calcsize(self.size)
 
-    def read(self, source: Source, at: int) -> tuple[bytes, int] | None:
+    def read(self, source: ByteSource, at: int) -> tuple[bytes, int] | None:
         """Return the name and content size of the chunk at a position."""
         head = source.read_at(at, self.header)
         if len(head) < self.header:
@@ -61,7 +61,7 @@ class _Layout:
         return content + size + -size % self.alignment
 
 
-def chunked_streams(source: Source) -> list[Stream] | None:
+def chunked_streams(source: ByteSource) -> list[StreamedFile] | None:
     """Return the recordings of such a file, in order; None if it is not one."""
     head = source.read_at(0, 16)
     if head[:4] == b".snd" or head[:4] == b"dns.":
@@ -74,7 +74,7 @@ def chunked_streams(source: Source) -> list[Stream] | None:
         return [_aiff(source)]
     if head == _W64_ID:
         return [_wave(source, 0, _Layout("<q", 16, counts_header=True, alignment=8), 40)[0]]
-    streams: list[Stream] = []
+    streams: list[StreamedFile] = []
     at = 0
     while (head := source.read_at(at, 12))[:4] in _WAVE_NAMES and head[8:] == b"WAVE":
         order = ">" if head[:4] == b"RIFX" else "<"
@@ -83,7 +83,7 @@ def chunked_streams(source: Source) -> list[Stream] | None:
     return streams or None
 
 
-def _wave(source: Source, start: int, layout: _Layout, header: int) -> tuple[Stream, int]:
+def _wave(source: ByteSource, start: int, layout: _Layout, header: int) -> tuple[StreamedFile, int]:
     """Return the WAV, RF64 or Wave64 at ``start``, and the position of the next one."""
     whole = (unchanged(source, start), source.size)
     chunks = _read_chunks(source, start + header, layout, b"data")
@@ -103,9 +103,9 @@ def _wave(source: Source, start: int, layout: _Layout, header: int) -> tuple[Str
     behind = layout.behind(chunks.data, chunks.promised)
     if stop == chunks.data + chunks.promised and fraction == 1.0:
         following = _next_wave(source, behind, layout)
-        return Stream((Extent(start, following),)), following
+        return StreamedFile((Extent(start, following),)), following
     name = b"RIFX" if order == ">" else b"RIFF"
-    return Stream(
+    return StreamedFile(
         (_wave_header(name, order, fmt, stop - chunks.data), Extent(chunks.data, stop)), fraction
     ), source.size
 
@@ -123,7 +123,7 @@ def _wave_header(name: bytes, order: str, fmt: bytes, num_bytes: int) -> bytes:
     return name + struct.pack(f"{order}I", length) + body
 
 
-def _next_wave(source: Source, at: int, layout: _Layout) -> int:
+def _next_wave(source: ByteSource, at: int, layout: _Layout) -> int:
     """Return the position of the next WAV among the chunks from ``at``; else the source's end."""
     for _ in range(_MOST_CHUNKS):
         chunk = layout.read(source, at)
@@ -136,7 +136,7 @@ def _next_wave(source: Source, at: int, layout: _Layout) -> int:
     return source.size
 
 
-def _aiff(source: Source) -> Stream:
+def _aiff(source: ByteSource) -> StreamedFile:
     layout = _Layout(">I")
     chunks = _read_chunks(source, 12, layout, b"SSND")
     common = chunks.content.get(b"COMM")
@@ -162,7 +162,7 @@ def _aiff(source: Source) -> Stream:
         return unchanged(source)
     if fraction < 1.0 and num_frames:
         fraction = min(fraction, present / num_frames)
-    return Stream(
+    return StreamedFile(
         patched(
             0,
             stop,
@@ -177,7 +177,7 @@ def _aiff(source: Source) -> Stream:
     )
 
 
-def _caf(source: Source) -> Stream:
+def _caf(source: ByteSource) -> StreamedFile:
     layout = _Layout(">q", alignment=1)
     chunks = _read_chunks(source, 8, layout, b"data")
     described = chunks.content.get(b"desc")
@@ -194,10 +194,10 @@ def _caf(source: Source) -> Stream:
     if stop == chunks.data + chunks.promised:
         return unchanged(source)
     size = struct.pack(">q", stop - chunks.data)
-    return Stream(patched(0, stop, [(chunks.data - 8, size)]), fraction)
+    return StreamedFile(patched(0, stop, [(chunks.data - 8, size)]), fraction)
 
 
-def _au(source: Source, head: bytes) -> Stream:
+def _au(source: ByteSource, head: bytes) -> StreamedFile:
     order = ">" if head[:4] == b".snd" else "<"
     fields = source.read_at(4, 20)
     if len(fields) < 20:
@@ -208,10 +208,10 @@ def _au(source: Source, head: bytes) -> Stream:
     if stop == data + promised or not 24 <= data < stop:
         return unchanged(source)
     size = struct.pack(f"{order}I", min(0xFFFFFFFF, stop - data))
-    return Stream(patched(0, stop, [(8, size)]), fraction)
+    return StreamedFile(patched(0, stop, [(8, size)]), fraction)
 
 
-def _sphere(source: Source) -> Stream:
+def _sphere(source: ByteSource) -> StreamedFile:
     """Read a NIST SPHERE file; libsndfile itself does not report missing samples at the end."""
     head = source.read_at(0, 1024)
     found = {
@@ -226,10 +226,10 @@ def _sphere(source: Source) -> Stream:
     fraction = 1.0
     if plain and 0 < source.size - data < promised < _STREAMED_NUM_BYTES:
         fraction = (source.size - data) / promised
-    return Stream((Extent(0, source.size),), fraction)
+    return StreamedFile((Extent(0, source.size),), fraction)
 
 
-def _read_chunks(source: Source, at: int, layout: _Layout, data: bytes) -> _Chunks:
+def _read_chunks(source: ByteSource, at: int, layout: _Layout, data: bytes) -> _Chunks:
     """Read the chunks up to the one that holds the samples."""
     chunks = _Chunks()
     for _ in range(_MOST_CHUNKS):
@@ -249,7 +249,7 @@ def _read_chunks(source: Source, at: int, layout: _Layout, data: bytes) -> _Chun
 
 
 def _end(
-    source: Source, chunks: _Chunks, layout: _Layout | None, bytes_per_s: float
+    source: ByteSource, chunks: _Chunks, layout: _Layout | None, bytes_per_s: float
 ) -> tuple[int, float]:
     """Return the end of the samples, and the present fraction of the promised samples."""
     present = max(0, source.size - chunks.data)
@@ -267,7 +267,7 @@ def _end(
     return source.size, 1.0
 
 
-def _are_chunks(source: Source, at: int, layout: _Layout) -> bool:
+def _are_chunks(source: ByteSource, at: int, layout: _Layout) -> bool:
     """Return whether the bytes from ``at`` to the end of the source are chunks."""
     num_found = 0
     for _ in range(_MOST_CHUNKS):

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from asr.audio.source import Source, file_source
+from asr.audio.source import ByteSource, file_source
 from asr.errors import InputError, RunError
 
 PROGRAM = "ffmpeg"
@@ -68,7 +68,7 @@ def container(head: bytes) -> str | None:
     return "mpegts" if is_stream else None
 
 
-def decoded(source: Source) -> Source:
+def decoded(source: ByteSource) -> ByteSource:
     """Return ``source`` itself, or its audio as a WAV file if FFmpeg must decode it.
 
     The format is recognised here and passed to FFmpeg, and only files may be opened, so that FFmpeg
@@ -103,7 +103,7 @@ def decoded(source: Source) -> Source:
     return replace(file_source(output, source.name), identity=source.identity, damage=damage)
 
 
-def _copy(source: Source, copy: IO[bytes]) -> None:
+def _copy(source: ByteSource, copy: IO[bytes]) -> None:
     try:
         for start in range(0, source.size, _COPY_NUM_BYTES):
             copy.write(source.read_at(start, min(_COPY_NUM_BYTES, source.size - start)))
@@ -119,7 +119,7 @@ def _disk_full(name: str, reason: str | None) -> RunError:
     )
 
 
-def _run(reading: Sequence[str], out: str, source: Source) -> str:
+def _run(reading: Sequence[str], out: str, source: ByteSource) -> str:
     """Decode to the file ``out``; return FFmpeg's last message, or "" if all went well."""
     program, *words = reading
     command = [

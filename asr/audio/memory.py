@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from asr.audio.ffmpeg import decoded
 from asr.audio.read import probe_audio
-from asr.audio.source import Source, memory_source
+from asr.audio.source import ByteSource, memory_source
 from asr.errors import InputError, printable
 from asr.types import Waveform
 
@@ -65,19 +65,19 @@ class Samples(NamedTuple):
 
 
 AudioInput: TypeAlias = (
-    str | Path | bytes | BinaryIO | Waveform | tuple[Any, int] | Samples | Source
+    str | Path | bytes | BinaryIO | Waveform | tuple[Any, int] | Samples | ByteSource
 )
 """Audio to read: a path, a file's bytes, a file open in binary, or samples with their rate."""
 
 
-def as_audio(audio: AudioInput | Any) -> Path | Source | Samples:
+def as_audio(audio: AudioInput | Any) -> Path | ByteSource | Samples:
     """Convert an input to one of the three kinds that can be read.
 
     Raises:
         InputError: the input is not audio, or its samples are invalid.
     """
     match audio:
-        case Samples() | Source() | Path():
+        case Samples() | ByteSource() | Path():
             return audio
         case str():
             return Path(audio)
@@ -97,7 +97,7 @@ def as_audio(audio: AudioInput | Any) -> Path | Source | Samples:
     )
 
 
-def num_channels(audio: Path | Source | Samples) -> int:
+def num_channels(audio: Path | ByteSource | Samples) -> int:
     """Return the number of channels; raise as `probe_audio` does."""
     if isinstance(audio, Samples):
         return audio.num_channels
@@ -149,7 +149,7 @@ def _scaled(found: NDArray[Any], name: str) -> NDArray[np.float32]:
     return scaled
 
 
-def file_audio(file: Any) -> Source:
+def file_audio(file: Any) -> ByteSource:
     """Return a source for the bytes of an audio file, or for an object open in binary.
 
     An object that can seek is read piece by piece, from its start; another one as a whole.
@@ -183,4 +183,4 @@ def file_audio(file: Any) -> Source:
                 num_bytes -= len(part)
         return b"".join(parts)
 
-    return decoded(Source(name, size, read_at))
+    return decoded(ByteSource(name, size, read_at))

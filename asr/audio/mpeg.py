@@ -11,8 +11,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from asr.audio.source import Extent, Piece, Source
-from asr.audio.streams import Stream
+from asr.audio.source import ByteSource, Extent, SourcePart
+from asr.audio.streams import StreamedFile
 
 _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _KBPS = {  # by version 1 or not, and layer
@@ -64,7 +64,7 @@ class Header(NamedTuple):
         return 13 if self.is_mono else 21
 
 
-def parse(head: bytes) -> Header | None:
+def parse_header(head: bytes) -> Header | None:
     """Parse the header in the first four bytes; None if it is not one or gives no length."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
@@ -115,7 +115,7 @@ class _Recording:
         return self.num_frames * self.first.num_samples / self.first.rate_hz
 
 
-def mpeg_streams(source: Source) -> list[Stream] | None:
+def mpeg_streams(source: ByteSource) -> list[StreamedFile] | None:
     """Return the recordings of an mp3; None unless every frame is MPEG audio with a length."""
     recordings = _Scan(source).recordings()
     return [_stream(source, one) for one in recordings] or None
@@ -124,7 +124,7 @@ def mpeg_streams(source: Source) -> list[Stream] | None:
 class _Scan:
     """One pass over the headers of all frames."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._window_at = 0
         self._window = b""
@@ -142,7 +142,7 @@ class _Scan:
                     current.add(at, behind, num_frames)
                     at = behind
                     continue
-            header = parse(self._bytes(at, 4))
+            header = parse_header(self._bytes(at, 4))
             if current is None or header is None or header.kind != current.first.kind:
                 header = self._confirmed(at, header)
             if header is None:
@@ -189,7 +189,7 @@ class _Scan:
             head = window[place : place + 4]
             size = sizes.get(head)
             if size is None:
-                header = parse(head)
+                header = parse_header(head)
                 if header is None or header.kind != first.kind:
                     break
                 size = sizes[head] = header.num_bytes
@@ -208,7 +208,7 @@ class _Scan:
         if header is None:
             return None
         behind = at + header.num_bytes
-        following = parse(self._bytes(behind, 4))
+        following = parse_header(self._bytes(behind, 4))
         if behind >= self._source.size - 4 or self._behind_tags(behind) > behind:
             return header
         return header if following and following.kind == header.kind else None
@@ -223,7 +223,7 @@ class _Scan:
                 at += max(1, len(window))
                 continue
             at += found
-            if self._confirmed(at, parse(self._bytes(at, 4))):
+            if self._confirmed(at, parse_header(self._bytes(at, 4))):
                 return at
             at += 1
         return self._source.size
@@ -271,17 +271,17 @@ class _Scan:
         return self._window[start : start + size]
 
 
-def _stream(source: Source, recording: _Recording) -> Stream:
+def _stream(source: ByteSource, recording: _Recording) -> StreamedFile:
     """Return the frames, after a Xing header with their number."""
     found, promised = recording.num_frames, recording.promised
-    pieces: tuple[Piece, ...] = tuple(recording.extents)
+    pieces: tuple[SourcePart, ...] = tuple(recording.extents)
     missing_s = 0.0
     if promised != found and recording.first.layer == 3:
         if promised is None or not recording.promise_at:
             skipped = 0 if promised is None else 1
             first = recording.extents[0]
             if skipped:
-                header = parse(source.read_at(first.start, 4))
+                header = parse_header(source.read_at(first.start, 4))
                 assert header is not None
                 first = Extent(first.start + header.num_bytes, first.stop)
             pieces = (_xing(recording.first, found), first, *recording.extents[1:])
@@ -305,13 +305,15 @@ def _stream(source: Source, recording: _Recording) -> Stream:
             f"damaged at {recording.lost_at_s:.2f} s: {recording.num_lost_bytes:,} bytes there "
             "are no MPEG audio and are left out"
         )
-    return Stream(pieces, missing_s=missing_s, damage=damage, lost_s=lost_s)
+    return StreamedFile(pieces, missing_s=missing_s, damage=damage, lost_s=lost_s)
 
 
 def _xing(first: Header, num_frames: int) -> bytes:
     """Return a Xing header: a silent frame that gives the number of frames."""
     without_checksum = first.word & ~0xF200 | 1 << 16
-    headers = (parse(struct.pack(">I", without_checksum | rate << 12)) for rate in range(1, 15))
+    headers = (
+        parse_header(struct.pack(">I", without_checksum | rate << 12)) for rate in range(1, 15)
+    )
     header = next(each for each in headers if each and each.num_bytes >= each.tag_at + 12)
     frame = bytearray(header.num_bytes)
     frame[:4] = struct.pack(">I", header.word)

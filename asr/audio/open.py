@@ -22,8 +22,15 @@ from asr.audio.containers import chunked_streams
 from asr.audio.ffmpeg import FFMPEG_SUFFIXES, decoded
 from asr.audio.mpeg import mpeg_streams
 from asr.audio.quiet import quiet_decoder
-from asr.audio.source import Extent, Source, VirtualFile, memory_source, open_source
-from asr.audio.streams import FLAC_MAGIC, OGG_MAGIC, Stream, flac_streams, ogg_streams, unchanged
+from asr.audio.source import ByteSource, Extent, VirtualFile, memory_source, open_source
+from asr.audio.streams import (
+    FLAC_MAGIC,
+    OGG_MAGIC,
+    StreamedFile,
+    flac_streams,
+    ogg_streams,
+    unchanged,
+)
 from asr.errors import InputError
 
 AUDIO_SUFFIXES = FFMPEG_SUFFIXES | {
@@ -63,7 +70,7 @@ class _Decoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no t
 class AudioPart(NamedTuple):
     """One recording in a file, as libsndfile sees it."""
 
-    stream: Stream
+    stream: StreamedFile
     sample_rate_hz: int
     num_channels: int
     num_samples: int
@@ -75,10 +82,10 @@ class AudioPart(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recording:
+class OpenAudio:
     """An open audio file; its parts follow one another."""
 
-    source: Source
+    source: ByteSource
     parts: Sequence[AudioPart]
     notify: Notify
 
@@ -125,7 +132,7 @@ class Recording:
 
 
 @contextmanager
-def open_audio(path: Path) -> Iterator[Source]:
+def open_audio(path: Path) -> Iterator[ByteSource]:
     """Open the bytes of an audio file, or the result of decoding it with FFmpeg.
 
     Raises:
@@ -137,19 +144,19 @@ def open_audio(path: Path) -> Iterator[Source]:
 
 
 @contextmanager
-def opened(file: Path | Source, notify: Notify | None = None) -> Iterator[Recording]:
+def opened(file: Path | ByteSource, notify: Notify | None = None) -> Iterator[OpenAudio]:
     """Open an audio file.
 
     Raises:
         InputError: missing, a folder, a device, empty, not audio, or of length zero; without
             ``notify`` also damaged or cut short, as far as known without decoding.
     """
-    with nullcontext(file) if isinstance(file, Source) else open_audio(file) as source:
+    with nullcontext(file) if isinstance(file, ByteSource) else open_audio(file) as source:
         yield _recording(source, notify or _refuse)
 
 
 @contextmanager
-def opened_bytes(data: bytes, name: str) -> Iterator[Recording]:
+def opened_bytes(data: bytes, name: str) -> Iterator[OpenAudio]:
     """Open the bytes of an audio file; errors call it ``name``."""
     yield _recording(decoded(memory_source(data, name)), _refuse)
 
@@ -158,7 +165,7 @@ def _refuse(message: str) -> None:
     raise InputError(message)
 
 
-def _recording(source: Source, notify: Notify) -> Recording:
+def _recording(source: ByteSource, notify: Notify) -> OpenAudio:
     if source.damage:
         notify(f"{source.name}: {source.damage}")
     contents = _cached(_Known(source)) if source.identity else _look_through(source)
@@ -172,7 +179,7 @@ def _recording(source: Source, notify: Notify) -> Recording:
                 f"{source.name}: cut short: holds {part.duration_s:.2f} s of the "
                 f"{part.duration_s + missing_s:.2f} s its header promises"
             )
-    return Recording(source, contents.parts, notify)
+    return OpenAudio(source, contents.parts, notify)
 
 
 class _Contents(NamedTuple):
@@ -185,8 +192,8 @@ class _Contents(NamedTuple):
 class _Known:
     """A source as a cache key: equal while its file is unchanged."""
 
-    def __init__(self, source: Source) -> None:
-        self.source: Source | None = source
+    def __init__(self, source: ByteSource) -> None:
+        self.source: ByteSource | None = source
         self._identity = source.identity
 
     def __hash__(self) -> int:
@@ -203,7 +210,7 @@ def _cached(known: _Known) -> _Contents:
     return _look_through(source)
 
 
-def _look_through(source: Source) -> _Contents:
+def _look_through(source: ByteSource) -> _Contents:
     """Open each stream with libsndfile and keep those with samples.
 
     Raises ``InputError`` if none has samples.
@@ -233,7 +240,7 @@ def _look_through(source: Source) -> _Contents:
     return _Contents(tuple(parts), tuple(faults))
 
 
-def _streams(source: Source) -> list[Stream]:
+def _streams(source: ByteSource) -> list[StreamedFile]:
     head = source.read_at(0, 4)
     if head == OGG_MAGIC:
         return ogg_streams(source)
@@ -242,7 +249,7 @@ def _streams(source: Source) -> list[Stream]:
     return chunked_streams(source) or mpeg_streams(source) or [unchanged(source)]
 
 
-def _check(source: Source, part: AudioPart) -> None:
+def _check(source: ByteSource, part: AudioPart) -> None:
     if part.num_samples > _UNKNOWN_NUM_SAMPLES:
         raise InputError(
             f"{source.name}: the header does not say how long the audio is (written to a pipe?); "
@@ -257,7 +264,7 @@ def _check(source: Source, part: AudioPart) -> None:
 
 
 @contextmanager
-def _decoder(source: Source, stream: Stream) -> Iterator[_Decoder]:
+def _decoder(source: ByteSource, stream: StreamedFile) -> Iterator[_Decoder]:
     file: int | io.BufferedReader
     if source.file is not None and stream.pieces == (Extent(0, source.size),):
         file = source.file

@@ -17,9 +17,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.audio.open import AudioPart, Recording, opened, opened_bytes
+from asr.audio.open import AudioPart, OpenAudio, opened, opened_bytes
 from asr.audio.resample import resample
-from asr.audio.source import Source
+from asr.audio.source import ByteSource
 from asr.errors import InputError
 from asr.types import Waveform
 
@@ -27,7 +27,7 @@ _CANCELLED = 0.1
 """Limit for the energy of the channels' mean, relative to that of uncorrelated channels."""
 
 
-AudioFile: TypeAlias = str | os.PathLike[str] | Source
+AudioFile: TypeAlias = str | os.PathLike[str] | ByteSource
 """A path or an open source; a pipe must be opened once to be read more than once."""
 
 
@@ -167,11 +167,11 @@ class _Mix:
         return 10 * math.log10(max(self._of_mean / self._of_channels, 1e-10))
 
 
-def _opener(file: AudioFile) -> Path | Source:
-    return file if isinstance(file, Source) else Path(file)
+def _opener(file: AudioFile) -> Path | ByteSource:
+    return file if isinstance(file, ByteSource) else Path(file)
 
 
-def _info(recording: Recording) -> AudioInfo:
+def _info(recording: OpenAudio) -> AudioInfo:
     first = recording.parts[0]
     num_samples = sum(
         part.num_samples
@@ -183,7 +183,7 @@ def _info(recording: Recording) -> AudioInfo:
 
 
 def _read(
-    recording: Recording, start_s: float, duration_s: float | None, channel: int | None
+    recording: OpenAudio, start_s: float, duration_s: float | None, channel: int | None
 ) -> Waveform:
     rate_hz = recording.parts[0].sample_rate_hz
     blocks: list[NDArray[np.float32]] = []
@@ -197,7 +197,7 @@ def _read(
 
 
 def _blocks(
-    recording: Recording,
+    recording: OpenAudio,
     start_s: float,
     duration_s: float | None,
     channel: int | None,
@@ -222,7 +222,7 @@ def _blocks(
 
 
 def _one_channel(
-    recording: Recording, samples: NDArray[np.float32], channel: int | None
+    recording: OpenAudio, samples: NDArray[np.float32], channel: int | None
 ) -> NDArray[np.float32]:
     num_channels = samples.shape[1]
     if channel is None:
@@ -236,7 +236,7 @@ def _one_channel(
 
 
 def _sample_ranges(
-    recording: Recording, start_s: float, duration_s: float | None
+    recording: OpenAudio, start_s: float, duration_s: float | None
 ) -> list[tuple[AudioPart, int, int]]:
     """Return the parts that a segment overlaps, with the range of samples in each."""
     ranges = []

@@ -36,12 +36,12 @@ class Extent(NamedTuple):
     stop: int
 
 
-Piece: TypeAlias = Extent | bytes
+SourcePart: TypeAlias = Extent | bytes
 """A piece of a virtual file: an extent of the source, or other bytes."""
 
 
 @dataclass(frozen=True)
-class Source:
+class ByteSource:
     """Random access to ``size`` bytes; messages call them ``name``.
 
     ``file`` is set if libsndfile can open the file itself. ``identity`` changes with the file; None
@@ -57,7 +57,7 @@ class Source:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
+def open_source(path: Path) -> Iterator[ByteSource]:
     """Open a file; a pipe is copied to a temporary file first.
 
     Raises:
@@ -77,7 +77,7 @@ def open_source(path: Path) -> Iterator[Source]:
                     _copy_pipe(name, descriptor, copy, is_named=stat.S_ISFIFO(status.st_mode))
                     size = copy.tell()
                     copy.flush()
-                    yield Source(name, size, _reader(copy.fileno()))
+                    yield ByteSource(name, size, _reader(copy.fileno()))
         finally:
             os.close(descriptor)
     except FileNotFoundError as error:
@@ -92,12 +92,12 @@ def open_source(path: Path) -> Iterator[Source]:
         raise InputError(f"{name}: no file can have this name ({error})") from error
 
 
-def memory_source(data: bytes, name: str) -> Source:
+def memory_source(data: bytes, name: str) -> ByteSource:
     """Return a source for the bytes of a file in memory."""
-    return Source(name, len(data), lambda offset, size: data[offset : offset + size])
+    return ByteSource(name, len(data), lambda offset, size: data[offset : offset + size])
 
 
-def file_source(file: IO[bytes], name: str) -> Source:
+def file_source(file: IO[bytes], name: str) -> ByteSource:
     """Return a source for an open file; the file closes with the last use of the source."""
     read = _reader(file.fileno())
 
@@ -105,16 +105,16 @@ def file_source(file: IO[bytes], name: str) -> Source:
         assert not file.closed
         return read(offset, size)
 
-    return Source(name, os.fstat(file.fileno()).st_size, read_at, file.fileno())
+    return ByteSource(name, os.fstat(file.fileno()).st_size, read_at, file.fileno())
 
 
 class VirtualFile(io.RawIOBase):
     """A read-only file made of consecutive pieces."""
 
-    def __init__(self, source: Source, pieces: Sequence[Piece]) -> None:
+    def __init__(self, source: ByteSource, pieces: Sequence[SourcePart]) -> None:
         super().__init__()
         self._source = source
-        self._pieces: list[tuple[int, Piece]] = []
+        self._pieces: list[tuple[int, SourcePart]] = []
         self._size = 0
         for piece in pieces:
             self._pieces.append((self._size, piece))
@@ -166,7 +166,7 @@ class VirtualFile(io.RawIOBase):
         return max(0, bisect_right(self._pieces, self._at, key=lambda piece: piece[0]) - 1)
 
 
-def _length(piece: Piece) -> int:
+def _length(piece: SourcePart) -> int:
     return len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
 
 
@@ -189,16 +189,16 @@ def _check_kind(name: str, descriptor: int, mode: int) -> None:
         raise InputError(f"{name}: is a device; give an audio file or a pipe")
 
 
-def _file_source(path: Path, name: str, descriptor: int, status: os.stat_result) -> Source:
+def _file_source(path: Path, name: str, descriptor: int, status: os.stat_result) -> ByteSource:
     read_at = _reader(descriptor)
     if str(path) in _STDIN_NAMES:  # other programs may move its position
-        return Source(name, status.st_size, read_at)
+        return ByteSource(name, status.st_size, read_at)
     identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     hole = _first_hole(descriptor, status)
     if hole is None:
-        return Source(name, status.st_size, read_at, descriptor, identity)
+        return ByteSource(name, status.st_size, read_at, descriptor, identity)
     gap_mb = (hole.stop - hole.start) / 1e6
-    return Source(
+    return ByteSource(
         name,
         hole.start,
         read_at,

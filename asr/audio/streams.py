@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from asr.audio.source import Extent, Piece, Source
+from asr.audio.source import ByteSource, Extent, SourcePart
 
 FLAC_MAGIC = b"fLaC"
 _FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
@@ -30,7 +30,7 @@ _OGG_WINDOW = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class StreamedFile:
     """One recording: a virtual file, and what is known to be missing in it.
 
     Where the header promises more than there is, ``present_fraction`` is below 1 or ``missing_s``
@@ -38,28 +38,28 @@ class Stream:
     seconds of audio are lost by it, where that is known.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[SourcePart, ...]
     present_fraction: float = 1.0
     missing_s: float = 0.0
     damage: str = ""
     lost_s: float = 0.0
 
 
-def unchanged(source: Source, start: int = 0) -> Stream:
+def unchanged(source: ByteSource, start: int = 0) -> StreamedFile:
     """Return the bytes from ``start`` to the end, unchanged."""
-    return Stream((Extent(start, source.size),))
+    return StreamedFile((Extent(start, source.size),))
 
 
-def patched(start: int, stop: int, patches: Iterable[tuple[int, bytes]]) -> tuple[Piece, ...]:
+def patched(start: int, stop: int, patches: Iterable[tuple[int, bytes]]) -> tuple[SourcePart, ...]:
     """Replace some of the bytes ``start`` to ``stop``; patches come in rising order."""
-    pieces: list[Piece] = []
+    pieces: list[SourcePart] = []
     for place, patch in patches:
         pieces += [Extent(start, place), patch]
         start = place + len(patch)
     return (*pieces, Extent(start, stop))
 
 
-def flac_streams(source: Source) -> list[Stream]:
+def flac_streams(source: ByteSource) -> list[StreamedFile]:
     """Return the recordings of joined FLAC files; each length comes from the last frame.
 
     Headers of streamed FLAC have no length.
@@ -69,7 +69,7 @@ def flac_streams(source: Source) -> list[Stream]:
     return [_flac_stream(source, start, stop) for start, stop in zip(starts, stops, strict=True)]
 
 
-def _flac_starts(source: Source) -> list[int]:
+def _flac_starts(source: ByteSource) -> list[int]:
     starts = [0]
     for at in range(0, source.size, _FLAC_WINDOW):
         window = source.read_at(at, _FLAC_WINDOW + 7)
@@ -81,8 +81,8 @@ def _flac_starts(source: Source) -> list[int]:
     return starts
 
 
-def _flac_stream(source: Source, start: int, stop: int) -> Stream:
-    whole = Stream((Extent(start, stop),))
+def _flac_stream(source: ByteSource, start: int, stop: int) -> StreamedFile:
+    whole = StreamedFile((Extent(start, stop),))
     info = source.read_at(start, 42)
     if len(info) < 42:
         return whole
@@ -91,10 +91,10 @@ def _flac_stream(source: Source, start: int, stop: int) -> Stream:
     if found <= promised or found >= 1 << 36:
         return whole
     total = bytes([info[_TOTAL] & 0xF0 | found >> 32]) + struct.pack(">I", found & 0xFFFFFFFF)
-    return Stream(patched(start, stop, [(start + _TOTAL, total)]))
+    return StreamedFile(patched(start, stop, [(start + _TOTAL, total)]))
 
 
-def _last_sample(source: Source, start: int, stop: int, info: bytes) -> int:
+def _last_sample(source: ByteSource, start: int, stop: int, info: bytes) -> int:
     """Return the number of samples up to the end of the last frame; 0 if none is found.
 
     Bytes inside a frame can look like a frame header, so a frame counts only if another frame ends
@@ -149,7 +149,7 @@ def _crc8(data: bytes) -> int:
     return crc
 
 
-def ogg_streams(source: Source) -> list[Stream]:
+def ogg_streams(source: ByteSource) -> list[StreamedFile]:
     """Return the recordings of a chained Ogg file (Vorbis, Opus, FLAC).
 
     Each begins with first pages. Serial numbers do not help: a chain may join copies of one file.
@@ -175,7 +175,9 @@ def ogg_streams(source: Source) -> list[Stream]:
             break
         at = stop
     stops = [*starts[1:], source.size]
-    streams = [Stream((Extent(start, stop),)) for start, stop in zip(starts, stops, strict=True)]
+    streams = [
+        StreamedFile((Extent(start, stop),)) for start, stop in zip(starts, stops, strict=True)
+    ]
     if is_cut:
-        streams[-1] = Stream(streams[-1].pieces, damage="cut short within its last page")
+        streams[-1] = StreamedFile(streams[-1].pieces, damage="cut short within its last page")
     return streams

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         frame_shift_s=labeller.chunking.frame_shift_s,
         duration_s=heard.duration_s,
     )
-    written = as_text(found, args.format, str(args.audio), heard.duration_s)
+    written = alignment_text(found, args.format, str(args.audio), heard.duration_s)
     if args.out is None:
         sys.stdout.write(written)
     else:
@@ -107,7 +107,7 @@ def reader(path: Path, sample_rate_hz: int) -> Callable[[], Iterator[Waveform]]:
     return waveforms
 
 
-def as_text(found: TextAlignment, kind: str, audio_path: str, duration_s: float) -> str:
+def alignment_text(found: TextAlignment, kind: str, audio_path: str, duration_s: float) -> str:
     """The alignment in a format."""
     said = [
         TimedWord(one.word, one.start_s, one.end_s)
@@ -169,13 +169,13 @@ def notices(found: TextAlignment) -> list[str]:
     unsaid = [one.word for one in found.words if one.start_s is None]
     if unsaid:
         lines.append(
-            f"{len(unsaid):,} of {len(found.words):,} words were not said: {shown(unsaid)}"
+            f"{len(unsaid):,} of {len(found.words):,} words were not said: {first_words(unsaid)}"
         )
     if besides := [one.word for one in found.not_in_text]:
-        lines.append(f"{len(besides):,} words are not in the text: {shown(besides)}")
+        lines.append(f"{len(besides):,} words are not in the text: {first_words(besides)}")
     return lines
 
 
-def shown(words: Sequence[str], most: int = 8) -> str:
+def first_words(words: Sequence[str], most: int = 8) -> str:
     """The first words, and whether there are more."""
     return join_words(words[:most]) + (" …" if len(words) > most else "")

@@ -21,7 +21,7 @@ from asr.cli.recipe import locate_configs
 from asr.cli.run_folder import run_name
 from asr.cli.run_summary import log
 from asr.data.manifest import read_manifest
-from asr.data.splits import spread
+from asr.data.splits import evenly_spaced
 from asr.errors import InputError
 from asr.files import write_text
 from asr.measure.analysis.analyze import analyze
@@ -35,7 +35,7 @@ from asr.measure.analysis.trial import PROBS, is_grouped
 from asr.model.convert import full_attention
 from asr.model.package import ModelPackage, load_package
 from asr.report.analysis import Analysis
-from asr.report.analysis_table import headline, layer_table, suggestion_lines, verdict
+from asr.report.analysis_table import headline, layer_table, proposal, suggestion_lines
 from asr.report.plain import to_plain
 
 
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     latency = measured_latency(package, reuse or PROBS, args) if args.length else None
     analysis = analyze(
         package,
-        spread(utterances, args.limit) if args.limit else utterances,
+        evenly_spaced(utterances, args.limit) if args.limit else utterances,
         run=run_name(args.model),
         data=args.data.name,
         threshold=args.threshold,
@@ -200,7 +200,7 @@ def print_analysis(analysis: Analysis, stream: TextIO) -> None:
     """Print the proposal and its reasons, one line a layer, and the groups to try."""
     width = shutil.get_terminal_size((120, 24)).columns
     print(headline(analysis), file=stream)
-    if answer := verdict(analysis):
+    if answer := proposal(analysis):
         print(textwrap.fill(answer, width), file=stream)
     print(layer_table(analysis).text(width=width), file=stream)
     print(*suggestion_lines(analysis), sep="\n", file=stream)

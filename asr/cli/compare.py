@@ -28,7 +28,7 @@ from asr.cli.run_lock import check_free
 from asr.cli.run_summary import log
 from asr.cli.training_job import TrainProcess
 from asr.cli.training_run import evaluate_splits, save_record
-from asr.cli.training_setup import check_model, check_run, read_splits
+from asr.cli.training_setup import check_model, check_run, splits_of
 from asr.errors import InputError
 from asr.files import check_folder
 from asr.measure.latency import measure_encoders
@@ -133,13 +133,15 @@ def run(args: argparse.Namespace) -> int:
         ]
         with ended_like_ctrl_c():
             train_all(runs, launcher, is_done=has_finished)
-    rows = [Row(name, exit) for name in names for exit in dict.fromkeys(args.exit or [None])]
+    rows = [
+        ComparedRow(name, exit) for name in names for exit in dict.fromkeys(args.exit or [None])
+    ]
     records = with_latency(rows, configs, folders, args.command)
     print_table(records, args, paired_differences(rows, records, folders))
     return exit_code(records)
 
 
-class Row(NamedTuple):
+class ComparedRow(NamedTuple):
     """A row of the table: a run, with all its layers or up to an exit."""
 
     run: str
@@ -194,7 +196,7 @@ def make_launcher(args: argparse.Namespace, num_runs: int) -> Launcher:
 
 
 def with_latency(
-    rows: Sequence[Row],
+    rows: Sequence[ComparedRow],
     configs: Mapping[str, Mapping[str, Any]],
     folders: Mapping[str, RunFolder],
     command: str,
@@ -235,7 +237,7 @@ def with_latency(
 
 def read_again(record: RunRecord, folder: RunFolder, exit: int, device: torch.device) -> RunRecord:
     """The record of a run with the error rates, counts and parameters of an exit."""
-    splits = read_splits(record.config)
+    splits = splits_of(record.config)
     utterances = {split: splits.read(split) for split in splits.test}
     found = evaluate_splits(folder, splits, utterances, device, exit)
     return replace(
@@ -248,7 +250,7 @@ def read_again(record: RunRecord, folder: RunFolder, exit: int, device: torch.de
 
 
 def paired_differences(
-    rows: Sequence[Row], records: Sequence[RunRecord], folders: Mapping[str, RunFolder]
+    rows: Sequence[ComparedRow], records: Sequence[RunRecord], folders: Mapping[str, RunFolder]
 ) -> list[WerDifference]:
     """Compare each schedule with the first one without reuse, over all seeds and shared splits.
 

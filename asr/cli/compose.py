@@ -24,7 +24,7 @@ from asr.cli.override import LIST_KEYS, TEXT_KEYS, expand_sweep, parse_overrides
 from asr.cli.parser import did_you_mean
 from asr.cli.recipe import (
     RECIPE_KEYS,
-    SUFFIX,
+    RECIPE_SUFFIX,
     Recipe,
     check_keys,
     locate_configs,
@@ -210,7 +210,7 @@ def _check_single(override: Override) -> None:
 def _file_of(choice: Override) -> Path | None:
     """The file that ``choice`` names instead of a config of its group."""
     value = choice.value()
-    return Path(value) if isinstance(value, str) and value.endswith(SUFFIX) else None
+    return Path(value) if isinstance(value, str) and value.endswith(RECIPE_SUFFIX) else None
 
 
 def _check_choice(choice: Override, recipe: Recipe, *, is_file: bool) -> None:

@@ -21,7 +21,7 @@ from asr.cli.compose import compose_recipe
 from asr.cli.recipe import locate_configs, read_recipe
 from asr.ranges import Range, range_of
 
-TARGET = "_target_"
+_TARGET = "_target_"
 _COMMENT_COLUMN = 44
 _KEY_LINE = re.compile(r"^( *)([\w]+):([^#]*)(?:#\s*(.*))?$")
 
@@ -86,11 +86,11 @@ def could_be_added(config: Mapping[str, Any], picks: Mapping[str, Any]) -> Itera
         section = config.get(group)
         there = section if isinstance(section, Mapping) else {}
         if any(not file.part for file in files):
-            others = [file.name for file in files if file.target != there.get(TARGET)]
+            others = [file.name for file in files if file.target != there.get(_TARGET)]
             if others:
                 yield f"{group}={'|'.join(others)}"
             continue
-        present = [name for name in there if name != TARGET]
+        present = [name for name in there if name != _TARGET]
         for file in files:
             if file.part not in there:
                 yield f"{group}=[{','.join([*present, file.name])}]: {file.summary}"
@@ -106,16 +106,16 @@ def read_config_file(path: Path) -> ConfigFile:
     """One file of ``configs``: its defaults, its comments, and the docstring of the class."""
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text)
-    part = "" if TARGET in content else next(iter(content))
+    part = "" if _TARGET in content else next(iter(content))
     section = content[part] if part else content
     comments = comments_of(text, depth=2 if part else 0)
     keys = tuple(
         ConfigKey(key, yaml_text(value), comments.get(key, ""))
         for key, value in section.items()
-        if key != TARGET
+        if key != _TARGET
     )
     return ConfigFile(
-        path.parent.name, path.stem, part, section[TARGET], summary_of(section[TARGET]), keys
+        path.parent.name, path.stem, part, section[_TARGET], summary_of(section[_TARGET]), keys
     )
 
 
@@ -190,7 +190,7 @@ def yaml_text(value: Any) -> str:
 def _section(
     section: Mapping[str, Any], indent: str, known: Mapping[str, ConfigFile]
 ) -> Iterator[str]:
-    file = known.get(str(section.get(TARGET)))
+    file = known.get(str(section.get(_TARGET)))
     meanings = {key.name: key.meaning for key in file.keys} if file else {}
     types = argument_types(file.target) if file else {}
     for name, value in section.items():

@@ -15,11 +15,11 @@ from asr.cli.options import add_plugin_argument, count
 from asr.cli.run_summary import log, schedule_lines
 from asr.data.check import check_characters
 from asr.data.manifest import read_manifest
-from asr.data.splits import no_longer_than, spread
+from asr.data.splits import evenly_spaced, no_longer_than
 from asr.decode.search import build_search
 from asr.errors import InputError
 from asr.files import check_folder
-from asr.measure.calibration import MAX_UTTERANCE_S, Calibration, Tested
+from asr.measure.calibration import MAX_UTTERANCE_S, CalibrationBatches, Tested
 from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.convert import Conversion, LayerChange, convert, module_names
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     check_whole_outputs(package.config, package.folder, "asr convert")
     config = {**package.config, **config, ORIGIN: origin(args)}
     conversion = convert(package.model, config)
-    lines = [*summary_lines(package.model, conversion)]
+    lines = [*conversion_summary(package.model, conversion)]
     if args.data:
         calibration = read_calibration(package, args)
         plain, in_line = conversion, aligned(package.model, config, calibration)
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         model=conversion.model,
         tokenizer=package.tokenizer,
         config=config,
-        card=card(args.command, args.model, lines),
+        card=conversion_card(args.command, args.model, lines),
     )
     log(f"model: {args.out}; train it further with init={args.out} and the same reuse")
     return 0
@@ -146,19 +146,21 @@ def origin(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def read_calibration(package: ModelPackage, args: argparse.Namespace) -> Calibration:
+def read_calibration(package: ModelPackage, args: argparse.Namespace) -> CalibrationBatches:
     """The utterances of ``--data``.
 
     Raises:
         InputError: none can be used, or a transcript has characters that the model cannot write.
     """
     utterances = no_longer_than(read_manifest(args.data), MAX_UTTERANCE_S)
-    utterances = spread(utterances, args.limit) if args.limit else utterances
+    utterances = evenly_spaced(utterances, args.limit) if args.limit else utterances
     check_characters(utterances, tokenizer=package.tokenizer, normalizer=package.normalizer)
-    return Calibration.read(package, utterances)
+    return CalibrationBatches.read(package, utterances)
 
 
-def aligned(parent: AsrModel, config: Mapping[str, Any], calibration: Calibration) -> Conversion:
+def aligned(
+    parent: AsrModel, config: Mapping[str, Any], calibration: CalibrationBatches
+) -> Conversion:
     """The conversion with the heads of followers permuted to match those of their leader."""
     orders = aligned_orders(
         build(config["reuse"], "reuse"),
@@ -171,7 +173,7 @@ def aligned(parent: AsrModel, config: Mapping[str, Any], calibration: Calibratio
 
 
 def test_all(
-    models: Mapping[str, AsrModel], package: ModelPackage, calibration: Calibration
+    models: Mapping[str, AsrModel], package: ModelPackage, calibration: CalibrationBatches
 ) -> dict[str, Tested]:
     """Loss and WER of each model."""
     config = package.config["decode"]
@@ -201,7 +203,7 @@ def kept_line(tested: Mapping[str, Tested]) -> str:
     return f"heads are in line in what is written ({numbers})"
 
 
-def summary_lines(parent: AsrModel, conversion: Conversion) -> list[str]:
+def conversion_summary(parent: AsrModel, conversion: Conversion) -> list[str]:
     """The schedule, what changed in each layer, and parameters before and after."""
     before, after = (
         sum(parameter.numel() for parameter in model.parameters())
@@ -237,7 +239,7 @@ def tested_lines(tested: Mapping[str, Tested]) -> list[str]:
     ]
 
 
-def card(command: str, model: Path, lines: Sequence[str]) -> str:
+def conversion_card(command: str, model: Path, lines: Sequence[str]) -> str:
     """README of the new package."""
     return "\n".join(
         [

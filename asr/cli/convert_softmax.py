@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from asr.cli.lm import sentences
 from asr.cli.run_summary import log
 from asr.data.manifest import read_manifest
-from asr.data.splits import no_longer_than, spread
+from asr.data.splits import evenly_spaced, no_longer_than
 from asr.errors import InputError
 from asr.head.base import Head
 from asr.lm.transformer import TransformerLm
-from asr.measure.calibration import MAX_UTTERANCE_S, Calibration
+from asr.measure.calibration import MAX_UTTERANCE_S, CalibrationBatches
 from asr.measure.svd_softmax import agreement, pays_from, time_layers
 from asr.model.build import SVD_SOFTMAX, build_inside
 from asr.model.language_model import LmPackage, load_lm, save_lm
@@ -176,11 +176,11 @@ def hidden_states(package: LmPackage | ModelPackage, name: str, args: argparse.N
             raise InputError(f"{args.data}: no sentence")
         return torch.cat(found)[:MOST_STATES]
     utterances = no_longer_than(read_manifest(args.data), MAX_UTTERANCE_S)
-    utterances = spread(utterances, args.limit) if args.limit else utterances
+    utterances = evenly_spaced(utterances, args.limit) if args.limit else utterances
     head, layer = package.model.head, package.model.head.get_submodule(name)
     hook = layer.register_forward_pre_hook(lambda _, given: found.append(given[0].flatten(0, -2)))
     try:
-        for batch in Calibration.read(package, utterances).batches:
+        for batch in CalibrationBatches.read(package, utterances).batches:
             rows = zip(batch.lengths_B.tolist(), batch.token_lengths_B.tolist(), strict=True)
             for row, (num_frames, num_tokens) in enumerate(rows):  # alone: none is padding
                 one = slice(row, row + 1)

@@ -31,7 +31,7 @@ from asr.train.price import (
     largest_num_utterances,
     mean_step_s,
     price_data,
-    repeated,
+    repeated_batch,
 )
 from asr.train.state import RunState
 from asr.train.stream import TrainStream
@@ -257,7 +257,7 @@ def advice(stepper: Stepper, batch: Batch) -> str:
     """Advise a batch size where a batch does not fit."""
     for parts in (2, 4, 8, 16):
         kept = len(batch) // parts
-        if kept and stepper.fits(repeated(batch, kept)):
+        if kept and stepper.fits(repeated_batch(batch, kept)):
             return f"{kept} utterances of it fit: divide data.batching.max_duration_s by {parts}"
     return "not even a sixteenth of it fits: lower data.batching.max_utterance_s or the model"
 

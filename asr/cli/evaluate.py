@@ -22,8 +22,8 @@ from asr.cli.device import (
 from asr.cli.evaluation_record import (
     Found,
     Way,
-    change_line,
     confidence_lines,
+    dtype_line,
     evaluation_records,
     wer_line,
 )
@@ -236,7 +236,7 @@ def run(args: argparse.Namespace) -> int:
             )
     for way, record in zip(found, records, strict=True):
         for split, change in record.wer_vs_float32.items():
-            print(change_line(way.name_of(split), change, args.dtype), file=sys.stderr)
+            print(dtype_line(way.name_of(split), change, args.dtype), file=sys.stderr)
     return exit_code(records)
 
 

@@ -131,7 +131,7 @@ def confidence_lines(split: str, found: SplitEvaluation, temperature: float) -> 
     return worth
 
 
-def change_line(split: str, change: WerChange, dtype: str) -> str:
+def dtype_line(split: str, change: WerChange, dtype: str) -> str:
     """What the dtype of the encoder does to the error rate."""
     return (
         f"{split}: {dtype} {change.difference:+.2f} points [{change.low:+.2f}, {change.high:+.2f}] "

@@ -11,7 +11,7 @@ from asr.cli.convert import check_empty
 from asr.cli.run_summary import log
 from asr.errors import InputError
 from asr.interop.huggingface import is_folder, read_huggingface
-from asr.interop.nemo import SUFFIX, read_nemo
+from asr.interop.nemo import ARCHIVE_SUFFIX, read_nemo
 from asr.interop.parakeet import Pretrained
 from asr.model.asr_model import AsrModel
 from asr.model.package import IMPORTED, save_package
@@ -40,16 +40,16 @@ def run(args: argparse.Namespace) -> int:
     origin = {
         "source": args.source.name,
         "library": _LIBRARIES[source.library],
-        "weights_sha256": digest(args.source),
+        "weights_sha256": source_digest(args.source),
     }
     save_package(
         args.out,
         model=model,
         tokenizer=source.tokenizer,
         config={**source.config, IMPORTED: origin},
-        card=card(args.command, origin, source, model),
+        card=import_card(args.command, origin, source, model),
     )
-    print("\n".join(summary_lines(source, model)))
+    print("\n".join(import_summary(source, model)))
     log(f"model: {args.out}; try it: asr transcribe AUDIO --model {args.out}")
     log(f"what its attention allows: asr analyze --model {args.out} --data MANIFEST")
     return 0
@@ -65,15 +65,17 @@ def read(path: Path) -> tuple[Pretrained, AsrModel]:
         if not is_folder(path):
             raise InputError(
                 f"{path}: no config.json of transformers in it; a folder of ParakeetForCTC or a "
-                f"{SUFFIX} file is allowed"
+                f"{ARCHIVE_SUFFIX} file is allowed"
             )
         return read_huggingface(path)
-    if path.suffix != SUFFIX:
-        raise InputError(f"{path}: a {SUFFIX} file or a folder of ParakeetForCTC is allowed")
+    if path.suffix != ARCHIVE_SUFFIX:
+        raise InputError(
+            f"{path}: a {ARCHIVE_SUFFIX} file or a folder of ParakeetForCTC is allowed"
+        )
     return read_nemo(path)
 
 
-def digest(path: Path) -> str:
+def source_digest(path: Path) -> str:
     """SHA-256 of the archive, or of the weights in a folder, one after the other."""
     paths = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     found = hashlib.sha256()
@@ -84,7 +86,7 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def summary_lines(source: Pretrained, model: AsrModel) -> list[str]:
+def import_summary(source: Pretrained, model: AsrModel) -> list[str]:
     """What was imported, in a few lines."""
     encoder, rules = source.config["encoder"], source.config["text"]["normalize"]
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -98,7 +100,7 @@ def summary_lines(source: Pretrained, model: AsrModel) -> list[str]:
     ]
 
 
-def card(command: str, origin: dict[str, Any], source: Pretrained, model: AsrModel) -> str:
+def import_card(command: str, origin: dict[str, Any], source: Pretrained, model: AsrModel) -> str:
     """README of the new package."""
     return "\n".join(
         [
@@ -108,7 +110,7 @@ def card(command: str, origin: dict[str, Any], source: Pretrained, model: AsrMod
             f"rounding. SHA-256 of the original: `{origin['weights_sha256']}`. The licence of the",
             "original holds for this model too.",
             "",
-            *(f"    {line}" for line in summary_lines(source, model)),
+            *(f"    {line}" for line in import_summary(source, model)),
             "",
         ]
     )

@@ -114,14 +114,14 @@ def run(args: argparse.Namespace) -> int:
         min_count=args.min_count,
     )
     found.write(args.out)
-    print(describe(found, args.out))
+    print(estimate_line(found, args.out))
     if args.dev is not None:
         told = perplexity(read_arpa(args.out), list(sentences(args.dev, spell)))
         print(f"perplexity of {args.dev}: {told}")
     return 0
 
 
-def describe(found: Estimate, path: Path) -> str:
+def estimate_line(found: Estimate, path: Path) -> str:
     """What was estimated, one line."""
     grams = ", ".join(
         f"{len(order.words):,} {number}-grams" for number, order in enumerate(found.orders, start=1)

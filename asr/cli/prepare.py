@@ -15,7 +15,7 @@ from asr.cli.pseudo_labels import add_transcripts
 from asr.data.summary import PrepareSummary, Skipped
 from asr.files import write_text
 
-FILE_NAME = "summary.html"
+SUMMARY_PAGE = "summary.html"
 
 
 def write_page(
@@ -34,7 +34,7 @@ def write_page(
         changed=[{"where": one.where, "reason": one.reason} for one in changed],
         unknown=unknown,
     )
-    write_text(summary.out / FILE_NAME, written)
+    write_text(summary.out / SUMMARY_PAGE, written)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

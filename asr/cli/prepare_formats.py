@@ -11,10 +11,10 @@ from asr.cli.options import count, jobs
 from asr.data.progress import print_progress
 from asr.errors import InputError
 
-FORMATS = ("nemo", "kaldi")
+DATA_FORMATS = ("nemo", "kaldi")
 
 
-def convert(
+def write_data_format(
     manifests: Sequence[Path],
     out: Path,
     *,
@@ -29,7 +29,7 @@ def convert(
     from asr.data.formats.kaldi import write_kaldi
     from asr.data.formats.nemo import write_nemo
 
-    assert format in FORMATS
+    assert format in DATA_FORMATS
     splits = [manifest.name.partition(".")[0] for manifest in manifests]
     for split in splits:
         if splits.count(split) > 1:
@@ -122,12 +122,12 @@ def add_formats(corpora: Any) -> None:
 def _import(args: argparse.Namespace) -> None:
     from asr.cli.prepare import write_page
     from asr.data.formats.kaldi import read_kaldi
-    from asr.data.formats.nemo import read_nemo
+    from asr.data.formats.nemo import read_nemo_manifests
     from asr.data.prepare import prepare_utterances
     from asr.files import check_folder
 
     check_folder(args.out)
-    read = {"nemo": read_nemo, "kaldi": read_kaldi}[args.corpus]
+    read = {"nemo": read_nemo_manifests, "kaldi": read_kaldi}[args.corpus]
     summary = prepare_utterances(
         read(args.sources),
         args.out,
@@ -146,7 +146,7 @@ def _export(args: argparse.Namespace) -> None:
     from asr.files import check_folder
 
     check_folder(args.out)
-    convert(args.manifests, args.out, format=args.format)
+    write_data_format(args.manifests, args.out, format=args.format)
 
 
 def _shards(args: argparse.Namespace) -> None:
@@ -164,7 +164,7 @@ def _shards(args: argparse.Namespace) -> None:
 
 
 def _summary(args: argparse.Namespace) -> None:
-    from asr.cli.prepare import FILE_NAME, write_page
+    from asr.cli.prepare import SUMMARY_PAGE, write_page
     from asr.data.check import find_changed
     from asr.data.prepare import report_skipped
     from asr.data.progress import print_progress
@@ -184,7 +184,7 @@ def _summary(args: argparse.Namespace) -> None:
         characters = "".join(sorted(set("".join(found.values()))))
         print(f"{split}: {len(found):,} utterances with unknown characters {characters!r}")
     write_page(summary, changed=changed, unknown=unknown)
-    print_progress(f"{FILE_NAME} is in {args.folder}")
+    print_progress(f"{SUMMARY_PAGE} is in {args.folder}")
 
 
 def _unknown(summary: Any, path: Path) -> dict[str, dict[str, str]]:

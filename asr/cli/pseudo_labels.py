@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from asr.cli.corpus_tasks import TASKS_FILE
 from asr.cli.options import fraction, jobs, number_in
-from asr.data.formats.nemo import named
+from asr.data.formats.nemo import with_ids
 from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
 from asr.decode.greedy import TimedWord
@@ -85,7 +85,7 @@ def read_pseudo_labels(
                 found.utterances.append(Skipped(where, str(error)))
                 continue
             _add(found, where, transcript, min_confidence, split)
-    found.utterances = named(found.utterances)
+    found.utterances = with_ids(found.utterances)
     return found
 
 

@@ -94,7 +94,7 @@ def _allowed(key: str, config: Mapping[str, Any]) -> str:
     return f"; {section or 'the recipe'} has {', '.join(shown)}"
 
 
-SUFFIX = ".yaml"
+RECIPE_SUFFIX = ".yaml"
 RUN_CONFIG = "config.yaml"
 """The resolved config in a run folder."""
 RECIPE_KEYS = ("name", "seed", "splits", "init", "plugins")
@@ -112,7 +112,7 @@ def is_override(word: str) -> bool:
 
 def is_recipe(word: str) -> bool:
     """Whether ``word`` is named as a recipe is."""
-    return "=" not in word and word.endswith(SUFFIX)
+    return "=" not in word and word.endswith(RECIPE_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(f"{path} is a folder, not a recipe; {_recipes_in(path)}")
     if not path.is_file():
         raise InputError(f"no recipe {path}{_near(path)}")
-    if path.suffix != SUFFIX:
+    if path.suffix != RECIPE_SUFFIX:
         raise InputError(f"{path} is not a recipe: its name must end in .yaml")
     content = _load(path, "a recipe")
     if isinstance(content, dict) and "defaults" not in content and _is_resolved(content):

@@ -18,7 +18,7 @@ from asr.errors import InputError
 from asr.files import clear_partials, write_text
 from asr.interop.hub import local_model, name_of
 from asr.model.package import CHECKPOINTS, RUN_MODEL, WEIGHTS, check_files, package_folder
-from asr.report.record import FILE_NAME, RunRecord
+from asr.report.record import RECORD_FILE, RunRecord
 
 
 def run_name(model: Path) -> str:
@@ -108,7 +108,7 @@ class RunFolder:
     @property
     def record(self) -> Path:
         """The run record."""
-        return self.path / FILE_NAME
+        return self.path / RECORD_FILE
 
     @property
     def config(self) -> Path:

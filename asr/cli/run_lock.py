@@ -15,7 +15,7 @@ from pathlib import Path
 
 from asr.errors import InputError
 
-FILE_NAME = ".lock"
+LOCK_FILE = ".lock"
 _HELD = (errno.EACCES, errno.EAGAIN)
 _NUM_TRIES = 3
 _PAUSE_S = 0.1
@@ -34,7 +34,7 @@ def locked(folder: Path, *, num_tries: int = _NUM_TRIES) -> Iterator[None]:
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE_NAME
+    path = folder / LOCK_FILE
     descriptor = _acquire(path, num_tries=num_tries)
     try:
         yield
@@ -50,7 +50,7 @@ def locked(folder: Path, *, num_tries: int = _NUM_TRIES) -> Iterator[None]:
 
 def check_free(folder: Path) -> None:
     """Raise InputError where a run is going on in ``folder``."""
-    path = folder / FILE_NAME
+    path = folder / LOCK_FILE
     if path.is_file():
         os.close(_acquire(path, announce=False))
 

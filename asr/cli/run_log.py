@@ -12,7 +12,7 @@ from typing import TextIO
 
 from asr.errors import InputError, RunError
 
-FILE_NAME = "train.log"
+LOG_FILE = "train.log"
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def logged(folder: Path, command: str, begun: Path) -> Iterator[None]:
     Nothing is written before the file ``begun`` exists, so a refused run leaves no files. If
     standard error already is that file, as under `asr compare`, nothing changes.
     """
-    path = folder / FILE_NAME
+    path = folder / LOG_FILE
     if _is_standard_error(path):
         yield
         return

@@ -159,8 +159,10 @@ def _train(
         run_dir=folder.path,
         report=log,
     )
-    told = describe(result, dev)
-    save_lm(folder.model, model=model, tokenizer=tokenizer, config=config, card=card(config, told))
+    told = fit_line(result, dev)
+    save_lm(
+        folder.model, model=model, tokenizer=tokenizer, config=config, card=lm_card(config, told)
+    )
     content = {
         "command": args.command,
         "config": dict(config),
@@ -181,7 +183,7 @@ def _train(
     return 0
 
 
-def describe(result: TextFit, dev: Text | None) -> str:
+def fit_line(result: TextFit, dev: Text | None) -> str:
     """What came out, one line."""
     told = f"{result.num_steps:,} steps in {result.train_s:.0f} s"
     if result.loss is None or dev is None:
@@ -192,7 +194,7 @@ def describe(result: TextFit, dev: Text | None) -> str:
     )
 
 
-def card(config: Mapping[str, Any], told: str) -> str:
+def lm_card(config: Mapping[str, Any], told: str) -> str:
     """README of the package."""
     return "\n".join(
         [

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.parent import as_parent
-from asr.cli.run_log import FILE_NAME
+from asr.cli.run_log import LOG_FILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class TrainProcess:
     @property
     def log(self) -> Path:
         """Where the run writes how it gets on."""
-        return self.folder / FILE_NAME
+        return self.folder / LOG_FILE
 
     def begin(
         self,

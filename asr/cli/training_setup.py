@@ -22,7 +22,7 @@ from asr.decode.search import build_search
 from asr.errors import InputError
 from asr.interop.hub import local_model
 from asr.measure.evaluation import SplitEvaluation
-from asr.measure.latency import check_device
+from asr.measure.latency import check_timing_device
 from asr.model.asr_model import AsrModel
 from asr.model.build import (
     build,
@@ -68,13 +68,13 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
     """Raise InputError for settings that cannot be trained; otherwise what to train on."""
     check_keys_for("train", TO_TRAIN, config, recipe)
     check_value(config["seed"], Seed, "seed")
-    splits = read_splits(config)
+    splits = splits_of(config)
     model = check_model(config)
     build_search(config["decode"], model)
     for key in ("text.normalize", "text.tokenizer"):
         build(lookup(config, key), key)
     trained: TrainerSpec = build(lookup(config, "train.trainer"), "train.trainer")
-    check_device(build(lookup(config, "metrics.latency"), "metrics.latency"), trained.device)
+    check_timing_device(build(lookup(config, "metrics.latency"), "metrics.latency"), trained.device)
     build(lookup(config, "train.averaging"), "train.averaging")
     check_loggers(trained.loggers)
     make_callbacks(trained.callbacks)
@@ -103,7 +103,7 @@ def check_model(config: Mapping[str, Any]) -> AsrModel:
     return AsrModel(frontend=frontend, encoder=encoder, head=head)
 
 
-def read_splits(config: Mapping[str, Any]) -> Splits:
+def splits_of(config: Mapping[str, Any]) -> Splits:
     """The splits of a config; a single test split may be named without brackets.
 
     Raises:
@@ -281,7 +281,7 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
     Raises:
         InputError: settings or data that cannot work.
     """
-    splits = read_splits(config)
+    splits = splits_of(config)
     utterances = {split: splits.read(split) for split in splits.names}
     parent = load_package(local_model(config["init"])) if config.get("init") else None
     if parent is not None:

@@ -47,7 +47,7 @@ from asr.decode.recogniser import load_recogniser
 from asr.decode.search import notice_of
 from asr.decode.silence import SILENCE_DB
 from asr.decode.speakers import Turn, read_rttm, turns_of, with_speakers
-from asr.decode.timing import Timing
+from asr.decode.timing import DecodingTime
 from asr.decode.transcribe import Channels, Transcriber
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, printable
@@ -63,7 +63,7 @@ CUE_OPTIONS = {
 """Options by the limit that they set."""
 
 
-NUM_LISTED = 20
+NUM_BAD_LISTED = 20
 """Unreadable files that are named at the end; each has had a line of its own before."""
 
 
@@ -242,9 +242,9 @@ def run(args: argparse.Namespace) -> int:
         print(notice, file=sys.stderr)
     wall_s = time.perf_counter() - loaded_s
     if len(found) > 1:
-        summarise(args, len(found), bad, audio_s, wall_s)
+        summarise_files(args, len(found), bad, audio_s, wall_s)
     if args.timing:
-        timing = Timing(
+        timing = DecodingTime(
             audio_s=audio_s,
             wall_s=wall_s,
             load_s=loaded_s - started_s,
@@ -255,7 +255,7 @@ def run(args: argparse.Namespace) -> int:
     return 2 if bad else 0
 
 
-def summarise(
+def summarise_files(
     args: argparse.Namespace, num_files: int, bad: Sequence[Path], audio_s: float, wall_s: float
 ) -> None:
     """Say what was written and how fast, and which files could not be read."""
@@ -267,8 +267,8 @@ def summarise(
             file=sys.stderr,
         )
     if bad:
-        names = ", ".join(printable(path) for path in bad[:NUM_LISTED])
-        others = f" and {len(bad) - NUM_LISTED:,} others" if len(bad) > NUM_LISTED else ""
+        names = ", ".join(printable(path) for path in bad[:NUM_BAD_LISTED])
+        others = f" and {len(bad) - NUM_BAD_LISTED:,} others" if len(bad) > NUM_BAD_LISTED else ""
         counts = f"{len(bad):,} of {num_files:,}"
         print(f"asr transcribe: {counts} files could not be read: {names}{others}", file=sys.stderr)
 

@@ -31,7 +31,7 @@ from asr.profiling.hardware import num_cores
 if TYPE_CHECKING:
     from asr.cli.launch_submitit import LauncherOptions
 
-LAUNCHERS = ("local", "slurm", "ray")
+CORPUS_LAUNCHERS = ("local", "slurm", "ray")
 _WORKER = "ENCORE_TRANSCRIBE_WORKER"  # set in jobs of an array: work here, launch nothing
 _WITHOUT_EFFECT = ("beside", "skip_existing", "live", "timing", "speakers")
 _NOT_OF_WORDS = {
@@ -64,7 +64,7 @@ def add_corpus_arguments(parser: Any) -> None:
     )
     parser.add_argument(
         "--launcher",
-        choices=LAUNCHERS,
+        choices=CORPUS_LAUNCHERS,
         default="local",
         help="with --shards: processes of this machine; a SLURM array, whose batch file is written "
         "into --out, and submitted where there is sbatch; or actors of Ray (needs "
@@ -163,7 +163,7 @@ class Worker:
         self._tasks.write(
             task, "".join(lines), Done(len(paths), num_failed, round(audio_s, 3), round(wall_s, 3))
         )
-        log(
+        print_line(
             f"task {task}: {len(paths):,} recordings, {audio_s / 3600:.2f} h in {wall_s:.1f} s, "
             f"{audio_s / wall_s:.1f} times real time"
             + (f"; {num_failed} could not be read" if num_failed else "")
@@ -207,7 +207,7 @@ def _work_as_child(args: argparse.Namespace, tasks: Tasks, open_model: Open) -> 
         with named(args.plugin):
             work(args, tasks, open_model)
     except (InputError, RunError) as error:
-        log(f"error: {error}")
+        print_line(f"error: {error}")
         sys.exit(3)
     except KeyboardInterrupt:  # the parent says so
         sys.exit(130)
@@ -243,7 +243,9 @@ def submit(args: argparse.Namespace, tasks: Tasks, options: LauncherOptions) -> 
     write_text(path, "\n".join(lines) + "\n")
     sbatch = shutil.which("sbatch")
     if sbatch is None:
-        log(f"{path} is written; no sbatch here: submit it where there is one by `sbatch {path}`")
+        print_line(
+            f"{path} is written; no sbatch here: submit it where there is one by `sbatch {path}`"
+        )
         return
     found = subprocess.run(
         [sbatch, "--parsable", path], capture_output=True, text=True, check=False
@@ -251,7 +253,7 @@ def submit(args: argparse.Namespace, tasks: Tasks, options: LauncherOptions) -> 
     if found.returncode != 0:
         reason = "; ".join(found.stderr.strip().splitlines()[-2:])
         raise InputError(f"{path}: sbatch did not take it ({reason})")
-    log(
+    print_line(
         f"array job {found.stdout.strip()} of {args.jobs} jobs for {len(tasks.missing()):,} tasks, "
         f"logs in {log_folder}; the same command tells what is done, and submits what is missing"
     )
@@ -314,22 +316,22 @@ def summarise(tasks: Tasks) -> int:
     found = [done for task in range(len(tasks.paths)) if (done := tasks.done(task)) is not None]
     num_failed = sum(done.num_failed for done in found)
     hours = sum(done.audio_s for done in found) / 3600
-    log(
+    print_line(
         f"{len(found):,} of {len(tasks.paths):,} tasks are done: "
         f"{sum(done.num_recordings for done in found):,} recordings, {hours:.2f} h"
     )
     if len(found) < len(tasks.paths):
-        log("other processes hold the rest; run the command again if one of them has died")
+        print_line("other processes hold the rest; run the command again if one of them has died")
     else:
         tasks.tidy()
     if num_failed:
-        log(
+        print_line(
             f"{num_failed:,} recordings could not be read: lines of {tasks.folder}/*.jsonl with "
             "`error` say why; a task whose file is deleted is done again"
         )
     return 2 if num_failed else 0
 
 
-def log(message: str) -> None:
+def print_line(message: str) -> None:
     """Print a line on stderr."""
     print(f"asr transcribe: {printable(message)}", file=sys.stderr, flush=True)

@@ -20,9 +20,9 @@ NAMES: Mapping[str, Sequence[str]] = {
 }
 """Columns other than times: our name, then the names in tables, in order of preference."""
 
-Kind = Literal["start", "end", "duration"]
+TimeBound = Literal["start", "end", "duration"]
 
-_KINDS: Mapping[str, Kind] = {
+_KINDS: Mapping[str, TimeBound] = {
     **dict.fromkeys(("start", "begin", "beginning", "beg", "onset", "offset"), "start"),
     **dict.fromkeys(("tmin", "xmin", "from"), "start"),
     **dict.fromkeys(("end", "stop", "finish", "tmax", "xmax", "to", "until"), "end"),
@@ -60,7 +60,7 @@ class TimeColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class FileSegment:
     """The segment of a file that a row describes; ``duration_s`` None: to the end of the file.
 
     ``whole_s`` is the length of the file if the row gives only that.
@@ -81,7 +81,7 @@ class Columns:
     """The columns of a table by our names, and the unused columns."""
 
     names: Mapping[str, str]
-    times: Mapping[Kind, TimeColumn]
+    times: Mapping[TimeBound, TimeColumn]
     unused: tuple[str, ...]
 
     def text_of(self, fields: Mapping[str, Any], name: str) -> str:
@@ -94,17 +94,17 @@ class Columns:
         if value is None:
             return ""
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise InputError(f"{column} is {shown(value)}; a text is expected")
+            raise InputError(f"{column} is {brief(value)}; a text is expected")
         return str(value).strip()
 
-    def segment(self, fields: Mapping[str, Any]) -> Segment:
+    def segment(self, fields: Mapping[str, Any]) -> FileSegment:
         """Return the segment that a row describes; ``InputError`` if its times are inconsistent."""
         times_s = {kind: column.seconds(fields) for kind, column in self.times.items()}
         start_s, end_s, duration_s = (times_s.get(k) for k in ("start", "end", "duration"))
         if "start" not in self.times:
-            return Segment(whole_s=duration_s)
+            return FileSegment(whole_s=duration_s)
         if start_s is None and end_s is None and duration_s is None:
-            return Segment()
+            return FileSegment()
         if start_s is None or (end_s is None and duration_s is None):
             given = [self.times[kind].name for kind in self.times if times_s[kind] is not None]
             raise InputError(f"{' and '.join(given)} alone; a stretch needs a start and an end")
@@ -116,7 +116,7 @@ class Columns:
                 f"{self.times['duration'].name} contradict one another: "
                 f"{start_s:g}, {end_s:g} and {duration_s:g} s"
             )
-        return Segment(start_s, length_s)
+        return FileSegment(start_s, length_s)
 
 
 @lru_cache(maxsize=64)
@@ -133,7 +133,7 @@ def find_columns(heading: tuple[str, ...]) -> Columns:
         found = next((by_rank[name] for name in theirs if name in by_rank), None)
         if found is not None:
             named[ours] = found
-    times: dict[Kind, TimeColumn] = {}
+    times: dict[TimeBound, TimeColumn] = {}
     foreign: list[str] = []
     has_onset = any("onset" in _words(name) for name in heading)
     for name in heading:
@@ -162,7 +162,7 @@ def number(value: object, name: str) -> float:
     except (ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
-        raise InputError(f"{name} is {shown(value)}; a number is expected")
+        raise InputError(f"{name} is {brief(value)}; a number is expected")
     return found
 
 
@@ -171,7 +171,7 @@ def time_label(start_s: float) -> str:
     return f"{start_s:.10g}"
 
 
-def _check_pairs(times: Mapping[Kind, TimeColumn], foreign: Sequence[str]) -> None:
+def _check_pairs(times: Mapping[TimeBound, TimeColumn], foreign: Sequence[str]) -> None:
     if foreign:
         raise InputError(
             f"column {foreign[0]}: times are read in seconds (start_s, end_s) or milliseconds "
@@ -189,7 +189,7 @@ def _check_pairs(times: Mapping[Kind, TimeColumn], foreign: Sequence[str]) -> No
         )
 
 
-def _time_kind(name: str) -> tuple[Kind | None, float | None]:
+def _time_kind(name: str) -> tuple[TimeBound | None, float | None]:
     """Return the kind of time a column holds, if any, and the seconds of its unit."""
     words = [word for word in _words(name) if word not in _FILLERS]
     units = [word for word in words if word in _UNITS_S]
@@ -210,7 +210,7 @@ def _plain(name: str) -> str:
     return name.strip().lower()
 
 
-def shown(value: object) -> str:
+def brief(value: object) -> str:
     """Shorten a value for an error message."""
     text = repr(value) if isinstance(value, str | bool) or value is None else str(value)
     if isinstance(value, Mapping):

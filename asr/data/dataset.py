@@ -34,7 +34,7 @@ _FULL_SCALE = np.float32(32768)  # of 16-bit samples
 logger = logging.getLogger(__name__)
 
 
-class Reading(NamedTuple):
+class ReadBatch(NamedTuple):
     """A batch, or None if nothing could be read, and the utterances and sounds not read.
 
     ``skipped`` has the skipped utterances by id; ``sounds`` has, by file, the reasons why sounds
@@ -89,7 +89,7 @@ class SpeechDataset(Dataset[Batch | None]):
         self.note(reading)
         return reading.batch
 
-    def read(self, utterances: Utterances, epoch: int | None = None) -> Reading:
+    def read(self, utterances: Utterances, epoch: int | None = None) -> ReadBatch:
         """Read a batch and collect what could not be read, without logging or counting it.
 
         With an ``epoch``, utterances are augmented. The random numbers of an utterance depend only
@@ -111,12 +111,12 @@ class SpeechDataset(Dataset[Batch | None]):
             else:
                 texts[utterance.utterance_id] = self.normalizer(utterance.text)
         if not signals:
-            return Reading(None, skipped, sounds)
+            return ReadBatch(None, skipped, sounds)
         token_ids = [self.tokenizer.encode(text) for text in texts.values()]
         batch = _collate(tuple(texts), tuple(texts.values()), signals, token_ids)
-        return Reading(batch, skipped, sounds)
+        return ReadBatch(batch, skipped, sounds)
 
-    def note(self, reading: Reading) -> None:
+    def note(self, reading: ReadBatch) -> None:
         """Count utterances and sounds that could not be read, and log each once."""
         for utterance_id, row in reading.skipped.items():
             if utterance_id not in self.skipped:

@@ -13,12 +13,12 @@ from typing import Any
 from asr.errors import InputError, printable
 from asr.files import json_object, split_lines
 
-MISSING = "(none)"
+UNLABELLED = "(none)"
 _OWN = ("id", "recording_id", "start", "duration", "channel", "text", "custom", "alignment")
 
 
 def read_labels(path: Path, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Read the values of each label by utterance, `MISSING` if an utterance has none.
+    """Read the values of each label by utterance, `UNLABELLED` if an utterance has none.
 
     ``path`` is a manifest that `read_manifest` can read.
 
@@ -37,7 +37,7 @@ def read_labels(path: Path, names: Sequence[str]) -> dict[str, dict[str, str]]:
             labels = _labels(record)
             there |= labels.keys()
             for name in names:
-                found[name][str(record["id"])] = labels.get(name, MISSING)
+                found[name][str(record["id"])] = labels.get(name, UNLABELLED)
     for name in names:
         if name not in there:
             raise InputError(

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from asr.data.batching import Batching
-from asr.data.dataset import Reading, SpeechDataset
+from asr.data.dataset import ReadBatch, SpeechDataset
 from asr.data.manifest import Utterance, Utterances
 from asr.distributed import num_processes, rank
 from asr.errors import InputError, RunError
@@ -242,12 +242,12 @@ class _Order(Sampler[_Item]):
         return len(self.items)
 
 
-class _Reader(Dataset[Reading]):
+class _Reader(Dataset[ReadBatch]):
     """The dataset as workers use it; the loader's process counts skipped utterances."""
 
     def __init__(self, dataset: SpeechDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, item: _Item) -> Reading:
+    def __getitem__(self, item: _Item) -> ReadBatch:
         epoch, utterances = item
         return self._dataset.read(utterances, epoch)

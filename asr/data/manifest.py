@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from asr.data.columns import shown
+from asr.data.columns import brief
 from asr.errors import InputError
 from asr.files import json_object, split_lines, write_bytes
 
@@ -152,7 +152,7 @@ def read_utterances(
             utterance = _parse_utterance(line, folder, where)
             if utterance.utterance_id in seen:
                 raise InputError(
-                    f"{where}: {shown(utterance.utterance_id)} was there before; names must differ"
+                    f"{where}: {brief(utterance.utterance_id)} was there before; names must differ"
                 )
             seen.add(utterance.utterance_id)
             yield utterance
@@ -197,19 +197,19 @@ def _make_utterance(record: dict[str, Any], folder: str) -> Utterance:
     offset, num_bytes = custom.get("offset"), custom.get("num_bytes")
     for key, number in (("start", start), ("duration", duration)):
         if type(number) is not float and type(number) is not int:
-            raise InputError(f"{key} is {shown(number)}; a number of seconds is expected")
+            raise InputError(f"{key} is {brief(number)}; a number of seconds is expected")
     if not (0 < duration <= MAX_DURATION_S and 0 <= start <= MAX_DURATION_S):
         raise InputError(
-            f"cut {shown(id_)} lasts {shown(duration)} s from {shown(start)} s on; the duration "
+            f"cut {brief(id_)} lasts {brief(duration)} s from {brief(start)} s on; the duration "
             f"must be above 0, the start not below, both at most {MAX_DURATION_S:,.0f}"
         )
     if not isinstance(text, str):
-        raise InputError(f"cut {shown(id_)} must have one supervision with a text")
+        raise InputError(f"cut {brief(id_)} must have one supervision with a text")
     if not isinstance(id_, str | int) or not isinstance(place, str) or "\0" in place:
-        raise InputError(f"id is {shown(id_)}, source {shown(place)}; texts are expected")
+        raise InputError(f"id is {brief(id_)}, source {brief(place)}; texts are expected")
     for key, number in (("offset", offset), ("num_bytes", num_bytes)):
         if number is not None and (type(number) is not int or not 0 <= number < _MAX_BYTES):
-            raise InputError(f"custom.{key} is {shown(number)}; a number of bytes is expected")
+            raise InputError(f"custom.{key} is {brief(number)}; a number of bytes is expected")
     return Utterance(
         utterance_id=str(id_),
         start_s=float(start),

@@ -17,7 +17,7 @@ from asr.data.manifest import CheckedUtterance, manifest_bytes
 from asr.data.progress import print_progress
 from asr.data.splits import split_train_dev_test
 from asr.data.summary import (
-    FILE_NAME,
+    SUMMARY_FILE,
     PrepareSummary,
     Skipped,
     describe_split,
@@ -153,7 +153,7 @@ def write_corpus(
     ``known`` is the summary without these splits.
     """
     with ExitStack() as written:
-        summary_file = written.enter_context(replacing(known.out / FILE_NAME))
+        summary_file = written.enter_context(replacing(known.out / SUMMARY_FILE))
         splits = dict(known.splits)
         for split, utterances in by_split.items():
             manifest = known.out / f"{split}.jsonl.gz"

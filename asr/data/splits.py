@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.data.manifest import CheckedUtterance, Utterance, Utterances, read_manifest
-from asr.data.shards.read import FILE_NAME, read_index, read_shards
+from asr.data.shards.read import SHARDS_FILE, read_index, read_shards
 from asr.data.web import is_url
 from asr.errors import InputError
 
 
-def spread(utterances: Utterances, num_utterances: int) -> Utterances:
+def evenly_spaced(utterances: Utterances, num_utterances: int) -> Utterances:
     """Select at most ``num_utterances``, evenly spread, because manifests run by speaker."""
     if num_utterances >= len(utterances):
         return utterances
@@ -174,4 +174,4 @@ class Splits:
         if self.manifest(part).is_file():
             return None
         folders = (Path(self.folder, part), Path(part))
-        return next((str(one) for one in folders if (one / FILE_NAME).is_file()), None)
+        return next((str(one) for one in folders if (one / SHARDS_FILE).is_file()), None)

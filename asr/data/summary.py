@@ -129,7 +129,7 @@ def _histogram(durations_s: Iterable[float], bin_s: float) -> tuple[int, ...]:
     return tuple(counts[index] for index in range(max(counts) + 1))
 
 
-FILE_NAME = "summary.json"
+SUMMARY_FILE = "summary.json"
 _MAX_LENGTH = 500  # characters of the reason for a skipped row
 
 
@@ -237,7 +237,7 @@ def summary_bytes(summary: PrepareSummary) -> bytes:
 def read_summary(out: Path) -> PrepareSummary | None:
     """Read the summary in ``out``; None without one, or if it has another version."""
     try:
-        record = json.loads((out / FILE_NAME).read_text(encoding="utf-8"))
+        record = json.loads((out / SUMMARY_FILE).read_text(encoding="utf-8"))
         splits = {
             name: SplitSummary(
                 **{

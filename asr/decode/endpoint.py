@@ -97,7 +97,7 @@ class SegmentReader:
         segment.outputs.append(outputs_TX)
         segment.num_frames += len(outputs_TX)
         if self._best_path is None:
-            segment.path = labels_of(self.search, torch.cat(segment.outputs))
+            segment.path = labels_of_stream(self.search, torch.cat(segment.outputs))
         else:
             num_B = torch.tensor([len(outputs_TX)])
             (path,) = self._best_path.label(outputs_TX[None, :, : self.vocab_size], num_B)
@@ -127,7 +127,7 @@ class SegmentReader:
         """End the segment behind its first ``num_frames`` frames."""
         segment = self.segment
         outputs_TX = torch.cat(segment.outputs)
-        labels = labels_of(self.search, outputs_TX[:num_frames])
+        labels = labels_of_stream(self.search, outputs_TX[:num_frames])
         self.done.append(labels)
         self.segment = OpenSegment(segment.first + num_frames)
         if num_frames < len(outputs_TX):
@@ -135,6 +135,6 @@ class SegmentReader:
         return segment.first, labels
 
 
-def labels_of(search: Search, outputs_TX: Tensor) -> Labels:
+def labels_of_stream(search: Search, outputs_TX: Tensor) -> Labels:
     """What a search finds in the frames of one stream."""
     return search.label(outputs_TX[None], torch.tensor([len(outputs_TX)]))[0]

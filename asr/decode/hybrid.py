@@ -26,14 +26,13 @@ from asr.errors import InputError
 from asr.head.decoder import BOUNDARY_ID
 from asr.head.decoder_layer import LayerCache
 from asr.head.hybrid import HybridHead
-from asr.ranges import BeamSize, Range, Tokens, in_ranges
+from asr.ranges import BeamSize, Bonus, Range, Tokens, in_ranges
 from asr.types import ScoredTokens
 
 _NEVER = float("-inf")
 _LENGTHS, _WORSE = 3, -10.0  # of the end detection
 
-Weight = Annotated[float, Range(0, 1, below=True)]
-Bonus = Annotated[float, Range(-100, 100)]
+CtcWeight = Annotated[float, Range(0, 1, below=True)]
 
 
 class HybridSearch(GreedyDecoder, ABC):
@@ -87,7 +86,7 @@ class HybridBeam(HybridSearch):
         *,
         head: HybridHead,
         beam: BeamSize = 10,
-        ctc_weight: Weight = 0.3,
+        ctc_weight: CtcWeight = 0.3,
         length_bonus: Bonus = 0.0,
         tokens_per_step: Tokens | None = 20,
         max_length_ratio: Annotated[float, Range(0, 1, above=True)] = 1.0,

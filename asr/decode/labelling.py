@@ -32,7 +32,7 @@ from asr.decode.timing import PARTS, Profiler
 from asr.errors import InputError, RunError, is_out_of_memory
 from asr.types import Labels, Waveform
 
-Report = Callable[[float], None]
+ReportAudio = Callable[[float], None]
 """Takes the seconds of audio that were labelled since the last call."""
 Settled = Callable[[int, Labels], None]
 """Takes the number of a recording, and the next frames of it that no chunk changes any more."""
@@ -113,7 +113,7 @@ class FrameLabeller:
         self,
         recordings: Iterable[AudioSource],
         *,
-        report: Report = lambda seconds: None,
+        report: ReportAudio = lambda seconds: None,
         settled: Settled | None = None,
     ) -> Generator[LabelledAudio | InputError, None, None]:
         """Yield the labels of each recording, in order, or the error if it is unreadable.

@@ -11,7 +11,7 @@ from threading import Event
 from typing import TypeVar
 
 T = TypeVar("T")
-Source = Callable[[], Iterator[T]]
+ItemSource = Callable[[], Iterator[T]]
 
 _HELD = 1  # items of a source that wait in its queue, besides the one its thread is adding
 _PATIENCE_S = 0.1
@@ -25,7 +25,7 @@ class _End:
 
 
 def prefetch(
-    sources: Iterable[Source[T]], *, num_threads: int
+    sources: Iterable[ItemSource[T]], *, num_threads: int
 ) -> Generator[tuple[int, T], None, None]:
     """Yield the items of all sources, source after source, each with the number of its source.
 
@@ -54,7 +54,7 @@ def prefetch(
             given_up.set()
 
 
-def _read(source: Source[T], queue: Queue[T | _End], given_up: Event) -> None:
+def _read(source: ItemSource[T], queue: Queue[T | _End], given_up: Event) -> None:
     error: BaseException | None = None
     try:
         for item in source():

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.decode.beam import BeamDecoder
-from asr.decode.hybrid import Bonus, HybridSearch, Weight, check_n_best
+from asr.decode.hybrid import CtcWeight, HybridSearch, check_n_best
 from asr.head.decoder import BOUNDARY_ID
 from asr.head.hybrid import HybridHead
-from asr.ranges import BeamSize, Tokens, in_ranges
+from asr.ranges import BeamSize, Bonus, Tokens, in_ranges
 from asr.types import ScoredTokens
 
 _MAX_LOGITS = 2**26  # of one pass of the decoder
@@ -42,7 +42,7 @@ class HybridRescore(HybridSearch):
         head: HybridHead,
         beam: BeamSize = 10,
         tokens_per_frame: Tokens | None = 20,
-        ctc_weight: Weight = 0.3,
+        ctc_weight: CtcWeight = 0.3,
         length_bonus: Bonus = 0.0,
         n_best: BeamSize = 1,
     ) -> None:

@@ -22,7 +22,7 @@ from asr.decode.labelling import (
     FEATURES,
     SEARCH,
     AudioSource,
-    Report,
+    ReportAudio,
     Settled,
 )
 from asr.decode.recogniser import AcousticModel, Recogniser
@@ -243,7 +243,7 @@ class StreamLabeller:
         self,
         recordings: Iterable[AudioSource],
         *,
-        report: Report = lambda seconds: None,
+        report: ReportAudio = lambda seconds: None,
         settled: Settled | None = None,
     ) -> Generator[LabelledAudio | InputError, None, None]:
         """See `FrameLabeller.__call__`; nothing is ``settled`` before a recording is whole."""
@@ -251,7 +251,7 @@ class StreamLabeller:
             yield from self._labelled(recordings, report)
 
     def _labelled(
-        self, recordings: Iterable[AudioSource], report: Report
+        self, recordings: Iterable[AudioSource], report: ReportAudio
     ) -> Iterator[LabelledAudio | InputError]:
         waiting = iter(recordings)
         going: list[_Recording] = []
@@ -277,7 +277,7 @@ class StreamLabeller:
             while going and going[0].found is not None:
                 yield going.pop(0).found  # type: ignore[misc]
 
-    def _opened(self, source: AudioSource, report: Report) -> _Recording:
+    def _opened(self, source: AudioSource, report: ReportAudio) -> _Recording:
         def blocks() -> Iterator[Tensor]:
             for waveform in self.profiler.each(source(), DECODE):
                 report(waveform.duration_s)

@@ -138,7 +138,7 @@ def _now(on_cuda: bool) -> Instant:
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class DecodingTime:
     """How long decoding ``audio_s`` of audio took: ``wall_s``, and ``load_s`` to load the model.
 
     ``work_s`` is the time by part, summed over all threads (`Profiler`).

@@ -14,7 +14,7 @@ from asr.audio.memory import ArrayLike, AudioInput, Samples, as_audio, num_chann
 from asr.audio.open import open_audio
 from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
-from asr.audio.source import Source
+from asr.audio.source import ByteSource
 from asr.decode.assembly import LabelledAudio
 from asr.decode.early_words import EarlyWords, HeardWords
 from asr.decode.endpoint import Endpoint
@@ -206,7 +206,7 @@ class Transcriber:
     ) -> Iterator[AudioSource]:
         """Yield the audio to read of each recording; ``tracks`` gets an entry for each."""
         for recording, audio in enumerate(recordings):
-            readable: Path | Source | Samples | InputError
+            readable: Path | ByteSource | Samples | InputError
             name = str(audio) if isinstance(audio, str | Path) else "audio"
             try:
                 readable = as_audio(audio)
@@ -231,7 +231,7 @@ class Transcriber:
 
     def _waveforms(
         self,
-        source: Path | Source | Samples | InputError,
+        source: Path | ByteSource | Samples | InputError,
         channel: int | None,
         notify: Callable[[str], None],
         goes_on: Callable[[], bool],

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from asr.decode.greedy import Alternatives
-from asr.head.lattice import BLANK_ID
+from asr.head.ctc import BLANK_ID
 from asr.head.predictor import START_ID
 from asr.head.transducer import TransducerHead
 from asr.ranges import Range, in_ranges

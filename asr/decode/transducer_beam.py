@@ -23,7 +23,7 @@ from asr.decode.greedy import Alternatives
 from asr.decode.prefix_beam import NEVER, NO_TOKEN, Move, Sequences
 from asr.decode.transducer import Emissions, TransducerGreedy
 from asr.errors import InputError
-from asr.head.lattice import BLANK_ID
+from asr.head.ctc import BLANK_ID
 from asr.head.predictor import START_ID, State
 from asr.head.transducer import TransducerHead
 from asr.lm.automaton import TokenScorer

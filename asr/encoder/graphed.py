@@ -37,7 +37,7 @@ class Shape(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class CapturedGraph:
     """A recorded call: ``replay`` computes ``output`` from the inputs, all of them in place."""
 
     features_BTF: Tensor
@@ -58,7 +58,7 @@ class GraphedEncoder:
         self.num_calls = 0
         self.num_replayed = 0
         self.record_s = 0.0
-        self._recordings: dict[Shape, Recording] = {}
+        self._recordings: dict[Shape, CapturedGraph] = {}
         self._met: set[Shape] = set()
         self._pool: Any = None
 
@@ -113,7 +113,7 @@ class GraphedEncoder:
             output, replay = capture(
                 lambda: self.encoder(features_BTF, lengths_B), device, self._pool
             )
-        self._recordings[shape] = Recording(features_BTF, lengths_B, output, replay)
+        self._recordings[shape] = CapturedGraph(features_BTF, lengths_B, output, replay)
         self.record_s += (clock_ms(device) - start_ms) / 1000
 
     def _plainly(self, *args: Any) -> EncoderOutput:

@@ -59,7 +59,7 @@ class SpeedPerturb(nn.Module):
         return speeds.min().expand(num_utterances) if self.at_longest else speeds[drawn_B]
 
 
-Pause = Annotated[float, Range(0, 60)]
+SilenceSeconds = Annotated[float, Range(0, 60)]
 _CUT_FRAME_S = 0.02  # length of audio whose energy decides on a cut
 
 
@@ -77,9 +77,9 @@ class RandomSilence(nn.Module):
     def __init__(
         self,
         *,
-        max_lead_s: Pause,
-        max_tail_s: Pause,
-        max_middle_s: Pause = 0.0,
+        max_lead_s: SilenceSeconds,
+        max_tail_s: SilenceSeconds,
+        max_middle_s: SilenceSeconds = 0.0,
         noise_db: Sequence[Decibels] | None = None,
         probability: Share = 1.0,
         sample_rate_hz: Annotated[int, Range(100, 192_000)] = 16000,

@@ -141,9 +141,9 @@ class AttentionDecoder(nn.Module):
         x_NSD = self.embedding(ids_NS) * math.sqrt(self.embedding.embedding_dim)
         hidden_NU = None
         if num_kept_N is None:
-            x_NSD = x_NSD + sinusoids(longest, x_NSD)
+            x_NSD = x_NSD + position_sinusoids(longest, x_NSD)
         else:
-            x_NSD = x_NSD + sinusoids(num_kept_N, x_NSD)
+            x_NSD = x_NSD + position_sinusoids(num_kept_N, x_NSD)
             places_U = torch.arange(longest + ids_NS.shape[1], device=ids_NS.device)
             hidden_NU = places_U < longest - num_kept_N.unsqueeze(1)
         x_NSD = self.dropout(x_NSD)
@@ -191,7 +191,7 @@ class Feedback(nn.Module):
         )
 
 
-def sinusoids(first: int | Tensor, x_NSD: Tensor) -> Tensor:
+def position_sinusoids(first: int | Tensor, x_NSD: Tensor) -> Tensor:
     """(S, D) positions from ``first`` on (Vaswani et al. 2017, section 3.5), as ``x_NSD``.
 
     (N, S, D) where ``first`` (N,) is a position for each row.

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BLANK_ID = 0
+from asr.head.ctc import BLANK_ID
+
 _NEVER = -1e30  # finite: minus infinity has no gradient in logsumexp
 
 

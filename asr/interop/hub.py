@@ -74,7 +74,7 @@ def _split(name: str) -> tuple[str, str | None]:
 
 def _fetch(name: str) -> Path:
     repository, revision = _split(name)
-    check_installed(name)
+    check_hub_installed(name)
     from huggingface_hub import snapshot_download
 
     with _one_line(name):
@@ -89,7 +89,7 @@ def _fetch(name: str) -> Path:
     return Path(folder)
 
 
-def check_installed(what: str) -> None:
+def check_hub_installed(what: str) -> None:
     """Raise InputError if the Hub's library is not installed."""
     if find_spec("huggingface_hub") is None:
         raise InputError(f"{what} needs huggingface_hub: pip install 'encore-asr[hub]'")
@@ -178,7 +178,7 @@ def push(folder: Path, repository: str, data: CardData, *, is_private: bool, mes
         raise InputError(f"{repository}: allowed: OWNER/NAME")
     folder = package_folder(folder)
     load_package(folder)
-    check_installed("asr push")
+    check_hub_installed("asr push")
     from huggingface_hub import CommitOperationAdd, HfApi
 
     card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""

@@ -18,7 +18,7 @@ from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage
 from asr.model.weights import read_shapes, read_tensor, to_bytes
 from asr.ranges import shown
-from asr.text.pieces import build, parse, with_blank
+from asr.text.pieces import parse_piece_model, piece_model_bytes, with_blank
 from asr.text.tokenizer import MAX_MODEL_BYTES, Tokenizer
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -180,7 +180,7 @@ def _read_tokenizer(folder: Path, num_pieces: int) -> tuple[Tokenizer, str]:
         model = read_bytes(path, most=MAX_MODEL_BYTES)
     else:
         path = folder / TOKENIZER_JSON
-        model = build(piece_model(_json(path), str(path), num_pieces))
+        model = piece_model_bytes(piece_model(_json(path), str(path), num_pieces))
     try:
         tokenizer = with_blank(model)
     except InputError as error:
@@ -190,7 +190,7 @@ def _read_tokenizer(folder: Path, num_pieces: int) -> tuple[Tokenizer, str]:
             f"{path}: {tokenizer.vocab_size - 1} pieces, vocab_size of {CONFIG} says {num_pieces} "
             "and a blank"
         )
-    return tokenizer, parse(model).kind
+    return tokenizer, parse_piece_model(model).kind
 
 
 def write_huggingface(package: ModelPackage, folder: Path) -> None:
@@ -199,7 +199,7 @@ def write_huggingface(package: ModelPackage, folder: Path) -> None:
     Raises:
         InputError: the model cannot be a Parakeet; the message names the key.
     """
-    check_fit(package)
+    check_exportable(package)
     encoder, frontend = package.config["encoder"], package.model.frontend
     num_pieces = package.tokenizer.vocab_size - 1
     config = {
@@ -255,7 +255,7 @@ def write_huggingface(package: ModelPackage, folder: Path) -> None:
             (partial / name).write_text(text + "\n", encoding="utf-8")
 
 
-def check_fit(package: ModelPackage) -> None:
+def check_exportable(package: ModelPackage) -> None:
     """Raise InputError if transformers has no such model."""
     model, config = package.model, package.config
     encoder = config["encoder"]

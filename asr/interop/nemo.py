@@ -19,7 +19,7 @@ from asr.ranges import shown
 from asr.text.pieces import with_blank
 from asr.text.tokenizer import MAX_MODEL_BYTES
 
-SUFFIX = ".nemo"
+ARCHIVE_SUFFIX = ".nemo"
 CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 MAX_CONFIG_BYTES = 4 << 20  # vocabularies are in it
 MAX_REFERENCES = 16

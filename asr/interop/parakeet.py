@@ -24,7 +24,7 @@ Library = Literal["nemo", "huggingface"]
 SUBSAMPLING_FACTORS = {"conv4": 4, "separable8": 8}
 
 
-class Weights(Protocol):
+class TensorFile(Protocol):
     """A file of tensors, whose values are read one at a time."""
 
     @property
@@ -49,7 +49,7 @@ class Pretrained:
     library: Library
     config: dict[str, Any]
     tokenizer: Tokenizer
-    weights: Weights
+    weights: TensorFile
     head: str
     scales_input: bool
     has_layer_biases: bool

@@ -8,7 +8,7 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.ranges import shown
-from asr.text.pieces import Piece, PieceModel, PieceType, merges, parse
+from asr.text.pieces import Piece, PieceModel, PieceType, merges, parse_piece_model
 from asr.text.tokenizer import BLANK_PIECE, Tokenizer
 
 _NORMALIZERS = ("Precompiled", "Replace", "Strip", "Prepend")
@@ -75,7 +75,7 @@ def _type(text: str, unknown: str, control: set[Any]) -> PieceType:
 
 def tokenizer_json(tokenizer: Tokenizer, blank: str) -> dict[str, Any]:
     """Return a ``tokenizer.json`` equivalent to our tokenizer; the blank is last."""
-    parsed = parse(tokenizer.to_bytes())
+    parsed = parse_piece_model(tokenizer.to_bytes())
     pieces = [piece for piece in parsed.pieces if piece.text != BLANK_PIECE]
     unknown = next(one for one, piece in enumerate(pieces) if piece.type is PieceType.UNKNOWN)
     has_bytes = any(piece.type is PieceType.BYTE for piece in pieces)

@@ -28,7 +28,7 @@ from asr.lm.spelling_tree import Floats, Ints, SpellingTree, characters_of, repe
 from asr.text.script import is_unspaced
 from asr.text.tokenizer import WORD_START, Tokenizer
 
-MAX_FILE_BYTES = 64 << 20
+MAX_HOTWORDS_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def read_hotwords(path: Path) -> list[Hotword]:
             0 to 100.
     """
     try:
-        text = read_bytes(path, most=MAX_FILE_BYTES).decode("utf-8-sig")
+        text = read_bytes(path, most=MAX_HOTWORDS_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
     found = []

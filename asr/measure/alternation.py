@@ -7,8 +7,8 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from asr.measure.encoders import BASELINES, Config, encoder_key, with_reuse
-from asr.measure.peers.peer import peer_key
+from asr.measure.encoders import BASELINES, encoder_key, with_reuse
+from asr.measure.peers.peer import Config, peer_key
 from asr.profiling.latency import Timing, time_alternating, undisturbed
 from asr.profiling.memory import peak_memory_mib
 from asr.report.points import LatencyPoint

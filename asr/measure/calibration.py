@@ -85,7 +85,7 @@ def vars_of(batch: CalibrationBatch) -> dict[str, Any]:
     return {field.name: getattr(batch, field.name) for field in fields(batch)}
 
 
-class Calibration:
+class CalibrationBatches:
     """Batches of features, on the device of the model that made them."""
 
     def __init__(self, batches: StoredBatches) -> None:
@@ -98,7 +98,7 @@ class Calibration:
 
     @classmethod
     @torch.inference_mode()
-    def read(cls, package: ModelPackage, utterances: Utterances) -> Calibration:
+    def read(cls, package: ModelPackage, utterances: Utterances) -> CalibrationBatches:
         """Compute the features of ``utterances`` with the front end of ``package``.
 
         Audio that cannot be read is named in the log and left out.

@@ -16,14 +16,12 @@ from torch import Tensor
 from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder
 from asr.encoder.precision import compute_in
 from asr.encoder.stack import Encoder
-from asr.measure.peers.peer import Peer
+from asr.measure.peers.peer import Config, Peer
 from asr.model.asr_model import AsrModel
 from asr.model.build import EXIT, build_encoder, build_frontend
 from asr.model.convert import initialise
 from asr.profiling.cost import multiply_adds_by_part
 from asr.report.record import ScheduledLayer
-
-Config = Mapping[str, Any]
 
 BASELINES: dict[str, dict[str, Any]] = {
     "fused": {"_target_": "asr.reuse.none.NoReuse", "fused": True},

@@ -22,7 +22,7 @@ from asr.model.package import ModelPackage
 from asr.nn.chunks import ChunkContext
 from asr.profiling.latency import time_alternating
 
-Step = Callable[[Tensor, Tensor, EncoderState], tuple[Tensor, Tensor, Tensor, EncoderState]]
+StepCall = Callable[[Tensor, Tensor, EncoderState], tuple[Tensor, Tensor, Tensor, EncoderState]]
 """Maps a block's features, lengths and state to log probabilities, lengths, frames and state."""
 
 
@@ -40,7 +40,9 @@ def compare_steps(
         InputError: a file cannot be loaded or run.
     """
     model = package.model
-    steps: dict[str, Step] = {name: session_of(content, name) for name, content in contents.items()}
+    steps: dict[str, StepCall] = {
+        name: session_of(content, name) for name, content in contents.items()
+    }
     found = agreements(
         package,
         {name: partial(block_by_block, model, step, context) for name, step in steps.items()},
@@ -50,7 +52,7 @@ def compare_steps(
     )
     timings = time_alternating(
         {
-            name: next_block(model, step, context)
+            name: next_exported_block(model, step, context)
             for name, step in {TORCH: torch_step(model, context), **steps}.items()
         },
         repeats=repeats,
@@ -79,7 +81,7 @@ def session_of(content: bytes, where: str) -> StepSession:
     return StepSession(session, len(sizes[KEPT]))
 
 
-def torch_step(model: AsrModel, context: ChunkContext) -> Step:
+def torch_step(model: AsrModel, context: ChunkContext) -> StepCall:
     """Return the step of the model itself."""
     step = StreamStep(model, context)
 
@@ -96,7 +98,7 @@ def torch_step(model: AsrModel, context: ChunkContext) -> Step:
 
 @torch.inference_mode()
 def block_by_block(
-    model: AsrModel, step: Step, context: ChunkContext, waveforms_BN: Tensor, lengths_B: Tensor
+    model: AsrModel, step: StepCall, context: ChunkContext, waveforms_BN: Tensor, lengths_B: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return log probabilities (B, T, V), lengths and frames (B, T, D) of whole recordings."""
     features_BTF, lengths_B = model.frontend(waveforms_BN, lengths_B)
@@ -116,7 +118,9 @@ def block_by_block(
     return torch.cat(log_probs, 1), num_frames_B, torch.cat(frames, 1)
 
 
-def next_block(model: AsrModel, step: Step, context: ChunkContext) -> Callable[[], object]:
+def next_exported_block(
+    model: AsrModel, step: StepCall, context: ChunkContext
+) -> Callable[[], object]:
     """Return a call for one block of a stream that has run for a long time, always the same."""
     state = start_streams(model.encoder, context)
     kept = tuple(torch.randn_like(one) for one in state.kept)

@@ -20,7 +20,6 @@ from asr.encoder.stack import Encoder
 from asr.errors import InputError
 from asr.measure.alternation import measure_points
 from asr.measure.encoders import (
-    Config,
     distinct_encoders,
     encoder_key,
     encoder_shape,
@@ -31,7 +30,7 @@ from asr.measure.encoders import (
     replayed_passes,
     scheduled_layers,
 )
-from asr.measure.peers.peer import Peer, build_peer, peer_encoders, peer_size
+from asr.measure.peers.peer import Config, Peer, build_peer, peer_encoders, peer_size
 from asr.model.asr_model import AsrModel
 from asr.model.package import ModelPackage
 from asr.profiling.breakdown import Call, time_by_part
@@ -39,8 +38,8 @@ from asr.profiling.cost import count_parameters
 from asr.profiling.latency import LatencySpec
 from asr.profiling.roofline import (
     Ceilings,
-    Probe,
     Probing,
+    RooflineProbe,
     RooflineSpec,
     Work,
     ceilings,
@@ -84,7 +83,7 @@ def measure_encoders(
     `asr.measure.peers.peer` to time beside them, with the dimensions of each. If ``model`` is
     given, all get its weights. ``report`` receives a line per point.
     """
-    check_device(spec, device)
+    check_timing_device(spec, device)
     if spec.dtype == "int8" and (roofline or against):
         raise InputError(
             "metrics.latency.dtype=int8: neither ceilings nor encoders of other libraries are "
@@ -93,7 +92,7 @@ def measure_encoders(
     encoders = distinct_encoders(configs, device, spec.dtype, model)
     peers = peer_encoders(configs, against, device, spec.dtype, model)
     beside = f" and {len(peers)} of other libraries" if peers else ""
-    probed: dict[str, Probe] = {}
+    probed: dict[str, RooflineProbe] = {}
     if roofline:
         dtype = getattr(torch, spec.dtype)
         probed = probes(roofline, device=device, dtype=dtype, num_threads=spec.num_threads)
@@ -163,7 +162,7 @@ def measure_encoders(
     }
 
 
-def check_device(spec: LatencySpec, device: torch.device | str) -> None:
+def check_timing_device(spec: LatencySpec, device: torch.device | str) -> None:
     """Raise InputError if ``device`` cannot be timed as ``spec`` says."""
     if spec.cuda_graphs:
         check_graphs(device, "metrics.latency.cuda_graphs=true")

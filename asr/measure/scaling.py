@@ -12,7 +12,8 @@ from itertools import product
 import torch
 
 from asr.measure.alternation import measure_points
-from asr.measure.encoders import Config, distinct_encoders, forward_passes
+from asr.measure.encoders import distinct_encoders, forward_passes
+from asr.measure.peers.peer import Config
 from asr.profiling.scaling import ScalingSpec
 from asr.report.points import ScalingPoint
 

@@ -17,7 +17,8 @@ import torch
 from asr.encoder.stack import Encoder
 from asr.encoder.streaming import EncoderState, encode_block, start_streams
 from asr.measure.alternation import measure_points
-from asr.measure.encoders import Config, distinct_encoders, encoder_key, frame_shift_ms
+from asr.measure.encoders import distinct_encoders, encoder_key, frame_shift_ms
+from asr.measure.peers.peer import Config
 from asr.nn.chunks import ChunkContext
 from asr.profiling.streaming import StreamingSpec
 from asr.report.points import StreamingPoint

@@ -115,7 +115,7 @@ def pays_from(times: Iterator[LayerTimes]) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class SvdAgreement:
     """Agreement of a decomposed layer with the whole one on hidden states of its model.
 
     ``same_best`` is the fraction with the same most probable word. ``best_error`` is the mean
@@ -138,7 +138,7 @@ class Agreement:
 
 
 @torch.inference_mode()
-def agreement(whole: nn.Linear, decomposed: SvdLinear, hidden_ND: Tensor) -> Agreement:
+def agreement(whole: nn.Linear, decomposed: SvdLinear, hidden_ND: Tensor) -> SvdAgreement:
     """Compare both on ``hidden_ND``, some states at a time."""
     same, errors, normalisers = 0, [], []
     for some_ND in torch.split(hidden_ND, STATES_AT_ONCE):
@@ -150,7 +150,7 @@ def agreement(whole: nn.Linear, decomposed: SvdLinear, hidden_ND: Tensor) -> Agr
         of_best_N1 = exact_NV.gather(1, best_N1) - ours_NV.gather(1, best_N1)
         errors.append((of_best_N1 - exact_N1 + ours_N1).abs())
     error_N1, normaliser_N1 = torch.cat(errors), torch.cat(normalisers)
-    return Agreement(
+    return SvdAgreement(
         num_states=len(hidden_ND),
         same_best=same / len(hidden_ND),
         best_error=float(error_N1.mean()),

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from asr.encoder.stack import Encoder
 from asr.head.ctc import CtcHead
 from asr.measure.alternation import measure_points
-from asr.measure.encoders import Config, distinct_encoders, frame_shift_ms, random_features
-from asr.measure.peers.peer import Peer, peer_encoders
+from asr.measure.encoders import distinct_encoders, frame_shift_ms, random_features
+from asr.measure.peers.peer import Config, Peer, peer_encoders
 from asr.profiling.training_step import TrainingStepSpec, training_step
 from asr.report.points import TrainingStepPoint
 
@@ -44,7 +44,7 @@ def measure_training_steps(
     peers = peer_encoders(configs, against, device, "float32")
     beside = f" and {len(peers)} of other libraries" if peers else ""
     models = {
-        key: (CtcModel(encoder).to(device), config)
+        key: (EncoderWithCtc(encoder).to(device), config)
         for key, (encoder, config) in (encoders | peers).items()
     }
     points: dict[str, list[TrainingStepPoint]] = {name: [] for name in configs}
@@ -79,7 +79,7 @@ def measure_training_steps(
     return {name: tuple(of_run) for name, of_run in points.items()}
 
 
-class CtcModel(nn.Module):
+class EncoderWithCtc(nn.Module):
     """An encoder, ours or another library's, with a CTC head over `VOCAB_SIZE` tokens."""
 
     def __init__(self, encoder: Encoder | Peer) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from asr.errors import InputError, printable
 from asr.files import read_bytes
 
-MAX_FILE_BYTES = 16 << 20
+MAX_EQUIVALENTS_BYTES = 16 << 20
 MAX_READINGS = 100
 _NOTHING = "@"
 _MARK = re.compile(r"\{([^{}]*/[^{}]*)\}")
@@ -127,7 +127,7 @@ class Equivalents:
                 names.
         """
         try:
-            text = read_bytes(path, most=MAX_FILE_BYTES).decode("utf-8-sig")
+            text = read_bytes(path, most=MAX_EQUIVALENTS_BYTES).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
         classes: dict[Reading, str] = {}

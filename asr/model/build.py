@@ -173,7 +173,7 @@ def shape_outputs(model: nn.Module, config: Mapping[str, Any]) -> None:
     """
     if config.get(SVD_SOFTMAX) is not None:
         spec: SvdSoftmax = build_inside(config[SVD_SOFTMAX], SvdSoftmax, SVD_SOFTMAX)
-        svd_softmax.shape_outputs(model, spec)
+        svd_softmax.shape_decompositions(model, spec)
 
 
 def check_kind(built: object, kind: type, config: Mapping[str, Any], key: str) -> None:

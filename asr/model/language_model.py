@@ -27,7 +27,7 @@ from asr.model.weights import load_model
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 
-GROUPS = ("text", "lm")
+LM_GROUPS = ("text", "lm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def build_lm(config: Mapping[str, Any], vocab_size: int) -> TransformerLm:
     Raises:
         InputError: see `build`.
     """
-    check_groups(config, *GROUPS)
+    check_groups(config, *LM_GROUPS)
     model: TransformerLm = build(config["lm"], "lm", vocab_size=vocab_size)
     check_kind(model, TransformerLm, config["lm"], "lm")
     shape_outputs(model, config)
@@ -63,7 +63,7 @@ def save_lm(
     card: str,
 ) -> None:
     """Write the package atomically; ``config`` may be a whole run config."""
-    kept = {group: config[group] for group in GROUPS}
+    kept = {group: config[group] for group in LM_GROUPS}
     kept |= {key: config[key] for key in (ORIGIN, SVD_SOFTMAX) if config.get(key)}
     write_package(folder, model=model, tokenizer=tokenizer, config=kept, card=card)
 
@@ -76,10 +76,10 @@ def load_lm(folder: Path, device: torch.device | str = "cpu") -> LmPackage:
     """
     folder = package_folder(folder)
     check_files(folder)
-    config = read_config(folder / CONFIG, GROUPS)
+    config = read_config(folder / CONFIG, LM_GROUPS)
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     with naming(folder):
-        check_groups(config, *GROUPS)
+        check_groups(config, *LM_GROUPS)
         model = load_model(
             partial(build_lm, config, vocab_size=tokenizer.vocab_size),
             config["lm"].get("num_layers"),

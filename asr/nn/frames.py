@@ -121,7 +121,9 @@ def empty_spans(padding_mask: Tensor | None, span: int) -> Tensor | None:
     return hidden_BT.reshape(batch, num_spans(num_frames, span), span).all(2)
 
 
-def spread(probs_BHRS: Tensor, x_BTD: Tensor, padding_mask: Tensor | None, span: int) -> Tensor:
+def spread_over_spans(
+    probs_BHRS: Tensor, x_BTD: Tensor, padding_mask: Tensor | None, span: int
+) -> Tensor:
     """Return (B, H, R, T): each span's probability, spread evenly over its valid frames."""
     num_frames = x_BTD.shape[1]
     share_BS = num_valid(x_BTD, padding_mask, span).clamp(min=1).reciprocal()

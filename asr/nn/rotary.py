@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from asr.nn.positions import Keys, Positions
+from asr.nn.relative import WAVELENGTH_BASE
 from asr.profiling.attention_steps import projecting
-
-WAVELENGTH_BASE = 10_000.0
 
 
 class RotaryPositions(Positions):

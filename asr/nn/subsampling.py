@@ -40,7 +40,7 @@ class StridedConv(nn.Conv2d):
         return super().forward(image_BCTF)
 
 
-def weight_gradient(image_BCTF: Tensor, gradient_BETF: Tensor) -> Tensor:
+def image_weight_gradient(image_BCTF: Tensor, gradient_BETF: Tensor) -> Tensor:
     """Return the gradient (E, C, 3, 3) of the weights, for channels-last images."""
     image_BTFC, gradient_BTFE = image_BCTF.permute(0, 2, 3, 1), gradient_BETF.permute(0, 2, 3, 1)
     num_frames, num_bins, width = gradient_BTFE.shape[1:]
@@ -87,7 +87,7 @@ class _StridedConv(torch.autograd.Function):
                 1,
                 [True, False, False],
             )
-        return image_gradient, weight_gradient(image, gradient), gradient.sum((0, 2, 3))
+        return image_gradient, image_weight_gradient(image, gradient), gradient.sum((0, 2, 3))
 
 
 SubsamplingKind = Literal["conv4", "separable8"]

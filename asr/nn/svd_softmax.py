@@ -151,13 +151,13 @@ def decompose_outputs(model: nn.Module, spec: SvdSoftmax) -> None:
     """Replace the output layers of a trained model by their decompositions.
 
     Raises:
-        InputError: see `shape_outputs`.
+        InputError: see `shape_decompositions`.
     """
     for name in spec.outputs:
         _replace(model, name, SvdLinear.of(_linear(model, name), spec))
 
 
-def shape_outputs(model: nn.Module, spec: SvdSoftmax) -> None:
+def shape_decompositions(model: nn.Module, spec: SvdSoftmax) -> None:
     """Replace the output layers by decompositions whose values are loaded later.
 
     Raises:

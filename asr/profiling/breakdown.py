@@ -27,7 +27,7 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
 
 
-class Operation(NamedTuple):
+class TorchOperation(NamedTuple):
     """An operation of torch that has run."""
 
     function: Any
@@ -76,7 +76,7 @@ def _time_once(
 ) -> defaultdict[str, float]:
     times_ms: defaultdict[str, float] = defaultdict(float)
 
-    def add(part: str, operation: Operation) -> None:
+    def add(part: str, operation: TorchOperation) -> None:
         times_ms[part] += operation.elapsed_ms
 
     watch_operations(call, parts, add, device)
@@ -86,7 +86,7 @@ def _time_once(
 def watch_operations(
     call: Call,
     parts: Mapping[str, str],
-    charge: Callable[[str, Operation], None],
+    charge: Callable[[str, TorchOperation], None],
     device: torch.device | str = "cpu",
 ) -> None:
     """Make ``call``, and pass every operation that is not a view to ``charge``, with its part."""
@@ -122,7 +122,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(
         self,
         part_of: Callable[[Any], str],
-        charge: Callable[[str, Operation], None],
+        charge: Callable[[str, TorchOperation], None],
         device: torch.device,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -143,7 +143,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         start_ms = clock_ms(self._device)
         outputs = func(*args, **kwargs)
         elapsed_ms = clock_ms(self._device) - start_ms
-        self._charge(self._part_of(func), Operation(func, args, kwargs, outputs, elapsed_ms))
+        self._charge(self._part_of(func), TorchOperation(func, args, kwargs, outputs, elapsed_ms))
         return outputs
 
 

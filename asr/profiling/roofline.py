@@ -24,7 +24,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from asr.errors import InputError
-from asr.profiling.breakdown import Call, Operation, watch_operations
+from asr.profiling.breakdown import Call, TorchOperation, watch_operations
 from asr.profiling.cost import operation_multiply_adds
 from asr.profiling.latency import Timing, check_filled, ratio, time_alternating
 from asr.ranges import Patience, Range, in_ranges
@@ -65,7 +65,7 @@ class RooflineSpec:
 class Probing(nn.Module):
     """A probe as a module, so that it can be timed like the parts of a model."""
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: RooflineProbe) -> None:
         super().__init__()
         self.probe = probe
 
@@ -74,7 +74,7 @@ class Probing(nn.Module):
         return self.probe.run()
 
 
-class Probe(NamedTuple):
+class RooflineProbe(NamedTuple):
     """A function to time beside a model, and its ``amount`` of operations or bytes."""
 
     run: Callable[[], object]
@@ -113,7 +113,7 @@ def probes(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     num_threads: int | None = None,
-) -> dict[str, Probe]:
+) -> dict[str, RooflineProbe]:
     """Return the fastest product and the triad, as probes."""
     device = torch.device(device)
     found = {GEMM: _fastest_product(spec, device, dtype, num_threads), TRIAD: _triad(spec, device)}
@@ -130,14 +130,14 @@ def probes(
     }
 
 
-def ceilings(probed: Mapping[str, Probe], times_ms: Mapping[str, float]) -> Ceilings:
+def ceilings(probed: Mapping[str, RooflineProbe], times_ms: Mapping[str, float]) -> Ceilings:
     """Compute the ceilings from the times of the probes."""
     gemm, triad = (probed[name].amount / times_ms[name] / 1e6 for name in (GEMM, TRIAD))
     return Ceilings(gemm_gflop_per_s=gemm, bandwidth_gb_per_s=triad)
 
 
 def gemm_share(
-    macs: int, timing: Timing, probed: Mapping[str, Probe], timings: Mapping[str, Timing]
+    macs: int, timing: Timing, probed: Mapping[str, RooflineProbe], timings: Mapping[str, Timing]
 ) -> float:
     """Return the rate of operations as a fraction of the matrix product's, paired by round."""
     return 2 * macs / probed[GEMM].amount * ratio(timings[GEMM], timing)
@@ -148,7 +148,7 @@ def work_by_part(call: Call, parts: Mapping[str, str]) -> dict[str, Work]:
     macs: defaultdict[str, int] = defaultdict(int)
     num_bytes: defaultdict[str, int] = defaultdict(int)
 
-    def add(part: str, operation: Operation) -> None:
+    def add(part: str, operation: TorchOperation) -> None:
         macs[part] += operation_multiply_adds(*operation[:4])
         num_bytes[part] += _bytes_moved(operation)
 
@@ -158,9 +158,9 @@ def work_by_part(call: Call, parts: Mapping[str, str]) -> dict[str, Work]:
 
 def _fastest_product(
     spec: RooflineSpec, device: torch.device, dtype: torch.dtype, num_threads: int | None
-) -> Probe:
+) -> RooflineProbe:
     """Time the products of each size in alternation, and return the fastest of all."""
-    found: list[tuple[float, Probe]] = []
+    found: list[tuple[float, RooflineProbe]] = []
     for size in spec.gemm_sizes:
         products = [_product(*shape, device, dtype) for shape in _shapes(size)]
         timings = time_alternating(
@@ -184,7 +184,7 @@ def _shapes(size: int) -> Iterator[tuple[int, int, int]]:
 
 def _product(
     rows: int, inner: int, columns: int, device: torch.device, dtype: torch.dtype
-) -> Probe:
+) -> RooflineProbe:
     """Return a product like that of a linear layer, with the same layout of weights."""
     left, right = (torch.randn(n, inner, device=device, dtype=dtype) for n in (rows, columns))
 
@@ -192,10 +192,10 @@ def _product(
         with torch.inference_mode():
             return functional.linear(left, right)
 
-    return Probe(run, 2.0 * rows * inner * columns)
+    return RooflineProbe(run, 2.0 * rows * inner * columns)
 
 
-def _triad(spec: RooflineSpec, device: torch.device) -> Probe:
+def _triad(spec: RooflineSpec, device: torch.device) -> RooflineProbe:
     total_mib = spec.triad_mib or max(_FEWEST_MIB, 2 * _largest_cache_mib())
     size = max(1, int(total_mib * 2**20 / 3 / 4))
     out, left, right = (torch.ones(size, device=device) for _ in range(3))
@@ -203,10 +203,10 @@ def _triad(spec: RooflineSpec, device: torch.device) -> Probe:
     def run() -> Tensor:
         return torch.add(left, right, alpha=0.5, out=out)
 
-    return Probe(run, 3.0 * 4 * size)
+    return RooflineProbe(run, 3.0 * 4 * size)
 
 
-def _repeated(probe: Probe, num_times: int) -> Probe:
+def _repeated(probe: RooflineProbe, num_times: int) -> RooflineProbe:
     """Return the probe run ``num_times`` in a row, at least once."""
     num_times = max(1, num_times)
 
@@ -215,7 +215,7 @@ def _repeated(probe: Probe, num_times: int) -> Probe:
             probe.run()
         return probe.run()
 
-    return Probe(run, num_times * probe.amount)
+    return RooflineProbe(run, num_times * probe.amount)
 
 
 def _largest_cache_mib() -> float:
@@ -228,7 +228,7 @@ def _largest_cache_mib() -> float:
         return 0.0
 
 
-def _bytes_moved(operation: Operation) -> int:
+def _bytes_moved(operation: TorchOperation) -> int:
     """Return the bytes of the tensors read and written; an allocation moves none."""
     if "empty" in operation.function.overloadpacket.__name__:
         return 0

@@ -69,7 +69,7 @@ def layer_table(analysis: Analysis) -> Table:
     return Table(tuple(columns), NOTES)
 
 
-def verdict(analysis: Analysis) -> str:
+def proposal(analysis: Analysis) -> str:
     """Return the proposal and its reasons, in sentences; empty if a layer has no map."""
     suggested, tried = analysis.suggested, analysis.tried
     if suggested is None:

@@ -12,7 +12,7 @@ from asr.report.hypotheses import WerDifference
 from asr.report.notes import mismatches, origin_notes, reading_notes
 from asr.report.points import BaselineTiming, LatencyPoint
 from asr.report.record import RunRecord, rate_name
-from asr.report.rows import BASELINES, Row, SplitScore, by_seed, seeds_row, to_row
+from asr.report.rows import BASELINE_NAMES, Row, SplitScore, by_seed, seeds_row, to_row
 from asr.report.table import (
     MISSING,
     Column,
@@ -175,7 +175,7 @@ def _timing_columns(
             f"{headers.times(length)}_p90_ms": _values(points, lambda point: point.p90_ms),
         }
         yield Column(f"{length} s: {headers.word}ms (p90)", _texts(points, _timing_text), values)
-        for baseline in BASELINES:
+        for baseline in BASELINE_NAMES:
             timings = [point.baselines.get(baseline) if point else None for point in points]
             if any(timings):
                 key = headers.speedup(length, f"none_{baseline}")

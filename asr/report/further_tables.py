@@ -9,7 +9,7 @@ from asr.encoder.parts import in_order
 from asr.profiling.roofline import Ceilings, Work
 from asr.report.points import BaselineTiming, LatencyPoint
 from asr.report.record import RunRecord, length_key
-from asr.report.rows import BASELINES, by_seed, latency_points
+from asr.report.rows import BASELINE_NAMES, by_seed, latency_points
 from asr.report.table import MISSING, Column, Table, number_text, percent_text, speedup_text
 from asr.report.verdict import usual_length
 
@@ -194,7 +194,7 @@ def scaling_table(records: Sequence[RunRecord]) -> Table | None:
         Column("s/s", tuple(number_text(point.audio_s_per_s) for point in points)),
         *(
             Column(f"vs {name}", tuple(_baseline_text(point, name) for point in points))
-            for name in BASELINES
+            for name in BASELINE_NAMES
         ),
         Column("MiB", tuple(_memory_text(point.peak_memory_mib) for point in points)),
     )
@@ -224,7 +224,7 @@ def streaming_table(records: Sequence[RunRecord]) -> Table | None:
         Column("KiB kept", tuple(number_text(point.kept_bytes / 1024) for point in points)),
         *(
             Column(f"vs {name}", tuple(_baseline_text(point, name) for point in points))
-            for name in BASELINES
+            for name in BASELINE_NAMES
         ),
     )
     note = (

@@ -18,7 +18,7 @@ from asr.types import UtteranceResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class AlignmentStep:
     """One step of an alignment: ``op`` is equal, sub, del or ins."""
 
     op: str
@@ -42,7 +42,7 @@ class ScoredUtterance:
     del_: int
     ins: int
     words: int
-    alignment: tuple[Step, ...]
+    alignment: tuple[AlignmentStep, ...]
     speaker: str | None = None
     confidences: tuple[float, ...] = ()
 
@@ -66,7 +66,7 @@ def score(result: UtteranceResult) -> ScoredUtterance:
         del_=errors.del_,
         ins=errors.ins,
         words=errors.words,
-        alignment=tuple(Step(**step) for step in alignment),
+        alignment=tuple(AlignmentStep(**step) for step in alignment),
         speaker=result.speaker,
         confidences=result.confidences,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from asr.report.points import LatencyPoint
 from asr.report.record import RunRecord, SplitCounts, rate_name
-from asr.report.rows import BASELINES, by_seed, latency_points, pays_from_s
+from asr.report.rows import BASELINE_NAMES, by_seed, latency_points, pays_from_s
 
 _Facts = Mapping[str, object]
 
@@ -194,7 +194,7 @@ def _rounds_notes(records: Sequence[RunRecord]) -> Iterator[str]:
 
 def _pays_notes(name: str, record: RunRecord) -> Iterator[str]:
     points = latency_points(record)
-    for baseline in BASELINES:
+    for baseline in BASELINE_NAMES:
         timed = [length for length, point in points.items() if baseline in point.baselines]
         if not timed or _is_itself(points.values(), baseline):
             continue

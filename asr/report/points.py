@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from asr.profiling.latency import Timing, ratio, ratio_interval
-from asr.profiling.roofline import Ceilings, Probe, ceilings, gemm_share
+from asr.profiling.roofline import Ceilings, RooflineProbe, ceilings, gemm_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class RooflinePoint(Ceilings):
         cls,
         macs: int,
         timing: Timing,
-        probed: Mapping[str, Probe],
+        probed: Mapping[str, RooflineProbe],
         timings: Mapping[str, Timing],
     ) -> Self:
         """Compute the point of an encoder that did ``macs`` in alternation with the probes."""

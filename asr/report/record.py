@@ -24,7 +24,7 @@ from asr.report.points import LatencyPoint, ScalingPoint, StreamingPoint, Traini
 from asr.types import SharedPieces
 
 SCHEMA_VERSION = 1
-FILE_NAME = "record.json"
+RECORD_FILE = "record.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +214,7 @@ class RunRecord:
         """
         path = Path(path)
         if path.is_dir():
-            path = path / FILE_NAME
+            path = path / RECORD_FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:

@@ -13,7 +13,7 @@ from asr.report.hypotheses import WerDifference
 from asr.report.plain import to_plain
 from asr.report.points import BaselineTiming, LatencyPoint, ScalingPoint, StreamingPoint
 from asr.report.record import RunRecord
-from asr.report.rows import BASELINES, SplitScore, by_seed, sorted_parts, to_row
+from asr.report.rows import BASELINE_NAMES, SplitScore, by_seed, sorted_parts, to_row
 
 
 def write_rows(
@@ -134,7 +134,7 @@ def _speedups(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, float]]
             for length, point in points.items()
             if baseline in point.baselines
         }
-        for baseline in BASELINES
+        for baseline in BASELINE_NAMES
     }
 
 
@@ -148,7 +148,7 @@ def _intervals(points: Mapping[str, LatencyPoint]) -> dict[str, dict[str, list[f
             and timing.low is not None
             and timing.high is not None
         }
-        for baseline in BASELINES
+        for baseline in BASELINE_NAMES
     }
 
 

@@ -17,7 +17,7 @@ from asr.report.plain import to_plain
 from asr.report.points import LatencyPoint, TrainingStepPoint
 from asr.report.record import RunRecord, ScheduledLayer, SplitCounts, SplitWer, length_key
 
-BASELINES = ("fused", "explicit")
+BASELINE_NAMES = ("fused", "explicit")
 """The attention kernels of the encoder without reuse, against which every run is timed."""
 
 T = TypeVar("T")
@@ -220,7 +220,7 @@ def to_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> Row:
         differences={one.split: one for one in differences},
         latency=latency_points(record),
         breakdown_ms={length: sorted_parts(parts) for length, parts in record.breakdown.items()},
-        pays_from_s={baseline: pays_from_s(record, baseline) for baseline in BASELINES},
+        pays_from_s={baseline: pays_from_s(record, baseline) for baseline in BASELINE_NAMES},
         training_step={length_key(point.length_s): point for point in record.training_step},
         train_s=record.training.train_s if record.training else None,
         hardware=str(record.hardware),

@@ -28,7 +28,7 @@ from asr.nn.attention import (
     softmax_over_keys,
     split_heads,
 )
-from asr.nn.frames import Frames, empty_spans, in_spans, spread
+from asr.nn.frames import Frames, empty_spans, in_spans, spread_over_spans
 from asr.nn.position_kinds import make_grouped_positions
 from asr.nn.positions import Keys
 from asr.profiling.attention_steps import mixing, projecting
@@ -76,7 +76,7 @@ class GroupedAttention(SelfAttention):
         scores_BHGG = self.scores.positions.scores(*self._project(x_BTD, frames))
         probs_BHGG = softmax_over_keys(scores_BHGG, empty_spans(frames.padding_mask, span))
         probs_BHTG = probs_BHGG.repeat_interleave(span, 2)[:, :, : x_BTD.shape[1]]
-        return spread(probs_BHTG, x_BTD, frames.padding_mask, span)
+        return spread_over_spans(probs_BHTG, x_BTD, frames.padding_mask, span)
 
     @projecting
     def _project(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, Keys]:

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 
 from asr.nn.attention import AttentionScores, ValueMix, softmax_over_keys, split_heads
-from asr.nn.frames import Frames, empty_spans, span_means, spread
+from asr.nn.frames import Frames, empty_spans, span_means, spread_over_spans
 from asr.nn.position_kinds import make_pooled_positions
 from asr.nn.positions import Keys
 from asr.profiling.attention_steps import projecting
@@ -60,7 +60,7 @@ class PooledAttention(SelfAttention):
         probs_BHTS = softmax_over_keys(
             scores_BHTS, empty_spans(frames.padding_mask, self.pool_size)
         )
-        return spread(probs_BHTS, x_BTD, frames.padding_mask, self.pool_size)
+        return spread_over_spans(probs_BHTS, x_BTD, frames.padding_mask, self.pool_size)
 
     @projecting
     def _pool(self, x_BTD: Tensor, frames: Frames) -> Tensor:

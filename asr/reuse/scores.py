@@ -39,7 +39,7 @@ from asr.reuse.grouping import GroupReuse
 Correction = Literal["none", "diagonal", "low_rank"]
 
 
-class ScoreTerms(Protocol):
+class AddedTerms(Protocol):
     """Terms that corrections add to scores; the sum of two corrections is again such terms."""
 
     def plus(self, other: Self) -> Self:
@@ -123,7 +123,7 @@ class ScoreCorrection(nn.Module, ABC):
     """The correction that a follower adds to its leader's scores, computed from its own input."""
 
     @abstractmethod
-    def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> ScoreTerms:
+    def terms(self, x_BTD: Tensor, frames: Frames = ALL) -> AddedTerms:
         """Return the terms to add to the scores."""
 
     def forward(
@@ -189,10 +189,10 @@ class CorrectedRows:
     """
 
     source: RowSource
-    terms: ScoreTerms
+    terms: AddedTerms
 
     @classmethod
-    def of(cls, source: RowSource, terms: ScoreTerms) -> CorrectedRows:
+    def of(cls, source: RowSource, terms: AddedTerms) -> CorrectedRows:
         """Return ``source``, which may be corrected already, with one more correction."""
         if isinstance(source, CorrectedRows):
             return cls(source.source, source.terms.plus(terms))

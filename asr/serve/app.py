@@ -21,12 +21,12 @@ from starlette.responses import StreamingResponse
 
 from asr.audio.memory import as_audio
 from asr.audio.read import probe_audio
-from asr.audio.source import Source
+from asr.audio.source import ByteSource
 from asr.decode.transcribe import Transcriber
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, RunError
 from asr.serve import responses
-from asr.serve.batcher import Batcher, FullError, Hotwords, Job
+from asr.serve.batcher import Batcher, FullError, Hotwords, QueuedRecording
 from asr.serve.events import events
 from asr.serve.limits import BodyLimit
 from asr.serve.live import LiveHub, converse
@@ -209,8 +209,8 @@ class _Wanted:
 
 def _wanted(form: FormData) -> _Wanted:
     kind = str(form.get("response_format", "json"))
-    if kind not in responses.FORMATS:
-        allowed = ", ".join(responses.FORMATS)
+    if kind not in responses.RESPONSE_FORMATS:
+        allowed = ", ".join(responses.RESPONSE_FORMATS)
         raise HTTPException(400, f"response_format: {kind!r}; allowed: {allowed}")
     granularities = _listed(form, "timestamp_granularities")
     for one in granularities:
@@ -241,16 +241,16 @@ def _listed(form: FormData, name: str) -> Sequence[str]:
     return [str(one) for key in (name, f"{name}[]") for one in form.getlist(key)]
 
 
-def _job(upload: UploadFile, hotwords: Hotwords, settings: Settings) -> Job:
+def _job(upload: UploadFile, hotwords: Hotwords, settings: Settings) -> QueuedRecording:
     """The upload, ready to be read; raises InputError where it is no audio or too long."""
     source = as_audio(upload.file)
-    assert isinstance(source, Source)
+    assert isinstance(source, ByteSource)
     duration_s = probe_audio(source, strict=False).duration_s
     if duration_s > settings.max_duration_s:
         raise InputError(
             f"{source.name}: {duration_s:.0f} s of audio; at most {settings.max_duration_s:g} s"
         )
-    return Job(source, duration_s, hotwords)
+    return QueuedRecording(source, duration_s, hotwords)
 
 
 def _named(message: str, upload: UploadFile) -> str:
@@ -263,7 +263,7 @@ def _named(message: str, upload: UploadFile) -> str:
 
 def _answer(transcript: Transcript, wanted: _Wanted, settings: Settings) -> Response:
     if wanted.kind == "json":
-        return JSONResponse(responses.as_json(transcript))
+        return JSONResponse(responses.json_body(transcript))
     if wanted.kind == "verbose_json":
         return JSONResponse(
             responses.as_verbose_json(transcript, settings.language, wanted.with_words)

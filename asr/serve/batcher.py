@@ -33,7 +33,7 @@ class FullError(Exception):
 
 
 @dataclass(slots=True)
-class Job:
+class QueuedRecording:
     """A recording that waits; ``future`` gets its transcript, or the error.
 
     ``heard`` is called by another thread with words that are sure before the transcript is whole.
@@ -78,7 +78,7 @@ class Batcher:
         self.transcriber_of = transcriber_of
         self.max_waiting = max_waiting
         self.counts = Counts()
-        self._waiting: list[Job] = []
+        self._waiting: list[QueuedRecording] = []
         self._changed = Condition()
         self._is_open = True
         self._thread = Thread(target=self._work, name="transcriber", daemon=True)
@@ -89,7 +89,7 @@ class Batcher:
         """How many jobs wait for their turn."""
         return len(self._waiting)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: QueuedRecording) -> None:
         """Let a job wait for its turn.
 
         Raises:
@@ -127,14 +127,14 @@ class Batcher:
             self.counts.busy_s += monotonic() - begun_s
             self.counts.num_batches += 1
 
-    def _next_turn(self) -> list[Job]:
+    def _next_turn(self) -> list[QueuedRecording]:
         """Those with the hotwords of the first that waits, the shortest first."""
         hotwords = self._waiting[0].hotwords
         jobs = [job for job in self._waiting if job.hotwords == hotwords][:_MOST_AT_ONCE]
         self._waiting = [job for job in self._waiting if job not in jobs]
         return sorted(jobs, key=lambda job: job.duration_s)
 
-    def _transcribe(self, jobs: Sequence[Job]) -> None:
+    def _transcribe(self, jobs: Sequence[QueuedRecording]) -> None:
         if not jobs:
             return
         left = list(jobs)

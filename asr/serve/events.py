@@ -13,7 +13,7 @@ from typing import TypeAlias
 from asr.decode.greedy import TimedWord, join_words
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, RunError
-from asr.serve.batcher import Batcher, Job
+from asr.serve.batcher import Batcher, QueuedRecording
 from asr.serve.responses import error, event, usage
 
 
@@ -46,7 +46,7 @@ Heard: TypeAlias = "asyncio.Queue[Sequence[TimedWord] | None]"
 """Words in order, and None once there is a transcript, or an error."""
 
 
-def events(job: Job, batcher: Batcher) -> AsyncIterator[str]:
+def events(job: QueuedRecording, batcher: Batcher) -> AsyncIterator[str]:
     """Let a job wait for its turn; its events, of which the last one may be an error.
 
     Where they are closed early, as by a client that has gone, the job is dropped.
@@ -67,7 +67,7 @@ def events(job: Job, batcher: Batcher) -> AsyncIterator[str]:
     return _events(job, heard)
 
 
-async def _events(job: Job, heard: Heard) -> AsyncIterator[str]:
+async def _events(job: QueuedRecording, heard: Heard) -> AsyncIterator[str]:
     deltas = Deltas()
     try:
         while (words := await heard.get()) is not None:

@@ -27,7 +27,7 @@ from asr.ranges import Range, SampleRate, check_value
 from asr.serve.batcher import FullError
 
 CHUNK_MS = 640.0
-SAMPLE_RATE_HZ = 16_000
+PCM_RATE_HZ = 16_000
 AHEAD_S = 10.0
 """Seconds of audio that may wait for the model; no more is read from a client."""
 _RETRY_AFTER_S = 10
@@ -184,7 +184,7 @@ async def converse(socket: WebSocket, hub: LiveHub, *, max_duration_s: float) ->
     told: asyncio.Queue[Sequence[StreamResult] | Exception | None] = asyncio.Queue()
     try:
         chunk_ms = _number(socket, "chunk_ms", CHUNK_MS, _LiveChunkMs)
-        rate_hz = int(_number(socket, "sample_rate", SAMPLE_RATE_HZ, SampleRate))
+        rate_hz = int(_number(socket, "sample_rate", PCM_RATE_HZ, SampleRate))
         client = await asyncio.to_thread(
             hub.open,
             chunk_ms,

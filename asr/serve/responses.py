@@ -12,7 +12,7 @@ from asr.decode.formats import srt, vtt
 from asr.decode.greedy import TimedWord
 from asr.decode.transcript import Transcript
 
-FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 GRANULARITIES = ("segment", "word")
 
 
@@ -21,7 +21,7 @@ def usage(transcript: Transcript) -> dict[str, Any]:
     return {"type": "duration", "seconds": transcript.duration_s}
 
 
-def as_json(transcript: Transcript) -> dict[str, Any]:
+def json_body(transcript: Transcript) -> dict[str, Any]:
     """``json``: the text."""
     return {"text": transcript.text, "usage": usage(transcript)}
 

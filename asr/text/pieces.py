@@ -84,7 +84,7 @@ def with_blank(model: bytes) -> Tokenizer:
     return Tokenizer(blank + model + _text(_TRAINER, trainer))
 
 
-def build(model: PieceModel) -> bytes:
+def piece_model_bytes(model: PieceModel) -> bytes:
     """Build a sentencepiece model from pieces, one of which is unknown."""
     types = [piece.type for piece in model.pieces]
     unknown = types.index(PieceType.UNKNOWN)
@@ -100,8 +100,8 @@ def build(model: PieceModel) -> bytes:
     return pieces + _text(_TRAINER, trainer) + _text(_NORMALIZER, normalizer)
 
 
-def parse(model: bytes) -> PieceModel:
-    """Parse any BPE or unigram model; the inverse of `build`.
+def parse_piece_model(model: bytes) -> PieceModel:
+    """Parse any BPE or unigram model; the inverse of `piece_model_bytes`.
 
     Raises:
         InputError: the model is of another kind, or damaged.

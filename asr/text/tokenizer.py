@@ -20,7 +20,7 @@ from asr.errors import InputError
 from asr.files import read_bytes
 from asr.ranges import MAX_VOCABULARY, Range, in_ranges
 
-Kind = Literal["char", "bpe", "unigram", "word"]
+TokenizerKind = Literal["char", "bpe", "unigram", "word"]
 
 MAX_MODEL_BYTES = 8 << 20  # several times the size of a model of 250,000 pieces
 BLANK_PIECE = "<blank>"
@@ -56,7 +56,7 @@ class Tokenizer:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], *, kind: Kind, vocab_size: int, exact: bool = False
+        cls, texts: Iterable[str], *, kind: TokenizerKind, vocab_size: int, exact: bool = False
     ) -> Tokenizer:
         """Train on normalised transcripts, which are read once; no file is written.
 
@@ -66,9 +66,9 @@ class Tokenizer:
         texts are too small. For kind ``char`` the number of characters alone sets the vocabulary.
         Kind ``word`` uses the most frequent words; all others are unknown.
         """
-        if kind not in get_args(Kind):
+        if kind not in get_args(TokenizerKind):
             raise InputError(
-                f"text.tokenizer.kind: {kind!r} is not one of {', '.join(get_args(Kind))}"
+                f"text.tokenizer.kind: {kind!r} is not one of {', '.join(get_args(TokenizerKind))}"
             )
         lines = list(_lines(texts))
         characters = set().union(*lines) - {" "}
@@ -160,7 +160,7 @@ class TokenizerSpec:
     true. Otherwise it trains its own, and having fewer than ``vocab_size`` pieces is an error.
     """
 
-    kind: Kind
+    kind: TokenizerKind
     vocab_size: Annotated[int, Range(1, MAX_VOCABULARY)]
     model: str | None = None
     of_init: bool = True
@@ -182,7 +182,7 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
             yield line
 
 
-def _train(lines: Sequence[str], kind: Kind, vocab_size: int) -> bytes:
+def _train(lines: Sequence[str], kind: TokenizerKind, vocab_size: int) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),

@@ -190,20 +190,20 @@ def largest_num_utterances(stepper: Stepper, batch: Batch, *, most: int) -> int:
     ``most``.
     """
     fits, fails = 0, min(most, len(batch))
-    while stepper.fits(repeated(batch, fails)):
+    while stepper.fits(repeated_batch(batch, fails)):
         if fails == most:
             return most
         fits, fails = fails, min(most, 2 * fails)
     while fails - fits > 1 and fails > _FINENESS * fits:
         middle = (fits + fails) // 2
-        if stepper.fits(repeated(batch, middle)):
+        if stepper.fits(repeated_batch(batch, middle)):
             fits = middle
         else:
             fails = middle
     return fits
 
 
-def repeated(batch: Batch, num_utterances: int) -> Batch:
+def repeated_batch(batch: Batch, num_utterances: int) -> Batch:
     """Repeat the utterances of ``batch`` up to ``num_utterances``, with the same padding."""
     index_B = torch.arange(num_utterances) % len(batch)
     return replace(

@@ -11,7 +11,7 @@ import soundfile
 from asr.audio.ffmpeg import container
 from asr.audio.memory import as_audio
 from asr.audio.read import check_audio, probe_audio, read_audio, stream_audio
-from asr.audio.source import Source
+from asr.audio.source import ByteSource
 from asr.audio.write import write_audio
 from asr.errors import InputError
 from asr.types import Waveform
@@ -58,7 +58,7 @@ def test_bytes_streams_and_open_files_are_read_as_well(wav: Path) -> None:
     with path.open("rb") as file:
         for audio in (path.read_bytes(), file):
             source = as_audio(audio)
-            assert isinstance(source, Source)
+            assert isinstance(source, ByteSource)
             for _ in range(2):
                 blocks = list(stream_audio(source))
                 assert sum(len(one.samples) for one in blocks) == 2 * blocks[0].sample_rate_hz

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from asr.cli.compare import Row, paired_differences
+from asr.cli.compare import ComparedRow, paired_differences
 from asr.cli.run_folder import RunFolder
 from asr.report.hypotheses import score, write_hypotheses
 from asr.report.record import RunRecord
@@ -165,7 +165,7 @@ def test_schedules_are_compared_over_all_their_seeds(tmp_path: Path) -> None:
             path = folders[record.run].hypotheses(split)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_hypotheses([score(result)], path)
-    rows = [Row(record.run, None) for record in records]
+    rows = [ComparedRow(record.run, None) for record in records]
     found = paired_differences(rows, records, folders)
     assert {(one.run, one.baseline, one.num_seeds) for one in found} == {("probs", "none", 3)}
     assert [one.split for one in found] == list(none_record().wer)

@@ -13,7 +13,7 @@ from asr.cli.convert import AS_THEY_WERE, IN_LINE, is_worse, kept_line
 from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.decode.greedy import GreedyDecoder
 from asr.errors import InputError
-from asr.measure.calibration import Calibration, Tested
+from asr.measure.calibration import CalibrationBatches, Tested
 from asr.model.package import load_package
 from tests.decode.package import save_tiny_package
 from tests.measure.analysis.cases import write_data
@@ -102,7 +102,7 @@ def test_with_data_losses_are_measured(
     some = [utterances[index * 7 // 5] for index in range(5)]
     for folder, expected in ((parent, full), (out, kept)):
         package = load_package(folder)
-        found = Calibration.read(package, some).test(
+        found = CalibrationBatches.read(package, some).test(
             package.model, package.tokenizer, GreedyDecoder()
         )
         assert (found.loss, found.wer) == pytest.approx(expected, abs=0.006)
@@ -227,7 +227,7 @@ def test_training_goes_on_from_a_converted_model_beside_its_parent(
     losses = {}
     for folder in ("parent/model", "converted", "child/model"):
         package = load_package(Path(folder))
-        calibration = Calibration.read(package, read_manifest(train))
+        calibration = CalibrationBatches.read(package, read_manifest(train))
         losses[folder] = calibration.test(package.model, package.tokenizer, GreedyDecoder()).loss
     assert losses["child/model"] < losses["converted"]
     child = load_package(Path("child/model"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.cli.run_lock import FILE_NAME, check_free, locked
+from asr.cli.run_lock import LOCK_FILE, check_free, locked
 from asr.errors import InputError
 
 from .runs import Command, environment, files_in, write_corpus, write_recipe
@@ -59,11 +59,11 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
             check_free(tmp_path)
         os.kill(first.pid, signal.SIGKILL)  # its child lives on
         first.wait()
-        assert (tmp_path / FILE_NAME).is_file()
+        assert (tmp_path / LOCK_FILE).is_file()
         check_free(tmp_path)
         with locked(tmp_path):
-            assert f"process {os.getpid()} on " in (tmp_path / FILE_NAME).read_text()
-    assert not (tmp_path / FILE_NAME).exists()
+            assert f"process {os.getpid()} on " in (tmp_path / LOCK_FILE).read_text()
+    assert not (tmp_path / LOCK_FILE).exists()
 
 
 def test_a_folder_that_nothing_was_written_to_is_left_as_it_was(tmp_path: Path) -> None:

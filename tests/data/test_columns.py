@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from asr.data.columns import Segment, find_columns
+from asr.data.columns import FileSegment, find_columns
 from asr.errors import InputError
 
 
@@ -63,7 +63,7 @@ def test_names_that_mean_other_things_alone_are_not_used() -> None:
 
 def test_a_length_alone_is_that_of_the_file() -> None:
     columns = find_columns(("audio", "text", "duration"))
-    assert columns.segment({"duration": 2.5}) == Segment(whole_s=2.5)
+    assert columns.segment({"duration": 2.5}) == FileSegment(whole_s=2.5)
 
 
 def test_the_first_of_several_names_is_preferred() -> None:

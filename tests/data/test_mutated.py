@@ -12,7 +12,7 @@ import pytest
 
 from asr.data.folder import prepare_folder
 from asr.data.formats.kaldi import read_kaldi
-from asr.data.formats.nemo import read_nemo
+from asr.data.formats.nemo import read_nemo_manifests
 from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.data.prepare import prepare_utterances
 from asr.errors import InputError
@@ -79,7 +79,7 @@ def test_transcripts(tmp_path: Path, kind: str, write_tone: Callable[..., Path])
 
         def prepare(out: Path = out) -> None:
             if kind in ("kaldi", "nemo"):
-                rows = read_kaldi([folder]) if kind == "kaldi" else read_nemo([table])
+                rows = read_kaldi([folder]) if kind == "kaldi" else read_nemo_manifests([table])
                 prepare_utterances(rows, out, source="s", settings={}, report=lambda _: None)
             else:
                 path = table.rename(table.with_suffix(f".{kind}"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.manifest import CheckedUtterance, Utterances, read_manifest, write_manifest
-from asr.data.splits import hold_out_every, no_longer_than, spread
+from asr.data.splits import evenly_spaced, hold_out_every, no_longer_than
 from asr.errors import InputError
 
 
@@ -25,10 +25,12 @@ def ids(utterances: Utterances) -> list[str]:
 
 
 def test_spread(utterances: Utterances) -> None:
-    assert ids(spread(utterances, 1)) == ["u1"]
-    assert ids(spread(utterances, 3)) == ["u1", "u4", "u7"]
-    assert ids(spread(utterances, 5)) == ["u1", "u3", "u5", "u7", "u9"]
-    assert ids(spread(utterances, 10)) == ids(spread(utterances, 99)) == ids(utterances)
+    assert ids(evenly_spaced(utterances, 1)) == ["u1"]
+    assert ids(evenly_spaced(utterances, 3)) == ["u1", "u4", "u7"]
+    assert ids(evenly_spaced(utterances, 5)) == ["u1", "u3", "u5", "u7", "u9"]
+    assert (
+        ids(evenly_spaced(utterances, 10)) == ids(evenly_spaced(utterances, 99)) == ids(utterances)
+    )
 
 
 def test_no_longer_than(utterances: Utterances) -> None:
@@ -41,4 +43,4 @@ def test_hold_out(utterances: Utterances) -> None:
     rest, held_out = hold_out_every(utterances, 4)
     assert ids(held_out) == ["u4", "u8"]
     assert sorted(ids(rest) + ids(held_out)) == sorted(ids(utterances))
-    assert not ids(hold_out_every(spread(utterances, 1), 4)[1])
+    assert not ids(hold_out_every(evenly_spaced(utterances, 1), 4)[1])

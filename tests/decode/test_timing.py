@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import json
 
-from asr.decode.timing import Timing
+from asr.decode.timing import DecodingTime
 
-TIMING = Timing(
+TIMING = DecodingTime(
     audio_s=3600.0,
     wall_s=9.0,
     load_s=0.25,
@@ -27,6 +27,6 @@ def test_one_object_for_programs() -> None:
 
 
 def test_nothing_read_is_no_division() -> None:
-    nothing = Timing(audio_s=0.0, wall_s=0.1, load_s=0.1, num_threads=1, work_s={})
+    nothing = DecodingTime(audio_s=0.0, wall_s=0.1, load_s=0.1, num_threads=1, work_s={})
     assert "real-time factor nan" in str(nothing)
     assert json.loads(nothing.as_json())["real_time_factor"] is None

@@ -14,7 +14,7 @@ import torch
 from asr.encoder.parts import ENCODER_PARTS
 from asr.nn.positions import PositionKind
 from asr.profiling.attention_steps import FUSED, MIX, PROJECTIONS, SCORES, SOFTMAX, STEPS
-from asr.profiling.breakdown import ATTENTION, OTHER, Call, Operation, watch_operations
+from asr.profiling.breakdown import ATTENTION, OTHER, Call, TorchOperation, watch_operations
 from asr.profiling.cost import operation_multiply_adds
 from asr.reuse.absent import Absent
 from asr.reuse.band import ReuseBand
@@ -170,7 +170,7 @@ def test_every_product_belongs_to_its_step(
         num_frames = encoder(features_BTF, lengths_B).frames_BTD.shape[1]
     counts: Counter[str] = Counter()
 
-    def charge(part: str, one: Operation) -> None:
+    def charge(part: str, one: TorchOperation) -> None:
         counts[part] += operation_multiply_adds(one.function, one.args, one.kwargs, one.outputs)
 
     watch_operations(Call(encoder, (features_BTF, lengths_B)), ENCODER_PARTS, charge)
@@ -185,7 +185,7 @@ def test_no_operation_of_attention_is_without_a_mark(name: str, positions: Posit
     encoder = tiny_encoder("transformer", reuse=METHODS[name], positions=positions, num_layers=2)
     unmarked = []
 
-    def charge(part: str, one: Operation) -> None:
+    def charge(part: str, one: TorchOperation) -> None:
         if part == OTHER:
             unmarked.append(str(one.function))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
-from asr.head.decoder import AttentionDecoder, sinusoids
+from asr.head.decoder import AttentionDecoder, position_sinusoids
 
 D, V, G = 12, 9, 3
 LENGTHS = torch.tensor([7, 2, 0])
@@ -98,7 +98,7 @@ def test_a_follower_takes_its_leaders_map_and_its_context_of_the_frames() -> Non
     memory = decoder.memory(frames(), LENGTHS)
     shared, _ = decoder(transcripts(), memory)
     x_NSD = decoder.embedding(transcripts()) * D**0.5
-    x_NSD = x_NSD + sinusoids(0, x_NSD)
+    x_NSD = x_NSD + position_sinusoids(0, x_NSD)
     visible_SS = torch.ones(5, 5, dtype=torch.bool).tril()
     rows = torch.arange(3).repeat_interleave(G)
     own_NSD = leader.own_norm(x_NSD)
@@ -139,7 +139,7 @@ def test_feedback_attends_to_the_mean_of_what_earlier_tokens_became() -> None:
     layers: list[Any] = list(decoder.layers)
     layer = layers[0]
     x_NSD = decoder.embedding(transcripts()[:, :2]) * D**0.5
-    x_NSD = x_NSD + sinusoids(0, x_NSD)
+    x_NSD = x_NSD + position_sinusoids(0, x_NSD)
     first_N1D, second_N1D = x_NSD[:, :1], x_NSD[:, 1:]
     became_N1D, kept, _ = layer(first_N1D, memory, 0, ())
     assert kept == ()

@@ -11,7 +11,7 @@ from torch.nn import functional
 from asr.data.manifest import read_manifest
 from asr.decode.greedy import GreedyDecoder
 from asr.errors import InputError
-from asr.measure.calibration import Calibration
+from asr.measure.calibration import CalibrationBatches
 from asr.measure.evaluation import evaluate
 from asr.metrics.attention import total_variation_similarity
 from asr.model.package import ModelPackage, load_package
@@ -34,7 +34,7 @@ def test_loss_and_wer_are_those_of_utterances_alone(
 ) -> None:
     monkeypatch.setattr("asr.data.loader.EVALUATION_BATCH_S", 4.0)
     utterances = read_manifest(data)
-    calibration = Calibration.read(package, utterances)
+    calibration = CalibrationBatches.read(package, utterances)
     assert len(calibration.batches) > 2
     assert calibration.num_utterances == len(TEXTS)
     losses = []
@@ -76,7 +76,7 @@ def test_memory_does_not_grow_with_the_audio(
         alive.append(weakref.ref(output[0]))
 
     hook = frontend.register_forward_hook(note)
-    calibration = Calibration.read(package, many)
+    calibration = CalibrationBatches.read(package, many)
     hook.remove()
     assert len(calibration.batches) == len(num_alive) > 10
     assert max(num_alive) <= 2
@@ -93,7 +93,7 @@ def test_heads_are_compared_without_padding(package: ModelPackage, data: Path) -
         known = [one for one in maps if one is not None]
         similarities.append(total_variation_similarity(torch.cat(known)))
     said: list[str] = []
-    found = Calibration.read(package, read_manifest(data)).head_similarity(
+    found = CalibrationBatches.read(package, read_manifest(data)).head_similarity(
         package.model, report=said.append
     )
     torch.testing.assert_close(
@@ -107,10 +107,10 @@ def test_utterances_that_cannot_be_used(package: ModelPackage, data: Path, tmp_p
     broken = tmp_path / "broken.wav"
     broken.write_text("no audio")
     utterances[0] = utterances[0]._replace(source=str(broken))
-    assert Calibration.read(package, utterances[:3]).num_utterances == 2
+    assert CalibrationBatches.read(package, utterances[:3]).num_utterances == 2
     with pytest.raises(InputError, match="none of 1 utterances could be read"):
-        Calibration.read(package, utterances[:1])
+        CalibrationBatches.read(package, utterances[:1])
     crowded = utterances[1]._replace(text="a dog sat on the mat " * 40)
-    one = Calibration.read(package, [crowded])
+    one = CalibrationBatches.read(package, [crowded])
     with pytest.raises(InputError, match="no utterance is long enough for its transcript"):
         one.test(package.model, package.tokenizer, GreedyDecoder())

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from asr.measure.training_step import CtcModel, measure_training_steps
+from asr.measure.training_step import EncoderWithCtc, measure_training_steps
 from asr.model.build import build_encoder
 from asr.profiling.training_step import TrainingStepSpec
 from asr.report.points import TrainingStepPoint
@@ -50,7 +50,7 @@ def test_an_encoder_is_its_own_baseline(points: Points) -> None:
 
 
 def test_every_parameter_is_trained() -> None:
-    model = CtcModel(build_encoder(CONFIG, 10)).train()
+    model = EncoderWithCtc(build_encoder(CONFIG, 10)).train()
     loss = model.batch_loss(1.0, 2, 10.0)
     value = loss()
     assert torch.isfinite(value)

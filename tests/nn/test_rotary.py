@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.nn.rotary import WAVELENGTH_BASE, RotaryPositions, rotate
+from asr.nn.relative import WAVELENGTH_BASE
+from asr.nn.rotary import RotaryPositions, rotate
 
 T, K = 9, 6
 

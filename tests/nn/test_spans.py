@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.nn.frames import empty_spans, in_spans, num_valid, padding_mask, spread
+from asr.nn.frames import empty_spans, in_spans, num_valid, padding_mask, spread_over_spans
 
 LENGTHS = [7, 3, 1]
 
@@ -36,7 +36,7 @@ def test_a_share_is_spread_over_the_valid_frames_of_its_span(span: int) -> None:
     num_spans = -(-7 // span)
     probs_BHRS = torch.rand(3, 2, 4, num_spans)
 
-    probs_BHRT = spread(probs_BHRS, torch.randn(3, 7, 5), mask, span)
+    probs_BHRT = spread_over_spans(probs_BHRS, torch.randn(3, 7, 5), mask, span)
 
     assert probs_BHRT.shape == (3, 2, 4, 7)
     for row, length in enumerate(LENGTHS):
@@ -51,5 +51,5 @@ def test_a_share_is_spread_over_the_valid_frames_of_its_span(span: int) -> None:
 
 def test_nothing_is_padding() -> None:
     assert empty_spans(None, 2) is None
-    whole = spread(torch.ones(1, 1, 1, 4), torch.zeros(1, 7, 1), None, 2)
+    whole = spread_over_spans(torch.ones(1, 1, 1, 4), torch.zeros(1, 7, 1), None, 2)
     assert whole.flatten().tolist() == [0.5] * 6 + [1.0]

@@ -15,7 +15,7 @@ from asr.nn.svd_softmax import (
     SvdSoftmax,
     decompose_outputs,
     right_singular_vectors,
-    shape_outputs,
+    shape_decompositions,
 )
 from asr.profiling.cost import multiply_adds
 
@@ -158,7 +158,7 @@ def test_named_layers_are_replaced_and_loaded_again() -> None:
     decompose_outputs(model, chosen)
     assert isinstance(model.output, nn.Linear)
     again = Two()
-    shape_outputs(again, chosen)
+    shape_decompositions(again, chosen)
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.inner[1](states(3)), expected_NV)
 
@@ -174,7 +174,7 @@ def test_named_layers_are_replaced_and_loaded_again() -> None:
     ],
 )
 def test_what_does_not_fit(width: int, refined: int, name: str, message: str) -> None:
-    for function in (shape_outputs, decompose_outputs):
+    for function in (shape_decompositions, decompose_outputs):
         with pytest.raises(InputError, match=message):
             function(Two(), spec(width, refined, (name,)))
 

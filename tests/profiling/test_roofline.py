@@ -17,8 +17,8 @@ from asr.profiling.roofline import (
     GEMM,
     TRIAD,
     Ceilings,
-    Probe,
     Probing,
+    RooflineProbe,
     RooflineSpec,
     Work,
     ceilings,
@@ -53,7 +53,7 @@ class Attention(nn.Module):
 
 
 def test_rates_are_amounts_over_times() -> None:
-    probed = {GEMM: Probe(int, 4e9), TRIAD: Probe(int, 3e8)}
+    probed = {GEMM: RooflineProbe(int, 4e9), TRIAD: RooflineProbe(int, 3e8)}
     found = ceilings(probed, {GEMM: 50.0, TRIAD: 30.0})
     assert found == Ceilings(gemm_gflop_per_s=80.0, bandwidth_gb_per_s=10.0)
     assert found.ridge == 8.0
@@ -61,7 +61,7 @@ def test_rates_are_amounts_over_times() -> None:
 
 def test_the_share_is_paired_round_by_round() -> None:
     """A round in which everything takes ten times as long leaves the share as it is."""
-    probed = {GEMM: Probe(int, 4e9)}
+    probed = {GEMM: RooflineProbe(int, 4e9)}
     timings = {GEMM: Timing.from_samples([50.0, 500.0, 50.0])}
     encoder = Timing.from_samples([100.0, 1000.0, 100.0])
     assert gemm_share(3_000_000_000, encoder, probed, timings) == pytest.approx(0.75)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asr.report.analysis import Analysis
-from asr.report.analysis_table import headline, layer_table, suggestion_lines, verdict
+from asr.report.analysis_table import headline, layer_table, proposal, suggestion_lines
 
 
 def cells(analysis: Analysis) -> dict[str, tuple[str, ...]]:
@@ -85,7 +85,7 @@ def test_a_trial_is_said_beside_similarity(tried: Analysis) -> None:
 def test_the_verdict_says_what_is_shared_and_why(analysis: Analysis, tried: Analysis) -> None:
     assert analysis.suggested is not None
     pairs = replace(analysis.suggested, proposed=replace(analysis.suggested.greedy, groups=[2, 2]))
-    said = verdict(replace(analysis, suggested=pairs))
+    said = proposal(replace(analysis, suggested=pairs))
     assert said.startswith(
         "Proposal: groups [2,2]: layer 1 uses the attention of 0, layer 3 uses the attention of 2. "
         f"Why: the maps in each group have a mean JS similarity above {pairs.threshold:g}"
@@ -93,7 +93,7 @@ def test_the_verdict_says_what_is_shared_and_why(analysis: Analysis, tried: Anal
     assert "--try probs measures the loss" in said
     assert tried.tried is not None
     best = tried.tried.proposed
-    said = verdict(tried)
+    said = proposal(tried)
     assert said.startswith("Proposal: groups [4]: layers 1 to 3 use the attention of 0, by reuse ")
     assert f"adds {best.added_loss:.2f} to {tried.tried.full_loss:.2f} nats" in said
 
@@ -102,7 +102,7 @@ def test_sharing_nothing_is_said_in_words(analysis: Analysis, tried: Analysis) -
     assert analysis.suggested is not None
     alone = replace(analysis.suggested.greedy, groups=[1, 1, 1, 1])
     nothing = replace(analysis.suggested, proposed=alone, threshold=0.99)
-    said = verdict(replace(analysis, suggested=nothing))
+    said = proposal(replace(analysis, suggested=nothing))
     assert said.startswith(
         "Proposal: share nothing. Why: no neighbouring layers have a JS similarity above 0.99 (lay"
     )
@@ -112,9 +112,9 @@ def test_sharing_nothing_is_said_in_words(analysis: Analysis, tried: Analysis) -
     limit = replace(tried.tried.limit, groups=[2, 2], added_loss=9.0)
     proposed = replace(tried.tried.proposed, groups=[1, 3], added_loss=0.5)
     trial = replace(tried.tried, limit=limit, proposed=proposed)
-    said = verdict(replace(tried, suggested=nothing, tried=trial))
+    said = proposal(replace(tried, suggested=nothing, tried=trial))
     assert "groups [1,3]: layers 2 to 3 use the attention of 1" in said
     assert "as cheap as groups of two, since by similarity alone (above 0.99) nothing" in said
     assert "adds 0.50 to " in said
     assert "[2,2] adds 9.00" in said
-    assert verdict(replace(analysis, suggested=None)) == ""
+    assert proposal(replace(analysis, suggested=None)) == ""

@@ -10,7 +10,7 @@ from asr.decode.early_words import HeardWords
 from asr.decode.greedy import TimedWord
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, RunError
-from asr.serve.batcher import Batcher, FullError, Job
+from asr.serve.batcher import Batcher, FullError, QueuedRecording
 
 
 class FakeTranscriber:
@@ -44,8 +44,8 @@ class FakeTranscriber:
                 yield (Transcript(name, 1.0, name, ()),)
 
 
-def job(name: str, duration_s: float = 1.0, hotwords: tuple[str, ...] = ()) -> Job:
-    return Job(name, duration_s, hotwords)
+def job(name: str, duration_s: float = 1.0, hotwords: tuple[str, ...] = ()) -> QueuedRecording:
+    return QueuedRecording(name, duration_s, hotwords)
 
 
 @pytest.fixture

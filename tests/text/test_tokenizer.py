@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import InputError
-from asr.text.tokenizer import Kind, Tokenizer, TokenizerSpec
+from asr.text.tokenizer import Tokenizer, TokenizerKind, TokenizerSpec
 
 TEXTS = ("HELLO WORLD", "THE CAT SAT ON THE MAT", "IT'S A DOG", "THE BOOKKEEPER FELL") * 3
 CHARACTERS = " 'ABCDEFGHIKLMNOPRSTW"
-SIZES: dict[Kind, int] = {"char": 23, "bpe": 30, "unigram": 25}
+SIZES: dict[TokenizerKind, int] = {"char": 23, "bpe": 30, "unigram": 25}
 TOKENIZERS = {
     kind: Tokenizer.train(TEXTS, kind=kind, vocab_size=size) for kind, size in SIZES.items()
 }
@@ -23,7 +23,7 @@ kinds = pytest.mark.parametrize("kind", SIZES)
 
 
 @kinds
-def test_blank_unknown_and_size(kind: Kind) -> None:
+def test_blank_unknown_and_size(kind: TokenizerKind) -> None:
     tokenizer = TOKENIZERS[kind]
     assert tokenizer.vocab_size == SIZES[kind]
     assert (tokenizer.blank_id, tokenizer.unk_id) == (0, 1)
@@ -34,7 +34,7 @@ def test_blank_unknown_and_size(kind: Kind) -> None:
 
 @kinds
 @pytest.mark.parametrize("text", ["", "A", "HELLO WORLD", "TTTT", "SO OLD A GOD'S HEEL"])
-def test_decode_undoes_encode(kind: Kind, text: str) -> None:
+def test_decode_undoes_encode(kind: TokenizerKind, text: str) -> None:
     tokenizer = TOKENIZERS[kind]
     token_ids = tokenizer.encode(text)
     assert tokenizer.decode(token_ids) == text
@@ -44,7 +44,7 @@ def test_decode_undoes_encode(kind: Kind, text: str) -> None:
 
 @kinds
 @given(words=st.lists(st.text(CHARACTERS[1:], min_size=1, max_size=8), max_size=6))
-def test_decode_undoes_encode_for_any_text(kind: Kind, words: list[str]) -> None:
+def test_decode_undoes_encode_for_any_text(kind: TokenizerKind, words: list[str]) -> None:
     text = " ".join(words)
     assert TOKENIZERS[kind].decode(TOKENIZERS[kind].encode(text)) == text
 
@@ -78,7 +78,7 @@ def test_a_vocabulary_of_words_needs_one() -> None:
 
 
 @kinds
-def test_unknown_characters(kind: Kind) -> None:
+def test_unknown_characters(kind: TokenizerKind) -> None:
     tokenizer = TOKENIZERS[kind]
     assert tokenizer.characters == CHARACTERS
     assert tokenizer.unknown_characters("THE CAT") == ""
@@ -89,7 +89,7 @@ def test_unknown_characters(kind: Kind) -> None:
 
 
 @kinds
-def test_blanks_vanish_and_special_pieces_are_only_text(kind: Kind) -> None:
+def test_blanks_vanish_and_special_pieces_are_only_text(kind: TokenizerKind) -> None:
     tokenizer = TOKENIZERS[kind]
     token_ids = tokenizer.encode("A DOG")
     with_blanks = [token_id for pair in zip(token_ids, [0] * 99, strict=False) for token_id in pair]
@@ -101,7 +101,7 @@ def test_blanks_vanish_and_special_pieces_are_only_text(kind: Kind) -> None:
 
 @kinds
 def test_training_is_deterministic_quiet_and_leaves_no_file(
-    kind: Kind,
+    kind: TokenizerKind,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -122,14 +122,16 @@ def test_reads_the_texts_once() -> None:
 
 
 @kinds
-def test_a_long_text_counts_too(kind: Kind) -> None:
+def test_a_long_text_counts_too(kind: TokenizerKind) -> None:
     long_text = "A B " * 5000 + "Z"
     tokenizer = Tokenizer.train([long_text], kind=kind, vocab_size=6)
     assert tokenizer.characters == " ABZ"
 
 
 @kinds
-def test_more_pieces_than_the_text_has(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+def test_more_pieces_than_the_text_has(
+    kind: TokenizerKind, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         tokenizer = Tokenizer.train(TEXTS, kind=kind, vocab_size=5000)
     assert len(CHARACTERS) + 2 <= tokenizer.vocab_size < 5000
@@ -153,7 +155,7 @@ def test_a_vocabulary_that_must_be_there_names_the_largest() -> None:
 
 
 @kinds
-def test_too_small_for_the_characters(kind: Kind) -> None:
+def test_too_small_for_the_characters(kind: TokenizerKind) -> None:
     smallest = len(CHARACTERS) + 2
     message = rf"text\.tokenizer\.vocab_size: {smallest - 1} is too small .* {smallest} or more"
     with pytest.raises(InputError, match=message):
@@ -163,7 +165,7 @@ def test_too_small_for_the_characters(kind: Kind) -> None:
 
 @kinds
 @pytest.mark.parametrize("texts", [(), ("",), (" ", "\n")])
-def test_no_text(kind: Kind, texts: tuple[str, ...]) -> None:
+def test_no_text(kind: TokenizerKind, texts: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=r"text\.tokenizer: no text to train on"):
         Tokenizer.train(texts, kind=kind, vocab_size=100)
 
@@ -176,7 +178,7 @@ def test_unknown_kind() -> None:
 
 
 @kinds
-def test_texts_as_they_come(kind: Kind) -> None:
+def test_texts_as_they_come(kind: TokenizerKind) -> None:
     """Line breaks, repeated spaces and characters sentencepiece reserves do no harm."""
     tokenizer = Tokenizer.train(["A\nB", "", "  A\u2581C \u2585 A"], kind=kind, vocab_size=6)
     assert tokenizer.characters == " ABC"
@@ -184,7 +186,7 @@ def test_texts_as_they_come(kind: Kind) -> None:
 
 
 @kinds
-def test_bytes_file_and_pickle_keep_everything(kind: Kind, tmp_path: Path) -> None:
+def test_bytes_file_and_pickle_keep_everything(kind: TokenizerKind, tmp_path: Path) -> None:
     tokenizer = TOKENIZERS[kind]
     tokenizer.save(tmp_path / "tokenizer.model")
     for copy in (

@@ -16,7 +16,7 @@ from asr.train.price import (
     largest_num_utterances,
     mean_step_s,
     price_data,
-    repeated,
+    repeated_batch,
 )
 from asr.train.stream import StreamItem
 from asr.types import Batch
@@ -143,11 +143,11 @@ def test_waiting_is_told_from_working(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_batch_is_repeated_or_cut() -> None:
     batch = make_batch(1, num_utterances=3)
-    more = repeated(batch, 7)
+    more = repeated_batch(batch, 7)
     assert more.utterance_ids == tuple(f"utt-1-{i % 3}" for i in range(7))
     assert torch.equal(more.waveforms_BN[6], batch.waveforms_BN[0])
     assert len(more.token_lengths_B) == len(more.texts) == len(more.token_ids_BU) == 7
-    assert repeated(batch, 2).utterance_ids == batch.utterance_ids[:2]
+    assert repeated_batch(batch, 2).utterance_ids == batch.utterance_ids[:2]
 
 
 @pytest.mark.gpu

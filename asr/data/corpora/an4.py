@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from asr.audio.open import AUDIO_SUFFIXES
 from asr.data.corpora.archives import Archives, is_complete, read_own_summary, unpack_whole
+from asr.data.corpora.download import Report
 from asr.data.corpora.parts import AN4, AN4_MIRROR, Corpus
 from asr.data.folder import folder_utterances
 from asr.data.prepare import RawUtterance, prepare_utterances
@@ -23,8 +24,6 @@ SPLITS = ("train", "dev", "test")
 _FOLDERS = {"train": "an4_clstk", "test": "an4test_clstk"}
 _LINE = re.compile(r"(.*?)\s*\(([\w-]+)\)\s*")
 _FIRST_DEV, _DEV_STEP = 3, 9  # 8 of the 74 speakers, 2 of them women; 102 of the 948 utterances
-
-Report = Callable[[str], None]
 
 
 def prepare_an4(

@@ -13,7 +13,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from asr.data.check import find_changed
-from asr.data.corpora.download import download, mismatch, offered_num_bytes, partial_path, read_sums
+from asr.data.corpora.download import (
+    Report,
+    download,
+    mismatch,
+    offered_num_bytes,
+    partial_path,
+    read_sums,
+)
 from asr.data.corpora.parts import Corpus
 from asr.data.prepare import report_skipped
 from asr.data.progress import ByteProgress, size_text
@@ -29,9 +36,6 @@ def check_disk(folder: Path, num_bytes: int, what: str, report: Callable[[str], 
     if num_bytes > free:
         raise InputError(f"{need}; make room or name another folder")
     report(need)
-
-
-Report = Callable[[str], None]
 
 
 def read_own_summary(out: Path, name: str) -> PrepareSummary:

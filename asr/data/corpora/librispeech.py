@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from asr.data.corpora.archives import Archives, is_complete, read_own_summary, unpack
+from asr.data.corpora.download import Report
 from asr.data.corpora.parts import MIRROR, Corpus
 from asr.data.folder import folder_utterances
 from asr.data.prepare import read_splits, write_corpus
@@ -16,8 +17,6 @@ from asr.data.summary import PrepareSummary
 from asr.errors import InputError
 
 _ROOT = "LibriSpeech"  # the top folder of every archive
-
-Report = Callable[[str], None]
 
 
 def prepare_librispeech(

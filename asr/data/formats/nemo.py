@@ -24,7 +24,7 @@ from asr.files import json_objects, read_lines, write_text
 _UNNAMED = ""  # id of an utterance until the folder shared by all audio is known
 
 
-def read_nemo(files: Sequence[Path]) -> list[RawUtterance | Skipped]:
+def read_nemo_manifests(files: Sequence[Path]) -> list[RawUtterance | Skipped]:
     """Read the utterances of manifests; each file is a split, named after it without suffix.
 
     Relative audio paths start at the manifest's folder. An utterance without ``id`` is named by its
@@ -44,7 +44,7 @@ def read_nemo(files: Sequence[Path]) -> list[RawUtterance | Skipped]:
                 utterances.append(Skipped(where, record))
             else:
                 utterances.append(_make_utterance(where, record, split, file.parent))
-    return named(utterances)
+    return with_ids(utterances)
 
 
 def write_nemo(utterances: Iterable[ExportedUtterance], path: Path) -> None:
@@ -108,7 +108,7 @@ def _name_of(record: Mapping[str, Any], key: str) -> str | None:
     return str(value)
 
 
-def named(utterances: Sequence[RawUtterance | Skipped]) -> list[RawUtterance | Skipped]:
+def with_ids(utterances: Sequence[RawUtterance | Skipped]) -> list[RawUtterance | Skipped]:
     """The utterances, those without an id named by their audio and start.
 
     Names begin below the folder that all audio files share.

@@ -61,7 +61,7 @@ def _download(url: str, offset: int, num_bytes: int | None) -> bytes:
         raise InputError(f"{url}: cannot be read ({reason(error)})") from error
 
 
-FILE_NAME = "shards.json"
+SHARDS_FILE = "shards.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +98,22 @@ def parse_index(data: bytes, place: str) -> ShardIndex:
             raise ValueError
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise InputError(
-            f"{place}/{FILE_NAME}: not an index of shards; `asr prepare shards` writes one"
+            f"{place}/{SHARDS_FILE}: not an index of shards; `asr prepare shards` writes one"
         ) from None
     names = (*index.cuts, *index.recording)
     if any("/" in name or name.startswith(".") for name in names):
-        raise InputError(f"{place}/{FILE_NAME}: names files outside of the folder")
+        raise InputError(f"{place}/{SHARDS_FILE}: names files outside of the folder")
     return index
 
 
 def read_index(place: str) -> ShardIndex:
     """Read the index of the shards at ``place``, a folder or a URL."""
     place = place.rstrip("/")
-    if not is_url(place) and not Path(place, FILE_NAME).is_file():
-        raise InputError(f"{place} holds no shards; `asr prepare shards` writes {FILE_NAME} there")
-    return parse_index(fetch(f"{place}/{FILE_NAME}"), place)
+    if not is_url(place) and not Path(place, SHARDS_FILE).is_file():
+        raise InputError(
+            f"{place} holds no shards; `asr prepare shards` writes {SHARDS_FILE} there"
+        )
+    return parse_index(fetch(f"{place}/{SHARDS_FILE}"), place)
 
 
 def read_shards(place: str) -> list[Utterance]:
@@ -138,7 +140,7 @@ def read_shards(place: str) -> list[Utterance]:
     if len(utterances) != index.num_utterances:
         raise InputError(
             f"{place}: {len(utterances):,} utterances, {index.num_utterances:,} by its "
-            f"{FILE_NAME}; write the shards again"
+            f"{SHARDS_FILE}; write the shards again"
         )
     return utterances
 

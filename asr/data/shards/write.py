@@ -23,7 +23,7 @@ from asr.data.manifest import (
 )
 from asr.data.prepare import report_skipped
 from asr.data.progress import print_progress
-from asr.data.shards.read import FILE_NAME, ShardIndex
+from asr.data.shards.read import SHARDS_FILE, ShardIndex
 from asr.data.summary import Skipped
 from asr.errors import InputError
 from asr.files import write_bytes
@@ -82,7 +82,7 @@ def write_shards(
         duration_s=round(duration_s, 3),
         sha256=digest.hexdigest(),
     )
-    write_bytes(out / FILE_NAME, index.to_bytes())
+    write_bytes(out / SHARDS_FILE, index.to_bytes())
     report(
         f"{num_utterances:,} utterances, {duration_s / 3600:.2f} h in {len(numbers):,} shards "
         f"-> {out}" + (f"; {len(skipped):,} skipped" if skipped else "")
@@ -95,7 +95,7 @@ def _make_room(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the shards")
     out.mkdir(parents=True, exist_ok=True)
-    earlier = [*out.glob("cuts.*.jsonl.gz"), *out.glob("recording.*.tar"), out / FILE_NAME]
+    earlier = [*out.glob("cuts.*.jsonl.gz"), *out.glob("recording.*.tar"), out / SHARDS_FILE]
     for file in out.iterdir():
         if file not in earlier:
             raise InputError(f"{out} holds {file.name}; name an empty folder, or one of shards")

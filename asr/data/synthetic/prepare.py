@@ -14,7 +14,7 @@ from asr.audio.write import write_audio
 from asr.data.manifest import CheckedUtterance
 from asr.data.prepare import write_corpus
 from asr.data.progress import print_progress
-from asr.data.summary import FILE_NAME, PrepareSummary, read_summary
+from asr.data.summary import SUMMARY_FILE, PrepareSummary, read_summary
 from asr.data.synthetic.plan import Shard, make_plan
 from asr.data.synthetic.speaker import SAMPLE_RATE_HZ, Speaker, record, require_synthesizer
 from asr.errors import InputError
@@ -68,7 +68,7 @@ def prepare_synthetic(
         return summary
     if missing:
         require_synthesizer()
-        (out / FILE_NAME).unlink(missing_ok=True)
+        (out / SUMMARY_FILE).unlink(missing_ok=True)
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / _SETTINGS, json.dumps(settings, indent=2) + "\n")
         _speak_all(missing, out, num_jobs, report)

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from asr.errors import InputError
 
-MAX_FILE_BYTES = 2**31 - 1  # the limit of a protocol buffer
+MAX_ONNX_BYTES = 2**31 - 1  # the limit of a protocol buffer
 MAX_NODES = 100_000  # a Conformer of 17 layers has about 3,000
 REFUSED = frozenset({"Loop", "Scan", "If", "SequenceMap", "Optional", "StringNormalizer"})
 

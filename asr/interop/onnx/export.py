@@ -191,10 +191,10 @@ class Exported(ExportedGraph):
 
     def __init__(self, package: ModelPackage) -> None:
         graph = export_graph(package.model)
-        super().__init__(graph, metadata_of(package), describe(package.model.frontend))
+        super().__init__(graph, metadata_of(package), usage_text(package.model.frontend))
 
 
-def describe(frontend: Frontend) -> str:
+def usage_text(frontend: Frontend) -> str:
     """Describe how to use the graph, for readers who have only the file."""
     return (
         f"Speech recogniser. waveforms: float32 (batch, samples) in [-1, 1] at "

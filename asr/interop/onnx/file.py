@@ -21,7 +21,7 @@ from torch import Tensor
 from asr.errors import InputError
 from asr.features.frontend import Frontend
 from asr.files import read_bytes
-from asr.interop.onnx.check import MAX_FILE_BYTES, check_graph
+from asr.interop.onnx.check import MAX_ONNX_BYTES, check_graph
 from asr.model.build import build, build_frontend, check_groups
 from asr.model.package import ModelPackage, parse_config
 from asr.nn.int8 import has_vnni
@@ -142,7 +142,7 @@ def _bound_memory(max_mib: float) -> None:
 INPUTS = ["waveforms", "waveform_lengths"]
 OUTPUTS = ["log_probs", "frame_lengths"]
 INPUT_TYPES = {INPUTS[0]: ("tensor(float)", 2), INPUTS[1]: ("tensor(int64)", 1)}
-FACTORS = ("1", "2", "4", "8", "16", "32", "64")
+FRAME_FACTORS = ("1", "2", "4", "8", "16", "32", "64")
 LEAST_LIMIT_S, LIMIT_PER_S = 20.0, 20.0
 """A call may take this many seconds, and this many more per second of padded audio."""
 LEAST_MEMORY_MIB, MEMORY_OF_FILE = 1024.0, 3.0
@@ -260,7 +260,7 @@ def overflows() -> bool:
     return platform.machine().lower() in ("x86_64", "amd64") and not has_vnni()
 
 
-def open_file(content: bytes, *, where: Path | str) -> OpenedFile:
+def open_onnx(content: bytes, *, where: Path | str) -> OpenedFile:
     """Read a file of `asr export`, for whole utterances or streams.
 
     Raises:
@@ -286,8 +286,10 @@ def open_file(content: bytes, *, where: Path | str) -> OpenedFile:
     config = parse_config(stored.get(_CONFIG, ""), f"{where}: {_CONFIG}")
     check_groups(config, "text", "features")
     factor = stored.get(_FACTOR, "")
-    if factor not in FACTORS:
-        raise InputError(f"{where}: {_FACTOR} is {shown(factor)}; allowed: {', '.join(FACTORS)}")
+    if factor not in FRAME_FACTORS:
+        raise InputError(
+            f"{where}: {_FACTOR} is {shown(factor)}; allowed: {', '.join(FRAME_FACTORS)}"
+        )
     return OpenedFile(session, stored, config, tokenizer, int(factor))
 
 
@@ -297,16 +299,16 @@ def load_onnx(path: Path) -> OnnxPackage:
     Raises:
         InputError: no such file, or see `parse_onnx`.
     """
-    return parse_onnx(read_bytes(path, most=MAX_FILE_BYTES), where=path)
+    return parse_onnx(read_bytes(path, most=MAX_ONNX_BYTES), where=path)
 
 
 def parse_onnx(content: bytes, *, where: Path | str) -> OnnxPackage:
     """Load a file for whole utterances from its bytes; errors name its place ``where``.
 
     Raises:
-        InputError: see `open_file` and `OnnxModel.outputs`.
+        InputError: see `open_onnx` and `OnnxModel.outputs`.
     """
-    return whole_of(open_file(content, where=where))
+    return whole_of(open_onnx(content, where=where))
 
 
 def whole_of(opened: OpenedFile) -> OnnxPackage:

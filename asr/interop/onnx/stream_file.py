@@ -17,8 +17,8 @@ from asr.encoder.streaming import EncoderState, subsampled
 from asr.errors import InputError
 from asr.features.frontend import Frontend
 from asr.files import read_bytes
-from asr.interop.onnx.check import MAX_FILE_BYTES
-from asr.interop.onnx.file import LEAST_LIMIT_S, OnnxPackage, OpenedFile, open_file, whole_of
+from asr.interop.onnx.check import MAX_ONNX_BYTES
+from asr.interop.onnx.file import LEAST_LIMIT_S, OnnxPackage, OpenedFile, open_onnx, whole_of
 from asr.interop.onnx.stream_step import KEPT, STREAM, StepSession
 from asr.model.build import build_frontend
 from asr.nn.chunks import ChunkContext
@@ -113,9 +113,9 @@ def load_exported(path: Path) -> OnnxPackage | OnnxStreamPackage:
     """Load a file that `asr export` wrote, for whole utterances or streams.
 
     Raises:
-        InputError: no such file, not one of this toolkit, or one that is refused, see `open_file`.
+        InputError: no such file, not one of this toolkit, or one that is refused, see `open_onnx`.
     """
-    opened = open_file(read_bytes(path, most=MAX_FILE_BYTES), where=path)
+    opened = open_onnx(read_bytes(path, most=MAX_ONNX_BYTES), where=path)
     return stream_of(opened) if STREAM in opened.stored else whole_of(opened)
 
 

@@ -18,7 +18,8 @@ from asr.errors import InputError
 from asr.measure.analysis.attention import AttentionMeasures, LayerProbe, frequent_tokens
 from asr.measure.analysis.propose import EncoderLatency, propose, propose_tried
 from asr.measure.analysis.trial import Trial
-from asr.measure.calibration import MAX_UTTERANCE_S, Calibration
+from asr.measure.calibration import MAX_UTTERANCE_S, CalibrationBatches
+from asr.measure.evaluation import REPORT_EVERY
 from asr.model.convert import full_attention
 from asr.model.package import ModelPackage
 from asr.report.analysis import Analysis, Counted
@@ -26,7 +27,6 @@ from asr.report.record import ScheduledLayer
 from asr.types import Batch
 
 NUM_TOKENS = 32  # the most frequent tokens have their own class
-REPORT_EVERY = 100  # utterances
 TEST_EVERY = 5  # every fifth utterance is kept for testing the probe
 
 
@@ -155,7 +155,10 @@ def analyze(
         )
     if suggested is not None and reuse is not None:
         trial = Trial(
-            package.model, Calibration.read(package, kept), reuse, attention.similarity_of_heads()
+            package.model,
+            CalibrationBatches.read(package, kept),
+            reuse,
+            attention.similarity_of_heads(),
         )
         report(
             f"trying {len(trial.pairs)} pairs of leader and follower: about "

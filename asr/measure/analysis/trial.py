@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from asr.encoder.maps import Replay
-from asr.measure.calibration import Calibration, LossSum
+from asr.measure.calibration import CalibrationBatches, LossSum
 from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.convert import full_attention, reordered
@@ -53,7 +53,7 @@ class Trial:
     def __init__(
         self,
         model: AsrModel,
-        calibration: Calibration,
+        calibration: CalibrationBatches,
         reuse: Mapping[str, Any],
         similarity_LHLH: Tensor,
     ) -> None:

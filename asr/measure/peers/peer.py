@@ -104,7 +104,7 @@ class SubsampledPeer(Peer):
         """Apply the library's layers to subsampled frames."""
 
 
-class Choice(NamedTuple):
+class PeerModule(NamedTuple):
     """The module and class of an adapter, and the distribution whose library the module imports."""
 
     module: str
@@ -115,16 +115,16 @@ class Choice(NamedTuple):
 
 
 PEERS = {
-    "torchaudio": Choice("torchaudio", "TorchaudioConformer", "torchaudio"),
-    "transformers_relative": Choice(
+    "torchaudio": PeerModule("torchaudio", "TorchaudioConformer", "torchaudio"),
+    "transformers_relative": PeerModule(
         "transformers", "Wav2Vec2Conformer", "transformers", {"positions": "relative"}
     ),
-    "transformers_rotary": Choice(
+    "transformers_rotary": PeerModule(
         "transformers", "Wav2Vec2Conformer", "transformers", {"positions": "rotary"}
     ),
-    "parakeet": Choice("transformers", "Parakeet", "transformers", takes_weights=True),
-    "nemo": Choice("nemo", "NemoConformer", "nemo_toolkit", {"fused": False}),
-    "nemo_fused": Choice("nemo", "NemoConformer", "nemo_toolkit", {"fused": True}),
+    "parakeet": PeerModule("transformers", "Parakeet", "transformers", takes_weights=True),
+    "nemo": PeerModule("nemo", "NemoConformer", "nemo_toolkit", {"fused": False}),
+    "nemo_fused": PeerModule("nemo", "NemoConformer", "nemo_toolkit", {"fused": True}),
 }
 
 

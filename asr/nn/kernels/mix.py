@@ -26,7 +26,7 @@ _NUM_ROWS = (64, 32, 16)
 _ENOUGH_TILES = 128
 
 
-class Tiling(NamedTuple):
+class MixTiling(NamedTuple):
     """Launch settings of the kernel: rows and columns of a tile, and pipeline stages."""
 
     num_rows: int
@@ -34,16 +34,16 @@ class Tiling(NamedTuple):
     num_stages: int
 
 
-def tiling(padded_head: int, num_frames: int, num_maps: int) -> Tiling:
+def mix_tiling(padded_head: int, num_frames: int, num_maps: int) -> MixTiling:
     """Choose the most rows that still keep a large GPU busy; each tile of rows reads all values."""
     if padded_head > 256:
-        return Tiling(num_rows=16, num_columns=16, num_stages=1)
+        return MixTiling(num_rows=16, num_columns=16, num_stages=1)
     num_rows = next(
         (n for n in _NUM_ROWS if num_maps * -(-num_frames // n) >= _ENOUGH_TILES), _NUM_ROWS[-1]
     )
     if padded_head > 128:
-        return Tiling(num_rows, num_columns=32, num_stages=2)
-    return Tiling(num_rows, num_columns=64, num_stages=3 if padded_head <= 64 else 2)
+        return MixTiling(num_rows, num_columns=32, num_stages=2)
+    return MixTiling(num_rows, num_columns=64, num_stages=3 if padded_head <= 64 else 2)
 
 
 def mix_values(probs_BHTT: Tensor, v_BTD: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def _launch(probs_BHTT: Tensor, v_BTD: Tensor) -> Tensor:
     batch, num_heads, num_frames, _ = probs_BHTT.shape
     head_dim = v_BTD.shape[-1] // num_heads
     padded_head = int(max(16, triton.next_power_of_2(head_dim)))
-    cut = tiling(padded_head, num_frames, batch * num_heads)
+    cut = mix_tiling(padded_head, num_frames, batch * num_heads)
     context_BTD = torch.empty_like(v_BTD)
     mix_tile[triton.cdiv(num_frames, cut.num_rows), batch * num_heads](
         probs_BHTT,

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 HALF = (torch.bfloat16, torch.float16)
-DTYPES = (torch.float32, *HALF)
+KERNEL_DTYPES = (torch.float32, *HALF)
 _LEAST_CAPABILITY = (8, 0)  # Ampere: the first with bfloat16 and asynchronous copies
 
 
-def runs_here(x: Tensor, dtypes: Collection[torch.dtype] = DTYPES) -> bool:
+def runs_here(x: Tensor, dtypes: Collection[torch.dtype] = KERNEL_DTYPES) -> bool:
     """Return whether kernels for ``dtypes`` can replace plain operations on ``x``.
 
     The kernels have no backward pass, so they are used only if no gradient is taken.

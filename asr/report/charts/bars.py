@@ -12,7 +12,7 @@ from asr.encoder.parts import in_order
 from asr.report.charts.style import (
     NARROW_PX,
     PAPER,
-    PARTS,
+    PART_COLOURS,
     SOFT,
     WIDE_PX,
     Chart,
@@ -37,7 +37,7 @@ _UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class BarPart:
     """A piece of a bar; ``text`` shows under the pointer."""
 
     value: float
@@ -51,7 +51,7 @@ class Bar:
     """A row: its name on the left, and text on the right of its segments."""
 
     name: str
-    segments: tuple[Segment, ...]
+    segments: tuple[BarPart, ...]
     text: str
 
 
@@ -148,11 +148,11 @@ def training_chart(groups: Sequence[SeedGroup]) -> Chart | None:
         )
         waiting = f"waiting for data {duration_text(waiting_s)} ({cost.data_wait_share:.1%})"
         hue = colour(one.index)
-        computing = Segment(
+        computing = BarPart(
             (cost.train_s - waiting_s) / unit_s, hue, f"{duration_text(cost.cpu_s)} of CPU time"
         )
         bars.append(
-            Bar(name, (computing, Segment(waiting_s / unit_s, hue, waiting, _WAITING)), text)
+            Bar(name, (computing, BarPart(waiting_s / unit_s, hue, waiting, _WAITING)), text)
         )
     return bar_chart(bars, "Training time", f"time on the clock, {unit}", width_px=WIDE_PX * 0.7)
 
@@ -170,7 +170,7 @@ def training_step_charts(groups: Sequence[SeedGroup]) -> Iterator[Chart]:
         bars = [
             Bar(
                 one.name,
-                (Segment(point.median_ms / 1000, colour(one.index), _step_text(point)),),
+                (BarPart(point.median_ms / 1000, colour(one.index), _step_text(point)),),
                 _step_text(point),
             )
             for one, point in timed
@@ -213,9 +213,9 @@ def _stacked(
                 merged[part if part in merged else _OTHERS] += amount
             total = sum(merged.values())
             segments = tuple(
-                Segment(
+                BarPart(
                     amount,
-                    PARTS[parts.index(part)],
+                    PART_COLOURS[parts.index(part)],
                     f"{part_text(part)} {text(amount)} ({amount / total:.0%})",
                 )
                 for part, amount in merged.items()
@@ -223,7 +223,7 @@ def _stacked(
             )
             bars.append(Bar(one.name, segments, text(total)))
         charts.append(bar_chart(bars, f"{length} s of audio", axis, tick=tick))
-    legend = tuple((PARTS[index], part_text(part)) for index, part in enumerate(parts))
+    legend = tuple((PART_COLOURS[index], part_text(part)) for index, part in enumerate(parts))
     return Stack(tuple(charts), legend)
 
 
@@ -239,7 +239,7 @@ def _parts(
             for part, amount in found.items():
                 sizes[part] = max(sizes.get(part, 0.0), amount)
     parts = order(sizes)
-    if len(parts) <= len(PARTS):
+    if len(parts) <= len(PART_COLOURS):
         return parts
-    largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[: len(PARTS) - 1]
+    largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[: len(PART_COLOURS) - 1]
     return [*(part for part in parts if part in largest), _OTHERS]

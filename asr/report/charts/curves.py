@@ -24,7 +24,7 @@ from asr.report.charts.style import (
 )
 from asr.report.points import BaselineTiming, LatencyPoint
 from asr.report.record import LearningPoint
-from asr.report.rows import BASELINES, SeedGroup, latency_points
+from asr.report.rows import BASELINE_NAMES, SeedGroup, latency_points
 from asr.report.table import number_text, speedup_text
 
 MOST_TICKS = 12
@@ -206,7 +206,7 @@ def _own_curves(groups: Sequence[SeedGroup]) -> list[Curve]:
 def _baseline_curves(groups: Sequence[SeedGroup]) -> list[Curve]:
     """Return each baseline once, or once per series if their encoders differ otherwise."""
     curves = []
-    for baseline in BASELINES:
+    for baseline in BASELINE_NAMES:
         users: dict[_Points, str] = {}
         for one in groups:
             points = tuple(

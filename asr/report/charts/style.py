@@ -31,7 +31,7 @@ INK, SOFT, RULE, FILL, PAPER = "#1c2024", "#5c6570", "#dfe3e8", "#f5f7f9", "#fef
 HUES = (
     "#0e75bc", "#bd4d00", "#0f885f", "#ac3a89", "#42a3dc", "#c18f00", "#3a2789", "#7e1c1d",
 )  # fmt: skip
-PARTS = (
+PART_COLOURS = (
     "#24c6f6", "#322287", "#e4af39", "#d4677c", "#217c5b",
     "#977604", "#b1489d", "#99a1ae", "#662c0f", "#706ae7",
 )  # fmt: skip
@@ -40,7 +40,7 @@ DASHES = ("-", (0, (8, 3)), (0, (2, 3)))
 VARIABLES = {
     INK: "--ink", SOFT: "--soft", RULE: "--rule", FILL: "--fill", PAPER: "--paper",
     **{hue: f"--hue{index}" for index, hue in enumerate(HUES)},
-    **{part: f"--part{index}" for index, part in enumerate(PARTS)},
+    **{part: f"--part{index}" for index, part in enumerate(PART_COLOURS)},
 }  # fmt: skip
 """The variables of style.css that replace these colours on a page."""
 
@@ -124,7 +124,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
     wanted = [
         axes.transAxes.inverted().transform(axes.transData.transform((x, y))) for x, y, _ in ends
     ]
-    places = spread([y for _, y in wanted], LINE_PX / height_px, 0.0, 1.0)
+    places = spread_labels([y for _, y in wanted], LINE_PX / height_px, 0.0, 1.0)
     for (x, y), place, (_, _, name) in zip(wanted, places, ends, strict=True):
         axes.annotate(
             name,
@@ -162,7 +162,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None
                 break
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Return positions near ``wanted``, in the same order, at least ``gap`` apart, from ``low``.
 
     None exceeds ``high`` if all fit between the two.

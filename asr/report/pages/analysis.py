@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from asr.report.analysis import Analysis, Relationship, Tried
-from asr.report.analysis_table import headline, layer_table, mean, suggestion_lines, verdict
+from asr.report.analysis_table import headline, layer_table, mean, proposal, suggestion_lines
 from asr.report.charts.attention import Line, heat_map, line_chart
 from asr.report.charts.style import Chart
 from asr.report.pages.render import (
@@ -30,7 +30,7 @@ def analysis_page(analysis: Analysis) -> str:
             title=f"{analysis.run}: attention",
             heading=f"{analysis.run}: where its attention goes",
             introduction=[headline(analysis)],
-            answer=verdict(analysis),
+            answer=proposal(analysis),
             sections=list(_sections(analysis)),
         )
     )

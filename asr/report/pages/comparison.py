@@ -48,7 +48,7 @@ from asr.report.pages.results import (
     worst_utterances,
 )
 from asr.report.record import RunRecord
-from asr.report.rows import BASELINES, SeedGroup, by_seed, latency_points
+from asr.report.rows import BASELINE_NAMES, SeedGroup, by_seed, latency_points
 from asr.report.verdict import usual_length, verdict
 
 
@@ -182,7 +182,7 @@ def _differences(compared: _Comparison) -> Section:
 def _latency(compared: _Comparison) -> Section:
     groups = compared.groups
     latency = _figures("latency", [latency_chart(groups)])
-    speedups = _figures("speed-up", [speedup_chart(groups, name) for name in BASELINES])
+    speedups = _figures("speed-up", [speedup_chart(groups, name) for name in BASELINE_NAMES])
     return Section(
         id="latency",
         title="Latency over length",

@@ -16,7 +16,7 @@ Unknown = Mapping[str, Mapping[str, str]]
 """Split -> utterance -> the characters of its transcript that the tokenizer does not know."""
 
 
-class Outlier(TypedDict):
+class OutlierRow(TypedDict):
     """An utterance whose transcript is too long or too short for its audio."""
 
     utterance_id: str
@@ -25,7 +25,7 @@ class Outlier(TypedDict):
     text: str
 
 
-class Statistics(TypedDict):
+class StatisticsRow(TypedDict):
     """Lengths, characters and rates of a split; bar ``i`` of ``histogram`` starts at ``i * bin_s``.
 
     ``usual_rates`` are the bounds outside of which a rate, in characters per second, is an outlier.
@@ -38,7 +38,7 @@ class Statistics(TypedDict):
     median_rate: float
     usual_rates: Sequence[float]
     num_outliers: int
-    outliers: Sequence[Outlier]
+    outliers: Sequence[OutlierRow]
 
 
 class Split(TypedDict):
@@ -48,10 +48,10 @@ class Split(TypedDict):
     num_speakers: int
     num_words: int
     duration_s: float
-    statistics: Statistics
+    statistics: StatisticsRow
 
 
-class Skipped(TypedDict):
+class SkippedRow(TypedDict):
     """A row or file that could not be used, and why."""
 
     where: str
@@ -62,7 +62,7 @@ class Summary(TypedDict):
     """The record of a preparation, as in ``summary.json``; ``settings`` name the source."""
 
     splits: Mapping[str, Split]
-    skipped: Sequence[Skipped]
+    skipped: Sequence[SkippedRow]
     settings: Mapping[str, Any]
 
 
@@ -70,7 +70,7 @@ def corpus_page(
     name: str,
     summary: Summary,
     *,
-    changed: Sequence[Skipped] = (),
+    changed: Sequence[SkippedRow] = (),
     unknown: Unknown | None = None,
 ) -> str:
     """Return the page of the corpus ``name``; ``unknown`` is None without a tokenizer."""
@@ -101,7 +101,7 @@ def _origin(summary: Summary) -> list[str]:
 
 
 def _sections(
-    summary: Summary, changed: Sequence[Skipped], unknown: Unknown | None
+    summary: Summary, changed: Sequence[SkippedRow], unknown: Unknown | None
 ) -> list[Section]:
     return [
         Section(id="splits", title="Splits", blocks=[_splits(summary)]),
@@ -233,7 +233,7 @@ def _unknown(unknown: Unknown | None) -> Iterable[Block]:
     yield text_grid(("split", "utterance", "unknown"), rows[:NUM_ROWS], (0, 1, 2))
 
 
-def _wrong(found: Sequence[Skipped]) -> list[Block]:
+def _wrong(found: Sequence[SkippedRow]) -> list[Block]:
     if not found:
         return [Paragraphs(["None."])]
     first = f", the first {NUM_ROWS}" if len(found) > NUM_ROWS else ""

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from asr.cli.prepare_formats import convert
+from asr.cli.prepare_formats import write_data_format
 from asr.data.formats.kaldi import read_kaldi
-from asr.data.formats.nemo import read_nemo
+from asr.data.formats.nemo import read_nemo_manifests
 from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.data.summary import Skipped
 from asr.errors import InputError
 
 Read = Callable[[list[Path]], list[RawUtterance | Skipped]]
-READERS: dict[str, Read] = {"nemo": read_nemo, "kaldi": read_kaldi}
+READERS: dict[str, Read] = {"nemo": read_nemo_manifests, "kaldi": read_kaldi}
 
 
 def silent(_: str) -> None:
@@ -42,7 +42,7 @@ def manifests(tmp_path: Path, write_tone: Callable[..., Path]) -> list[Path]:
 
 @pytest.mark.parametrize("format", READERS)
 def test_what_goes_out_comes_back(format: str, manifests: list[Path], tmp_path: Path) -> None:
-    written = convert(manifests, tmp_path / "theirs", format=format, report=silent)
+    written = write_data_format(manifests, tmp_path / "theirs", format=format, report=silent)
     out = tmp_path / "again"
     summary = prepare_utterances(
         READERS[format](written), out, source="x", settings={}, report=silent
@@ -57,7 +57,7 @@ def test_what_goes_out_comes_back(format: str, manifests: list[Path], tmp_path: 
 
 
 def test_the_files_are_as_the_others_want_them(manifests: list[Path], tmp_path: Path) -> None:
-    convert(manifests, tmp_path / "nemo", format="nemo", report=silent)
+    write_data_format(manifests, tmp_path / "nemo", format="nemo", report=silent)
     (row,) = map(json.loads, (tmp_path / "nemo" / "dev.json").read_text().splitlines())
     assert row == {
         "audio_filepath": str(tmp_path / "a.flac"),
@@ -66,7 +66,7 @@ def test_the_files_are_as_the_others_want_them(manifests: list[Path], tmp_path: 
         "id": "z-1",
         "speaker": "z",
     }
-    convert(manifests, tmp_path / "kaldi", format="kaldi", report=silent)
+    write_data_format(manifests, tmp_path / "kaldi", format="kaldi", report=silent)
     train = tmp_path / "kaldi" / "train"
     assert (train / "text").read_text() == "B-1 ONE\nb-1 TWO\nb-2 ÜBER ALL\n"
     assert (train / "utt2spk").read_text() == "B-1 B-1\nb-1 b\nb-2 b\n"
@@ -81,19 +81,23 @@ def test_the_files_are_as_the_others_want_them(manifests: list[Path], tmp_path: 
 def test_missing_audio_is_named_and_left_out(manifests: list[Path], tmp_path: Path) -> None:
     (tmp_path / "a.flac").unlink()
     lines: list[str] = []
-    (written,) = convert(manifests[1:], tmp_path / "out", format="nemo", report=lines.append)
+    (written,) = write_data_format(
+        manifests[1:], tmp_path / "out", format="nemo", report=lines.append
+    )
     assert len(written.read_text().splitlines()) == 2
     assert lines[0].startswith(f"left out: {manifests[1]}, b-1: ")
     assert lines[-1] == f"train: 2 utterances -> {written}"
     with pytest.raises(InputError, match=r"no utterance with audio; first: .*z-1"):
-        convert(manifests[:1], tmp_path / "out", format="nemo", report=silent)
+        write_data_format(manifests[:1], tmp_path / "out", format="nemo", report=silent)
 
 
 def test_names_that_do_not_fit(manifests: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two manifests are named dev"):
-        convert([manifests[0], manifests[0]], tmp_path / "out", format="nemo", report=silent)
+        write_data_format(
+            [manifests[0], manifests[0]], tmp_path / "out", format="nemo", report=silent
+        )
     utterance = CheckedUtterance("a b", tmp_path / "a.flac", 0.0, 0.5, 16_000, 1, "X", None)
     write_manifest([utterance], manifests[0])
     with pytest.raises(InputError, match="'a b': Kaldi's names hold no space"):
-        convert(manifests[:1], tmp_path / "out", format="kaldi", report=silent)
+        write_data_format(manifests[:1], tmp_path / "out", format="kaldi", report=silent)
     assert not (tmp_path / "out").exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.formats.nemo import read_nemo
+from asr.data.formats.nemo import read_nemo_manifests
 from asr.data.prepare import RawUtterance, prepare_utterances
 from asr.errors import InputError
 
@@ -34,7 +34,7 @@ def test_rows_are_named_by_their_audio(tmp_path: Path, write_tone: Tone) -> None
         tmp_path / "dev.jsonl",
         {"audio_filepath": absolute, "duration": 0.5, "text": "three", "speaker": 7, "lang": "en"},
     )
-    rows = [row for row in read_nemo([train, dev]) if isinstance(row, RawUtterance)]
+    rows = [row for row in read_nemo_manifests([train, dev]) if isinstance(row, RawUtterance)]
     assert [(row.utterance_id, row.split, row.speaker, row.start_s) for row in rows] == [
         ("ann/a", "train", None, 0.0),
         ("ann/a@1.25", "train", None, 1.25),
@@ -53,7 +53,7 @@ def test_the_name_0_is_one_and_other_splits_may_have_it(tmp_path: Path, write_to
         write_tone(tmp_path / f"{split}.wav")
         row = {"id": 0, "audio_filepath": f"{split}.wav", "duration": 0.5, "text": "one"}
         files.append(write_rows(tmp_path / f"{split}.json", row))
-    rows = [row for row in read_nemo(files) if isinstance(row, RawUtterance)]
+    rows = [row for row in read_nemo_manifests(files) if isinstance(row, RawUtterance)]
     assert [(row.split, row.utterance_id) for row in rows] == [("train", "0"), ("dev", "0")]
     summary = prepare_utterances(rows, tmp_path / "out", source="n", settings={}, report=silent)
     assert sorted(summary.splits) == ["dev", "train"]
@@ -79,7 +79,7 @@ def test_bad_rows_are_named_counted_and_skipped(tmp_path: Path, write_tone: Tone
         ["not an object"],
     )
     summary = prepare_utterances(
-        read_nemo([file]), tmp_path / "out", source="n", settings={}, report=silent
+        read_nemo_manifests([file]), tmp_path / "out", source="n", settings={}, report=silent
     )
     assert summary.splits["train"].num_utterances == 1
     reasons = [row.reason for row in sorted(summary.skipped, key=lambda row: _line(row.where))]
@@ -101,7 +101,7 @@ def test_bad_rows_are_named_counted_and_skipped(tmp_path: Path, write_tone: Tone
     assert all(part in reason for part, reason in zip(expected, reasons, strict=True))
     with pytest.raises(InputError, match=r"12 bad rows in n \(strict\), first: .*, line \d+"):
         prepare_utterances(
-            read_nemo([file]),
+            read_nemo_manifests([file]),
             tmp_path / "strict",
             source="n",
             settings={},
@@ -125,4 +125,4 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (["empty.json", "more/empty.json"], "two files are named empty"),
     ):
         with pytest.raises(InputError, match=message):
-            read_nemo([tmp_path / file for file in files])
+            read_nemo_manifests([tmp_path / file for file in files])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.shards.read import FILE_NAME, read_shards
+from asr.data.shards.read import SHARDS_FILE, read_shards
 from asr.data.shards.write import write_shards
 from asr.errors import InputError
 
@@ -39,15 +39,15 @@ def test_cuts_say_where_their_audio_lies(shards: Path) -> None:
 def test_folders_that_hold_none(tmp_path: Path, shards: Path) -> None:
     with pytest.raises(InputError, match=r"holds no shards; `asr prepare shards` writes"):
         read_shards(str(tmp_path))
-    (shards / FILE_NAME).write_text("{}")
+    (shards / SHARDS_FILE).write_text("{}")
     with pytest.raises(InputError, match=r"shards\.json: not an index of shards"):
         read_shards(str(shards))
 
 
 def test_an_index_that_leads_elsewhere(shards: Path) -> None:
-    record = json.loads((shards / FILE_NAME).read_text())
+    record = json.loads((shards / SHARDS_FILE).read_text())
     record["recording"][0] = "../audio/0.wav"
-    (shards / FILE_NAME).write_text(json.dumps(record))
+    (shards / SHARDS_FILE).write_text(json.dumps(record))
     with pytest.raises(InputError, match="names files outside of the folder"):
         read_shards(str(shards))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asr.data.manifest import read_manifest
-from asr.data.splits import spread
+from asr.data.splits import evenly_spaced
 from asr.errors import InputError
 from asr.measure.analysis import analyze as analyze_module
 from asr.measure.analysis.analyze import analyze
@@ -132,7 +132,9 @@ def test_a_transcript_the_model_cannot_write_is_not_aligned(
 ) -> None:
     upper = TranscriptNormalizer(case="upper", punctuation="drop")
     foreign = replace(package, normalizer=upper)
-    found = analyze(foreign, spread(read_manifest(data), 5), run="x", data="y", threshold=0.8)
+    found = analyze(
+        foreign, evenly_spaced(read_manifest(data), 5), run="x", data="y", threshold=0.8
+    )
     assert found.counted.num_aligned == 0
     assert found.relationship is None
     assert found.probe is None

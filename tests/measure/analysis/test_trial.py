@@ -10,7 +10,7 @@ from asr.data.manifest import read_manifest
 from asr.decode.greedy import GreedyDecoder
 from asr.errors import InputError
 from asr.measure.analysis.trial import PROBS, Trial, is_grouped, with_groups, with_leaders
-from asr.measure.calibration import Calibration
+from asr.measure.calibration import CalibrationBatches
 from asr.model.build import build
 from asr.model.convert import convert
 from asr.model.package import ModelPackage
@@ -26,11 +26,11 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def calibration(full_package: ModelPackage, data: Path) -> Calibration:
-    return Calibration.read(full_package, read_manifest(data))
+def calibration(full_package: ModelPackage, data: Path) -> CalibrationBatches:
+    return CalibrationBatches.read(full_package, read_manifest(data))
 
 
-def loss_of(package: ModelPackage, calibration: Calibration, reuse: dict[str, Any]) -> float:
+def loss_of(package: ModelPackage, calibration: CalibrationBatches, reuse: dict[str, Any]) -> float:
     """Of a model that is really converted."""
     similarity = calibration.head_similarity(package.model)
     orders = aligned_orders(build(reuse, "reuse"), similarity, package.model.encoder.num_heads)
@@ -40,7 +40,7 @@ def loss_of(package: ModelPackage, calibration: Calibration, reuse: dict[str, An
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_trial_is_what_a_converted_model_loses(
-    full_package: ModelPackage, calibration: Calibration, method: str
+    full_package: ModelPackage, calibration: CalibrationBatches, method: str
 ) -> None:
     reuse = METHODS[method]
     similarity = calibration.head_similarity(full_package.model)
@@ -68,7 +68,7 @@ def test_a_trial_is_what_a_converted_model_loses(
 
 
 def test_the_price_of_a_trial_counts_the_layers_that_run(
-    full_package: ModelPackage, calibration: Calibration
+    full_package: ModelPackage, calibration: CalibrationBatches
 ) -> None:
     similarity = calibration.head_similarity(full_package.model)
     trial = Trial(full_package.model, calibration, PROBS, similarity)
@@ -78,7 +78,7 @@ def test_the_price_of_a_trial_counts_the_layers_that_run(
 
 
 def test_a_model_that_reuses_already(
-    package: ModelPackage, full_package: ModelPackage, calibration: Calibration
+    package: ModelPackage, full_package: ModelPackage, calibration: CalibrationBatches
 ) -> None:
     similarity = calibration.head_similarity(full_package.model)
     with pytest.raises(InputError, match="layer 0 of that model has no full attention"):

@@ -21,7 +21,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     if IS_INTERPRETED:
         from asr.nn.kernels import support
 
-        def runs_here(x: torch.Tensor, dtypes: tuple[torch.dtype, ...] = support.DTYPES) -> bool:
+        def runs_here(
+            x: torch.Tensor, dtypes: tuple[torch.dtype, ...] = support.KERNEL_DTYPES
+        ) -> bool:
             return x.dtype in dtypes and not torch.is_grad_enabled()
 
         monkeypatch.setattr(support, "runs_here", runs_here)

@@ -27,7 +27,7 @@ from asr.report.charts.curves import (
 from asr.report.charts.errors import difference_charts, pareto_front, trade_off_chart
 from asr.report.charts.roofline import roofline_charts
 from asr.report.charts.schedule import schedule_chart
-from asr.report.charts.style import Chart, shortened, spread, svg
+from asr.report.charts.style import Chart, shortened, spread_labels, svg
 from asr.report.record import LearningPoint
 from asr.report.rows import by_seed
 from tests.report.comparisons import differences_of, many_records, seeds
@@ -181,6 +181,6 @@ def test_names_are_escaped() -> None:
 
 
 def test_labels_stand_apart() -> None:
-    assert spread([1.0, 1.1, 5.0], 2.0, 0.0, 10.0) == [1.0, 3.0, 5.0]
-    assert spread([9.5, 9.6], 2.0, 0.0, 10.0) == [8.0, 10.0]
+    assert spread_labels([1.0, 1.1, 5.0], 2.0, 0.0, 10.0) == [1.0, 3.0, 5.0]
+    assert spread_labels([9.5, 9.6], 2.0, 0.0, 10.0) == [8.0, 10.0]
     assert shortened("a" * 30) == f"{'a' * 11}…{'a' * 12}"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asr.report.charts.style import HUES, PARTS, VARIABLES
+from asr.report.charts.style import HUES, PART_COLOURS, VARIABLES
 
 Colour = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ def palette(theme: str, kind: str) -> list[str]:
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize(("kind", "size"), [("hue", len(HUES)), ("part", len(PARTS))])
+@pytest.mark.parametrize(("kind", "size"), [("hue", len(HUES)), ("part", len(PART_COLOURS))])
 def test_colours_differ_to_every_reader(kind: str, size: int, theme: str, vision: str) -> None:
     codes = palette(theme, kind)
     assert len(codes) == size

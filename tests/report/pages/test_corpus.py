@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from asr.report.pages.corpus import NUM_ROWS, Split, Statistics, Summary, corpus_page
+from asr.report.pages.corpus import NUM_ROWS, Split, StatisticsRow, Summary, corpus_page
 
-STATISTICS = Statistics(
+STATISTICS = StatisticsRow(
     bin_s=0.5,
     histogram=(0, 3, 1),
     longest_s=1.2,
