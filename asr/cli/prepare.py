@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import cast
 
 from asr.cli.options import jobs, seed, utterances
-from asr.cli.prepare_formats import add_formats
+from asr.cli.prepare_formats import add_formats, add_transcripts
 from asr.cli.prepare_public import add_public
-from asr.cli.pseudo_labels import add_transcripts
 from asr.data.summary import PrepareSummary, Skipped
 from asr.files import write_text
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr.cli.options import count, jobs
+from asr.cli.options import count, fraction, jobs
 from asr.data.progress import print_progress
 from asr.errors import InputError
 
@@ -119,6 +119,35 @@ def add_formats(corpora: Any) -> None:
     summary.set_defaults(prepare=_summary)
 
 
+def add_transcripts(corpora: Any) -> None:
+    """Add `asr prepare transcripts`."""
+    parser = corpora.add_parser(
+        "transcripts",
+        help="what `asr transcribe --format json` wrote, where the model is sure of it",
+        description="Pseudo-labels for self-training: recordings of up to 30 s are utterances, "
+        "longer ones are cut in their pauses. What the model is less sure of is left out and "
+        "counted, and so are recordings that could not be read.",
+    )
+    parser.add_argument(
+        "sources",
+        type=Path,
+        nargs="+",
+        metavar="FILE|DIR",
+        help="JSON lines, or folders with .json and .jsonl files, as of --out",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True)
+    parser.add_argument(
+        "--min-confidence",
+        type=fraction,
+        default=0.9,
+        metavar="X",
+        help="mean confidence of the words of an utterance (default: %(default)s)",
+    )
+    parser.add_argument("--split", default="train", metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
+    parser.set_defaults(prepare=_transcripts)
+
+
 def _import(args: argparse.Namespace) -> None:
     from asr.cli.prepare import write_page
     from asr.data.formats.kaldi import read_kaldi
@@ -206,3 +235,30 @@ def _unknown(summary: Any, path: Path) -> dict[str, dict[str, str]]:
         )
         for name, split in summary.splits.items()
     }
+
+
+def _transcripts(args: argparse.Namespace) -> None:
+    from asr.cli.prepare import write_page
+    from asr.cli.pseudo_labels import read_pseudo_labels
+    from asr.data.prepare import prepare_utterances
+    from asr.data.progress import print_progress
+    from asr.files import check_folder
+
+    check_folder(args.out)
+    found = read_pseudo_labels(args.sources, min_confidence=args.min_confidence, split=args.split)
+    print_progress(
+        f"left out: {found.num_unsure:,} utterances ({found.unsure_s / 3600:.2f} h) below a "
+        f"confidence of {args.min_confidence:g}, {found.num_silent:,} recordings without words"
+    )
+    summary = prepare_utterances(
+        found.utterances,
+        args.out,
+        source=", ".join(map(str, args.sources)),
+        settings={
+            "corpus": "transcripts",
+            "source": [str(source.resolve()) for source in args.sources],
+            "min_confidence": args.min_confidence,
+        },
+        num_jobs=args.jobs,
+    )
+    write_page(summary)

@@ -6,14 +6,13 @@ it is sure of (Kahn, Lee and Hannun 2020, arXiv 1909.09116).
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from asr.cli.corpus_tasks import TASKS_FILE
-from asr.cli.options import fraction, jobs, number_in
+from asr.cli.options import number_in
 from asr.data.formats.nemo import with_ids
 from asr.data.prepare import RawUtterance
 from asr.data.summary import Skipped
@@ -25,35 +24,6 @@ from asr.ranges import Range
 
 _Seconds = Annotated[float, Range(0, 1e7)]
 MARGIN_S = 0.2  # of audio around a segment, where the neighbours leave so much
-
-
-def add_transcripts(corpora: Any) -> None:
-    """Add `asr prepare transcripts`."""
-    parser = corpora.add_parser(
-        "transcripts",
-        help="what `asr transcribe --format json` wrote, where the model is sure of it",
-        description="Pseudo-labels for self-training: recordings of up to 30 s are utterances, "
-        "longer ones are cut in their pauses. What the model is less sure of is left out and "
-        "counted, and so are recordings that could not be read.",
-    )
-    parser.add_argument(
-        "sources",
-        type=Path,
-        nargs="+",
-        metavar="FILE|DIR",
-        help="JSON lines, or folders with .json and .jsonl files, as of --out",
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True)
-    parser.add_argument(
-        "--min-confidence",
-        type=fraction,
-        default=0.9,
-        metavar="X",
-        help="mean confidence of the words of an utterance (default: %(default)s)",
-    )
-    parser.add_argument("--split", default="train", metavar="NAME", help="(default: %(default)s)")
-    parser.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
-    parser.set_defaults(prepare=_prepare)
 
 
 @dataclass(slots=True)
@@ -87,32 +57,6 @@ def read_pseudo_labels(
             _add(found, where, transcript, min_confidence, split)
     found.utterances = with_ids(found.utterances)
     return found
-
-
-def _prepare(args: argparse.Namespace) -> None:
-    from asr.cli.prepare import write_page
-    from asr.data.prepare import prepare_utterances
-    from asr.data.progress import print_progress
-    from asr.files import check_folder
-
-    check_folder(args.out)
-    found = read_pseudo_labels(args.sources, min_confidence=args.min_confidence, split=args.split)
-    print_progress(
-        f"left out: {found.num_unsure:,} utterances ({found.unsure_s / 3600:.2f} h) below a "
-        f"confidence of {args.min_confidence:g}, {found.num_silent:,} recordings without words"
-    )
-    summary = prepare_utterances(
-        found.utterances,
-        args.out,
-        source=", ".join(map(str, args.sources)),
-        settings={
-            "corpus": "transcripts",
-            "source": [str(source.resolve()) for source in args.sources],
-            "min_confidence": args.min_confidence,
-        },
-        num_jobs=args.jobs,
-    )
-    write_page(summary)
 
 
 def _files(source: Path) -> list[Path]:

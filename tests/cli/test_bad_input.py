@@ -330,7 +330,7 @@ def test_one_bad_variant_stops_a_comparison_before_the_others_train(
         ("data.batching.max_duration_s=0.1", "data.batching leaves out all 4 utterances"),
         ("data.loader.num_workers=-1", "data.loader.num_workers=-1: allowed: a whole number"),
         ("text.tokenizer.vocab_size=3", "text.tokenizer.vocab_size: 3 is too small"),
-        ("text.tokenizer.kind=word", "text.tokenizer.kind"),
+        ("text.tokenizer.kind=words", "text.tokenizer.kind"),
         ("text.tokenizer.model=nowhere", "nowhere: cannot be read"),
     ],
 )
