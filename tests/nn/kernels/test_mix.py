@@ -82,4 +82,4 @@ def test_small_maps_are_cut_finer(
     padded_head: int, num_frames: int, num_maps: int, num_rows: int
 ) -> None:
     mix = pytest.importorskip("asr.nn.kernels.mix", reason="needs Triton", exc_type=ImportError)
-    assert mix.tiling(padded_head, num_frames, num_maps).num_rows == num_rows
+    assert mix.mix_tiling(padded_head, num_frames, num_maps).num_rows == num_rows
