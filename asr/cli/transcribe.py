@@ -207,7 +207,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--speakers with --channels split: every channel is a speaker already")
     found = recordings(args)
     if args.shards is not None:
-        return run_corpus(args, found, open_transcriber)
+        return run_corpus(args, found)
     if args.n_best > 1 and args.format != "json":
         raise InputError(f"--n-best {args.n_best} needs --format json: no other format holds them")
     turns = read_rttm(args.speakers) if args.speakers is not None else {}

@@ -11,10 +11,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from asr.audio.source import STDIN
 from asr.cli.corpus_tasks import Done, Tasks, open_tasks
@@ -22,7 +22,6 @@ from asr.cli.options import jobs, shards
 from asr.cli.parent import as_parent, stop_with_parent
 from asr.cli.recordings import Recording
 from asr.decode.formats import as_json
-from asr.decode.transcribe import Transcriber
 from asr.errors import InputError, RunError, printable
 from asr.files import check_folder, write_text
 from asr.model.plugins import named
@@ -41,8 +40,6 @@ _NOT_OF_WORDS = {
     *("cue_width", "cue_lines", "cue_duration"),
 }
 """Arguments that do not change the words of a recording."""
-
-Open: TypeAlias = Callable[[argparse.Namespace], Transcriber]
 
 
 def add_corpus_arguments(parser: Any) -> None:
@@ -97,7 +94,7 @@ def check_corpus(args: argparse.Namespace) -> None:
         raise InputError("--launcher-options are those of --launcher slurm and ray")
 
 
-def run_corpus(args: argparse.Namespace, found: Sequence[Recording], open_model: Open) -> int:
+def run_corpus(args: argparse.Namespace, found: Sequence[Recording]) -> int:
     """Do, or have done, the tasks that are missing; 2 where recordings could not be read.
 
     Raises:
@@ -110,7 +107,7 @@ def run_corpus(args: argparse.Namespace, found: Sequence[Recording], open_model:
     settings = {name: str(value) for name, value in vars(args).items() if name not in _NOT_OF_WORDS}
     tasks = open_tasks(args.out, found, args.shards, settings)
     if _WORKER in os.environ:
-        work(args, tasks, open_model)
+        work(args, tasks)
         return 0
     from asr.cli.launch_submitit import parse_launcher_options  # training stands behind it
 
@@ -122,28 +119,30 @@ def run_corpus(args: argparse.Namespace, found: Sequence[Recording], open_model:
     if missing and args.launcher == "ray":
         work_on_ray(args, tasks, options, missing)
     elif missing and args.jobs > 1:
-        work_side_by_side(args, tasks, open_model)
+        work_side_by_side(args, tasks)
     elif missing:
-        work(args, tasks, open_model)
+        work(args, tasks)
     return summarise(tasks)
 
 
-def work(args: argparse.Namespace, tasks: Tasks, open_model: Open) -> None:
+def work(args: argparse.Namespace, tasks: Tasks) -> None:
     """Do the tasks that nobody else has done or holds, one after another."""
     worker: Worker | None = None
     for task in tasks.missing():
         with tasks.taken(task) as is_mine:
             if is_mine:
-                worker = worker or Worker(args, tasks, open_model)
+                worker = worker or Worker(args, tasks)
                 worker(task)
 
 
 class Worker:
     """Does tasks with one model, which is loaded before the first."""
 
-    def __init__(self, args: argparse.Namespace, tasks: Tasks, open_model: Open) -> None:
+    def __init__(self, args: argparse.Namespace, tasks: Tasks) -> None:
         self._tasks = tasks
-        self._transcriber = open_model(args)
+        from asr.cli.transcribe import open_transcriber  # imports this module
+
+        self._transcriber = open_transcriber(args)
 
     def __call__(self, task: int) -> None:
         """Transcribe the recordings of a task and write its file."""
@@ -170,7 +169,7 @@ class Worker:
         )
 
 
-def work_side_by_side(args: argparse.Namespace, tasks: Tasks, open_model: Open) -> None:
+def work_side_by_side(args: argparse.Namespace, tasks: Tasks) -> None:
     """Share the tasks out among ``args.jobs`` processes, and the CPU threads among these.
 
     Raises:
@@ -182,8 +181,7 @@ def work_side_by_side(args: argparse.Namespace, tasks: Tasks, open_model: Open) 
     os.environ.update(as_parent(), OMP_NUM_THREADS=str(share.num_threads))
     num_jobs = min(args.jobs, len(tasks.missing()))
     processes = [
-        context.Process(target=_work_as_child, args=(share, tasks, open_model))
-        for _ in range(num_jobs)
+        context.Process(target=_work_as_child, args=(share, tasks)) for _ in range(num_jobs)
     ]
     for process in processes:
         process.start()
@@ -201,11 +199,11 @@ def work_side_by_side(args: argparse.Namespace, tasks: Tasks, open_model: Open) 
         )
 
 
-def _work_as_child(args: argparse.Namespace, tasks: Tasks, open_model: Open) -> None:
+def _work_as_child(args: argparse.Namespace, tasks: Tasks) -> None:
     stop_with_parent()
     try:
         with named(args.plugin):
-            work(args, tasks, open_model)
+            work(args, tasks)
     except (InputError, RunError) as error:
         print_line(f"error: {error}")
         sys.exit(3)
@@ -297,11 +295,9 @@ class RayWorker:
     """An actor that does the tasks whose numbers it is given; one that is held is left out."""
 
     def __init__(self, args: argparse.Namespace, tasks: Tasks) -> None:
-        from asr.cli.transcribe import open_transcriber
-
         self._tasks = tasks
         with named(args.plugin):
-            self._worker = Worker(args, tasks, open_transcriber)
+            self._worker = Worker(args, tasks)
 
     def __call__(self, row: dict[str, int]) -> dict[str, int]:
         """Do the task of ``row``."""

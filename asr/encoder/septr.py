@@ -22,20 +22,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.encoder.stack import MAX_MAP_MIB, Encoder
+from asr.encoder.transformer import TransformerLayer
 from asr.errors import InputError
 from asr.nn.chunks import Blocks
-from asr.nn.dropout import Dropout
 from asr.nn.feedforward import FeedForward
 from asr.nn.frames import ALL, Frames
 from asr.nn.positions import PositionKind
 from asr.nn.subsampling import SubsamplingKind, subsampling_factor
 from asr.ranges import Layers, Range, Share, Width, in_ranges
-from asr.reuse.base import AttentionCarry, AttentionParts, LayerAttention, ReuseMethod
+from asr.reuse.base import AttentionParts, LayerAttention, ReuseMethod
 from asr.reuse.none import AloneAttention
 
 
-class SepTrLayer(nn.Module):
-    """A Transformer layer over the tokens of every frame, then one over those of every band."""
+class SepTrLayer(TransformerLayer):
+    """A Transformer layer over the tokens of every frame, then one over those of every band.
+
+    The second one is the base class, which reads what `before_attention` makes of the first.
+    """
 
     def __init__(
         self,
@@ -47,25 +50,11 @@ class SepTrLayer(nn.Module):
         ffn_dim: int,
         dropout: float,
     ) -> None:
-        super().__init__()
+        super().__init__(attention, d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
         self.num_tokens = num_tokens
         self.band_attention_norm = nn.LayerNorm(d_model)
         self.band_attention = band_attention
         self.band_feedforward = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
-        self.attention_norm = nn.LayerNorm(d_model) if attention.reads_input else nn.Identity()
-        self.attention = attention
-        self.dropout = Dropout(dropout)
-        self.feedforward = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
-
-    def forward(
-        self, x_RTD: Tensor, frames: Frames, carry: AttentionCarry | None
-    ) -> tuple[Tensor, AttentionCarry | None]:
-        """Return (R, T, D) for (R, T, D), and the carry for the next layer."""
-        x_RTD = self.before_attention(x_RTD)
-        attended_RTD, carry = self.attention(self.attention_norm(x_RTD), frames, carry)
-        if attended_RTD is not None:
-            x_RTD = x_RTD + self.dropout(attended_RTD)
-        return x_RTD + self.feedforward(x_RTD), carry
 
     def before_attention(self, x_RTD: Tensor) -> Tensor:
         """Return the residual stream (R, T, D) that attention over time reads."""

@@ -34,6 +34,7 @@ class TransformerLayer(nn.Module):
         self, x_BTD: Tensor, frames: Frames, carry: AttentionCarry | None
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Return (B, T, D) for (B, T, D), and the carry for the next layer."""
+        x_BTD = self.before_attention(x_BTD)
         attended_BTD, carry = self.attention(self.attention_norm(x_BTD), frames, carry)
         if attended_BTD is not None:
             x_BTD = x_BTD + self.dropout(attended_BTD)

@@ -67,6 +67,12 @@ def begun(*words: str | Path | int) -> subprocess.Popen[str]:
     )
 
 
+def command(
+    corpus: Path, model: Path, out: Path, num_tasks: str = str(NUM_TASKS)
+) -> list[str | Path]:
+    return ["transcribe", corpus, "--model", model, "--shards", num_tasks, "--out", out]
+
+
 def outputs(out: Path) -> dict[str, int]:
     """The finished tasks, and when each was written."""
     done = {path.stem for path in (out / "done").glob("*.json")}
@@ -98,16 +104,7 @@ def test_killed_twice_and_finished_by_two_processes(
     asr: Command, model: Path, corpus: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words: list[str | Path] = [
-        "transcribe",
-        corpus,
-        "--model",
-        model,
-        "--shards",
-        str(NUM_TASKS),
-        "--out",
-        out,
-    ]
+    words = command(corpus, model, out)
     before: dict[str, int] = {}
     for num_jobs in (1, 2):
         process = begun(*words, "--jobs", num_jobs)
@@ -141,16 +138,7 @@ def test_an_array_of_slurm(
     sbatch.write_text(SBATCH)
     sbatch.chmod(sbatch.stat().st_mode | stat.S_IXUSR)
     out = tmp_path / "my out"
-    words: list[str | Path] = [
-        "transcribe",
-        corpus,
-        "--model",
-        model,
-        "--shards",
-        str(NUM_TASKS),
-        "--out",
-        out,
-    ]
+    words = command(corpus, model, out)
     words += ["--jobs", "3", "--launcher", "slurm"]
     options = ["--launcher-options", "hours=0.5", "partition=cpu", "slurm.account=me"]
 
@@ -183,16 +171,7 @@ def test_an_array_of_slurm(
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'encore-asr[ray]'")
 def test_actors_of_ray(model: Path, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words: list[str | Path] = [
-        "transcribe",
-        corpus,
-        "--model",
-        model,
-        "--shards",
-        "40",
-        "--out",
-        out,
-    ]
+    words = command(corpus, model, out, "40")
     words += ["--launcher", "ray", "--jobs", "2", "--launcher-options", "cpus=1"]
     process = begun(*words)
     wait_for(partial(has, out, 1), 200)

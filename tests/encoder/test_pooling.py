@@ -17,6 +17,7 @@ from asr.nn.chunks import ChunkContext
 from asr.nn.frames import Frames
 from asr.reuse.schedule import schedule_from_groups
 from tests.encoder.tiny import random_features, randomise, tiny_encoder
+from tests.equivalence.checks import assert_exported_branches_compute_the_same
 from tests.model.configs import CONFIG, ENCODERS, random_waveforms, tiny_model
 
 LENGTHS = [61, 40, 3, 57, 8]
@@ -175,18 +176,8 @@ def test_activations_computed_again(checkpointing: Any) -> None:
 
 
 def test_an_exported_graph_merges_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = encoder_of([2])
     batches = [random_features(lengths) for lengths in ([1], LENGTHS, [600])]
-    with torch.no_grad():
-        expected = [encoder(*batch) for batch in batches]
-        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-        found = [encoder(*batch) for batch in batches]
-    for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one.lengths_B, other.lengths_B)
-        for row, length in enumerate(one.lengths_B.tolist()):
-            torch.testing.assert_close(
-                one.frames_BTD[row, :length], other.frames_BTD[row, :length], atol=2e-5, rtol=1e-5
-            )
+    assert_exported_branches_compute_the_same(encoder_of([2]), batches, monkeypatch)
 
 
 def test_the_loss_of_each_layer_has_its_own_lengths() -> None:

@@ -19,6 +19,7 @@ from asr.reuse.none import NoReuse
 from asr.reuse.probs import ReuseProbs
 from tests.encoder.tiny import NUM_HEADS, NUM_MEL_BINS, POSITIONS, random_features, randomise
 from tests.equivalence.cases import CASES, Case
+from tests.equivalence.checks import assert_padded_equals_alone
 from tests.equivalence.reference import Seen, attend, mix, own_scores, places_of, softmax, values
 from tests.pairwise import pairwise
 
@@ -129,21 +130,7 @@ def test_padded_equals_alone(
     encoder = tiny_septr(
         case.reuse, positions=positions, subsampling=subsampling, num_heads=case.num_heads
     )
-    features_BTF, lengths_B = random_features(LENGTHS)
-
-    with torch.no_grad():
-        batch = encoder(features_BTF, lengths_B, intermediate_layers=(1,))
-        for row, length in enumerate(LENGTHS):
-            alone = encoder(features_BTF[row : row + 1, :length], torch.tensor([length]), (1,))
-            (num_frames,) = alone.lengths_B.tolist()
-            assert batch.lengths_B[row] == num_frames == alone.frames_BTD.shape[1]
-            for found_BTD, expected_BTD in (
-                (batch.frames_BTD, alone.frames_BTD),
-                (batch.intermediate[0].frames_BTD, alone.intermediate[0].frames_BTD),
-            ):
-                torch.testing.assert_close(
-                    found_BTD[row, :num_frames], expected_BTD[0], atol=1e-5, rtol=1e-5
-                )
+    assert_padded_equals_alone(encoder, LENGTHS)
 
 
 @pytest.mark.parametrize("reuse", [NoReuse(), ReuseProbs(group_size=2)], ids=["none", "probs"])

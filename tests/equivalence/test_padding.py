@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from asr.nn.positions import PositionKind
-from asr.nn.subsampling import SubsamplingKind
 from tests.encoder.tiny import KINDS, POSITIONS, EncoderKind, random_features
 from tests.equivalence.cases import CASES, Case, each_case
+from tests.equivalence.checks import assert_padded_equals_alone
 from tests.pairwise import pairwise
 
 LENGTHS = [61, 1, 33, 8, 60]
@@ -15,33 +15,16 @@ LENGTHS = [61, 1, 33, 8, 60]
 
 @pairwise(case=CASES, positions=POSITIONS, kind=KINDS)
 def test_padded_equals_alone(kind: EncoderKind, positions: PositionKind, case: Case) -> None:
-    assert_padded_equals_alone(kind, positions, case, "conv4")
+    assert_padded_equals_alone(
+        case.encoder(kind, positions=positions, subsampling="conv4"), LENGTHS
+    )
 
 
 @pairwise(case=CASES, kind=KINDS)
 def test_padded_equals_alone_at_factor_8(kind: EncoderKind, case: Case) -> None:
-    assert_padded_equals_alone(kind, "relative", case, "separable8")
-
-
-def assert_padded_equals_alone(
-    kind: EncoderKind, positions: PositionKind, case: Case, subsampling: SubsamplingKind
-) -> None:
-    encoder = case.encoder(kind, positions=positions, subsampling=subsampling)
-    features_BTF, lengths_B = random_features(LENGTHS)
-
-    with torch.no_grad():
-        batch = encoder(features_BTF, lengths_B, intermediate_layers=(1,))
-        for row, length in enumerate(LENGTHS):
-            alone = encoder(features_BTF[row : row + 1, :length], torch.tensor([length]), (1,))
-            (num_frames,) = alone.lengths_B.tolist()
-            assert batch.lengths_B[row] == num_frames == alone.frames_BTD.shape[1]
-            for found_BTD, expected_BTD in (
-                (batch.frames_BTD, alone.frames_BTD),
-                (batch.intermediate[0].frames_BTD, alone.intermediate[0].frames_BTD),
-            ):
-                torch.testing.assert_close(
-                    found_BTD[row, :num_frames], expected_BTD[0], atol=1e-5, rtol=1e-5
-                )
+    assert_padded_equals_alone(
+        case.encoder(kind, positions="relative", subsampling="separable8"), LENGTHS
+    )
 
 
 @each_case
