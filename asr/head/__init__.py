@@ -1,1 +1,1 @@
-"""Encoder frames to token probabilities."""
+"""Heads: encoder frames to token probabilities, and the training losses."""

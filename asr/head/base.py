@@ -1,10 +1,9 @@
-"""What a head is: from encoder frames to a loss in training and to scores for a search.
+"""The interface of a head, which turns encoder frames into a training loss and into search scores.
 
-`CtcHead`, `TransducerHead` and `HybridHead` are heads. The rest of the toolkit asks a head for what
-this class names and never which head it is; a command that a head cannot serve gets the reason from
-it.
+`CtcHead`, `TransducerHead` and `HybridHead` implement it. Other packages use a head only through
+this class and never test which head it is. If a head cannot serve a command, it gives the reason.
 
-Shape legend: B batch, T frames, D model width, V vocabulary, U tokens, X what the search reads.
+Shape legend: B batch, T frames, D model width, V vocabulary, U tokens, X outputs per frame.
 """
 
 from __future__ import annotations
@@ -20,31 +19,32 @@ from asr.errors import InputError
 from asr.types import Batch, EncoderOutput
 
 FRAMES_AT_ONCE, BEAM_AT_ONCE = 375, 10
-"""Hidden states that an output layer gets at once: of 15 s of audio at 25 Hz, and of a beam."""
+"""Hidden states per call of an output layer: 15 s of audio at 25 Hz, and a beam."""
 
 
 class HeadLoss(NamedTuple):
-    """Mean loss of the utterances that fit (fp32 scalar), and how many were left out."""
+    """Mean loss (fp32 scalar) over the utterances that have one, and the number left out."""
 
     loss: Tensor
     num_left_out: int
 
 
 class Head(nn.Module, ABC):
-    """A head behind an encoder of width D.
+    """A head after an encoder of width D.
 
-    ``name`` is what a search states to say which head it reads (`asr.decode.search`).
-    ``leaves_out_short`` says that an utterance with fewer frames than CTC needs for its tokens is
-    left out of the loss. ``intermediate_layers`` are the encoder layers, from 0, whose output the
-    loss takes as well. ``tensors_by_piece`` are the weights with a row for every piece of the
-    vocabulary. ``output_layers`` are the linear layers that score every piece in inference, which
-    `asr.nn.svd_softmax` can decompose, each with how many hidden states it is usually given at
-    once.
+    Attributes:
+        name: kind of head; a search names the kind it decodes (`asr.decode.search`).
+        leaves_out_short: the loss leaves out an utterance with fewer frames than CTC needs.
+        tensors_by_piece: names of the weights that have one row per piece of the vocabulary.
+        output_layers: names of the linear layers that score every piece in inference, each with
+            its usual number of hidden states per call. `asr.nn.svd_softmax` can decompose them.
+        intermediate_layers: encoder layers, from 0, whose outputs enter the loss too.
+        consistency_weight: weight of the consistency loss between two copies; 0: one copy.
     """
 
     @property
     def num_copies(self) -> int:
-        """How often every utterance is encoded in training, each time under other masks."""
+        """Number of copies of each utterance in training, each with its own masks."""
         return 2 if self.consistency_weight else 1
 
     name: ClassVar[str]
@@ -57,7 +57,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, frames_BTD: Tensor) -> Tensor:
-        """What the search reads of every frame: (B, T, X), float32."""
+        """Compute the per-frame output (B, T, X) that a search reads, in float32."""
 
     @abstractmethod
     def loss(
@@ -68,7 +68,7 @@ class Head(nn.Module, ABC):
         *,
         log_probs_BTV: Tensor | None = None,
     ) -> HeadLoss:
-        """The training loss; ``log_probs_BTV`` is what `frame_log_probs` gave, where at hand."""
+        """Compute the training loss; ``log_probs_BTV``: `frame_log_probs`, if computed before."""
 
     @abstractmethod
     def utterance_losses(
@@ -78,35 +78,35 @@ class Head(nn.Module, ABC):
         token_ids_BU: Tensor,
         token_lengths_B: Tensor,
     ) -> Tensor:
-        """(B,) negative log likelihoods by what `forward` gave; infinite without an alignment."""
+        """Compute (B,) negative log likelihoods from outputs of `forward`; inf if unalignable."""
 
     @abstractmethod
     def frame_log_probs(self, frames_BTD: Tensor) -> Tensor:
-        """CTC log probabilities (B, T, V) of every frame, for alignment and distillation.
+        """Compute CTC log probabilities (B, T, V), for alignment and distillation.
 
-        Only of a head that refuses none of the uses that need them, see `check_serves`.
+        Call `check_serves` first: a head without a CTC output refuses these uses.
         """
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """Uses that this head cannot serve (``asr export``, ...), each with the reason."""
+        """Uses that this head cannot serve (``asr export``, ...), with the reasons."""
         return {}
 
     def check_serves(self, use: str) -> None:
-        """Raise InputError, with the reason, where the head cannot serve ``use``."""
+        """Raise InputError with the reason if the head cannot serve ``use``."""
         reason = self.refused.get(use)
         if reason is not None:
             raise InputError(f"{use} does not serve a model with a {self.name} head: {reason}")
 
     def describe_loss(self, num_frames: int, batch: Batch) -> str | None:
-        """The size of the loss of ``batch`` on ``num_frames`` frames, where it is worth saying.
+        """Describe the memory of the loss of ``batch`` on ``num_frames`` frames; None if small.
 
         Raises:
-            InputError: an utterance of it is more than the head may take.
+            InputError: one utterance of the batch exceeds the head's limit.
         """
         return None
 
 
 def dtype_of(layer: nn.Module) -> torch.dtype:
-    """The dtype of the weights of an output layer, decomposed or not."""
+    """Return the dtype of an output layer's weights, decomposed or not."""
     return next(layer.parameters()).dtype

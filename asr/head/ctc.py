@@ -24,23 +24,22 @@ LossShare = Annotated[float, Range(0, 1, below=True)]
 
 @in_ranges("head")
 class CtcHead(Head):
-    """One projection to the vocabulary, blank at id 0.
+    """A linear projection to the vocabulary, with blank at id 0.
 
     In training the outputs of ``intermediate_layers`` (counted from 0, rising) go through the same
-    projection. ``intermediate_weight`` is the share of the loss that comes from them: a number for
-    all of them alike, or one for each; the last layer keeps the rest. With every layer, and shares
-    that grow with depth, it is the aligned objective of Jiang et al. 2024 for models with an exit
-    behind each layer.
+    projection. ``intermediate_weight`` is their share of the loss: one number, split evenly, or one
+    number for each; the last layer has the rest. With all layers and shares that grow with depth,
+    this is the aligned objective of Jiang et al. 2024 for models with an exit after each layer.
 
-    With ``consistency_weight`` the encoder is given two copies of every utterance under other masks
-    (`num_copies`), and `loss` has a term beside the mean CTC loss of both (Yao et al. 2024, CR-CTC,
-    equation 4): the weight times half the sum of KL(sg(b) || a) and KL(sg(a) || b), where a and b
-    are the output distributions of the copies, sg stops the gradient, and the divergence is summed
-    over the frames of an utterance.
+    With ``consistency_weight`` the encoder gets two copies of every utterance with different masks
+    (`num_copies`). `loss` then adds a term to the mean CTC loss of both (Yao et al. 2024, CR-CTC,
+    equation 4): the weight times half of KL(sg(b) || a) + KL(sg(a) || b), where a and b are the
+    output distributions of the copies and sg stops the gradient. The divergence is summed over the
+    frames of an utterance.
 
     Raises:
-        InputError: a weight outside [0, 1), one without layers, layers out of order, or weights
-            that are not one for each layer or leave nothing for the last.
+        InputError: a weight is outside [0, 1) or has no layers; layers are out of order; the number
+            of weights differs from the number of layers; or weights add up to 1 or more.
     """
 
     name = "ctc"
@@ -77,7 +76,7 @@ class CtcHead(Head):
         self.project = nn.Linear(d_model, vocab_size)
 
     def forward(self, frames_BTD: Tensor) -> Tensor:
-        """Log probabilities (B, T, V), float32 whatever the precision of the encoder."""
+        """Compute log probabilities (B, T, V), in float32 at any precision of the encoder."""
         frames_BTD = self.dropout(frames_BTD.to(dtype_of(self.project)))
         logits_BTV: Tensor = self.project(frames_BTD)
         return logits_BTV.float().log_softmax(-1)
@@ -90,14 +89,14 @@ class CtcHead(Head):
         *,
         log_probs_BTV: Tensor | None = None,
     ) -> HeadLoss:
-        """Negative log likelihood per utterance, averaged over the utterances that fit.
+        """Average the negative log likelihood over the utterances that have an alignment.
 
         An utterance with fewer frames than its tokens need (one each, and a blank between equal
-        neighbours) has no alignment; it is left out and counted. ``log_probs_BTV`` are what
-        `forward` gives for ``encoded``, where they are at hand.
+        neighbours) has no alignment; it is left out and counted. ``log_probs_BTV`` is the output
+        of `forward` for ``encoded``, if it was computed before.
 
-        Where ``encoded`` holds twice as many utterances as there are transcripts, its second half
-        are copies of the first in the same order.
+        If ``encoded`` holds twice as many utterances as there are transcripts, its second half
+        holds the copies of the first, in the same order.
         """
         num_copies = len(encoded.lengths_B) // len(token_lengths_B)
         token_ids_BU = token_ids_BU.repeat(num_copies, 1)
@@ -131,17 +130,17 @@ class CtcHead(Head):
         token_ids_BU: Tensor,
         token_lengths_B: Tensor,
     ) -> Tensor:
-        """(B,) negative log likelihoods; ``outputs_BTX`` are log probabilities."""
+        """Compute (B,) negative log likelihoods; ``outputs_BTX`` are log probabilities."""
         return utterance_losses(outputs_BTX, lengths_B, token_ids_BU, token_lengths_B)
 
     def frame_log_probs(self, frames_BTD: Tensor) -> Tensor:
-        """Log probabilities (B, T, V): what the search reads too."""
+        """Compute log probabilities (B, T, V), the same as `forward`."""
         log_probs_BTV: Tensor = self(frames_BTD)
         return log_probs_BTV
 
 
 def _weights(weight: float | Sequence[float], num_layers: int) -> tuple[float, ...]:
-    """The share of the loss of each intermediate layer.
+    """Return each intermediate layer's share of the loss.
 
     Raises:
         InputError: see `CtcHead`.
@@ -163,7 +162,7 @@ def _mean_loss(
     token_lengths_B: Tensor,
     fits_B: Tensor,
 ) -> Tensor:
-    # A loss of zero keeps the gradient of the utterances left out at zero.
+    # zero_infinity keeps the gradients of utterances left out at zero.
     losses_B = utterance_losses(
         log_probs_BTV, lengths_B, token_ids_BU, token_lengths_B, zero_infinity=True
     )
@@ -171,9 +170,10 @@ def _mean_loss(
 
 
 def inconsistency(log_probs_BTV: Tensor, lengths_B: Tensor) -> Tensor:
-    """(B / 2,) how far the two halves of a batch are apart, in nats, summed over valid frames.
+    """Compute the symmetric divergence (B / 2,) of a batch's halves, in nats.
 
-    Half the sum of both divergences, each of which moves the other side alone.
+    It is half the sum of both KL divergences over valid frames; each has a gradient for one side
+    only.
     """
     one_BTV, other_BTV = log_probs_BTV.chunk(2)
     divergence_BT = 0.5 * (
@@ -193,9 +193,9 @@ def utterance_losses(
     *,
     zero_infinity: bool = False,
 ) -> Tensor:
-    """(B,) negative log likelihood of each utterance, infinite where it has no alignment.
+    """Compute (B,) negative log likelihoods, infinite for utterances without an alignment.
 
-    With ``zero_infinity`` it is zero there, and so is its gradient.
+    With ``zero_infinity`` these utterances get a loss and a gradient of zero.
     """
     losses_B: Tensor = functional.ctc_loss(
         log_probs_BTV.transpose(0, 1),
@@ -210,7 +210,7 @@ def utterance_losses(
 
 
 def frames_needed(token_ids_BU: Tensor, token_lengths_B: Tensor) -> Tensor:
-    """(B,) least number of frames CTC needs: tokens plus pairs of equal neighbours."""
+    """Return (B,) the fewest frames that CTC needs: tokens plus pairs of equal neighbours."""
     position_U = torch.arange(token_ids_BU.shape[1], device=token_ids_BU.device)[1:]
     repeated_BU = token_ids_BU[:, 1:] == token_ids_BU[:, :-1]
     inside_BU = position_U < token_lengths_B.unsqueeze(1)

@@ -1,17 +1,17 @@
-"""Transformer attention decoder (Vaswani et al. 2017): the next token by earlier ones and frames.
+"""Transformer attention decoder (Vaswani et al. 2017): predicts the next token of a transcript.
 
-It runs over whole transcripts in training and in rescoring, and token by token in a search, where
-keys and values of earlier tokens are kept. Several transcripts of an utterance (the hypotheses of
-a beam) attend to one copy of its frames: to cross-attention they are more rows of queries.
+It runs over whole transcripts in training and rescoring. In a search it runs token by token and
+caches the keys and values of earlier tokens. All hypotheses of an utterance attend to one copy of
+its frames: for cross-attention they are additional query rows.
 
-Groups of layers may share attention (Xiao et al. 2019): a follower takes its leader's map over the
-tokens, for values of its own, and its leader's context of the frames. It has no query or key, and
-for the frames no value either. With ``feedback`` (Fan et al. 2020) all layers attend to one memory
-of earlier tokens: a learnt mean over the outputs of all layers, whose keys and values are computed
-once. It makes training go token by token.
+Groups of layers can share attention (Xiao et al. 2019). A follower applies its leader's map over
+the tokens to its own values, and reuses its leader's context of the frames. It has no queries and
+keys, and no values of the frames. With ``feedback`` (Fan et al. 2020) all layers attend to one
+memory of earlier tokens: a learnt mean over the outputs of all layers, with keys and values
+computed once. Training then runs token by token.
 
-Shape legend: B utterances, N transcripts, as many of each utterance, S new tokens, T frames,
-D width, K head width, H heads, L layers, V vocabulary.
+Shape legend: B utterances, N = B * G transcripts, S new tokens, T frames, D width, K head width,
+H heads, L layers, V vocabulary.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from asr.head.decoder_layer import (
     DecoderLayer,
     LayerCache,
     Memory,
-    joined,
+    append_to_cache,
 )
 from asr.nn.attention import split_heads
 from asr.nn.dropout import Dropout
 from asr.reuse.schedule import schedule_from_groups
 
 BOUNDARY_ID = 0
-"""Start and end of a transcript: the blank of CTC, which the decoder never writes otherwise."""
+"""Start and end of a transcript. It is CTC's blank, which no transcript contains."""
 
 
 class AttentionDecoder(nn.Module):
-    """Embedding with sinusoidal positions, layers, a norm, and logits of the next token.
+    """An embedding with sinusoidal positions, decoder layers, a norm and an output layer.
 
     Raises:
-        InputError: ``num_heads`` does not divide ``d_model``; ``groups`` that do not add up to
-            ``num_layers``; or options that exclude each other.
+        InputError: ``num_heads`` does not divide ``d_model``; ``groups`` do not add up to
+            ``num_layers``; or options exclude each other.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class AttentionDecoder(nn.Module):
         groups: Sequence[int] = (),
         kind: AttentionKind = "soft",
         feedback: bool = False,
-        hears: bool = True,
+        cross_attention: bool = True,
     ) -> None:
         super().__init__()
         if d_model % num_heads:
@@ -84,7 +84,7 @@ class AttentionDecoder(nn.Module):
                 kind=kind,
                 role=role.role,
                 feedback=feedback,
-                hears=hears,
+                cross_attention=cross_attention,
             )
             for role in roles
         )
@@ -93,9 +93,9 @@ class AttentionDecoder(nn.Module):
         self.feedback = Feedback(d_model, num_heads, num_layers) if feedback else None
 
     def memory(self, frames_BTD: Tensor, lengths_B: Tensor, *, by_frames: bool = False) -> Memory:
-        """What transcripts attend to; with ``by_frames`` they do by EL-attention.
+        """Prepare the frames for cross-attention; with ``by_frames`` for EL-attention.
 
-        An utterance without a frame attends to one frame of zeros.
+        An utterance without frames gets one frame of zeros.
         """
         frames_BTD = frames_BTD.to(self.embedding.weight.dtype)
         frames_T = torch.arange(frames_BTD.shape[1], device=frames_BTD.device)
@@ -115,7 +115,7 @@ class AttentionDecoder(nn.Module):
         caches: list[LayerCache] | None = None,
         num_kept_N: Tensor | None = None,
     ) -> tuple[Tensor, list[LayerCache]]:
-        """Logits (N, S, V) of the token behind each, in at least float32, and what is kept.
+        """Return logits (N, S, V) of each next token, in at least float32, and the new caches.
 
         The arguments are those of `hidden`.
         """
@@ -130,11 +130,11 @@ class AttentionDecoder(nn.Module):
         caches: list[LayerCache] | None = None,
         num_kept_N: Tensor | None = None,
     ) -> tuple[Tensor, list[LayerCache]]:
-        """What the output layer reads (N, S, D), and what is kept.
+        """Return the input of the output layer (N, S, D), and the new caches.
 
-        ``ids_NS`` are tokens behind those of ``caches``; a transcript begins with `BOUNDARY_ID`.
-        Transcripts of an utterance stand side by side, as many of each. ``num_kept_N`` is how many
-        tokens each row of ``caches`` holds, at its end; None: all of them.
+        ``ids_NS`` are the tokens after those in ``caches``; a transcript begins with `BOUNDARY_ID`.
+        Each utterance has the same number of transcripts, in adjacent rows. ``num_kept_N`` is the
+        number of cached tokens of each row, aligned right; None: every row is full.
         """
         longest = caches[0][0].shape[2] if caches else 0
         caches = caches or [() for _ in self.layers]
@@ -153,27 +153,27 @@ class AttentionDecoder(nn.Module):
                 x_NSD, cache, carry = layer(x_NSD, memory, index, caches[index], carry, hidden_NU)
                 kept.append(cache)
         else:
-            assert hidden_NU is None, "feedback memory has rows of one length"
+            assert hidden_NU is None, "feedback memory needs rows of equal length"
             x_NSD, kept = self._with_feedback(self.feedback, x_NSD, memory, caches[0])
         return self.norm(x_NSD), kept
 
     def _with_feedback(
         self, feedback: Feedback, x_NSD: Tensor, memory: Memory | None, cache: LayerCache
     ) -> tuple[Tensor, list[LayerCache]]:
-        """Output (N, S, D), token by token, and the keys and values of all layers."""
+        """Run token by token; return the output (N, S, D) and the shared keys and values."""
         outputs = []
         for x_N1D in torch.split(x_NSD, 1, 1):
             states = [x_N1D]
             for index, layer in enumerate(self.layers):
                 x_N1D, _, _ = layer(x_N1D, memory, index, cache)
                 states.append(x_N1D)
-            cache = joined(cache, feedback(states))
+            cache = append_to_cache(cache, feedback(states))
             outputs.append(x_N1D)
         return torch.cat(outputs, 1), [cache]
 
 
 class Feedback(nn.Module):
-    """Keys and values of a token for all layers, by a learnt mean of what it became in each."""
+    """Keys and values of a token for all layers, from a learnt mean over the layers' outputs."""
 
     def __init__(self, d_model: int, num_heads: int, num_layers: int) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class Feedback(nn.Module):
         self.value = nn.Linear(d_model, d_model)
 
     def forward(self, states: Sequence[Tensor]) -> LayerCache:
-        """Keys and values (N, H, 1, K) of the embedding and all layers' outputs (N, 1, D)."""
+        """Return keys and values (N, H, 1, K); ``states``: embedding, layers' outputs (N, 1, D)."""
         mixed_N1D = torch.einsum("l,lnsd->nsd", self.weights_L.softmax(0), torch.stack([*states]))
         return (
             split_heads(self.key(mixed_N1D), self.num_heads),
@@ -192,9 +192,10 @@ class Feedback(nn.Module):
 
 
 def position_sinusoids(first: int | Tensor, x_NSD: Tensor) -> Tensor:
-    """(S, D) positions from ``first`` on (Vaswani et al. 2017, section 3.5), as ``x_NSD``.
+    """Return position encodings (S, D) from ``first`` on (Vaswani et al. 2017, section 3.5).
 
-    (N, S, D) where ``first`` (N,) is a position for each row.
+    With a first position for each row, ``first`` (N,), they are (N, S, D). Device, dtype and S are
+    those of ``x_NSD``.
     """
     _, num_positions, width = x_NSD.shape
     device = x_NSD.device

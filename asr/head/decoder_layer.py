@@ -1,11 +1,11 @@
-"""A layer of the attention decoder: attention to earlier tokens, to the frames, feed-forward.
+"""A layer of the attention decoder: self-attention, cross-attention to frames, feed-forward.
 
-In inference cross-attention may go by EL-attention (Yan et al. 2021): the key projection moves to
-the query and the value projection behind the weighted sum, so that the frames themselves are the
-keys and values of all heads and layers. The result is the same up to rounding.
+In inference cross-attention can be EL-attention (Yan et al. 2021): the key projection is applied to
+the queries, and the value projection to the weighted sum, so all heads and layers use the frames
+themselves as keys and values. The result is the same up to rounding.
 
 Shape legend: B utterances, N = B * G transcripts, S new tokens, U tokens so far, T frames or other
-places attended to, D width, H heads, K head width, R rows of queries, G * S of them for frames.
+key positions, D width, H heads, K head width, R query rows (G * S in cross-attention).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from asr.nn.feedforward import FeedForward
 from asr.reuse.schedule import Role
 
 LayerCache = tuple[Tensor, ...]
-"""Keys and values (N, H, U, K) of one layer; a follower has values of tokens and none of frames."""
+"""Keys and values (N, H, U, K) of one layer; a follower has values of tokens only."""
 
 AttentionKind = Literal["soft", "hard"]
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What transcripts attend to: frames (B, T, D), zero where ``is_valid_BT`` is False.
+    """Frames (B, T, D) for cross-attention, zero where ``is_valid_BT`` is False.
 
-    ``layers`` are the keys and values (B, H, T, K) of every layer, none with EL-attention.
+    ``layers`` holds the keys and values (B, H, T, K) of every layer; it is empty with EL-attention.
     """
 
     frames_BTD: Tensor
@@ -42,16 +42,16 @@ class Memory:
 
     @property
     def num_bytes(self) -> int:
-        """What is kept of the frames for all steps."""
+        """Bytes held for all decoding steps."""
         kept = [one for pair in self.layers for one in pair] or [self.frames_BTD]
         return sum(one.numel() * one.element_size() for one in kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Carry:
-    """What a leader hands on: its map over tokens (N, H, S, U), and its context of the frames.
+    """A leader's map over tokens (N, H, S, U) and context of the frames, for its followers.
 
-    The context is None in a layer that attends to tokens alone.
+    The context is None without cross-attention.
     """
 
     map_NHSU: Tensor
@@ -59,7 +59,7 @@ class Carry:
 
 
 class Queries(nn.Module):
-    """Queries and output projection of multi-head attention; keys and values are given."""
+    """Multi-head attention with query and output projection; keys and values are arguments."""
 
     def __init__(
         self, *, d_model: int, num_heads: int, dropout: float, kind: AttentionKind = "soft"
@@ -73,7 +73,7 @@ class Queries(nn.Module):
         self.kind = kind
 
     def context(self, x_BRD: Tensor, keys_values: LayerCache, visible: Tensor) -> Tensor:
-        """Context (B, H, R, K) of rows that see the keys where ``visible`` (broadcast) is True."""
+        """Return the context (B, H, R, K) over the keys where ``visible`` (broadcast) is True."""
         keys_BHTK, values_BHTK = keys_values
         q_BHRK = split_heads(self.query(x_BRD), self.num_heads)
         if self.kind == "hard":
@@ -88,29 +88,29 @@ class Queries(nn.Module):
         )
 
     def map(self, x_BRD: Tensor, keys_BHTK: Tensor, visible: Tensor) -> Tensor:
-        """The map (B, H, R, T) by which `context` mixes, without dropout."""
+        """Return the attention map (B, H, R, T), before dropout."""
         q_BHRK = split_heads(self.query(x_BRD), self.num_heads)
         scores_BHRT: Tensor = q_BHRK @ keys_BHTK.transpose(2, 3) * self.scale
         return scores_BHRT.masked_fill(~visible, float("-inf")).softmax(-1)
 
     def mix(self, map_BHRT: Tensor, values_BHTK: Tensor) -> Tensor:
-        """Context (B, H, R, K) of values by a map."""
+        """Return the context (B, H, R, K): values weighted by the map, with dropout."""
         return functional.dropout(map_BHRT, self.rate, self.training) @ values_BHTK
 
     def retrieve(self, scores_BHRT: Tensor, values_BHTK: Tensor) -> Tensor:
-        """Context (B, H, R, K) of one place a row, drawn in training."""
+        """Return the value (B, H, R, K) at one position per row, which is sampled in training."""
         if self.training:
             return retrieve_drawn(scores_BHRT.softmax(-1), values_BHTK)
         return retrieve_best(scores_BHRT, values_BHTK)
 
     def merge(self, context_BHRK: Tensor) -> Tensor:
-        """Context of all heads through the output projection, (B, R, D)."""
+        """Project the context of all heads to the output (B, R, D)."""
         output_BRD: Tensor = self.output(merge_heads(context_BHRK))
         return output_BRD
 
 
 class Attention(Queries):
-    """All projections of multi-head attention, of tokens among themselves or to frames."""
+    """Multi-head attention with all projections, for self-attention or cross-attention."""
 
     def __init__(
         self, *, d_model: int, num_heads: int, dropout: float, kind: AttentionKind = "soft"
@@ -120,14 +120,14 @@ class Attention(Queries):
         self.value = nn.Linear(d_model, d_model)
 
     def keys_values(self, x_BTD: Tensor) -> LayerCache:
-        """Keys and values (B, H, T, K)."""
+        """Project to keys and values (B, H, T, K)."""
         return (
             split_heads(self.key(x_BTD), self.num_heads),
             split_heads(self.value(x_BTD), self.num_heads),
         )
 
     def context_by_frames(self, x_BRD: Tensor, frames_BTD: Tensor, visible: Tensor) -> Tensor:
-        """`context` by EL-attention: the frames are the keys and values of all heads."""
+        """Return `context` by EL-attention, with the frames as keys and values of all heads."""
         heads, (batch, rows, width) = self.num_heads, x_BRD.shape
         q_BHRK = split_heads(self.query(x_BRD), heads) * self.scale
         expanded_BHRD = q_BHRK @ self.key.weight.view(heads, -1, width)
@@ -146,10 +146,11 @@ class Attention(Queries):
 
 
 class DecoderLayer(nn.Module):
-    """Attention to the tokens so far, attention to the frames, feed-forward; norms in front.
+    """Self-attention over earlier tokens, cross-attention to frames, feed-forward; pre-norm.
 
-    A follower's attention is what is left of it. With ``feedback`` keys and values of the tokens
-    come from outside. A layer of a language model ``hears`` no frames.
+    A follower has only a value and an output projection for the tokens, and an output projection
+    for the frames. With ``feedback`` the keys and values of the tokens are arguments. Layers of a
+    language model have no ``cross_attention``.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class DecoderLayer(nn.Module):
         kind: AttentionKind,
         role: Role,
         feedback: bool,
-        hears: bool = True,
+        cross_attention: bool = True,
     ) -> None:
         super().__init__()
         sizes = {"d_model": d_model, "num_heads": num_heads}
@@ -172,11 +173,11 @@ class DecoderLayer(nn.Module):
         self.cross: Attention | OutputOnly | None = None
         if role is Role.FOLLOW:
             self.own = ValueMix(**sizes, head_dim=d_model // num_heads, dropout=dropout)
-            self.cross = OutputOnly(d_model=d_model) if hears else None
+            self.cross = OutputOnly(d_model=d_model) if cross_attention else None
         else:
             own = Queries if feedback else Attention
             self.own = own(**sizes, dropout=dropout, kind=kind)
-            if hears:
+            if cross_attention:
                 self.cross_norm = nn.LayerNorm(d_model)
                 self.cross = Attention(**sizes, dropout=dropout, kind=kind)
         self.feedforward = FeedForward(d_model=d_model, ffn_dim=ffn_dim, dropout=dropout)
@@ -191,21 +192,21 @@ class DecoderLayer(nn.Module):
         carry: Carry | None = None,
         hidden_NU: Tensor | None = None,
     ) -> tuple[Tensor, LayerCache, Carry | None]:
-        """Output (N, S, D), what is kept of all tokens so far, and what is handed on.
+        """Return the output (N, S, D), the cache with the new tokens, and the carry.
 
-        ``cache`` is empty in front of the first token. ``hidden_NU`` is True where what is kept is
-        of no token.
+        ``cache`` is empty before the first token. ``hidden_NU`` is True at positions of the cache
+        that hold no token.
         """
         normed_NSD = self.own_norm(x_NSD)
         if isinstance(self.own, ValueMix):
             assert carry is not None
             values_NHSK = split_heads(self.own.value(normed_NSD), self.own.num_heads)
-            kept = joined(cache, (values_NHSK,))
+            kept = append_to_cache(cache, (values_NHSK,))
             own_NHSK, map_NHSU = self.own.mix(carry.map_NHSU, kept[0]), carry.map_NHSU
         else:
             kept = cache
             if isinstance(self.own, Attention):
-                kept = joined(cache, self.own.keys_values(normed_NSD))
+                kept = append_to_cache(cache, self.own.keys_values(normed_NSD))
             num_new, num_all = x_NSD.shape[1], kept[0].shape[2] if kept else 0
             causal_SU = torch.ones(num_new, num_all, dtype=torch.bool, device=x_NSD.device)
             visible = causal_SU.tril(num_all - num_new)
@@ -221,14 +222,16 @@ class DecoderLayer(nn.Module):
         context_BHRK = None
         if self.cross is not None:
             assert memory is not None
-            context_BHRK = self._heard(x_NSD, memory, layer, carry)
+            context_BHRK = self._frame_context(x_NSD, memory, layer, carry)
             x_NSD = x_NSD + self.dropout(self.cross.merge(context_BHRK).view_as(x_NSD))
         if self.leads:
             carry = Carry(map_NHSU, context_BHRK)
         return x_NSD + self.feedforward(x_NSD), kept, carry
 
-    def _heard(self, x_NSD: Tensor, memory: Memory, layer: int, carry: Carry | None) -> Tensor:
-        """Context (B, H, R, K) of the frames; a follower's is its leader's."""
+    def _frame_context(
+        self, x_NSD: Tensor, memory: Memory, layer: int, carry: Carry | None
+    ) -> Tensor:
+        """Return the context (B, H, R, K) of the frames; a follower takes its leader's."""
         if not isinstance(self.cross, Attention):
             assert carry is not None
             assert carry.context_BHRK is not None
@@ -240,8 +243,8 @@ class DecoderLayer(nn.Module):
         return self.cross.context_by_frames(rows_BRD, memory.frames_BTD, visible_B11T)
 
 
-def joined(cache: LayerCache, new: LayerCache) -> LayerCache:
-    """What is kept of earlier tokens, and then of new ones."""
+def append_to_cache(cache: LayerCache, new: LayerCache) -> LayerCache:
+    """Append the keys and values of new tokens to those of earlier ones."""
     if not cache:
         return new
     return tuple(torch.cat(pair, 2) for pair in zip(cache, new, strict=True))

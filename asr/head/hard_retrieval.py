@@ -1,9 +1,9 @@
-"""Hard retrieval attention (Xu et al. 2021): every head attends to one place alone.
+"""Hard retrieval attention (Xu et al. 2021): every head attends to one position only.
 
-In training the place is drawn by the head's probabilities, and the gradient passes as if the whole
-mixture had been taken; in inference it is the place with the best score, and no softmax is taken.
+In training the position is sampled from the head's probabilities, and the gradient is that of
+ordinary soft attention. In inference it is the position with the best score, without a softmax.
 
-Shape legend: B batch, H heads, R rows, T places, K value width.
+Shape legend: B batch, H heads, R rows, T positions, K value width.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch.autograd.function import once_differentiable
 
 
 def retrieve_best(scores_BHRT: Tensor, values_BHTK: Tensor) -> Tensor:
-    """(B, H, R, K) the value of each row's best place."""
+    """Return the value (B, H, R, K) at each row's best position."""
     return _gathered(values_BHTK, scores_BHRT.argmax(-1))
 
 
 def retrieve_drawn(probs_BHRT: Tensor, values_BHTK: Tensor) -> Tensor:
-    """(B, H, R, K) the value of a place drawn for each row."""
+    """Return the value (B, H, R, K) at a position sampled for each row."""
     places_XT = torch.multinomial(probs_BHRT.detach().flatten(0, 2).float(), 1)
     places_BHR = places_XT.view(probs_BHRT.shape[:-1])
     retrieved: Tensor = _Retrieve.apply(  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 """CTC and a Transformer attention decoder on one encoder, trained together (Watanabe et al. 2017).
 
 Shape legend: B batch, T frames, D model width, V vocabulary, U tokens, S = U + 1 tokens with an
-end, X = V + D what the search reads: CTC log probabilities and the frames behind them.
+end, X = V + D outputs per frame: CTC log probabilities, then the encoder frame.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ class HybridHead(Head):
     Args:
         d_model: width D of the encoder, and of the decoder.
         vocab_size: tokens; id 0 is CTC's blank and the decoder's start and end.
-        num_layers, num_heads, ffn_dim: of the decoder.
+        num_layers, num_heads, ffn_dim: sizes of the decoder.
         groups: sizes of groups of decoder layers that share attention, see `asr.head.decoder`;
-            none: every layer has its own.
-        attention: of the decoder; ``hard`` attends to one place alone, see
+            empty: every layer has its own attention.
+        attention: the decoder's attention; ``hard`` attends to one position only, see
             `asr.head.hard_retrieval`.
         feedback: one memory of earlier tokens for all decoder layers; trains token by token.
-        dropout: of the frames in front of CTC, and in the decoder.
+        dropout: dropout of the frames before the CTC output, and in the decoder.
         ctc_weight: share of CTC in the loss. Both parts are summed over an utterance and averaged
-            over the batch, as ESPnet does; an utterance without an alignment counts as zero in
-            CTC's part.
-        label_smoothing: share of the target's probability that goes to all other tokens alike
+            over the batch, as ESPnet does; the CTC loss of an utterance without an alignment is 0.
+        label_smoothing: share of the target's probability spread evenly over all other tokens
             (Szegedy et al. 2016); the loss is the divergence from that target.
 
     Raises:
-        InputError: a value outside its range, heads that do not divide the width,
-            groups that do not add up to the layers, or options that exclude each other.
+        InputError: a value is outside its range, heads do not divide the width, groups do not add
+            up to the layers, or options exclude each other.
     """
 
     name = "hybrid"
@@ -93,22 +92,22 @@ class HybridHead(Head):
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """An exported graph has no search in it."""
+        """Uses that this head cannot serve: export, and training in shards."""
         return {
             "asr export": "no exported graph runs a decoder token by token",
             "training in shards": "its loss runs in several parts, which are not gathered",
         }
 
     def forward(self, frames_BTD: Tensor) -> Tensor:
-        """(B, T, V + D): CTC log probabilities and the frames, float32; see `split`."""
+        """Return CTC log probabilities, then the frames (B, T, V + D), in float32; see `split`."""
         return torch.cat([self.frame_log_probs(frames_BTD), frames_BTD.float()], -1)
 
     def split(self, outputs_BTX: Tensor) -> tuple[Tensor, Tensor]:
-        """CTC log probabilities (B, T, V) and frames (B, T, D) of what `forward` gave."""
+        """Split outputs of `forward` into CTC log probabilities (B, T, V) and frames (B, T, D)."""
         return outputs_BTX[..., : self.vocab_size], outputs_BTX[..., self.vocab_size :]
 
     def frame_log_probs(self, frames_BTD: Tensor) -> Tensor:
-        """Log probabilities (B, T, V) of the CTC output."""
+        """Compute log probabilities (B, T, V) of the CTC output."""
         logits_BTV: Tensor = self.ctc(self.dropout(frames_BTD.to(dtype_of(self.ctc))))
         return logits_BTV.float().log_softmax(-1)
 
@@ -120,7 +119,7 @@ class HybridHead(Head):
         *,
         log_probs_BTV: Tensor | None = None,
     ) -> HeadLoss:
-        """Mean over utterances of ``w * CTC + (1 - w) * attention``; none is left out."""
+        """Average ``w * CTC + (1 - w) * attention`` over all utterances."""
         if log_probs_BTV is None:
             log_probs_BTV = self.frame_log_probs(encoded.frames_BTD)
         target = encoded.lengths_B, token_ids_BU, token_lengths_B
@@ -138,7 +137,7 @@ class HybridHead(Head):
         token_ids_BU: Tensor,
         token_lengths_B: Tensor,
     ) -> Tensor:
-        """(B,) both parts as they are weighted in training, without label smoothing."""
+        """Compute (B,) losses with the weights of training, without label smoothing."""
         log_probs_BTV, frames_BTD = self.split(outputs_BTX)
         target = lengths_B, token_ids_BU, token_lengths_B
         ctc_B = utterance_losses(log_probs_BTV, *target)
@@ -154,7 +153,10 @@ class HybridHead(Head):
         *,
         label_smoothing: float = 0.0,
     ) -> Tensor:
-        """(B,) divergence of the decoder from the smoothed transcripts and their ends, summed."""
+        """Compute (B,) the decoder's divergence from the smoothed targets, summed over tokens.
+
+        The targets are the tokens of the transcript and its end.
+        """
         token_lengths_B = token_lengths_B.to(token_ids_BU.device)
         places_S = torch.arange(token_ids_BU.shape[1] + 1, device=token_ids_BU.device)
         ends_BS = places_S >= token_lengths_B.unsqueeze(1)

@@ -1,13 +1,13 @@
 """The transducer losses: RNN-T (Graves 2012) and TDT (Xu et al. 2023, arXiv 2304.06795).
 
-A path goes through a lattice of T frames and U + 1 numbers of tokens written. In RNN-T a blank goes
-one frame on and a token none; in TDT either goes on by a duration that is predicted with it:
+A path leads through a lattice of frames t and numbers u of tokens emitted. In RNN-T a blank
+advances by one frame and a token by none; in TDT each advances by a predicted duration:
 
     alpha(t, u) = log sum over d >= 1 of exp(alpha(t - d, u) + blank(t - d, u) + duration(d))
                   plus over d >= 0 of exp(alpha(t - d, u - 1) + token(t - d, u - 1) + duration(d))
 
-and the likelihood is that of the blanks that lead from (T - d, U) to the end. Cells of one
-anti-diagonal, t + u = n, do not depend on one another, so T + U vectorised steps do.
+The likelihood sums over the blanks that lead from (T - d, U) to the end. Cells of one
+anti-diagonal, t + u = n, do not depend on each other, so T + U vectorised steps compute all.
 
 Shape legend: B batch, T frames, U tokens, S = U + 1 states, V vocabulary, D durations, N = T + U
 anti-diagonals.
@@ -29,10 +29,9 @@ _NEVER = -1e30  # finite: minus infinity has no gradient in logsumexp
 def rnnt_losses(
     logits_BTSV: Tensor, lengths_B: Tensor, token_ids_BU: Tensor, token_lengths_B: Tensor
 ) -> Tensor:
-    """(B,) negative log likelihoods by RNN-T; ``logits_BTSV`` are those of the joint network.
+    """Compute (B,) negative log likelihoods by RNN-T from logits of the joint network.
 
-    In float32 torchaudio's kernel computes them, and the gradient with them; in float64 the sum
-    below does.
+    torchaudio's kernel computes loss and gradient in float32; `path_log_probs` does in float64.
     """
     if logits_BTSV.dtype == torch.float64:
         blank_BTS, token_BTU = _of_tokens(logits_BTSV.log_softmax(-1), token_ids_BU)
@@ -69,10 +68,11 @@ def tdt_losses(
     durations: Sequence[int],
     sigma: float = 0.0,
 ) -> Tensor:
-    """(B,) negative log likelihoods by TDT.
+    """Compute (B,) negative log likelihoods by TDT.
 
-    ``logits_BTSX`` are those of the tokens and, behind them, of the ``durations``. ``sigma`` is
-    taken off every log probability of a token (under-normalisation), which favours long durations.
+    ``logits_BTSX`` holds the logits of the tokens, then those of the ``durations``. ``sigma`` is
+    subtracted from the log probabilities of tokens (under-normalisation), which favours long
+    durations.
     """
     num_tokens = logits_BTSX.shape[-1] - len(durations)
     tokens_BTSV, durations_BTSD = logits_BTSX[..., :num_tokens], logits_BTSX[..., num_tokens:]
@@ -92,7 +92,7 @@ def tdt_losses(
 
 
 def _of_tokens(log_probs_BTSV: Tensor, token_ids_BU: Tensor) -> tuple[Tensor, Tensor]:
-    """Log probabilities of a blank (B, T, S) and of the next token (B, T, U) in each cell."""
+    """Return log probabilities of blank (B, T, S) and of the next token (B, T, U) in each cell."""
     index_BTU1 = token_ids_BU[:, None, :, None].expand(-1, log_probs_BTSV.shape[1], -1, -1)
     token_BTU = log_probs_BTSV[:, :, :-1].gather(3, index_BTU1).squeeze(3)
     return log_probs_BTSV[..., BLANK_ID], token_BTU
@@ -106,7 +106,10 @@ def path_log_probs(
     *,
     durations: Sequence[int],
 ) -> Tensor:
-    """(B,) log probability of all paths, given that of each step in each cell by its duration."""
+    """Sum the probability of all paths; return its logarithm (B,).
+
+    ``blank_BTSD`` and ``token_BTUD`` hold the log probability of each step by cell and duration.
+    """
     batch, num_frames, num_states, _ = blank_BTSD.shape
     num_diagonals = num_frames + num_states - 1
     blank_BNSD = _skewed(blank_BTSD, num_diagonals)
@@ -141,7 +144,7 @@ def path_log_probs(
 
 
 def _skewed(steps_BTSD: Tensor, num_diagonals: int) -> Tensor:
-    """(B, N, S, D): the cells by anti-diagonal; impossible steps outside the lattice."""
+    """Sort the cells by anti-diagonal (B, N, S, D); steps outside the lattice are impossible."""
     batch, num_frames, num_states, num_durations = steps_BTSD.shape
     n_N1 = torch.arange(num_diagonals, device=steps_BTSD.device).unsqueeze(1)
     frame_NS = n_N1 - torch.arange(num_states, device=steps_BTSD.device)

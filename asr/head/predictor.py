@@ -1,4 +1,4 @@
-"""The predictors of a transducer: what was written so far, as a vector for the joint network.
+"""Predictors of a transducer: the tokens emitted so far, as a vector for the joint network.
 
 Shape legend: B batch, U tokens, S = U + 1 states, P predictor width, V vocabulary, C context,
 L layers.
@@ -13,32 +13,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 START_ID = 0
-"""Stands for the start of an utterance: the blank, which no predictor is given otherwise."""
+"""Start of an utterance. It is the blank's id, which is no token of a transcript."""
 
 State = tuple[Tensor, ...]
-"""What a predictor remembers of each utterance: tensors with the batch in front."""
+"""A predictor's state: tensors with the batch first."""
 
 
 class Predictor(nn.Module, ABC):
-    """Tokens to vectors of ``width`` numbers, for whole transcripts or token by token."""
+    """A network from tokens to vectors of ``width``, for whole transcripts or token by token."""
 
     width: int
 
     @abstractmethod
     def forward(self, token_ids_BU: Tensor) -> Tensor:
-        """(B, S, P): the vector in front of each token, and the one behind the last."""
+        """Return the vectors (B, S, P) before each token and after the last."""
 
     @abstractmethod
     def start(self, num_utterances: int, device: torch.device) -> State:
-        """The state in front of the first token."""
+        """Return the state before the first token."""
 
     @abstractmethod
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
-        """The vector (B, P) behind the tokens of ``state`` and one more each, and the new state."""
+        """Append one token to each row; return the next vector (B, P) and the new state."""
 
 
 class LstmPredictor(Predictor):
-    """An embedding and an LSTM (Graves 2012), which remembers the whole transcript."""
+    """An embedding and an LSTM over the whole transcript (Graves 2012)."""
 
     def __init__(self, *, vocab_size: int, width: int, num_layers: int, dropout: float) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class LstmPredictor(Predictor):
         return dropped_BSP
 
     def start(self, num_utterances: int, device: torch.device) -> State:
-        """No cell has seen anything."""
+        """Return hidden and cell states of zeros."""
         shape = num_utterances, self.lstm.num_layers, self.width
         dtype = self.embedding.weight.dtype
         return torch.zeros(shape, device=device, dtype=dtype), torch.zeros(
@@ -87,7 +87,7 @@ class StatelessPredictor(Predictor):
         return self._vectors(functional.pad(token_ids_BU, (self.context, 0), value=START_ID))
 
     def start(self, num_utterances: int, device: torch.device) -> State:
-        """The start of the utterance, as often as there are tokens in the context."""
+        """Return a context filled with the start of the utterance."""
         return (torch.full((num_utterances, self.context), START_ID, device=device),)
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:

@@ -1,9 +1,9 @@
-"""Transducer head: RNN-T (Graves 2012) and TDT (Xu et al. 2023), with CTC beside it on request.
+"""Transducer head: RNN-T (Graves 2012) and TDT (Xu et al. 2023), with an optional CTC output.
 
-A predictor turns the tokens written so far into a vector, a joint network adds it to the frame and
-gives the logits of the next token (blank is id 0) and, in TDT, of how many frames it lasts. The
-logits of a batch, B x T x (U + 1) x V, are far larger than anything else in training; they are made
-in pieces of utterances below ``max_lattice_mib``.
+A predictor turns the tokens emitted so far into a vector. A joint network adds it to the frame and
+computes logits of the next token (blank is id 0) and, in TDT, of its duration in frames. The logits
+of a batch, B x T x (U + 1) x V, are by far the largest tensor of training; they are computed for a
+few utterances at a time, below ``max_lattice_mib``.
 
 Shape legend: B batch, T frames, D model width, J joint width, U tokens, S = U + 1 states,
 V vocabulary, X tokens and durations.
@@ -27,34 +27,34 @@ from asr.ranges import MAX_VOCABULARY, Range, Share, Width, in_ranges
 from asr.types import Batch, EncoderOutput
 
 MAX_ELEMENTS = 2**31 - 1
-"""Of logits in one call of torchaudio's loss, whose indices are 32 bits wide."""
+"""Most logits in one call of torchaudio's loss, which has 32-bit indices."""
 _NO_CTC = "it has no CTC output (head.ctc_weight is 0)"
 
 
 @in_ranges("head")
 class TransducerHead(Head):
-    """Predictor and joint network.
+    """A predictor and a joint network, with an optional CTC output.
 
     Args:
         d_model: width D of the encoder.
-        vocab_size: tokens, the blank at id 0 among them.
-        predictor: ``stateless`` sees the last ``predictor_context`` tokens, ``lstm`` all of them.
-        predictor_width: of the embedding and the vectors of the predictor.
-        predictor_layers: of the LSTM; None for 1. Only with ``lstm``.
-        predictor_context: tokens; None for 2. Only with ``stateless``.
+        vocab_size: number of tokens, including the blank at id 0.
+        predictor: ``stateless`` reads the last ``predictor_context`` tokens, ``lstm`` all of them.
+        predictor_width: width of the predictor's embedding and output.
+        predictor_layers: layers of the LSTM; None for 1. Only with ``lstm``.
+        predictor_context: tokens of context; None for 2. Only with ``stateless``.
         joint_dim: width J of the joint network.
-        dropout: of frames, embeddings and the joint network's hidden layer.
-        durations: frames that a TDT step may last, 0 and 1 among them; none for RNN-T.
+        dropout: dropout of frames, embeddings and the joint network's hidden layer.
+        durations: possible durations of a TDT step in frames, with 0 and 1; empty for RNN-T.
         sigma: under-normalisation of TDT, see `tdt_losses`.
-        omega: share of training batches that take the RNN-T loss of the TDT logits instead.
-        ctc_weight: share of a CTC loss on the same frames. Both are means over the utterances of a
-            batch; in the CTC part an utterance without an alignment counts as zero.
-        max_lattice_mib: memory of the logits of one piece of a batch, in MiB of float32. Its
-            gradient and the hidden layer come on top; pieces are computed again in the backward
-            pass where there are several.
+        omega: share of training batches with the RNN-T loss of the TDT logits instead.
+        ctc_weight: weight of a CTC loss on the same frames. Both losses are means over the
+            utterances of a batch; the CTC loss of an utterance without an alignment is 0.
+        max_lattice_mib: most memory for the logits of one piece of a batch, in MiB of float32. The
+            gradient and the hidden layer need more beside it. Several pieces are computed again in
+            the backward pass.
 
     Raises:
-        InputError: a value outside its range, or one that has no effect on this predictor or loss.
+        InputError: a value is outside its range, or has no effect on this predictor or loss.
     """
 
     name = "transducer"
@@ -122,7 +122,7 @@ class TransducerHead(Head):
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """An exported graph has no search in it; what aligns frames needs the CTC output."""
+        """Uses that this head cannot serve; without a CTC output also those that align frames."""
         reasons = {
             "asr export": "no exported graph runs a predictor token by token",
             "training in shards": "its loss runs in several parts, which are not gathered",
@@ -132,13 +132,13 @@ class TransducerHead(Head):
         return reasons
 
     def forward(self, frames_BTD: Tensor) -> Tensor:
-        """(B, T, J): frames as the joint network adds them, float32."""
+        """Project frames to the joint network's width (B, T, J), in float32."""
         frames_BTD = self.dropout(frames_BTD.to(self.project_frames.weight.dtype))
         projected_BTJ: Tensor = self.project_frames(frames_BTD)
         return projected_BTJ
 
     def logits(self, frames_XJ: Tensor, predicted_XJ: Tensor) -> Tensor:
-        """Logits (..., X) of projected frames and predictions (..., J), in at least float32."""
+        """Compute logits (..., X) from projected frames and predictions, at least float32."""
         hidden_XJ = self.dropout((frames_XJ + predicted_XJ).tanh())
         logits: Tensor = self.joint(hidden_XJ)
         return logits if logits.dtype == torch.float64 else logits.float()
@@ -151,10 +151,10 @@ class TransducerHead(Head):
         *,
         log_probs_BTV: Tensor | None = None,
     ) -> HeadLoss:
-        """Mean over utterances of ``(1 - w) * transducer + w * CTC``; none is left out.
+        """Average ``(1 - w) * transducer + w * CTC`` over all utterances.
 
         Raises:
-            InputError: one utterance alone is above ``max_lattice_mib``.
+            InputError: a single utterance exceeds ``max_lattice_mib``.
         """
         as_rnnt = bool(self.training and self.omega and torch.rand(()) < self.omega)
         outputs_BTJ = self(encoded.frames_BTD)
@@ -176,9 +176,9 @@ class TransducerHead(Head):
         *,
         as_rnnt: bool = False,
     ) -> Tensor:
-        """(B,) negative log likelihoods by the transducer; ``outputs_BTX`` are projected frames.
+        """Compute (B,) negative log likelihoods; ``outputs_BTX`` are projected frames.
 
-        With ``as_rnnt`` the durations of TDT are left aside.
+        ``as_rnnt`` ignores the durations of TDT.
         """
         predicted_BSJ = self.project_predictor(self.predictor(token_ids_BU))
         pieces = list(self.pieces(lengths_B.tolist(), token_lengths_B.tolist()))
@@ -228,16 +228,16 @@ class TransducerHead(Head):
             )
 
     def frame_log_probs(self, frames_BTD: Tensor) -> Tensor:
-        """Log probabilities (B, T, V) of the CTC output beside the transducer."""
+        """Compute log probabilities (B, T, V) of the CTC output."""
         assert self.ctc is not None, "asked for without check_serves"
         logits_BTV: Tensor = self.ctc(self.dropout(frames_BTD.to(self.ctc.weight.dtype)))
         return logits_BTV.float().log_softmax(-1)
 
     def pieces(self, lengths: Sequence[int], token_lengths: Sequence[int]) -> Iterator[slice]:
-        """Runs of utterances whose logits, padded to the longest of the run, stay in bounds.
+        """Split a batch into pieces with few enough logits, padded to the longest in the piece.
 
         Raises:
-            InputError: an utterance alone is above the bounds.
+            InputError: a single utterance exceeds the limit.
         """
         width = self.joint.out_features
         most = min(MAX_ELEMENTS, int(self.max_lattice_mib * 2**20 / 4))
@@ -258,7 +258,7 @@ class TransducerHead(Head):
         yield slice(start, len(lengths))
 
     def describe_loss(self, num_frames: int, batch: Batch) -> str:
-        """The size of the joint logits of a batch, as every utterance had ``num_frames``."""
+        """Describe the size of a batch's joint logits, if all utterances had ``num_frames``."""
         num_states = int(batch.token_lengths_B.max()) + 1
         width = self.joint.out_features
         size_mib = len(batch) * num_frames * num_states * width * 4 / 2**20

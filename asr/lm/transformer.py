@@ -66,7 +66,7 @@ class TransformerLm(nn.Module):
                 ffn_dim=ffn_dim,
                 dropout=dropout,
                 groups=groups,
-                hears=False,
+                cross_attention=False,
             )
         except InputError as error:
             raise error.moved("head", "lm") from None
