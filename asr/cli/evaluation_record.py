@@ -85,6 +85,7 @@ def evaluation_records(
             config=with_stream(configs[way.exit], way.chunk_ms),
             data={split: evaluation.counts for split, evaluation in splits.items()},
             wer={split: evaluation.wer for split, evaluation in splits.items()},
+            decoding={split: evaluation.work for split, evaluation in splits.items()},
             wer_vs_float32={
                 split: splits[split].change_from(one) for split, one in exact.get(way, {}).items()
             },

@@ -14,6 +14,7 @@ from asr.report.comparison import compare
 from asr.report.further_tables import (
     against_table,
     breakdown_table,
+    decoding_table,
     group_table,
     roofline_table,
     scaling_table,
@@ -78,7 +79,10 @@ def print_table(
     ``examples`` are the utterances of a single run by split, of which its page shows the worst.
     With ``--json -`` rows go to stdout and the tables to stderr.
     """
-    makers = (group_table, against_table, roofline_table, scaling_table, streaming_table)
+    makers = (
+        *(group_table, decoding_table, against_table),
+        *(roofline_table, scaling_table, streaming_table),
+    )
     further = [table for make in makers if (table := make(records))]
     every_part = breakdown_table(records)
     known = {"allow_unlike": args.allow_unlike, "differences": differences}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
 
 from asr.data.dataset import stream_utterance
 from asr.data.manifest import Utterances
 from asr.data.summary import Skipped
+from asr.decode.labelling import ENCODER, FEATURES, SEARCH
 from asr.decode.search import Search
 from asr.decode.transcribe import VADS, Transcriber
 from asr.errors import InputError
@@ -20,7 +21,7 @@ from asr.metrics.wer import WordErrors, corpus_cer
 from asr.model.package import ModelPackage
 from asr.nn.chunks import ChunkContext
 from asr.report.hypotheses import ScoredUtterance, score, wer_difference
-from asr.report.record import SplitCounts, SplitWer, WerChange
+from asr.report.record import DecodingWork, SplitCounts, SplitWer, WerChange
 from asr.text.scoring import Scoring
 from asr.text.script import counted_in
 from asr.types import UtteranceResult
@@ -32,11 +33,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SplitEvaluation:
-    """The scored utterances of a split, and the totals for the run record."""
+    """The scored utterances of a split, and the totals for the run record.
+
+    ``work`` differs from time to time and does not count when two are compared.
+    """
 
     scored: tuple[ScoredUtterance, ...]
     counts: SplitCounts
     wer: SplitWer
+    work: DecodingWork = field(compare=False)
 
     def by_label(self, values: Mapping[str, str]) -> dict[str, SplitWer]:
         """Return the WER by label; ``values`` maps utterance ids to labels."""
@@ -157,6 +162,17 @@ def evaluate(
             cer=corpus_cer(in_order).wer,
             scoring=_named(scoring, equivalents),
         ),
+        work=_work(transcriber, in_order),
+    )
+
+
+def _work(transcriber: Transcriber, decoded: Sequence[UtteranceResult]) -> DecodingWork:
+    times_s = transcriber.profiler.times_s()
+    return DecodingWork(
+        audio_s=sum(one.duration_s for one in decoded),
+        features=times_s.get(FEATURES, 0.0),
+        encoder=times_s.get(ENCODER, 0.0),
+        search=times_s.get(SEARCH, 0.0),
     )
 
 

@@ -1,4 +1,4 @@
-"""Further tables: other libraries, time by part, roofline, threads and batches, streams, labels."""
+"""Further tables: labels, decoding, other libraries, parts, roofline, threads, streams."""
 
 from __future__ import annotations
 
@@ -266,4 +266,27 @@ def group_table(records: Sequence[RunRecord]) -> Table | None:
         Column("over", tuple(f"{wer.num_units} {wer.unit}" for wer in rates)),
     )
     note = "Error rates by label; intervals over the speakers or utterances of each group."
+    return Table(columns=columns, notes=(note,))
+
+
+def decoding_table(records: Sequence[RunRecord]) -> Table | None:
+    """Return a row for every split with the time of its decoding; None if none was timed."""
+    found = [
+        (record.run, split, work) for record in records for split, work in record.decoding.items()
+    ]
+    if not found:
+        return None
+    columns = (
+        Column("run", tuple(run for run, *_ in found), align_right=False),
+        Column("split", tuple(split for _, split, _ in found), align_right=False),
+        Column("audio s", tuple(f"{work.audio_s:.1f}" for *_, work in found)),
+        *(
+            Column(f"{part} s", tuple(number_text(getattr(work, part)) for *_, work in found))
+            for part in ("features", "encoder", "search")
+        ),
+    )
+    note = (
+        "Seconds of work to decode a split, summed over threads; the head counts as encoder, "
+        "language models and hotwords as search."
+    )
     return Table(columns=columns, notes=(note,))

@@ -55,6 +55,19 @@ class SplitCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecodingWork:
+    """Seconds of work by part to decode ``audio_s`` seconds of a split, summed over all threads.
+
+    Reading files does not count. The head counts as encoder, and so does all of an exported model.
+    """
+
+    audio_s: float
+    features: float
+    encoder: float
+    search: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCost:
     """The cost of training; ``data_wait_share`` (0 to 1) is the fraction of waiting for data.
 
@@ -170,8 +183,9 @@ class RunRecord:
     the work of these parts in that call; ``ceilings``: timed in alternation with them. ``training``
     is None for a run that only measured, ``learning`` its curve. ``pieces`` says which rows of the
     head come from the initial model, if that has another vocabulary. ``groups`` are rates of a
-    split by a label, such as speaker, and its value. ``wer_vs_float32`` is for encoders in another
-    dtype. Records are values: extend one with ``dataclasses.replace``.
+    split by a label, such as speaker, and its value; ``decoding`` is by split.
+    ``wer_vs_float32`` is for encoders in another dtype. Records are
+    values: extend one with ``dataclasses.replace``.
     """
 
     run: str
@@ -188,6 +202,7 @@ class RunRecord:
     training: TrainingCost | None = None
     wer: dict[str, SplitWer] = field(default_factory=dict)
     groups: dict[str, dict[str, dict[str, SplitWer]]] = field(default_factory=dict)
+    decoding: dict[str, DecodingWork] = field(default_factory=dict)
     wer_vs_float32: dict[str, WerChange] = field(default_factory=dict)
     latency: tuple[LatencyPoint, ...] = ()
     breakdown: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -49,6 +49,7 @@ def json_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> di
             "macs": row.macs,
             "wer": {split: _score(score) for split, score in row.wer.items()},
             **({"wer_by_label": record.groups} if record.groups else {}),
+            **({"decoding_s": _decoding(record)} if record.decoding else {}),
             **({"wer_vs_float32": record.wer_vs_float32} if record.wer_vs_float32 else {}),
             "wer_vs_none": {split: _difference(one) for split, one in row.differences.items()},
             "latency_ms": _times(points),
@@ -102,6 +103,18 @@ def _score(score: SplitScore) -> dict[str, Any]:
         "unit": score.unit,
         "num_units": score.num_units,
         **({"scoring": score.scoring} if score.scoring else {}),
+    }
+
+
+def _decoding(record: RunRecord) -> dict[str, dict[str, float]]:
+    return {
+        split: {
+            "audio": work.audio_s,
+            "features": work.features,
+            "encoder": work.encoder,
+            "search": work.search,
+        }
+        for split, work in record.decoding.items()
     }
 
 

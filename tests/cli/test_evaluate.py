@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from asr.data.manifest import CheckedUtterance, write_manifest
+from asr.decode.beam import BeamDecoder
 from asr.head.ctc import CtcHead
 from asr.report.hypotheses import read_hypotheses
 from asr.report.record import RunRecord
+from asr.types import ScoredTokens
 from tests.decode.package import save_tiny_package, write_noise
 
 from .runs import SAMPLE_RATE_HZ, Command, asr_process
@@ -180,6 +183,30 @@ def test_the_record_has_the_search(
     assert record.config["decode"]["skip_blank"] == 0.9
 
 
+def test_the_time_of_each_part_stands_beside_the_rate(
+    asr: Command, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_beam = BeamDecoder.search
+
+    def search(self: BeamDecoder, *given: Tensor) -> list[list[ScoredTokens]]:
+        time.sleep(0.3)
+        return of_beam(self, *given)
+
+    monkeypatch.setattr(BeamDecoder, "search", search)
+    words = ("evaluate", "--model", model, "--data", data / "test.jsonl.gz", "--lengths")
+    found = {}
+    for beam in ((), ("--beam", "2")):
+        done = asr(*words, *beam, "--json", "-")
+        found[beam] = row_of(done.out)["decoding_s"]["test"]
+        assert "search s" in done.err
+        assert found[beam]["audio"] == pytest.approx(0.5 + 1.5 + 2.5)
+        assert 0 < found[beam]["features"] < 60
+        assert 0 < found[beam]["encoder"] < 60
+    greedy, slowed = found.values()
+    assert slowed["search"] >= 0.3
+    assert slowed["search"] > greedy["search"] > 0
+
+
 def test_stdout_of_the_process_is_json_alone(model: Path, data: Path) -> None:
     words: list[str | Path] = ["evaluate", "--model", model, "--data", "other.jsonl.gz"]
     words += ["--lengths", "--json", "-"]
@@ -246,9 +273,11 @@ def test_error_rates_by_label(asr: Command, model: Path, tmp_path: Path) -> None
         for key in ("words", "sub", "del", "ins"):
             assert sum(one[key] for one in values.values()) == whole[key]
     assert groups["accent"]["scots"]["num_units"] == 2
-    printed = asr(*words, "--by", "accent").out
-    assert "irish" in printed
-    assert "Error rates by label" in printed
+    printed = asr(*words, "--by", "accent", "--out", tmp_path / "out").out
+    page = (tmp_path / "out" / "report.html").read_text()
+    for text in (printed, page):
+        assert "irish" in text
+        assert "Error rates by label" in text
     assert "there are: accent, speaker" in asr(*words, "--by", "room").error
 
 

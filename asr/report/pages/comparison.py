@@ -26,6 +26,7 @@ from asr.report.charts.errors import difference_charts, trade_off_chart
 from asr.report.charts.roofline import roofline_charts
 from asr.report.charts.schedule import ROLE_LOOKS, ROLE_MEANINGS, schedule_chart
 from asr.report.charts.style import Chart, box_sign
+from asr.report.further_tables import decoding_table, group_table
 from asr.report.hypotheses import ScoredUtterance, WerDifference
 from asr.report.notes import Origin, mismatches, origins, reading_notes
 from asr.report.pages.render import (
@@ -39,6 +40,7 @@ from asr.report.pages.render import (
     Paragraphs,
     Section,
     render,
+    table_grid,
 )
 from asr.report.pages.results import (
     runs_grid,
@@ -49,6 +51,7 @@ from asr.report.pages.results import (
 )
 from asr.report.record import RunRecord
 from asr.report.rows import BASELINE_NAMES, SeedGroup, by_seed, latency_points
+from asr.report.table import Table
 from asr.report.verdict import usual_length, verdict
 
 
@@ -124,6 +127,18 @@ def _results(compared: _Comparison) -> Section:
             *([seeds] if seeds else []),
             Folded("Every run at every length", runs_grid(records, groups)),
         ],
+    )
+
+
+def _labels(compared: _Comparison) -> Section:
+    return Section(
+        id="labels", title="Error rates by label", blocks=_grid(group_table(compared.records))
+    )
+
+
+def _decoding(compared: _Comparison) -> Section:
+    return Section(
+        id="decoding", title="Time of decoding", blocks=_grid(decoding_table(compared.records))
     )
 
 
@@ -283,8 +298,9 @@ def _schedules(compared: _Comparison) -> Section:
 
 
 _SECTIONS: tuple[Callable[[_Comparison], Section], ...] = (
-    _verdict, _results, _learning, _examples, _trade_off, _differences, _latency, _libraries,
-    _breakdown, _roofline, _multiply_adds, _scaling, _training_step, _training, _schedules,
+    _verdict, _results, _labels, _learning, _examples, _trade_off, _differences, _decoding,
+    _latency, _libraries, _breakdown, _roofline, _multiply_adds, _scaling, _training_step,
+    _training, _schedules,
 )  # fmt: skip
 """Functions of the sections in their order; a section without blocks is left out."""
 
@@ -293,6 +309,11 @@ def _figures(kind: str, charts: Iterable[Chart | None]) -> list[Block]:
     """Return the existing charts as one block, or none."""
     drawn = [chart for chart in charts if chart]
     return [Figures(kind, drawn)] if drawn else []
+
+
+def _grid(table: Table | None) -> list[Block]:
+    """Return a table with its notes, or nothing."""
+    return [table_grid(table), Notes(list(table.notes))] if table else []
 
 
 def _stacked(kind: str, stack: Stack | None) -> list[Block]:

@@ -156,9 +156,10 @@ def text_grid(
 
 
 def table_grid(table: Table) -> Grid:
-    """Return a table of the terminal as a grid."""
+    """Return a table of the terminal as a grid; columns aligned left hold words."""
     rows = list(zip(*(column.texts for column in table.columns), strict=True))
-    return text_grid([column.header for column in table.columns], rows, ())
+    words = [place for place, column in enumerate(table.columns) if not column.align_right]
+    return text_grid([column.header for column in table.columns], rows, words)
 
 
 def render(page: Page) -> str:

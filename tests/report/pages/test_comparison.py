@@ -10,7 +10,7 @@ import pytest
 from asr.metrics.wer import WordErrors
 from asr.report.hypotheses import score
 from asr.report.pages.comparison import comparison_page
-from asr.report.record import LearningPoint, SplitWer
+from asr.report.record import DecodingWork, LearningPoint, SplitWer
 from asr.types import UtteranceResult
 from tests.report.comparisons import (
     LONG,
@@ -262,3 +262,18 @@ def test_a_single_run_shows_its_curves_and_its_worst_utterances() -> None:
     assert list(texts(table, "del")) == ["cat", "<b>"]
     assert list(texts(table, "ins")) == ["mat", "on"]
     assert not charts(root, "trade-off")
+
+
+def test_error_rates_by_label_and_the_time_of_decoding_are_tables() -> None:
+    rate = SplitWer.from_errors([WordErrors(1, 0, 0, 8)])
+    work = DecodingWork(audio_s=283.1, features=0.5, encoder=12.34, search=4.0)
+    told = replace(
+        NONE, groups={"test": {"accent": {"scots & irish": rate}}}, decoding={"test": work}
+    )
+    assert not {"Error rates by label", "Time of decoding"} & {*headings(parsed([NONE]))}
+    root = parsed([told])
+    assert {"Error rates by label", "Time of decoding"} <= {*headings(root)}
+    cells = list(texts(root, "td"))
+    assert "scots & irish" in cells
+    first = cells.index("283.1")
+    assert cells[first : first + 4] == ["283.1", "0.50", "12.3", "4.00"]
