@@ -1,1 +1,1 @@
-"""Hotwords as an automaton over tokens, which a search adds to its scores."""
+"""Language models and hotwords, whose scores a search adds to the model's."""

@@ -1,13 +1,13 @@
 """A deterministic automaton with back-off arcs, on tensors.
 
-A state has arcs for some tokens. For every other token it goes to its back-off state, without a
-token but at a cost, and is asked again; the root has an answer for every token. An n-gram model
-with back-off is such an automaton (Allauzen et al. 2003), and so is a tree of phrases with the
-fail arcs of Aho and Corasick (1975).
+A state has arcs for some tokens. For any other token it moves to its back-off state at a cost,
+without consuming the token, and tries again; the root has an arc for every token. Examples are an
+n-gram model with back-off (Allauzen et al. 2003), and a tree of phrases with the fail arcs of Aho
+and Corasick (1975).
 
-All arcs are one sorted array of ``state * V + token``, searched by bisection for all queries at
-once, on any device. A back-off costs one of two weights: phrases that end with a word lose what
-they have gained where the word goes on, and keep it where a new word begins.
+All arcs are one sorted array of ``state * V + token``. One binary search on any device finds the
+arcs of all queries. A back-off has two weights, for tokens that continue a word and tokens that
+begin one: a hotword keeps its score if a new word begins, and loses it if the last word goes on.
 
 Shape legend: S states, A arcs, V tokens.
 """
@@ -22,38 +22,43 @@ from torch import Tensor
 
 
 class TokenScorer(Protocol):
-    """What adds to the score of a prefix by its tokens: a language model, or hotwords.
+    """A scorer of tokens that a search adds to its own scores: a language model, or hotwords.
 
-    A state is a whole number that stands for what the scorer remembers of a prefix.
+    A state is an integer that identifies the scorer's memory of a prefix.
     """
 
     @property
     def start(self) -> int:
-        """The state of the empty prefix."""
+        """State of the empty prefix."""
 
     def for_search(self) -> TokenScorer:
-        """What one search asks: itself, or a copy that keeps what that search needs."""
+        """Return the scorer for one search: itself, or a copy with its own cache."""
 
     def advance(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (natural logarithm, weighted) of tokens behind states, and the next states.
+        """Return weighted scores (natural log) of tokens after states, and the next states.
 
         Both arguments are int64 and broadcast against each other; the results have the common
-        shape, on the device of the arguments. ``states`` holds every state that the search may
-        still ask for.
+        shape, on the device of the arguments. ``states`` holds all states that the search still
+        uses.
         """
 
     def finish(self, states: Tensor) -> Tensor:
-        """Scores of ending in these states."""
+        """Return the scores of ending in these states."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arcs:
     """The tables of an automaton; state 0 is the root, which has no back-off.
 
-    ``keys_A`` int64, ascending, ``weights_A`` float64, ``targets_A`` int64; ``backoff_S`` int64,
-    ``backoff_weights_S2`` float64, of tokens that go on with a word and that begin one;
-    ``ends_S`` float64, the score of ending there; ``root_weights_V`` and ``root_targets_V`` are
-    the arcs of the root; ``begins_word_V`` bool; ``depth``, the longest chain of back-offs.
+    Attributes:
+        keys_A, weights_A, targets_A: arcs: ascending int64 keys, float64 weights, int64 states.
+        backoff_S: int64, the back-off state of each state.
+        backoff_weights_S2: float64, for tokens that continue a word, and that begin one.
+        ends_S: float64, the score of ending in each state.
+        root_weights_V, root_targets_V: arcs of the root.
+        begins_word_V: bool, whether a token begins a word.
+        depth: length of the longest chain of back-offs.
+        start: the state of the empty prefix.
     """
 
     keys_A: Tensor
@@ -70,7 +75,7 @@ class Arcs:
 
 
 class Automaton:
-    """Scores tokens by ``arcs``, times ``weight``."""
+    """A `TokenScorer` with the scores of ``arcs`` times ``weight``."""
 
     def __init__(self, arcs: Arcs, *, weight: float = 1.0) -> None:
         self.arcs = arcs
@@ -79,16 +84,16 @@ class Automaton:
         self._on: dict[torch.device, dict[str, Tensor]] = {}
 
     def for_search(self) -> Automaton:
-        """Itself: its tables are the same for all."""
+        """Return itself: all searches share the tables."""
         return self
 
     @property
     def num_states(self) -> int:
-        """How many states there are."""
+        """Number of states."""
         return len(self.arcs.backoff_S)
 
     def advance(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted scores of ``tokens`` behind ``states``, and the next states; both broadcast."""
+        """Return weighted scores of ``tokens`` after ``states``, and the next states."""
         arcs = self._arcs(states.device)
         keys_A, backoff_S = arcs["keys_A"], arcs["backoff_S"]
         vocab_size = len(self.arcs.root_weights_V)
@@ -114,7 +119,7 @@ class Automaton:
         return self.weight * scores, target
 
     def finish(self, states: Tensor) -> Tensor:
-        """Weighted scores of ending in ``states``."""
+        """Return the weighted scores of ending in ``states``."""
         return self.weight * self._arcs(states.device)["ends_S"][states]
 
     def _arcs(self, device: torch.device) -> dict[str, Tensor]:

@@ -1,12 +1,12 @@
-"""Hotwords: phrases that are made more likely, in any spelling that the tokenizer can make.
+"""Hotwords: phrases made more likely in a search, in every segmentation into tokens.
 
-The phrases are a tree of characters, with the fail arcs of Aho and Corasick (1975). A token moves
-by all its characters at once, so that every way to cut a phrase into tokens is in the tree. Every
-character of a phrase adds to the score, a phrase that breaks off pays back what it gained, and a
-phrase counts only where a word ends behind it.
+The phrases form a tree of characters with the fail arcs of Aho and Corasick (1975). A token moves
+by all its characters at once, so the tree covers every way to cut a phrase into tokens. Every
+character of a phrase adds to the score. A phrase that breaks off gives its gain back, and a phrase
+counts only if it ends at the end of a word.
 
 Shape legend: P phrases or pieces, C their characters, S nodes of the tree of phrases, A arcs,
-V tokens, F places of a walk, each a node of the tree of phrases and one of the tree of pieces.
+V tokens, F positions of a walk, each a node of the tree of phrases and one of the tree of pieces.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ MAX_HOTWORDS_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Hotword:
-    """A phrase, and how many times as much as others it counts."""
+    """A phrase, and a factor on its score."""
 
     phrase: str
     boost: float = 1.0
 
 
 def read_hotwords(path: Path) -> list[Hotword]:
-    """A phrase a line, perhaps with a tab and its boost behind it; empty lines are skipped.
+    """Read one phrase per line, optionally followed by a tab and its boost; skip empty lines.
 
     Raises:
-        InputError: no such file, not UTF-8, no phrase in it, or a boost that is not a number from
-            0 to 100.
+        InputError: the file is missing, not UTF-8 or empty, or a boost is not a number from 0 to
+            100.
     """
     try:
         text = read_bytes(path, most=MAX_HOTWORDS_BYTES).decode("utf-8-sig")
@@ -68,8 +68,8 @@ def _boost(text: str, where: str) -> float:
         boost = float("nan")
     if not 0 <= boost <= 100:
         raise InputError(
-            f"{where}: {printable(text)!r} is no boost; a number from 0 to 100 is expected "
-            "behind the tab"
+            f"{where}: {printable(text)!r} is not a boost; expected a number from 0 to 100 "
+            "after the tab"
         )
     return boost
 
@@ -81,20 +81,20 @@ def hotword_automaton(
     normalize: Callable[[str], str] = str,
     weight: float = 1.0,
 ) -> Automaton:
-    """The automaton of ``hotwords``, spelt as ``normalize`` spells transcripts.
+    """Build the automaton of ``hotwords``, spelt as ``normalize`` spells transcripts.
 
-    A phrase that was said adds ``weight`` times its boost for each of its characters, but spaces.
-    Phrases count within each other, too; one that goes on another adds what it has more.
+    A phrase that occurs adds ``weight`` times its boost for each of its characters except spaces.
+    A phrase inside another counts too; one that extends another adds only the difference.
 
     Raises:
-        InputError: a phrase that the tokenizer cannot write, or of which nothing is left.
+        InputError: a phrase is empty after ``normalize``, or the tokenizer cannot write it.
     """
     phrases: list[str] = []
     boosts: list[float] = []
     for hotword in hotwords:
         spelt = " ".join(normalize(hotword.phrase).split())
         if not spelt:
-            raise InputError(f"hotword {printable(hotword.phrase)!r}: the model writes none of it")
+            raise InputError(f"hotword {printable(hotword.phrase)!r}: its spelling is empty")
         if unknown := tokenizer.unknown_characters(spelt):
             raise InputError(
                 f"hotword {printable(hotword.phrase)!r}: the model cannot write "
@@ -107,7 +107,7 @@ def hotword_automaton(
 
 
 def _arcs(phrases: Sequence[str], boosts_P: Floats, tokenizer: Tokenizer) -> Arcs:
-    """All moves by whole tokens: the tree of pieces is walked along with that of phrases."""
+    """Build all arcs by whole tokens, from a joint walk of the trees of pieces and phrases."""
     codes_C, lengths_P = characters_of(phrases)
     alphabet, characters_C = np.unique(codes_C, return_inverse=True)
     letters = [chr(code) for code in alphabet]
@@ -145,7 +145,15 @@ def _arcs(phrases: Sequence[str], boosts_P: Floats, tokenizer: Tokenizer) -> Arc
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """Of every node: where it fails to, what is at risk in it, what it keeps where a word ends."""
+    """Scores of every node of the tree of phrases.
+
+    Attributes:
+        fails_S: node of the fail arc.
+        at_risk_S: gain that is lost if the phrase breaks off here.
+        own_S: gain of the phrase that ends here; 0 if none does.
+        kept_S: gain kept at the end of a word, with that of phrases that are suffixes.
+        depth: length of the longest chain of fail arcs.
+    """
 
     fails_S: Ints
     at_risk_S: Floats
@@ -155,7 +163,7 @@ class _Scores:
 
 
 def _scores(tree: SpellingTree, begins_word: NDArray[np.bool_]) -> _Scores:
-    """Depth by depth, as every score is that of the parent, or of a shorter suffix, and more."""
+    """Compute scores depth by depth, as they build on those of the parent and shorter suffixes."""
     fails_S, parents_S = tree.fails(), tree.parents_S
     gains_S = tree.gains_S - tree.gains_S[parents_S]
     ends_word_S = begins_word[tree.characters_S]  # a word ends before the node
@@ -176,7 +184,7 @@ def _scores(tree: SpellingTree, begins_word: NDArray[np.bool_]) -> _Scores:
 
 @dataclass(frozen=True, slots=True)
 class _Moves:
-    """Moves from a node by a token to a node, and what they add."""
+    """Moves from a node by a token to a node, and their scores."""
 
     sources_A: Tensor
     tokens_A: Tensor
@@ -191,7 +199,7 @@ def _moves(
     tokenizer: Tokenizer,
     characters: Mapping[str, int],
 ) -> _Moves:
-    """Walk from every node by every piece at once, one character after the other."""
+    """Walk from all nodes by all pieces at once, one character per step."""
     tokens_P, spellings = _pieces(tokenizer, characters)
     lengths_P = np.array([len(one) for one in spellings], dtype=np.int64)
     codes_C = np.array([characters[one] for piece in spellings for one in piece], dtype=np.int64)
@@ -210,10 +218,10 @@ def _moves(
         longer_F = pieces.children(branches_F[at], characters_F)
         goes_on = longer_F != 0
         at, children_F, longer_F = at[goes_on], children_F[goes_on], longer_F[goes_on]
-        # Where a word begins behind a node, its suffixes that are phrases were said.
+        # If a word begins after a node, the phrases among the node's suffixes are complete.
         ended = (nodes_F[at] != 0) & begins_word[characters_F[goes_on]]
-        said = scores.kept_S[scores.fails_S[nodes_F[at]]]
-        extra_F = extra_F[at] + np.where(ended, said, 0.0)
+        gained = scores.kept_S[scores.fails_S[nodes_F[at]]]
+        extra_F = extra_F[at] + np.where(ended, gained, 0.0)
         sources_F, nodes_F, branches_F = sources_F[at], children_F, longer_F
         first = np.searchsorted(ends_P, branches_F, side="left")
         moved, number = repeated(np.searchsorted(ends_P, branches_F, side="right") - first)
@@ -225,7 +233,7 @@ def _moves(
 
 
 def _pieces(tokenizer: Tokenizer, characters: Mapping[str, int]) -> tuple[Ints, list[str]]:
-    """The tokens whose spelling has no other ``characters``, and their spellings."""
+    """Return the tokens spelt with ``characters`` only, and their spellings."""
     tokens: list[int] = []
     spellings: list[str] = []
     for token, piece in enumerate(tokenizer.vocabulary):
@@ -240,5 +248,5 @@ def _pieces(tokenizer: Tokenizer, characters: Mapping[str, int]) -> tuple[Ints, 
 
 
 def _begins_word(piece: str) -> bool:
-    """Whether a word ends before these characters; in scripts without spaces one always does."""
+    """Return whether a word may begin here; in scripts without spaces it always may."""
     return piece.startswith(WORD_START) or is_unspaced(piece)

@@ -1,10 +1,10 @@
 """Estimating n-gram models: interpolated modified Kneser-Ney (Chen and Goodman 1999, section 3.5).
 
-The probability of a word is its discounted count, and what all discounts leave goes to the words
-of the shorter context. Counts of all orders but the highest are those of different words before
-the n-gram; an n-gram that begins with ``<s>`` has none, and keeps its count.
+The probability of a word comes from its discounted count; the discounted mass goes to the shorter
+context's distribution. Below the highest order, an n-gram's count is the number of different words
+before it; an n-gram that begins with ``<s>`` has no word before it and keeps its own count.
 
-Shape legend: P places of the text, G n-grams of an order, V words.
+Shape legend: P positions in the text, G n-grams of an order, V words.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ from asr.lm.ngram import BEGIN, END, UNKNOWN
 
 _SPECIAL = (UNKNOWN, BEGIN, END)
 _USUAL_DISCOUNTS = (0.5, 1.0, 1.5)
-"""Of text without n-grams of each count from 1 to 4, which the estimate of discounts needs."""
+"""Discounts for a text without n-grams of each count from 1 to 4, which their estimate needs."""
 _NEVER_LOG10 = -99.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Grams:
-    """The n-grams of an order: ``prefix_G`` and ``suffix_G`` are numbers of the order below.
+    """The n-grams of one order.
 
-    ``last_G`` is the last word, ``raw_G`` the count in the text, ``count_G`` the one to discount;
-    ``id_P`` the n-gram that begins at each place, -1 where none does.
+    Attributes:
+        prefix_G, suffix_G: n-gram of the order below without the last, and without the first word.
+        last_G: last word.
+        raw_G: count in the text.
+        count_G: count to discount.
+        begins_G: whether the n-gram begins with ``<s>``.
+        id_P: n-gram that begins at each position of the text; -1 if none does.
     """
 
     prefix_G: NDArray[np.int64]
@@ -49,7 +54,7 @@ class _Grams:
 class EstimatedOrder:
     """The kept n-grams of an order: ``words`` (G, order), ``log10`` and ``backoff`` (G,).
 
-    ``backoff`` is NaN where no longer n-gram begins so.
+    ``backoff`` is NaN for an n-gram that is no prefix of a longer one.
     """
 
     words: NDArray[np.int64]
@@ -59,7 +64,7 @@ class EstimatedOrder:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An n-gram model: words by number, and n-grams order by order."""
+    """An estimated n-gram model: the word of each number, and the n-grams by order."""
 
     vocabulary: tuple[str, ...]
     orders: tuple[EstimatedOrder, ...]
@@ -67,7 +72,7 @@ class Estimate:
     num_words: int
 
     def write(self, path: Path) -> None:
-        """Write an ARPA file, compressed where ``path`` ends with ``.gz``; whole or not at all."""
+        """Write an ARPA file atomically, compressed if ``path`` ends with ``.gz``."""
         text = "".join(self._lines()).encode()
         with replacing(path) as partial:
             is_packed = path.suffix == ".gz"
@@ -97,18 +102,18 @@ def estimate(
     """Estimate a model of ``order`` from sentences of words.
 
     Args:
-        sentences: words of each; empty ones are left out.
-        order: the longest n-grams.
-        prune: for each order from the first, n-grams that occur at most so often are left out; the
-            last number holds for the orders behind. Words are never left out by it.
-        min_count: rarer words count as ``<unk>``.
+        sentences: words of each sentence; empty sentences are left out.
+        order: length of the longest n-grams.
+        prune: for each order from the first, a count; n-grams of at most this count are left out.
+            The last number applies to all higher orders. Single words are never pruned.
+        min_count: words with a lower count become ``<unk>``.
 
     Raises:
-        InputError: no sentence, a word of ARPA files in the text, or ``prune`` that falls.
+        InputError: there is no sentence, the text has a reserved word, or ``prune`` decreases.
     """
     if any(later < earlier for earlier, later in itertools.pairwise(prune)):
         raise InputError(
-            f"prune={list(prune)}: longer n-grams cannot be kept where shorter are not"
+            f"prune={list(prune)}: allowed: counts that do not decrease with the order"
         )
     vocabulary, words_P, num_sentences = _numbered(sentences, min_count)
     orders = _counted(words_P, order)
@@ -159,7 +164,10 @@ def _in_logarithms(
 def _numbered(
     sentences: Iterable[Sequence[str]], min_count: int
 ) -> tuple[dict[str, int], NDArray[np.int64], int]:
-    """Numbers of words, and the text as numbers with the borders of its sentences."""
+    """Return a number for each word, the text in numbers, and its number of sentences.
+
+    Each sentence in the text has its begin and end marks.
+    """
     numbers: dict[str, int] = {word: number for number, word in enumerate(_SPECIAL)}
     text: list[int] = []
     num_sentences = 0
@@ -168,9 +176,7 @@ def _numbered(
             continue
         for word in sentence:
             if word in _SPECIAL:
-                raise InputError(
-                    f"the text has the word {word}, which ARPA files keep for themselves"
-                )
+                raise InputError(f"the text has the word {word}, which is reserved in ARPA files")
         num_sentences += 1
         text.append(numbers[BEGIN])
         text += [numbers.setdefault(word, len(numbers)) for word in sentence]
@@ -188,7 +194,7 @@ def _numbered(
 
 
 def _counted(words_P: NDArray[np.int64], order: int) -> list[_Grams]:
-    """The n-grams of every order up to ``order``, as far as the text has any."""
+    """Count the n-grams of every order up to ``order`` that occurs in the text."""
     begin, end = _SPECIAL.index(BEGIN), _SPECIAL.index(END)
     vocab_size = max(int(words_P.max()) + 1, len(_SPECIAL))
     raw_V = np.bincount(words_P, minlength=vocab_size)
@@ -210,7 +216,7 @@ def _counted(words_P: NDArray[np.int64], order: int) -> list[_Grams]:
         last_P = np.full(len(words_P), -1, dtype=np.int64)
         span = len(orders)  # words of an n-gram of the order below
         last_P[:-span] = words_P[span:]
-        # One more word of the same sentence: what is there does not end one yet.
+        # Extend by one more word only within a sentence: the n-gram must not end with </s>.
         is_inside = (below.id_P >= 0) & (last_P >= 0)
         is_inside[:-span] &= words_P[span - 1 : len(words_P) - 1] != end
         places = np.flatnonzero(is_inside)
@@ -238,7 +244,7 @@ def _counted(words_P: NDArray[np.int64], order: int) -> list[_Grams]:
 
 
 def _with_continuations(grams: _Grams, suffix_of_longer: NDArray[np.int64]) -> _Grams:
-    """``grams`` counted by how many different words stand before them."""
+    """Return ``grams`` with continuation counts: the number of different words before each."""
     before_G = np.bincount(suffix_of_longer, minlength=len(grams.raw_G))
     return _Grams(
         grams.prefix_G,
@@ -252,7 +258,7 @@ def _with_continuations(grams: _Grams, suffix_of_longer: NDArray[np.int64]) -> _
 
 
 def _discounts(grams: _Grams) -> NDArray[np.float64]:
-    """What is taken from counts of 0, 1, 2, and 3 or more (equation 26 of the paper)."""
+    """Return the discounts of counts 0, 1, 2, and 3 or more (equation 26 of the paper)."""
     counts_G = grams.count_G[grams.last_G != _SPECIAL.index(BEGIN)]
     number = [int((counts_G == count).sum()) for count in range(5)]
     if min(number[1:]) == 0:
@@ -265,7 +271,7 @@ def _discounts(grams: _Grams) -> NDArray[np.float64]:
 
 
 def _words_of(orders: Sequence[_Grams]) -> list[NDArray[np.int64]]:
-    """The words (G, order) of the n-grams of every order."""
+    """Return the words (G, order) of the n-grams of every order."""
     tables = [orders[0].last_G[:, np.newaxis]]
     for grams in orders[1:]:
         tables.append(np.concatenate([tables[-1][grams.prefix_G], grams.last_G[:, np.newaxis]], 1))

@@ -1,7 +1,7 @@
 """An n-gram model as a scorer of tokens: over words through their spellings, or over pieces.
 
-Over words, the words are a tree of characters. A token moves by all its characters at once, so any
-way to cut a word into tokens spells it. A word is scored where the next one begins, or at the end.
+Words form a tree of characters. A token moves by all its characters at once, so every way to cut a
+word into tokens reaches it. A word is scored when the next one begins, or at the end.
 
 Shape legend: N nodes of the tree, P moves by a token, V tokens.
 """
@@ -22,11 +22,11 @@ from asr.text.script import is_unspaced
 from asr.text.tokenizer import WORD_START, Tokenizer
 
 _SPECIAL = (BEGIN, END, UNKNOWN)
-_NOT_SPELT = 1  # the node of all that is no beginning of a word
+_NOT_SPELT = 1  # the node of all characters that begin no word of the model
 
 
 class WordScorer:
-    """Scores words by ``words``, an automaton over the words of a model.
+    """A `TokenScorer` that scores whole words by ``words``, an automaton over words.
 
     A state is ``n-gram state * N + node``; node 0 is the beginning of a word.
     """
@@ -41,11 +41,11 @@ class WordScorer:
         self._on: dict[torch.device, dict[str, Tensor]] = {}
 
     def for_search(self) -> WordScorer:
-        """Itself: its tables are the same for all."""
+        """Return itself: all searches share the tables."""
         return self
 
     def advance(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores of the words that end before ``tokens``, and the next states; both broadcast."""
+        """Return scores of the words that end before ``tokens``, and the next states."""
         tables = self._at(states.device)
         node, context = states % self.num_nodes, states // self.num_nodes
         word_score, behind = self.words.advance(context, tables["word"][node])
@@ -58,10 +58,10 @@ class WordScorer:
         return scores, torch.where(ends_word, behind, context) * self.num_nodes + following
 
     def finish(self, states: Tensor) -> Tensor:
-        """Scores of the word that ends here, if there is one, and of ending behind it."""
+        """Return scores of the last word, if it is still open, and of the end after it."""
         node, context = states % self.num_nodes, states // self.num_nodes
-        score, behind = self.words.advance(context, self._at(states.device)["word"][node])
-        return torch.where(node == 0, self.words.finish(context), score + self.words.finish(behind))
+        score, after = self.words.advance(context, self._at(states.device)["word"][node])
+        return torch.where(node == 0, self.words.finish(context), score + self.words.finish(after))
 
     def _at(self, device: torch.device) -> dict[str, Tensor]:
         if device not in self._on:
@@ -78,14 +78,14 @@ def lm_scorer(
     bonus: float,
     model: NgramModel | None = None,
 ) -> Automaton | WordScorer:
-    """The n-gram model of an ARPA file; over pieces where its words have the mark ``▁``.
+    """Build the scorer of an ARPA file; over pieces if its words have the mark ``▁``.
 
-    Words are spelt as ``normalize`` spells transcripts. Every word adds ``bonus``. ``model`` is
-    what was read of the file before.
+    Words are spelt as ``normalize`` spells transcripts. Every word adds ``bonus``. ``model`` is the
+    content of the file, if it was read before.
 
     Raises:
-        InputError: see `read_arpa` and `ngram_automaton`; pieces that the tokenizer does not have;
-            words of which the model can write none; words, for a script without spaces.
+        InputError: see `read_arpa` and `ngram_automaton`; a piece is not in the tokenizer; the
+            tokenizer can write none of the words; or it has words, for a script without spaces.
     """
     if model is None:
         model = read_arpa(path)
@@ -95,7 +95,7 @@ def lm_scorer(
         for word in model.vocabulary:
             if word not in known:
                 raise InputError(
-                    f"{path}: its piece {printable(word)!r} is none of the tokenizer's "
+                    f"{path}: piece {printable(word)!r} is not among the tokenizer's "
                     f"{tokenizer.vocab_size:,}; train it on the pieces of this model"
                 )
         model = _over_tokens(model, tokenizer)
@@ -123,7 +123,7 @@ def lm_scorer(
 
 
 def _over_tokens(model: NgramModel, tokenizer: Tokenizer) -> NgramModel:
-    """The same model with words numbered as the tokens are; ``<s>`` and ``</s>`` behind them."""
+    """Renumber the model's words by the tokens, followed by ``<s>`` and ``</s>``."""
     vocabulary = (*tokenizer.vocabulary, BEGIN, END)
     number = {word: at for at, word in enumerate(vocabulary)}
     number[UNKNOWN] = tokenizer.unk_id
@@ -174,7 +174,7 @@ def _word_scorer(
 
 
 def _walk(children: list[dict[str, int]], node: int, characters: str) -> int:
-    """The node behind ``characters``; -1 where there is none."""
+    """Return the node after ``characters``; -1 if there is none."""
     for character in characters:
         node = children[node].get(character, -1)
         if node < 0:

@@ -1,8 +1,8 @@
 """N-gram language models with back-off, read from ARPA files into the automaton on tensors.
 
-Every n-gram that can be followed is a state, and the empty context is the root. The score of a
-word is found by going back to shorter contexts, at the cost of their back-off weights (Katz 1987).
-A file has base-10 logarithms, the automaton natural ones.
+Every n-gram below the highest order is a state; the empty context is the root. A word that a
+context does not list is scored in a shorter one, plus the back-off weight (Katz 1987). A file has
+base-10 logarithms, the automaton natural ones.
 
 Shape legend: S states, A arcs, V words.
 """
@@ -26,9 +26,9 @@ from asr.lm.automaton import Arcs, Automaton
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 UNLISTED_LOG10 = -10.0
-"""Score of words that a model without ``<unk>`` does not list."""
+"""Score of an unlisted word in a model without ``<unk>``."""
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
-_MOST_ABOVE_ONE = 1e-3  # a probability of 1 may be written as a little more
+_MOST_ABOVE_ONE = 1e-3  # rounding may write a probability of 1 as slightly more
 _SENTENCES_AT_ONCE = 1000
 _LN10 = math.log(10.0)
 
@@ -48,9 +48,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class NgramModel:
-    """An ARPA file: its ``vocabulary`` (a word's number is its place) and n-grams, order by order.
+    """The content of an ARPA file: ``vocabulary``, indexed by a word's number, and ``orders``.
 
-    ``<unk>`` is in the vocabulary in any case.
+    The vocabulary always has ``<unk>``.
     """
 
     path: Path
@@ -62,8 +62,8 @@ def read_arpa(path: Path) -> NgramModel:
     """Read an ARPA file, compressed by gzip or not.
 
     Raises:
-        InputError: it cannot be read or is not whole; a count that is wrong; a line that is no
-            n-gram; an n-gram of unlisted words, or without its own beginning.
+        InputError: the file cannot be read or is cut off; a count is wrong; a line is not an
+            n-gram; or an n-gram has unlisted words, or its prefix is not listed.
     """
     return _read(read_packed_lines(path), path)
 
@@ -84,7 +84,7 @@ def _read(lines: Iterator[tuple[str, str]], path: Path) -> NgramModel:
             raise InputError(f"{where}: 'ngram {len(counts) + 1}=…' is expected here")
         counts.append(int(found[2]))
     if not counts:
-        raise InputError(f"{where}: no counts 'ngram 1=…' behind \\data\\")
+        raise InputError(f"{where}: no counts 'ngram 1=…' after \\data\\")
     numbers: dict[str, int] = {}
     orders: list[Order] = []
     for order, count in enumerate(counts, start=1):
@@ -100,7 +100,7 @@ def _read(lines: Iterator[tuple[str, str]], path: Path) -> NgramModel:
                 raise InputError(f"{where}: a probability, {order} words and a back-off expected")
             log10 = _number(fields[0], where)
             if log10 > _MOST_ABOVE_ONE:
-                raise InputError(f"{where}: {fields[0]} is the logarithm of no probability")
+                raise InputError(f"{where}: {fields[0]} is not the logarithm of a probability")
             backoff = _number(fields[-1], where) if len(fields) == order + 2 else math.nan
             if order == 1:
                 if fields[1] in numbers:
@@ -117,7 +117,7 @@ def _read(lines: Iterator[tuple[str, str]], path: Path) -> NgramModel:
             raise InputError(f"{path}: ends without \\end\\; the file is not whole")
         if len(scores) != count:
             raise InputError(
-                f"{path}: ngram {order}={count:,} in its head, but {len(scores):,} are listed"
+                f"{path}: its header says ngram {order}={count:,}, but {len(scores):,} are listed"
             )
         table = np.array(scores, dtype=np.float64).reshape(-1, 3)
         orders.append(
@@ -149,13 +149,12 @@ def _number(text: str, where: str) -> float:
 def ngram_automaton(
     model: NgramModel, *, weight: float = 1.0, bonus: float = 0.0, is_word: NDArray[np.bool_]
 ) -> Automaton:
-    """The automaton over the words of ``model``, which starts behind ``<s>``.
+    """Build the automaton over the words of ``model``; it starts after ``<s>``.
 
-    Every word for which ``is_word`` (V,) holds adds ``bonus`` to its weighted score.
+    Every word for which ``is_word`` (V,) is True adds ``bonus`` to its weighted score.
 
     Raises:
-        InputError: an n-gram without its own beginning, or one that begins others without a
-            back-off weight.
+        InputError: an n-gram's prefix is not listed, or has no back-off weight.
     """
     vocab_size = len(model.vocabulary)
     number = {word: at for at, word in enumerate(model.vocabulary)}
@@ -185,7 +184,7 @@ def ngram_automaton(
             row = int(np.flatnonzero(np.isnan(backoff_S[source]))[0])
             text = " ".join(model.vocabulary[word] for word in order.words[row])
             raise InputError(
-                f"{model.path}, line {order.lines[row]}: {printable(text)!r} goes on "
+                f"{model.path}, line {order.lines[row]}: {printable(text)!r} extends "
                 "an n-gram that has no back-off weight"
             )
         keys = source * vocab_size + order.words[:, -1]
@@ -196,7 +195,9 @@ def ngram_automaton(
                 f"{model.path}, line {order.lines[by_key[twice[0] + 1]]}: "
                 "this n-gram is listed twice"
             )
-        suffix = _behind(fail_S[source], order.words[:, -1], keys_A, targets_A, fail_S, vocab_size)
+        suffix = _longest_suffix(
+            fail_S[source], order.words[:, -1], keys_A, targets_A, fail_S, vocab_size
+        )
         if index < len(model.orders):
             targets = len(fail_S) + np.arange(len(keys))
             backoffs.append(order.backoff * _LN10)
@@ -236,13 +237,13 @@ def ngram_automaton(
 def _find(
     keys_A: NDArray[np.int64], keys: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The place of each key, and whether it is there."""
+    """Return the position of each key, and whether it is there."""
     place = np.searchsorted(keys_A, keys)
     place = np.minimum(place, max(0, len(keys_A) - 1))
     return place, keys_A[place] == keys if len(keys_A) else np.zeros(len(keys), dtype=bool)
 
 
-def _behind(
+def _longest_suffix(
     states: NDArray[np.int64],
     words: NDArray[np.int64],
     keys_A: NDArray[np.int64],
@@ -250,7 +251,7 @@ def _behind(
     fail_S: NDArray[np.int64],
     vocab_size: int,
 ) -> NDArray[np.int64]:
-    """The state of the longest suffix behind ``words``, which follow ``states``."""
+    """Return the state of the longest suffix that ends with ``words``, which follow ``states``."""
     targets = np.full(len(states), -1, dtype=np.int64)
     while (is_open := (targets < 0) & (states != 0)).any():
         place, is_arc = _find(keys_A, states * vocab_size + words)
@@ -264,13 +265,13 @@ def _no_beginning(model: NgramModel, order: Order, row: int) -> InputError:
     text = printable(" ".join(model.vocabulary[word] for word in order.words[row]))
     return InputError(
         f"{model.path}, line {order.lines[row]}: {text!r} is listed, "
-        "but not all of its beginnings are"
+        "but not all of its prefixes are"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Perplexity:
-    """How well a model predicts a text: ``log`` is the natural logarithm of its probability."""
+    """Perplexity of a text: ``log`` is the natural logarithm of its probability."""
 
     log: float
     num_words: int
@@ -279,11 +280,11 @@ class Perplexity:
 
     @property
     def value(self) -> float:
-        """Perplexity a word, ends of sentences counted, unlisted words as ``<unk>``."""
+        """Perplexity per word, with ends of sentences; unlisted words count as ``<unk>``."""
         return math.exp(-self.log / (self.num_words + self.num_sentences))
 
     def __str__(self) -> str:
-        """The value, and what it counts: one line."""
+        """Describe the value and the counts in one line."""
         share = 100 * self.num_unknown / max(1, self.num_words)
         return (
             f"{self.value:.1f} over {self.num_words:,} words and {self.num_sentences:,} ends of "
@@ -292,13 +293,13 @@ class Perplexity:
 
 
 def perplexity(model: NgramModel, sentences: Sequence[Sequence[str]]) -> Perplexity:
-    """The perplexity of ``model`` on sentences of words.
+    """Compute the perplexity of ``model`` on sentences of words.
 
     Raises:
         InputError: there is no sentence; see `ngram_automaton`.
     """
     if not sentences:
-        raise InputError("no sentence to find the perplexity of")
+        raise InputError("no sentence to compute the perplexity of")
     number = {word: at for at, word in enumerate(model.vocabulary)}
     unknown = number[UNKNOWN]
     automaton = ngram_automaton(model, is_word=np.zeros(len(number), dtype=np.bool_))

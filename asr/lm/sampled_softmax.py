@@ -1,9 +1,9 @@
-"""Sampled softmax (Bengio and Senecal 2008; Jean et al. 2015): training on a part of the tokens.
+"""Sampled softmax (Bengio and Senecal 2008; Jean et al. 2015): training on a sample of the tokens.
 
-The normaliser is the wanted token and an estimate of all others by a few that are drawn, each over
-how often it is expected among them. With more and more of them it becomes the whole softmax.
+The normaliser is the target token plus an estimate of all others from a few sampled tokens, each
+divided by its expected count in the sample. With a growing sample it converges to the full softmax.
 
-Shape legend: N places, D width, V vocabulary, K drawn tokens.
+Shape legend: N positions, D width, V vocabulary, K sampled tokens.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch.nn import functional
 
 
 class SampledSoftmax(nn.Module):
-    """Losses against ``num_samples`` tokens, drawn for a batch with the frequencies of a text.
+    """Losses against ``num_samples`` tokens, sampled for each batch by their frequency in a text.
 
-    ``counts_V`` is how often each token occurs there; every one is counted once more.
+    ``counts_V`` is the count of each token in the text; 1 is added to every count.
     """
 
     def __init__(self, counts_V: Tensor, num_samples: int) -> None:
@@ -31,22 +31,22 @@ class SampledSoftmax(nn.Module):
         self.register_buffer("log_expected_V", log_expected_V, persistent=False)
 
     def draw(self) -> Tensor:
-        """(K,) tokens; one may come several times."""
+        """Sample (K,) tokens with replacement."""
         at_K = torch.rand(self.num_samples, dtype=torch.float64, device=self.cumulated_V.device)
-        drawn_K: Tensor = torch.searchsorted(self.cumulated_V, at_K)
-        return drawn_K.clamp_max(len(self.cumulated_V) - 1)
+        sampled_K: Tensor = torch.searchsorted(self.cumulated_V, at_K)
+        return sampled_K.clamp_max(len(self.cumulated_V) - 1)
 
-    def forward(self, hidden_ND: Tensor, wanted_N: Tensor, output: nn.Linear) -> Tensor:
-        """(N,) estimates of the negative log probabilities of ``wanted_N``."""
-        drawn_K = self.draw()
-        ids = torch.cat([wanted_N, drawn_K])
-        weight = functional.embedding(ids, output.weight)  # one gradient of the whole matrix
+    def forward(self, hidden_ND: Tensor, targets_N: Tensor, output: nn.Linear) -> Tensor:
+        """Estimate (N,) negative log probabilities of ``targets_N``."""
+        sampled_K = self.draw()
+        ids = torch.cat([targets_N, sampled_K])
+        weight = functional.embedding(ids, output.weight)  # one dense gradient for all rows
         bias = output.bias[ids]
-        num_places = len(wanted_N)
-        wanted_N1 = (hidden_ND * weight[:num_places]).sum(1, keepdim=True)
-        wanted_N1 = wanted_N1 + bias[:num_places].unsqueeze(1)
-        bias_K = bias[num_places:] - self.log_expected_V[drawn_K]
-        drawn_NK = torch.addmm(bias_K, hidden_ND, weight[num_places:].t())
-        drawn_NK = drawn_NK.masked_fill(drawn_K == wanted_N.unsqueeze(1), float("-inf"))
-        total_N = torch.cat([wanted_N1, drawn_NK], 1).logsumexp(1)
-        return total_N - wanted_N1.squeeze(1)
+        num_positions = len(targets_N)
+        target_N1 = (hidden_ND * weight[:num_positions]).sum(1, keepdim=True)
+        target_N1 = target_N1 + bias[:num_positions].unsqueeze(1)
+        bias_K = bias[num_positions:] - self.log_expected_V[sampled_K]
+        sampled_NK = torch.addmm(bias_K, hidden_ND, weight[num_positions:].t())
+        sampled_NK = sampled_NK.masked_fill(sampled_K == targets_N.unsqueeze(1), float("-inf"))
+        total_N = torch.cat([target_N1, sampled_NK], 1).logsumexp(1)
+        return total_N - target_N1.squeeze(1)

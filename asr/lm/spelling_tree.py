@@ -1,4 +1,4 @@
-"""A tree of spellings in arrays, built for all of them at once, depth by depth.
+"""A prefix tree of spellings in arrays, built for all spellings at once, depth by depth.
 
 Shape legend: P spellings, C characters of all spellings, S nodes, Q queries.
 """
@@ -18,12 +18,14 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class SpellingTree:
-    """Node 0 is the root; the nodes of a depth follow those of the depth before.
+    """A prefix tree of spellings. Node 0 is the root; nodes are ordered by depth, then by key.
 
-    Within a depth they are in the order of ``keys_S``, parent times ``alphabet`` plus character, so
-    that all keys ascend and the children of a node follow one another. ``levels`` are the first
-    nodes of each depth from 1 on, and the number of nodes. ``gains_S`` is the greatest of what
-    spellings have gained at a node; ``ends_P`` the node where each one ends.
+    Attributes:
+        alphabet: number of different characters.
+        keys_S: parent times ``alphabet`` plus character, ascending; so children are adjacent.
+        gains_S: largest score of any spelling at the node.
+        levels: first node of each depth from 1 on, and the number of nodes.
+        ends_P: node where each spelling ends.
     """
 
     alphabet: int
@@ -36,9 +38,9 @@ class SpellingTree:
     def of(
         cls, characters_C: Ints, lengths_P: Ints, gains_C: Floats, *, alphabet: int
     ) -> SpellingTree:
-        """The tree of spellings that follow one another; their characters are below ``alphabet``.
+        """Build the tree of concatenated spellings; characters are below ``alphabet``.
 
-        ``gains_C`` is what a spelling has gained with each of its characters.
+        ``gains_C`` is the score of a spelling up to each of its characters.
         """
         starts_P = np.cumsum(lengths_P) - lengths_P
         longest_first_P = np.argsort(-lengths_P, kind="stable")
@@ -66,27 +68,27 @@ class SpellingTree:
 
     @property
     def parents_S(self) -> Ints:  # noqa: N802
-        """The parent of each node; -1 of the root."""
+        """Parent of each node; -1 for the root."""
         return self.keys_S // self.alphabet
 
     @property
     def characters_S(self) -> Ints:  # noqa: N802
-        """The last character of each node; of the root nothing that means anything."""
+        """Last character of each node; undefined for the root."""
         return self.keys_S % self.alphabet
 
     def children(self, nodes_Q: Ints, characters_Q: Ints) -> Ints:
-        """The child of each node by a character; 0 where there is none."""
+        """Return the child of each node by a character; 0 if there is none."""
         keys_Q = nodes_Q * self.alphabet + characters_Q
         places_Q = np.searchsorted(self.keys_S, keys_Q)
         places_Q[places_Q == len(self)] = 0
         return np.where(self.keys_S[places_Q] == keys_Q, places_Q, 0)
 
     def fails(self) -> Ints:
-        """(S,) the longest suffix of each node that is a node too (Aho and Corasick 1975)."""
+        """Return (S,) each node's longest suffix that is a node too (Aho and Corasick 1975)."""
         fails_S = np.zeros(len(self), dtype=np.int64)
         parents_S, characters_S = self.parents_S, self.characters_S
         for first, end in zip(self.levels[1:], self.levels[2:], strict=False):
-            nodes = np.arange(first, end)  # nodes of depth 1 fail to the root
+            nodes = np.arange(first, end)  # from depth 2; those of depth 1 fail to the root
             backs = fails_S[parents_S[nodes]]
             while len(nodes):
                 found = self.children(backs, characters_S[nodes])
@@ -97,13 +99,13 @@ class SpellingTree:
 
 
 def characters_of(spellings: Sequence[str]) -> tuple[Ints, Ints]:
-    """The code points (C,) of spellings one behind the other, and their lengths (P,)."""
+    """Return the code points (C,) of the concatenated spellings, and their lengths (P,)."""
     text = "".join(spellings).encode("utf-32-le", errors="surrogatepass")
     lengths_P = np.fromiter(map(len, spellings), dtype=np.int64, count=len(spellings))
     return np.frombuffer(text, dtype="<u4").astype(np.int64), lengths_P
 
 
 def repeated(counts_Q: Ints) -> tuple[Ints, Ints]:
-    """Each index as often as ``counts_Q`` says, and the number of each repetition, from 0."""
+    """Repeat each index ``counts_Q`` times; return the indices and the repetitions' numbers."""
     of_Q = np.repeat(np.arange(len(counts_Q)), counts_Q)
     return of_Q, np.arange(len(of_Q)) - np.repeat(np.cumsum(counts_Q) - counts_Q, counts_Q)

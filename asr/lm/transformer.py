@@ -1,10 +1,10 @@
-"""A Transformer language model over tokens, and how a beam search asks it.
+"""A Transformer language model over tokens, and its scorer for a beam search.
 
-The model is the attention decoder without frames, so its layers may share attention maps in groups
-(Xiao et al. 2019). In a search every prefix is a node of a tree, and keeps keys and values of its
-last token alone; those of earlier tokens are its ancestors'.
+The model is the attention decoder without frames, so groups of its layers can share attention maps
+(Xiao et al. 2019). In a search the prefixes form a tree. A node stores the keys and values of its
+last token only; its ancestors store those of earlier tokens.
 
-Shape legend: N rows or nodes, S tokens with a start or an end, U tokens before, V vocabulary,
+Shape legend: N rows or nodes, S tokens with a start or an end, U earlier tokens, V vocabulary,
 H heads, K head width, P slots.
 """
 
@@ -26,23 +26,23 @@ from asr.lm.sampled_softmax import SampledSoftmax
 from asr.ranges import Layers, Range, Share, Width, in_ranges
 from asr.text.tokenizer import WORD_START, Tokenizer
 
-_NOTHING = -100
+_NO_TARGET = -100
 _MIN_SLOTS = 1024
 
 
 @in_ranges("lm")
 class TransformerLm(nn.Module):
-    """The probability of the next token (Vaswani et al. 2017), in layers that see earlier ones.
+    """A causal Transformer that predicts the next token (Vaswani et al. 2017).
 
     Args:
-        vocab_size: tokens; id 0, the blank, stands for the start and the end of a sentence.
+        vocab_size: number of tokens; id 0, the blank, is the start and the end of a sentence.
         num_layers, d_model, num_heads, ffn_dim: sizes.
-        dropout: of embeddings, maps and modules.
-        groups: sizes of layer groups that share an attention map, their sum is ``num_layers``;
-            none: every layer has its own.
+        dropout: dropout of embeddings, attention maps and modules.
+        groups: sizes of layer groups that share an attention map; they add up to ``num_layers``.
+            Empty: every layer has its own.
 
     Raises:
-        InputError: a value outside its range, or sizes that do not fit each other.
+        InputError: a value is outside its range, or sizes do not fit each other.
     """
 
     def __init__(
@@ -72,64 +72,64 @@ class TransformerLm(nn.Module):
             raise error.moved("head", "lm") from None
 
     output_layers: ClassVar[Mapping[str, int]] = {"decoder.output": BEAM_AT_ONCE}
-    """As those of `asr.head.base.Head`."""
+    """See `asr.head.base.Head`."""
 
     @property
     def vocab_size(self) -> int:
-        """V."""
+        """Number of tokens."""
         return self.decoder.output.out_features
 
     def forward(self, ids_NU: Tensor, lengths_N: Tensor) -> Tensor:
-        """(N, S) log probabilities of the tokens of sentences, and of the end behind each.
+        """Compute log probabilities (N, S) of the tokens of sentences and of their ends.
 
-        Places behind the end are 0.
+        Positions after the end are 0.
         """
-        given_NS, wanted_NS = given_and_wanted(ids_NU, lengths_N)
-        logits_NSV, _ = self.decoder(given_NS, None)
+        inputs_NS, targets_NS = inputs_and_targets(ids_NU, lengths_N)
+        logits_NSV, _ = self.decoder(inputs_NS, None)
         return -functional.cross_entropy(
-            logits_NSV.transpose(1, 2), wanted_NS, ignore_index=_NOTHING, reduction="none"
+            logits_NSV.transpose(1, 2), targets_NS, ignore_index=_NO_TARGET, reduction="none"
         )
 
     def sampled_losses(self, ids_NU: Tensor, lengths_N: Tensor, sampled: SampledSoftmax) -> Tensor:
-        """(M,) losses of all tokens and ends, one after the other, by a part of the vocabulary."""
+        """Compute losses (M,) of all tokens and ends, concatenated, by sampled softmax."""
         losses_M: Tensor = sampled(*self.hidden(ids_NU, lengths_N), self.decoder.output)
         return losses_M
 
     def hidden(self, ids_NU: Tensor, lengths_N: Tensor) -> tuple[Tensor, Tensor]:
-        """(M, D) what the output layer reads for every token and end, and (M,) which they are."""
-        given_NS, wanted_NS = given_and_wanted(ids_NU, lengths_N)
-        hidden_NSD, _ = self.decoder.hidden(given_NS, None)
-        is_wanted_NS = wanted_NS != _NOTHING
-        return hidden_NSD[is_wanted_NS], wanted_NS[is_wanted_NS]
+        """Return the output layer's input (M, D) for all tokens and ends, and their ids (M,)."""
+        inputs_NS, targets_NS = inputs_and_targets(ids_NU, lengths_N)
+        hidden_NSD, _ = self.decoder.hidden(inputs_NS, None)
+        has_target_NS = targets_NS != _NO_TARGET
+        return hidden_NSD[has_target_NS], targets_NS[has_target_NS]
 
     def next_tokens(
         self, ids_N: Tensor, caches: list[LayerCache] | None, num_kept_N: Tensor
     ) -> tuple[Tensor, list[LayerCache]]:
-        """(N, V) log probabilities behind ``ids_N``, and what to keep of these tokens alone.
+        """Return log probabilities (N, V) after ``ids_N``, and the keys and values of ``ids_N``.
 
-        Row n of ``caches`` holds its ``num_kept_N[n]`` earlier tokens at its end; a sentence begins
-        with `BOUNDARY_ID`.
+        Row n of ``caches`` holds its ``num_kept_N[n]`` earlier tokens, aligned right; a sentence
+        begins with `BOUNDARY_ID`.
         """
         logits_N1V, kept = self.decoder(ids_N.unsqueeze(1), None, caches, num_kept_N)
         new = [tuple(one[:, :, -1:] for one in layer) for layer in kept]
         return logits_N1V.squeeze(1).log_softmax(-1), new
 
 
-def given_and_wanted(ids_NU: Tensor, lengths_N: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, S) tokens that the model is given, and those behind each; none behind the end."""
-    given_NS = functional.pad(ids_NU, (1, 0), value=BOUNDARY_ID)
-    places_S = torch.arange(given_NS.shape[1], device=ids_NU.device)
+def inputs_and_targets(ids_NU: Tensor, lengths_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the model's inputs (N, S) and targets (N, S); there is no target after the end."""
+    inputs_NS = functional.pad(ids_NU, (1, 0), value=BOUNDARY_ID)
+    positions_S = torch.arange(inputs_NS.shape[1], device=ids_NU.device)
     lengths_N1 = lengths_N.to(ids_NU.device).unsqueeze(1)
-    wanted_NS = functional.pad(ids_NU, (0, 1), value=BOUNDARY_ID)
-    wanted_NS = wanted_NS.masked_fill(places_S == lengths_N1, BOUNDARY_ID)
-    return given_NS, wanted_NS.masked_fill(places_S > lengths_N1, _NOTHING)
+    targets_NS = functional.pad(ids_NU, (0, 1), value=BOUNDARY_ID)
+    targets_NS = targets_NS.masked_fill(positions_S == lengths_N1, BOUNDARY_ID)
+    return inputs_NS, targets_NS.masked_fill(positions_S > lengths_N1, _NO_TARGET)
 
 
 class NeuralScorer:
-    """Scores tokens by ``weight`` times their log probability, and every word by ``bonus``.
+    """A `TokenScorer`: ``weight`` times the log probability, plus ``bonus`` per word.
 
-    A state is ``node * V + token``: the prefix of a node, and one more token. What it needs is
-    computed when it is asked for the first time, so prefixes that a beam drops cost nothing.
+    A state is ``node * V + token``: the prefix of a node, and one more token. It is evaluated when
+    its scores are first needed, so prefixes that a beam drops cost nothing.
     """
 
     def __init__(
@@ -143,14 +143,14 @@ class NeuralScorer:
         self._nodes = _Nodes(model)
 
     def for_search(self) -> NeuralScorer:
-        """A scorer with room of its own for the prefixes of one search."""
+        """Return a scorer with its own cache of prefixes."""
         mine = copy(self)
         mine._nodes = _Nodes(self.model)
         return mine
 
     def advance(self, states: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """See `TokenScorer`; ``states`` are all prefixes that the search still holds."""
-        nodes = self._found(states)
+        """See `TokenScorer`; ``states`` are all prefixes that the search still uses."""
+        nodes = self._nodes_of(states)
         vocab_size = self.model.vocab_size
         shape = (states + tokens).shape
         nodes, tokens = nodes.expand(shape), tokens.expand(shape)
@@ -159,33 +159,33 @@ class NeuralScorer:
         return scores, nodes * vocab_size + tokens
 
     def finish(self, states: Tensor) -> Tensor:
-        """Scores of ending in these states."""
-        nodes = self._found(states)  # which may take up new memory
+        """Return the scores of ending in these states."""
+        nodes = self._nodes_of(states)  # before log_probs_PV: it may be replaced by a larger one
         return self.weight * self._nodes.log_probs_PV[nodes, BOUNDARY_ID].double()
 
-    def _found(self, states: Tensor) -> Tensor:
-        """The node of every state."""
+    def _nodes_of(self, states: Tensor) -> Tensor:
+        """Return the node of every state, evaluating new ones."""
         unique, inverse = torch.unique(states, return_inverse=True)
         with torch.inference_mode():
             return self._nodes.of(unique)[inverse]
 
 
 class _Nodes:
-    """The prefixes that a search has asked for; each has a slot.
+    """The prefixes that a search has evaluated, one per slot.
 
-    Slots of prefixes that the search has dropped are used again.
+    Slots of prefixes that the search has dropped are reused.
     """
 
     def __init__(self, model: TransformerLm) -> None:
         self._model = model
         self._slot_of: dict[int, int] = {}
         self._free: list[int] = []
-        self._kept: list[tuple[Tensor, ...]] = []  # (P, H, K) of every layer
-        self._ancestors: list[tuple[int, ...]] = []  # of every slot, the first token first
+        self._kept: list[tuple[Tensor, ...]] = []  # keys and values (P, H, K) of every layer
+        self._ancestors: list[tuple[int, ...]] = []  # of every slot, from the first token on
         self.log_probs_PV = torch.zeros(0, model.vocab_size)
 
     def of(self, states_N: Tensor) -> Tensor:
-        """(N,) the slots of different states, which are all that the search holds."""
+        """Return the slots (N,) of distinct states, which are all that the search still uses."""
         states = states_N.tolist()
         new = [state for state in states if state not in self._slot_of]
         if new:
@@ -198,18 +198,18 @@ class _Nodes:
         """Run the model on the last tokens of new states."""
         vocab_size = self._model.vocab_size
         is_root = not self._ancestors
-        parents = [() if is_root else self._line(state // vocab_size) for state in states]
+        parents = [() if is_root else self._path(state // vocab_size) for state in states]
         longest = max(map(len, parents))
         tokens_N = torch.tensor([state % vocab_size for state in states], device=device)
         caches: list[LayerCache] | None = None
         if longest:
             rows_NU = torch.tensor(
-                [(0,) * (longest - len(line)) + line for line in parents], device=device
+                [(0,) * (longest - len(path)) + path for path in parents], device=device
             )
             caches = [
                 tuple(one_PHK[rows_NU].transpose(1, 2) for one_PHK in layer) for layer in self._kept
             ]
-        num_kept_N = torch.tensor([len(line) for line in parents], device=device)
+        num_kept_N = torch.tensor([len(path) for path in parents], device=device)
         log_probs_NV, new = self._model.next_tokens(tokens_N, caches, num_kept_N)
         slots = [self._free.pop() if self._free else -1 for _ in states]
         assert -1 not in slots or is_root
@@ -222,22 +222,22 @@ class _Nodes:
         for layer, added in zip(self._kept, new, strict=True):
             for one_PHK, added_NH1K in zip(layer, added, strict=True):
                 one_PHK[at_N] = added_NH1K.squeeze(2)
-        for state, slot, line in zip(states, slots, parents, strict=True):
+        for state, slot, path in zip(states, slots, parents, strict=True):
             self._slot_of[state] = slot
-            self._ancestors[slot] = line
+            self._ancestors[slot] = path
 
-    def _line(self, slot: int) -> tuple[int, ...]:
-        """The slots of a prefix, token by token."""
+    def _path(self, slot: int) -> tuple[int, ...]:
+        """Return the slots of a prefix, token by token."""
         return (*self._ancestors[slot], slot)
 
     def _make_room(self, states: Sequence[int], wanted: int) -> None:
-        """Free the slots of prefixes that are no longer held, or make more."""
+        """Free the slots of prefixes that are no longer used, or add slots."""
         if not self._ancestors or len(self._free) >= wanted:
             return
         vocab_size = self._model.vocab_size
         held: set[int] = set()
         for state in states:
-            held.update(self._line(state // vocab_size))
+            held.update(self._path(state // vocab_size))
             if state in self._slot_of:
                 held.add(self._slot_of[state])
         self._slot_of = {state: slot for state, slot in self._slot_of.items() if slot in held}
@@ -247,7 +247,7 @@ class _Nodes:
             self._grow(new, self.log_probs_PV[:1], max(wanted, len(self._ancestors)))
 
     def _grow(self, like: Sequence[LayerCache], log_probs_NV: Tensor, number: int) -> None:
-        """Add ``number`` slots, of tensors ``like`` (N, H, 1, K)."""
+        """Add ``number`` slots, with tensors shaped ``like`` (N, H, 1, K)."""
         first = len(self._ancestors)
         self._free += range(first + number - 1, first - 1, -1)
         self._ancestors += [()] * number

@@ -106,7 +106,7 @@ def test_phrases_are_spelt_as_the_model_spells(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize(
     ("phrase", "message"),
-    [("abc ad", "hotword 'abc ad': the model cannot write c d"), (" ", "the model writes none")],
+    [("abc ad", "hotword 'abc ad': the model cannot write c d"), (" ", "its spelling is empty")],
 )
 def test_a_phrase_that_cannot_be_written(tokenizer: Tokenizer, phrase: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -124,9 +124,9 @@ def test_files_of_hotwords(tmp_path: Path) -> None:
     [
         (b"\n \n", "no hotwords"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"a\nb\tx\n", r"words.txt:2: 'x' is no boost"),
-        (b"b\tnan\n", r"'nan' is no boost"),
-        (b"b\t-1\n", r"'-1' is no boost"),
+        (b"a\nb\tx\n", r"words.txt:2: 'x' is not a boost"),
+        (b"b\tnan\n", r"'nan' is not a boost"),
+        (b"b\t-1\n", r"'-1' is not a boost"),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, content: bytes, message: str) -> None:

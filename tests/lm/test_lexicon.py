@@ -79,7 +79,7 @@ def test_pieces(tokenizer: Tokenizer, tmp_path: Path) -> None:
         listed = math.log(10) * (-0.3 - 1.5) * (len(tokens) + 1)
         assert score_of(scorer, tokens) == pytest.approx(listed + 0.5 * len(text.split()))
     other = arpa(tmp_path / "b.arpa", ["\u2581zz"], [])
-    with pytest.raises(InputError, match=r"b.arpa: its piece '▁zz' is none of the tokenizer's 12"):
+    with pytest.raises(InputError, match=r"b.arpa: piece '▁zz' is not among the tokenizer's 12"):
         lm_scorer(other, tokenizer, weight=1.0, bonus=0.0)
 
 

@@ -122,18 +122,18 @@ def test_a_compressed_file_is_the_same(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("\\data\\", "", "not an ARPA file"),
-        ("ngram 2=2", "ngram 2=3", "ngram 2=3 in its head, but 2 are listed"),
+        ("ngram 2=2", "ngram 2=3", "header says ngram 2=3, but 2 are listed"),
         ("ngram 2=2\n", "", r"a.arpa, line 4: 'ngram 2=…' is expected"),
         ("\\2-grams:", "\\4-grams:", "a.arpa, line 14: '\\2-grams:' is expected"),
         ("\\end\\", "", "the file is not whole"),
-        ("-0.5\ta", "0.5\ta", "logarithm of no probability"),
+        ("-0.5\ta", "0.5\ta", "not the logarithm of a probability"),
         ("-0.5\ta", "x\ta", "'x' is not a number"),
         ("-0.3\ta b", "-0.3\ta z", r"a.arpa, line 16: 'z' is not among the 1-grams"),
         ("-0.3\ta b", "-0.3\ta", "a probability, 2 words and a back-off expected"),
         ("-0.6\tb", "-0.6\ta", "'a' is listed twice"),
         ("-0.3\ta b", "-0.3\t<s> a", "listed twice"),
-        ("-0.1\t<s> a b", "-0.1\tb a b", "'b a b' is listed, but not all of its beginnings"),
-        ("-0.5\ta\t-0.2", "-0.5\ta", "'a b' goes on an n-gram that has no back-off weight"),
+        ("-0.1\t<s> a b", "-0.1\tb a b", "'b a b' is listed, but not all of its prefixes"),
+        ("-0.5\ta\t-0.2", "-0.5\ta", "'a b' extends an n-gram that has no back-off weight"),
     ],
 )
 def test_files_that_are_broken(tmp_path: Path, old: str, new: str, message: str) -> None:
