@@ -1,1 +1,1 @@
-"""Decoding audio to text: chunks, batches, search, word times, and output formats."""
+"""Decoding audio to text: chunks, batches, searches, word times and output formats."""

@@ -1,7 +1,7 @@
 """CTC forced alignment: the token of each frame, given the transcript.
 
-The best path through blank, token, blank, ..., token, blank (Viterbi over the graph of Graves et
-al. 2006, section 4.1), for a whole padded batch at once.
+The alignment is the best path through blank, token, blank, ..., token, blank (Viterbi over the
+graph of Graves et al. 2006, section 4.1), computed for a whole padded batch.
 
 Shape legend: B batch, T frames, V vocabulary, U tokens, S = 2U + 1 states.
 """
@@ -21,9 +21,9 @@ NO_LABEL = -1
 def align(
     log_probs_BTV: Tensor, lengths_B: Tensor, token_ids_BU: Tensor, token_lengths_B: Tensor
 ) -> Tensor:
-    """(B, T) the token of each frame, ``BLANK_ID`` where it spells none, on the CPU.
+    """Return the token of each frame (B, T), ``BLANK_ID`` if it has none, on the CPU.
 
-    Frames behind an utterance's length, and all frames of an utterance with fewer frames than its
+    Frames after an utterance's end, and all frames of an utterance with fewer frames than its
     tokens need, are ``NO_LABEL``.
     """
     log_probs_BTV, lengths_B = log_probs_BTV.float().cpu(), lengths_B.cpu()
@@ -33,7 +33,7 @@ def align(
     emitted_BTS = log_probs_BTV.gather(
         2, states_BS.unsqueeze(1).expand(-1, log_probs_BTV.shape[1], -1)
     )
-    # A token may follow another one without a blank between, unless they are equal.
+    # A token may directly follow a different token; equal ones need a blank between.
     skips_BS = torch.zeros_like(states_BS, dtype=torch.bool)
     skips_BS[:, 2:] = states_BS[:, 2:] != states_BS[:, :-2]
     score_BS, steps_BTS = _search(emitted_BTS, skips_BS, lengths_B)
@@ -47,9 +47,9 @@ def align(
 
 
 def _search(emitted_BTS: Tensor, skips_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Score (B, S) of the best path to each state, and (B, T, S) the states each step moved, int8.
+    """Return the best path's score for each end state (B, S), and its moves (B, T, S), int8.
 
-    Behind the end of an utterance the paths stay in their states.
+    A move is the number of states advanced. After an utterance's end the paths do not move.
     """
     _, num_frames, num_states = emitted_BTS.shape
     score_BS = emitted_BTS[:, 0].masked_fill(torch.arange(num_states) > 1, -torch.inf)
@@ -66,7 +66,7 @@ def _search(emitted_BTS: Tensor, skips_BS: Tensor, lengths_B: Tensor) -> tuple[T
 
 
 def _trace(steps_BTS: Tensor, end_B1: Tensor) -> Tensor:
-    """(B, T) the states of the best path, found from its end back."""
+    """Return the states (B, T) of the best path, traced back from its end."""
     path = [end_B1]
     for frame in range(steps_BTS.shape[1] - 1, 0, -1):
         path.append(path[-1] - steps_BTS[:, frame].gather(1, path[-1]).long())

@@ -1,6 +1,6 @@
-"""The labels of chunks, stitched to those of whole recordings as the chunks are done.
+"""Stitching the labels of chunks to those of whole recordings, as the chunks are done.
 
-Neighbouring chunks may share frames: a seam in them says which chunk each frame is taken from.
+Neighbouring chunks may overlap. A seam in the overlap decides which chunk each frame is taken from.
 
 Shape legend: T frames.
 """
@@ -19,7 +19,7 @@ from asr.types import Labels
 
 @dataclass(frozen=True, slots=True)
 class LabelledAudio:
-    """The frame labels of a whole recording; words do not go on over the frames ``borders``."""
+    """The frame labels of a whole recording; no word continues across a frame in ``borders``."""
 
     labels: Labels
     duration_s: float
@@ -27,12 +27,12 @@ class LabelledAudio:
 
 
 def seam(before_T: Tensor, after_T: Tensor) -> int:
-    """The number of frames of an overlap that are taken from the first chunk.
+    """Return the number of frames of an overlap that are taken from the first chunk.
 
     The seam is the middle of the longest run of frames on which both chunks agree, searched in the
-    middle half of the overlap; of equally long runs the one nearest to the middle is taken.
-    Collapsing then neither loses nor doubles a token, for the labels left and right of the seam
-    follow each other in both chunks. If the chunks agree nowhere, it is the middle of the overlap.
+    middle half of the overlap; among equally long runs, the one nearest the middle. Collapsing then
+    neither loses nor repeats a token, since the labels around the seam are adjacent in both chunks.
+    If the chunks agree nowhere, the seam is the middle of the overlap.
     """
     num_frames = len(before_T)
     middle = num_frames // 2
@@ -51,11 +51,15 @@ def seam(before_T: Tensor, after_T: Tensor) -> int:
 
 @dataclass(slots=True)
 class _PartialRecording:
-    """The labels so far; ``end`` is the length in seconds, or the error that ended it.
+    """The labels of a recording so far.
 
-    ``starts`` are the first frames of its chunks, in order, and ``waiting`` the labels of those
-    that are done, by start. ``settled`` are the labels of its first ``num_frames``, in stretches:
-    no chunk changes them any more. They have the first ``num_settled`` chunks.
+    Attributes:
+        starts: first frame of each chunk, in order.
+        waiting: labels of chunks that are done but not settled, by start.
+        settled: final labels of the first ``num_frames`` frames, in parts.
+        num_settled: number of chunks whose labels are final.
+        num_yielded: number of parts of ``settled`` that were yielded.
+        end: length in seconds, or the error that ended the recording; None before its end.
     """
 
     starts: list[int] = field(default_factory=list)
@@ -63,19 +67,19 @@ class _PartialRecording:
     settled: list[Labels] = field(default_factory=list)
     num_settled: int = 0
     num_frames: int = 0
-    num_told: int = 0
+    num_yielded: int = 0
     end: float | InputError | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Whether it has ended, and all of its chunks are done."""
+        """Whether the recording has ended and all of its chunks are done."""
         has_failed = isinstance(self.end, InputError)
         return has_failed or (self.end is not None and self.num_settled == len(self.starts))
 
     def settle(self, blanks: Callable[[int], Labels]) -> None:
-        """Settle chunks in order, as far as they and those that share frames with them are done.
+        """Make chunks final, in order, while they and the chunks that overlap them are done.
 
-        Frames that no chunk has are blank.
+        Frames in no chunk are blank.
         """
         while self.num_settled < len(self.starts):
             start = self.starts[self.num_settled]
@@ -92,7 +96,7 @@ class _PartialRecording:
             del self.waiting[start]
 
     def _stop(self, start: int, labels: Labels) -> int | None:
-        """The frame behind the last one of the next chunk to settle; None if not known yet."""
+        """Return the end frame of the next chunk to settle; None if not known yet."""
         stop = start + len(labels)
         if self.num_settled + 1 == len(self.starts):
             return None if self.end is None else stop
@@ -108,7 +112,7 @@ class _PartialRecording:
 
 
 class Assembly:
-    """Collects the labels of chunks into recordings, which are numbered from 0.
+    """A collector of chunk labels into recordings, which are numbered from 0.
 
     ``blanks`` makes the labels of frames that were skipped.
     """
@@ -133,15 +137,15 @@ class Assembly:
             self._recordings[index].settle(self._blanks)
 
     def settled(self) -> Iterator[tuple[int, Labels]]:
-        """Yield recordings and the next frames of them that no chunk changes any more.
+        """Yield recordings' numbers with their next final labels.
 
-        The frames of a recording follow one another, and each comes once.
+        The labels of a recording come in order, each frame once.
         """
         for index, recording in self._recordings.items():
             recording.settle(self._blanks)
-            for labels in recording.settled[recording.num_told :]:
+            for labels in recording.settled[recording.num_yielded :]:
                 yield index, labels
-            recording.num_told = len(recording.settled)
+            recording.num_yielded = len(recording.settled)
 
     def finished(self) -> Iterator[LabelledAudio | InputError]:
         """Yield the recordings that have become complete, each once and in order."""

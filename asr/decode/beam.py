@@ -1,6 +1,6 @@
-"""The beam search of a CTC head: its settings, the frames it skips, and the labels it gives.
+"""Beam search for a CTC head: settings, skipping of blank frames, and frame labels.
 
-The search itself is `asr.decode.prefix_beam`.
+`asr.decode.prefix_beam` does the search itself.
 
 Shape legend: B batch, T frames, V vocabulary.
 """
@@ -24,25 +24,25 @@ from asr.types import ScoredTokens
 
 @in_ranges("decode")
 class BeamDecoder(GreedyDecoder, FusedSearch):
-    """The most probable token sequences of CTC, summed over all their paths.
+    """Search for CTC's most probable token sequences, each summed over its paths.
 
-    Without limits on tokens and with a beam that holds every prefix the sums are exact. Labels of
-    frames are those of the most probable path of the best sequence, so that words have times and
-    chunks of long audio are joined as those of greedy decoding are.
+    The sums are exact without a limit on tokens and with a beam that holds every prefix. Frame
+    labels are those of the most probable path of the best sequence, so words get times and chunks
+    of long audio are joined as with greedy decoding.
 
     Args:
         beam: prefixes kept after every frame.
-        tokens_per_frame: the most probable tokens of a frame extend prefixes, the others do not
-            (a prefix can still repeat its last token); null: all of them.
-        skip_blank: of neighbouring frames whose blank is at least this probable only the first is
-            searched, the others count as blanks; null: none is skipped.
-        n_best: sequences that are handed on, at most ``beam``.
+        tokens_per_frame: number of most probable tokens of a frame that may extend prefixes; null:
+            all tokens. A prefix can always repeat its last token.
+        skip_blank: in a run of frames whose blank has at least this probability, only the first is
+            searched and the others count as blank; null: no frame is skipped.
+        n_best: sequences in the result, at most ``beam``.
         lm, lm_weight, lm_word_bonus, lodr, lodr_weight, rescore_lm, rescore_weight,
             rescore_word_bonus, scorers: see `FusedSearch`.
-        blank_id: the token of the blank.
+        blank_id: id of the blank.
 
     Raises:
-        InputError: a value outside its range, or ``lodr`` without ``lm``.
+        InputError: a value is outside its range, or ``lodr`` is given without ``lm``.
     """
 
     moves_together = True
@@ -82,21 +82,21 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
         self.tokens_per_frame = tokens_per_frame
         self.skip_blank = skip_blank
         self.n_best = n_best
-        self._frames: list[tuple[int, int]] = []  # searched and skipped ones of every batch
+        self._frames: list[tuple[int, int]] = []  # numbers searched and skipped, for every batch
 
     def label(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[FrameLabels]:
-        """The best path of the best sequence of each utterance, with its ``n_best`` sequences."""
+        """Label each utterance by the best path of its best sequence, with the n-best list."""
         if not log_probs_BTV.shape[1]:
             return [self.blanks(0) for _ in lengths_B]
         found = self.search(log_probs_BTV, lengths_B)
         if self.is_fused:
-            self.compare_with_audio(found, *self._heard(log_probs_BTV, lengths_B))
+            self.compare_with_audio(found, *self._best_path(log_probs_BTV, lengths_B))
         return labels_of(found, log_probs_BTV, lengths_B, self.n_best)
 
     def search(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
-        """The sequences of each utterance, the best first, at most ``beam``.
+        """Return up to ``beam`` sequences of each utterance, the best first.
 
-        Frames behind a length are not read.
+        Frames after an utterance's end are ignored.
         """
         log_probs_BTV, lengths_B, skipped_B = self._frames_to_search(
             log_probs_BTV.float(), lengths_B
@@ -113,18 +113,18 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
 
     @property
     def skipped(self) -> float:
-        """The fraction of the frames so far that was skipped as blank."""
+        """Fraction of the frames so far that was skipped as blank."""
         skipped = sum(skipped for _, skipped in self._frames)
         return skipped / max(1, sum(map(sum, self._frames)))
 
     @property
     def notice(self) -> str:
-        """What is to be said of the frames so far, one line; empty if there is nothing."""
+        """One line on the skipped frames and improbable texts so far; empty if there are none."""
         lines = ["" if self.skip_blank is None else str(self), self.warning]
         return "; ".join(line for line in lines if line)
 
     def __str__(self) -> str:
-        """The settings, and what was skipped so far: one line."""
+        """Describe the settings and the skipped frames in one line."""
         tokens = "all" if self.tokens_per_frame is None else f"the best {self.tokens_per_frame}"
         line = f"beam search: {self.beam} prefixes, {tokens} tokens of a frame"
         if self.skip_blank is None:
@@ -137,9 +137,9 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
     def _frames_to_search(
         self, log_probs_BTV: Tensor, lengths_B: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames without those to skip, their number, and the log probability of those skipped.
+        """Drop frames to skip; return the others, their number, and the skipped log probability.
 
-        Frames behind the length become certain blanks, which change nothing.
+        Frames after an utterance's end become blanks of probability 1, which change nothing.
         """
         batch, num_frames, vocab_size = log_probs_BTV.shape
         lengths_B = lengths_B.to(log_probs_BTV.device)
@@ -169,8 +169,8 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
         is_valid_BT = frames_T[: order_BT.shape[1]] < lengths_B.unsqueeze(1)
         return torch.where(is_valid_BT.unsqueeze(-1), kept, nothing), lengths_B, skipped_B
 
-    def _heard(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> tuple[list[float], list[int]]:
-        """Log probability and number of tokens of the best path of each utterance."""
+    def _best_path(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> tuple[list[float], list[int]]:
+        """Return log probability and number of tokens of each utterance's best path."""
         best_BT, ids_BT = log_probs_BTV.max(-1)
         frames_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
         is_valid_BT = frames_T < lengths_B.to(ids_BT.device).unsqueeze(1)
@@ -186,7 +186,7 @@ def labels_of(
     lengths_B: Tensor,
     n_best: int,
 ) -> list[FrameLabels]:
-    """The best path of the first sequence of each utterance, with its first ``n_best`` ones."""
+    """Label each utterance by the best path of its first sequence; attach ``n_best`` sequences."""
     best = [torch.tensor(one[0].token_ids, dtype=torch.int64) for one in found]
     log_probs_BTV, lengths_B = log_probs_BTV.float().cpu(), lengths_B.cpu()
     ids_BT = align(

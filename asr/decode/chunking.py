@@ -1,4 +1,4 @@
-"""Long audio: splitting it into chunks, in pauses or overlapping."""
+"""Splitting long audio into chunks, at pauses or with an overlap."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Chunk:
 
 
 class Chunking:
-    """Splits long audio into chunks: in pauses, or overlapping where it has none.
+    """A splitter of long audio into chunks: at pauses, or with an overlap if there are none.
 
     Args:
-        chunk_s: length of a chunk; audio no longer than that is one chunk.
-        overlap_s: shared by neighbouring chunks.
-        window_samples, shift_samples: of the features.
+        chunk_s: most seconds of a chunk; shorter audio is one chunk.
+        overlap_s: seconds shared by neighbouring chunks.
+        window_samples, shift_samples: window and shift of the features.
         subsampling_factor: feature frames per encoder frame.
-        sample_rate_hz: of the audio.
-        pauses: whether to cut in pauses and skip silence; else all chunks overlap.
+        sample_rate_hz: rate of the audio.
+        pauses: whether to cut at pauses and skip silence; otherwise all chunks overlap.
 
     Raises:
         InputError: the chunk has no length, or the overlap is not shorter than the chunk.
@@ -76,10 +76,10 @@ class Chunking:
             )
 
     def __call__(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Chunk]:
-        """Yield the chunks of audio that comes in ``blocks`` of samples.
+        """Yield the chunks of audio that arrives in ``blocks`` of samples.
 
-        Audio no longer than a chunk is one chunk. A chunk is yielded as soon as another one is
-        known to follow. Long audio without speech has none where chunks are cut in pauses.
+        A chunk is yielded as soon as it is known that another one follows. If audio is cut at
+        pauses, long audio without speech has no chunks.
         """
         if self._pauses is None:
             yield from self._overlapping(blocks)
@@ -101,7 +101,7 @@ class Chunking:
         frame_samples = self._samples_per_frame
         samples = np.empty(0, dtype=np.float32)
         speech_T = np.empty(0, dtype=np.bool_)
-        start = covered = 0  # frames: where samples begin, and how many the last chunk has
+        start = covered = 0  # first frame of the samples; frames of them in the last chunk
         windows: deque[NDArray[np.float32]] = deque()
 
         def noted() -> Iterator[NDArray[np.float32]]:
@@ -151,11 +151,11 @@ class Chunking:
         yield Chunk(start, np.concatenate(held))
 
     def num_own_samples(self, chunk: Chunk) -> int:
-        """Number of samples of its frames, without the lookahead of the last window."""
+        """Return the number of samples of a chunk's frames, without the last window's lookahead."""
         return max(1, len(chunk.samples) - self._lookahead_samples)
 
     def num_frames(self, chunk: Chunk) -> int:
-        """Number of encoder frames of a chunk."""
+        """Return the number of encoder frames of a chunk."""
         later = max(0, len(chunk.samples) - self._window_samples) // self._shift_samples
         return later // self._subsampling_factor + 1
 
@@ -163,7 +163,7 @@ class Chunking:
 def _windows(
     blocks: Iterable[NDArray[np.float32]], num_samples: int
 ) -> Iterator[NDArray[np.float32]]:
-    """The samples of ``blocks`` in windows of equal length, of which the last may be shorter."""
+    """Yield the samples of ``blocks`` in windows of equal length; the last may be shorter."""
     held = np.empty(0, dtype=np.float32)
     for block in blocks:
         held = np.concatenate([held, block])

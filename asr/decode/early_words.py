@@ -1,4 +1,4 @@
-"""Words of recordings that are not whole yet, as soon as nothing can change them."""
+"""Words of unfinished recordings, available as soon as they are final."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asr.types import Labels
 
 @dataclass(frozen=True, slots=True)
 class HeardWords:
-    """The next ``words`` of the recording of this number, or of a ``channel`` of it."""
+    """The next final ``words`` of a recording, by its number, or of one ``channel`` of it."""
 
     recording: int
     channel: int | None
@@ -24,18 +24,18 @@ class HeardWords:
 
 @dataclass(slots=True)
 class _Held:
-    """Labels from frame ``first`` on, of whose words the first ``num_told`` were told."""
+    """Labels from frame ``first`` on; the first ``num_returned`` of their words were returned."""
 
     labels: Labels | None = None
     first: int = 0
-    num_told: int = 0
+    num_returned: int = 0
 
 
 class EarlyWords:
-    """Reads stretches of labels, and gives each word once.
+    """A reader of final labels, part by part, that returns each word once.
 
-    The last word so far may go on in the next stretch, so it waits for the word behind it. The
-    words are those of the whole labels, with the same times.
+    The last word may continue in the next part, so it waits until the next word begins. Words and
+    times equal those of the whole labels.
     """
 
     def __init__(self, search: Search, tokenizer: Tokenizer, frame_shift_s: float) -> None:
@@ -45,7 +45,7 @@ class EarlyWords:
         self._held: defaultdict[int, _Held] = defaultdict(_Held)
 
     def take(self, index: int, labels: Labels) -> tuple[TimedWord, ...]:
-        """The words that the next stretch of labels completes, of the labels numbered ``index``."""
+        """Add the next labels of recording ``index``; return the words that they complete."""
         held = self._held[index]
         if held.labels is not None:
             labels = held.labels.joined([labels])
@@ -58,15 +58,15 @@ class EarlyWords:
             inf,
             found.token_scores,
         )
-        told = tuple(words[held.num_told : -1])
+        final = tuple(words[held.num_returned : -1])
         held.labels = labels
-        held.num_told += len(told)
-        if told:
+        held.num_returned += len(final)
+        if final:
             start = round(words[-1].start_s / self._frame_shift_s) - held.first
-            if found.token_frames.count(start) == 1:  # else the word before it ends there, too
-                held.labels, held.first, held.num_told = labels[start:], held.first + start, 0
-        return told
+            if found.token_frames.count(start) == 1:  # otherwise the last word ends there too
+                held.labels, held.first, held.num_returned = labels[start:], held.first + start, 0
+        return final
 
     def drop(self, index: int) -> None:
-        """Forget labels that are whole."""
+        """Forget the labels of a complete recording."""
         self._held.pop(index, None)

@@ -1,4 +1,4 @@
-"""CTC's log probabilities of chosen tokens, frame by frame, of audio of any length.
+"""CTC log probabilities of selected tokens for every frame, for audio of any length.
 
 Shape legend: B batch, T frames, V vocabulary, C kept tokens, the blank in column 0.
 """
@@ -16,14 +16,14 @@ from asr.model.asr_model import AsrModel
 from asr.types import Hypothesis
 
 IMPOSSIBLE = -60.0
-"""Log probability of what cannot be in a frame."""
+"""Log probability of a token that is impossible in a frame."""
 
 
 class CtcModel:
-    """The CTC output of a model of any head that has one, as searches of CTC read it.
+    """An acoustic model that returns the CTC output of any head that has one.
 
     Raises:
-        InputError: the head has none.
+        InputError: the head has no CTC output.
     """
 
     def __init__(self, model: AsrModel) -> None:
@@ -35,7 +35,7 @@ class CtcModel:
         self.runs_in_threads = model.runs_in_threads
 
     def __call__(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """CTC log probabilities (B, T, V) and the number of valid frames (B,)."""
+        """Compute CTC log probabilities (B, T, V) and the number of valid frames (B,)."""
         encoded = self._model.encoder(*self.frontend(waveforms_BN, lengths_B))
         return self._model.head.frame_log_probs(encoded.frames_BTD).float(), encoded.lengths_B
 
@@ -54,11 +54,11 @@ class TokenEmissions:
         return TokenEmissions(self.path[frames], self.kept_TC[frames])
 
     def first_ids(self) -> Tensor:
-        """(T,) the token of each frame on the best path."""
+        """Token of each frame (T,) on the best path."""
         return self.path.first_ids()
 
     def joined(self, following: Sequence[TokenEmissions]) -> TokenEmissions:
-        """These frames and then those of ``following``."""
+        """Return these frames, then those of ``following``."""
         return TokenEmissions(
             self.path.joined([one.path for one in following]),
             torch.cat([self.kept_TC, *(one.kept_TC for one in following)]),
@@ -66,18 +66,18 @@ class TokenEmissions:
 
 
 class EmissionReader:
-    """Keeps the best path and the log probabilities of ``token_ids``, the blank before them."""
+    """A search that keeps the best path and the log probabilities of blank and ``token_ids``."""
 
     def __init__(self, token_ids: Sequence[int]) -> None:
         self._greedy = GreedyDecoder()
         self._columns = torch.tensor([self._greedy.blank_id, *token_ids])
 
     def __call__(self, log_probs_BTV: Tensor, lengths_B: Tensor, /) -> list[Hypothesis]:
-        """What the best paths spell."""
+        """Return the hypotheses of the best paths."""
         return [self.collapse(one) for one in self.label(log_probs_BTV, lengths_B)]
 
     def label(self, log_probs_BTV: Tensor, lengths_B: Tensor, /) -> list[TokenEmissions]:
-        """What is kept of each utterance."""
+        """Return the best path and kept log probabilities of each utterance."""
         kept_BTC = log_probs_BTV[..., self._columns.to(log_probs_BTV.device)].half().cpu()
         paths = self._greedy.label(log_probs_BTV, lengths_B)
         return [
@@ -86,11 +86,11 @@ class EmissionReader:
         ]
 
     def blanks(self, num_frames: int, /) -> TokenEmissions:
-        """Frames in which nothing is said."""
+        """Return the labels of frames without speech."""
         kept_TC = torch.full((num_frames, len(self._columns)), IMPOSSIBLE, dtype=torch.float16)
         kept_TC[:, 0] = 0.0
         return TokenEmissions(self._greedy.blanks(num_frames), kept_TC)
 
     def collapse(self, labels: TokenEmissions, /) -> Hypothesis:
-        """What the best path spells."""
+        """Return the hypothesis of the best path."""
         return self._greedy.collapse(labels.path)

@@ -1,9 +1,9 @@
-"""Where the segments of a stream end, and what the search reads in each.
+"""Endpoint detection: cutting a stream into segments at pauses, and searching each segment.
 
-A stream is cut into segments at its pauses. The search reads a segment once it has ended; until
-then the text so far is that of the best path, which for a greedy search is the text that stays.
+The search runs on a segment once it has ended. Until then the partial text is that of the best
+path; for a greedy search this is also the final text.
 
-Shape legend: T frames, X what the head gives of a frame.
+Shape legend: T frames, X head outputs per frame.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Pause = Annotated[float, Range(0, 3600, above=True)]
 @in_ranges("endpoint")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """When a segment ends: rules in seconds, after those of Kaldi.
+    """Rules in seconds for the end of a segment, similar to Kaldi's.
 
-    It ends ``pause_s`` behind its last token. Without a token, audio ``nothing_s`` ago is
-    forgotten. A segment of ``longest_s`` ends before its last word.
+    A segment ends ``pause_s`` after its last token. Without a token, audio older than
+    ``nothing_s`` is dropped. A segment of ``longest_s`` ends before its last word.
     """
 
     pause_s: Pause = 1.2
@@ -41,10 +41,10 @@ NOTHING = Hypothesis((), (), (), 0.0)
 
 @dataclass(slots=True)
 class OpenSegment:
-    """What was heard since the last segment ended; it begins at frame ``first``.
+    """The frames since the last segment ended; the first is frame ``first``.
 
-    ``path`` is the best path, of a head without one what the search found, ``spelt`` what it
-    spells.
+    ``path`` is the best path, or the search's result if the head has no CTC; ``spelt`` is its
+    hypothesis.
     """
 
     first: int = 0
@@ -55,10 +55,10 @@ class OpenSegment:
 
 
 class SegmentReader:
-    """Reads the output of the head for one stream, segment by segment.
+    """A reader of one stream's head outputs, segment by segment.
 
-    ``done`` are the labels of the segments that have ended, in order. Of a head with CTC the first
-    ``vocab_size`` outputs of a frame are its log probabilities.
+    ``done`` holds the labels of the ended segments, in order. If the head has CTC, the first
+    ``vocab_size`` outputs of a frame are CTC log probabilities.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SegmentReader:
         self._spelling: Search = self._best_path or search
 
     def take(self, outputs_TX: Tensor) -> list[tuple[int, Labels]]:
-        """Read more frames; the segments that end by them, with their first frames."""
+        """Read more frames; return the segments that end in them, each with its first frame."""
         self._add(outputs_TX)
         ended = []
         while (num_frames := self._first_end()) is not None:
@@ -88,11 +88,11 @@ class SegmentReader:
         return ended
 
     def end(self) -> list[tuple[int, Labels]]:
-        """The stream is over: the segment that was going on, if there is one."""
+        """End the stream; return the open segment, if there is one."""
         return [self._cut(self.segment.num_frames)] if self.segment.num_frames else []
 
     def _add(self, outputs_TX: Tensor) -> None:
-        """Put frames behind those of the segment."""
+        """Append frames to the segment."""
         segment = self.segment
         segment.outputs.append(outputs_TX)
         segment.num_frames += len(outputs_TX)
@@ -106,7 +106,7 @@ class SegmentReader:
         segment.spelt = self._spelling.collapse(segment.path)
 
     def _first_end(self) -> int | None:
-        """How many frames of the segment are before its first end; None where it goes on."""
+        """Return the number of frames before the segment's end; None if it has not ended."""
         found = self.segment.spelt
         if not found.token_ids:
             return None
@@ -124,7 +124,7 @@ class SegmentReader:
         return max(1, round(length_s / self.frame_shift_s))
 
     def _cut(self, num_frames: int) -> tuple[int, Labels]:
-        """End the segment behind its first ``num_frames`` frames."""
+        """End the segment after its first ``num_frames`` frames."""
         segment = self.segment
         outputs_TX = torch.cat(segment.outputs)
         labels = labels_of_stream(self.search, outputs_TX[:num_frames])
@@ -136,5 +136,5 @@ class SegmentReader:
 
 
 def labels_of_stream(search: Search, outputs_TX: Tensor) -> Labels:
-    """What a search finds in the frames of one stream."""
+    """Return the labels that a search finds in the frames of one stream."""
     return search.label(outputs_TX[None], torch.tensor([len(outputs_TX)]))[0]
