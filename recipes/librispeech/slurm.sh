@@ -11,13 +11,17 @@
 # The learning rates of the recipes are for the audio of one step, so more devices take a smaller part of
 # it each: data.batching.max_duration_s x train.trainer.accumulate, on so many devices in all,
 #
-#   recipe                              1        2        4        8
-#   100h_conformer_s                600x2    600x1    300x1    150x1
-#   100h_conformer_m                340x4    340x2    340x1    170x1
-#   960h_conformer_s                600x4    600x2    600x1    300x1
-#   960h_conformer_m                280x8    280x4    280x2    280x1
-#   960h_conformer_l                300x8    300x4    300x2    300x1
-#   960h_transformer                300x8    300x4    300x2    300x1
+#   recipe                                1        2        4        8
+#   100h_conformer_s                  600x2    600x1    300x1    150x1
+#   100h_conformer_m                  340x4    340x2    340x1    170x1
+#   100h_conformer_m_hybrid           340x4    340x2    340x1    170x1
+#   100h_conformer_m_transducer       170x8    170x4    170x2    170x1
+#   960h_conformer_s                  600x4    600x2    600x1    300x1
+#   960h_conformer_m                  280x8    280x4    280x2    280x1
+#   960h_conformer_m_hybrid           280x8    280x4    280x2    280x1
+#   960h_conformer_m_transducer      140x16    140x8    140x4    140x2
+#   960h_conformer_l                  300x8    300x4    300x2    300x1
+#   960h_transformer                  300x8    300x4    300x2    300x1
 #
 # where a halved batch also makes room in memory. If a step is to grow instead, by a factor of k, multiply
 # train.optim.peak_lr by the square root of k (the rule for Adam: Malladi et al. 2022); there are then k
