@@ -21,7 +21,7 @@ SHORTEST_CUE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class CueLimits:
-    """The most of a subtitle: columns of a line (two of a wide character), lines, and seconds."""
+    """Limits of a subtitle: columns per line (wide characters count two), lines, and seconds."""
 
     line_width: int = 42
     num_lines: int = 2
@@ -33,7 +33,7 @@ USUAL = CueLimits()
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """A subtitle: its lines, start and end in seconds from the start of the audio, and speaker."""
+    """A subtitle: lines, start and end in seconds from the start of the audio, and speaker."""
 
     start_s: float
     end_s: float
@@ -42,7 +42,7 @@ class Cue:
 
 
 def srt(channels: Sequence[Sequence[TimedWord]], limits: CueLimits = USUAL) -> str:
-    """A SubRip file, empty without words; each cue names its channel of several, and speaker."""
+    """Write a SubRip file; cues name their channel, if there are several, and their speaker."""
     return "".join(
         f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n"
         f"{f'[{voice}] ' if (voice := _voice(cue, channel, channels)) else ''}{text(cue)}\n\n"
@@ -51,7 +51,7 @@ def srt(channels: Sequence[Sequence[TimedWord]], limits: CueLimits = USUAL) -> s
 
 
 def vtt(channels: Sequence[Sequence[TimedWord]], limits: CueLimits = USUAL) -> str:
-    """A WebVTT file; several channels, or the speakers, are its voices."""
+    """Write a WebVTT file; its voices are the channels, if there are several, or the speakers."""
     shown = (
         f"{clock(cue.start_s, '.')} --> {clock(cue.end_s, '.')}\n"
         f"{f'<v {escape(voice)}>' if (voice := _voice(cue, channel, channels)) else ''}"
@@ -62,12 +62,12 @@ def vtt(channels: Sequence[Sequence[TimedWord]], limits: CueLimits = USUAL) -> s
 
 
 def _voice(cue: Cue, channel: int, channels: Sequence[Sequence[TimedWord]]) -> str:
-    """Whose a cue is: a channel of several, or a speaker; empty where that is not known."""
+    """Return a cue's voice: its channel, if there are several, or speaker; empty if unknown."""
     return f"channel {channel}" if len(channels) > 1 else cue.speaker or ""
 
 
 def timeline(channels: Sequence[Sequence[TimedWord]], limits: CueLimits) -> list[tuple[int, Cue]]:
-    """The cues of all channels in order of time, each with its channel number, from 1."""
+    """Return the cues of all channels in order of time, each with its channel number, from 1."""
     numbered = [
         (number, cue) for number, words in enumerate(channels, 1) for cue in cues(words, limits)
     ]
@@ -75,7 +75,7 @@ def timeline(channels: Sequence[Sequence[TimedWord]], limits: CueLimits) -> list
 
 
 def cues(words: Sequence[TimedWord], limits: CueLimits = USUAL) -> list[Cue]:
-    """Words in cues, in order; no two overlap."""
+    """Group words into cues, in order and without overlap."""
     groups = list(grouped(words, limits))
     next_starts_s = [*(group[0].start_s for group in groups[1:]), math.inf]
     return [
@@ -90,7 +90,7 @@ def cues(words: Sequence[TimedWord], limits: CueLimits = USUAL) -> list[Cue]:
 
 
 def grouped(words: Sequence[TimedWord], limits: CueLimits) -> Iterator[list[TimedWord]]:
-    """The words of each cue."""
+    """Yield the words of each cue."""
     group: list[TimedWord] = []
     for word in words:
         if group and (
@@ -107,7 +107,7 @@ def grouped(words: Sequence[TimedWord], limits: CueLimits) -> Iterator[list[Time
 
 
 def wrapped(words: Sequence[TimedWord], line_width: int) -> tuple[str, ...]:
-    """The words in lines; a word longer than a line has one of its own."""
+    """Wrap words into lines; a word longer than a line gets its own line."""
     lines: list[str] = []
     for word in words:
         longer = join_words([*lines[-1:], word.word])
@@ -119,12 +119,12 @@ def wrapped(words: Sequence[TimedWord], line_width: int) -> tuple[str, ...]:
 
 
 def text(cue: Cue) -> str:
-    """The lines of a cue, one below the other."""
+    """Join the lines of a cue."""
     return "\n".join(cue.lines)
 
 
 def clock(time_s: float, decimal_mark: str) -> str:
-    """``01:02:03,456``."""
+    """Format a time as ``01:02:03,456``."""
     minutes, milliseconds = divmod(round(time_s * 1000), 60_000)
     hours, minutes = divmod(minutes, 60)
     seconds, milliseconds = divmod(milliseconds, 1000)
@@ -133,15 +133,15 @@ def clock(time_s: float, decimal_mark: str) -> str:
 
 FIRST_CHANNEL = 1
 UNKNOWN = "<NA>"
-"""The speaker of words that no turn has, where lines begin with speakers."""
+"""Speaker of words outside all turns, in formats whose lines begin with a speaker."""
 
 
 def ctm(name: str, words: Sequence[TimedWord], channel: int = FIRST_CHANNEL) -> str:
-    """A line a word: name of the recording, channel, start and length in seconds, word, confidence.
+    """Write a line per word: recording, channel, start, duration in seconds, word, confidence.
 
-    Of a word with a speaker, the type ``lex`` and the speaker follow, as in the longer form of
-    NIST; a confidence that is not known is then ``NA``. White space in ``name`` separates columns,
-    so it becomes an underscore.
+    For a word with a speaker, the type ``lex`` and the speaker follow, as in the longer form of
+    NIST; an unknown confidence is then ``NA``. White space in ``name`` would separate columns, so
+    it becomes an underscore.
     """
     recording = "_".join(name.split())
     return "".join(
@@ -157,10 +157,10 @@ def _ctm_rest(word: TimedWord) -> str:
 
 
 class Format(NamedTuple):
-    """How the transcripts of a file are written, one or one of each of its channels.
+    """An output format, with its function from the transcripts of a file's channels to text.
 
-    Those of several files may follow one another where it ``is_line_by_line``. Subtitles keep to
-    limits, the other formats have no use for them.
+    If it ``is_line_by_line``, the output of several files may be concatenated. Only subtitles use
+    the limits.
     """
 
     write: Callable[[Sequence[Transcript], CueLimits], str]
@@ -169,9 +169,9 @@ class Format(NamedTuple):
 
 
 def as_text(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str:
-    """One line; of several channels a line of each, and of known speakers a line of each turn.
+    """Write one line; or one per channel, if there are several; or one per turn of a speaker.
 
-    They begin with the number of the channel, or the name of the speaker.
+    The latter two begin with the channel's number or the speaker's name.
     """
     if len(transcripts) == 1 and transcripts[0].has_speakers:
         turns = groupby(transcripts[0].words, key=lambda word: word.speaker)
@@ -185,10 +185,10 @@ def as_text(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str
 
 
 def as_json(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str:
-    """A line for each that holds an object: ``audio_path``, ``duration_s``, ``text``, ``words``.
+    """Write a line with a JSON object each: ``audio_path``, ``duration_s``, ``text``, ``words``.
 
-    And ``channel``, where channels are not mixed, ``n_best``, where a beam was searched, and the
-    ``speaker`` of words, where it is known.
+    It also has ``channel`` if channels are not mixed, ``n_best`` after a beam search, and the
+    ``speaker`` of words if known.
     """
     lines = []
     for transcript in transcripts:
@@ -203,7 +203,7 @@ def as_json(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str
 
 
 def as_ctm(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str:
-    """Conversation time marks, channel after channel."""
+    """Write conversation time marks (CTM), channel after channel."""
     return "".join(
         ctm(Path(one.audio_path).stem, one.words, one.channel or FIRST_CHANNEL)
         for one in transcripts
@@ -211,9 +211,9 @@ def as_ctm(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str:
 
 
 def as_tsv(transcripts: Sequence[Transcript], limits: CueLimits = USUAL) -> str:
-    """A table of segments: start and end in milliseconds, text; with a head line.
+    """Write a table of segments with a header: start and end in milliseconds, text.
 
-    Before the text stand the channel, where there are several, and the speaker, where it is known.
+    The channel, if there are several, and the speaker, if known, come before the text.
     """
     has_channels = len(transcripts) > 1
     has_speakers = any(one.has_speakers for one in transcripts)
@@ -246,9 +246,9 @@ FORMATS = {
     "ctm": Format(as_ctm, is_line_by_line=True),
     "tsv": Format(as_tsv, is_line_by_line=False),
 }
-"""By name, which is also the ending of a file in the format (``txt`` for ``text``)."""
+"""Formats by name, which is also the file extension (``txt`` for ``text``)."""
 
 
 def suffix(name: str) -> str:
-    """Ending of a file in the format ``name``."""
+    """Return the file extension of the format ``name``."""
     return ".txt" if name == "text" else f".{name}"

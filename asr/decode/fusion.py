@@ -1,7 +1,7 @@
-"""What adds to a beam search from outside: language models, in it and behind it, and hotwords.
+"""Language models and hotwords in a beam search: shallow fusion and rescoring.
 
-What is added to the score of a prefix while the search runs is shallow fusion; what is added to the
-whole sequences of its result is rescoring.
+Shallow fusion adds to the scores of prefixes during the search; rescoring adds to the scores of
+whole sequences after it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from asr.text.tokenizer import Tokenizer
 from asr.types import ScoredTokens
 
 _IMPROBABLE = 3.0
-"""Nats a token that the best text may be less probable by the audio than its best path."""
+"""Nats per token by which the best path's acoustic probability may exceed the best text's."""
 
 
 class FusedSearch:
-    """A beam search that scorers add to.
+    """The part of a beam search that adds language models and other scorers.
 
     Args:
-        lm: a language model, which `read_language_model` reads; None: none.
-        lm_weight: what its natural logarithms are multiplied by.
-        lm_word_bonus: what every word adds to the score.
-        lodr: an n-gram model of low order of the text that the recogniser was trained on, which is
+        lm: path of a language model, see `read_language_model`; None: none.
+        lm_weight: factor on its log probabilities.
+        lm_word_bonus: added to the score per word.
+        lodr: path of a low-order n-gram model of the recogniser's training text, which is
             subtracted from ``lm`` (low-order density ratio, Zheng et al. 2022); None: none.
-        lodr_weight: what its natural logarithms are multiplied by.
-        rescore_lm: a language model that orders the sequences of the last beam anew; None: none.
-        rescore_weight, rescore_word_bonus: of it.
-        scorers: further ones, such as hotwords, which are added up.
+        lodr_weight: factor on its log probabilities.
+        rescore_lm: path of a language model that reorders the final sequences; None: none.
+        rescore_weight, rescore_word_bonus: its factor and bonus.
+        scorers: further scorers to add, such as hotwords.
 
     Raises:
-        InputError: ``lodr`` without ``lm``.
+        InputError: ``lodr`` is given without ``lm``.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class FusedSearch:
         self.lm_scorer: TokenScorer | None = None
         self.rescorer: TokenScorer | None = None
         self.scorers = scorers
-        self._improbable: list[tuple[int, int]] = []  # texts of every batch, and improbable ones
+        self._improbable: list[tuple[int, int]] = []  # per batch: all texts, improbable texts
 
     def read_lm(
         self,
@@ -74,7 +74,7 @@ class FusedSearch:
         normalize: Callable[[str], str],
         device: torch.device | str = "cpu",
     ) -> None:
-        """Read the language models and score with them; InputError as `read_language_model`."""
+        """Read the language models and add them; raise as `read_language_model` does."""
 
         def read(path: str, weight: float, bonus: float) -> TokenScorer:
             make = read_language_model(Path(path), tokenizer, normalize, device)
@@ -90,13 +90,13 @@ class FusedSearch:
 
     @property
     def is_fused(self) -> bool:
-        """Whether anything but the audio decides."""
+        """Whether any scorer or language model is added."""
         return bool(self.scorers) or self.rescorer is not None
 
     def ordered(
         self, found: list[list[ScoredTokens]], device: torch.device
     ) -> list[list[ScoredTokens]]:
-        """The sequences of a search in the order of ``rescore_lm``, where there is one."""
+        """Order the sequences of a search by ``rescore_lm``, if there is one."""
         return found if self.rescorer is None else rescored(found, self.rescorer, device)
 
     def compare_with_audio(
@@ -105,9 +105,9 @@ class FusedSearch:
         heard: Sequence[float],
         num_tokens: Sequence[int],
     ) -> None:
-        """Count texts that are far less probable by the audio than what it says alone.
+        """Count texts that are acoustically far less probable than the best path.
 
-        ``heard`` is the log probability of the best path of each utterance, with ``num_tokens``.
+        ``heard`` is the log probability of each utterance's best path, with ``num_tokens`` tokens.
         """
         far = [
             path - one[0].acoustic > _IMPROBABLE * max(1, number)
@@ -117,22 +117,22 @@ class FusedSearch:
 
     @property
     def warning(self) -> str:
-        """What is to be said where the scorers outweigh the audio; empty if they do not."""
+        """Warning that the scorers outweigh the audio; empty if they do not."""
         num_texts = sum(texts for texts, _ in self._improbable)
         num_improbable = sum(improbable for _, improbable in self._improbable)
         if num_improbable <= num_texts / 2:
             return ""
         return (
             f"language models and hotwords outweigh the audio: in {num_improbable:,} of "
-            f"{num_texts:,} chunks the text is far less probable by the audio alone than what was "
-            "heard; lower --lm-weight, --rescore-weight or --hotword-weight"
+            f"{num_texts:,} chunks the text is acoustically far less probable than the best path; "
+            "lower --lm-weight, --rescore-weight or --hotword-weight"
         )
 
 
 def rescored(
     found: Sequence[Sequence[ScoredTokens]], scorer: TokenScorer, device: torch.device | str
 ) -> list[list[ScoredTokens]]:
-    """The sequences of each utterance in their new order, with what ``scorer`` adds."""
+    """Add the scores of ``scorer`` to the sequences of each utterance, and sort them."""
     sequences = [one.token_ids for each in found for one in each]
     scores = iter(sequence_scores(scorer, sequences, device))
     added = [[replace(one, added=one.added + next(scores)) for one in each] for each in found]

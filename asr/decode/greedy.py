@@ -19,7 +19,7 @@ from asr.text.tokenizer import WORD_START
 from asr.types import Hypothesis, ScoredTokens
 
 SOUND_S = 0.04
-"""How long a word sounds on behind the last frame of its last token."""
+"""Seconds that a word lasts after the last frame of its last token."""
 _NEVER_FIRST = ("Mn", "Mc", "Me", "Pe", "Pf", "Po")  # marks, closing brackets, full stops
 
 
@@ -27,12 +27,12 @@ _NEVER_FIRST = ("Mn", "Mc", "Me", "Pe", "Pf", "Po")  # marks, closing brackets, 
 class TimedWord:
     """One word; times in seconds from the start of the audio.
 
-    In scripts without spaces between words it is the characters of one token. CTC emits a token at
-    a few frames within its sound, so times are good to about 0.1 s.
+    In scripts without spaces it holds the characters of one token. CTC emits a token in a few
+    frames within its sound, so times are accurate to about 0.1 s.
 
-    ``confidence``, from 0 to 1, is the probability of its least probable token, the geometric mean
-    over the frames of that token, at the temperature of the package; None where a search does not
-    know it. ``speaker`` is who says it, None where nobody has said so.
+    ``confidence``, from 0 to 1, is the probability of the word's least probable token: the
+    geometric mean over the token's frames, at the package's temperature. It is None if the search
+    does not compute it. ``speaker`` is None if unknown.
     """
 
     word: str
@@ -42,7 +42,7 @@ class TimedWord:
     speaker: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Its fields for JSON; without ``speaker``, where that is not known."""
+        """Return the fields for JSON, without an unknown ``speaker``."""
         fields = asdict(self)
         if self.speaker is None:
             del fields["speaker"]
@@ -58,11 +58,11 @@ def timed_words(
     scores: Sequence[float] = (),
     temperature: float = 1.0,
 ) -> list[TimedWord]:
-    """Group pieces, with their first frames and the frames behind their last, into words.
+    """Group pieces into words, by their first frames ``frames`` and end frames ``ends``.
 
-    A word lasts from its first frame to `SOUND_S` behind its last one, but no longer than to the
-    next word or the end of the audio, behind which the last frame may reach. ``scores`` are log
-    probabilities of the pieces, if they are known; confidences are `tempered`.
+    A word lasts from its first frame to `SOUND_S` after its last one, but not beyond the next word
+    or the end of the audio (the last frame may extend beyond the audio). ``scores`` are log
+    probabilities of the pieces, if known; confidences are `tempered`.
     """
     words: list[TimedWord] = []
     confidences: Sequence[float | None] = [None] * len(pieces)
@@ -87,7 +87,7 @@ def timed_words(
 
 
 def join_words(words: Sequence[str]) -> str:
-    """One text of words, without spaces where their script has none."""
+    """Join words to one text, without spaces in scripts that have none."""
     text = ""
     for word in words:
         is_close = text and is_unspaced(text[-1]) and is_unspaced(word[0])
@@ -96,7 +96,7 @@ def join_words(words: Sequence[str]) -> str:
 
 
 def _continues(word: str, text: str) -> bool:
-    """Whether ``text``, before which no space stands, belongs to the word before it."""
+    """Return whether ``text``, which has no space before it, continues ``word``."""
     if not word or not text or unicodedata.category(text[0]) in _NEVER_FIRST:
         return True
     return not (is_unspaced(word[-1]) or is_unspaced(text[0]))
@@ -104,10 +104,10 @@ def _continues(word: str, text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
-    """The best token sequences of the frames from ``first`` to before ``end``, the best first.
+    """The best token sequences of frames ``first`` to ``end`` (exclusive), the best first.
 
-    Frames are counted from the first one of the labels that hold this; ``first`` is negative where
-    earlier ones were cut off.
+    Frames count from the start of the labels that hold this object; ``first`` is negative if
+    earlier frames were cut off.
     """
 
     first: int
@@ -115,7 +115,7 @@ class Alternatives:
     sequences: tuple[ScoredTokens, ...]
 
     def moved(self, num_frames: int) -> Alternatives:
-        """The same, where so many more frames stand before."""
+        """Return the same for labels with ``num_frames`` more frames in front."""
         return replace(self, first=self.first + num_frames, end=self.end + num_frames)
 
 
@@ -123,7 +123,7 @@ class Alternatives:
 class FrameLabels:
     """The best token of every frame (T,) and its log probability (T,), on the CPU.
 
-    ``alternatives`` are those of each chunk of the frames, where a beam was searched.
+    After a beam search, ``alternatives`` holds the best sequences of each chunk.
     """
 
     scores_T: Tensor
@@ -139,11 +139,11 @@ class FrameLabels:
         return FrameLabels(self.scores_T[frames], self.ids_T[frames], those)
 
     def first_ids(self) -> Tensor:
-        """(T,) the token of each frame."""
+        """Token of each frame (T,)."""
         return self.ids_T
 
     def joined(self, following: Sequence[FrameLabels]) -> FrameLabels:
-        """These frames and then those of ``following``."""
+        """Return these frames, then those of ``following``."""
         parts = (self, *following)
         starts = accumulate(map(len, parts), initial=0)
         return FrameLabels(
@@ -158,17 +158,17 @@ class FrameLabels:
 
 
 class GreedyDecoder:
-    """Drops repeats, then blanks, from the best path."""
+    """Search that removes repeats, then blanks, from the best path."""
 
     def __init__(self, *, blank_id: int = 0) -> None:
         self.blank_id = blank_id
 
     def __call__(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
-        """One hypothesis per utterance; frames behind a length are not read."""
+        """Return one hypothesis per utterance; frames after its end are ignored."""
         return [self.collapse(labels) for labels in self.label(log_probs_BTV, lengths_B)]
 
     def label(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[FrameLabels]:
-        """The best path of each utterance, frame by frame."""
+        """Return the best path of each utterance."""
         scores_BT, ids_BT = log_probs_BTV.max(-1)
         scores_BT, ids_BT = scores_BT.cpu(), ids_BT.cpu()
         return [
@@ -177,11 +177,11 @@ class GreedyDecoder:
         ]
 
     def blanks(self, num_frames: int) -> FrameLabels:
-        """The best path where nothing is said."""
+        """Return a path of blanks."""
         return FrameLabels(torch.zeros(num_frames), torch.full((num_frames,), self.blank_id))
 
     def collapse(self, labels: FrameLabels) -> Hypothesis:
-        """The hypothesis that a best path spells."""
+        """Collapse a path to its hypothesis."""
         ids_T = labels.ids_T
         changed_T = torch.ones_like(ids_T, dtype=torch.bool)
         changed_T[1:] = ids_T[1:] != ids_T[:-1]

@@ -1,12 +1,12 @@
-"""Search of a head with CTC and an attention decoder, in one pass over both.
+"""One-pass beam search for a head with CTC and an attention decoder.
 
-A sequence is scored by ``(1 - w) * attention + w * CTC + bonus * tokens``, in log probabilities
-(Watanabe et al. 2017). Every sequence has an alignment: one with more tokens than the frames can
-hold is never made, so no search is endless. Words have the times of CTC's best path through the
-sequence, and chunks of long audio are joined as those of a CTC head are.
+The score of a sequence is ``(1 - w) * attention + w * CTC + bonus * tokens``, in log probabilities
+(Watanabe et al. 2017). Sequences with more tokens than the frames can align are never made, so
+every search ends. Word times come from CTC's best path through the sequence, and chunks of long
+audio are joined as for a CTC head.
 
 Shape legend: B batch, K hypotheses of a beam, N = B * K, C candidate tokens, U tokens, T frames,
-X what the head gives of a frame, V vocabulary.
+X head outputs per frame, V vocabulary.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from asr.ranges import BeamSize, Bonus, Range, Tokens, in_ranges
 from asr.types import ScoredTokens
 
 _NEVER = float("-inf")
-_LENGTHS, _WORSE = 3, -10.0  # of the end detection
+_LENGTHS, _WORSE = 3, -10.0  # end detection: hypothesis lengths, and difference in score
 
 CtcWeight = Annotated[float, Range(0, 1, below=True)]
 
 
 class HybridSearch(GreedyDecoder, ABC):
-    """What all searches of a hybrid head do: labels of frames by the best of their sequences."""
+    """Base of all searches for a hybrid head: labels frames by the best sequence."""
 
     head_name = HybridHead.name
     moves_together = True
@@ -48,7 +48,7 @@ class HybridSearch(GreedyDecoder, ABC):
 
     @torch.no_grad()
     def label(self, outputs_BTX: Tensor, lengths_B: Tensor) -> list[FrameLabels]:
-        """CTC's best path through the best sequence, with the ``n_best`` sequences."""
+        """Label frames by CTC's best path through the best sequence; attach the n-best list."""
         if not outputs_BTX.shape[1]:
             return [self.blanks(0) for _ in lengths_B]
         found = self.search(outputs_BTX, lengths_B)
@@ -56,29 +56,29 @@ class HybridSearch(GreedyDecoder, ABC):
 
     @abstractmethod
     def search(self, outputs_BTX: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
-        """The sequences of each utterance, the best first."""
+        """Return the sequences of each utterance, the best first."""
 
 
 @in_ranges("decode")
 class HybridBeam(HybridSearch):
-    """Token by token, a beam of hypotheses of every utterance; with a beam of 1 greedy search.
+    """Beam search, token by token, for all utterances of a batch; greedy with a beam of 1.
 
-    An utterance ends when no hypothesis in the beam can become better than those that have ended.
-    With a length bonus that is not known; then it ends when the best ended hypotheses of three
-    lengths in a row are worse than the best of all by 10 (end detection of ESPnet).
+    The search of an utterance ends when no open hypothesis can become better than the ended ones.
+    With a length bonus this bound does not hold; then it ends when the best ended hypotheses of
+    three lengths in a row are worse than the best of all by 10 (end detection of ESPnet).
 
     Args:
         beam: hypotheses kept after every token.
-        ctc_weight: w; with 0 CTC is not asked, and only times come from it.
-        length_bonus: added for every token.
-        tokens_per_step: the tokens of each hypothesis that the decoder scores best, which CTC
-            scores too; null: all of them.
-        max_length_ratio: most tokens for each frame. Hypotheses that are stopped there are counted.
-        n_best: sequences that are handed on, at most ``beam``.
+        ctc_weight: w; with 0, CTC only gives times.
+        length_bonus: added to the score per token.
+        tokens_per_step: number of each hypothesis' best tokens by the decoder that CTC scores too;
+            null: all tokens.
+        max_length_ratio: most tokens per frame. Hypotheses stopped by it are counted.
+        n_best: sequences in the result, at most ``beam``.
         el_attention: cross-attention by EL-attention (Yan et al. 2021), see `asr.head.decoder`.
 
     Raises:
-        InputError: a value outside its range, or more ``n_best`` than the beam holds.
+        InputError: a value is outside its range, or ``n_best`` is above ``beam``.
     """
 
     def __init__(
@@ -101,23 +101,23 @@ class HybridBeam(HybridSearch):
         self.tokens_per_step = tokens_per_step
         self.max_length_ratio = max_length_ratio
         self.el_attention = el_attention
-        self._stopped: list[int] = []  # utterances of every batch that the cap has ended
+        self._stopped: list[int] = []  # per batch: utterances that reached the most tokens
 
     @property
     def notice(self) -> str:
-        """What is to be said of the utterances so far, one line; empty if there is nothing."""
+        """One line on the stopped hypotheses so far; empty if there are none."""
         stopped = sum(self._stopped)
         if not stopped:
             return ""
         return (
-            f"decoder stopped in {stopped:,} chunk{'s' if stopped > 1 else ''} before it wrote an "
-            f"end: at the most tokens that the frames hold, or decode.max_length_ratio="
+            f"decoder stopped in {stopped:,} chunk{'s' if stopped > 1 else ''} without an end "
+            f"token, at the most tokens for the frames or at decode.max_length_ratio="
             f"{self.max_length_ratio:g}"
         )
 
     @torch.no_grad()
     def search(self, outputs_BTX: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
-        """At most ``beam`` sequences of each utterance, the best first."""
+        """Return up to ``beam`` sequences of each utterance, the best first."""
         log_probs_BTV, frames_BTD = self.head.split(outputs_BTX)
         lengths_B = lengths_B.to(outputs_BTX.device)
         decoder = self.head.decoder
@@ -144,7 +144,7 @@ class HybridBeam(HybridSearch):
     def _advance(
         self, now: _Beam, scores_BKV: Tensor, room_BK: Tensor, ctc: CtcPrefixScores | None
     ) -> tuple[_Beam, Tensor, Tensor]:
-        """The beam with one more token each, where it came from, and which hypotheses end here."""
+        """Extend hypotheses by one token; return the new beam, its parents, and which ones end."""
         w, beam = self.ctc_weight, now.last_BK.shape[1]
         num_tokens = min(self.tokens_per_step or self.head.vocab_size, self.head.vocab_size - 1)
         top_BKC, ids_BKC = scores_BKV[..., 1:].topk(num_tokens)
@@ -162,7 +162,7 @@ class HybridBeam(HybridSearch):
         total_BK = total_BK + self.length_bonus * length
         longer_BKC = longer_BKC.masked_fill(needed_BKC > room_BK.unsqueeze(2), _NEVER)
         is_dead_BK = now.score_BK == _NEVER
-        # A hypothesis that has to stop here ends, however small the chance of an end is.
+        # A hypothesis that cannot be extended ends, however improbable the end token is.
         joined = torch.cat([total_BK, longer_BKC.flatten(1)], 1)
         joined = joined.masked_fill(
             torch.cat([is_dead_BK, is_dead_BK.repeat_interleave(num_tokens, 1)], 1), _NEVER
@@ -197,7 +197,7 @@ class HybridBeam(HybridSearch):
     def _collect(
         self, now: _Beam, is_end_BK: Tensor, endings: Sequence[_Endings], is_open_B: Tensor
     ) -> Tensor:
-        """Take hypotheses that end out of the beam; which utterances (B,) go on."""
+        """Move ended hypotheses out of the beam; return which utterances (B,) continue."""
         alive_BK = now.score_BK.masked_fill(is_end_BK, _NEVER)
         scores, alive = now.score_BK.tolist(), alive_BK.amax(1).tolist()
         is_end, ids = is_end_BK.tolist(), now.ids_BKU[..., :-1].tolist()
@@ -221,8 +221,8 @@ class HybridBeam(HybridSearch):
 class _Beam:
     """K hypotheses of each utterance.
 
-    ``needed_BK`` counts the frames that CTC needs for them; ``score_BK`` is -inf where there is
-    no hypothesis; ``is_stopped_BK`` says that one ended as nothing could follow.
+    ``needed_BK`` counts the frames that CTC needs for them; ``score_BK`` is -inf for an empty
+    place; ``is_stopped_BK`` is True for one that ended because it could not be extended.
     """
 
     ids_BKU: Tensor
@@ -234,7 +234,7 @@ class _Beam:
 
     @classmethod
     def empty(cls, batch: int, device: torch.device, ctc: CtcPrefixScores | None) -> _Beam:
-        """One hypothesis without tokens."""
+        """Make a beam with one hypothesis without tokens."""
         zeros_B1 = torch.zeros(batch, 1, dtype=torch.float64, device=device)
         return cls(
             ids_BKU=torch.zeros(batch, 1, 0, dtype=torch.int64, device=device),
@@ -247,7 +247,7 @@ class _Beam:
 
     @property
     def last_BK(self) -> Tensor:  # noqa: N802
-        """The last token of each, the boundary before the first one."""
+        """Last token of each hypothesis; the boundary token for an empty one."""
         if not self.ids_BKU.shape[2]:
             return torch.full_like(self.needed_BK, BOUNDARY_ID)
         return self.ids_BKU[..., -1]
@@ -265,7 +265,7 @@ class _Endings:
         self.found.append((score, ids, is_stopped))
 
     def is_final(self, best_alive: float, *, is_exact: bool) -> bool:
-        """Whether the search ends; ``is_exact`` says that scores only fall with more tokens."""
+        """Return whether the search ends; ``is_exact``: more tokens can only lower a score."""
         self.num_steps += 1
         if best_alive == _NEVER:
             return True
@@ -283,7 +283,7 @@ class _Endings:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the best one ended as nothing could follow."""
+        """Whether the best hypothesis ended because it could not be extended."""
         return bool(self.found) and max(self.found)[2]
 
     def best(self, number: int) -> list[ScoredTokens]:
@@ -292,6 +292,6 @@ class _Endings:
 
 
 def check_n_best(n_best: int, beam: int) -> None:
-    """Raise InputError where a beam holds fewer sequences than are to be handed on."""
+    """Raise InputError if ``n_best`` is above ``beam``."""
     if n_best > beam:
         raise InputError(f"decode.n_best={n_best}: allowed: at most decode.beam={beam}")

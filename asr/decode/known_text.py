@@ -1,10 +1,10 @@
-"""Forced alignment of a known text with audio of any length: when is every word said?
+"""Forced alignment of a known text with audio of any length: the time of every word.
 
-The audio is read first, as `asr transcribe` reads it, and CTC's log probabilities of the text's own
-tokens are kept. Long texts are cut where several words in a row were read as they are written;
-between these places the best path is found (`asr.decode.align`), so that memory and time grow with
-the length and not with its square. Words that the audio has no room for, or that are all but
-impossible where they would be, were not said.
+First the audio is recognised as by `asr transcribe`, and the CTC log probabilities of the text's
+tokens are kept. A long text is cut inside runs of words that were recognised as written. The best
+path is found for each part (`asr.decode.align`), so memory and time grow linearly with the length.
+Words count as not spoken if the audio has too few frames for them, or if they are very improbable
+at their place.
 
 Shape legend: B batch, T frames, C tokens of the text and the blank, in column 0.
 """
@@ -27,17 +27,17 @@ from asr.text.script import is_unspaced
 from asr.text.tokenizer import WORD_START, Tokenizer
 
 ANCHOR_WORDS = 4
-"""The text may be cut within so many words in a row that were read as they are written."""
+"""Length of a run of correctly recognised words within which the text may be cut."""
 STRAY_WORDS = 3
-"""So many words in a row may be missing in the audio, or be in the audio alone."""
+"""Fewest consecutive words to count as missing in the audio, or as missing in the text."""
 UNSAID_SCORE = 0.01
-"""Words in a row whose mean probability is below this were not said."""
+"""Consecutive words with scores below this were not spoken."""
 _MOST_CELLS = 20_000_000  # frames times states of a part
 
 
 @dataclass(frozen=True, slots=True)
 class TextWord:
-    """A word of a text as it is written, as it is compared with what was read, and its tokens."""
+    """A word of a text: as written, as spelt for comparison with recognised words, its tokens."""
 
     written: str
     spelt: str
@@ -46,7 +46,7 @@ class TextWord:
 
 @dataclass(frozen=True, slots=True)
 class AlignedTextWord:
-    """A word of the text; times in seconds, None where it was not said.
+    """A word of the text; times in seconds, None if it was not spoken.
 
     ``score`` is the geometric mean of the probabilities of its frames, from 0 to 1.
     """
@@ -59,7 +59,7 @@ class AlignedTextWord:
 
 @dataclass(frozen=True, slots=True)
 class TextAlignment:
-    """The words of a text in order, and what the audio has besides, as it was read."""
+    """The words of a text in order, and the recognised words that are not in the text."""
 
     words: tuple[AlignedTextWord, ...]
     not_in_text: tuple[TimedWord, ...]
@@ -68,10 +68,10 @@ class TextAlignment:
 def words_of_text(
     text: str, tokenizer: Tokenizer, normalize: Callable[[str], str]
 ) -> list[TextWord]:
-    """The words of ``text``; of a script without spaces its tokens.
+    """Split ``text`` into words; in a script without spaces, into tokens.
 
     Raises:
-        InputError: there is no word, or one that the model cannot write.
+        InputError: there is no word, or the model cannot write one.
     """
     whole = normalize(text)
     if unknown := tokenizer.unknown_characters(whole):
@@ -95,7 +95,7 @@ def words_of_text(
 
 
 def token_columns(words: Sequence[TextWord]) -> list[int]:
-    """The tokens of a text, each once, in the order of `EmissionReader`'s columns."""
+    """Return the distinct tokens of a text, in the order of `EmissionReader`'s columns."""
     return sorted({token for word in words for token in word.token_ids})
 
 
@@ -108,7 +108,11 @@ def align_text(
     frame_shift_s: float,
     duration_s: float,
 ) -> TextAlignment:
-    """When each of ``words`` is said; ``columns`` are `token_columns`."""
+    """Find the times of ``words``; ``columns`` are `token_columns`.
+
+    Raises:
+        InputError: the text has more tokens than the audio has frames.
+    """
     best = GreedyDecoder().collapse(emissions.path)
     read = timed_words(
         tokenizer.pieces(best.token_ids),
@@ -121,18 +125,18 @@ def align_text(
     match = _match(words, read, spans, len(emissions))
     column = {token: 1 + place for place, token in enumerate(columns)}
     kept_TC = emissions.kept_TC.clone()
-    for first, behind in match.stray_read:  # the text has no word there
-        frames = slice(spans[first][0], spans[behind - 1][1])
+    for first, end_word in match.stray_read:  # the text has no word there
+        frames = slice(spans[first][0], spans[end_word - 1][1])
         kept_TC[frames] = IMPOSSIBLE
         kept_TC[frames, 0] = 0.0
     found = [AlignedTextWord(one.written, None, None, 0.0) for one in words]
     for part in _parts(words, match, spans, len(emissions)):
-        said = [at for at in range(part.first, part.behind) if at not in match.unsaid]
+        spoken = [at for at in range(part.first, part.end) if at not in match.unsaid]
         path = _path(
-            [[column[token] for token in words[at].token_ids] for at in said],
+            [[column[token] for token in words[at].token_ids] for at in spoken],
             kept_TC[part.first_frame : part.end_frame],
         )
-        for at, (start, end, score) in zip(said, path, strict=False):
+        for at, (start, end, score) in zip(spoken, path, strict=False):
             found[at] = AlignedTextWord(
                 words[at].written,
                 round((part.first_frame + start) * frame_shift_s, 3),
@@ -145,14 +149,17 @@ def align_text(
             f"the text does not fit the audio: {num_tokens:,} tokens for {len(emissions):,} frames"
         )
     found = _without_unsaid(found)
-    return TextAlignment(tuple(_apart(found)), _besides(read, match, found))
+    return TextAlignment(tuple(_without_overlaps(found)), _extra_words(read, match, found))
 
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """Pairs of equal words (text, read) in order; places of the text that cannot have been said.
+    """Comparison of the text with the recognised words.
 
-    ``stray_read`` are ranges of words that were read and are not in the text.
+    Attributes:
+        pairs: pairs of equal words (text, recognised) in order.
+        unsaid: words of the text that cannot have been spoken.
+        stray_read: ranges of recognised words that are not in the text.
     """
 
     pairs: list[tuple[int, int]]
@@ -166,7 +173,7 @@ def _match(
     spans: Sequence[tuple[int, int]],
     num_frames: int,
 ) -> _Match:
-    """Compare the text with what was read in the frames ``spans``."""
+    """Compare the text with the words recognised in the frames ``spans``."""
     ours = [(part, at) for at, one in enumerate(words) for part in _parts_of(one.spelt)]
     theirs = [(part, at) for at, one in enumerate(read) for part in _parts_of(one.word)]
     _, steps = align_words(" ".join(part for part, _ in ours), " ".join(part for part, _ in theirs))
@@ -184,24 +191,24 @@ def _match(
         elif end - at >= STRAY_WORDS:
             missing = range(ours[at][1], ours[end - 1][1] + 1)
             first = spans[theirs[other - 1][1]][1] if other else 0
-            behind = spans[theirs[other_end][1]][0] if other_end < len(theirs) else num_frames
-            if behind - first < sum(len(words[one].token_ids) for one in missing):
+            next_frame = spans[theirs[other_end][1]][0] if other_end < len(theirs) else num_frames
+            if next_frame - first < sum(len(words[one].token_ids) for one in missing):
                 unsaid.update(missing)
         at, other = end, other_end
     return _Match(pairs, frozenset(unsaid), stray)
 
 
 def _parts_of(spelt: str) -> Sequence[str]:
-    """What is compared: a word, or its characters in a script without spaces."""
+    """Return the units to compare: the word, or its characters in a script without spaces."""
     return list(spelt) if is_unspaced(spelt) else [spelt]
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Words and frames that are aligned by themselves: firsts, and those behind the last."""
+    """A range of words and the range of frames to align them with."""
 
     first: int
-    behind: int
+    end: int
     first_frame: int
     end_frame: int
 
@@ -212,9 +219,10 @@ def _parts(
     spans: Sequence[tuple[int, int]],
     num_frames: int,
 ) -> list[_Part]:
-    """The text and the audio in parts below `_MOST_CELLS`, cut within runs of equal words.
+    """Cut text and audio within runs of equal words into parts of at most `_MOST_CELLS`.
 
-    Where no run is as long as `ANCHOR_WORDS`, shorter ones are taken; what has none is left out.
+    If runs of `ANCHOR_WORDS` are too rare, runs of 2 are used; parts that stay too large are left
+    out.
     """
     parts: list[_Part] = []
     for num_words in (ANCHOR_WORDS, 2):
@@ -228,7 +236,7 @@ def _parts(
 def _anchors(
     pairs: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]], num_words: int
 ) -> list[tuple[int, int]]:
-    """Words and frames before which the text may be cut: all but the first of a run."""
+    """Return words, with their frames, before which the text may be cut: all but a run's first."""
     anchors: list[tuple[int, int]] = []
     run: list[tuple[int, int]] = []
     for pair in [*pairs, (-1, -1)]:
@@ -244,7 +252,7 @@ def _anchors(
 def _between(
     words: Sequence[TextWord], cuts: Sequence[tuple[int, int]]
 ) -> tuple[list[_Part], bool]:
-    """The longest small parts between ``cuts``, and whether nothing was left out."""
+    """Return the longest parts of allowed size between ``cuts``, and whether they cover all."""
     parts: list[_Part] = []
     fits_all = True
     first = first_frame = at = 0
@@ -258,15 +266,15 @@ def _between(
             reached = place + 1
         fits = reached > at
         fits_all &= fits
-        behind, end_frame = cuts[reached - 1 if fits else at]
+        end, end_frame = cuts[reached - 1 if fits else at]
         if fits:
-            parts.append(_Part(first, behind, first_frame, end_frame))
-        first, first_frame, at = behind, end_frame, max(reached, at + 1)
+            parts.append(_Part(first, end, first_frame, end_frame))
+        first, first_frame, at = end, end_frame, max(reached, at + 1)
     return parts, fits_all
 
 
 def _path(words: Sequence[Sequence[int]], kept_TC: Tensor) -> list[tuple[int, int, float]]:
-    """First frame, frame behind the last, and score of each word; nothing if they do not fit."""
+    """Align words; return first frame, end frame and score of each, or nothing if impossible."""
     tokens = [token for word in words for token in word]
     if not tokens or not len(kept_TC):
         return []
@@ -298,7 +306,7 @@ def _path(words: Sequence[Sequence[int]], kept_TC: Tensor) -> list[tuple[int, in
 
 
 def _without_unsaid(found: Sequence[AlignedTextWord]) -> list[AlignedTextWord]:
-    """Words in a row that are all but impossible lose their times."""
+    """Remove the times of consecutive words that are very improbable."""
     kept: list[AlignedTextWord] = []
     for is_unlikely, group in groupby(found, key=lambda one: one.score < UNSAID_SCORE):
         run = list(group)
@@ -308,35 +316,35 @@ def _without_unsaid(found: Sequence[AlignedTextWord]) -> list[AlignedTextWord]:
     return kept
 
 
-def _apart(found: Sequence[AlignedTextWord]) -> list[AlignedTextWord]:
-    """Words end before the next one begins."""
-    apart: list[AlignedTextWord] = []
+def _without_overlaps(found: Sequence[AlignedTextWord]) -> list[AlignedTextWord]:
+    """Let every word end before the next one begins."""
+    kept: list[AlignedTextWord] = []
     next_s = float("inf")
     for one in reversed(found):
         if one.start_s is None or one.end_s is None:
-            apart.append(one)
+            kept.append(one)
             continue
-        apart.append(replace(one, end_s=min(one.end_s, next_s)))
+        kept.append(replace(one, end_s=min(one.end_s, next_s)))
         next_s = one.start_s
-    return apart[::-1]
+    return kept[::-1]
 
 
-def _besides(
+def _extra_words(
     read: Sequence[TimedWord], match: _Match, found: Sequence[AlignedTextWord]
 ) -> tuple[TimedWord, ...]:
-    """Words that were read where the text has none, in runs of `STRAY_WORDS` or more."""
+    """Return words recognised where the text has none, in runs of `STRAY_WORDS` or more."""
     equal = {other for _, other in match.pairs}
-    said = [(one.start_s, one.end_s) for one in found if one.start_s is not None]
-    besides: list[TimedWord] = []
+    spoken = [(one.start_s, one.end_s) for one in found if one.start_s is not None]
+    extra: list[TimedWord] = []
     run: list[TimedWord] = []
     place = 0
     for at, one in enumerate(read):
-        while place < len(said) and (said[place][1] or 0.0) <= one.start_s:
+        while place < len(spoken) and (spoken[place][1] or 0.0) <= one.start_s:
             place += 1
-        is_free = place == len(said) or (said[place][0] or 0.0) >= one.end_s
+        is_free = place == len(spoken) or (spoken[place][0] or 0.0) >= one.end_s
         if is_free and at not in equal:
             run.append(one)
             continue
-        besides += run if len(run) >= STRAY_WORDS else []
+        extra += run if len(run) >= STRAY_WORDS else []
         run = []
-    return (*besides, *(run if len(run) >= STRAY_WORDS else ()))
+    return (*extra, *(run if len(run) >= STRAY_WORDS else ()))

@@ -160,7 +160,7 @@ def test_transcribe_serves_it_and_says_where_the_decoder_was_stopped(
 
     assert main(["transcribe", str(audio), "--model", str(folder)]) == 0
     as_told = capsys.readouterr()
-    assert "decoder stopped in 1 chunk before it wrote an end" in as_told.err
+    assert "decoder stopped in 1 chunk without an end token" in as_told.err
 
     search = "hybrid,beam=3,max_length_ratio=0.05,el_attention=true"  # and the same by EL-attention
     assert main(["transcribe", str(audio), "--model", str(folder), "--search", search]) == 0
