@@ -1,11 +1,10 @@
-"""Labelling frames: recordings of any number and length to the best token of every frame.
+"""Frame labelling: from recordings of any number and length to the best token of every frame.
 
-Threads read the audio and split it into chunks, chunks of all recordings are batched by length,
-batches are encoded in parallel, and the labels of a recording are stitched together as soon as its
-last chunk is done. Memory does not grow with the length of the recordings but for a few bytes a
-frame.
+Threads read the audio and split it into chunks. Chunks of all recordings are batched by length, and
+batches are encoded in parallel. The labels of a recording are stitched as soon as its last chunk is
+done. Memory grows by only a few bytes per frame of a recording.
 
-Shape legend: B batch, N samples, T frames, X what the head gives of a frame.
+Shape legend: B batch, N samples, T frames, X head outputs per frame.
 """
 
 from __future__ import annotations
@@ -33,41 +32,41 @@ from asr.errors import InputError, RunError, is_out_of_memory
 from asr.types import Labels, Waveform
 
 ReportAudio = Callable[[float], None]
-"""Takes the seconds of audio that were labelled since the last call."""
+"""Gets the seconds of audio labelled since the last call."""
 Settled = Callable[[int, Labels], None]
-"""Takes the number of a recording, and the next frames of it that no chunk changes any more."""
+"""Gets the number of a recording and its next final labels."""
 AudioSource = Callable[[], Iterator[Waveform]]
 """Opens a recording and yields its waveform block by block, at the model's sample rate."""
 
 DECODE, FEATURES, ENCODER, SEARCH = PARTS
 
 BATCH_S = {"cpu": 30.0, "cuda": 480.0}
-"""Seconds of audio encoded at once, by kind of device; a larger batch is no faster on a CPU."""
+"""Seconds of audio per batch, by kind of device; a larger batch is no faster on a CPU."""
 SEARCHED_TOGETHER_S = 480.0
-"""The same for a search that moves all utterances of a batch together, step by step."""
-_BATCHES_AHEAD = 3  # besides those being encoded, to be sorted by length
+"""Seconds of audio per batch for a search that advances all utterances of a batch together."""
+_BATCHES_AHEAD = 3  # read ahead to sort by length, beside those being encoded
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A chunk of the recording number ``index``."""
+    """A chunk of recording ``index``."""
 
     index: int
     chunk: Chunk
 
 
 class FrameLabeller:
-    """Labels the frames of recordings with one model.
+    """A labeller of recordings' frames by one model.
 
     Args:
         model: the acoustic model, in inference mode.
-        decoder: picks the labels of frames.
+        decoder: search that labels the frames.
         chunk_s, overlap_s: see `Chunking`.
-        batch_s: seconds of audio encoded at once, padding counted; None for `BATCH_S`.
-        num_threads: CPU threads; None for those that torch has.
-        silence_db: a chunk without speech by `is_silent` is not encoded and has no tokens.
-        pauses: whether audio longer than a chunk is cut in its pauses.
-        profiler: counts the time of the `PARTS`.
+        batch_s: seconds of audio per batch, with padding; None for `BATCH_S`.
+        num_threads: CPU threads; None for the number that torch uses.
+        silence_db: threshold of `is_silent`; a silent chunk is not encoded and has no tokens.
+        pauses: whether to cut audio longer than a chunk at pauses.
+        profiler: measures the time of the `PARTS`.
 
     Raises:
         InputError: see `Chunking`.
@@ -118,10 +117,10 @@ class FrameLabeller:
     ) -> Generator[LabelledAudio | InputError, None, None]:
         """Yield the labels of each recording, in order, or the error if it is unreadable.
 
-        The other items of a batch change results by no more than rounding. ``report`` gets the
-        seconds of audio of every batch that is done, ``settled`` the labels of recordings that are
-        not whole yet; then batches with the start of recordings go first. Several threads may
-        label at once.
+        Results depend on the other items of a batch only by rounding. ``report`` gets the seconds
+        of audio of every finished batch. ``settled`` gets final labels of unfinished recordings; if
+        it is given, batches with the start of recordings run first. Several threads may call this
+        at once.
 
         Raises:
             RunError: a batch does not fit in the memory of the device.
@@ -157,7 +156,7 @@ class FrameLabeller:
         yield from assembly.finished()
 
     def _pieces(self, recordings: Iterable[AudioSource], assembly: Assembly) -> Iterator[_Piece]:
-        """The chunks of all recordings that may hold speech; silent ones go to ``assembly``."""
+        """Yield the chunks that may hold speech; silent ones go to ``assembly`` directly."""
         sources = (partial(self._chunks, recording) for recording in recordings)
         for index, item in prefetch(sources, num_threads=self.num_threads):
             if not isinstance(item, Chunk):
@@ -171,7 +170,7 @@ class FrameLabeller:
                 yield _Piece(index, item)
 
     def _chunks(self, recording: AudioSource) -> Iterator[Chunk | float | InputError]:
-        """The chunks of a recording, then its length in seconds or the error that ended it."""
+        """Yield a recording's chunks, then its length in seconds or the error that ended it."""
         num_samples = 0
 
         def blocks() -> Iterator[NDArray[np.float32]]:
@@ -215,9 +214,9 @@ class FrameLabeller:
 
 
 class _TorchThreads:
-    """The CPU threads that each operation of torch uses in threads started inside the block.
+    """Context manager that sets the CPU threads per torch operation in threads started inside.
 
-    Several threads may be inside; the number before the first one is set again by the last one.
+    Several threads may be inside; the last one to leave restores the number from before.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Reading a language model for a search, and scoring whole sequences by one.
+"""Reading a language model for a search, and scoring whole sequences with it.
 
 Shape legend: N sequences, U tokens.
 """
@@ -22,7 +22,7 @@ from asr.model.language_model import load_lm
 from asr.text.tokenizer import Tokenizer
 
 MakeScorer = Callable[[float, float], TokenScorer]
-"""Takes the weight of the logarithms, and what every word adds."""
+"""Makes a scorer from a factor on log probabilities and a bonus per word."""
 
 
 def read_language_model(
@@ -31,11 +31,11 @@ def read_language_model(
     normalize: Callable[[str], str],
     device: torch.device | str = "cpu",
 ) -> MakeScorer:
-    """An n-gram model from an ARPA file, or a neural one from its folder.
+    """Read an n-gram model from an ARPA file, or a neural model from its folder.
 
     Raises:
-        InputError: see `read_arpa` and `load_lm`; or a neural model of other tokens. What is made
-            raises as `lm_scorer` does.
+        InputError: see `read_arpa` and `load_lm`; or a neural model has other tokens. The returned
+            function raises as `lm_scorer` does.
     """
     if path.is_dir():
         package = load_lm(path, device)
@@ -68,7 +68,7 @@ def check_tokens(theirs: Tokenizer, ours: Tokenizer, path: Path) -> None:
 def sequence_scores(
     scorer: TokenScorer, sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu"
 ) -> list[float]:
-    """What ``scorer`` gives whole sequences of tokens, their ends counted."""
+    """Score whole sequences of tokens with their ends."""
     if not sequences:
         return []
     scorer = scorer.for_search()

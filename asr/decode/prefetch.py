@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 ItemSource = Callable[[], Iterator[T]]
 
-_HELD = 1  # items of a source that wait in its queue, besides the one its thread is adding
+_HELD = 1  # items of a source waiting in its queue, beside the one its thread is adding
 _PATIENCE_S = 0.1
 
 
@@ -29,8 +29,8 @@ def prefetch(
 ) -> Generator[tuple[int, T], None, None]:
     """Yield the items of all sources, source after source, each with the number of its source.
 
-    ``num_threads`` sources are read at once, each at most two items ahead, so that memory is
-    bounded however long they are. An error of a source is raised when its turn comes.
+    ``num_threads`` sources are read at once, each at most two items ahead, so memory is bounded for
+    any length. An error of a source is raised when its turn comes.
     """
     given_up = Event()
     waiting: deque[Queue[T | _End]] = deque()
@@ -66,7 +66,7 @@ def _read(source: ItemSource[T], queue: Queue[T | _End], given_up: Event) -> Non
 
 
 def _put(queue: Queue[T | _End], item: T | _End, given_up: Event) -> bool:
-    """Add to the queue; False if the reader has given up."""
+    """Add to the queue; return False if the reader has given up."""
     while not given_up.is_set():
         try:
             queue.put(item, timeout=_PATIENCE_S)
@@ -83,7 +83,7 @@ Result = TypeVar("Result")
 def map_threads(
     function: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
 ) -> Generator[Result, None, None]:
-    """Like ``map``, in several threads and lazily: yields results in the order of ``items``.
+    """Map ``function`` in several threads, lazily; yield results in the order of ``items``.
 
     At most two items per thread are in progress or waiting.
     """
@@ -109,11 +109,12 @@ def batches_by_length(
     max_waiting: int,
     first_come: bool = False,
 ) -> Generator[list[T], None, None]:
-    """Batches of at most ``max_length`` with padding; a longer item is a batch of its own.
+    """Yield batches of at most ``max_length`` with padding; a longer item is its own batch.
 
     No item is padded to more than twice its length. Items are collected until their lengths add up
-    to ``max_waiting`` and then sorted: the more, the less padding. Batches depend only on the items
-    and their order. Long items come first, or with ``first_come`` the batch with the first item.
+    to ``max_waiting``, then sorted; a larger value gives less padding. Batches depend only on the
+    items and their order. Long items come first; with ``first_come``, the batch with the first
+    item.
     """
     waiting: list[T] = []
     num_waiting = 0
@@ -129,7 +130,7 @@ def batches_by_length(
 def _sorted_batches(
     items: list[T], length: Callable[[T], int], max_length: int, first_come: bool
 ) -> list[list[T]]:
-    """From long to short, or by their first item; items of equal length in their order."""
+    """Sort batches from long to short, or by their first item; equal lengths keep their order."""
     batches: list[list[int]] = []
     for place in sorted(range(len(items)), key=lambda place: length(items[place]), reverse=True):
         if batches:

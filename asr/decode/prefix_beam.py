@@ -1,12 +1,13 @@
 """Prefix beam search for CTC (Graves 2012, section 7.5.3; Hannun et al. 2014), on tensors.
 
-A prefix is a sequence of tokens. Its probability is the sum over all paths that spell it, kept in
-two parts: paths that end in a blank, and paths that end in its last token. An extended prefix that
-is in the beam already is the same prefix, and both sums are added. Only an extension and a prefix
-that stays can be equal, since all prefixes of a beam differ; so a comparison of K x K hashes finds
-every such pair and nothing is sorted. Hashes have 64 bits.
+A prefix is a sequence of tokens. Its probability is the sum over all paths that spell it, in two
+parts: paths that end in a blank, and paths that end in its last token. If an extended prefix is
+already in the beam, both sums are added. All prefixes of a beam differ, so only an extended prefix
+and an unchanged one can be equal: comparing K x K hashes of 64 bits finds every such pair without
+sorting.
 
-All utterances of a batch and all prefixes of a beam move together, frame by frame, on any device.
+All utterances of a batch and all prefixes of a beam advance together, frame by frame, on any
+device.
 
 Shape legend: B batch, T frames, V vocabulary, K prefixes of a beam, C tokens of a frame.
 """
@@ -24,8 +25,8 @@ from torch import Tensor
 from asr.lm.automaton import TokenScorer
 from asr.types import ScoredTokens
 
-_FACTOR = 6364136223846793005  # of the polynomial hash (Knuth's, modulo 2^64)
-NO_PREFIX, NO_PARENT = -1, -2  # hashes of an empty place of the beam, and above the root
+_FACTOR = 6364136223846793005  # Knuth's, for the polynomial hash modulo 2^64
+NO_PREFIX, NO_PARENT = -1, -2  # hashes of an empty place in the beam, and of the root's parent
 NO_TOKEN = -1
 NEVER = float("-inf")
 
@@ -39,9 +40,9 @@ def search_prefixes(
     scorers: Sequence[TokenScorer],
     skipped_B: Tensor,
 ) -> list[list[ScoredTokens]]:
-    """The most probable sequences of each utterance, the best first, at most ``beam``.
+    """Return up to ``beam`` most probable sequences of each utterance, the best first.
 
-    All frames are searched: those behind the end of an utterance have to be certain blanks.
+    All frames are searched, so frames after an utterance's end must be blanks of probability 1.
     ``skipped_B`` is the log probability of frames that were left out before.
     """
     batch, num_frames, vocab_size = log_probs_BTV.shape
@@ -65,10 +66,10 @@ def search_prefixes(
 
 @dataclass(slots=True)
 class Sequences:
-    """K token sequences of each utterance, (B, K) each; ``states`` (B, K) of every scorer.
+    """K different token sequences of each utterance, (B, K) each.
 
-    ``added`` is what the scorers have added, ``last`` the last token, ``parents`` the hash of the
-    sequence without it. No two sequences of an utterance are equal.
+    ``states`` holds the states (B, K) of every scorer, ``added`` the scorers' total, ``last`` the
+    last token and ``parents`` the hash of the sequence without it.
     """
 
     added: Tensor
@@ -81,7 +82,7 @@ class Sequences:
     def empty(
         cls, batch: int, beam: int, scorers: Sequence[TokenScorer], device: torch.device
     ) -> Sequences:
-        """The empty sequence in the first place of every utterance, and nothing in the others."""
+        """Make the empty sequence in the first place of every utterance; other places are empty."""
 
         def full(value: int) -> Tensor:
             return torch.full((batch, beam), value, device=device)
@@ -97,14 +98,14 @@ class Sequences:
         )
 
     def finished(self, scorers: Sequence[TokenScorer]) -> Tensor:
-        """(B, K) what the scorers have added, the ends counted."""
+        """Return the scorers' total (B, K) with the scores of ending."""
         added = self.added
         for scorer, states_BK in zip(scorers, self.states, strict=True):
             added = added + scorer.finish(states_BK)
         return added
 
     def candidates(self, ids_BKC: Tensor, scorers: Sequence[TokenScorer]) -> Candidates:
-        """These sequences, and behind them every one of them with each of its C tokens."""
+        """Return these sequences, followed by each of them extended by each of its C tokens."""
         advanced = [
             scorer.advance(states_BK.unsqueeze(2), ids_BKC)
             for scorer, states_BK in zip(scorers, self.states, strict=True)
@@ -125,7 +126,7 @@ class Sequences:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What the next beam is chosen from: (B, K + K * C) each."""
+    """Candidates for the next beam, (B, K + K * C) each."""
 
     before: Sequences
     ids_BKC: Tensor
@@ -133,7 +134,7 @@ class Candidates:
     states: list[Tensor]
 
     def chosen(self, chosen_BK: Tensor, is_empty_BK: Tensor) -> tuple[Sequences, Move]:
-        """The candidates at ``chosen_BK``; ``is_empty_BK`` says where there is none."""
+        """Return the candidates at ``chosen_BK``; places where ``is_empty_BK`` become empty."""
         before, (_, beam, num_tokens) = self.before, self.ids_BKC.shape
         is_longer_BK = chosen_BK >= beam
         extension_BK = (chosen_BK - beam).clamp_min(0)
@@ -158,20 +159,20 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Where each sequence of a beam came from (B, K), and its new token, `NO_TOKEN` for none."""
+    """Parent of each sequence in the beam before (B, K), and the new token, or `NO_TOKEN`."""
 
     source_BK: Tensor
     token_BK: Tensor
 
     @property
     def is_longer_BK(self) -> Tensor:  # noqa: N802
-        """Whether it has a new token."""
+        """Whether there is a new token."""
         return self.token_BK != NO_TOKEN
 
 
 @dataclass(slots=True)
 class _Prefixes:
-    """The beam of CTC: (B, K) log sums over the paths that end in a blank and in the last token."""
+    """The beam of CTC, with log sums (B, K) over paths that end in a blank or the last token."""
 
     sequences: Sequences
     blank: Tensor
@@ -181,7 +182,7 @@ class _Prefixes:
     def empty(
         cls, batch: int, beam: int, scorers: Sequence[TokenScorer], device: torch.device
     ) -> _Prefixes:
-        """The empty prefix of every utterance, with a probability of one."""
+        """Make a beam with the empty prefix at probability 1."""
         sequences = Sequences.empty(batch, beam, scorers, device)
         never = torch.full_like(sequences.added, NEVER)
         return cls(sequences, torch.where(sequences.hashes == 0, 0.0, never), never)
@@ -195,14 +196,14 @@ def _advance(
     ids_BC: Tensor,
     scorers: Sequence[TokenScorer],
 ) -> tuple[_Prefixes, Move]:
-    """The beam behind one more frame."""
+    """Advance the beam by one frame."""
     those = now.sequences
     beam = those.last.shape[1]
     ids_B1C = ids_BC.unsqueeze(1)
     total = torch.logaddexp(now.blank, now.token)
-    again = frame_BV.gather(1, those.last)  # what its last token has in this frame
+    again = frame_BV.gather(1, those.last)  # log probability of repeating the last token
 
-    # A prefix j (second dimension) that stays, and i (third) that becomes j by its last token.
+    # Unchanged prefix j (second dimension) equals i (third) extended by the last token of j.
     is_parent_BKK = those.parents.unsqueeze(2) == those.hashes.unsqueeze(1)
     is_same_BKK = those.last.unsqueeze(2) == those.last.unsqueeze(1)
     from_parent = torch.where(is_same_BKK, now.blank.unsqueeze(1), total.unsqueeze(1))
@@ -210,7 +211,7 @@ def _advance(
     stay_token = torch.logaddexp(now.token, arriving) + again
     stay_blank = total + blank_B1
 
-    # A prefix becomes longer: behind a blank only, where its last token is repeated.
+    # Extension by a prefix's own last token needs a blank between.
     is_repeated_BKC = those.last.unsqueeze(2) == ids_B1C
     longer = torch.where(is_repeated_BKC, now.blank.unsqueeze(2), total.unsqueeze(2))
     longer = longer + scores_BC.unsqueeze(1)
@@ -229,7 +230,7 @@ def _advance(
 def _read_out(
     steps: Sequence[Move], acoustic_BK: Tensor, added_BK: Tensor
 ) -> list[list[ScoredTokens]]:
-    """Follow every prefix of the last beam back to its first token."""
+    """Trace every prefix of the last beam back to its first token."""
     score_BK, order_BK = (acoustic_BK + added_BK).sort(dim=1, descending=True, stable=True)
     place_BK = order_BK.cpu().numpy()
     rows = np.arange(len(place_BK))[:, np.newaxis]

@@ -1,11 +1,11 @@
-"""CTC scores of prefixes, token by token, for many prefixes at once (Watanabe et al. 2017, eq. 8).
+"""CTC prefix scores, token by token, for many prefixes at once (Watanabe et al. 2017, eq. 8).
 
-The score of a prefix is the log probability that what CTC spells begins with it. It is computed
-from two sums over paths for every frame: paths that spell the prefix by then and end in its last
-token, or in a blank. One more token needs one pass over the frames.
+The score of a prefix is the log probability that CTC's output begins with it. It is computed from
+two sums for every number of frames: over the paths that spell the prefix and end in its last token,
+and over those that end in a blank. One more token needs one pass over the frames.
 
-Shape legend: B batch, K prefixes of a beam, C candidate tokens, T frames, F = T + 1 numbers of
-frames gone by, V vocabulary.
+Shape legend: B batch, K prefixes of a beam, C candidate tokens, T frames, F = T + 1 lengths of a
+path from 0 to T, V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _NEVER = float("-inf")
 
 @dataclass(frozen=True, slots=True)
 class PrefixSums:
-    """(B, K, F) log sums over the paths of F frames that spell each prefix, by their end."""
+    """Log sums (B, K, F) over the paths that spell each prefix, by length and last symbol."""
 
     token: Tensor
     blank: Tensor
 
     @property
     def total(self) -> Tensor:
-        """(B, K) log probability of the prefix and nothing behind it."""
+        """Return the log probability (B, K) that the whole output equals the prefix."""
         return torch.logaddexp(self.token[..., -1], self.blank[..., -1])
 
 
 class CtcPrefixScores:
-    """Prefix scores on the frames of a batch; frames behind a length are not read."""
+    """Prefix scores for the frames of a batch; frames after an utterance's end are ignored."""
 
     def __init__(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> None:
         frames_T = torch.arange(log_probs_BTV.shape[1], device=log_probs_BTV.device)
@@ -44,7 +44,7 @@ class CtcPrefixScores:
         self.scores_BVT = scores_BTV.transpose(1, 2).contiguous()
 
     def start(self) -> PrefixSums:
-        """The empty prefix of every utterance, (B, 1, F)."""
+        """Return the sums (B, 1, F) of the empty prefix."""
         blank_BF = torch.nn.functional.pad(self.blank_BT.cumsum(1), (1, 0))
         token_BF = torch.full_like(blank_BF, _NEVER)
         return PrefixSums(token_BF.unsqueeze(1), blank_BF.unsqueeze(1))
@@ -52,7 +52,7 @@ class CtcPrefixScores:
     def extend(
         self, sums: PrefixSums, last_BK: Tensor, ids_BKC: Tensor
     ) -> tuple[Tensor, PrefixSums]:
-        """Scores (B, K, C) of prefixes with one more token, and their sums (B, K * C, F).
+        """Return scores (B, K, C) of prefixes with one more token, and their sums (B, K * C, F).
 
         ``last_BK`` are the last tokens of the prefixes, blank for an empty one.
         """
@@ -78,6 +78,6 @@ class CtcPrefixScores:
 
     @staticmethod
     def pick(sums: PrefixSums, places_BK: Tensor) -> PrefixSums:
-        """The sums of some prefixes of each utterance."""
+        """Select the sums of some prefixes of each utterance."""
         index = places_BK.unsqueeze(-1).expand(-1, -1, sums.token.shape[-1])
         return PrefixSums(sums.token.gather(1, index), sums.blank.gather(1, index))

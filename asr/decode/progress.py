@@ -13,10 +13,10 @@ from asr.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a call has come: ``done_s`` seconds of audio and ``num_done`` recordings.
+    """Progress of a call: ``done_s`` seconds of audio and ``num_done`` recordings.
 
-    ``total_s`` is the length of all, or None where it is not known, as of a pipe. Both count each
-    channel where channels are split.
+    The totals are None if unknown, for example the length of a pipe. If channels are split, seconds
+    count each channel.
     """
 
     done_s: float
@@ -26,7 +26,7 @@ class Progress:
 
 
 class Meter:
-    """Counts what is done, and tells ``progress``."""
+    """A counter of finished audio and recordings that reports to ``progress``."""
 
     def __init__(
         self,
@@ -45,26 +45,26 @@ class Meter:
                 self._total_s = sum(length or 0.0 for length in lengths_s)
 
     def add(self, seconds: float) -> None:
-        """Count seconds of audio; chunks overlap, so that they may add up to more than all."""
+        """Count seconds of audio, up to the total: overlapping chunks may add up to more."""
         self._done_s += seconds
         if self._total_s is not None:
             self._done_s = min(self._done_s, self._total_s)
-        self._tell()
+        self._report()
 
     def end_recording(self) -> None:
-        """Count a recording."""
+        """Count a finished recording."""
         self._num_done += 1
         if self._num_done == self._num_all and self._total_s is not None:
             self._done_s = self._total_s
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if self._progress is not None:
             self._progress(Progress(self._done_s, self._total_s, self._num_done, self._num_all))
 
 
 def _length_s(audio: AudioInput, split: bool) -> float | None:
-    """Seconds to decode, 0 where nothing can be read, None where that is not known."""
+    """Return the seconds to decode: 0 if the audio is unreadable, None if unknown."""
     try:
         readable = as_audio(audio)
         if isinstance(readable, Path) and not readable.is_file():

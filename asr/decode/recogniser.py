@@ -1,4 +1,4 @@
-"""The interface that decoding needs of a model, in PyTorch or ONNX Runtime, and its loading.
+"""The model interface that decoding uses, in PyTorch or ONNX Runtime, and loading of models.
 
 Shape legend: B batch, N samples, T frames, V vocabulary.
 """
@@ -22,11 +22,11 @@ ONNX_SUFFIX = ".onnx"
 
 
 class AcousticModel(Protocol):
-    """Waveforms to log probabilities."""
+    """A model from waveforms to head outputs, such as log probabilities."""
 
     @property
     def frontend(self) -> Frontend:
-        """Computes the features; has the sample rate, the window and the shift."""
+        """Feature frontend, with sample rate, window and shift."""
 
     @property
     def subsampling_factor(self) -> int:
@@ -34,14 +34,14 @@ class AcousticModel(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """The device that waveforms must be on."""
+        """Device that waveforms must be on."""
 
     @property
     def runs_in_threads(self) -> bool:
-        """Whether to run one batch a thread, each thread on one core."""
+        """Whether to run one batch per thread, each thread on one core."""
 
     def __call__(self, waveforms_BN: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probabilities (B, T, V) and the number of valid frames (B,)."""
+        """Compute log probabilities (B, T, V) and the number of valid frames (B,)."""
 
 
 class Recogniser(Protocol):
@@ -49,19 +49,19 @@ class Recogniser(Protocol):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The config of the model."""
+        """Config of the model."""
 
     @property
     def model(self) -> AcousticModel:
-        """The model, ready for use."""
+        """The model, ready for inference."""
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the model."""
+        """Tokenizer of the model."""
 
     @property
     def normalizer(self) -> TranscriptNormalizer:
-        """The normalisation of its transcripts."""
+        """Normalisation of its transcripts."""
 
 
 def load_recogniser(
@@ -74,16 +74,16 @@ def load_recogniser(
 ) -> Recogniser:
     """Load a model folder, or a file that `asr export` wrote.
 
-    The encoder of a folder computes in ``dtype``, see `resolved_dtype`, and ends behind ``exit``
-    layers, or for each utterance where it is certain, see `ConfidentExit`.
+    The encoder of a folder computes in ``dtype``, see `resolved_dtype`. It ends after ``exit``
+    layers, or for each utterance at the first layer with low entropy, see `ConfidentExit`.
 
     Raises:
-        InputError: see `load_package` and `asr.interop.onnx.stream_file.load_exported`; both exits;
-            or an exported file with another device than the CPU, another dtype than its own, or an
-            exit.
+        InputError: see `load_package` and `asr.interop.onnx.stream_file.load_exported`; both exits
+            are given; or an exported file with a device other than the CPU, a dtype other than its
+            own, or an exit.
     """
     if exit is not None and exit_entropy is not None:
-        raise InputError("an exit for all and exits by entropy (exit, exit_entropy): give one")
+        raise InputError("exit and exit_entropy: give one of them")
     if path.suffix != ONNX_SUFFIX:
         package: ModelPackage = load_package(path, device, resolved_dtype(dtype, device), exit=exit)
         package.model.encoder.keep_between_calls()
@@ -91,13 +91,13 @@ def load_recogniser(
             package.model.exit_when_confident(exit_entropy)
         return package
     if exit is not None or exit_entropy is not None:
-        raise InputError(f"{path} runs whole; exits (exit, exit_entropy) are for folders")
+        raise InputError(f"{path}: exits (exit, exit_entropy) need a model folder")
     if torch.device(device).type != "cpu":
         raise InputError(
-            f"{path} runs in ONNX Runtime on the CPU; --device {device} is for folders"
+            f"{path} runs in ONNX Runtime on the CPU; --device {device} needs a model folder"
         )
     if dtype not in (AUTO, "float32"):
-        raise InputError(f"{path} computes in what it was exported in; --dtype is for folders")
+        raise InputError(f"{path} computes in its exported dtype; --dtype needs a model folder")
     from asr.interop.onnx.file import RUNNING, check_installed
 
     check_installed(RUNNING, f"--model {path}")

@@ -1,7 +1,7 @@
-"""CTC's best sequences, put in order by an attention decoder too.
+"""Rescoring of CTC's best sequences by an attention decoder.
 
 Shape legend: B batch, N sequences of all utterances, U tokens, S = U + 1 with a start or an end,
-T frames, V vocabulary, X what the head gives of a frame.
+T frames, V vocabulary, X head outputs per frame.
 """
 
 from __future__ import annotations
@@ -19,21 +19,20 @@ from asr.head.hybrid import HybridHead
 from asr.ranges import BeamSize, Bonus, Tokens, in_ranges
 from asr.types import ScoredTokens
 
-_MAX_LOGITS = 2**26  # of one pass of the decoder
+_MAX_LOGITS = 2**26  # in one pass of the decoder
 
 
 @in_ranges("decode")
 class HybridRescore(HybridSearch):
-    """CTC's most probable sequences, scored by the decoder in one teacher-forced pass.
+    """CTC beam search whose sequences the decoder scores in one teacher-forced pass.
 
     Args:
-        beam, tokens_per_frame: of the CTC search, see `BeamDecoder`; all of its sequences are
-            scored.
+        beam, tokens_per_frame: settings of the CTC search, see `BeamDecoder`.
         ctc_weight, length_bonus: see `asr.decode.hybrid`.
-        n_best: sequences that are handed on, at most ``beam``.
+        n_best: sequences in the result, at most ``beam``.
 
     Raises:
-        InputError: a value outside its range, or more ``n_best`` than the beam holds.
+        InputError: a value is outside its range, or ``n_best`` is above ``beam``.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class HybridRescore(HybridSearch):
 
     @torch.no_grad()
     def search(self, outputs_BTX: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
-        """CTC's sequences of each utterance in their new order."""
+        """Return CTC's sequences of each utterance in their new order."""
         log_probs_BTV, frames_BTD = self.head.split(outputs_BTX)
         found = self.ctc_search.search(log_probs_BTV, lengths_B)
         most = max(len(one) for one in found)
@@ -73,7 +72,7 @@ class HybridRescore(HybridSearch):
         lengths_B: Tensor,
         most: int,
     ) -> list[list[ScoredTokens]]:
-        """Every list in its new order; shorter lists are filled up to ``most`` sequences."""
+        """Score and sort every list; shorter lists are padded to ``most`` sequences."""
         filled = [[*one, *[one[0]] * (most - len(one))] for one in found]
         rows = [torch.tensor(one.token_ids, dtype=torch.int64) for each in filled for one in each]
         device = frames_BTD.device

@@ -1,10 +1,10 @@
-"""What a search is: from the output of a head to hypotheses, with labels that can be stitched.
+"""The interface of a search, from head outputs to hypotheses, and building of searches.
 
-`GreedyDecoder` and `BeamDecoder` search CTC, `TransducerGreedy` and `TransducerBeam` a transducer,
-`HybridBeam` and `HybridRescore` a hybrid head. What `label` finds in a chunk is kept frame by
-frame, so that the chunks of a long recording can be cut and joined at any frame.
+`GreedyDecoder` and `BeamDecoder` are for CTC, `TransducerGreedy` and `TransducerBeam` for a
+transducer, `HybridBeam` and `HybridRescore` for a hybrid head. `label` stores its result frame by
+frame, so the chunks of a long recording can be cut and joined at any frame.
 
-Shape legend: B batch, T frames, X what a head gives of a frame.
+Shape legend: B batch, T frames, X head outputs per frame.
 """
 
 from __future__ import annotations
@@ -33,51 +33,52 @@ from asr.text.tokenizer import Tokenizer
 from asr.types import Hypothesis, Labels
 
 BEAMS: dict[str, type[FusedSearch]] = {"ctc": BeamDecoder, "transducer": TransducerBeam}
-"""By the name of a head, the search that language models and hotwords add to."""
+"""Beam searches with language models and hotwords, by the name of the head."""
 
 
 class Search(Protocol):
-    """Reads what `Head.forward` gives, of the head that ``head_name`` of the class states.
+    """A search over the output of `Head.forward`.
 
-    A class without ``head_name`` reads a CTC head. One with ``moves_together`` searches a batch
-    step by step, so that more utterances at once cost little more.
+    The class attribute ``head_name`` names the kind of head; without it, it is CTC. A class with
+    ``moves_together`` searches all utterances of a batch step by step, so larger batches cost
+    little more.
     """
 
     def __call__(self, outputs_BTX: Tensor, lengths_B: Tensor, /) -> list[Hypothesis]:
-        """One hypothesis for each utterance; frames behind a length are not read."""
+        """Return one hypothesis per utterance; frames after its end are ignored."""
 
     def label(self, outputs_BTX: Tensor, lengths_B: Tensor, /) -> Sequence[Labels]:
-        """What was found in the frames of each utterance."""
+        """Return the labels of the frames of each utterance."""
 
     def blanks(self, num_frames: int, /) -> Labels:
-        """The labels of frames in which nothing is said."""
+        """Return the labels of frames without speech."""
 
     def collapse(self, labels: Any, /) -> Hypothesis:
-        """The hypothesis that labels spell."""
+        """Return the hypothesis that labels spell."""
 
 
 class Spelling(Protocol):
-    """What a search needs of the text of a model, for language models."""
+    """Tokenizer and text normalisation of a model, for language models and hotwords."""
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the model."""
+        """Tokenizer of the model."""
 
     @property
     def normalizer(self) -> TranscriptNormalizer:
-        """The normalisation of its transcripts."""
+        """Normalisation of its transcripts."""
 
 
 def build_search(
     config: Mapping[str, Any], model: AcousticModel, text: Spelling | None = None
 ) -> Search:
-    """The search of the config group ``decode``, for the head of ``model``.
+    """Build the search of the config group ``decode`` for the head of ``model``.
 
-    A class with a parameter ``head`` gets the head. An exported model gives log probabilities as a
-    CTC head does. A language model is read where ``text`` is given.
+    A class with a parameter ``head`` gets the head. An exported model returns log probabilities
+    like a CTC head. The language model is read if ``text`` is given.
 
     Raises:
-        InputError: see `build`; the search reads another head; or a language model that cannot be
+        InputError: see `build`; the search is for another head; or the language model cannot be
             read.
     """
     head = model.head if isinstance(model, AsrModel) else None
@@ -86,7 +87,7 @@ def build_search(
     reads = getattr(target, "head_name", "ctc")
     if reads != name:
         raise InputError(
-            f"decode.{TARGET}={config[TARGET]}: searches what a {reads} head gives; the head of "
+            f"decode.{TARGET}={config[TARGET]}: is a search for a {reads} head; the head of "
             f"this model is {name} (configs/decode has its searches)"
         )
     injected = {"head": head} if "head" in inspect.signature(target).parameters else {}
@@ -97,10 +98,10 @@ def build_search(
 
 
 def with_beam(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The search of a model's ``config``, or that of its head with a beam that scorers add to.
+    """Return the config of a model's search if it takes scorers, or else of its head's beam.
 
     Raises:
-        InputError: its head has no such search.
+        InputError: the head has no beam search that takes scorers.
     """
     decode = dict(config["decode"])
     if issubclass(target_class(decode, "decode"), FusedSearch):
@@ -108,17 +109,17 @@ def with_beam(config: Mapping[str, Any]) -> dict[str, Any]:
     name = getattr(target_class(config["head"], "head"), "name", "ctc")
     if name not in BEAMS:
         raise InputError(
-            f"a beam that language models and hotwords add to: of {' and '.join(BEAMS)} heads; "
+            f"beam search with language models and hotwords: for {' and '.join(BEAMS)} heads; "
             f"the head of this model is {name}"
         )
     return {TARGET: f"{BEAMS[name].__module__}.{BEAMS[name].__qualname__}"}
 
 
 def temperature_of(config: Mapping[str, Any], search: Search) -> float:
-    """The temperature of the confidences of ``search`` in a package's config; 1 where none is.
+    """Return a package's confidence temperature for ``search``; 1 if it has none.
 
     Raises:
-        InputError: it is no number above 0.
+        InputError: it is not a number above 0.
     """
     kept = config.get(CONFIDENCE, {})
     found = kept.get(search_name(search), 1.0) if isinstance(kept, Mapping) else kept
@@ -128,12 +129,12 @@ def temperature_of(config: Mapping[str, Any], search: Search) -> float:
 
 
 def search_name(search: Search) -> str:
-    """The class of a search, as the ``_target_`` of a config names it."""
+    """Return the class of a search as the ``_target_`` of a config names it."""
     return f"{type(search).__module__}.{type(search).__qualname__}"
 
 
 HOTWORD_WEIGHT = 0.5
-"""What each character of a hotword adds to the score, unless told: a natural logarithm."""
+"""Default score of each character of a hotword, a natural logarithm."""
 
 
 def with_hotwords(
@@ -142,7 +143,7 @@ def with_hotwords(
     text: Spelling,
     weight: float = HOTWORD_WEIGHT,
 ) -> FusedSearch:
-    """The same search with ``hotwords`` too; see `hotword_automaton`."""
+    """Return the same search with ``hotwords``; see `hotword_automaton`."""
     automaton = hotword_automaton(
         hotwords, text.tokenizer, normalize=text.normalizer, weight=weight
     )
@@ -161,11 +162,11 @@ def load_search(
     lm_weight: float | None = None,
     lm_word_bonus: float | None = None,
 ) -> Search:
-    """The search of a model, with what is given: see `asr.load`.
+    """Build the search of a model with the given changes; see `asr.load`.
 
     Raises:
-        InputError: see `build_search`, `with_beam` and `hotword_automaton`; or a weight of no
-            language model.
+        InputError: see `build_search`, `with_beam` and `hotword_automaton`; or a language model's
+            weight is given without one.
     """
     given = {
         "beam": beam,
@@ -175,7 +176,7 @@ def load_search(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if lm is None and (lm_weight is not None or lm_word_bonus is not None):
-        raise InputError("lm_weight and lm_word_bonus are of a language model; give lm too")
+        raise InputError("lm_weight and lm_word_bonus need a language model; give lm too")
     decode = recogniser.config["decode"]
     if changes or hotwords:
         decode = {**with_beam(recogniser.config), **changes}
@@ -189,5 +190,5 @@ def load_search(
 
 
 def notice_of(search: Search) -> str:
-    """What a search has to say when it is done, one line; empty if there is nothing."""
+    """Return a search's summary line after decoding; empty if there is none."""
     return str(getattr(search, "notice", ""))

@@ -1,4 +1,4 @@
-"""Detecting silence by level, so that the model does not hallucinate words in it.
+"""Silence detection by level, so that the model does not hallucinate words in silence.
 
 Shape legend: N samples, T frames.
 """
@@ -9,24 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 SILENCE_DB = -80.0
-"""In dB of full scale. The quietest utterances of public corpora reach -37, 16 bit dither -87."""
+"""dBFS. The quietest utterances of public corpora reach -37, 16-bit dither -87."""
 
 _FRAME_S = 0.02
-_LOUD_FRAMES = 5  # a word is longer; a click, or the edge of a constant, is not
-_STEADY_ABOVE_DB = 30.0  # above silence_db: up to here audio of a steady level is noise
-_STEADY_RANGE_DB = 6.0  # spoken digits without pauses range over 9 dB, white noise over 2 dB
+_LOUD_FRAMES = 5  # every word is longer; a click, or a step of the DC offset, is shorter
+_STEADY_ABOVE_DB = 30.0  # above silence_db; up to this level, audio of steady level is noise
+_STEADY_RANGE_DB = 6.0  # digits spoken without pauses range over 9 dB, white noise over 2 dB
 _TINY = 1e-20
 
 
 def is_silent(
     samples_N: NDArray[np.float32], sample_rate_hz: int, *, silence_db: float | None = SILENCE_DB
 ) -> bool:
-    """Whether the audio is too quiet, or too quiet for its steadiness, to hold a word.
+    """Return whether the audio is too quiet, or too steady for its level, to hold a word.
 
-    Its level is what a tenth of a second of 20 ms frames reach, in dB of full scale and without
-    a constant offset. Below ``silence_db`` it is silent. Up to 30 dB above it is silent if it is
-    steady noise: if the quietest tenth of its audible frames is less than 6 dB below the level.
-    Nothing is silent where ``silence_db`` is None.
+    Its level is the one that the loudest tenth of a second of 20 ms frames reaches, in dBFS without
+    the DC offset. Below ``silence_db`` the audio is silent. Up to 30 dB above, it is silent if it
+    is steady noise: if the quietest tenth of its audible frames is less than 6 dB below the level.
+    If ``silence_db`` is None, no audio is silent.
     """
     if silence_db is None:
         return False
@@ -40,7 +40,7 @@ def is_silent(
 
 
 def _levels(samples_N: NDArray[np.float32], size: int) -> NDArray[np.float64]:
-    """Levels (T,) in dB of full scale; audio shorter than ``size`` samples has a single one."""
+    """Return levels (T,) in dBFS; audio shorter than ``size`` samples has a single one."""
     size = max(1, min(size, len(samples_N)))
     num_frames = len(samples_N) // size
     if not num_frames:

@@ -1,4 +1,4 @@
-"""Who says a word: turns of speakers, as diarization programs write them, and the words in them.
+"""Speakers of words, from the speaker turns that diarization programs write as RTTM.
 
 A turn is a line of RTTM (NIST, The 2009 Rich Transcription Evaluation Plan, appendix A):
 ``SPEAKER recording channel start duration <NA> <NA> name <NA> <NA>``.
@@ -19,14 +19,14 @@ from asr.files import read_lines
 from asr.ranges import shown
 
 NEAR_S = 1.0
-"""A word outside all turns belongs to the nearest one, if that is no farther away."""
+"""A word outside all turns belongs to the nearest turn within this distance."""
 _TURN = "SPEAKER"
-_NUM_FIELDS = 8  # up to the name
+_NUM_FIELDS = 8  # with the name as the last
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """``speaker`` talks from ``start_s`` to ``end_s``, in seconds from the start of the audio."""
+    """A turn of ``speaker``; start and end in seconds from the start of the audio."""
 
     start_s: float
     end_s: float
@@ -34,10 +34,10 @@ class Turn:
 
 
 def read_rttm(path: Path) -> Mapping[str, Sequence[Turn]]:
-    """The turns of each recording of an RTTM file, in order; lines of other types are left out.
+    """Read the turns of each recording of an RTTM file, in order; skip lines of other types.
 
     Raises:
-        InputError: the file cannot be read, or has a turn without a name, start or duration.
+        InputError: the file cannot be read, or a turn has no name, start or duration.
     """
     turns: defaultdict[str, list[Turn]] = defaultdict(list)
     for place, line in read_lines(path):
@@ -60,7 +60,7 @@ def read_rttm(path: Path) -> Mapping[str, Sequence[Turn]]:
 
 
 def turns_of(turns: Mapping[str, Sequence[Turn]], recording: Path) -> Sequence[Turn]:
-    """The turns of a recording, which RTTM calls by its name without ending or white space."""
+    """Return a recording's turns; RTTM names it without file extension and white space."""
     for name in (recording.stem, recording.name):
         if found := turns.get("_".join(name.split())):
             return found
@@ -68,10 +68,10 @@ def turns_of(turns: Mapping[str, Sequence[Turn]], recording: Path) -> Sequence[T
 
 
 def with_speakers(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
-    """The same transcript, with a speaker for each word where ``turns`` (by start) have one.
+    """Return the transcript with a speaker for each word that has one in ``turns`` (by start).
 
-    It is the one whose turns have most of the word, of equals the one who began first. A word
-    outside all turns belongs to the nearest within `NEAR_S`.
+    The speaker is the one with the largest overlap; among equal ones, the one who began first. A
+    word outside all turns belongs to the nearest within `NEAR_S`.
     """
     words: list[TimedWord] = []
     near: list[Turn] = []
@@ -98,7 +98,7 @@ def _speaker(word: TimedWord, near: Sequence[Turn]) -> str | None:
 
 
 def _overlap_s(word: TimedWord, turn: Turn) -> float:
-    """Seconds that a word and a turn share; below zero, how far apart they are."""
+    """Return the seconds that a word and a turn share; if negative, the distance between them."""
     return min(word.end_s, turn.end_s) - max(word.start_s, turn.start_s)
 
 

@@ -40,7 +40,7 @@ HYBRID = {
             ["transcribe", "a.wav", "--lm", "a.arpa"],
             "of ctc and transducer heads; .*hybrid",
         ),
-        (HYBRID, ["transcribe", "a.wav", "--search", "greedy"], "searches what a ctc head"),
+        (HYBRID, ["transcribe", "a.wav", "--search", "greedy"], "is a search for a ctc head"),
         (HYBRID, ["transcribe", "a.wav", "--search", "best"], "--search 'best': allowed: beam, "),
         (HYBRID, ["transcribe", "a.wav", "--search", "hybrid,width=3"], "'width=3': allowed: KEY="),
         (HYBRID, ["transcribe", "a.wav", "--search", "hybrid,beam=0"], "decode.beam=0: allowed"),

@@ -214,7 +214,7 @@ def test_replayed_recordings_read_the_same(asr: Command, model: Path, tmp_path: 
 def test_an_exported_model_has_its_dtype(asr: Command, tmp_path: Path) -> None:
     path = write_noise(tmp_path / "a.wav", 0.5)
     error = asr("transcribe", path, "--model", "m.onnx", "--dtype", "bfloat16").error
-    assert "m.onnx computes in what it was exported in; --dtype is for folders" in error
+    assert "m.onnx computes in its exported dtype; --dtype needs a model folder" in error
 
 
 def test_a_bad_file_does_not_stop_the_others(asr: Command, model: Path, tmp_path: Path) -> None:

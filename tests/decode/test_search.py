@@ -35,7 +35,7 @@ def test_a_search_of_another_head_is_refused_in_one_line() -> None:
     model = tiny_model()
     model.head = OtherHead(d_model=16, vocab_size=7)
 
-    with pytest.raises(InputError, match=r"searches what a ctc head gives; .* is other") as raised:
+    with pytest.raises(InputError, match=r"is a search for a ctc head; .* is other") as raised:
         build_search(CONFIG["decode"], model)
 
     assert len(str(raised.value).splitlines()) == 1
