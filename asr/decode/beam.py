@@ -8,6 +8,7 @@ Shape legend: B batch, T frames, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -16,10 +17,10 @@ from torch.nn.utils.rnn import pad_sequence
 from asr.decode.align import align
 from asr.decode.fusion import FusedSearch
 from asr.decode.greedy import Alternatives, FrameLabels, GreedyDecoder
-from asr.decode.prefix_beam import NEVER, search_prefixes
+from asr.decode.prefix_beam import NEVER, PrefixSearch
 from asr.lm.automaton import TokenScorer
 from asr.ranges import BeamSize, Bonus, Share, Tokens, Weight, in_ranges
-from asr.types import ScoredTokens
+from asr.types import Hypothesis, ScoredTokens
 
 
 @in_ranges("decode")
@@ -88,7 +89,16 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
         """Label each utterance by the best path of its best sequence, with the n-best list."""
         if not log_probs_BTV.shape[1]:
             return [self.blanks(0) for _ in lengths_B]
-        found = self.search(log_probs_BTV, lengths_B)
+        return self.labelled(self.search(log_probs_BTV, lengths_B), log_probs_BTV, lengths_B)
+
+    def online(self) -> OnlineBeam:
+        """Return a search of a new stream; see `asr.decode.online`."""
+        return OnlineBeam(self)
+
+    def labelled(
+        self, found: list[list[ScoredTokens]], log_probs_BTV: Tensor, lengths_B: Tensor
+    ) -> list[FrameLabels]:
+        """Turn sequences found in these frames into the labels that `label` returns."""
         if self.is_fused:
             self.compare_with_audio(found, *self._best_path(log_probs_BTV, lengths_B))
         return labels_of(found, log_probs_BTV, lengths_B, self.n_best)
@@ -101,15 +111,20 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
         log_probs_BTV, lengths_B, skipped_B = self._frames_to_search(
             log_probs_BTV.float(), lengths_B
         )
-        found = search_prefixes(
-            log_probs_BTV,
+        prefixes = self.begin(len(lengths_B), log_probs_BTV.device)
+        prefixes.advance(log_probs_BTV, skipped_B)
+        return self.ordered(prefixes.found(), log_probs_BTV.device)
+
+    def begin(self, batch: int, device: torch.device) -> PrefixSearch:
+        """Return the beam before the first frame."""
+        return PrefixSearch(
+            batch,
             beam=self.beam,
             tokens_per_frame=self.tokens_per_frame,
             blank_id=self.blank_id,
             scorers=self.scorers,
-            skipped_B=skipped_B,
+            device=device,
         )
-        return self.ordered(found, log_probs_BTV.device)
 
     @property
     def skipped(self) -> float:
@@ -141,26 +156,16 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
 
         Frames after an utterance's end become blanks of probability 1, which change nothing.
         """
-        batch, num_frames, vocab_size = log_probs_BTV.shape
+        _, num_frames, vocab_size = log_probs_BTV.shape
         lengths_B = lengths_B.to(log_probs_BTV.device)
         frames_T = torch.arange(num_frames, device=log_probs_BTV.device)
         is_valid_BT = frames_T < lengths_B.unsqueeze(1)
         nothing = log_probs_BTV.new_full((vocab_size,), NEVER)
         nothing[self.blank_id] = 0.0
         log_probs_BTV = torch.where(is_valid_BT.unsqueeze(-1), log_probs_BTV, nothing)
-        skipped_B = torch.zeros(batch, dtype=torch.float64, device=log_probs_BTV.device)
+        is_skipped_BT, skipped_B = self.frames_to_skip(log_probs_BTV, is_valid_BT)
         if self.skip_blank is None:
-            self._frames.append((int(lengths_B.sum()), 0))
             return log_probs_BTV, lengths_B, skipped_B
-        blank_BT = log_probs_BTV[..., self.blank_id]
-        is_sure_BT = blank_BT.exp() >= self.skip_blank
-        is_skipped_BT = is_sure_BT & is_valid_BT
-        is_skipped_BT[:, 1:] &= is_sure_BT[:, :-1]
-        is_skipped_BT[:, :1] = False
-        skipped_B = torch.where(is_skipped_BT, blank_BT, 0.0).double().sum(1)
-        self._frames.append(
-            (int((is_valid_BT & ~is_skipped_BT).sum()), int(is_skipped_BT.sum())),
-        )
         is_kept_BT = is_valid_BT & ~is_skipped_BT
         order_BT = (~is_kept_BT).to(torch.int8).argsort(dim=1, stable=True)
         lengths_B = is_kept_BT.sum(1)
@@ -169,8 +174,31 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
         is_valid_BT = frames_T[: order_BT.shape[1]] < lengths_B.unsqueeze(1)
         return torch.where(is_valid_BT.unsqueeze(-1), kept, nothing), lengths_B, skipped_B
 
+    def frames_to_skip(
+        self, log_probs_BTV: Tensor, is_valid_BT: Tensor, was_sure_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the frames to skip (B, T), and the summed log probability of their blanks (B,).
+
+        ``was_sure_B`` tells whether `is_sure` held for the frame before these; None: no such frame.
+        """
+        blank_BT = log_probs_BTV[..., self.blank_id]
+        is_skipped_BT = self.is_sure(log_probs_BTV) & is_valid_BT
+        before_BT = self.is_sure(log_probs_BTV).roll(1, 1)
+        before_BT[:, 0] = False if was_sure_B is None else was_sure_B
+        is_skipped_BT &= before_BT
+        num_skipped = int(is_skipped_BT.sum())
+        self._frames.append((int(is_valid_BT.sum()) - num_skipped, num_skipped))
+        return is_skipped_BT, torch.where(is_skipped_BT, blank_BT, 0.0).double().sum(1)
+
+    def is_sure(self, log_probs_BTV: Tensor) -> Tensor:
+        """Return (B, T): whether the blank of a frame is at least as probable as ``skip_blank``."""
+        blank_BT = log_probs_BTV[..., self.blank_id]
+        if self.skip_blank is None:
+            return torch.zeros_like(blank_BT, dtype=torch.bool)
+        return blank_BT.exp() >= self.skip_blank
+
     def _best_path(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> tuple[list[float], list[int]]:
-        """Return log probability and number of tokens of each utterance's best path."""
+        """Log probability and number of tokens of the best path of each utterance."""
         best_BT, ids_BT = log_probs_BTV.max(-1)
         frames_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
         is_valid_BT = frames_T < lengths_B.to(ids_BT.device).unsqueeze(1)
@@ -204,3 +232,77 @@ def labels_of(
         )
         for row, length in enumerate(lengths_B.tolist())
     ]
+
+
+class OnlineBeam:
+    """Beam search of one stream; see `asr.decode.online.OnlineSearch`.
+
+    The best path decides where segments end: later frames cannot change it. The frame of a token
+    is its most probable one, from the frame that added it to the frame that added the next token.
+    """
+
+    def __init__(self, search: BeamDecoder) -> None:
+        self._search = search
+        self._best_path = GreedyDecoder(blank_id=search.blank_id).online()
+        self._log_probs: list[Tensor] = []  # of every block, (n, V)
+        self._frames: list[int] = []  # that were searched, not skipped
+        self._num_frames = 0
+        self._was_sure: Tensor | None = None
+        self._prefixes: PrefixSearch | None = None
+
+    def advance(self, log_probs_TV: Tensor) -> None:
+        """Search more frames."""
+        log_probs_1TV = log_probs_TV[None].float()
+        search = self._search
+        if self._prefixes is None:
+            self._prefixes = search.begin(1, log_probs_TV.device)
+        is_valid_1T = torch.ones_like(log_probs_1TV[..., 0], dtype=torch.bool)
+        is_skipped_1T, skipped_1 = search.frames_to_skip(log_probs_1TV, is_valid_1T, self._was_sure)
+        self._was_sure = search.is_sure(log_probs_1TV)[:, -1]
+        kept = (~is_skipped_1T[0]).nonzero().squeeze(1)
+        self._prefixes.advance(log_probs_1TV[:, kept], skipped_1)
+        self._frames += (self._num_frames + kept).tolist()
+        self._num_frames += len(log_probs_TV)
+        self._log_probs.append(log_probs_1TV[0])
+        self._best_path.advance(log_probs_TV)
+
+    def path(self) -> Hypothesis:
+        """Return the hypothesis of the best path."""
+        return self._best_path.best()
+
+    def best(self) -> Hypothesis:
+        """Return the hypothesis of the best prefix."""
+        assert self._prefixes is not None, "asked before the first frame"
+        steps = self._prefixes.best()
+        first_frames = [self._frames[step.move] for step in steps]
+        ids_T = torch.full((self._num_frames,), self._search.blank_id)
+        for step, first in zip(steps, first_frames, strict=True):
+            ids_T[first:] = step.token
+        device = self._log_probs[0].device
+        blocks = torch.split(ids_T.to(device), [len(block) for block in self._log_probs])
+        scores_T = torch.cat(
+            [
+                block_TV.gather(1, ids.unsqueeze(1)).squeeze(1)
+                for block_TV, ids in zip(self._log_probs, blocks, strict=True)
+            ]
+        ).cpu()
+        frames = [
+            first + int(scores_T[first:end].argmax())
+            for first, end in pairwise([*first_frames, self._num_frames])
+        ]
+        return Hypothesis(
+            token_ids=tuple(step.token for step in steps),
+            token_frames=tuple(frames),
+            token_ends=tuple(frame + 1 for frame in frames),
+            score=float(scores_T[frames].sum()),
+            token_scores=tuple(scores_T[frames].tolist()),
+        )
+
+    def labels(self, num_frames: int) -> FrameLabels:
+        """Return the labels of the first ``num_frames``; search again if there are more frames."""
+        log_probs_1TV, lengths_1 = torch.cat(self._log_probs)[None], torch.tensor([num_frames])
+        if num_frames < self._num_frames:
+            return self._search.label(log_probs_1TV[:, :num_frames], lengths_1)[0]
+        assert self._prefixes is not None, "asked before the first frame"
+        found = self._search.ordered(self._prefixes.found(), log_probs_1TV.device)
+        return self._search.labelled(found, log_probs_1TV, lengths_1)[0]

@@ -8,13 +8,14 @@ Shape legend: T frames, X head outputs per frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from asr.decode.greedy import FrameLabels, GreedyDecoder
+from asr.decode.online import OnlineSearch, online_search
 from asr.decode.search import Search
 from asr.ranges import Range, in_ranges
 from asr.types import Hypothesis, Labels
@@ -43,15 +44,21 @@ NOTHING = Hypothesis((), (), (), 0.0)
 class OpenSegment:
     """The frames since the last segment ended; the first is frame ``first``.
 
-    ``path`` is the best path, or the search's result if the head has no CTC; ``spelt`` is its
-    hypothesis.
+    ``spelt`` is the hypothesis that decides where the segment ends.
     """
 
-    first: int = 0
+    first: int
+    search: OnlineSearch
     outputs: list[Tensor] = field(default_factory=list)
     num_frames: int = 0
-    path: Labels | None = None
     spelt: Hypothesis = NOTHING
+
+    def advance(self, outputs_TX: Tensor) -> None:
+        """Search more frames of the segment."""
+        self.search.advance(outputs_TX)
+        self.outputs.append(outputs_TX)
+        self.num_frames += len(outputs_TX)
+        self.spelt = self.search.path()
 
 
 class SegmentReader:
@@ -68,73 +75,83 @@ class SegmentReader:
         self.endpoint = endpoint
         self.frame_shift_s = frame_shift_s
         self.vocab_size = vocab_size
-        self.segment = OpenSegment()
+        self.segment = self._opened(0)
         self.done: list[Labels] = []
-        self._best_path = GreedyDecoder() if isinstance(search, GreedyDecoder) else None
-        self._spelling: Search = self._best_path or search
 
     def take(self, outputs_TX: Tensor) -> list[tuple[int, Labels]]:
         """Read more frames; return the segments that end in them, each with its first frame."""
-        self._add(outputs_TX)
-        ended = []
-        while (num_frames := self._first_end()) is not None:
-            ended.append(self._cut(num_frames))
+        ended = self._read(outputs_TX)
+        while (num_frames := self._end_of_long()) is not None:
+            ended += self._cut(num_frames)
         segment = self.segment
         if not segment.spelt.token_ids and segment.num_frames >= self._frames(
             self.endpoint.nothing_s
         ):
             self.done.append(self.search.blanks(segment.num_frames))
-            self.segment = OpenSegment(segment.first + segment.num_frames)
+            self.segment = self._opened(segment.first + segment.num_frames)
         return ended
+
+    def heard(self) -> Hypothesis:
+        """Return the best hypothesis of the open segment."""
+        return self.segment.search.best() if self.segment.num_frames else NOTHING
 
     def end(self) -> list[tuple[int, Labels]]:
         """End the stream; return the open segment, if there is one."""
-        return [self._cut(self.segment.num_frames)] if self.segment.num_frames else []
+        return self._cut(self.segment.num_frames) if self.segment.num_frames else []
 
-    def _add(self, outputs_TX: Tensor) -> None:
-        """Append frames to the segment."""
-        segment = self.segment
-        segment.outputs.append(outputs_TX)
-        segment.num_frames += len(outputs_TX)
-        if self._best_path is None:
-            segment.path = labels_of_stream(self.search, torch.cat(segment.outputs))
-        else:
-            num_B = torch.tensor([len(outputs_TX)])
-            (path,) = self._best_path.label(outputs_TX[None, :, : self.vocab_size], num_B)
-            before = segment.path
-            segment.path = before.joined([path]) if isinstance(before, FrameLabels) else path
-        segment.spelt = self._spelling.collapse(segment.path)
+    def reopen(self, first: int, outputs: Iterable[Tensor]) -> None:
+        """Continue a segment that begins at frame ``first`` after reading ``outputs`` of it."""
+        self.segment = self._opened(first)
+        for outputs_TX in outputs:
+            self.segment.advance(outputs_TX)
 
-    def _first_end(self) -> int | None:
-        """Return the number of frames before the segment's end; None if it has not ended."""
+    def _opened(self, first: int) -> OpenSegment:
+        return OpenSegment(first, online_search(self.search, self.vocab_size))
+
+    def _read(self, outputs_TX: Tensor) -> list[tuple[int, Labels]]:
+        """Search frames and end segments in pauses.
+
+        A step ends where the current pause would end the segment. So the search has read exactly
+        the frames of the segment when it ends.
+        """
+        ended: list[tuple[int, Labels]] = []
+        pause = self._frames(self.endpoint.pause_s)
+        while len(outputs_TX):
+            segment = self.segment
+            since = segment.spelt.token_ends[-1] if segment.spelt.token_ends else segment.num_frames
+            most = max(1, since + pause - segment.num_frames)
+            segment.advance(outputs_TX[:most])
+            outputs_TX = outputs_TX[most:]
+            while (num_frames := self._end_in_pause(pause)) is not None:
+                ended += self._cut(num_frames)
+        return ended
+
+    def _end_in_pause(self, pause: int) -> int | None:
+        """Return the number of frames before the end in a pause; None if there is no such end."""
         found = self.segment.spelt
-        if not found.token_ids:
-            return None
-        num_frames, pause = self.segment.num_frames, self._frames(self.endpoint.pause_s)
-        for end, following in zip(
-            found.token_ends, (*found.token_frames[1:], num_frames), strict=True
-        ):
-            if following - end >= pause:
+        following = (*found.token_frames[1:], self.segment.num_frames)
+        for end, until in zip(found.token_ends, following, strict=False):
+            if until - end >= pause:
                 return end + pause
-        if num_frames >= self._frames(self.endpoint.longest_s):
-            return found.token_frames[-1] or num_frames
         return None
+
+    def _end_of_long(self) -> int | None:
+        """Return the number of frames before the last token if a segment is too long, or None."""
+        found, num_frames = self.segment.spelt, self.segment.num_frames
+        if not found.token_ids or num_frames < self._frames(self.endpoint.longest_s):
+            return None
+        return found.token_frames[-1] or num_frames
 
     def _frames(self, length_s: float) -> int:
         return max(1, round(length_s / self.frame_shift_s))
 
-    def _cut(self, num_frames: int) -> tuple[int, Labels]:
-        """End the segment after its first ``num_frames`` frames."""
+    def _cut(self, num_frames: int) -> list[tuple[int, Labels]]:
+        """End the segment after ``num_frames`` frames; return it and others that end after it."""
         segment = self.segment
-        outputs_TX = torch.cat(segment.outputs)
-        labels = labels_of_stream(self.search, outputs_TX[:num_frames])
+        labels = segment.search.labels(num_frames)
         self.done.append(labels)
-        self.segment = OpenSegment(segment.first + num_frames)
-        if num_frames < len(outputs_TX):
-            self._add(outputs_TX[num_frames:])
-        return segment.first, labels
-
-
-def labels_of_stream(search: Search, outputs_TX: Tensor) -> Labels:
-    """Return the labels that a search finds in the frames of one stream."""
-    return search.label(outputs_TX[None], torch.tensor([len(outputs_TX)]))[0]
+        self.segment = self._opened(segment.first + num_frames)
+        ended = [(segment.first, labels)]
+        if num_frames < segment.num_frames:
+            ended += self._read(torch.cat(segment.outputs)[num_frames:])
+        return ended

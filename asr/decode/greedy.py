@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from asr.metrics.confidence import tempered
 from asr.text.script import is_unspaced
 from asr.text.tokenizer import WORD_START
 from asr.types import Hypothesis, ScoredTokens
+
+if TYPE_CHECKING:
+    from asr.decode.online import OnlineSearch
 
 SOUND_S = 0.04
 """Seconds that a word lasts after the last frame of its last token."""
@@ -176,6 +179,10 @@ class GreedyDecoder:
             for row, length in enumerate(lengths_B.tolist())
         ]
 
+    def online(self) -> OnlineSearch:
+        """Return a search of a new stream; see `asr.decode.online`."""
+        return OnlineGreedy(self)
+
     def blanks(self, num_frames: int) -> FrameLabels:
         """Return a path of blanks."""
         return FrameLabels(torch.zeros(num_frames), torch.full((num_frames,), self.blank_id))
@@ -198,3 +205,26 @@ class GreedyDecoder:
             score=float(labels.scores_T.sum()),
             token_scores=tuple(means.tolist()),
         )
+
+
+class OnlineGreedy:
+    """The best path of one stream; see `asr.decode.online.OnlineSearch`."""
+
+    def __init__(self, search: GreedyDecoder) -> None:
+        self._search = search
+        self._labels = search.blanks(0)
+
+    def advance(self, log_probs_TV: Tensor) -> None:
+        """Append the best tokens of more frames."""
+        (labels,) = self._search.label(log_probs_TV[None], torch.tensor([len(log_probs_TV)]))
+        self._labels = self._labels.joined([labels])
+
+    def best(self) -> Hypothesis:
+        """Return the hypothesis of the best path."""
+        return self._search.collapse(self._labels)
+
+    path = best
+
+    def labels(self, num_frames: int) -> FrameLabels:
+        """Return the best path of the first ``num_frames``."""
+        return self._labels[:num_frames]

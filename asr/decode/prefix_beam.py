@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,37 +32,101 @@ NO_TOKEN = -1
 NEVER = float("-inf")
 
 
-def search_prefixes(
-    log_probs_BTV: Tensor,
-    *,
-    beam: int,
-    tokens_per_frame: int | None,
-    blank_id: int,
-    scorers: Sequence[TokenScorer],
-    skipped_B: Tensor,
-) -> list[list[ScoredTokens]]:
-    """Return up to ``beam`` most probable sequences of each utterance, the best first.
+class PrefixSearch:
+    """The beam of a batch, advanced by any number of frames at a time.
 
-    All frames are searched, so frames after an utterance's end must be blanks of probability 1.
-    ``skipped_B`` is the log probability of frames that were left out before.
+    Args:
+        batch: utterances.
+        beam: prefixes kept after every frame.
+        tokens_per_frame: the most probable tokens of a frame extend prefixes; None: all of them.
+        blank_id: the token of the blank.
+        scorers: what adds to the scores.
+        device: where the log probabilities are.
     """
-    batch, num_frames, vocab_size = log_probs_BTV.shape
-    num_tokens = min(tokens_per_frame or vocab_size, vocab_size - 1)
-    tokens_BTV = log_probs_BTV.clone()
-    tokens_BTV[..., blank_id] = NEVER
-    scores_BTC, ids_BTC = tokens_BTV.topk(num_tokens)
-    scores_BTC = scores_BTC.double()
-    scorers = [scorer.for_search() for scorer in scorers]
-    now = _Prefixes.empty(batch, beam, scorers, log_probs_BTV.device)
-    steps: list[Move] = []
-    for frame in range(num_frames):
-        frame_BV, blank_B1 = log_probs_BTV[:, frame], log_probs_BTV[:, frame, blank_id, None]
-        now, step = _advance(
-            now, frame_BV, blank_B1, scores_BTC[:, frame], ids_BTC[:, frame], scorers
-        )
-        steps.append(step)
-    acoustic_BK = torch.logaddexp(now.blank, now.token) + skipped_B.unsqueeze(1)
-    return _read_out(steps, acoustic_BK, now.sequences.finished(scorers))
+
+    def __init__(
+        self,
+        batch: int,
+        *,
+        beam: int,
+        tokens_per_frame: int | None,
+        blank_id: int,
+        scorers: Sequence[TokenScorer],
+        device: torch.device,
+    ) -> None:
+        self._tokens_per_frame = tokens_per_frame
+        self._blank_id = blank_id
+        self._scorers = [scorer.for_search() for scorer in scorers]
+        self._now = _Prefixes.empty(batch, beam, self._scorers, device)
+        self._skipped_B = torch.zeros(batch, dtype=torch.float64, device=device)
+        self._moves: list[Move] = []
+        self._trace = Trace()
+
+    def advance(self, log_probs_BTV: Tensor, skipped_B: Tensor) -> None:
+        """Search more frames; those after the end of an utterance must be blanks of probability 1.
+
+        ``skipped_B`` is the log probability of frames that were left out.
+        """
+        vocab_size, blank_id = log_probs_BTV.shape[2], self._blank_id
+        num_tokens = min(self._tokens_per_frame or vocab_size, vocab_size - 1)
+        tokens_BTV = log_probs_BTV.clone()
+        tokens_BTV[..., blank_id] = NEVER
+        scores_BTC, ids_BTC = tokens_BTV.topk(num_tokens)
+        scores_BTC = scores_BTC.double()
+        for frame in range(log_probs_BTV.shape[1]):
+            frame_BV, blank_B1 = log_probs_BTV[:, frame], log_probs_BTV[:, frame, blank_id, None]
+            self._now, move = _advance(
+                self._now,
+                frame_BV,
+                blank_B1,
+                scores_BTC[:, frame],
+                ids_BTC[:, frame],
+                self._scorers,
+            )
+            self._moves.append(move)
+        self._skipped_B = self._skipped_B + skipped_B
+
+    def found(self) -> list[list[ScoredTokens]]:
+        """Return the sequences of each utterance, best first, including end scores."""
+        acoustic_BK = torch.logaddexp(self._now.blank, self._now.token)
+        acoustic_BK = acoustic_BK + self._skipped_B.unsqueeze(1)
+        added_BK = self._now.sequences.finished(self._scorers)
+        return _read_out(self._moves, acoustic_BK, added_BK)
+
+    def best(self) -> list[AddedToken]:
+        """Return the tokens of the best prefix of a batch of one, without end scores."""
+        now = self._now
+        place = (torch.logaddexp(now.blank, now.token) + now.sequences.added)[0].argmax()
+        return self._trace.steps(self._moves, int(place))
+
+
+class AddedToken(NamedTuple):
+    """A token of a sequence: the move that added it, and its place in the beam after the move."""
+
+    move: int
+    place: int
+    token: int
+
+
+class Trace:
+    """Traces sequences of a batch of one back through moves; reads each move once."""
+
+    def __init__(self) -> None:
+        self._moves: list[tuple[list[int], list[int]]] = []
+
+    def steps(self, moves: Sequence[Move], place: int) -> list[AddedToken]:
+        """Return the tokens of the sequence at ``place`` in the last beam, in order."""
+        if new := moves[len(self._moves) :]:
+            sources = torch.stack([move.source_BK[0] for move in new]).tolist()
+            tokens = torch.stack([move.token_BK[0] for move in new]).tolist()
+            self._moves += zip(sources, tokens, strict=True)
+        found = []
+        for index in reversed(range(len(self._moves))):
+            sources_K, tokens_K = self._moves[index]
+            if tokens_K[place] != NO_TOKEN:
+                found.append(AddedToken(index, place, tokens_K[place]))
+            place = sources_K[place]
+        return found[::-1]
 
 
 @dataclass(slots=True)

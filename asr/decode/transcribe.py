@@ -25,7 +25,8 @@ from asr.decode.recogniser import Recogniser
 from asr.decode.search import Search, temperature_of
 from asr.decode.silence import SILENCE_DB
 from asr.decode.stream_encoder import chunk_context
-from asr.decode.streaming import LiveStream, Streamer, StreamLabeller
+from asr.decode.stream_labeller import StreamLabeller
+from asr.decode.streaming import LiveStream, Streamer
 from asr.decode.timing import Profiler
 from asr.decode.transcript import NBest, ScoredText, Transcript
 from asr.errors import InputError

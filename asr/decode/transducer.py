@@ -11,18 +11,21 @@ Shape legend: B batch, R utterances still in search, T frames, J joint width, U 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor
 
 from asr.decode.greedy import Alternatives
 from asr.head.ctc import BLANK_ID
-from asr.head.predictor import START_ID
+from asr.head.predictor import START_ID, State
 from asr.head.transducer import TransducerHead
 from asr.ranges import Range, in_ranges
 from asr.types import Hypothesis
+
+if TYPE_CHECKING:
+    from asr.decode.online import OnlineSearch
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,18 @@ class Emissions:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The state of a greedy search: its next frame, the predictor's output and its state.
+
+    ``frame_B`` is counted from the first frame of the next block; a TDT step may skip frames of it.
+    """
+
+    frame_B: Tensor
+    predicted_BJ: Tensor
+    state: State
+
+
 @in_ranges("decode")
 class TransducerGreedy:
     """The best token, and in TDT its best duration, again and again.
@@ -116,18 +131,44 @@ class TransducerGreedy:
             token_scores=tuple(labels.scores_U.tolist()),
         )
 
-    @torch.no_grad()
+    def online(self) -> OnlineSearch:
+        """Return a search of a new stream; see `asr.decode.online`."""
+        return OnlineTransducer(self)
+
     def label(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[Emissions]:
         """What is written at the frames of each utterance."""
+        start = self.begin(len(lengths_B), outputs_BTJ.device)
+        found, _ = self.go_on(outputs_BTJ, lengths_B, start)
+        return [
+            replace(one, ends_U=one.ends_U.clamp(max=length))
+            for one, length in zip(found, lengths_B.tolist(), strict=True)
+        ]
+
+    @torch.no_grad()
+    def begin(self, batch: int, device: torch.device) -> Written:
+        """Return the state before the first frame."""
+        start_B = torch.full((batch,), START_ID, device=device)
+        predicted_BP, state = self.head.predictor.step(
+            start_B, self.head.predictor.start(batch, device)
+        )
+        return Written(torch.zeros_like(start_B), self.head.project_predictor(predicted_BP), state)
+
+    @torch.no_grad()
+    def go_on(
+        self, outputs_BTJ: Tensor, lengths_B: Tensor, before: Written
+    ) -> tuple[list[Emissions], Written]:
+        """Search more frames; return the tokens written there and the new state.
+
+        A token may end after the last frame.
+        """
         head, device = self.head, outputs_BTJ.device
-        batch = len(lengths_B)
         scores_BT = torch.zeros(outputs_BTJ.shape[:2], device=device)
         written: list[tuple[Tensor, ...]] = []
-        frame_B = torch.zeros(batch, dtype=torch.int64, device=device)
+        frame_B, predicted_BJ, state = before.frame_B.clone(), before.predicted_BJ, before.state
+        predicted_BJ = predicted_BJ.clone()
+        ids_B = torch.full_like(frame_B, START_ID)
         num_at_frame_B = torch.zeros_like(frame_B)
-        start_B = torch.full_like(frame_B, START_ID)
-        predicted_BP, state = head.predictor.step(start_B, head.predictor.start(batch, device))
-        predicted_BJ = head.project_predictor(predicted_BP)
+        lengths_B = lengths_B.to(device)
         rows_R = (frame_B < lengths_B).nonzero().squeeze(1)
         while len(rows_R):
             wrote, wrote_scores = [], []
@@ -151,9 +192,9 @@ class TransducerGreedy:
                 rows_R = rows_R[frame_B[rows_R] < lengths_B[rows_R]]
             found = torch.cat(wrote, 1)
             written.append((*found.cpu(), torch.cat(wrote_scores).cpu()))
-            rows_R = found[0][frame_B[found[0]] < lengths_B[found[0]]]
+            rows_R = found[0]
             if len(rows_R):
-                ids_B = start_B.index_put((found[0],), found[1])
+                ids_B[rows_R] = found[1]
                 predicted_RP, state_R = head.predictor.step(
                     ids_B[rows_R], tuple(one[rows_R] for one in state)
                 )
@@ -161,7 +202,9 @@ class TransducerGreedy:
                 state = tuple(
                     one.index_put((rows_R,), new) for one, new in zip(state, state_R, strict=True)
                 )
-        return self._by_utterance(scores_BT.cpu(), lengths_B.cpu(), written)
+            rows_R = rows_R[frame_B[rows_R] < lengths_B[rows_R]]
+        after = Written((frame_B - lengths_B).clamp(min=0), predicted_BJ, state)
+        return self._by_utterance(scores_BT.cpu(), lengths_B.cpu(), written), after
 
     def _best(self, frames_RJ: Tensor, predicted_RJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log probability, token and duration of the best step; without TDT a blank lasts 1."""
@@ -191,8 +234,35 @@ class TransducerGreedy:
                     scores_BT[row, :length],
                     ids[mine],
                     frames[mine],
-                    ends[mine].clamp(max=length),
+                    ends[mine],
                     scores[mine].float(),
                 )
             )
         return found
+
+
+class OnlineTransducer:
+    """Greedy search of one stream; see `asr.decode.online.OnlineSearch`."""
+
+    def __init__(self, search: TransducerGreedy) -> None:
+        self._search = search
+        self._emissions = search.blanks(0)
+        self._written: Written | None = None
+
+    def advance(self, outputs_TJ: Tensor) -> None:
+        """Search more frames."""
+        if self._written is None:
+            self._written = self._search.begin(1, outputs_TJ.device)
+        lengths_1 = torch.tensor([len(outputs_TJ)])
+        (found,), self._written = self._search.go_on(outputs_TJ[None], lengths_1, self._written)
+        self._emissions = self._emissions.joined([found])
+
+    def best(self) -> Hypothesis:
+        """Return the hypothesis of all tokens."""
+        return self._search.collapse(self.labels(len(self._emissions)))
+
+    path = best
+
+    def labels(self, num_frames: int) -> Emissions:
+        """Return the labels of the first ``num_frames``; the search never looks ahead."""
+        return self._emissions[:num_frames]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from asr.decode.fusion import FusedSearch
 from asr.decode.greedy import Alternatives
-from asr.decode.prefix_beam import NEVER, NO_TOKEN, Move, Sequences
+from asr.decode.prefix_beam import NEVER, NO_TOKEN, Move, Sequences, Trace
 from asr.decode.transducer import Emissions, TransducerGreedy
 from asr.errors import InputError
 from asr.head.ctc import BLANK_ID
@@ -28,7 +28,7 @@ from asr.head.predictor import START_ID, State
 from asr.head.transducer import TransducerHead
 from asr.lm.automaton import TokenScorer
 from asr.ranges import BeamSize, Bonus, Tokens, Weight, in_ranges
-from asr.types import ScoredTokens
+from asr.types import Hypothesis, ScoredTokens
 
 
 @in_ranges("decode")
@@ -96,7 +96,20 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
 
     def label(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[Emissions]:
         """Where the best sequence of each utterance was written, with its ``n_best`` sequences."""
-        found = self._found(outputs_BTJ, lengths_B)
+        return self.labelled(self._found(outputs_BTJ, lengths_B), outputs_BTJ, lengths_B)
+
+    def online(self) -> OnlineTransducerBeam:
+        """Return a search of a new stream; see `asr.decode.online`."""
+        return OnlineTransducerBeam(self)
+
+    def search(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
+        """The sequences of each utterance, the best first, at most ``beam``."""
+        return [[one.scored for one in listed] for listed in self._found(outputs_BTJ, lengths_B)]
+
+    def labelled(
+        self, found: Sequence[Sequence[_Written]], outputs_BTJ: Tensor, lengths_B: Tensor
+    ) -> list[Emissions]:
+        """Turn sequences found in these frames into the labels that `label` returns."""
         if self.is_fused:
             heard = super().label(outputs_BTJ, lengths_B)
             self.compare_with_audio(
@@ -109,39 +122,71 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
             for listed, length in zip(found, lengths_B.tolist(), strict=True)
         ]
 
-    def search(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
-        """The sequences of each utterance, the best first, at most ``beam``."""
-        return [[one.scored for one in listed] for listed in self._found(outputs_BTJ, lengths_B)]
+    def _found(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[list[_Written]]:
+        hypotheses = _Search(self, len(lengths_B), outputs_BTJ.device)
+        hypotheses.advance(outputs_BTJ, lengths_B)
+        return hypotheses.found()
+
+
+class _Search:
+    """The beam of a batch, advanced by any number of frames at a time."""
+
+    def __init__(self, search: TransducerBeam, batch: int, device: torch.device) -> None:
+        self._search = search
+        self._scorers = [scorer.for_search() for scorer in search.scorers]
+        with torch.no_grad():
+            self._now = _Hypotheses.empty(search.head, batch, search.beam, self._scorers, device)
+        self._moves: list[Move] = []
+        self._scores: list[Tensor] = []  # (B, K) of every move
+        self._trace = Trace()
 
     @torch.no_grad()
-    def _found(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[list[_Written]]:
+    def advance(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> None:
+        """Search more frames of each utterance."""
         lengths_B = lengths_B.to(outputs_BTJ.device)
-        scorers = [scorer.for_search() for scorer in self.scorers]
-        now = _Hypotheses.empty(self.head, len(lengths_B), self.beam, scorers, outputs_BTJ.device)
-        steps = []
         for frame in range(int(lengths_B.max()) if len(lengths_B) else 0):
-            now, step = self._advance(now, outputs_BTJ[:, frame], frame < lengths_B, scorers)
-            steps.append(step)
-        found = _read_out(steps, now.total, now.sequences.finished(scorers))
-        orders = self.ordered([[one.scored for one in each] for each in found], outputs_BTJ.device)
+            self._now, move, scores_BK = self._step(
+                self._now, outputs_BTJ[:, frame], frame < lengths_B
+            )
+            self._moves.append(move)
+            self._scores.append(scores_BK)
+
+    def found(self) -> list[list[_Written]]:
+        """Return the sequences of each utterance, best first, including end scores."""
+        now = self._now
+        steps = list(zip(self._moves, self._scores, strict=True))
+        found = _read_out(steps, now.total, now.sequences.finished(self._scorers))
+        orders = self._search.ordered(
+            [[one.scored for one in each] for each in found], now.total.device
+        )
         return [_in_order(each, order) for each, order in zip(found, orders, strict=True)]
 
-    def _advance(
-        self,
-        now: _Hypotheses,
-        frame_BJ: Tensor,
-        is_valid_B: Tensor,
-        scorers: Sequence[TokenScorer],
-    ) -> tuple[_Hypotheses, tuple[Move, Tensor]]:
-        """The beam behind one more frame; with each move and its log probability (B, K)."""
-        beam = now.total.shape[1]
-        logits_BKV = self.head.logits(frame_BJ.unsqueeze(1), now.predicted_BKJ)
+    def best(self) -> Hypothesis:
+        """Return the best sequence of a batch of one, without end scores."""
+        total_K = (self._now.total + self._now.sequences.added)[0]
+        steps = self._trace.steps(self._moves, int(total_K.argmax()))
+        frames = tuple(step.move for step in steps)
+        scores = [self._scores[step.move][0, step.place] for step in steps]
+        return Hypothesis(
+            token_ids=tuple(step.token for step in steps),
+            token_frames=frames,
+            token_ends=tuple(frame + 1 for frame in frames),
+            score=float(total_K.max()),
+            token_scores=tuple(torch.stack(scores).tolist()) if scores else (),
+        )
+
+    def _step(
+        self, now: _Hypotheses, frame_BJ: Tensor, is_valid_B: Tensor
+    ) -> tuple[_Hypotheses, Move, Tensor]:
+        """The beam behind one more frame, with each move and its log probability (B, K)."""
+        head, beam = self._search.head, now.total.shape[1]
+        logits_BKV = head.logits(frame_BJ.unsqueeze(1), now.predicted_BKJ)
         log_probs_BKV = logits_BKV.double().log_softmax(-1)
         nothing = torch.full_like(log_probs_BKV[0, 0], NEVER)
         nothing[BLANK_ID] = 0.0
         log_probs_BKV = torch.where(is_valid_B[:, None, None], log_probs_BKV, nothing)
         blank_BK = log_probs_BKV[..., BLANK_ID]
-        num_tokens = min(self.tokens_per_frame or self.head.vocab_size, self.head.vocab_size - 1)
+        num_tokens = min(self._search.tokens_per_frame or head.vocab_size, head.vocab_size - 1)
         top_BKC, ids_BKC = log_probs_BKV[..., 1:].topk(num_tokens)
         ids_BKC = ids_BKC + 1
 
@@ -155,31 +200,63 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
         is_last_BKKC = those.last[:, None, :, None] == ids_BKC.unsqueeze(2)
         is_in_beam_BKC = (is_parent_BKK.unsqueeze(3) & is_last_BKKC).any(2)
         longer_BKC = (now.total.unsqueeze(2) + top_BKC).masked_fill(is_in_beam_BKC, NEVER)
-        candidates = those.candidates(ids_BKC, scorers)
+        candidates = those.candidates(ids_BKC, self._scorers)
         total = torch.cat([stay_BK, longer_BKC.flatten(1)], 1)
         scores = torch.cat([blank_BK, top_BKC.flatten(1)], 1)
         best, chosen_BK = (total + candidates.added).topk(beam)
         sequences, move = candidates.chosen(chosen_BK, best == NEVER)
         following = _Hypotheses(sequences, total.gather(1, chosen_BK), *self._predicted(now, move))
-        return following, (move, scores.gather(1, chosen_BK))
+        return following, move, scores.gather(1, chosen_BK)
 
     def _predicted(self, now: _Hypotheses, move: Move) -> tuple[Tensor, State]:
         """Predictions (B, K, J) and predictor states of the next beam."""
-        batch, beam = move.source_BK.shape
+        head, (batch, beam) = self._search.head, move.source_BK.shape
         first_B1 = beam * torch.arange(batch, device=move.source_BK.device).unsqueeze(1)
         rows_N = (first_B1 + move.source_BK).flatten()
         predicted_NJ = now.predicted_BKJ.flatten(0, 1)[rows_N]
         state = tuple(one[rows_N] for one in now.state)
         new_R = move.is_longer_BK.flatten().nonzero().squeeze(1)
         if len(new_R):
-            vectors_RP, state_R = self.head.predictor.step(
+            vectors_RP, state_R = head.predictor.step(
                 move.token_BK.flatten()[new_R], tuple(one[new_R] for one in state)
             )
-            predicted_NJ[new_R] = self.head.project_predictor(vectors_RP)
+            predicted_NJ[new_R] = head.project_predictor(vectors_RP)
             state = tuple(
                 one.index_put((new_R,), new) for one, new in zip(state, state_R, strict=True)
             )
         return predicted_NJ.view(batch, beam, -1), state
+
+
+class OnlineTransducerBeam:
+    """Beam search of one stream; see `asr.decode.online.OnlineSearch`."""
+
+    def __init__(self, search: TransducerBeam) -> None:
+        self._search = search
+        self._outputs: list[Tensor] = []
+        self._hypotheses: _Search | None = None
+
+    def advance(self, outputs_TJ: Tensor) -> None:
+        """Search more frames."""
+        if self._hypotheses is None:
+            self._hypotheses = _Search(self._search, 1, outputs_TJ.device)
+        self._hypotheses.advance(outputs_TJ[None], torch.tensor([len(outputs_TJ)]))
+        self._outputs.append(outputs_TJ)
+
+    def best(self) -> Hypothesis:
+        """Return the best hypothesis."""
+        assert self._hypotheses is not None, "asked before the first frame"
+        return self._hypotheses.best()
+
+    path = best
+
+    def labels(self, num_frames: int) -> Emissions:
+        """Return the labels of the first ``num_frames``; search again if there are more frames."""
+        outputs_1TJ = torch.cat(self._outputs)[None]
+        lengths_1 = torch.tensor([num_frames])
+        if num_frames < outputs_1TJ.shape[1]:
+            return self._search.label(outputs_1TJ[:, :num_frames], lengths_1)[0]
+        assert self._hypotheses is not None, "asked before the first frame"
+        return self._search.labelled(self._hypotheses.found(), outputs_1TJ, lengths_1)[0]
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from asr.decode.beam import BeamDecoder
 from asr.decode.endpoint import NOTHING, Endpoint, SegmentReader
-from asr.decode.greedy import FrameLabels, GreedyDecoder
+from asr.decode.greedy import GreedyDecoder
 from asr.errors import InputError
 
 SHIFT_S = 0.04
@@ -71,14 +71,13 @@ def test_a_token_that_never_ends_is_cut() -> None:
     assert [first for first, _ in found] == [0, 50, 100]
 
 
-def test_the_text_so_far_is_that_of_the_best_path() -> None:
+def test_the_text_so_far_is_that_of_the_search() -> None:
     reader = reader_of(BeamDecoder(beam=4))
-    before = reader.segment.spelt
-    assert before == NOTHING
+    assert reader.heard() == NOTHING
     reader.take(outputs([1, 0]))
     reader.take(outputs([2, 2]))
-    assert reader.segment.spelt.token_ids == (1, 2)
-    assert isinstance(reader.segment.path, FrameLabels)
+    assert reader.heard().token_ids == reader.segment.spelt.token_ids == (1, 2)
+    assert reader.heard().token_frames == (0, 2)
 
 
 @pytest.mark.parametrize("rule", ["pause_s", "nothing_s", "longest_s"])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import asr
 from asr.decode.endpoint import Endpoint
 from asr.decode.greedy import GreedyDecoder
 from asr.decode.search import build_search
-from asr.decode.streaming import StreamResult
+from asr.decode.streaming import Streamer, StreamResult
 from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
 from asr.model.package import ModelPackage, load_package
@@ -87,6 +89,23 @@ def test_every_head_and_search_streams(tmp_path: Path, head: str, search: str) -
     assert transcript.text
 
 
+@pytest.mark.parametrize("head", ["ctc", "transducer"])
+def test_a_hotword_is_in_the_text_so_far(tmp_path: Path, head: str) -> None:
+    config = streaming_config()
+    config["head"] = yaml.safe_load((CONFIGS / "head" / f"{head}.yaml").read_text())
+    folder = save_tiny_package(tmp_path / "model", config)
+    samples = noise(3.0).samples
+    texts: list[list[str]] = []
+    for hotwords in ((), ("cat",)):
+        model = asr.load(folder, beam=100, hotwords=hotwords, hotword_weight=20.0)
+        results = model.stream(200).send(samples, SAMPLE_RATE_HZ)
+        assert not any(result.is_final for result in results)
+        texts.append([result.text for result in results])
+    without, with_hotword = texts
+    assert not any("cat" in text.split() for text in without)
+    assert any("cat" in text.split() for text in with_hotword)
+
+
 def test_words_that_were_told_stay(package: ModelPackage) -> None:
     """Of a greedy search each text goes on from the one before, until one is final."""
     told = ""
@@ -124,6 +143,35 @@ def test_results_of_audio_at_another_rate_and_of_whole_numbers(package: ModelPac
     assert floats[-1].text == stereo[-1].text
     assert floats[-1].is_final
     assert len(whole) > 1
+
+
+@pytest.mark.parametrize("search", ["greedy", "beam", "transducer", "transducer_beam"])
+def test_a_saved_stream_goes_on_with_the_same_results(tmp_path: Path, search: str) -> None:
+    config = streaming_config()
+    config["decode"] = yaml.safe_load((CONFIGS / "decode" / f"{search}.yaml").read_text())
+    if search.startswith("transducer"):
+        config["head"] = yaml.safe_load((CONFIGS / "head" / "transducer.yaml").read_text())
+    package = load_package(save_tiny_package(tmp_path / "model", config))
+    decoder = build_search(config["decode"], package.model, package)
+    streamer = Streamer(package, decoder, CONTEXT)
+    samples_N = torch.from_numpy(noise(8.0).samples)
+    first = streamer.open()
+    first.push(samples_N[:40_000])
+    assert list(streamer.results(first))
+    file = io.BytesIO()
+    torch.save(first.saved(), file)
+    file.seek(0)
+    second = streamer.restored(torch.load(file, weights_only=True))
+    results = []
+    for stream in (first, second):
+        stream.push(samples_N[40_000:])
+        stream.end()
+        results.append(list(streamer.results(stream)))
+    assert results[0] == results[1]
+    assert results[0][-1].text
+    other = Streamer(package, decoder, ChunkContext(4, 8, 1))
+    with pytest.raises(InputError, match="stream of other chunks"):
+        other.restored(first.saved())
 
 
 def test_files_go_side_by_side(package: ModelPackage, tmp_path: Path) -> None:

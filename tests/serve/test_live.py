@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,8 +19,11 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
+from asr.decode.beam import BeamDecoder
 from asr.decode.greedy import GreedyDecoder
+from asr.decode.search import Search, with_hotwords
 from asr.decode.transcribe import Transcriber
+from asr.lm.hotwords import Hotword
 from asr.model.package import ModelPackage, load_package
 from asr.nn.chunks import ChunkContext
 from asr.serve.app import Settings, make_app
@@ -93,6 +96,27 @@ def test_partial_results_come_while_audio_does(client: TestClient) -> None:
         assert socket.receive_json()["type"] in ("partial", "final")
         socket.send_text("end")
         assert until_the_end(socket)
+
+
+def test_hotwords_of_the_server_are_in_partial_results(package: ModelPackage) -> None:
+    decoder = BeamDecoder(beam=100)
+    boosted = cast(Search, with_hotwords(decoder, [Hotword("cat")], package, 20.0))
+    found = []
+    searches: list[Search] = [decoder, boosted]
+    for search in searches:
+        transcriber = Transcriber(package, search)
+        with (
+            TestClient(make_app(lambda hotwords: transcriber, SMALL)) as client,  # noqa: B023
+            client.websocket_connect(URL) as socket,
+        ):
+            socket.send_bytes(samples(3.0).tobytes())
+            socket.send_text("end")
+            events = until_the_end(socket)
+        found.append({word for event in events[:-2] for word in event["text"].split()})
+        assert [event["type"] for event in events[-2:]] == ["final", "end"]
+        assert all(event["type"] == "partial" for event in events[:-2])
+    assert "cat" not in found[0]
+    assert "cat" in found[1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""Recordings heard as live streams, many side by side, where only the results count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asr.decode.assembly import LabelledAudio
+from asr.decode.endpoint import Endpoint, SegmentReader
+from asr.decode.labelling import (
+    DECODE,
+    ENCODER,
+    FEATURES,
+    SEARCH,
+    AudioSource,
+    ReportAudio,
+    Settled,
+)
+from asr.decode.recogniser import AcousticModel
+from asr.decode.search import Search
+from asr.decode.stream_encoder import AudioStream, StreamEncoder
+from asr.decode.streaming import reader_of
+from asr.decode.timing import Profiler
+from asr.errors import InputError
+from asr.nn.chunks import ChunkContext
+from asr.types import Labels
+
+SIDE_BY_SIDE = 32
+"""Recordings that are streamed at once."""
+
+
+class StreamLabeller:
+    """Labels the frames of recordings as streams; in the place of `FrameLabeller`.
+
+    Recordings go side by side, each as fast as it can be read.
+    """
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        search: Search,
+        context: ChunkContext,
+        *,
+        endpoint: Endpoint | None = None,
+        profiler: Profiler | None = None,
+    ) -> None:
+        self.encoder = StreamEncoder(model, context)
+        self.search = search
+        self.endpoint = endpoint or Endpoint()
+        self.profiler = profiler or Profiler()
+        self.sample_rate_hz = model.frontend.sample_rate_hz
+        self.frame_shift_s = self.encoder.blocks.frame_shift_s
+
+    def __call__(
+        self,
+        recordings: Iterable[AudioSource],
+        *,
+        report: ReportAudio = lambda seconds: None,
+        settled: Settled | None = None,
+    ) -> Generator[LabelledAudio | InputError, None, None]:
+        """See `FrameLabeller.__call__`; nothing is ``settled`` before a recording is whole."""
+        with self.profiler.profile_module(self.encoder.model.frontend.fbank, FEATURES):
+            yield from self._labelled(recordings, report)
+
+    def _labelled(
+        self, recordings: Iterable[AudioSource], report: ReportAudio
+    ) -> Iterator[LabelledAudio | InputError]:
+        waiting = iter(recordings)
+        going: list[_Recording] = []
+        while True:
+            missing = SIDE_BY_SIDE - sum(one.found is None for one in going)
+            going += [self._opened(source, report) for source in islice(waiting, missing)]
+            if not going:
+                return
+            reading = [one for one in going if one.found is None]
+            for one in reading:
+                one.read_until(self.encoder.is_due)
+            due = [one for one in reading if self.encoder.is_due(one.audio)]
+            if due:
+                with self.profiler.part(ENCODER, self.encoder.model.device):
+                    outputs = self.encoder.step([one.audio for one in due])
+                with self.profiler.part(SEARCH):
+                    for one, outputs_TX in zip(due, outputs, strict=True):
+                        one.reader.take(outputs_TX)
+            for one in reading:
+                if one.audio.has_ended and not self.encoder.is_due(one.audio):
+                    with self.profiler.part(SEARCH):
+                        one.finish()
+            while going and going[0].found is not None:
+                yield going.pop(0).found  # type: ignore[misc]
+
+    def _opened(self, source: AudioSource, report: ReportAudio) -> _Recording:
+        def blocks() -> Iterator[Tensor]:
+            for waveform in self.profiler.each(source(), DECODE):
+                report(waveform.duration_s)
+                yield torch.from_numpy(waveform.samples)
+
+        reader = reader_of(self.encoder, self.search, self.endpoint)
+        return _Recording(self.encoder.open(), reader, blocks(), self.sample_rate_hz)
+
+
+@dataclass(slots=True)
+class _Recording:
+    """A recording on its way through `StreamLabeller`; ``found`` is what is yielded of it."""
+
+    audio: AudioStream
+    reader: SegmentReader
+    blocks: Iterator[Tensor]
+    sample_rate_hz: int
+    num_samples: int = 0
+    found: LabelledAudio | InputError | None = None
+
+    def read_until(self, is_due: Callable[[AudioStream], bool]) -> None:
+        """Read audio until a block is due or it ends, maybe by an error."""
+        while not self.audio.has_ended and not is_due(self.audio):
+            try:
+                samples_N = next(self.blocks)
+            except StopIteration:
+                self.audio.end()
+            except InputError as error:
+                self.found = error
+                return
+            else:
+                self.num_samples += len(samples_N)
+                self.audio.push(samples_N)
+
+    def finish(self) -> None:
+        """Put the labels of all segments together."""
+        self.reader.end()
+        parts: list[Any] = self.reader.done or [self.reader.search.blanks(1)]
+        labels: Labels = parts[0].joined(parts[1:])
+        borders = tuple(accumulate(map(len, parts[:-1])))
+        self.found = LabelledAudio(labels, self.num_samples / self.sample_rate_hz, borders)
