@@ -99,7 +99,8 @@ def load(
             entropy or less, in nats a frame.
         chunk_s: seconds of audio that are encoded at once; longer audio is cut into chunks.
         overlap_s: seconds that neighbouring chunks share where there is no pause between them.
-        vad: ``energy`` cuts longer audio in its pauses and skips silence; ``none`` does not.
+        vad: what finds the pauses in which longer audio is cut, and silence, which is skipped:
+            ``energy``, ``silero`` (its network; the extra ``vad``), or ``none``: no pauses.
         batch_s: seconds of audio in a batch; None for what suits the device.
         num_threads: CPU threads; None for those that torch has.
         channels: ``mix`` for the mean of all, the number of one (from 1), or ``split`` for each by

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 _NO_CPU_MEMORY = re.compile(r"can't allocate memory|not enough memory: you tried to allocate")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -47,6 +48,18 @@ class RunError(RuntimeError):
 
     def __str__(self) -> str:
         return printable(super().__str__(), keep="\n\t")
+
+
+def check_installed(what: str, names: Sequence[str], *, extra: str) -> None:
+    """Raise InputError if a package of the optional ``extra`` that ``what`` needs is missing.
+
+    Nothing is imported.
+    """
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"{what} needs {', '.join(missing)}; install it by: pip install 'encore-asr[{extra}]'"
+        )
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from asr.decode.known_text import (
 from asr.decode.labelling import FrameLabeller
 from asr.decode.recogniser import load_recogniser
 from asr.decode.transcript import Transcript
+from asr.decode.vad import speech_detector
 from asr.errors import InputError
 from asr.files import read_packed_lines, write_text
 from asr.interop.hub import local_model
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         chunk_s=args.chunk,
         overlap_s=args.overlap,
         num_threads=args.num_threads,
-        pauses=args.vad == "energy",
+        vad=speech_detector(args.vad, model.frontend.sample_rate_hz),
     )
     (heard,) = labeller([reader(args.audio, labeller.sample_rate_hz)])
     if isinstance(heard, InputError):

@@ -15,10 +15,9 @@ from asr.cli.options import add_plugin_argument, audio_length, chunk_ms, rounds
 from asr.cli.run_folder import run_name
 from asr.cli.run_summary import log
 from asr.decode.recogniser import ONNX_SUFFIX
-from asr.errors import InputError
+from asr.errors import InputError, check_installed
 from asr.files import check_folder, check_json, write_bytes, write_text
 from asr.interop.huggingface import read_huggingface, write_huggingface
-from asr.interop.onnx.file import WRITING, check_installed
 from asr.model.package import ModelPackage, check_whole_outputs, load_package
 from asr.profiling.hardware import describe_hardware, installed_versions
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from asr.measure.samples import Sample
 
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
+_NEEDED = ("onnxruntime", "onnx", "onnxscript")
 LENGTHS_S = [5.0, 15.0, 30.0]
 LARGEST_RELATIVE_ERROR = 1e-3  # of frames in float32, where there is no fault
 
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, load the file again, compare, print one table."""
     if args.format == "huggingface":
         return run_huggingface(args)
-    check_installed(WRITING, "asr export")
+    check_installed("asr export", _NEEDED, extra="export")
     if args.out.suffix != ONNX_SUFFIX:
         raise InputError(f"--out {args.out}: allowed: a file name that ends in {ONNX_SUFFIX}")
     check_folder(args.out.parent)

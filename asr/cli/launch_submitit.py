@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from asr.cli.options import number_in
 from asr.cli.parser import did_you_mean
 from asr.cli.run_summary import log
 from asr.cli.training_job import TrainingJob, TrainProcess
-from asr.errors import InputError
+from asr.errors import InputError, check_installed
 from asr.ranges import Range
 
 _OPTION = "--launcher-options"
@@ -122,11 +121,7 @@ class SubmititLauncher:
 
     def __init__(self, options: LauncherOptions, *, num_jobs: int) -> None:
         self.num_jobs = num_jobs
-        if find_spec("submitit") is None:
-            raise InputError(
-                "--launcher submitit needs submitit; install it by: "
-                "pip install 'encore-asr[cluster]'"
-            )
+        check_installed("--launcher submitit", ("submitit",), extra="cluster")
         self._options = options
         if options.cluster == "slurm":
             from submitit import SlurmExecutor

@@ -16,7 +16,7 @@ from asr.audio.open import AUDIO_SUFFIXES
 from asr.audio.source import STDIN
 from asr.cli.options import chunk_length, overlap, threads
 from asr.decode.formats import FORMATS, suffix
-from asr.decode.transcribe import VADS
+from asr.decode.vad import VADS
 from asr.errors import InputError, printable
 from asr.files import check_folder, fitting_name, read_lines
 
@@ -108,8 +108,9 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
         "--vad",
         choices=VADS,
         default=OF_FILES["vad"],
-        help="cut audio longer than a piece in its pauses, found by the energy of its frames, and "
-        "skip silence; none: pieces overlap all the way (default: %(default)s)",
+        help="cut audio longer than a piece in its pauses and skip silence. They are found by the "
+        "energy of frames or by silero's network (pip install 'encore-asr[vad]'); none: pieces "
+        "overlap all the way (default: %(default)s)",
     )
     parser.add_argument(
         "--no-vad", dest="vad", action="store_const", const="none", help="the same as --vad none"

@@ -7,7 +7,6 @@ import functools
 import ipaddress
 import os
 import socket
-from importlib.util import find_spec
 from typing import Annotated, Any, cast
 
 import torch
@@ -23,7 +22,7 @@ from asr.decode.fusion import FusedSearch
 from asr.decode.recogniser import load_recogniser
 from asr.decode.search import HOTWORD_WEIGHT, Search, with_hotwords
 from asr.decode.transcribe import Transcriber
-from asr.errors import InputError
+from asr.errors import InputError, check_installed
 from asr.interop.hub import local_model
 from asr.lm.hotwords import Hotword
 from asr.ranges import Range
@@ -93,9 +92,7 @@ def _number(text: str, *, hint: Any) -> Any:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; what was accepted is finished."""
     check_device(args.device)
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise InputError(f"asr serve needs {', '.join(missing)}: pip install 'encore-asr[serve]'")
+    check_installed("asr serve", _NEEDED, extra="serve")
     from asr.serve.app import Settings, make_app
     from asr.serve.server import listen, serve
 

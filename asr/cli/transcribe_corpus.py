@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from asr.cli.options import jobs, shards
 from asr.cli.parent import as_parent, stop_with_parent
 from asr.cli.recordings import Recording
 from asr.decode.formats import as_json
-from asr.errors import InputError, RunError, printable
+from asr.errors import InputError, RunError, check_installed, printable
 from asr.files import check_folder, write_text
 from asr.model.plugins import named
 from asr.profiling.hardware import num_cores
@@ -268,8 +267,7 @@ def work_on_ray(
     Raises:
         InputError: Ray is not installed.
     """
-    if find_spec("ray") is None:
-        raise InputError("--launcher ray needs Ray; install it by: pip install 'encore-asr[ray]'")
+    check_installed("--launcher ray", ("ray",), extra="ray")
     import ray
     import ray.data
 

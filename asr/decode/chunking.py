@@ -11,7 +11,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decode.pauses import WINDOW_S, PauseCutter, energy_speech
+from asr.decode.pauses import PauseCutter
+from asr.decode.vad import WINDOW_S, SpeechDetector
 from asr.errors import InputError
 
 
@@ -32,7 +33,7 @@ class Chunking:
         window_samples, shift_samples: window and shift of the features.
         subsampling_factor: feature frames per encoder frame.
         sample_rate_hz: rate of the audio.
-        pauses: whether to cut at pauses and skip silence; otherwise all chunks overlap.
+        vad: finds the pauses to cut at and the silence to skip; None: all chunks overlap.
 
     Raises:
         InputError: the chunk has no length, or the overlap is not shorter than the chunk.
@@ -47,7 +48,7 @@ class Chunking:
         shift_samples: int,
         subsampling_factor: int,
         sample_rate_hz: int,
-        pauses: bool = False,
+        vad: SpeechDetector | None = None,
     ) -> None:
         if not 0 < chunk_s < math.inf:
             raise InputError(f"chunk of {chunk_s:g} s; allowed: above 0 s")
@@ -67,13 +68,12 @@ class Chunking:
         self._chunk_samples = covered + self._lookahead_samples
         self._one_more_frame = covered + window_samples
         self._samples_per_frame = samples_per_frame
-        self._pauses: PauseCutter | None = None
-        if pauses:
-            self._pauses = PauseCutter(
-                max_frames=num_frames,
-                overlap_frames=num_frames - self._step_frames,
-                frame_shift_s=self.frame_shift_s,
-            )
+        self._vad = vad
+        self._cutter = PauseCutter(
+            max_frames=num_frames,
+            overlap_frames=num_frames - self._step_frames,
+            frame_shift_s=self.frame_shift_s,
+        )
 
     def __call__(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Chunk]:
         """Yield the chunks of audio that arrives in ``blocks`` of samples.
@@ -81,7 +81,7 @@ class Chunking:
         A chunk is yielded as soon as it is known that another one follows. If audio is cut at
         pauses, long audio without speech has no chunks.
         """
-        if self._pauses is None:
+        if self._vad is None:
             yield from self._overlapping(blocks)
             return
         remaining = iter(blocks)
@@ -91,12 +91,12 @@ class Chunking:
             held.append(block)
             num_held += len(block)
             if num_held >= self._one_more_frame:
-                yield from self._between_pauses(chain(held, remaining), self._pauses)
+                yield from self._between_pauses(chain(held, remaining), self._vad)
                 return
         yield Chunk(0, np.concatenate(held))
 
     def _between_pauses(
-        self, blocks: Iterable[NDArray[np.float32]], cutter: PauseCutter
+        self, blocks: Iterable[NDArray[np.float32]], vad: SpeechDetector
     ) -> Iterator[Chunk]:
         frame_samples = self._samples_per_frame
         samples = np.empty(0, dtype=np.float32)
@@ -111,7 +111,7 @@ class Chunking:
                 windows.append(window)
                 yield window
 
-        detected = energy_speech(noted(), frame_samples)
+        detected = vad(noted(), frame_samples)
         has_ended = False
         while not has_ended:
             speech = next(detected, None)
@@ -122,12 +122,12 @@ class Chunking:
                 samples = np.concatenate([samples, windows.popleft()])
             while True:
                 if not covered:
-                    first = cutter.leading_silence(speech_T)
+                    first = self._cutter.leading_silence(speech_T)
                     samples, speech_T = samples[first * frame_samples :], speech_T[first:]
                     start += first
-                if not speech_T.any() or not (has_ended or len(speech_T) >= cutter.num_ahead):
+                if not speech_T.any() or not (has_ended or len(speech_T) >= self._cutter.num_ahead):
                     break
-                end, first, covered = cutter.next_piece(speech_T, covered=covered)
+                end, first, covered = self._cutter.next_piece(speech_T, covered=covered)
                 if end:
                     stop = end * frame_samples + self._lookahead_samples
                     yield Chunk(start, samples[:stop].copy())

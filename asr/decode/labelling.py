@@ -28,6 +28,7 @@ from asr.decode.recogniser import AcousticModel
 from asr.decode.search import Search
 from asr.decode.silence import SILENCE_DB, is_silent
 from asr.decode.timing import PARTS, Profiler
+from asr.decode.vad import SpeechDetector
 from asr.errors import InputError, RunError, is_out_of_memory
 from asr.types import Labels, Waveform
 
@@ -38,7 +39,7 @@ Settled = Callable[[int, Labels], None]
 AudioSource = Callable[[], Iterator[Waveform]]
 """Opens a recording and yields its waveform block by block, at the model's sample rate."""
 
-DECODE, FEATURES, ENCODER, SEARCH = PARTS
+DECODE, VAD, FEATURES, ENCODER, SEARCH = PARTS
 
 BATCH_S = {"cpu": 30.0, "cuda": 480.0}
 """Seconds of audio per batch, by kind of device; a larger batch is no faster on a CPU."""
@@ -65,7 +66,7 @@ class FrameLabeller:
         batch_s: seconds of audio per batch, with padding; None for `BATCH_S`.
         num_threads: CPU threads; None for the number that torch uses.
         silence_db: threshold of `is_silent`; a silent chunk is not encoded and has no tokens.
-        pauses: whether to cut audio longer than a chunk at pauses.
+        vad: finds the pauses at which audio longer than a chunk is cut; None: chunks overlap.
         profiler: measures the time of the `PARTS`.
 
     Raises:
@@ -82,10 +83,11 @@ class FrameLabeller:
         batch_s: float | None = None,
         num_threads: int | None = None,
         silence_db: float | None = SILENCE_DB,
-        pauses: bool = False,
+        vad: SpeechDetector | None = None,
         profiler: Profiler | None = None,
     ) -> None:
         fbank = model.frontend.fbank
+        self.profiler = profiler or Profiler()
         self.model = model
         self.decoder = decoder
         self.sample_rate_hz = fbank.sample_rate_hz
@@ -96,7 +98,7 @@ class FrameLabeller:
             shift_samples=fbank.shift_size,
             subsampling_factor=model.subsampling_factor,
             sample_rate_hz=fbank.sample_rate_hz,
-            pauses=pauses,
+            vad=None if vad is None else self._profiled(vad),
         )
         self.frame_shift_s = self.chunking.frame_shift_s
         usual_s = BATCH_S.get(model.device.type, BATCH_S["cpu"])
@@ -105,7 +107,6 @@ class FrameLabeller:
         self.batch_s = batch_s or usual_s
         self.silence_db = silence_db
         self.num_threads = num_threads or torch.get_num_threads()
-        self.profiler = profiler or Profiler()
         self._one_at_a_time = nullcontext() if model.runs_in_threads else Lock()
 
     def __call__(
@@ -154,6 +155,9 @@ class FrameLabeller:
                     report(sum(map(self._own_s, batch)))
                     yield from finished
         yield from assembly.finished()
+
+    def _profiled(self, vad: SpeechDetector) -> SpeechDetector:
+        return lambda windows, frame_samples: self.profiler.each(vad(windows, frame_samples), VAD)
 
     def _pieces(self, recordings: Iterable[AudioSource], assembly: Assembly) -> Iterator[_Piece]:
         """Yield the chunks that may hold speech; silent ones go to ``assembly`` directly."""

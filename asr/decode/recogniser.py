@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from asr.encoder.precision import AUTO, resolved_dtype
-from asr.errors import InputError
+from asr.errors import InputError, check_installed
 from asr.features.frontend import Frontend
 from asr.model.package import ModelPackage, load_package
 from asr.text.normalize import TranscriptNormalizer
@@ -98,9 +98,7 @@ def load_recogniser(
         )
     if dtype not in (AUTO, "float32"):
         raise InputError(f"{path} computes in its exported dtype; --dtype needs a model folder")
-    from asr.interop.onnx.file import RUNNING, check_installed
-
-    check_installed(RUNNING, f"--model {path}")
+    check_installed(f"--model {path}", ("onnxruntime", "onnx"), extra="export")
     from asr.interop.onnx.stream_file import load_exported
 
     return load_exported(path)

@@ -1,4 +1,5 @@
-"""Profiling of decoding: the time spent on reading audio, features, encoder and search."""
+"""Profiling of decoding: the time spent on reading audio, finding pauses, features,
+encoder and search."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-PARTS = ("decode", "features", "encoder", "search")
-"""Parts of the work: files to waveforms, features and encoder, model output to words."""
+PARTS = ("decode", "vad", "features", "encoder", "search")
+"""Parts of the work: files to waveforms, pauses, features and encoder, model output to words."""
 
 T = TypeVar("T")
 Instant = float | torch.cuda.Event

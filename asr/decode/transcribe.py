@@ -29,6 +29,7 @@ from asr.decode.stream_labeller import StreamLabeller
 from asr.decode.streaming import LiveStream, Streamer
 from asr.decode.timing import Profiler
 from asr.decode.transcript import NBest, ScoredText, Transcript
+from asr.decode.vad import speech_detector
 from asr.errors import InputError
 from asr.nn.chunks import ChunkContext
 from asr.types import Labels, Waveform
@@ -36,16 +37,13 @@ from asr.types import Labels, Waveform
 Channels: TypeAlias = int | Literal["mix", "split"]
 """Which channels to read: the mean of all, one by its number from 1, or each by itself."""
 
-VADS = ("energy", "none")
-"""How the pauses of long audio are found."""
-
 
 class Transcriber:
     """Transcribes files with one model.
 
-    Audio longer than ``chunk_s`` is cut in its pauses (``vad="energy"``), and where it has none, or
-    with ``vad="none"``, into chunks that share ``overlap_s`` seconds; chunks of all files are
-    encoded in batches of up to ``batch_s`` seconds. Chunks without speech, by
+    Audio longer than ``chunk_s`` is cut in its pauses, found by a detector of `VADS`, and where it
+    has none, or with ``vad="none"``, into chunks that share ``overlap_s`` seconds; chunks of all
+    files are encoded in batches of up to ``batch_s`` seconds. Chunks without speech, by
     ``silence_db``, have no words; see `FrameLabeller`. With ``stream`` recordings are heard as
     live streams in chunks of that size are, whatever their length, and none of this is done.
 
@@ -69,8 +67,6 @@ class Transcriber:
         strict: bool = True,
         notify: Callable[[str], None] = lambda message: None,
     ) -> None:
-        if vad not in VADS:
-            raise InputError(f"vad={vad!r}; allowed: {', '.join(VADS)}")
         self.package = package
         self.decoder = decoder
         self.temperature = temperature_of(package.config, decoder)
@@ -90,7 +86,7 @@ class Transcriber:
             batch_s=batch_s,
             num_threads=num_threads,
             silence_db=silence_db,
-            pauses=vad == "energy",
+            vad=speech_detector(vad, package.model.frontend.sample_rate_hz),
             profiler=self.profiler,
         )
 

@@ -14,13 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from asr.errors import InputError
+from asr.errors import InputError, check_installed
 from asr.model.package import CARD, FILES, load_package, package_folder
 
 SCHEME = "hf://"
@@ -91,8 +90,7 @@ def _fetch(name: str) -> Path:
 
 def check_hub_installed(what: str) -> None:
     """Raise InputError if the Hub's library is not installed."""
-    if find_spec("huggingface_hub") is None:
-        raise InputError(f"{what} needs huggingface_hub: pip install 'encore-asr[hub]'")
+    check_installed(what, ("huggingface_hub",), extra="hub")
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from asr.data.manifest import Utterances
 from asr.data.summary import Skipped
 from asr.decode.labelling import ENCODER, FEATURES, SEARCH
 from asr.decode.search import Search
-from asr.decode.transcribe import VADS, Transcriber
+from asr.decode.transcribe import Transcriber
+from asr.decode.vad import VADS
 from asr.errors import InputError
 from asr.metrics.alternatives import Equivalents, normalized_readings
 from asr.metrics.confidence import tempered

@@ -25,6 +25,7 @@ from asr.decode.emissions import CtcModel, EmissionReader, TokenEmissions
 from asr.decode.fusion import rescored
 from asr.decode.labelling import FrameLabeller
 from asr.decode.language_model import read_language_model
+from asr.decode.vad import energy_speech
 from asr.errors import InputError
 from asr.metrics.wer import WordErrors, align_words
 from asr.model.package import ModelPackage
@@ -95,7 +96,7 @@ def _encoded(package: ModelPackage, utterances: Utterances) -> tuple[list[str], 
         EmissionReader(range(1, vocab_size)),
         chunk_s=30.0,
         overlap_s=4.0,
-        pauses=True,
+        vad=energy_speech,
     )
     rate_hz = package.model.frontend.sample_rate_hz
     recordings = [partial(stream_utterance, utterance, rate_hz) for utterance in utterances]

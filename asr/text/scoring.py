@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 
-from asr.errors import InputError
+from asr.errors import InputError, check_installed
 from asr.text.normalize import TranscriptNormalizer
 
 SCORINGS = ("model", "none", "basic", "whisper")
@@ -42,10 +41,7 @@ def scoring(name: str, normalizer: TranscriptNormalizer) -> Scoring:
         return Scoring(f"basic 1 ({basic.name})", basic, basic)
     if name != "whisper":
         raise InputError(f"scoring {name!r}: allowed: {', '.join(SCORINGS)}")
-    if find_spec(_LIBRARY) is None:
-        raise InputError(
-            "scoring by Whisper's rules needs their library: pip install 'encore-asr[scoring]'"
-        )
+    check_installed("scoring by Whisper's rules", (_LIBRARY,), extra="scoring")
     from whisper_normalizer.english import EnglishTextNormalizer
 
     whisper = EnglishTextNormalizer()

@@ -133,6 +133,6 @@ def test_bad_input(
 def test_without_the_extra(
     asr: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asr.interop.onnx.file.find_spec", lambda name: None)
+    monkeypatch.setattr("asr.errors.find_spec", lambda name: None)
     error = asr("export", "--model", model, "--out", tmp_path / "a.onnx").error
     assert "asr export needs onnxruntime, onnx, onnxscript; install it by: pip install" in error

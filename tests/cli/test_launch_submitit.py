@@ -188,6 +188,6 @@ def test_a_machine_without_slurm_or_submitit_is_told(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match=r"no srun.*--launcher-options cluster=local"):
         SubmititLauncher(LauncherOptions(), num_jobs=1)
-    monkeypatch.setattr(launch_submitit, "find_spec", lambda name: None)
+    monkeypatch.setattr("asr.errors.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'encore-asr\[cluster\]'"):
         SubmititLauncher(LOCAL, num_jobs=1)

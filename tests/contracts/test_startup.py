@@ -43,6 +43,12 @@ def test_reading_a_model_waits_for_no_compiler() -> None:
     assert not imported_by("import asr.decode.recogniser") & {"triton"}
 
 
+@pytest.mark.parametrize("verb", ["transcribe", "export", "serve"])
+def test_a_missing_extra_is_said_before_it_is_imported(verb: str) -> None:
+    extras = {"onnx", "onnxruntime", "silero_vad", "fastapi", "ray", "huggingface_hub"}
+    assert not imported_by(f"import asr.cli.{verb}") & extras
+
+
 def test_importing_the_library_draws_no_random_number() -> None:
     script = (
         "import random, numpy, torch\n"

@@ -15,8 +15,8 @@ from asr.decode.assembly import Assembly, LabelledAudio
 from asr.decode.chunking import Chunk, Chunking
 from asr.decode.greedy import FrameLabels, GreedyDecoder
 from asr.decode.labelling import FrameLabeller
-from asr.decode.pauses import energy_speech
 from asr.decode.transcribe import Transcriber
+from asr.decode.vad import SpeechDetector, energy_speech
 from asr.errors import InputError
 from asr.model.package import load_package
 from asr.types import Waveform
@@ -26,7 +26,9 @@ from .package import save_tiny_package
 RATE_HZ, FRAME = 1000, 40  # 40 ms
 
 
-def chunking(chunk_s: float, overlap_s: float = 0.4) -> Chunking:
+def chunking(
+    chunk_s: float, overlap_s: float = 0.4, vad: SpeechDetector = energy_speech
+) -> Chunking:
     return Chunking(
         chunk_s=chunk_s,
         overlap_s=overlap_s,
@@ -34,7 +36,7 @@ def chunking(chunk_s: float, overlap_s: float = 0.4) -> Chunking:
         shift_samples=10,
         subsampling_factor=4,
         sample_rate_hz=RATE_HZ,
-        pauses=True,
+        vad=vad,
     )
 
 
@@ -150,5 +152,5 @@ def test_joined_utterances_have_the_words_of_each_alone(tmp_path: Path) -> None:
 
 def test_an_unknown_detector_is_refused(tmp_path: Path) -> None:
     package = load_package(save_tiny_package(tmp_path / "model"))
-    with pytest.raises(InputError, match="vad='loud'; allowed: energy, none"):
+    with pytest.raises(InputError, match="vad='loud'; allowed: energy, silero, none"):
         Transcriber(package, GreedyDecoder(), vad="loud")

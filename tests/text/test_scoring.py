@@ -5,7 +5,6 @@ from importlib.util import find_spec
 import pytest
 
 from asr.errors import InputError
-from asr.text import scoring as module
 from asr.text.normalize import TranscriptNormalizer
 from asr.text.scoring import SCORINGS, scoring
 
@@ -42,6 +41,6 @@ def test_whispers_rules_unite_numbers_and_titles() -> None:
 def test_a_choice_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="allowed: model, none, basic, whisper"):
         scoring("openai", MODEL)
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr("asr.errors.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'encore-asr\[scoring\]'"):
         scoring("whisper", MODEL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -16,7 +15,7 @@ import numpy as np
 from asr.audio.resample import resample
 from asr.data.synthetic.plan import PlannedUtterance
 from asr.data.synthetic.worker import HEADER
-from asr.errors import InputError
+from asr.errors import check_installed
 from asr.types import Waveform
 
 SAMPLE_RATE_HZ = 16_000
@@ -46,11 +45,7 @@ def record(speech: Waveform, *, seed: int) -> Waveform:
 
 def require_synthesizer() -> None:
     """Raise ``InputError`` if the optional synthesiser is not installed; import nothing."""
-    if importlib.util.find_spec("espeakng_loader") is None:
-        raise InputError(
-            "the synthetic corpus needs the speech synthesiser espeak-ng: "
-            "pip install 'encore-asr[synthetic]'"
-        )
+    check_installed("the synthetic corpus", ("espeakng_loader",), extra="synthetic")
 
 
 class Speaker:

@@ -10,7 +10,6 @@ import platform
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +29,6 @@ from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
-
-RUNNING = ("onnxruntime", "onnx")
-WRITING = (*RUNNING, "onnxscript")
-
-
-def check_installed(names: tuple[str, ...], what: str) -> None:
-    """Raise InputError if a package that ``what`` needs is missing."""
-    missing = [name for name in names if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"{what} needs {', '.join(missing)}; install it by: pip install 'encore-asr[export]'"
-        )
-
 
 _FATAL = 4  # ONNX Runtime raises other errors as exceptions
 

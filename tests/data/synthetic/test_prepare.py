@@ -137,7 +137,7 @@ def test_another_corpus_is_not_overwritten(copy_of_corpus: Path, tmp_path: Path)
 def test_without_the_extra_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("asr.errors.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'encore-asr\[synthetic\]'"):
         prepare(tmp_path / "out")
     assert not (tmp_path / "out").exists()

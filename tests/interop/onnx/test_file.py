@@ -153,7 +153,7 @@ def test_a_file_runs_on_the_cpu(saved: Path) -> None:
 
 
 def test_without_the_extra(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asr.interop.onnx.file.find_spec", lambda name: None)
+    monkeypatch.setattr("asr.errors.find_spec", lambda name: None)
     with pytest.raises(
         InputError, match=r"needs onnxruntime, onnx; install it by: pip install 'encore-"
     ):
