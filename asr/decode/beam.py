@@ -204,8 +204,8 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
         is_valid_BT = frames_T < lengths_B.to(ids_BT.device).unsqueeze(1)
         is_new_BT = (ids_BT != self.blank_id) & is_valid_BT
         is_new_BT[:, 1:] &= ids_BT[:, 1:] != ids_BT[:, :-1]
-        heard_B = best_BT.double().masked_fill(~is_valid_BT, 0.0).sum(1)
-        return heard_B.tolist(), is_new_BT.sum(1).tolist()
+        best_path_B = best_BT.double().masked_fill(~is_valid_BT, 0.0).sum(1)
+        return best_path_B.tolist(), is_new_BT.sum(1).tolist()
 
 
 def labels_of(

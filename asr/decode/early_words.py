@@ -14,7 +14,7 @@ from asr.types import Labels
 
 
 @dataclass(frozen=True, slots=True)
-class HeardWords:
+class FinalWords:
     """The next final ``words`` of a recording, by its number, or of one ``channel`` of it."""
 
     recording: int

@@ -91,7 +91,7 @@ class SegmentReader:
             self.segment = self._opened(segment.first + segment.num_frames)
         return ended
 
-    def heard(self) -> Hypothesis:
+    def partial(self) -> Hypothesis:
         """Return the best hypothesis of the open segment."""
         return self.segment.search.best() if self.segment.num_frames else NOTHING
 

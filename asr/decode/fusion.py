@@ -102,16 +102,16 @@ class FusedSearch:
     def compare_with_audio(
         self,
         found: Sequence[Sequence[ScoredTokens]],
-        heard: Sequence[float],
+        best_path: Sequence[float],
         num_tokens: Sequence[int],
     ) -> None:
         """Count texts that are acoustically far less probable than the best path.
 
-        ``heard`` is the log probability of each utterance's best path, with ``num_tokens`` tokens.
+        ``best_path``: log probability of each utterance's best path, with ``num_tokens`` tokens.
         """
         far = [
             path - one[0].acoustic > _IMPROBABLE * max(1, number)
-            for one, path, number in zip(found, heard, num_tokens, strict=True)
+            for one, path, number in zip(found, best_path, num_tokens, strict=True)
         ]
         self._improbable.append((len(far), sum(far)))
 

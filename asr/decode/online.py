@@ -3,7 +3,7 @@
 A search with a method ``online`` carries its hypotheses from block to block, so the cost of a block
 does not grow with the stream. Any other search decodes all frames of a segment again.
 
-Shape legend: T frames, X what the head gives of a frame.
+Shape legend: T frames, X head outputs per frame.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def online_search(search: Search, vocab_size: int) -> OnlineSearch:
 
     If the head has CTC, the first ``vocab_size`` outputs of a frame are CTC log probabilities.
     """
-    if _goes_on(type(search)):
+    if _is_online(type(search)):
         found: OnlineSearch = cast(Any, search).online()
         return found
     return _Repeated(search, vocab_size if isinstance(search, GreedyDecoder) else None)
 
 
-def _goes_on(kind: type) -> bool:
-    """Whether ``online`` is defined at least as deep in the class hierarchy as ``label``."""
+def _is_online(kind: type) -> bool:
+    """Return whether the class that defines ``online`` is, or derives from, that of ``label``."""
 
     def owner(name: str) -> type | None:
         return next((one for one in kind.__mro__ if name in vars(one)), None)
@@ -59,10 +59,10 @@ def _goes_on(kind: type) -> bool:
 
 
 class _Repeated:
-    """Decodes all frames of a segment again.
+    """An online search that decodes all frames of a segment again for every result.
 
-    With ``vocab_size`` it does so once, at the end, and uses CTC's best path until then: hybrid
-    heads need this, as their attention decoder reads the whole segment.
+    With ``vocab_size`` it does so once, at the end, and uses CTC's best path until then. Hybrid
+    heads need this, since their attention decoder reads the whole segment.
     """
 
     def __init__(self, search: Search, vocab_size: int | None) -> None:

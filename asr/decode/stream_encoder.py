@@ -1,10 +1,10 @@
-"""Waveforms that arrive piece by piece to the output of the head, block by block.
+"""Streaming encoder: audio that arrives in pieces to head outputs, block by block.
 
-Streams that have a block's worth of audio are encoded together. What is heard equals the whole
-recording encoded in the same chunks (`asr.nn.chunks`) to rounding, however the audio is cut into
-pieces. Nothing that is kept grows with the length of a stream.
+Streams that have enough audio for a block are encoded together. The output equals that of the whole
+recording encoded in the same chunks (`asr.nn.chunks`) up to rounding, for any size of the pieces.
+Memory does not grow with the length of a stream.
 
-Shape legend: B streams, N samples, T feature frames, F mel bins, X what the head gives of a frame.
+Shape legend: B streams, N samples, T feature frames, F mel bins, X head outputs per frame.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from asr.model.asr_model import AsrModel
 from asr.nn.chunks import ChunkContext
 
 NOT_A_STREAM = (
-    "streaming is for models that were trained in chunks, and files exported with --stream: see "
+    "streaming needs a model trained in chunks, or a file exported with --stream: see "
     "encoder.chunk_frames and recipes/an4_streaming.yaml"
 )
 
 
 @runtime_checkable
 class BlockEncoder(Protocol):
-    """Encodes blocks of streams with chunks of one size, `ModelBlocks` or an exported file."""
+    """An encoder of stream blocks with a fixed chunk size: `ModelBlocks` or an exported file."""
 
     context: ChunkContext
     vocab_size: int
@@ -44,16 +44,16 @@ class BlockEncoder(Protocol):
         """Seconds of audio per frame."""
 
     def start(self, num_streams: int) -> EncoderState:
-        """The state of streams of which nothing was heard yet."""
+        """Return the state of new streams."""
 
     def encode(
         self, features_BTF: Tensor, lengths_B: Tensor, state: EncoderState
     ) -> tuple[Tensor, Tensor, EncoderState]:
-        """What the head gives (B, C, X) of a block, lengths, and the state; as `encode_block`."""
+        """Encode a block; return head outputs (B, C, X), lengths and state; see `encode_block`."""
 
 
 class ModelBlocks:
-    """Blocks of streams through the encoder and head of a model.
+    """A `BlockEncoder` by the encoder and head of a model.
 
     Raises:
         InputError: the model needs whole utterances.
@@ -80,10 +80,10 @@ class ModelBlocks:
 
 @dataclass(slots=True)
 class AudioStream:
-    """One stream: audio not yet used, features of the next block, and what the model keeps.
+    """One stream: unused audio, features of the next block, and the model's state.
 
-    ``samples_N`` begin with the next feature frame. ``features_TF`` begin one encoder frame before
-    the next block; ``num_features`` counts those that were ever made.
+    ``samples_N`` begins with the next feature frame. ``features_TF`` begins one encoder frame
+    before the next block; ``num_features`` counts all features made so far.
     """
 
     samples_N: Tensor
@@ -94,31 +94,31 @@ class AudioStream:
     has_ended: bool = False
 
     def push(self, samples_N: Tensor) -> None:
-        """Take more audio, at the rate of the model."""
-        assert not self.has_ended, "audio behind the end of a stream"
+        """Append audio, at the rate of the model."""
+        assert not self.has_ended, "audio after the end of a stream"
         self.samples_N = torch.cat([self.samples_N, samples_N])
 
     def end(self) -> None:
-        """No more audio comes."""
+        """Mark the end of the audio."""
         self.has_ended = True
 
     def saved(self) -> dict[str, object]:
-        """Everything as tensors and numbers, for `torch.save`; see `StreamEncoder.restored`."""
+        """Return the stream as tensors and numbers, for `torch.save`."""
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return {
             **own,
-            "samples_N": self.samples_N.clone(),  # a view would be saved with all it is a view of
+            "samples_N": self.samples_N.clone(),  # torch.save would store the whole base of a view
             "norm": None if self.norm is None else tuple(self.norm),
             "encoder": (tuple(self.encoder.context), self.encoder.num_seen_B, self.encoder.kept),
         }
 
 
 class StreamEncoder:
-    """Encodes streams by one model with chunks of one size.
+    """An encoder of streams by one model with a fixed chunk size.
 
     Raises:
-        InputError: the model needs whole utterances, for its features or its attention, or was
-            exported for them or for other chunks.
+        InputError: the model's features or attention need whole utterances, or the file was
+            exported for whole utterances or other chunks.
     """
 
     def __init__(self, model: AcousticModel, context: ChunkContext) -> None:
@@ -136,13 +136,13 @@ class StreamEncoder:
 
     @property
     def latency_s(self) -> float:
-        """Longest wait for a frame: its chunk, the frames behind it and the window of features."""
+        """Longest wait for a frame: its chunk, its look-ahead and the window of the features."""
         fbank = self._fbank
         window_s = (fbank.window_size - fbank.shift_size) / fbank.sample_rate_hz
         return self.context.block_frames * self.blocks.frame_shift_s + window_s
 
     def open(self) -> AudioStream:
-        """A stream of which nothing was heard yet."""
+        """Open a new stream."""
         device, norm = self.model.device, self.model.frontend.normalize
         return AudioStream(
             samples_N=torch.zeros(0),
@@ -152,16 +152,16 @@ class StreamEncoder:
         )
 
     def restored(self, saved: dict[str, object]) -> AudioStream:
-        """The stream that `AudioStream.saved` gave, which goes on bit for bit.
+        """Restore a stream from `AudioStream.saved`; it continues bit for bit.
 
         Raises:
-            InputError: it was encoded in other chunks, or by another model.
+            InputError: it was encoded with other chunks, or by another model.
         """
         given: dict[str, Any] = dict(saved)
         context, num_seen_B, kept = given.pop("encoder")
         is_ours = [one.shape for one in kept] == [one.shape for one in self._start.kept]
         if ChunkContext(*context) != self.context or not is_ours:
-            raise InputError(f"a stream of other chunks, {context}, or of another model")
+            raise InputError(f"the stream has other chunks, {context}, or another model")
         norm = given.pop("norm")
         return AudioStream(
             **given,
@@ -170,7 +170,7 @@ class StreamEncoder:
         )
 
     def is_due(self, stream: AudioStream) -> bool:
-        """Whether a block can be encoded."""
+        """Return whether a block can be encoded."""
         num_waiting = len(stream.features_TF) - self._factor + self._num_new(stream)
         if stream.has_ended:
             return num_waiting > 0
@@ -178,7 +178,7 @@ class StreamEncoder:
 
     @torch.inference_mode()
     def step(self, streams: Sequence[AudioStream]) -> list[Tensor]:
-        """The next block of each of ``streams``, all due: what the head gives of it, (n, X)."""
+        """Encode the next block of ``streams``, all due; return the head outputs (n, X) of each."""
         self._take_features(streams)
         size = (1 + self.context.block_frames) * self._factor
         held = [stream.features_TF[:size] for stream in streams]
@@ -199,7 +199,7 @@ class StreamEncoder:
         return [outputs_CX[:n] for outputs_CX, n in zip(outputs_BCX, lengths, strict=True)]
 
     def _num_new(self, stream: AudioStream) -> int:
-        """Feature frames that the audio at hand gives."""
+        """Return the number of feature frames in the unused audio."""
         num_samples, fbank = len(stream.samples_N), self._fbank
         if num_samples >= fbank.window_size:
             return 1 + (num_samples - fbank.window_size) // fbank.shift_size
@@ -207,7 +207,7 @@ class StreamEncoder:
         return int(is_short)
 
     def _take_features(self, streams: Sequence[AudioStream]) -> None:
-        """Make the feature frames that the next block of each stream still lacks."""
+        """Compute the missing feature frames of each stream's next block."""
         block, fbank = (1 + self.context.block_frames) * self._factor, self._fbank
         nums, pieces = [], []
         for stream in streams:
@@ -234,10 +234,10 @@ class StreamEncoder:
 
 
 def chunk_context(chunk_ms: float, model: AcousticModel) -> ChunkContext:
-    """What frames see with chunks of ``chunk_ms``, before and behind them as in training.
+    """Return the attention context for chunks of ``chunk_ms``; left and right context as trained.
 
     Raises:
-        InputError: the model was not trained in chunks, or the length is no whole number of frames.
+        InputError: the model was not trained in chunks, or the length is not a multiple of a frame.
     """
     if isinstance(model, BlockEncoder):
         own_ms = 1000 * model.context.chunk_frames * model.frame_shift_s
@@ -257,9 +257,9 @@ def chunk_context(chunk_ms: float, model: AcousticModel) -> ChunkContext:
 
 
 def check_streams(model: AsrModel) -> None:
-    """Raise InputError where a model needs whole utterances."""
+    """Raise InputError if a model needs whole utterances."""
     if model.confident_exit is not None:
-        raise InputError("exits by entropy are of audio heard whole; of streams give exit N alone")
+        raise InputError("exits by entropy need whole recordings; for streams give exit N")
     frontend = model.frontend
     if frontend.normalize is not None and not isinstance(frontend.normalize, RunningNorm):
         raise InputError(
@@ -267,5 +267,5 @@ def check_streams(model: AsrModel) -> None:
             "with features/running_norm (recipes/an4_streaming.yaml)"
         )
     if isinstance(frontend.fbank, NemoMel):
-        raise InputError("features=nemo_mel are of whole utterances: this model cannot stream")
+        raise InputError("features=nemo_mel needs whole utterances: this model cannot stream")
     model.encoder.check_chunks()

@@ -1,4 +1,4 @@
-"""Recordings heard as live streams, many side by side, where only the results count."""
+"""Decoding recordings as live streams, several at once, for their final results only."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from asr.errors import InputError
 from asr.nn.chunks import ChunkContext
 from asr.types import Labels
 
-SIDE_BY_SIDE = 32
-"""Recordings that are streamed at once."""
+MAX_STREAMS = 32
+"""Recordings encoded together."""
 
 
 class StreamLabeller:
-    """Labels the frames of recordings as streams; in the place of `FrameLabeller`.
+    """A replacement of `FrameLabeller` that decodes recordings as streams.
 
-    Recordings go side by side, each as fast as it can be read.
+    Several recordings are encoded together, each as fast as it can be read.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class StreamLabeller:
         report: ReportAudio = lambda seconds: None,
         settled: Settled | None = None,
     ) -> Generator[LabelledAudio | InputError, None, None]:
-        """See `FrameLabeller.__call__`; nothing is ``settled`` before a recording is whole."""
+        """See `FrameLabeller.__call__`; ``settled`` is not called."""
         with self.profiler.profile_module(self.encoder.model.frontend.fbank, FEATURES):
             yield from self._labelled(recordings, report)
 
@@ -73,7 +73,7 @@ class StreamLabeller:
         waiting = iter(recordings)
         going: list[_Recording] = []
         while True:
-            missing = SIDE_BY_SIDE - sum(one.found is None for one in going)
+            missing = MAX_STREAMS - sum(one.found is None for one in going)
             going += [self._opened(source, report) for source in islice(waiting, missing)]
             if not going:
                 return
@@ -106,7 +106,7 @@ class StreamLabeller:
 
 @dataclass(slots=True)
 class _Recording:
-    """A recording on its way through `StreamLabeller`; ``found`` is what is yielded of it."""
+    """A recording that `StreamLabeller` is decoding; ``found`` is its result."""
 
     audio: AudioStream
     reader: SegmentReader
@@ -116,7 +116,7 @@ class _Recording:
     found: LabelledAudio | InputError | None = None
 
     def read_until(self, is_due: Callable[[AudioStream], bool]) -> None:
-        """Read audio until a block is due or it ends, maybe by an error."""
+        """Read audio until a block is due, or until it ends or fails."""
         while not self.audio.has_ended and not is_due(self.audio):
             try:
                 samples_N = next(self.blocks)
@@ -130,7 +130,7 @@ class _Recording:
                 self.audio.push(samples_N)
 
     def finish(self) -> None:
-        """Put the labels of all segments together."""
+        """Join the labels of all segments."""
         self.reader.end()
         parts: list[Any] = self.reader.done or [self.reader.search.blanks(1)]
         labels: Labels = parts[0].joined(parts[1:])

@@ -1,4 +1,4 @@
-"""Words while people speak: results of live streams."""
+"""Streaming recognition: partial and final results of live streams."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from asr.types import Hypothesis, Labels
 
 @dataclass(frozen=True, slots=True)
 class StreamResult:
-    """The text of a segment, so far or for good (``is_final``); times in seconds of the stream."""
+    """The text of a segment, partial or final (``is_final``); times in seconds of the stream."""
 
     text: str
     start_s: float
@@ -42,29 +42,29 @@ class Stream:
         self._package = package
         self._temperature = temperature_of(package.config, reader.search)
         self._num_samples = 0
-        self._told = ""
+        self._last_partial = ""
 
     def push(self, samples_N: Tensor) -> None:
-        """Take more audio: float samples at the rate of the model."""
+        """Append audio: float samples at the rate of the model."""
         self._num_samples += len(samples_N)
         self.audio.push(samples_N)
 
     def end(self) -> None:
-        """No more audio comes."""
+        """Mark the end of the audio."""
         self.audio.end()
 
     def take(self, outputs_TX: Tensor) -> list[StreamResult]:
-        """The results that more output of the head brings: final ones, then the text so far."""
+        """Read more head outputs; return new final results, then the partial one if it changed."""
         ended = self.reader.take(outputs_TX)
-        self.reader.done.clear()  # told already; a live stream has no end in sight
+        self.reader.done.clear()  # returned below; keeps the memory of a live stream constant
         results = [self._result(*one, is_final=True) for one in ended]
         results = [one for one in results if one.text]
         if ended:
-            self._told = ""
-        first, heard = self.reader.segment.first, self.reader.heard()
-        partial = self._spelt(first, heard, is_final=False)
-        if partial.text != self._told:
-            self._told = partial.text
+            self._last_partial = ""
+        first, best = self.reader.segment.first, self.reader.partial()
+        partial = self._spelt(first, best, is_final=False)
+        if partial.text != self._last_partial:
+            self._last_partial = partial.text
             results.append(partial)
         return results
 
@@ -74,18 +74,18 @@ class Stream:
         return {
             "audio": self.audio.saved(),
             "num_samples": self._num_samples,
-            "told": self._told,
+            "last_partial": self._last_partial,
             "first": segment.first,
             "outputs": [outputs_TX.clone() for outputs_TX in segment.outputs],
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Continue from a saved state; the frames of its open segment are searched again."""
-        self._num_samples, self._told = saved["num_samples"], saved["told"]
+        self._num_samples, self._last_partial = saved["num_samples"], saved["last_partial"]
         self.reader.reopen(saved["first"], saved["outputs"])
 
     def last(self) -> list[StreamResult]:
-        """The results of what is left once all audio of a stream that has ended is read."""
+        """Return the remaining results after all audio of an ended stream was read."""
         results = [self._result(*one, is_final=True) for one in self.reader.end()]
         return [one for one in results if one.text]
 
@@ -117,7 +117,7 @@ class Stream:
 
 
 def reader_of(encoder: StreamEncoder, search: Search, endpoint: Endpoint) -> SegmentReader:
-    """A reader of what ``encoder`` gives of one stream."""
+    """Make a reader of one stream's outputs from ``encoder``."""
     blocks = encoder.blocks
     return SegmentReader(
         search, endpoint, frame_shift_s=blocks.frame_shift_s, vocab_size=blocks.vocab_size
@@ -125,7 +125,7 @@ def reader_of(encoder: StreamEncoder, search: Search, endpoint: Endpoint) -> Seg
 
 
 class Streamer:
-    """Streams of one model, in chunks of one size, encoded together.
+    """A recogniser of live streams by one model and chunk size, which encodes them together.
 
     Raises:
         InputError: the model cannot stream, see `StreamEncoder`.
@@ -145,7 +145,7 @@ class Streamer:
         self._package = package
 
     def open(self) -> Stream:
-        """A stream of which nothing was heard yet."""
+        """Open a new stream."""
         reader = reader_of(self.encoder, self.search, self.endpoint)
         return Stream(self.encoder.open(), reader, self._package)
 
@@ -161,7 +161,7 @@ class Streamer:
         return stream
 
     def step(self, streams: Sequence[Stream]) -> Iterator[tuple[Stream, list[StreamResult]]]:
-        """One block of every stream that has one, encoded together, and what it brought."""
+        """Encode a block of every stream that has one; yield each stream's results."""
         due = [stream for stream in streams if self.encoder.is_due(stream.audio)]
         if not due:
             return
@@ -170,7 +170,7 @@ class Streamer:
             yield stream, stream.take(outputs_TX)
 
     def results(self, stream: Stream) -> Iterator[StreamResult]:
-        """All that the audio pushed so far brings to one stream, or its end."""
+        """Yield all results from one stream's audio so far, and from its end."""
         while self.encoder.is_due(stream.audio):
             for _, results in self.step([stream]):
                 yield from results
@@ -179,11 +179,10 @@ class Streamer:
 
 
 class LiveStream:
-    """One live stream: `send` it audio as it comes, `finish` it, and take the results of both.
+    """One live stream: `send` audio as it arrives, then `finish`; both return results.
 
-    Results are the texts so far, ``is_final`` False, and those that stay. Words that a greedy
-    search has read stay too, though the last one may grow. A stream belongs to one thread at a
-    time.
+    Results are partial texts (``is_final`` False) and final ones. With a greedy search a partial
+    text only grows. Only one thread may use a stream at a time.
     """
 
     def __init__(self, streamer: Streamer) -> None:
@@ -193,16 +192,16 @@ class LiveStream:
 
     @property
     def latency_s(self) -> float:
-        """How long the model waits for audio before it reads a frame, at most, in seconds."""
+        """Longest wait for audio before a frame is decoded, in seconds."""
         return self._streamer.encoder.latency_s
 
     def send(self, samples: ArrayLike, sample_rate_hz: int) -> list[StreamResult]:
-        """Take the next samples (N,) or (N, C), of any length, and return what they bring.
+        """Append samples (N,) or (N, C), of any length, and return the new results.
 
-        Integers are of their full scale, channels are averaged.
+        Integers are scaled by their full range, channels are averaged.
 
         Raises:
-            InputError: what are no samples, another rate than before, or a stream that is finished.
+            InputError: the samples are invalid, the rate changed, or the stream is finished.
         """
         if self._stream.audio.has_ended:
             raise InputError("this stream is finished; open another one")
@@ -214,14 +213,14 @@ class LiveStream:
             self._resampler = Resampler(sample_rate_hz, rate_hz)
         if self._resampler.before_hz != sample_rate_hz:
             raise InputError(
-                f"a stream of {self._resampler.before_hz} Hz goes on with {sample_rate_hz} Hz"
+                f"the stream began with {self._resampler.before_hz} Hz, not {sample_rate_hz} Hz"
             )
         for waveform in waveforms:
             self._stream.push(torch.from_numpy(self._resampler(waveform.samples)))
         return list(self._streamer.results(self._stream))
 
     def finish(self) -> list[StreamResult]:
-        """The audio is over; the results that were waiting for more of it."""
+        """End the audio; return the remaining results."""
         if self._stream.audio.has_ended:
             return []
         if self._resampler is not None:

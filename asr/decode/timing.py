@@ -25,17 +25,17 @@ Instant = float | torch.cuda.Event
 
 @dataclass(slots=True)
 class _Profiled:
-    """The hooks of a module, and how many blocks need them."""
+    """The hooks of a module, and the number of blocks that use them."""
 
     hooks: list[RemovableHandle]
     num_inside: int = 0
 
 
 class Profiler:
-    """Seconds of work by part, summed over all threads: work in parallel counts once a thread.
+    """Seconds of work by part, summed over all threads.
 
-    The time of a part within a part counts for the inner one only. Work on a CUDA device is timed
-    by events in its stream, so that profiling does not synchronise.
+    The time of a part inside another counts only for the inner one. Work on a CUDA device is timed
+    by events in its stream, so profiling does not synchronise.
     """
 
     def __init__(self) -> None:
@@ -47,9 +47,9 @@ class Profiler:
 
     @contextmanager
     def part(self, name: str, device: torch.device | None = None) -> Iterator[None]:
-        """Count the time of the block as ``name``; it works on ``device`` (None: in this thread).
+        """Count the time of the block as ``name``; its work runs on ``device`` (None: this thread).
 
-        A part within a part works on the device of the outer one.
+        A part inside another has the device of the outer one.
         """
         thread = self._of_thread
         outer: list[str] = getattr(thread, "parts", [])
@@ -62,7 +62,7 @@ class Profiler:
             self._switch([*outer, name], outer)
 
     def each(self, items: Iterable[T], name: str) -> Iterator[T]:
-        """Yield ``items`` and count the time of getting them as ``name``."""
+        """Yield ``items``; count the time of getting them as ``name``."""
         iterator = iter(items)
         while True:
             with self.part(name):
@@ -74,7 +74,7 @@ class Profiler:
 
     @contextmanager
     def profile_module(self, module: nn.Module, name: str) -> Iterator[None]:
-        """Count calls of ``module`` within other parts, in any thread, as ``name``.
+        """Count calls of ``module`` inside other parts, in any thread, as ``name``.
 
         Several threads may be inside the block at once; calls outside other parts do not count.
         """
@@ -108,7 +108,7 @@ class Profiler:
                         hook.remove()
 
     def times_s(self) -> dict[str, float]:
-        """Seconds by part so far; synchronises the device."""
+        """Return seconds by part so far; synchronise the device."""
         with self._lock:
             spans, self._cuda_spans = self._cuda_spans, []
             for name, begun, ended in spans:
@@ -140,7 +140,7 @@ def _now(on_cuda: bool) -> Instant:
 
 @dataclass(frozen=True, slots=True)
 class DecodingTime:
-    """How long decoding ``audio_s`` of audio took: ``wall_s``, and ``load_s`` to load the model.
+    """Time of decoding ``audio_s`` of audio: ``wall_s``, and ``load_s`` to load the model.
 
     ``work_s`` is the time by part, summed over all threads (`Profiler`).
     """
@@ -158,12 +158,12 @@ class DecodingTime:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Each part's fraction of the work; an exported model counts as ``encoder`` as a whole."""
+        """Each part's fraction of the work; an exported model counts entirely as ``encoder``."""
         total_s = sum(self.work_s.values())
         return {part: self.work_s.get(part, 0.0) / total_s if total_s else 0.0 for part in PARTS}
 
     def __str__(self) -> str:
-        """One line."""
+        """Describe the times in one line."""
         shares = ", ".join(f"{part} {100 * share:.0f} %" for part, share in self.shares.items())
         threads = f"{self.num_threads} thread{'s' if self.num_threads > 1 else ''}"
         return (
@@ -173,6 +173,6 @@ class DecodingTime:
         )
 
     def as_json(self) -> str:
-        """A JSON object on one line: the fields, ``real_time_factor`` and ``shares``."""
+        """Return a JSON object on one line: the fields, ``real_time_factor`` and ``shares``."""
         factor = self.real_time_factor if self.audio_s else None
         return json.dumps({**asdict(self), "real_time_factor": factor, "shares": self.shares})

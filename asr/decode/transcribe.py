@@ -1,4 +1,4 @@
-"""Audio files to transcripts: any format, sample rate and length."""
+"""Transcription of audio of any format, sample rate and length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asr.audio.read import stream_audio
 from asr.audio.resample import resample_blocks
 from asr.audio.source import ByteSource
 from asr.decode.assembly import LabelledAudio
-from asr.decode.early_words import EarlyWords, HeardWords
+from asr.decode.early_words import EarlyWords, FinalWords
 from asr.decode.endpoint import Endpoint
 from asr.decode.greedy import Alternatives, TimedWord, join_words, timed_words
 from asr.decode.labelling import SEARCH, AudioSource, FrameLabeller
@@ -35,20 +35,20 @@ from asr.nn.chunks import ChunkContext
 from asr.types import Labels, Waveform
 
 Channels: TypeAlias = int | Literal["mix", "split"]
-"""Which channels to read: the mean of all, one by its number from 1, or each by itself."""
+"""Channels to read: the mean of all, one by its number from 1, or each separately."""
 
 
 class Transcriber:
-    """Transcribes files with one model.
+    """A transcriber of recordings with one model.
 
-    Audio longer than ``chunk_s`` is cut in its pauses, found by a detector of `VADS`, and where it
-    has none, or with ``vad="none"``, into chunks that share ``overlap_s`` seconds; chunks of all
-    files are encoded in batches of up to ``batch_s`` seconds. Chunks without speech, by
-    ``silence_db``, have no words; see `FrameLabeller`. With ``stream`` recordings are heard as
-    live streams in chunks of that size are, whatever their length, and none of this is done.
+    Audio longer than ``chunk_s`` is cut at pauses, found by a detector of `VADS`. If it has none,
+    or with ``vad="none"``, it is cut into chunks that overlap by ``overlap_s`` seconds. Chunks of
+    all recordings are encoded in batches of up to ``batch_s`` seconds. Silent chunks, by
+    ``silence_db``, have no words; see `FrameLabeller`. With ``stream``, recordings of any length
+    are decoded as live streams instead, in chunks of that size.
 
-    Damaged files are read as far as they decode and ``notify`` gets a message, or refused where
-    ``strict``. Several threads may call one transcriber at once.
+    Damaged files are refused with ``strict``; otherwise they are read as far as they decode and
+    ``notify`` gets a message. Several threads may call one transcriber at once.
     """
 
     def __init__(
@@ -127,15 +127,15 @@ class Transcriber:
         """Transcribe one recording, or a list of them in common batches.
 
         Args:
-            audio: a path, the bytes of a file, a file open in binary, samples (N,), (N, C) or
-                (C, N) with ``sample_rate_hz``, a `Waveform`, or a list of these, where samples
-                stand with their rate as ``(samples, sample_rate_hz)``.
-            sample_rate_hz: of samples.
+            audio: a path, the bytes of a file, a file open in binary mode, samples (N,), (N, C) or
+                (C, N) with ``sample_rate_hz``, a `Waveform`, or a list of these. In a list, samples
+                are given as ``(samples, sample_rate_hz)``.
+            sample_rate_hz: rate of samples.
             progress: gets a `Progress` after every batch and every recording.
 
         Raises:
-            InputError: audio that cannot be read; of a list, once the others are done. To get the
-                rest, use `each`. Or channels are split, for which there is `each`.
+            InputError: audio cannot be read (in a list, raised after the others are done; `each`
+                returns their transcripts), or channels are split (use `each`).
         """
         if self.channels == "split":
             raise InputError("channels split: each(...) gives a transcript of every channel")
@@ -155,17 +155,17 @@ class Transcriber:
         recordings: Iterable[AudioInput],
         *,
         progress: Callable[[Progress], None] | None = None,
-        heard: Callable[[HeardWords], None] | None = None,
+        heard: Callable[[FinalWords], None] | None = None,
         is_wanted: Callable[[int], bool] = lambda recording: True,
     ) -> Iterator[tuple[Transcript, ...] | InputError]:
         """Yield the transcripts of each recording in order, or the error if it cannot be read.
 
-        A recording has one transcript, or one per channel where channels are split. The
-        recordings are read as they are needed; ``progress`` knows totals of a list only.
+        A recording has one transcript, or one per channel if channels are split. Recordings are
+        read as they are needed; ``progress`` has totals only for a list.
 
-        ``heard`` gets words of recordings that are not whole yet, as soon as they are sure, all
-        but the last ones; where recordings are heard as streams it gets none. ``is_wanted`` is
-        asked before every block of a recording, by its number; False ends it with an error.
+        ``heard`` gets the words of unfinished recordings as soon as they are final, all but the
+        last ones; it gets none if recordings are decoded as streams. ``is_wanted`` is called with a
+        recording's number before each of its blocks; False ends the recording with an error.
         """
         tracks: deque[_Track] = deque()
         meter = Meter(progress, recordings, split=self.channels == "split")
@@ -176,7 +176,7 @@ class Transcriber:
             assert heard is not None
             if words := early.take(index, labels):
                 track = tracks[index - num_done]
-                heard(HeardWords(track.recording, track.channel, words))
+                heard(FinalWords(track.recording, track.channel, words))
 
         with ExitStack() as sources:
             opened = self._recordings(recordings, tracks, sources, is_wanted)
@@ -245,14 +245,15 @@ class Transcriber:
             yield waveform
 
     def stream(self, chunk_ms: float, *, endpoint: Endpoint | None = None) -> LiveStream:
-        """A live stream: audio goes in block by block, and the words of it come out.
+        """Open a live stream: send audio block by block, get its words.
 
         Args:
-            chunk_ms: audio that is encoded at once, a multiple of the model's frames.
-            endpoint: where a text ends and the next begins; None for the rules of `Endpoint`.
+            chunk_ms: audio encoded at once, a multiple of the model's frames.
+            endpoint: rules for the end of a segment; None for the defaults of `Endpoint`.
 
         Raises:
-            InputError: the model was not trained in chunks, or not in parts of such a length.
+            InputError: the model was not trained in chunks, or ``chunk_ms`` is not a multiple of
+                its frames.
         """
         context = chunk_context(chunk_ms, self.package.model)
         return LiveStream(Streamer(self.package, self.decoder, context, endpoint=endpoint))
@@ -324,7 +325,7 @@ class Transcriber:
 
 
 class _Track(NamedTuple):
-    """A channel of the recording of this number; None for the mean of all."""
+    """A channel of a recording; None for the mean of all."""
 
     recording: int
     name: str
@@ -333,7 +334,7 @@ class _Track(NamedTuple):
 
 
 def _once(notify: Callable[[str], None]) -> Callable[[str], None]:
-    """Pass a message on once, however many channels of the file are read."""
+    """Wrap ``notify`` to send a message once, although every channel of the file repeats it."""
     seen: set[str] = set()
 
     def notify_once(message: str) -> None:

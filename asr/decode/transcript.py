@@ -14,7 +14,7 @@ LONGEST_SEGMENT_S = 30.0
 class Segment:
     """Words of one speaker without a long pause; times in seconds from the start of the audio.
 
-    ``speaker`` is None where it is not known.
+    ``speaker`` is None if unknown.
     """
 
     start_s: float
@@ -26,9 +26,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class ScoredText:
-    """A text that a beam holds: ``acoustic`` is its log probability by the recogniser.
+    """A text in a beam: ``acoustic`` is its log probability by the recogniser.
 
-    ``score`` has what language models and hotwords add, too.
+    ``score`` includes language models and hotwords.
     """
 
     text: str
@@ -47,9 +47,9 @@ class NBest:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The transcript of a file, or of one ``channel`` of it; None where channels are mixed.
+    """The transcript of a file, or of one ``channel`` of it; None if channels are mixed.
 
-    ``n_best`` has the texts of a beam, for each chunk that was encoded at once; empty without one.
+    ``n_best`` has the best texts of each chunk after a beam search; otherwise it is empty.
     """
 
     audio_path: str
@@ -61,18 +61,21 @@ class Transcript:
 
     @property
     def confidence(self) -> float | None:
-        """The mean of the words' confidences; None where they are not known, or nothing is said."""
+        """Mean of the words' confidences; None if they are unknown or there are no words."""
         known = [word.confidence for word in self.words if word.confidence is not None]
         return sum(known) / len(known) if known else None
 
     @property
     def has_speakers(self) -> bool:
-        """Whether it is known of a word who says it."""
+        """Whether any word has a speaker."""
         return any(word.speaker is not None for word in self.words)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The words in groups: another speaker ends one, `SEGMENT_PAUSE_S`, `LONGEST_SEGMENT_S`."""
+        """The words in segments, which end at a change of speaker, a pause or the longest length.
+
+        See `SEGMENT_PAUSE_S` and `LONGEST_SEGMENT_S`.
+        """
         groups: list[list[TimedWord]] = []
         for word in self.words:
             if (

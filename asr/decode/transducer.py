@@ -1,9 +1,9 @@
 """Greedy search of a transducer by label looping (Bataev et al. 2024, arXiv 2406.06220).
 
-The outer loop goes over tokens, the inner one over frames: while the best token is a blank, only
-the joint network runs, on all utterances that still look for their next token; the predictor runs
-once per token for all of them. At each frame at most ``max_symbols`` tokens are written, then the
-search goes one frame on, so that it always ends.
+The outer loop goes over tokens, the inner one over frames. While the best token is a blank, only
+the joint network runs, for all utterances that still look for their next token. The predictor runs
+once per token for all of them. After ``max_symbols`` tokens in a frame the search moves to the next
+frame, so it always ends.
 
 Shape legend: B batch, R utterances still in search, T frames, J joint width, U tokens.
 """
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Emissions:
-    """What was written in T frames: ``scores_T`` log probability of the steps from each frame.
+    """The tokens emitted in T frames, on the CPU.
 
-    Token u was written at frame ``frames_U`` and lasts to the frame before ``ends_U``; several may
-    be written at one frame; ``scores_U`` is its log probability. ``alternatives`` are those of each
-    chunk of the frames, where a beam was searched. On the CPU.
+    Token u was emitted at frame ``frames_U`` with log probability ``scores_U`` and lasts to the
+    frame before ``ends_U``; one frame may emit several. ``scores_T`` is the log probability of all
+    steps from each frame. After a beam search, ``alternatives`` holds the best sequences of each
+    chunk.
     """
 
     scores_T: Tensor
@@ -60,13 +61,13 @@ class Emissions:
         )
 
     def first_ids(self) -> Tensor:
-        """(T,) the first token written at each frame, blank where there is none."""
+        """First token emitted at each frame (T,), blank if there is none."""
         ids_T = torch.full((len(self),), BLANK_ID)
-        ids_T[self.frames_U.flip(0)] = self.ids_U.flip(0)  # the first one is written last
+        ids_T[self.frames_U.flip(0)] = self.ids_U.flip(0)  # a frame's first token is assigned last
         return ids_T
 
     def joined(self, following: Sequence[Emissions]) -> Emissions:
-        """These frames and then those of ``following``."""
+        """Return these frames, then those of ``following``."""
         parts, offset, frames, ends = (self, *following), 0, [], []
         alternatives: list[Alternatives] = []
         for part in parts:
@@ -98,10 +99,10 @@ class Written:
 
 @in_ranges("decode")
 class TransducerGreedy:
-    """The best token, and in TDT its best duration, again and again.
+    """Greedy search: always the best token, and in TDT the best duration.
 
     Args:
-        max_symbols: most tokens written at one frame.
+        max_symbols: most tokens emitted at one frame.
     """
 
     head_name = TransducerHead.name
@@ -113,16 +114,16 @@ class TransducerGreedy:
         self.max_symbols = max_symbols
 
     def __call__(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
-        """One hypothesis per utterance; frames behind a length are not read."""
+        """Return one hypothesis per utterance; frames after its end are ignored."""
         return [self.collapse(labels) for labels in self.label(outputs_BTJ, lengths_B)]
 
     def blanks(self, num_frames: int) -> Emissions:
-        """Frames in which nothing is written."""
+        """Return frames without tokens."""
         none_U = torch.zeros(0, dtype=torch.int64)
         return Emissions(torch.zeros(num_frames), none_U, none_U, none_U, none_U.float())
 
     def collapse(self, labels: Emissions) -> Hypothesis:
-        """The hypothesis that was written."""
+        """Return the hypothesis of the emitted tokens."""
         return Hypothesis(
             token_ids=tuple(labels.ids_U.tolist()),
             token_frames=tuple(labels.frames_U.tolist()),
@@ -136,7 +137,7 @@ class TransducerGreedy:
         return OnlineTransducer(self)
 
     def label(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[Emissions]:
-        """What is written at the frames of each utterance."""
+        """Return the tokens emitted in each utterance."""
         start = self.begin(len(lengths_B), outputs_BTJ.device)
         found, _ = self.go_on(outputs_BTJ, lengths_B, start)
         return [
@@ -207,7 +208,7 @@ class TransducerGreedy:
         return self._by_utterance(scores_BT.cpu(), lengths_B.cpu(), written), after
 
     def _best(self, frames_RJ: Tensor, predicted_RJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log probability, token and duration of the best step; without TDT a blank lasts 1."""
+        """Return log probability, token and duration of the best step; in RNN-T a blank lasts 1."""
         logits_RX = self.head.logits(frames_RJ, predicted_RJ)
         tokens_RV = logits_RX[:, : self.head.vocab_size].log_softmax(-1)
         score_R, id_R = tokens_RV.max(-1)

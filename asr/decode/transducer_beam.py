@@ -1,13 +1,12 @@
-"""Beam search of a transducer, frame by frame, with at most one token a frame.
+"""Beam search of a transducer, frame by frame, with at most one token per frame.
 
-Every frame a hypothesis writes a blank or one token (the restriction of Kang et al. 2022, "Fast and
-parallel decoding for transducer"). Equal token sequences are one hypothesis, whose probability is
-the sum over its alignments so restricted. Only a hypothesis that writes a blank can be equal to one
-that writes a token, so a comparison of K x K hashes finds every such pair, as in
-`asr.decode.prefix_beam`.
+In every frame a hypothesis emits a blank or one token (the restriction of Kang et al. 2022, "Fast
+and parallel decoding for transducer"). Equal token sequences are merged into one hypothesis, with
+the sum over its restricted alignments. Only a hypothesis that emits a blank can equal one that
+emits a token, so comparing K x K hashes finds every such pair, as in `asr.decode.prefix_beam`.
 
-Shape legend: B batch, T frames, J joint width, V vocabulary, K hypotheses of a beam, C tokens of a
-frame, N = B * K.
+Shape legend: B batch, T frames, J joint width, V vocabulary, K hypotheses of a beam, C candidate
+tokens, N = B * K.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ from asr.types import Hypothesis, ScoredTokens
 
 @in_ranges("decode")
 class TransducerBeam(TransducerGreedy, FusedSearch):
-    """The most probable token sequences of RNN-T.
+    """Search for the most probable token sequences of RNN-T.
 
     Args:
         beam: hypotheses kept after every frame.
-        tokens_per_frame: the most probable tokens behind a hypothesis that may extend it; null: all
-            of them.
-        n_best: sequences that are handed on, at most ``beam``.
+        tokens_per_frame: number of most probable tokens that may extend a hypothesis; null: all
+            tokens.
+        n_best: sequences in the result, at most ``beam``.
         lm, lm_weight, lm_word_bonus, lodr, lodr_weight, rescore_lm, rescore_weight,
             rescore_word_bonus, scorers: see `FusedSearch`.
 
     Raises:
-        InputError: a value outside its range, ``lodr`` without ``lm``, or a head of TDT, whose
-            hypotheses are at different frames.
+        InputError: a value is outside its range, ``lodr`` is given without ``lm``, or the head is
+            TDT, where hypotheses are at different frames.
     """
 
     moves_together = True
@@ -69,8 +68,8 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
     ) -> None:
         if head.durations:
             raise InputError(
-                f"decode.beam={beam}: its hypotheses go frame by frame, and those of "
-                f"head.durations={[*head.durations]} do not; allowed: decode=transducer"
+                f"decode.beam={beam}: beam search goes frame by frame, which excludes "
+                f"head.durations={[*head.durations]} (TDT); allowed: decode=transducer"
             )
         TransducerGreedy.__init__(self, head=head, max_symbols=1)
         FusedSearch.__init__(
@@ -91,11 +90,11 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
 
     @property
     def notice(self) -> str:
-        """What is to be said of the utterances so far, one line; empty if there is nothing."""
+        """One line on improbable texts so far; empty if there are none."""
         return self.warning
 
     def label(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[Emissions]:
-        """Where the best sequence of each utterance was written, with its ``n_best`` sequences."""
+        """Return the tokens of each utterance's best sequence, with the n-best list."""
         return self.labelled(self._found(outputs_BTJ, lengths_B), outputs_BTJ, lengths_B)
 
     def online(self) -> OnlineTransducerBeam:
@@ -103,26 +102,26 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
         return OnlineTransducerBeam(self)
 
     def search(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
-        """The sequences of each utterance, the best first, at most ``beam``."""
+        """Return up to ``beam`` sequences of each utterance, the best first."""
         return [[one.scored for one in listed] for listed in self._found(outputs_BTJ, lengths_B)]
 
     def labelled(
-        self, found: Sequence[Sequence[_Written]], outputs_BTJ: Tensor, lengths_B: Tensor
+        self, found: Sequence[Sequence[_ScoredPath]], outputs_BTJ: Tensor, lengths_B: Tensor
     ) -> list[Emissions]:
         """Turn sequences found in these frames into the labels that `label` returns."""
         if self.is_fused:
-            heard = super().label(outputs_BTJ, lengths_B)
+            greedy = super().label(outputs_BTJ, lengths_B)
             self.compare_with_audio(
                 [[one.scored for one in listed] for listed in found],
-                [float(one.scores_T.double().sum()) for one in heard],
-                [len(one.ids_U) for one in heard],
+                [float(one.scores_T.double().sum()) for one in greedy],
+                [len(one.ids_U) for one in greedy],
             )
         return [
             listed[0].emissions(length, [one.scored for one in listed[: self.n_best]])
             for listed, length in zip(found, lengths_B.tolist(), strict=True)
         ]
 
-    def _found(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[list[_Written]]:
+    def _found(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[list[_ScoredPath]]:
         hypotheses = _Search(self, len(lengths_B), outputs_BTJ.device)
         hypotheses.advance(outputs_BTJ, lengths_B)
         return hypotheses.found()
@@ -151,7 +150,7 @@ class _Search:
             self._moves.append(move)
             self._scores.append(scores_BK)
 
-    def found(self) -> list[list[_Written]]:
+    def found(self) -> list[list[_ScoredPath]]:
         """Return the sequences of each utterance, best first, including end scores."""
         now = self._now
         steps = list(zip(self._moves, self._scores, strict=True))
@@ -178,7 +177,7 @@ class _Search:
     def _step(
         self, now: _Hypotheses, frame_BJ: Tensor, is_valid_B: Tensor
     ) -> tuple[_Hypotheses, Move, Tensor]:
-        """The beam behind one more frame, with each move and its log probability (B, K)."""
+        """Advance by one frame; return the beam, each move and its log probability (B, K)."""
         head, beam = self._search.head, now.total.shape[1]
         logits_BKV = head.logits(frame_BJ.unsqueeze(1), now.predicted_BKJ)
         log_probs_BKV = logits_BKV.double().log_softmax(-1)
@@ -190,7 +189,7 @@ class _Search:
         top_BKC, ids_BKC = log_probs_BKV[..., 1:].topk(num_tokens)
         ids_BKC = ids_BKC + 1
 
-        # A hypothesis i (second dimension) that becomes j (third) by the last token of j.
+        # Hypothesis i (second dimension) extended by the last token of j (third) equals j.
         those = now.sequences
         is_parent_BKK = those.hashes.unsqueeze(2) == those.parents.unsqueeze(1)
         by_last_BKK = log_probs_BKV.gather(2, those.last.unsqueeze(1).expand(-1, beam, -1))
@@ -209,7 +208,7 @@ class _Search:
         return following, move, scores.gather(1, chosen_BK)
 
     def _predicted(self, now: _Hypotheses, move: Move) -> tuple[Tensor, State]:
-        """Predictions (B, K, J) and predictor states of the next beam."""
+        """Return predictions (B, K, J) and predictor states of the next beam."""
         head, (batch, beam) = self._search.head, move.source_BK.shape
         first_B1 = beam * torch.arange(batch, device=move.source_BK.device).unsqueeze(1)
         rows_N = (first_B1 + move.source_BK).flatten()
@@ -263,7 +262,7 @@ class OnlineTransducerBeam:
 class _Hypotheses:
     """The beam of a transducer: ``total`` (B, K), log sums over alignments.
 
-    ``state`` is the predictor's, of N rows.
+    ``state`` is the predictor's state, with N rows.
     """
 
     sequences: Sequences
@@ -280,7 +279,7 @@ class _Hypotheses:
         scorers: Sequence[TokenScorer],
         device: torch.device,
     ) -> _Hypotheses:
-        """The empty sequence of every utterance, with a probability of one."""
+        """Make a beam with the empty sequence at probability 1."""
         sequences = Sequences.empty(batch, beam, scorers, device)
         start_N = torch.full((batch * beam,), START_ID, device=device)
         vectors_NP, state = head.predictor.step(start_N, head.predictor.start(len(start_N), device))
@@ -293,15 +292,15 @@ class _Hypotheses:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """A sequence with its score, the frame of each token, and the log probability of each move."""
+class _ScoredPath:
+    """A sequence with its score, its tokens' frames, and the log probability of each move."""
 
     scored: ScoredTokens
     frames: tuple[int, ...]
     scores_T: Tensor
 
     def emissions(self, num_frames: int, listed: Sequence[ScoredTokens]) -> Emissions:
-        """Where the tokens were written, with the best sequences of the utterance."""
+        """Return the emitted tokens, with the utterance's best sequences."""
         frames_U = torch.tensor(self.frames, dtype=torch.int64)
         scores_T = self.scores_T[:num_frames]
         return Emissions(
@@ -314,16 +313,16 @@ class _Written:
         )
 
 
-def _in_order(written: Sequence[_Written], order: Sequence[ScoredTokens]) -> list[_Written]:
-    """The same sequences in another order, with the scores that they have there."""
+def _in_order(written: Sequence[_ScoredPath], order: Sequence[ScoredTokens]) -> list[_ScoredPath]:
+    """Return the sequences in the order, and with the scores, of ``order``."""
     by_ids = {one.scored.token_ids: one for one in written}
     return [replace(by_ids[one.token_ids], scored=one) for one in order]
 
 
 def _read_out(
     steps: Sequence[tuple[Move, Tensor]], total_BK: Tensor, added_BK: Tensor
-) -> list[list[_Written]]:
-    """Follow every hypothesis of the last beam back to its first frame."""
+) -> list[list[_ScoredPath]]:
+    """Trace every hypothesis of the last beam back to its first frame."""
     score_BK, place_BK = (total_BK + added_BK).sort(dim=1, descending=True, stable=True)
     total, added = total_BK.gather(1, place_BK).tolist(), added_BK.gather(1, place_BK).tolist()
     place_BK = place_BK.cpu()
@@ -345,6 +344,6 @@ def _read_out(
             frames = (tokens_T != NO_TOKEN).nonzero().squeeze(1)
             ids = tuple(tokens_T[frames].tolist())
             scored = ScoredTokens(ids, acoustic=total[row][place], added=added[row][place])
-            listed.append(_Written(scored, tuple(frames.tolist()), scores_TBK[:, row, place]))
+            listed.append(_ScoredPath(scored, tuple(frames.tolist()), scores_TBK[:, row, place]))
         found.append(listed)
     return found

@@ -14,7 +14,7 @@ from threading import Condition, Thread
 from time import monotonic
 
 from asr.audio.memory import AudioInput
-from asr.decode.early_words import HeardWords
+from asr.decode.early_words import FinalWords
 from asr.decode.greedy import TimedWord
 from asr.decode.transcribe import Transcriber
 from asr.decode.transcript import Transcript
@@ -139,7 +139,7 @@ class Batcher:
             return
         left = list(jobs)
 
-        def hear(found: HeardWords) -> None:
+        def hear(found: FinalWords) -> None:
             job = jobs[found.recording]
             if job.heard is not None and job.is_wanted:
                 job.heard(found.words)

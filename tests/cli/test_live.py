@@ -151,7 +151,7 @@ def test_a_model_that_was_not_trained_in_chunks(asr: Command, tmp_path: Path) ->
     path = write_noise(tmp_path / "a.wav", 0.5)
     done = asr("transcribe", path, "--model", other, "--stream", "80")
     assert done.code == 2
-    assert "streaming is for models that were trained in chunks" in done.err
+    assert "streaming needs a model trained in chunks" in done.err
 
 
 @pytest.fixture(scope="module")

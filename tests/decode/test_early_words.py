@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.decode.beam import BeamDecoder
-from asr.decode.early_words import EarlyWords, HeardWords
+from asr.decode.early_words import EarlyWords, FinalWords
 from asr.decode.greedy import FrameLabels, GreedyDecoder, TimedWord, timed_words
 from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
@@ -57,7 +57,7 @@ def test_words_of_files_come_early_and_are_those_of_the_whole(
     audio = [noise(duration_s, seed=seed) for seed, duration_s in enumerate((12.0, 1.0, 9.0))]
     told: defaultdict[int, list[TimedWord]] = defaultdict(list)
 
-    def heard(found: HeardWords) -> None:
+    def heard(found: FinalWords) -> None:
         assert found.channel is None
         told[found.recording] += found.words
 

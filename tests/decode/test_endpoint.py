@@ -73,11 +73,11 @@ def test_a_token_that_never_ends_is_cut() -> None:
 
 def test_the_text_so_far_is_that_of_the_search() -> None:
     reader = reader_of(BeamDecoder(beam=4))
-    assert reader.heard() == NOTHING
+    assert reader.partial() == NOTHING
     reader.take(outputs([1, 0]))
     reader.take(outputs([2, 2]))
-    assert reader.heard().token_ids == reader.segment.spelt.token_ids == (1, 2)
-    assert reader.heard().token_frames == (0, 2)
+    assert reader.partial().token_ids == reader.segment.spelt.token_ids == (1, 2)
+    assert reader.partial().token_frames == (0, 2)
 
 
 @pytest.mark.parametrize("rule", ["pause_s", "nothing_s", "longest_s"])

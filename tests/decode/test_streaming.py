@@ -170,7 +170,7 @@ def test_a_saved_stream_goes_on_with_the_same_results(tmp_path: Path, search: st
     assert results[0] == results[1]
     assert results[0][-1].text
     other = Streamer(package, decoder, ChunkContext(4, 8, 1))
-    with pytest.raises(InputError, match="stream of other chunks"):
+    with pytest.raises(InputError, match="stream has other chunks"):
         other.restored(first.saved())
 
 
@@ -193,7 +193,7 @@ def test_a_stream_refuses_what_is_no_audio(package: ModelPackage) -> None:
     assert stream.latency_s == pytest.approx(0.255)
     assert stream.send(np.zeros(0), SAMPLE_RATE_HZ) == []
     stream.send(np.zeros(100), SAMPLE_RATE_HZ)
-    with pytest.raises(InputError, match="8000 Hz goes on with 16000 Hz"):
+    with pytest.raises(InputError, match="began with 8000 Hz, not 16000 Hz"):
         stream.send(np.zeros(100), 16_000)
     with pytest.raises(InputError, match="stream: samples of type <U1"):
         stream.send(np.array(["a"]), SAMPLE_RATE_HZ)

@@ -129,5 +129,5 @@ def test_a_scorer_can_turn_the_result_and_is_warned_about() -> None:
 
 def test_durations_are_refused_by_name() -> None:
     head = make({"durations": [0, 1, 2]})
-    with pytest.raises(InputError, match=r"head\.durations=\[0, 1, 2\] do not; allowed: decode="):
+    with pytest.raises(InputError, match=r"head\.durations=\[0, 1, 2\] \(TDT\); allowed: decode="):
         TransducerBeam(head=head)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asr.decode.early_words import HeardWords
+from asr.decode.early_words import FinalWords
 from asr.decode.greedy import TimedWord
 from asr.decode.transcript import Transcript
 from asr.errors import InputError, RunError
@@ -24,7 +24,7 @@ class FakeTranscriber:
         self,
         recordings: Iterable[Any],
         *,
-        heard: Callable[[HeardWords], None] | None = None,
+        heard: Callable[[FinalWords], None] | None = None,
         is_wanted: Callable[[int], bool] = lambda number: True,
     ) -> Iterator[Any]:
         names = list(recordings)
@@ -32,7 +32,7 @@ class FakeTranscriber:
         assert self.go.wait(30)
         for number, name in enumerate(names):
             if heard is not None:
-                heard(HeardWords(number, None, (TimedWord(name, 0.0, 1.0),)))
+                heard(FinalWords(number, None, (TimedWord(name, 0.0, 1.0),)))
             if not is_wanted(number):
                 yield InputError("dropped")
                 continue

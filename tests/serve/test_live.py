@@ -198,7 +198,7 @@ def test_a_key_is_asked_for(package: ModelPackage) -> None:
 def test_a_model_that_does_not_stream_says_so(tmp_path: Path) -> None:
     package = load_package(save_tiny_package(tmp_path / "model"))
     with TestClient(app_of(package)) as client:
-        closed_with(client, URL, 1008, "streaming is for models that were trained in chunks")
+        closed_with(client, URL, 1008, "streaming needs a model trained in chunks")
 
 
 def test_many_clients_get_their_own_words(package: ModelPackage) -> None:
