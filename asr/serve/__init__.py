@@ -1,1 +1,1 @@
-"""A local server with OpenAI's transcription API and a page."""
+"""A local server with OpenAI's transcription API, live streams and a web page."""

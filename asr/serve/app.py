@@ -1,4 +1,4 @@
-"""The web application: OpenAI's transcription API, health and metrics, and one page."""
+"""The web application: OpenAI's transcription API, health, metrics and a web page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FIELDS = ("file", "response_format", "timestamp_granularities", "stream", "keyw
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a server allows: sizes in bytes, times in seconds; ``api_key`` empty for none."""
+    """Limits of a server in bytes and seconds, and its model, language and ``api_key``, if any."""
 
     model_name: str
     version: str = "0"
@@ -52,7 +52,7 @@ class Settings:
 
 
 def make_app(transcriber_of: Callable[[Hotwords], Transcriber], settings: Settings) -> FastAPI:
-    """The application; ``transcriber_of`` gives the transcriber for the hotwords of a request."""
+    """Build the application; ``transcriber_of`` returns the transcriber for some hotwords."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -81,7 +81,7 @@ def make_app(transcriber_of: Callable[[Hotwords], Transcriber], settings: Settin
 
 
 async def page() -> HTMLResponse:
-    """The page."""
+    """Serve the page."""
     return HTMLResponse(
         _page(),
         headers={
@@ -97,13 +97,13 @@ def _page() -> str:
 
 
 async def health(request: Request) -> dict[str, Any]:
-    """That the server is there, and how many recordings wait."""
+    """Report that the server runs, and the number of waiting recordings."""
     batcher: Batcher = request.app.state.batcher
     return {"status": "ok", "waiting": batcher.num_waiting}
 
 
 async def metrics(request: Request) -> str:
-    """Counts since the start, as Prometheus reads them."""
+    """Report counts since the start in Prometheus' format."""
     batcher: Batcher = request.app.state.batcher
     live: LiveHub = request.app.state.live
     counts = batcher.counts
@@ -111,11 +111,16 @@ async def metrics(request: Request) -> str:
         ("transcribed_total", "counter", "Recordings transcribed.", counts.num_done),
         ("failed_total", "counter", "Recordings that could not be read.", counts.num_failed),
         ("refused_total", "counter", "Requests refused by a full queue.", counts.num_refused),
-        ("turns_total", "counter", "Turns of common batches.", counts.num_batches),
+        (
+            "turns_total",
+            "counter",
+            "Groups of recordings transcribed together.",
+            counts.num_batches,
+        ),
         ("audio_seconds_total", "counter", "Audio transcribed.", counts.audio_s),
         ("busy_seconds_total", "counter", "Time spent transcribing.", counts.busy_s),
-        ("waiting", "gauge", "Recordings that wait for their turn.", batcher.num_waiting),
-        ("live_streams", "gauge", "Live streams that are open.", live.num_clients),
+        ("waiting", "gauge", "Recordings waiting in the queue.", batcher.num_waiting),
+        ("live_streams", "gauge", "Open live streams.", live.num_clients),
         ("live_audio_seconds_total", "counter", "Audio of live streams.", live.audio_s),
     )
     return "".join(
@@ -125,13 +130,13 @@ async def metrics(request: Request) -> str:
 
 
 async def models(request: Request) -> dict[str, Any]:
-    """The model, as a list of one."""
+    """Return the model as a list of one."""
     _check_key(request)
     return {"object": "list", "data": [_model(request.app.state.settings)]}
 
 
 async def model(request: Request, name: str) -> dict[str, Any]:
-    """The model, by its name."""
+    """Return the model by its name."""
     _check_key(request)
     settings: Settings = request.app.state.settings
     if name != settings.model_name:
@@ -151,7 +156,7 @@ def _model(settings: Settings) -> dict[str, Any]:
 
 
 async def stream(socket: WebSocket) -> None:
-    """Live audio: samples come in, and results go out."""
+    """Transcribe live audio: receive samples, send results."""
     await socket.accept()
     try:
         _check_key(socket)
@@ -163,23 +168,23 @@ async def stream(socket: WebSocket) -> None:
 
 
 async def transcriptions(request: Request) -> Response:
-    """Transcribe the file of a request; any name of a model is taken."""
+    """Transcribe the file of a request; accept any model name."""
     _check_key(request)
     settings: Settings = request.app.state.settings
     batcher: Batcher = request.app.state.batcher
     async with contextlib.AsyncExitStack() as stack:
         form = await stack.enter_async_context(request.form(max_files=1, max_fields=100))
-        wanted = _wanted(form)
+        options = _options(form)
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
             raise HTTPException(400, "file: no file in the request")
         try:
-            job = await run_in_threadpool(_job, upload, wanted.hotwords, settings)
-            if wanted.hotwords:
-                await run_in_threadpool(batcher.transcriber_of, wanted.hotwords)
-            if wanted.is_stream:
+            job = await run_in_threadpool(_job, upload, options.hotwords, settings)
+            if options.hotwords:
+                await run_in_threadpool(batcher.transcriber_of, options.hotwords)
+            if options.is_stream:
                 told = events(job, batcher)
-                stack.pop_all()  # the file is read on, and closed with the end of the job
+                stack.pop_all()  # the job still reads the file, and closes it at its end
                 job.future.add_done_callback(lambda _: upload.file.close())
                 return StreamingResponse(told, media_type="text/event-stream")
             batcher.submit(job)
@@ -191,15 +196,15 @@ async def transcriptions(request: Request) -> Response:
         except FullError as full:
             raise HTTPException(
                 429,
-                "too many requests wait; try again later",
+                "too many waiting requests; try again later",
                 {"Retry-After": str(full.retry_after_s)},
             ) from full
-    return _answer(transcript, wanted, settings)
+    return _answer(transcript, options, settings)
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a request asks for."""
+class _Options:
+    """The options of a request."""
 
     kind: str
     with_words: bool
@@ -207,7 +212,7 @@ class _Wanted:
     hotwords: Hotwords
 
 
-def _wanted(form: FormData) -> _Wanted:
+def _options(form: FormData) -> _Options:
     kind = str(form.get("response_format", "json"))
     if kind not in responses.RESPONSE_FORMATS:
         allowed = ", ".join(responses.RESPONSE_FORMATS)
@@ -225,7 +230,7 @@ def _wanted(form: FormData) -> _Wanted:
     if stream not in ("true", "false"):
         raise HTTPException(400, f"stream: {stream!r}; allowed: true, false")
     if stream == "true" and kind not in ("json", "text"):
-        raise HTTPException(400, "stream=true goes with response_format json and text")
+        raise HTTPException(400, "stream=true needs response_format=json or text")
     hotwords = [
         *_listed(form, "keywords"),
         *(one.strip() for one in str(form.get("hotwords", "")).split(",")),
@@ -233,16 +238,16 @@ def _wanted(form: FormData) -> _Wanted:
     found = tuple(one for one in hotwords if one)
     if len(found) > _MOST_HOTWORDS:
         raise HTTPException(400, f"keywords: {len(found):,}; at most {_MOST_HOTWORDS:,}")
-    return _Wanted(kind, "word" in granularities, stream == "true", found)
+    return _Options(kind, "word" in granularities, stream == "true", found)
 
 
 def _listed(form: FormData, name: str) -> Sequence[str]:
-    """A field that may be given several times, with brackets or without."""
+    """Return the values of a field that may be repeated, with or without brackets."""
     return [str(one) for key in (name, f"{name}[]") for one in form.getlist(key)]
 
 
 def _job(upload: UploadFile, hotwords: Hotwords, settings: Settings) -> QueuedRecording:
-    """The upload, ready to be read; raises InputError where it is no audio or too long."""
+    """Make a job of the upload; raise InputError if it is not audio or too long."""
     source = as_audio(upload.file)
     assert isinstance(source, ByteSource)
     duration_s = probe_audio(source, strict=False).duration_s
@@ -254,25 +259,25 @@ def _job(upload: UploadFile, hotwords: Hotwords, settings: Settings) -> QueuedRe
 
 
 def _named(message: str, upload: UploadFile) -> str:
-    """A message that calls the file as the client does."""
+    """Replace the file's name on the server by the client's in a message."""
     name = getattr(upload.file, "name", None)
     for own in (str(name), type(upload.file).__name__):
         message = message.replace(own, upload.filename or "the file", 1)
     return message
 
 
-def _answer(transcript: Transcript, wanted: _Wanted, settings: Settings) -> Response:
-    if wanted.kind == "json":
+def _answer(transcript: Transcript, options: _Options, settings: Settings) -> Response:
+    if options.kind == "json":
         return JSONResponse(responses.json_body(transcript))
-    if wanted.kind == "verbose_json":
+    if options.kind == "verbose_json":
         return JSONResponse(
-            responses.as_verbose_json(transcript, settings.language, wanted.with_words)
+            responses.as_verbose_json(transcript, settings.language, options.with_words)
         )
-    return PlainTextResponse(responses.as_plain(transcript, wanted.kind))
+    return PlainTextResponse(responses.as_plain(transcript, options.kind))
 
 
 def _check_key(request: HTTPConnection) -> None:
-    """Raise HTTPException unless the request has the key of the server."""
+    """Raise HTTPException unless the request has the server's key."""
     key = request.app.state.settings.api_key
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
     if key and not hmac.compare_digest(given.encode(), key.encode()):

@@ -1,7 +1,7 @@
 """A bounded queue of recordings that are transcribed together.
 
-One thread takes what has come in and transcribes it in common batches; what comes in meanwhile
-waits for the next turn, the shortest recordings first.
+One thread takes the waiting recordings and transcribes them in common batches, the shortest first.
+Recordings that arrive meanwhile wait for the next turn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_AT_ONCE = 64
 
 
 class FullError(Exception):
-    """The queue is full; ``retry_after_s`` says when there may be room."""
+    """The queue is full; there may be room after ``retry_after_s`` seconds."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("the queue is full")
@@ -34,9 +34,9 @@ class FullError(Exception):
 
 @dataclass(slots=True)
 class QueuedRecording:
-    """A recording that waits; ``future`` gets its transcript, or the error.
+    """A waiting recording; ``future`` gets its transcript, or the error.
 
-    ``heard`` is called by another thread with words that are sure before the transcript is whole.
+    Another thread calls ``heard`` with final words before the transcript is complete.
     """
 
     audio: AudioInput
@@ -47,14 +47,14 @@ class QueuedRecording:
     is_wanted: bool = True
 
     def drop(self) -> None:
-        """Nobody waits for the transcript any more: no more of the audio is read."""
+        """Stop reading the audio, as nobody waits for the transcript any more."""
         self.is_wanted = False
         self.future.cancel()
 
 
 @dataclass(slots=True)
 class Counts:
-    """What was done since the start."""
+    """Counts since the start."""
 
     num_done: int = 0
     num_failed: int = 0
@@ -65,11 +65,12 @@ class Counts:
 
 
 class Batcher:
-    """Transcribes jobs in turns.
+    """A thread that transcribes waiting jobs together, turn after turn.
 
     Args:
-        transcriber_of: the transcriber for hotwords; InputError where they have no use.
-        max_waiting: jobs that may wait; more are refused.
+        transcriber_of: returns the transcriber for some hotwords; raises InputError if the model
+            cannot use hotwords.
+        max_waiting: most waiting jobs; further ones are refused.
     """
 
     def __init__(
@@ -86,14 +87,14 @@ class Batcher:
 
     @property
     def num_waiting(self) -> int:
-        """How many jobs wait for their turn."""
+        """Number of waiting jobs."""
         return len(self._waiting)
 
     def submit(self, job: QueuedRecording) -> None:
-        """Let a job wait for its turn.
+        """Add a job to the queue.
 
         Raises:
-            FullError: as many wait as may, or the server stops.
+            FullError: the queue is full, or the server stops.
         """
         with self._changed:
             if len(self._waiting) >= self.max_waiting or not self._is_open:
@@ -103,7 +104,7 @@ class Batcher:
             self._changed.notify()
 
     def close(self) -> None:
-        """Take no more jobs, and wait until those that were taken are done."""
+        """Refuse new jobs, and wait until the accepted ones are done."""
         with self._changed:
             self._is_open = False
             self._changed.notify()
@@ -128,7 +129,7 @@ class Batcher:
             self.counts.num_batches += 1
 
     def _next_turn(self) -> list[QueuedRecording]:
-        """Those with the hotwords of the first that waits, the shortest first."""
+        """Take the waiting jobs with the same hotwords as the first, the shortest first."""
         hotwords = self._waiting[0].hotwords
         jobs = [job for job in self._waiting if job.hotwords == hotwords][:_MOST_AT_ONCE]
         self._waiting = [job for job in self._waiting if job not in jobs]
@@ -139,7 +140,7 @@ class Batcher:
             return
         left = list(jobs)
 
-        def hear(found: FinalWords) -> None:
+        def send_words(found: FinalWords) -> None:
             job = jobs[found.recording]
             if job.heard is not None and job.is_wanted:
                 job.heard(found.words)
@@ -148,7 +149,7 @@ class Batcher:
             transcriber = self.transcriber_of(jobs[0].hotwords)
             for found in transcriber.each(
                 [job.audio for job in jobs],
-                heard=hear if any(job.heard for job in jobs) else None,
+                heard=send_words if any(job.heard for job in jobs) else None,
                 is_wanted=lambda number: jobs[number].is_wanted,
             ):
                 job = left.pop(0)
@@ -159,7 +160,7 @@ class Batcher:
                     self.counts.num_done += 1
                     self.counts.audio_s += found[0].duration_s
                     job.future.set_result(found[0])
-        except Exception as error:  # nobody may wait for ever, whatever has happened
+        except Exception as error:  # whatever happens, no client may wait for ever
             self.counts.num_failed += len(left)
             known = isinstance(error, InputError | RunError)
             for job in left:

@@ -1,7 +1,7 @@
-"""The events of ``stream=true``: pieces of the text while a recording is decoded, then all of it.
+"""Events of ``stream=true``: parts of the text while a recording is decoded, then the whole text.
 
-They have the shapes of OpenAI's ``transcript.text.delta`` and ``transcript.text.done``, as
-server-sent events.
+They are server-sent events in the format of OpenAI's ``transcript.text.delta`` and
+``transcript.text.done``.
 """
 
 from __future__ import annotations
@@ -18,59 +18,59 @@ from asr.serve.responses import error, event, usage
 
 
 class Deltas:
-    """What to add to the text that was said so far; all together they make up the transcript."""
+    """The parts of a transcript's text, one after another; joined, they equal the transcript."""
 
     def __init__(self) -> None:
-        self.said = ""
+        self.sent = ""
         self._num_words = 0
 
     def add(self, words: Sequence[TimedWord]) -> str:
-        """The text of the next words."""
+        """Return the part of the text for the next words."""
         self._num_words += len(words)
-        before = self.said[-1:]
+        before = self.sent[-1:]
         delta = join_words([*([before] if before else []), *(word.word for word in words)])
-        return self._say(delta[len(before) :])
+        return self._append(delta[len(before) :])
 
     def rest(self, transcript: Transcript) -> str:
-        """The text that is left of a transcript; empty if there is nothing."""
-        if transcript.text.startswith(self.said):
-            return self._say(transcript.text[len(self.said) :])
+        """Return the remaining text of a transcript; empty if there is none."""
+        if transcript.text.startswith(self.sent):
+            return self._append(transcript.text[len(self.sent) :])
         return self.add(transcript.words[self._num_words :])
 
-    def _say(self, delta: str) -> str:
-        self.said += delta
+    def _append(self, delta: str) -> str:
+        self.sent += delta
         return delta
 
 
-Heard: TypeAlias = "asyncio.Queue[Sequence[TimedWord] | None]"
-"""Words in order, and None once there is a transcript, or an error."""
+WordQueue: TypeAlias = "asyncio.Queue[Sequence[TimedWord] | None]"
+"""Words in order, then None once there is a transcript or an error."""
 
 
 def events(job: QueuedRecording, batcher: Batcher) -> AsyncIterator[str]:
-    """Let a job wait for its turn; its events, of which the last one may be an error.
+    """Submit a job and return its events; the last one may be an error.
 
-    Where they are closed early, as by a client that has gone, the job is dropped.
+    If they are closed early, for example by a disconnected client, the job is dropped.
 
     Raises:
-        FullError: as many wait as may.
+        FullError: the queue is full.
     """
     loop = asyncio.get_running_loop()
-    heard: Heard = asyncio.Queue()
+    queue: WordQueue = asyncio.Queue()
 
-    def tell(words: Sequence[TimedWord] | None) -> None:
+    def put(words: Sequence[TimedWord] | None) -> None:
         if not loop.is_closed():
-            loop.call_soon_threadsafe(heard.put_nowait, words)
+            loop.call_soon_threadsafe(queue.put_nowait, words)
 
-    job.heard = tell
-    job.future.add_done_callback(lambda _: tell(None))
+    job.heard = put
+    job.future.add_done_callback(lambda _: put(None))
     batcher.submit(job)
-    return _events(job, heard)
+    return _events(job, queue)
 
 
-async def _events(job: QueuedRecording, heard: Heard) -> AsyncIterator[str]:
+async def _events(job: QueuedRecording, queue: WordQueue) -> AsyncIterator[str]:
     deltas = Deltas()
     try:
-        while (words := await heard.get()) is not None:
+        while (words := await queue.get()) is not None:
             yield _delta(deltas.add(words))
         try:
             transcript = job.future.result()

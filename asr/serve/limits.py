@@ -1,4 +1,4 @@
-"""Limits of what a client may send: the size of a request, and the time it takes."""
+"""Limits on requests: their size and the time of their upload."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _LimitError(Exception):
 
 
 class BodyLimit:
-    """ASGI middleware: a body that is too large, or too slow, is refused before it is kept."""
+    """ASGI middleware that refuses bodies that are too large or too slow, before storing them."""
 
     def __init__(self, app: App, *, max_num_bytes: int, max_upload_s: float) -> None:
         self.app = app
@@ -40,7 +40,7 @@ class BodyLimit:
 
         async def limited() -> Message:
             nonlocal num_bytes, has_body
-            if has_body:  # from now on only the end of the connection is waited for
+            if has_body:  # from now on only a disconnect can follow
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline_s):
@@ -72,7 +72,7 @@ class BodyLimit:
 
     @staticmethod
     def _stated(scope: MutableMapping[str, Any]) -> int:
-        """The length that the request states."""
+        """Return the length in the request's header."""
         stated = dict(scope["headers"]).get(b"content-length", b"0")
         return int(stated) if stated.isdigit() else 0
 

@@ -1,6 +1,6 @@
 """Live streams of many clients, encoded together by one thread, and their websocket.
 
-A client sends samples and gets results: see `docs/streaming.md` for what goes over the socket.
+A client sends samples and gets results; `docs/streaming.md` describes the messages.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from asr.serve.batcher import FullError
 CHUNK_MS = 640.0
 PCM_RATE_HZ = 16_000
 AHEAD_S = 10.0
-"""Seconds of audio that may wait for the model; no more is read from a client."""
+"""Most seconds of audio that wait for the model; above it, reading from the client pauses."""
 _RETRY_AFTER_S = 10
-_POLICY, _TOO_MANY, _FAILED = 1008, 1013, 1011  # of RFC 6455 and its registry
-_LiveChunkMs = Annotated[float, Range(0, 10_000, above=True)]  # longer ones are not live
+_POLICY, _TOO_MANY, _FAILED = 1008, 1013, 1011  # close codes of RFC 6455 and its registry
+_LiveChunkMs = Annotated[float, Range(0, 10_000, above=True)]  # longer chunks are not live
 
 Deliver = Callable[[Sequence[StreamResult] | Exception | None], None]
-"""Takes results, the error that ended a stream, or None behind its last result."""
+"""Gets results, the error that ended a stream, or None after the last result."""
 
 
 @dataclass(slots=True, eq=False)
 class LiveClient:
-    """A client's stream; ``waiting`` holds the audio that the model has not taken yet."""
+    """A client's stream; ``waiting`` holds audio that the model has not read yet."""
 
     streamer: Streamer
     stream: Stream
@@ -51,12 +51,12 @@ class LiveClient:
 
     @property
     def waiting_s(self) -> float:
-        """Seconds of audio that wait."""
+        """Seconds of waiting audio."""
         return sum(map(len, tuple(self.waiting))) / self.resampler.before_hz
 
 
 class LiveHub:
-    """Encodes the streams of all clients, those with chunks of one size together."""
+    """An encoder of all clients' streams, which encodes those with equal chunk sizes together."""
 
     def __init__(self, transcriber_of: Callable[[], Transcriber], *, max_clients: int) -> None:
         self.max_clients = max_clients
@@ -70,15 +70,15 @@ class LiveHub:
 
     @property
     def num_clients(self) -> int:
-        """How many streams are open."""
+        """Number of open streams."""
         return len(self._clients)
 
     def open(self, chunk_ms: float, sample_rate_hz: int, deliver: Deliver) -> LiveClient:
-        """A stream for a client; ``deliver`` is called by another thread.
+        """Open a stream for a client; another thread calls ``deliver``.
 
         Raises:
-            InputError: the model does not stream, or not in such chunks.
-            FullError: as many are open as may, or the server stops.
+            InputError: the model cannot stream, or not in such chunks.
+            FullError: too many streams are open, or the server stops.
         """
         with self._changed:
             if len(self._clients) >= self.max_clients or not self._is_open:
@@ -101,25 +101,25 @@ class LiveHub:
         return client
 
     def push(self, client: LiveClient, samples_N: NDArray[np.float32]) -> None:
-        """More audio of a client."""
+        """Append audio of a client."""
         with self._changed:
             client.waiting.append(samples_N)
             self._changed.notify()
 
     def end(self, client: LiveClient) -> None:
-        """The audio of a client is over; what is left of it is read."""
+        """End the audio of a client; the waiting audio is still read."""
         with self._changed:
             client.has_ended = True
             self._changed.notify()
 
     def drop(self, client: LiveClient) -> None:
-        """A client has gone; nothing more is delivered to it."""
+        """Remove a client; nothing more is delivered to it."""
         with self._changed:
             if client in self._clients:
                 self._clients.remove(client)
 
     def close(self) -> None:
-        """Take no more clients, and end the streams of those that are there."""
+        """Refuse new clients, and end the open streams."""
         with self._changed:
             self._is_open = False
             for client in self._clients:
@@ -148,7 +148,7 @@ class LiveHub:
                 self._step(streamer, [one for one in clients if one.streamer is streamer])
 
     def _take(self, client: LiveClient) -> None:
-        """Hand the waiting audio of a client to its stream."""
+        """Move the waiting audio of a client to its stream."""
         while client.waiting:
             samples_N = client.waiting.popleft()
             self.audio_s += len(samples_N) / client.resampler.before_hz
@@ -158,7 +158,7 @@ class LiveHub:
             client.stream.end()
 
     def _step(self, streamer: Streamer, clients: Sequence[LiveClient]) -> None:
-        """Read all blocks that are due, and let go of the streams that are over."""
+        """Encode all blocks that are due, and remove the streams that have ended."""
         by_stream = {id(client.stream): client for client in clients}
         streams = [client.stream for client in clients]
         try:
@@ -166,7 +166,7 @@ class LiveHub:
                 for stream, results in stepped:
                     if results:
                         by_stream[id(stream)].deliver(results)
-        except Exception as error:  # nobody may wait for ever, whatever has happened
+        except Exception as error:  # whatever happens, no client may wait for ever
             for client in clients:
                 self.drop(client)
                 client.deliver(error)
@@ -179,9 +179,9 @@ class LiveHub:
 
 
 async def converse(socket: WebSocket, hub: LiveHub, *, max_duration_s: float) -> None:
-    """Serve one websocket that was accepted, until its stream is over."""
+    """Serve one accepted websocket until its stream ends."""
     loop = asyncio.get_running_loop()
-    told: asyncio.Queue[Sequence[StreamResult] | Exception | None] = asyncio.Queue()
+    queue: asyncio.Queue[Sequence[StreamResult] | Exception | None] = asyncio.Queue()
     try:
         chunk_ms = _number(socket, "chunk_ms", CHUNK_MS, _LiveChunkMs)
         rate_hz = int(_number(socket, "sample_rate", PCM_RATE_HZ, SampleRate))
@@ -189,7 +189,7 @@ async def converse(socket: WebSocket, hub: LiveHub, *, max_duration_s: float) ->
             hub.open,
             chunk_ms,
             rate_hz,
-            lambda found: loop.call_soon_threadsafe(told.put_nowait, found),  # type: ignore[arg-type]
+            lambda found: loop.call_soon_threadsafe(queue.put_nowait, found),  # type: ignore[arg-type]
         )
     except InputError as error:
         await _close(socket, _POLICY, str(error))
@@ -199,7 +199,7 @@ async def converse(socket: WebSocket, hub: LiveHub, *, max_duration_s: float) ->
         return
     reading = asyncio.create_task(_read(socket, hub, client, rate_hz, max_duration_s))
     try:
-        while (found := await told.get()) is not None:
+        while (found := await queue.get()) is not None:
             if isinstance(found, Exception):
                 await _close(socket, _FAILED, f"failed ({found})")
                 return
@@ -221,8 +221,8 @@ async def converse(socket: WebSocket, hub: LiveHub, *, max_duration_s: float) ->
 async def _read(
     socket: WebSocket, hub: LiveHub, client: LiveClient, rate_hz: int, max_duration_s: float
 ) -> str:
-    """Take samples until the client ends its stream or goes; what was wrong, if anything."""
-    odd, heard_s = b"", 0.0
+    """Receive samples until the client ends its stream or disconnects; return what was wrong."""
+    odd, received_s = b"", 0.0
     try:
         while True:
             while client.waiting_s > AHEAD_S:
@@ -241,8 +241,8 @@ async def _read(
             whole = len(piece) // 2 * 2
             odd = piece[whole:]
             samples_N = np.frombuffer(piece[:whole], "<i2").astype(np.float32) / np.float32(2**15)
-            heard_s += len(samples_N) / rate_hz
-            if heard_s > max_duration_s:
+            received_s += len(samples_N) / rate_hz
+            if received_s > max_duration_s:
                 return f"more than {max_duration_s:g} s of audio"
             hub.push(client, samples_N)
     finally:
@@ -250,7 +250,7 @@ async def _read(
 
 
 def as_event(result: StreamResult) -> dict[str, Any]:
-    """A result as it goes over the socket."""
+    """Return a result as a message for the client."""
     return {
         "type": "final" if result.is_final else "partial",
         "text": result.text,
@@ -273,5 +273,5 @@ def _number(socket: WebSocket, name: str, usual: float, hint: Any) -> float:
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    with contextlib.suppress(RuntimeError):  # it is closed already
+    with contextlib.suppress(RuntimeError):  # already closed
         await socket.close(code, reason.encode()[:120].decode(errors="ignore"))

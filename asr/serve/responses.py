@@ -1,4 +1,4 @@
-"""Answers in the shapes of OpenAI's transcription API."""
+"""Responses in the formats of OpenAI's transcription API."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ GRANULARITIES = ("segment", "word")
 
 
 def usage(transcript: Transcript) -> dict[str, Any]:
-    """What is counted: seconds of audio."""
+    """Return the usage: seconds of audio."""
     return {"type": "duration", "seconds": transcript.duration_s}
 
 
 def json_body(transcript: Transcript) -> dict[str, Any]:
-    """``json``: the text."""
+    """Return the body of format ``json``: the text."""
     return {"text": transcript.text, "usage": usage(transcript)}
 
 
 def as_verbose_json(transcript: Transcript, language: str, with_words: bool) -> dict[str, Any]:
-    """``verbose_json``: segments with times, and words if they are asked for.
+    """Return the body of format ``verbose_json``: segments with times, and words on request.
 
-    Clients drop segments by numbers. ``avg_logprob`` is the mean log confidence of the words; what
-    only models of other kinds have is neutral.
+    Clients filter segments by their numbers. ``avg_logprob`` is the mean log confidence of the
+    words; numbers that this kind of model does not have get neutral values.
     """
     found: dict[str, Any] = {
         "task": "transcribe",
@@ -63,29 +63,29 @@ def as_verbose_json(transcript: Transcript, language: str, with_words: bool) -> 
 
 
 def mean_log_confidence(words: Sequence[TimedWord]) -> float:
-    """The mean natural logarithm of confidences, at least -10; 0 where they are not known."""
+    """Return the mean natural logarithm of confidences, at least -10; 0 if unknown."""
     known = [math.log(max(one.confidence, 4.54e-5)) for one in words if one.confidence is not None]
     return round(sum(known) / len(known), 4) if known else 0.0
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes of a text over those that zlib makes of it."""
+    """Return the ratio of a text's bytes to its bytes compressed by zlib."""
     data = text.encode()
     return round(len(data) / len(zlib.compress(data)), 4)
 
 
 def as_plain(transcript: Transcript, kind: str) -> str:
-    """``text``, ``srt`` or ``vtt``."""
+    """Return the body of format ``text``, ``srt`` or ``vtt``."""
     if kind == "text":
         return f"{transcript.text}\n"
     return srt([transcript.words]) if kind == "srt" else vtt([transcript.words])
 
 
 def event(data: dict[str, Any]) -> str:
-    """One event, as server-sent events are written."""
+    """Format a server-sent event."""
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 def error(message: str, *, kind: str = "invalid_request_error", param: str | None = None) -> Any:
-    """The body of an answer that is an error."""
+    """Return the body of an error response."""
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}

@@ -1,4 +1,4 @@
-"""Listening on an address, and serving until the process is asked to stop."""
+"""Binding a server's address, and serving until the process is asked to stop."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BACKLOG = 2048
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """An application with the socket that it will serve."""
+    """An application and its listening socket."""
 
     app: FastAPI
     socket: socket.socket
 
     @property
     def address(self) -> str:
-        """Where a browser finds it."""
+        """Address for a browser."""
         host, port = self.socket.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -32,7 +32,7 @@ def listen(app: FastAPI, host: str, port: int) -> Listening:
     """Listen on ``host`` and ``port``, 0 for a free one.
 
     Raises:
-        InputError: the address is none of this machine, or in use.
+        InputError: the address does not belong to this machine, or is in use.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -45,7 +45,7 @@ def listen(app: FastAPI, host: str, port: int) -> Listening:
 
 
 def server_of(app: FastAPI) -> uvicorn.Server:
-    """The server of an application, which stops on SIGINT, SIGTERM or ``should_exit``."""
+    """Make the server of an application; it stops on SIGINT, SIGTERM or ``should_exit``."""
     config = uvicorn.Config(
         app, log_level="warning", timeout_keep_alive=_KEEP_ALIVE_S, lifespan="on"
     )
@@ -53,5 +53,5 @@ def server_of(app: FastAPI) -> uvicorn.Server:
 
 
 def serve(listening: Listening) -> None:
-    """Serve until the process is asked to stop; requests that came in before are answered."""
+    """Serve until the process is asked to stop; answer the requests received before."""
     server_of(listening.app).run([listening.socket])

@@ -91,7 +91,7 @@ def test_a_stream_of_events(client: TestClient) -> None:
         (wav(30.0), {}, 413, "the request is larger than 0.381 MiB"),
         (wav(0.5), {"response_format": "doc"}, 400, "response_format: 'doc'; allowed: json, text"),
         (wav(0.5), {"stream": "maybe"}, 400, "stream: 'maybe'; allowed: true, false"),
-        (wav(0.5), {"stream": "true", "response_format": "srt"}, 400, "stream=true goes with"),
+        (wav(0.5), {"stream": "true", "response_format": "srt"}, 400, "stream=true needs"),
         (wav(0.5), {"timestamp_granularities[]": "word"}, 400, "needs response_format=verbose_js"),
         (
             wav(0.5),

@@ -142,7 +142,7 @@ def test_deltas_make_up_the_text() -> None:
     assert deltas.add(WORDS[2:3]) == " 三"
     transcript = Transcript("a", 4.0, "one two 三四 three", WORDS)
     assert deltas.rest(transcript) == "四 three"
-    assert deltas.said == transcript.text
+    assert deltas.sent == transcript.text
     assert Deltas().rest(transcript) == transcript.text
 
 
