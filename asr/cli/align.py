@@ -1,4 +1,4 @@
-"""`asr align`: when every word of a known text is said in a recording."""
+"""`asr align`: the time of every word of a known text in a recording."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "audio", type=audio_path, metavar="AUDIO", help="a recording of any format and length"
     )
     parser.add_argument(
-        "text", type=Path, metavar="TEXT", help="what is said in it, compressed by gzip or not"
+        "text", type=Path, metavar="TEXT", help="its transcript, compressed by gzip or not"
     )
     add_plugin_argument(parser)
     add_model_argument(parser)
@@ -48,16 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=[*FORMATS, "textgrid"],
         default="ctm",
-        help="as `asr transcribe` writes them; json has scores, and what was not said or is not in "
-        "the text; textgrid is Praat's (default: %(default)s)",
+        help="as `asr transcribe` writes them; json also has scores, words not spoken and words "
+        "not in the text; textgrid is Praat's (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write a file, do not print")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write a file instead of printing")
     add_chunk_arguments(parser)
     add_device_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Align, write, and say on stderr what did not fit."""
+    """Align, write the result, and report on stderr what did not fit."""
     check_device(args.device)
     recogniser = load_recogniser(local_model(args.model), args.device)
     model = recogniser.model
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def reader(path: Path, sample_rate_hz: int) -> Callable[[], Iterator[Waveform]]:
-    """Opens the recording and yields its waveform; damage is said on stderr."""
+    """Return a source of the recording's waveform, which reports damage on stderr."""
 
     def waveforms() -> Iterator[Waveform]:
         def warn(message: str) -> None:
@@ -109,7 +109,7 @@ def reader(path: Path, sample_rate_hz: int) -> Callable[[], Iterator[Waveform]]:
 
 
 def alignment_text(found: TextAlignment, kind: str, audio_path: str, duration_s: float) -> str:
-    """The alignment in a format."""
+    """Write the alignment in a format."""
     said = [
         TimedWord(one.word, one.start_s, one.end_s)
         for one in found.words
@@ -138,7 +138,7 @@ def alignment_text(found: TextAlignment, kind: str, audio_path: str, duration_s:
 
 
 def textgrid(words: Sequence[TimedWord], duration_s: float) -> str:
-    """One tier of words, with empty intervals between, in Praat's long format."""
+    """Write one tier of words, with empty intervals between, in Praat's long format."""
     intervals: list[tuple[float, float, str]] = []
     at_s = 0.0
     for one in words:
@@ -165,12 +165,12 @@ def textgrid(words: Sequence[TimedWord], duration_s: float) -> str:
 
 
 def notices(found: TextAlignment) -> list[str]:
-    """What does not fit, a line each."""
+    """Describe what does not fit, a line each."""
     lines = []
     unsaid = [one.word for one in found.words if one.start_s is None]
     if unsaid:
         lines.append(
-            f"{len(unsaid):,} of {len(found.words):,} words were not said: {first_words(unsaid)}"
+            f"{len(unsaid):,} of {len(found.words):,} words were not spoken: {first_words(unsaid)}"
         )
     if besides := [one.word for one in found.not_in_text]:
         lines.append(f"{len(besides):,} words are not in the text: {first_words(besides)}")
@@ -178,5 +178,5 @@ def notices(found: TextAlignment) -> list[str]:
 
 
 def first_words(words: Sequence[str], most: int = 8) -> str:
-    """The first words, and whether there are more."""
+    """Return the first words, with an ellipsis if there are more."""
     return join_words(words[:most]) + (" …" if len(words) > most else "")

@@ -73,38 +73,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--length",
         type=audio_length,
         metavar="S",
-        help="time the encoder at S seconds of audio and predict the latency of every schedule",
+        help="time the encoder on S seconds of audio and predict the latency of every schedule",
     )
     parser.add_argument(
         "--budget",
         type=milliseconds,
         metavar="MS",
-        help="propose the schedule of least risk within MS milliseconds at --length",
+        help="propose the schedule with the least risk within MS milliseconds at --length",
     )
     parser.add_argument(
         "--try",
         dest="method",
         metavar="METHOD",
-        help="convert the model layer by layer to this reuse method (probs), measure the loss, and "
-        "propose a schedule by it too",
+        help="also convert the model layer by layer to this reuse method (probs), measure the "
+        "loss, and propose a schedule by the loss",
     )
     add_device_argument(parser)
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="write analysis.json, analysis.html and reuse/suggested.yaml here, the proposal as "
-        "train, compare, convert and bench take it: reuse=DIR/reuse/suggested.yaml",
+        help="write analysis.json, analysis.html and reuse/suggested.yaml here; train, compare, "
+        "convert and bench take the proposal as reuse=DIR/reuse/suggested.yaml",
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON (- : stdout)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Analyse the model, print a line a layer, and write the files asked for."""
+    """Analyse the model, print a line per layer, and write the requested files."""
     check_device(args.device)
     check_outputs(args)
     if args.budget and not args.length:
-        raise InputError("--budget needs --length, the seconds of audio that it is for")
+        raise InputError("--budget needs --length, the seconds of audio it applies to")
     reuse = read_method(args.method) if args.method else None
     package = load_package(args.model, args.device)
     package.model.head.check_serves("asr analyze")
@@ -145,7 +145,7 @@ def write_proposal(analysis: Analysis, args: argparse.Namespace) -> None:
     file.unlink(missing_ok=True)
     suggested, tried = analysis.suggested, analysis.tried
     if suggested is None or not (tried or suggested).proposed.shares:
-        log("nothing to share is proposed, so there is no reuse/suggested.yaml")
+        log("the proposal shares nothing, so there is no reuse/suggested.yaml")
         return
     write_text(file, config_text(analysis.run, suggested, tried))
     convert = ["asr", "convert", f"reuse={file}", "--model", str(args.model), "--out", "NEW_FOLDER"]
@@ -156,10 +156,10 @@ def write_proposal(analysis: Analysis, args: argparse.Namespace) -> None:
 
 
 def read_method(name: str) -> dict[str, Any]:
-    """The config ``configs/reuse/<name>.yaml``.
+    """Read the config ``configs/reuse/<name>.yaml``.
 
     Raises:
-        InputError: no such config, or one of a method without groups.
+        InputError: there is no such config, or its method has no groups.
     """
     found = {
         path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -168,7 +168,7 @@ def read_method(name: str) -> dict[str, Any]:
     grouped = {stem: reuse for stem, reuse in found.items() if is_grouped(reuse)}
     if name not in grouped:
         raise InputError(
-            f"--try {name}: no reuse method of groups{did_you_mean(name, grouped)}; "
+            f"--try {name}: not a reuse method with groups{did_you_mean(name, grouped)}; "
             f"allowed: {', '.join(grouped)}"
         )
     return dict(grouped[name])
@@ -180,7 +180,7 @@ def measured_latency(
     """Measure the latency of layers on this machine in the roles of a reuse method.
 
     Raises:
-        InputError: no schedule keeps within ``--budget``.
+        InputError: no schedule is within ``--budget``.
     """
     num_layers = package.model.encoder.num_layers
     log(f"timing the encoder at {args.length:g} s of audio")
@@ -197,7 +197,7 @@ def measured_latency(
 
 
 def print_analysis(analysis: Analysis, stream: TextIO) -> None:
-    """Print the proposal and its reasons, one line a layer, and the groups to try."""
+    """Print the proposal and its reasons, a line per layer, and the groups to try."""
     width = shutil.get_terminal_size((120, 24)).columns
     print(headline(analysis), file=stream)
     if answer := proposal(analysis):

@@ -45,15 +45,15 @@ def add_arguments(parser: Parser) -> None:
         type=Path,
         nargs="?",
         metavar="RECIPE.yaml",
-        help="needed without --model; with it, recipes/bench.yaml unless another is given",
+        help="required without --model; with --model the default is recipes/bench.yaml",
     )
     add_plugin_argument(parser)
     parser.add_argument(
         "--model",
         type=Path,
         metavar="DIR",
-        help="time the encoder of this model, trained without reuse, with its weights; overrides "
-        "are then of reuse and metrics, and encoders of --against get the same weights",
+        help="time the encoder of this model, trained without reuse, with its weights; only reuse "
+        "and metrics may then be overridden, and encoders of --against get the same weights",
     )
     parser.add_argument(
         "overrides", nargs="*", help="Hydra overrides; commas list variants: reuse=none,probs"
@@ -63,8 +63,8 @@ def add_arguments(parser: Parser) -> None:
         ends=lambda word: "=" in word or is_recipe(word),
         choices=PEERS,
         metavar="LIBRARY",
-        help="one or more encoders of other libraries to time beside them at the same dimensions: "
-        f"{', '.join(PEERS)}; their libraries are not installed with Encore (`pip install "
+        help="also time encoders of other libraries with the same dimensions, one or more of "
+        f"{', '.join(PEERS)}; Encore does not install their libraries (`pip install "
         "transformers`; nemo needs nemo_toolkit)",
     )
     add_device_argument(parser)
@@ -123,33 +123,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_model(args: argparse.Namespace) -> ModelPackage:
-    """The model of ``--model``.
+    """Load the model of ``--model``.
 
     Raises:
         InputError: it has a reuse schedule, or an override would change its encoder.
     """
-    if args.recipe and not is_recipe(str(args.recipe)):  # the first override stands in its place
+    if args.recipe and not is_recipe(str(args.recipe)):  # it is the first override
         args.overrides.insert(0, str(args.recipe))
         args.recipe = None
     args.recipe = args.recipe or Path("bench")
     for override in args.overrides:
         group = override.lstrip("+~").partition("=")[0].partition(".")[0]
         if group not in ("reuse", "metrics"):
-            raise InputError(f"{override}: allowed with --model: overrides of reuse and metrics")
+            raise InputError(f"{override}: with --model only reuse and metrics may be overridden")
     package = load_package(args.model)
     full_attention(package.model.encoder)
     return package
 
 
 def latency_spec(configs: Configs) -> LatencySpec:
-    """The latency settings, from the first config (all variants are timed alike)."""
+    """Return the latency settings from the first config (all variants have the same)."""
     first = next(iter(configs.values()))
     spec: LatencySpec = build(first["metrics"]["latency"], "metrics.latency")
     return spec
 
 
 def metric_spec(configs: Configs, metric: str, kind: type[Spec]) -> Spec | None:
-    """The settings of ``metric`` from the first config; None if the recipe does not pick it."""
+    """Return the settings of ``metric`` from the first config; None if it is not picked."""
     first = next(iter(configs.values()))["metrics"]
     if metric not in first:
         return None
@@ -159,14 +159,14 @@ def metric_spec(configs: Configs, metric: str, kind: type[Spec]) -> Spec | None:
 
 
 def check_alike(configs: Configs) -> None:
-    """Raise InputError where variants differ in their metrics, which must be the same."""
+    """Raise InputError if variants differ in their metrics."""
     first, *others = (config["metrics"] for config in configs.values())
     for other in others:
         if other != first:
             unlike = [name for name in first | other if first.get(name) != other.get(name)]
             raise InputError(
-                f"metrics.{unlike[0]} differs between variants, which are all timed alike; give it "
-                "one value (lists of dtypes, threads and batch sizes go to metrics.scaling)"
+                f"metrics.{unlike[0]} differs between variants, but all are timed in the same way; "
+                "give one value (lists of dtypes, threads and batch sizes go to metrics.scaling)"
             )
 
 
@@ -206,5 +206,5 @@ def bench_records(
 
 
 def reuse_name(config: Mapping[str, Any]) -> str:
-    """Name of the reuse method of a config."""
+    """Return the name of a config's reuse method."""
     return str(build(config["reuse"], "reuse").name)

@@ -61,28 +61,27 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--allow-unknown",
         action="store_true",
-        help="train though transcripts have characters that the tokenizer does not know; they are "
-        "named, and count as errors",
+        help="train even if transcripts have characters that the tokenizer does not know; they "
+        "are listed, and count as errors",
     )
     parser.add_argument(
         "--jobs",
         type=jobs,
         metavar="N",
-        help="runs trained side by side (default: CPU cores, or 1 where there is a GPU; all on a "
-        "cluster)",
+        help="runs trained at once (default: CPU cores, or 1 with a GPU; all on a cluster)",
     )
     parser.add_argument(
         "--launcher",
         choices=LAUNCHERS,
         default="local",
-        help="where runs are trained: processes of this machine, or jobs on a SLURM cluster "
+        help="where to train: in processes on this machine, or in jobs on a SLURM cluster "
         "(needs `pip install 'encore-asr[cluster]'`)",
     )
     parser.add_list(
         "--launcher-options",
         ends=lambda word: is_override(word) or is_recipe(word),
         metavar="KEY=VALUE",
-        help="what every job asks for, one or more of partition, hours (24), gpus, cpus, "
+        help="resources of every job, one or more of partition, hours (24), gpus, cpus, "
         "memory_gb, slurm.<any parameter of sbatch>; cluster=local tries it on this machine",
     )
     parser.add_list(
@@ -90,8 +89,8 @@ def add_arguments(parser: Parser) -> None:
         ends=lambda word: is_override(word) or is_recipe(word),
         type=num_layers,
         metavar="N",
-        help="a row for each run and each N: its encoder stopped behind the first N layers, WER "
-        "and latency; for recipes with head.intermediate_layers",
+        help="add a row for each run and each N, with the encoder stopped after the first N "
+        "layers: WER and latency; for recipes with head.intermediate_layers",
     )
     add_table_arguments(parser)
 
@@ -104,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     overrides = dict(zip(names, variants, strict=True))
     configs = {name: compose_recipe(args.recipe, overrides[name]) for name in names}
     check_effects({name: (overrides[name], configs[name]) for name in names})
-    for name in names:  # what has an effect in other variants only
+    for name in names:  # settings that have an effect only in other variants
         overrides[name] = effective_overrides(overrides[name], configs[name])
         configs[name] = with_tokenizer_of_init(compose_recipe(args.recipe, overrides[name]))
     for number in args.exit:
@@ -152,10 +151,10 @@ class ComparedRow(NamedTuple):
 
 
 def run_folder(config: Mapping[str, Any], recipe: Path) -> RunFolder:
-    """The folder of a variant.
+    """Return the run folder of a variant.
 
     Raises:
-        InputError: settings that cannot be trained.
+        InputError: the settings cannot be trained.
     """
     folder = default_run_folder(config, recipe, check_run(config, recipe))
     check_folder(folder.path)
@@ -163,34 +162,35 @@ def run_folder(config: Mapping[str, Any], recipe: Path) -> RunFolder:
 
 
 def has_finished(run: TrainProcess) -> bool:
-    """Whether the run finished training, even if some splits could not be scored."""
+    """Return whether the run finished training, even if some splits could not be scored."""
     return RunFolder(run.folder).finished_record() is not None
 
 
 def check_distinct(folders: Mapping[str, RunFolder]) -> None:
-    """Raise InputError where two variants are the same run."""
+    """Raise InputError if two variants are the same run."""
     names: dict[Path, str] = {}
     for name, folder in folders.items():
         if folder.path in names:
             raise InputError(
-                f"{names[folder.path]} and {name} are one and the same run; "
-                "name variants that train differently"
+                f"{names[folder.path]} and {name} are the same run; "
+                "give variants that train differently"
             )
         names[folder.path] = name
 
 
 def make_launcher(args: argparse.Namespace, num_runs: int) -> Launcher:
-    """What starts ``num_runs`` runs; by default as many at once as there are CPU cores, or one on a
-    GPU, and all of them on a cluster.
+    """Make the launcher of ``num_runs`` runs.
+
+    By default it starts one run per CPU core at once, one run on a GPU, or all on a cluster.
 
     Raises:
-        InputError: options that are wrong, or a cluster that is not there.
+        InputError: options are wrong, or there is no cluster.
     """
     options = parse_launcher_options(args.launcher_options)
     if args.launcher == "submitit":
         return SubmititLauncher(options, num_jobs=args.jobs or num_runs)
     if args.launcher_options:
-        raise InputError("--launcher-options are those of --launcher submitit, which is not given")
+        raise InputError("--launcher-options needs --launcher submitit")
     num_at_once = 1 if torch.cuda.is_available() else min(num_runs, num_cores())
     return LocalLauncher(num_jobs=args.jobs or num_at_once)
 
@@ -201,11 +201,11 @@ def with_latency(
     folders: Mapping[str, RunFolder],
     command: str,
 ) -> list[RunRecord]:
-    """The records of trained runs under the names of this comparison, with new latencies.
+    """Return the records of trained runs, named as in this comparison, with new latencies.
 
     All encoders are timed together, on the device of the first. The latency of a whole encoder is
-    also saved in the run's record if it was trained on the same hardware. The test splits are read
-    anew with each exit.
+    also saved in the run's record if it was trained on the same hardware. The test splits are
+    decoded again for each exit.
     """
     spec = latency_spec(configs)
     trainer: TrainerSpec = build(next(iter(configs.values()))["train"]["trainer"], "train.trainer")
@@ -236,7 +236,7 @@ def with_latency(
 
 
 def read_again(record: RunRecord, folder: RunFolder, exit: int, device: torch.device) -> RunRecord:
-    """The record of a run with the error rates, counts and parameters of an exit."""
+    """Evaluate an exit; return the run's record with the exit's error rates and sizes."""
     splits = splits_of(record.config)
     utterances = {split: splits.read(split) for split in splits.test}
     found = evaluate_splits(folder, splits, utterances, device, exit)
@@ -254,7 +254,8 @@ def paired_differences(
 ) -> list[WerDifference]:
     """Compare each schedule with the first one without reuse, over all seeds and shared splits.
 
-    Of several exits that is the deepest. The p-values are corrected for the number of schedules.
+    With several exits, the deepest one counts. The p-values are corrected for the number of
+    schedules.
     """
     groups = by_seed(records)
     plain = [group for group in groups if group.records[0].reuse == "none"]

@@ -1,4 +1,4 @@
-"""Composing a recipe and overrides into a config, a plain dict, with Hydra."""
+"""Composing a recipe and overrides into a plain config dict with Hydra."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ _PICKS_ONLY = "__picks_only__"
 _RESOLVED = "__resolved__"
 _FROM_FILE = "__from_file__"
 _PICKED: dict[str, dict[str, Any]] = {}
-"""What `_compose_picks` has composed in this process."""
+"""Cache of `_compose_picks`."""
 
 
 class ProjectConfigs(SearchPathPlugin):
-    """Puts the project's config groups on Hydra's search path, behind the recipe's folder."""
+    """Hydra plugin that adds the project's config groups after the recipe's folder."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Called by Hydra whenever it starts."""
+        """Add the config groups; Hydra calls this when it starts."""
         search_path.append("encore", str(locate_configs()))
 
 
 def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The config of ``recipe`` with ``overrides``: nested plain dicts, interpolations resolved.
+    """Compose ``recipe`` with ``overrides`` into nested plain dicts, interpolations resolved.
 
-    Every key that the recipe or an override sets must exist in what the recipe picks from the
-    config groups, apart from ``RECIPE_KEYS``. Its plugins may be built from now on.
+    Every key that the recipe or an override sets must exist in the picked configs, apart from
+    ``RECIPE_KEYS``. From then on, classes of the recipe's plugins may be built.
 
     Raises:
         InputError: the recipe or an override is not usable; the message is one line.
@@ -100,10 +100,10 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> dict[str, Any
 
 
 def with_texts(config: dict[str, Any]) -> dict[str, Any]:
-    """Turn names and paths into text where YAML has read them as whole numbers.
+    """Turn names and paths that YAML read as integers back into text.
 
     Raises:
-        InputError: one is something else, such as a list where one name is expected.
+        InputError: a value has another type, such as a list instead of one name.
     """
     for key in sorted(TEXT_KEYS | LIST_KEYS):
         *sections, leaf = key.split(".")
@@ -122,14 +122,14 @@ def _as_text(key: str, value: Any) -> Any:
         what = "one name, or several in brackets," if key in LIST_KEYS else "one name"
         shown = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
         raise InputError(
-            f"{key} is {shown}; {what} is expected (a name that YAML reads as something else "
-            f"stands in quotes: {key}=\"'{shown}'\")"
+            f"{key} is {shown}; {what} is expected (put a name that YAML reads as something else "
+            f"in quotes: {key}=\"'{shown}'\")"
         )
     return str(value)
 
 
 def _store_resolved(recipe: Recipe, choices: Sequence[Override], files: Mapping[str, Path]) -> str:
-    """Store a run's config, without the groups that are chosen again, as Hydra's primary config."""
+    """Store a run's config, without groups in ``choices``, as Hydra's primary config."""
     chosen = {
         (group := choice.key_or_group): _FROM_FILE if group in files else choice.value()
         for choice in choices
@@ -141,10 +141,10 @@ def _store_resolved(recipe: Recipe, choices: Sequence[Override], files: Mapping[
 
 
 def _compose_picks(recipe: Recipe, choices: list[str]) -> dict[str, Any]:
-    """The config of the ``defaults`` list alone, which the body of a recipe may change.
+    """Compose the ``defaults`` list alone, without the body of the recipe.
 
-    The variants of a comparison pick the same and differ in single keys: it is composed once while
-    no file of a config group changes.
+    It is cached until a file of a config group changes, as the variants of a comparison usually
+    pick the same configs and differ in single keys.
     """
     changed = sorted(
         (str(file), file.stat().st_mtime_ns)
@@ -161,7 +161,7 @@ def _compose_picks(recipe: Recipe, choices: list[str]) -> dict[str, Any]:
 
 
 def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` with ``changes``, section by section."""
+    """Merge ``changes`` into ``config``, section by section."""
     merged = dict(config)
     for key, value in changes.items():
         old = merged.get(key)
@@ -184,7 +184,7 @@ def _line(override: Override) -> str:
 
 
 def _nested(override: Override) -> dict[str, Any]:
-    """``a.b=1`` as ``{"a": {"b": 1}}``."""
+    """Return ``a.b=1`` as ``{"a": {"b": 1}}``."""
     nested: Any = override.value()
     for part in reversed(override.key_or_group.split(".")):
         nested = {part: nested}
@@ -193,7 +193,7 @@ def _nested(override: Override) -> dict[str, Any]:
 
 
 def _is_choice(override: Override, recipe: Recipe) -> bool:
-    """Whether ``override`` picks from a config group, as ``encoder=conformer_m`` does."""
+    """Return whether ``override`` picks from a config group, like ``encoder=conformer_m``."""
     group = override.key_or_group
     named = group in recipe.picks or any((root / group).is_dir() for root in _roots(recipe))
     return named and not isinstance(override.value(), dict)
@@ -202,13 +202,13 @@ def _is_choice(override: Override, recipe: Recipe) -> bool:
 def _check_single(override: Override) -> None:
     if override.is_sweep_override():
         raise InputError(
-            f"{_line(override)}: one value is allowed here; several (a,b) are for `asr compare`, "
-            "and a list is written in brackets: [a,b]"
+            f"{_line(override)}: one value is allowed here; only `asr compare` takes several "
+            "(a,b), and a list needs brackets: [a,b]"
         )
 
 
 def _file_of(choice: Override) -> Path | None:
-    """The file that ``choice`` names instead of a config of its group."""
+    """Return the file that ``choice`` names instead of a config of its group, if any."""
     value = choice.value()
     return Path(value) if isinstance(value, str) and value.endswith(RECIPE_SUFFIX) else None
 
@@ -221,7 +221,7 @@ def _check_choice(choice: Override, recipe: Recipe, *, is_file: bool) -> None:
         )
     if is_file:
         if isinstance(recipe.picks[group], list):
-            raise InputError(f"{_line(choice)}: {group} is picked in parts, [a,b], not as one file")
+            raise InputError(f"{_line(choice)}: {group} takes a list of parts, [a,b], not one file")
         return
     options = _options(group, recipe)
     for name in value if isinstance(value, list) else [value]:
@@ -247,7 +247,7 @@ def _options(group: str, recipe: Recipe) -> list[str]:
 
 @contextmanager
 def _one_line(recipe: Recipe) -> Iterator[None]:
-    """Turn errors of Hydra and OmegaConf into an InputError of one line."""
+    """Turn errors of Hydra and OmegaConf into a one-line InputError."""
     name = recipe.path.name
     try:
         yield
@@ -276,17 +276,17 @@ _RECIPE = f"defaults:\n  - {GROUP}: none\n  - _self_\n"
 
 
 def compose_reuse(overrides: Sequence[str]) -> dict[str, Any]:
-    """The reuse config of overrides such as ``reuse=probs reuse.group_size=2``.
+    """Compose the reuse config of overrides such as ``reuse=probs reuse.group_size=2``.
 
     Raises:
-        InputError: no override, one of another key than ``reuse``, or one that is not usable.
+        InputError: there is no override, or one has a key other than ``reuse`` or is not usable.
     """
     if not overrides:
-        raise InputError("no schedule named; such as reuse=probs reuse.group_size=2")
+        raise InputError("no schedule given; for example reuse=probs reuse.group_size=2")
     for line, override in zip(overrides, parse_overrides(overrides), strict=True):
         if override.key_or_group.partition(".")[0] != GROUP:
             raise InputError(
-                f"{line}: everything but the schedule stays as it was trained; "
+                f"{line}: only the schedule of a trained model can change; "
                 f"allowed: {GROUP}=… and {GROUP}.KEY=…"
             )
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""`asr config`: the resolved config of a recipe, with types, comments and keys to add."""
+"""`asr config`: the resolved config of a recipe, with types, comments and optional keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEY_LINE = re.compile(r"^( *)([\w]+):([^#]*)(?:#\s*(.*))?$")
 
 @dataclass(frozen=True)
 class ConfigKey:
-    """A key of a config file: its default as YAML text, and what it means."""
+    """A key of a config file: its default as YAML text, and its meaning."""
 
     name: str
     default: str
@@ -37,7 +37,7 @@ class ConfigKey:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """One file of ``configs``: ``part`` is the key it adds to its group, empty for a choice."""
+    """A file of ``configs``; ``part`` is its key inside the group, empty if the group has none."""
 
     group: str
     name: str
@@ -50,14 +50,14 @@ class ConfigFile:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: recipe and overrides."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides, as of `asr train`")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for `asr train`")
     parser.add_argument(
-        "--plain", action="store_true", help="values alone, without meanings and types"
+        "--plain", action="store_true", help="only values, without meanings and types"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the resolved config as YAML that is a config again."""
+    """Print the resolved config as YAML, which is a valid config itself."""
     config = compose_recipe(args.recipe, args.overrides)
     if args.plain:
         yaml.safe_dump(config, sys.stdout, sort_keys=False, allow_unicode=True)
@@ -74,13 +74,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def annotated(config: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of ``config`` as YAML, each key with its meaning and type as a comment."""
+    """Yield the lines of ``config`` as YAML, with each key's meaning and type as a comment."""
     known = {file.target: file for file in reversed(config_files())}
     yield from _section(config, "", known)
 
 
 def could_be_added(config: Mapping[str, Any], picks: Mapping[str, Any]) -> Iterator[str]:
-    """The other choices of each group of the recipe, and parts that were not picked."""
+    """Yield the other choices of each group of the recipe, and parts that were not picked."""
     for group in picks:
         files = [file for file in config_files() if file.group == group]
         section = config.get(group)
@@ -98,12 +98,12 @@ def could_be_added(config: Mapping[str, Any], picks: Mapping[str, Any]) -> Itera
 
 @cache
 def config_files() -> tuple[ConfigFile, ...]:
-    """All files of ``configs``, in order of group and name; imports none of their classes."""
+    """Read all files of ``configs``, by group and name, without importing their classes."""
     return tuple(read_config_file(path) for path in sorted(locate_configs().glob("*/*.yaml")))
 
 
 def read_config_file(path: Path) -> ConfigFile:
-    """One file of ``configs``: its defaults, its comments, and the docstring of the class."""
+    """Read one file of ``configs``: its defaults, its comments, and the docstring of its class."""
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text)
     part = "" if _TARGET in content else next(iter(content))
@@ -120,7 +120,7 @@ def read_config_file(path: Path) -> ConfigFile:
 
 
 def summary_of(target: str) -> str:
-    """The first paragraph of the docstring of a class, read from its source."""
+    """Return the first paragraph of a class's docstring, read from its source."""
     module, _, name = target.rpartition(".")
     source = Path(asr.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
@@ -130,7 +130,7 @@ def summary_of(target: str) -> str:
 
 
 def comments_of(text: str, depth: int) -> dict[str, str]:
-    """The comment after each key that is indented by ``depth`` spaces."""
+    """Return the comment after each key that is indented by ``depth`` spaces."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         match = _KEY_LINE.match(line)
@@ -140,7 +140,7 @@ def comments_of(text: str, depth: int) -> dict[str, str]:
 
 
 def argument_types(target: str) -> dict[str, str]:
-    """The type of every argument of a class, in words of a config: ``fp32 | bf16``, ``int``."""
+    """Describe the type of each argument of a class in config terms: ``fp32 | bf16``, ``int``."""
     module, _, name = target.rpartition(".")
     cls = getattr(import_module(module), name)
     hints = get_type_hints(cls.__init__, include_extras=True)
@@ -150,13 +150,13 @@ def argument_types(target: str) -> dict[str, str]:
 
 
 def type_text(hint: Any) -> str:
-    """An annotation as people write values in YAML: ``list of int``, ``float, from 0 to 1``."""
+    """Describe an annotation in config terms: ``list of int``, ``float, from 0 to 1``."""
     ranges = dict.fromkeys(map(str, ranges_in(hint)))
     return ", ".join([_kind_text(hint), *([" or ".join(ranges)] if ranges else [])])
 
 
 def ranges_in(hint: Any) -> Iterator[Range]:
-    """The ranges of the numbers in an annotation."""
+    """Yield the ranges of the numbers in an annotation."""
     if get_origin(hint) is Annotated:
         yield range_of(hint)
     else:
@@ -182,7 +182,7 @@ def _kind_text(hint: Any) -> str:
 
 
 def yaml_text(value: Any) -> str:
-    """A value on one line of YAML."""
+    """Format a value as one line of YAML."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
 

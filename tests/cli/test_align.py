@@ -57,7 +57,7 @@ def test_what_does_not_fit_is_said_in_a_line_each() -> None:
     ]
     found = TextAlignment((said, *unsaid), (TimedWord("x", 0.5, 0.6), TimedWord("y", 0.6, 0.7)))
     assert notices(found) == [
-        "9 of 10 words were not said: a b c d e f g h …",
+        "9 of 10 words were not spoken: a b c d e f g h …",
         "2 words are not in the text: x y",
     ]
     assert notices(TextAlignment((said,), ())) == []

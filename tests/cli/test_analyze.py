@@ -145,7 +145,7 @@ def test_a_trial_shares_even_where_similarity_would_not(
     done = asr("analyze", *words, "--out", tmp_path)
     assert done.code == 0, done.err
     assert "Proposal: share nothing. Why: no neighbouring layers have a JS similarity" in done.out
-    assert "nothing to share is proposed, so there is no reuse/suggested.yaml" in done.err
+    assert "the proposal shares nothing, so there is no reuse/suggested.yaml" in done.err
     assert not (tmp_path / "reuse" / "suggested.yaml").exists()
     done = asr("analyze", *words, "--try", "probs", "--out", tmp_path)
     assert done.code == 0, done.err
@@ -160,7 +160,7 @@ def test_what_cannot_be_tried(asr: Command, model: Path, data: Path) -> None:
     words = ("--model", model, "--data", data)
     assert "only a model trained with reuse=none" in asr("analyze", *words, "--try", "kv").error
     unknown = asr("analyze", *words, "--try", "porbs").error
-    assert "--try porbs: no reuse method of groups; did you mean probs" in unknown
+    assert "--try porbs: not a reuse method with groups; did you mean probs" in unknown
     assert "allowed: band, band_pairs, context, " in asr("analyze", *words, "--try", "none").error
 
 
@@ -176,7 +176,7 @@ def test_the_process_prints_json_alone(model: Path, data: Path) -> None:
     [
         (("--threshold", "1.5"), "argument --threshold: '1.5': allowed: a number from 0 to 1"),
         (("--limit", "0"), "argument --limit: '0': allowed: a whole number from 1"),
-        (("--budget", "5"), "--budget needs --length, the seconds of audio that it is for"),
+        (("--budget", "5"), "--budget needs --length, the seconds of audio it applies to"),
         (("--budget", "-1", "--length", "1"), "'-1': allowed: a number above 0"),
         (("--device", "tpu9"), "--device tpu9: not there on this machine"),
         (("--treshold", "0.5"), "unknown argument --treshold; did you mean --threshold?"),

@@ -574,7 +574,7 @@ def test_json_in_a_new_folder(asr: Command, recipe: Path) -> None:
 
 def test_variants_that_are_the_same_run(asr: Command, recipe: Path) -> None:
     error = asr("compare", recipe, "metrics.latency.repeats=1,2").error
-    assert "repeats1 and repeats2 are one and the same run" in error
+    assert "repeats1 and repeats2 are the same run" in error
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_runs_are_jobs_of_a_cluster_where_one_is_asked_for(asr: Command, folder:
 
 def test_options_of_a_launcher_need_the_launcher(asr: Command) -> None:
     error = asr("compare", "tones.yaml", "seed=7", "--launcher-options", "partition=gpu").error
-    assert "--launcher-options are those of --launcher submitit" in error
+    assert "--launcher-options needs --launcher submitit" in error
 
 
 def test_a_run_that_fails_is_named_with_its_log(asr: Command, folder: Path) -> None:

@@ -194,5 +194,5 @@ def test_a_file_that_is_no_choice(
 
 
 def test_what_is_picked_in_parts_is_no_file(recipe: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"features is picked in parts, \[a,b\], not as one file"):
+    with pytest.raises(InputError, match=r"features takes a list of parts, \[a,b\], not one file"):
         compose_recipe(recipe, ["features=a.yaml"])

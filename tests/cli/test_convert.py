@@ -134,7 +134,7 @@ def test_the_better_of_both_is_kept(in_line: Tested, as_they_were: Tested, worse
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "no schedule named; such as reuse=probs reuse.group_size=2"),
+        ((), "no schedule given; for example reuse=probs reuse.group_size=2"),
         (("encoder=conformer_s",), "encoder=conformer_s: everything but the schedule stays as it"),
         (("reuse=probs", "encoder.num_layers=2"), "encoder.num_layers=2: everything but the sch"),
         (("reuse=prob",), "no reuse config is called 'prob'; did you mean probs?"),

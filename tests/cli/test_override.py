@@ -67,7 +67,7 @@ def test_whole_numbers_of_a_recipe_are_names(recipe: Path) -> None:
 
 @pytest.mark.parametrize("word", ["splits.dev=[dev]", "init=[a,b]"])
 def test_a_list_where_one_name_is_expected(recipe: Path, word: str) -> None:
-    with pytest.raises(InputError, match=r"one name is expected .* stands in quotes: ") as error:
+    with pytest.raises(InputError, match=r"one name is expected .* in quotes: ") as error:
         compose_recipe(recipe, [word])
     assert "\n" not in str(error.value)
 

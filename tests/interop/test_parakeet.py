@@ -243,7 +243,7 @@ def test_the_same_weights_are_timed_in_both_libraries(
     assert main(["import", str(folder), "--out", str(tmp_path / "ours")]) == 0
     bench = ["bench", "--model", str(tmp_path / "ours"), "--against", "parakeet"]
     assert main([*bench, "encoder.num_layers=3"]) == 2
-    assert "allowed with --model: overrides of reuse and metrics" in capsys.readouterr().err
+    assert "with --model only reuse and metrics may be overridden" in capsys.readouterr().err
     rows = tmp_path / "rows.json"
     small = ["metrics=latency", "metrics.latency.lengths_s=[1]", "metrics.latency.repeats=2"]
     assert main([*bench, "reuse=none,probs_pairs", *small, "--json", str(rows)]) == 0
