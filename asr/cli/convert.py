@@ -1,4 +1,4 @@
-"""`asr convert`: a trained full-attention model with a reuse schedule, or with SVD-softmax."""
+"""`asr convert`: give a trained full-attention model a reuse schedule, or SVD-softmax."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from asr.model.package import (
 )
 from asr.reuse.head_order import aligned_orders
 
-AS_THEY_WERE, IN_LINE = "converted, heads as they were", "converted, heads in line"
+UNMATCHED, MATCHED = "converted, heads unchanged", "converted, heads matched"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
-        help="the schedule: reuse=probs reuse.group_size=2, or reuse=FILE.yaml that `asr analyze` "
-        "wrote",
+        help="the schedule: reuse=probs reuse.group_size=2, or reuse=FILE.yaml written by "
+        "`asr analyze`",
     )
     add_plugin_argument(parser)
     parser.add_argument(
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="model trained with reuse=none; with --svd-softmax any, or a language model",
+        help="model trained with reuse=none; with --svd-softmax any model, or a language model",
     )
     parser.add_argument(
         "--svd-softmax",
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="",
         metavar="KEY=VALUE[,...]",
         help="decompose large output layers instead (Shim et al. 2017), with preview_width "
-        "(default: an eighth of the width) and refined_words (2048); refused where it is no faster",
+        "(default: an eighth of the width) and refined_words (2048); refused if it is not faster",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the model"
@@ -68,12 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="MANIFEST",
-        help="bring heads into line by their attention on these utterances, measure on them, and "
-        "keep the better of both; with --svd-softmax compare output layers there (a text for a "
-        "language model)",
+        help="match followers' heads to their leader's by the attention on these utterances, and "
+        "write the model with or without matching that is better on them; with --svd-softmax "
+        "compare output layers on them (for a language model, on a text)",
     )
     parser.add_argument(
-        "--limit", type=count, metavar="N", help="use N of them, evenly spread (default: all)"
+        "--limit",
+        type=count,
+        metavar="N",
+        help="use N utterances of --data, evenly spread (default: all)",
     )
     add_device_argument(parser)
 
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     check_device(args.device)
     check_empty(args.out)
     if args.limit and not args.data:
-        raise InputError("--limit needs --data, the utterances that it picks from")
+        raise InputError("--limit needs --data, the utterances to pick from")
     if args.svd_softmax is not None:
         return run_svd_softmax(args, origin(args))
     config: dict[str, Any] = {"reuse": compose_reuse(args.overrides)}
@@ -94,17 +97,17 @@ def run(args: argparse.Namespace) -> int:
     lines = [*conversion_summary(package.model, conversion)]
     if args.data:
         calibration = read_calibration(package, args)
-        plain, in_line = conversion, aligned(package.model, config, calibration)
+        plain, matched = conversion, aligned(package.model, config, calibration)
         models = {
             "full attention": package.model,
-            AS_THEY_WERE: plain.model,
-            IN_LINE: in_line.model,
+            UNMATCHED: plain.model,
+            MATCHED: matched.model,
         }
         tested = test_all(models, package, calibration)
         if is_worse(tested):
             config[ORIGIN]["heads_aligned_on"] = None
         else:
-            conversion = in_line
+            conversion = matched
         lines += [
             f"on {calibration.num_utterances} utterances of {args.data.name}:",
             *tested_lines(tested),
@@ -126,18 +129,18 @@ def check_empty(folder: Path) -> None:
     """Raise InputError unless ``folder`` is new or empty, and can be written."""
     check_folder(folder)
     if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"--out {folder} holds files already; name a new or an empty folder")
+        raise InputError(f"--out {folder} is not empty; name a new or an empty folder")
 
 
 def origin(args: argparse.Namespace) -> dict[str, Any]:
-    """The origin of the new model, for its config.
+    """Return the origin of the new model, for its config.
 
     Raises:
         InputError: ``--model`` holds no weights.
     """
     weights = package_folder(args.model) / WEIGHTS
     if not weights.is_file():
-        raise InputError(f"{args.model}: no model folder; it must hold {WEIGHTS}")
+        raise InputError(f"{args.model}: not a model folder; it must hold {WEIGHTS}")
     return {
         "model": str(args.model),
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -147,7 +150,7 @@ def origin(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_calibration(package: ModelPackage, args: argparse.Namespace) -> CalibrationBatches:
-    """The utterances of ``--data``.
+    """Read the utterances of ``--data``.
 
     Raises:
         InputError: none can be used, or a transcript has characters that the model cannot write.
@@ -161,21 +164,21 @@ def read_calibration(package: ModelPackage, args: argparse.Namespace) -> Calibra
 def aligned(
     parent: AsrModel, config: Mapping[str, Any], calibration: CalibrationBatches
 ) -> Conversion:
-    """The conversion with the heads of followers permuted to match those of their leader."""
+    """Convert with the heads of followers permuted to match those of their leader."""
     orders = aligned_orders(
         build(config["reuse"], "reuse"),
         calibration.head_similarity(parent, report=log),
         parent.encoder.num_heads,
     )
     for layer, order in orders.items():
-        log(f"layer {layer}: former heads in the order {', '.join(map(str, order))}")
+        log(f"layer {layer}: heads reordered to {', '.join(map(str, order))}")
     return convert(parent, config, orders=orders)
 
 
 def test_all(
     models: Mapping[str, AsrModel], package: ModelPackage, calibration: CalibrationBatches
 ) -> dict[str, Tested]:
-    """Loss and WER of each model."""
+    """Measure loss and WER of each model."""
     config = package.config["decode"]
     return {
         name: calibration.test(model, package.tokenizer, build_search(config, model, package))
@@ -184,27 +187,27 @@ def test_all(
 
 
 def is_worse(tested: Mapping[str, Tested]) -> bool:
-    """Whether matching heads raised the WER, or the loss at equal WER."""
-    in_line, as_they_were = tested[IN_LINE], tested[AS_THEY_WERE]
-    return (in_line.wer, in_line.loss) > (as_they_were.wer, as_they_were.loss)
+    """Return whether matching heads raised the WER, or the loss at equal WER."""
+    matched, unmatched = tested[MATCHED], tested[UNMATCHED]
+    return (matched.wer, matched.loss) > (unmatched.wer, unmatched.loss)
 
 
 def kept_line(tested: Mapping[str, Tested]) -> str:
-    """Say which of the two conversions is written, and why."""
-    in_line, as_they_were = tested[IN_LINE], tested[AS_THEY_WERE]
-    if in_line == as_they_were:
-        return "bringing heads into line changed nothing"
+    """Describe which of the two conversions is written, and why."""
+    matched, unmatched = tested[MATCHED], tested[UNMATCHED]
+    if matched == unmatched:
+        return "matching heads changed nothing"
     numbers = (
-        f"WER {in_line.wer:.2f} % against {as_they_were.wer:.2f} %, "
-        f"loss {in_line.loss:.3f} against {as_they_were.loss:.3f}"
+        f"WER {matched.wer:.2f} % against {unmatched.wer:.2f} %, "
+        f"loss {matched.loss:.3f} against {unmatched.loss:.3f}"
     )
     if is_worse(tested):
-        return f"bringing heads into line made it worse ({numbers}): heads stay as they were"
-    return f"heads are in line in what is written ({numbers})"
+        return f"matching heads made it worse ({numbers}): the model written has them unchanged"
+    return f"the model written has matched heads ({numbers})"
 
 
 def conversion_summary(parent: AsrModel, conversion: Conversion) -> list[str]:
-    """The schedule, what changed in each layer, and parameters before and after."""
+    """Describe the schedule, the changes of each layer, and parameters before and after."""
     before, after = (
         sum(parameter.numel() for parameter in model.parameters())
         for model in (parent, conversion.model)
@@ -217,12 +220,12 @@ def conversion_summary(parent: AsrModel, conversion: Conversion) -> list[str]:
 
 
 def change_line(change: LayerChange) -> str:
-    """What a layer keeps and loses; empty if its attention is unchanged."""
+    """Describe what a layer keeps and loses; empty if its attention is unchanged."""
     parts = {
         "keeps": change.kept,
         "keeps a part of": change.narrowed,
         "takes over": change.taken,
-        "starts anew": change.fresh,
+        "starts untrained": change.fresh,
         "drops": change.dropped,
     }
     said = [f"{verb} {', '.join(module_names(names))}" for verb, names in parts.items() if names]
@@ -231,7 +234,7 @@ def change_line(change: LayerChange) -> str:
 
 
 def tested_lines(tested: Mapping[str, Tested]) -> list[str]:
-    """The loss and WER of each model, a line each."""
+    """Describe loss and WER of each model, a line each."""
     width = max(map(len, tested))
     return [
         f"  {name:<{width}}  CTC loss {one.loss:8.3f} per utterance, WER {one.wer:6.2f} %"
@@ -240,14 +243,14 @@ def tested_lines(tested: Mapping[str, Tested]) -> list[str]:
 
 
 def conversion_card(command: str, model: Path, lines: Sequence[str]) -> str:
-    """README of the new package."""
+    """Write the README of the new package."""
     return "\n".join(
         [
             f"# Converted from {model}",
             "",
-            f"`{command}`: a trained model without reuse as this schedule.",
-            "Its weights are its parent's; it has not been trained since, and reads worse than its",
-            "parent until it is.",
+            f"`{command}`: a model trained without reuse, converted to this schedule.",
+            "Its weights are those of the original model. It has not been trained since; until it",
+            "is, its error rate is higher than the original's.",
             "",
             *(f"    {line}" for line in lines),
             "",

@@ -1,4 +1,4 @@
-"""`asr convert --svd-softmax`: a trained model whose large output layers are decomposed."""
+"""`asr convert --svd-softmax`: decompose the large output layers of a trained model."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from asr.ranges import shown
 MOST_STATES = 2000
 KEYS = "preview_width", "refined_words"
 PREVIEW_SHARE = 8
-"""Of the width: the preview is an eighth of it where nothing else is said."""
+"""By default the preview width is the width divided by this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """An output layer, what it is decomposed to, and from which vocabulary on that pays here.
+    """An output layer, its decomposition, and the vocabulary size from which that is faster here.
 
-    ``num_states`` is how many hidden states it was timed with.
+    ``num_states`` is the number of hidden states in each timed call.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Layer:
 
     @property
     def pays(self) -> bool:
-        """Whether the layer is large enough."""
+        """Whether the decomposed layer is faster."""
         return self.pays_from is not None and self.linear.out_features >= self.pays_from
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class Layer:
         return (
             f"{self.name} has {self.linear.out_features:,} words; SVD-softmax of width "
             f"{self.linear.in_features}, preview_width {self.spec.preview_width} and refined_words "
-            f"{self.spec.refined_words:,}, {self.num_states} hidden states at once, is faster "
+            f"{self.spec.refined_words:,}, for {self.num_states} hidden states at once, is faster "
             f"{paying} on this machine"
         )
 
@@ -76,12 +76,12 @@ def run_svd_softmax(args: argparse.Namespace, origin: Mapping[str, Any]) -> int:
     """Time, decompose, compare on data if given, and write a package.
 
     Raises:
-        InputError: no output layer is large enough, or keys that do not fit it.
+        InputError: no output layer is large enough, or the keys do not fit it.
     """
     if args.overrides:
         raise InputError(
-            f"{args.overrides[0]}: --svd-softmax changes output layers alone; convert the schedule "
-            "first, and the result of it then"
+            f"{args.overrides[0]}: --svd-softmax changes only output layers; convert the schedule "
+            "first, then the converted model"
         )
     folder = package_folder(args.model)
     check_files(folder)
@@ -94,7 +94,7 @@ def run_svd_softmax(args: argparse.Namespace, origin: Mapping[str, Any]) -> int:
     if not kept:
         raise InputError(f"--svd-softmax: {'; '.join(map(str, layers))}")
     for layer in layers:
-        log(str(layer) + ("" if layer.pays else ": it stays whole"))
+        log(str(layer) + ("" if layer.pays else ": not decomposed"))
     spec = replace(kept[0].spec, outputs=[layer.name for layer in kept])
     decompose_outputs(part, spec)
     for layer in kept:
@@ -118,25 +118,25 @@ def run_svd_softmax(args: argparse.Namespace, origin: Mapping[str, Any]) -> int:
         save_lm(args.out, model=package.model, tokenizer=tokenizer, config=config, card=text)
     else:
         save_package(args.out, model=package.model, tokenizer=tokenizer, config=config, card=text)
-    log(f"model: {args.out}; it is for inference: train {args.model} further, not this one")
+    log(f"model: {args.out}; for inference only; to train further, use {args.model}")
     return 0
 
 
 def given_keys(text: str) -> dict[str, Any]:
-    """The keys of ``preview_width=64,refined_words=2048``."""
+    """Read keys such as ``preview_width=64,refined_words=2048``."""
     found: dict[str, Any] = {}
     for change in filter(None, text.split(",")):
         key, equals, value = change.partition("=")
         if not equals or key not in KEYS:
             raise InputError(
-                f"--svd-softmax {shown(change)}: allowed: KEY=VALUE, of keys {', '.join(KEYS)}"
+                f"--svd-softmax {shown(change)}: allowed: KEY=VALUE, with keys {', '.join(KEYS)}"
             )
         found[key] = yaml.safe_load(value)
     return found
 
 
 def read_layers(part: Head | TransformerLm, keys: Mapping[str, Any], folder: Path) -> list[Layer]:
-    """The output layers of a head or language model, timed on this machine."""
+    """Time the output layers of a head or language model on this machine."""
     found = []
     for name, num_states in part.output_layers.items():
         linear = part.get_submodule(name)
@@ -151,18 +151,18 @@ def read_layers(part: Head | TransformerLm, keys: Mapping[str, Any], folder: Pat
     if not found:
         assert isinstance(part, Head)
         raise InputError(
-            f"--svd-softmax: {folder} has a {part.name} head, which scores all words at every pair "
-            "of a frame and a token; allowed: ctc, hybrid, and language models"
+            f"--svd-softmax: {folder} has a {part.name} head, which scores all words for every "
+            "pair of a frame and a token; allowed: ctc, hybrid, and language models"
         )
     return found
 
 
 @torch.inference_mode()
 def hidden_states(package: LmPackage | ModelPackage, name: str, args: argparse.Namespace) -> Tensor:
-    """(N, D) what the output layer reads on the text or manifest ``--data``, `MOST_STATES` at most.
+    """Return the output layer's inputs (N, D) on ``--data``, at most `MOST_STATES`.
 
     Raises:
-        InputError: nothing can be read there.
+        InputError: ``--data``, a text or a manifest, has nothing readable.
     """
     found: list[Tensor] = []
     if isinstance(package, LmPackage):
@@ -182,7 +182,7 @@ def hidden_states(package: LmPackage | ModelPackage, name: str, args: argparse.N
     try:
         for batch in CalibrationBatches.read(package, utterances).batches:
             rows = zip(batch.lengths_B.tolist(), batch.token_lengths_B.tolist(), strict=True)
-            for row, (num_frames, num_tokens) in enumerate(rows):  # alone: none is padding
+            for row, (num_frames, num_tokens) in enumerate(rows):  # one at a time: no padding
                 one = slice(row, row + 1)
                 encoded = package.model.encoder(
                     batch.features_BTF[one, :num_frames], batch.lengths_B[one]
@@ -201,13 +201,13 @@ def hidden_states(package: LmPackage | ModelPackage, name: str, args: argparse.N
 
 
 def card(command: str, model: Path, layers: list[Layer]) -> str:
-    """README of the new package."""
+    """Write the README of the new package."""
     return "\n".join(
         [
             f"# {model} with SVD-softmax",
             "",
             f"`{command}`: output layers are decomposed (Shim et al. 2017). Their best words have",
-            "exact scores, all others previews. For inference alone.",
+            "exact scores, all others approximate ones. For inference only.",
             "",
             *(f"    {layer}" for layer in layers),
             "",

@@ -1,12 +1,12 @@
-"""The tasks of `asr transcribe … --shards N`: who does what, and what is done.
+"""The tasks of `asr transcribe … --shards N`, shared between processes through a folder.
 
-    DIR/tasks.json       recordings of every task, and the settings that decide their words
-    DIR/00007.jsonl      transcripts of task 7, a line a recording; whole, or not there
+    DIR/tasks.json       recordings of every task, and the settings that affect transcripts
+    DIR/00007.jsonl      transcripts of task 7, a line per recording; written atomically
     DIR/done/00007.json  counts of the finished task
-    DIR/held/00007/      there while a process works on the task
+    DIR/held/00007/      lock of the process that works on the task
 
 Any number of processes, on any machines that share the folder, run the same loop: take the first
-task that is neither done nor held. The system drops the lock of a process that dies.
+task that is neither done nor locked. The system releases the lock of a process that dies.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """Paths of the recordings of each task, in the folder of their results."""
+    """The tasks in a result folder: the paths of each task's recordings."""
 
     folder: Path
     paths: tuple[tuple[str, ...], ...]
 
     def output(self, task: int) -> Path:
-        """The file of its transcripts."""
+        """Return the file of a task's transcripts."""
         return self.folder / f"{task:05d}.jsonl"
 
     def done(self, task: int) -> Done | None:
-        """Counts of a finished task; None where it is still to be done."""
+        """Return the counts of a finished task; None if it is not finished."""
         path = self._done_path(task)
         if not (path.is_file() and self.output(task).is_file()):
             return None
         return Done(**json_object(path.read_text()))
 
     def missing(self) -> list[int]:
-        """The tasks still to be done."""
+        """Return the unfinished tasks."""
         return [task for task in range(len(self.paths)) if self.done(task) is None]
 
     @contextmanager
     def taken(self, task: int) -> Iterator[bool]:
-        """Hold a task; False where another process holds it, or it is done by now."""
+        """Lock a task; yield False if another process has the lock or has finished it."""
         with ExitStack() as held:
             try:
                 held.enter_context(locked(self.folder / "held" / f"{task:05d}", num_tries=1))
@@ -73,12 +73,12 @@ class Tasks:
             yield self.done(task) is None
 
     def write(self, task: int, text: str, done: Done) -> None:
-        """Write the transcripts of a task, and then that it is done."""
+        """Write the transcripts of a task, then mark it as finished."""
         write_text(self.output(task), text)
         write_text(self._done_path(task), json.dumps(asdict(done)) + "\n")
 
     def tidy(self) -> None:
-        """Remove what dead processes have left, once every task is done."""
+        """Remove the locks left by dead processes, after every task is finished."""
         shutil.rmtree(self.folder / "held", ignore_errors=True)
 
     def _done_path(self, task: int) -> Path:
@@ -88,7 +88,7 @@ class Tasks:
 def open_tasks(
     folder: Path, recordings: Sequence[Recording], num_tasks: int, settings: Mapping[str, str]
 ) -> Tasks:
-    """The tasks in ``folder``; planned now, unless an earlier call or another machine has.
+    """Return the tasks in ``folder``; plan them unless an earlier call or another machine did.
 
     Raises:
         InputError: the folder holds other recordings, another number of tasks or other settings.
@@ -109,7 +109,7 @@ def open_tasks(
 
 
 def _check_same(planned: Mapping[str, object], wanted: Mapping[str, object], path: Path) -> None:
-    said = "choose another --out, or give what it was begun with"
+    advice = "choose another --out, or give the original arguments"
     if planned.get("schema") != _SCHEMA:
         raise InputError(f"{path}: written by another version of encore-asr; choose another --out")
     before, now = planned["settings"], wanted["settings"]
@@ -119,7 +119,7 @@ def _check_same(planned: Mapping[str, object], wanted: Mapping[str, object], pat
         if before.get(name) != now.get(name):
             raise InputError(
                 f"{path}: begun with --{name.replace('_', '-')} {before.get(name)}, not "
-                f"{now.get(name)}; {said}"
+                f"{now.get(name)}; {advice}"
             )
     tasks, others = planned["tasks"], wanted["tasks"]
     assert isinstance(tasks, list)
@@ -128,17 +128,17 @@ def _check_same(planned: Mapping[str, object], wanted: Mapping[str, object], pat
     if known != named:
         raise InputError(
             f"{path}: {len(named - known):,} recordings are not among its {len(known):,}, and "
-            f"{len(known - named):,} of those are not named; {said}"
+            f"{len(known - named):,} of those are not named; {advice}"
         )
     if len(tasks) != len(others):
-        raise InputError(f"{path}: begun with {len(tasks)} tasks, not {len(others)}; {said}")
+        raise InputError(f"{path}: begun with {len(tasks)} tasks, not {len(others)}; {advice}")
 
 
 def split_evenly(recordings: Sequence[Recording], num_tasks: int) -> list[list[str]]:
-    """Absolute paths of the recordings in up to ``num_tasks`` lists of about as much audio each.
+    """Split recordings into up to ``num_tasks`` lists of absolute paths with about equal audio.
 
-    The longest is placed first, always into the shortest list. Bytes count where a manifest does
-    not say how long recordings are. A recording that is named twice is read once.
+    The longest recording goes first, each into the currently shortest list. Without durations from
+    a manifest, file sizes are used. A recording that is named twice is read once.
     """
     sizes: dict[str, float] = {}
     known = all(one.duration_s is not None for one in recordings)
@@ -157,5 +157,5 @@ def split_evenly(recordings: Sequence[Recording], num_tasks: int) -> list[list[s
 def _num_bytes(path: str) -> float:
     try:
         return float(Path(path).stat().st_size)
-    except OSError:  # reading it says why
+    except OSError:  # reading it reports the reason
         return 0.0

@@ -1,4 +1,4 @@
-"""``--device``, ``--dtype`` and ``--cuda-graphs``: where a command computes, and how."""
+"""``--device``, ``--dtype`` and ``--cuda-graphs``: the device and number format of a command."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def add_dtype_argument(parser: argparse.ArgumentParser, *, default: str) -> None
         "--dtype",
         choices=(AUTO, *DTYPES),
         default=default,
-        help="what the encoder computes in; auto: bfloat16 where the processor or the GPU has "
-        "units for it, else float32; int8: products in 8 bits, on a CPU (default: %(default)s)",
+        help="number format of the encoder; auto: bfloat16 if the processor or GPU has units for "
+        "it, else float32; int8: 8-bit matrix products, on a CPU (default: %(default)s)",
     )
 
 
@@ -35,20 +35,20 @@ def add_graphs_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cuda-graphs",
         action="store_true",
-        help="record the encoder's kernels and replay them at once, for audio up to a minute; "
-        "needs --device cuda, and repeated lengths to pay",
+        help="record the encoder's kernels and replay them together, for audio up to a minute; "
+        "needs --device cuda; faster only if lengths repeat",
     )
 
 
 def check_graphs_argument(args: argparse.Namespace) -> None:
-    """Raise InputError where ``--cuda-graphs`` is given for another device than CUDA."""
+    """Raise InputError if ``--cuda-graphs`` is given for a device other than CUDA."""
     if args.cuda_graphs:
         check_graphs(args.device, "--cuda-graphs")
 
 
 def use_graphs(model: AcousticModel) -> GraphedEncoder:
-    """Let ``model`` replay CUDA graphs of its encoder; returns their counter."""
-    assert isinstance(model, AsrModel), "exported files run on the CPU, where there are no graphs"
+    """Let ``model`` replay CUDA graphs of its encoder; return the counter of replays."""
+    assert isinstance(model, AsrModel), "exported files run on the CPU, without graphs"
     return model.use_cuda_graphs()
 
 
@@ -62,5 +62,5 @@ def check_device(name: str) -> None:
     if not is_there:
         allowed = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise InputError(
-            f"--device {name}: not there on this machine; allowed: {', '.join(allowed)}"
+            f"--device {name}: not available on this machine; allowed: {', '.join(allowed)}"
         )

@@ -1,4 +1,4 @@
-"""`asr train RECIPE --dry-run`: estimating the time and memory of a run before it starts."""
+"""`asr train RECIPE --dry-run`: estimate the time and memory of a run before it starts."""
 
 from __future__ import annotations
 
@@ -38,19 +38,22 @@ from asr.train.stream import TrainStream
 from asr.train.trainer import TrainerSpec, plan_steps
 from asr.types import Batch
 
-_BUSY = 1.5  # processes a core from which timings are somebody else's too
+_BUSY = 1.5  # processes per core from which other programs affect the timings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """The estimated cost of a run.
 
-    ``hours`` of training, without its validations, by the median of what was timed, and the ends
-    of it ``hours_low`` and ``hours_high``; ``gpu_hours`` those of all GPUs, None without;
-    ``first_batch_s`` from the reading of the manifests; ``largest_max_duration_s`` is the greatest
-    ``data.batching.max_duration_s`` that fits in the memory of a GPU, None without one.
-    ``available_mib`` was free when all was timed. ``load_per_core`` is how many processes wanted
-    each core meanwhile, None where nobody can tell.
+    Attributes:
+        hours: hours of training without validations, from the median of the timed steps.
+        hours_low, hours_high: the same from the fastest and slowest steps.
+        gpu_hours: hours of all GPUs; None without one.
+        first_batch_s: seconds from reading the manifests to the first batch.
+        largest_max_duration_s: largest ``data.batching.max_duration_s`` that fits in the memory of
+            a GPU; None without one.
+        available_mib: free memory after the timing.
+        load_per_core: runnable processes per core during the timing; None if unknown.
     """
 
     batches: tuple[BatchPrice, ...]
@@ -68,11 +71,11 @@ class Price:
 
 
 def price_table(price: Price, hardware: str, *, max_duration_s: float) -> Table:
-    """A row for each bucket, the totals below; ``max_duration_s`` is that of the recipe."""
+    """Make the table: a row per bucket, then totals; ``max_duration_s`` is the recipe's."""
     rows = price.batches
     columns = (
         Column("largest batch", tuple(f"{p.num_utterances} x {p.longest_s:.2f} s" for p in rows)),
-        Column("s a step", tuple(f"{p.fastest_s:.3f} to {p.slowest_s:.3f}" for p in rows)),
+        Column("s per step", tuple(f"{p.fastest_s:.3f} to {p.slowest_s:.3f}" for p in rows)),
         Column("audio s/s", tuple(f"{p.audio_s / p.step_s:.0f}" for p in rows)),
         Column("peak MiB", tuple(_mib(p.peak_mib) for p in rows)),
     )
@@ -85,7 +88,7 @@ def price_table(price: Price, hardware: str, *, max_duration_s: float) -> Table:
         columns,
         (
             f"Training, {length}: {time_range(price.hours_low, price.hours_high)}{gpus}; "
-            "validations come on top.",
+            "plus validations.",
             *_load_notes(price),
             f"First batch after {price.first_batch_s:.1f} s; "
             f"{100 * price.data_wait_share:.0f} % of the time is spent waiting for data.",
@@ -106,7 +109,7 @@ def write_price(row: Mapping[str, Any], path: str) -> None:
 
 
 def time_range(low: float, high: float) -> str:
-    """Hours or minutes from ``low`` to ``high``, both in hours; one number where they agree."""
+    """Format ``low`` to ``high``, both in hours, as hours or minutes; one number if equal."""
     unit, factor = ("hours", 1.0) if high >= 1 else ("minutes", 60.0)
     ends = [f"{factor * end:,.1f}" for end in (low, high)]
     return f"{' to '.join(dict.fromkeys(ends))} {unit}"
@@ -116,8 +119,8 @@ def _load_notes(price: Price) -> list[str]:
     if price.load_per_core is None or price.load_per_core < _BUSY:
         return []
     return [
-        f"Other programs were running: {price.load_per_core:.1f} processes wanted each core. "
-        "Alone on the machine it is nearer the lower end, or below it."
+        f"Other programs were running: {price.load_per_core:.1f} processes per core. "
+        "On an idle machine the time is near the lower end, or below it."
     ]
 
 
@@ -125,20 +128,20 @@ def _mib(mib: float | None) -> str:
     return "-" if mib is None else f"{mib:,.0f}"
 
 
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "bfloat16"}  # the halves cost the same
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "bfloat16"}  # fp16 and bf16 cost alike
 _DATA_STEPS = 20
 _DATA_S = 20.0
-_SECOND_EPOCH = {"epoch": 1, "batch": 0}  # the first may be sorted from short to long
+_SECOND_EPOCH = {"epoch": 1, "batch": 0}  # the first epoch may be sorted from short to long
 
 
 def dry_run(
     config: Mapping[str, Any], *, run: str, allow_unknown: bool = False
 ) -> tuple[Table, dict[str, Any]]:
-    """Estimate the cost of ``run`` as a table and as a row for ``--json``; writes nothing.
+    """Estimate the cost of ``run`` as a table and as a row for ``--json``; write nothing.
 
     Raises:
-        InputError: settings or data that cannot work.
-        RunError: not a single step fits in memory.
+        InputError: the settings or data cannot work.
+        RunError: no step fits in memory.
     """
     begun_s = time.perf_counter()
     trainer: TrainerSpec = build(config["train"]["trainer"], "train.trainer")
@@ -179,16 +182,16 @@ def price_run(
     )
     freezing = make_freezing(config)
     if freezing is not None:
-        freezing.of(model).apply(0)  # what is frozen in the first steps
+        freezing.of(model).apply(0)  # parts frozen in the first steps
     prices, worst, worst_price = price_buckets(stepper, setup)
     batching: Batching = build(
         config["data"]["batching"], "data.batching", slowest_s=model.frontend.slowest_s
     )
     most = None
-    if device.type == "cuda":  # elsewhere a larger batch costs time, and a full machine kills
+    if device.type == "cuda":  # on a CPU, filling the memory is slow and may kill the process
         log("looking for the largest batch that fits")
         most = largest_num_utterances(stepper, worst, most=sum(n for n, _ in loader.sizes()))
-    log("steps on batches as they come")
+    log("timing steps on ordinary batches")
     data = price_data(
         TrainStream(loader, sample_rate_hz=sample_rate_hz, position=_SECOND_EPOCH),
         stepper,
@@ -226,7 +229,7 @@ def price_run(
 
 
 def load_per_core() -> float | None:
-    """Processes of this machine that want to compute, by core; None where nobody can tell."""
+    """Return the machine's runnable processes per core; None if unknown."""
     try:
         return os.getloadavg()[0] / num_cores()
     except (OSError, AttributeError):
@@ -236,7 +239,7 @@ def load_per_core() -> float | None:
 def price_buckets(
     stepper: Stepper, setup: TrainingSetup
 ) -> tuple[list[BatchPrice], Batch, BatchPrice]:
-    """Prices from short to long, and the batch that asks most memory a second of audio."""
+    """Price buckets from short to long; return them and the batch with most memory per second."""
     prices: list[tuple[BatchPrice, Batch]] = []
     for batch in setup.train_loader.largest_batches():
         try:
@@ -248,13 +251,13 @@ def price_buckets(
                 f"out of memory: {describe_batch(batch)}; {advice(stepper, batch)}"
             ) from error
         price = prices[-1][0]
-        log(f"{price.num_utterances} x {price.longest_s:.1f} s: {price.step_s:.3f} s a step")
+        log(f"{price.num_utterances} x {price.longest_s:.1f} s: {price.step_s:.3f} s per step")
     worst_price, worst = max(prices, key=lambda pair: _mib_a_second(pair[0]))
     return sorted((p for p, _ in prices), key=lambda p: p.longest_s), worst, worst_price
 
 
 def advice(stepper: Stepper, batch: Batch) -> str:
-    """Advise a batch size where a batch does not fit."""
+    """Advise a batch size if a batch does not fit."""
     for parts in (2, 4, 8, 16):
         kept = len(batch) // parts
         if kept and stepper.fits(repeated_batch(batch, kept)):
@@ -265,7 +268,7 @@ def advice(stepper: Stepper, batch: Batch) -> str:
 def price_hours(
     trainer: TrainerSpec, num_steps: int | None, data: DataPrice, batch_s: float
 ) -> float:
-    """Hours of ``num_steps``, at most those the minutes allow."""
+    """Return the hours of ``num_steps``, limited by the recipe's minutes."""
     most = float("inf") if trainer.max_minutes is None else trainer.max_minutes / 60
     if num_steps is None:
         return most

@@ -1,4 +1,4 @@
-"""Finding overrides without effect, which are refused."""
+"""Detection of overrides without effect, which commands refuse."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _NEEDS = {
     "data.reverb": "data.reverb.folder",
     "train.distillation": "train.distillation.teacher",
 }
-"""Sections without effect as long as one of their keys is null."""
+"""Sections that have no effect while this key is null."""
 _TOKENIZER = "text.tokenizer"
 _FILE = f"{_TOKENIZER}.model"
 _OWN = f"{_TOKENIZER}.of_init"
 
 
 def check_effects(variants: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]]) -> None:
-    """Raise InputError for an override without effect in every one of ``variants``.
+    """Raise InputError for an override that has no effect in any of ``variants``.
 
-    A variant is its overrides and the config they led to, before `with_tokenizer_of_init`.
+    A variant is its overrides and the resulting config, before `with_tokenizer_of_init`.
     """
     found = [idle_overrides(overrides, config) for overrides, config in variants.values()]
     for key, reason in found[0].items():
@@ -34,14 +34,14 @@ def check_effects(variants: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]
 
 
 def effective_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> list[str]:
-    """``overrides`` without those that change nothing in ``config``."""
+    """Return ``overrides`` without those that change nothing in ``config``."""
     idle = idle_overrides(overrides, config)
     parsed = zip(overrides, parse_overrides(overrides), strict=True)
     return [line for line, override in parsed if override.key_or_group not in idle]
 
 
 def idle_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of overrides that change nothing in ``config``, with the reason."""
+    """Return the keys of overrides that change nothing in ``config``, with the reasons."""
     theirs = _tokenizer_of_init(config)
     idle = {}
     for key in (override.key_or_group for override in parse_overrides(overrides)):
@@ -60,14 +60,14 @@ def idle_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> dict[
                     f"leave it out, or set {_OWN}=false for a tokenizer of these transcripts"
                 )
         elif section == _TOKENIZER and key != _FILE and lookup(config, _FILE) is not None:
-            idle[key] = f"{_FILE} names a tokenizer that is there"
+            idle[key] = f"{_FILE} names an existing tokenizer"
     return idle
 
 
 def with_tokenizer_of_init(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with the tokenizer of the initial model, if it names one and is to take it.
+    """Return the config with the initial model's tokenizer, if it should use that.
 
-    Models on the Hub are pinned to the commits that they are at now.
+    Models on the Hub are pinned to their current commits.
     """
     config = _pinned(config)
     theirs = _tokenizer_of_init(config)

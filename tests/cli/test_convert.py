@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asr.cli.compose import compose_reuse
-from asr.cli.convert import AS_THEY_WERE, IN_LINE, is_worse, kept_line
+from asr.cli.convert import MATCHED, UNMATCHED, is_worse, kept_line
 from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from asr.decode.greedy import GreedyDecoder
 from asr.errors import InputError
@@ -114,7 +114,7 @@ def test_with_data_losses_are_measured(
 
 
 @pytest.mark.parametrize(
-    ("in_line", "as_they_were", "worse"),
+    ("matched", "unmatched", "worse"),
     [
         (Tested(30.0, 12.55), Tested(31.0, 10.88), True),
         (Tested(31.0, 10.88), Tested(30.0, 12.55), False),
@@ -122,20 +122,23 @@ def test_with_data_losses_are_measured(
         (Tested(30.0, 10.0), Tested(30.0, 10.0), False),
     ],
 )
-def test_the_better_of_both_is_kept(in_line: Tested, as_they_were: Tested, worse: bool) -> None:
-    tested = {IN_LINE: in_line, AS_THEY_WERE: as_they_were}
+def test_the_better_of_both_is_kept(matched: Tested, unmatched: Tested, worse: bool) -> None:
+    tested = {MATCHED: matched, UNMATCHED: unmatched}
     assert is_worse(tested) is worse
     said = kept_line(tested)
     assert ("made it worse" in said) is worse
-    if in_line != as_they_were:
-        assert f"WER {in_line.wer:.2f} % against {as_they_were.wer:.2f} %" in said
+    if matched != unmatched:
+        assert f"WER {matched.wer:.2f} % against {unmatched.wer:.2f} %" in said
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ((), "no schedule given; for example reuse=probs reuse.group_size=2"),
-        (("encoder=conformer_s",), "encoder=conformer_s: everything but the schedule stays as it"),
+        (
+            ("encoder=conformer_s",),
+            "encoder=conformer_s: only the schedule of a trained model can change",
+        ),
         (("reuse=probs", "encoder.num_layers=2"), "encoder.num_layers=2: everything but the sch"),
         (("reuse=prob",), "no reuse config is called 'prob'; did you mean probs?"),
         (("reuse=probs", "reuse.group=2"), "unknown key reuse.group; did you mean reuse.groups?"),
