@@ -51,7 +51,7 @@ class EarlyWords:
             labels = held.labels.joined([labels])
         found = self._search.collapse(cast(Any, labels))
         words = timed_words(
-            self._tokenizer.pieces(found.token_ids),
+            self._tokenizer.surfaces(found.token_ids),
             [held.first + frame for frame in found.token_frames],
             [held.first + frame for frame in found.token_ends],
             self._frame_shift_s,

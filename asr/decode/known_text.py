@@ -115,7 +115,7 @@ def align_text(
     """
     best = GreedyDecoder().collapse(emissions.path)
     read = timed_words(
-        tokenizer.pieces(best.token_ids),
+        tokenizer.surfaces(best.token_ids),
         best.token_frames,
         best.token_ends,
         frame_shift_s,

@@ -97,7 +97,7 @@ class Stream:
         sample_rate_hz = self._package.model.frontend.sample_rate_hz
         words = tuple(
             timed_words(
-                tokenizer.pieces(found.token_ids),
+                tokenizer.surfaces(found.token_ids),
                 [first + frame for frame in found.token_frames],
                 [first + end for end in found.token_ends],
                 shift_s,

@@ -288,7 +288,7 @@ class Transcriber:
             hypothesis = self.decoder.collapse(cast(Any, audio.labels)[first:end])
             texts.append(" ".join(tokenizer.decode(hypothesis.token_ids).split()))
             words += timed_words(
-                tokenizer.pieces(hypothesis.token_ids),
+                tokenizer.surfaces(hypothesis.token_ids),
                 [first + frame for frame in hypothesis.token_frames],
                 [first + frame for frame in hypothesis.token_ends],
                 self.labeller.frame_shift_s,

@@ -16,12 +16,12 @@ from typing import Literal
 import sentencepiece
 
 from asr.errors import InputError
-from asr.text.tokenizer import BLANK_PIECE, Tokenizer
+from asr.text.tokenizer import BLANK_PIECE, UNKNOWN_TEXT, Tokenizer
 
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _PIECE, _SCORE, _TYPE = 1, 2, 3
 _MODEL_TYPE, _VOCAB_SIZE, _BYTE_FALLBACK = 3, 4, 35
-_UNK_ID, _BOS_ID, _EOS_ID, _PAD_ID, _PAD_PIECE = 40, 41, 42, 43, 48
+_UNK_ID, _BOS_ID, _EOS_ID, _PAD_ID, _UNK_SURFACE, _PAD_PIECE = 40, 41, 42, 43, 44, 48
 _RULE_NAME, _CHARACTER_MAP, _DUMMY_PREFIX, _REMOVE_SPACES, _ESCAPE_SPACES = 1, 2, 3, 4, 5
 _VARINT, _BYTES, _FLOAT = 0, 2, 5
 _MODEL_TYPES = {"unigram": 1, "bpe": 2, "word": 3, "char": 4}
@@ -77,6 +77,7 @@ def with_blank(model: bytes) -> Tokenizer:
         if processor.id_to_piece(index) == BLANK_PIECE:
             raise InputError(f"tokenizer: has a piece {BLANK_PIECE} of its own, number {index}")
     trainer = _number(_UNK_ID, Tokenizer.unk_id) + _number(_PAD_ID, Tokenizer.blank_id)
+    trainer += _text(_UNK_SURFACE, UNKNOWN_TEXT.encode())
     trainer += _text(_PAD_PIECE, BLANK_PIECE.encode()) + _number(_VOCAB_SIZE, known + 1)
     for field, index in ((_BOS_ID, processor.bos_id()), (_EOS_ID, processor.eos_id())):
         trainer += _number(field, index + 1 if index >= 0 else -1)
@@ -91,6 +92,7 @@ def piece_model_bytes(model: PieceModel) -> bytes:
     trainer = _number(_MODEL_TYPE, _MODEL_TYPES[model.kind])
     trainer += _number(_VOCAB_SIZE, len(model.pieces)) + _number(_UNK_ID, unknown)
     trainer += _number(_BOS_ID, -1) + _number(_EOS_ID, -1) + _number(_PAD_ID, -1)
+    trainer += _text(_UNK_SURFACE, UNKNOWN_TEXT.encode())
     trainer += _number(_BYTE_FALLBACK, int(PieceType.BYTE in types))
     normalizer = _text(_RULE_NAME, b"user_defined" if model.character_map else b"identity")
     normalizer += _text(_CHARACTER_MAP, model.character_map)

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -25,6 +26,8 @@ TokenizerKind = Literal["char", "bpe", "unigram", "word"]
 MAX_MODEL_BYTES = 8 << 20  # several times the size of a model of 250,000 pieces
 BLANK_PIECE = "<blank>"
 UNKNOWN_PIECE = "<unk>"
+UNKNOWN_TEXT = "\u2047"
+"""Sentencepiece's sign for a token without a text."""
 WORD_START = "\u2581"
 """Sentencepiece's sign for a space, which begins the first piece of a word."""
 _RESERVED = dict.fromkeys(map(ord, "\u2581\u2585"), " ")  # sentencepiece skips lines with them
@@ -138,6 +141,24 @@ class Tokenizer:
         """Return the piece of each token, with ``▁`` where a word begins."""
         return [self._processor.id_to_piece(token_id) for token_id in token_ids]
 
+    def surfaces(self, token_ids: Sequence[int]) -> list[str]:
+        """Return the text of each token as `decode` spells it, with ``▁`` where a word begins.
+
+        They are the pieces, but unknown tokens are ``⁇``, and the text of a run of bytes comes with
+        the first of them.
+        """
+        unknown = WORD_START + UNKNOWN_TEXT if self.is_of_words else UNKNOWN_TEXT
+        found: list[str] = []
+        for are_bytes, run in groupby(token_ids, self._processor.is_byte):
+            ids = list(run)
+            if are_bytes:
+                found += [self.decode(ids), *[""] * (len(ids) - 1)]
+            else:
+                pieces = self.pieces(ids)
+                pairs = zip(ids, pieces, strict=True)
+                found += [unknown if one == self.unk_id else piece for one, piece in pairs]
+        return found
+
     @property
     def vocabulary(self) -> list[str]:
         """All pieces, in the order of their ids."""
@@ -198,7 +219,7 @@ def _train(lines: Sequence[str], kind: TokenizerKind, vocab_size: int) -> bytes:
         pad_piece=BLANK_PIECE,
         unk_id=Tokenizer.unk_id,
         unk_piece=UNKNOWN_PIECE,
-        unk_surface=" \u2047" if kind == "word" else "\u2047",
+        unk_surface=f" {UNKNOWN_TEXT}" if kind == "word" else UNKNOWN_TEXT,
         bos_id=-1,
         eos_id=-1,
         minloglevel=_LOG_NOTHING_BELOW_ERROR,

@@ -62,13 +62,13 @@ def test_no_word_ends_behind_the_audio() -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", ["char", "bpe", "unigram"])
+@pytest.mark.parametrize("kind", ["char", "bpe", "unigram", "word"])
 @given(data=st.data())
 def test_the_words_are_those_of_the_text_and_in_order(kind: str, data: st.DataObject) -> None:
     tokenizer = tokenizer_of(kind)
-    ids = data.draw(st.lists(st.integers(2, tokenizer.vocab_size - 1), max_size=20))
+    ids = data.draw(st.lists(st.integers(1, tokenizer.vocab_size - 1), max_size=20))
     frames = sorted(data.draw(st.sets(st.integers(0, 50), min_size=len(ids), max_size=len(ids))))
-    found = words(tokenizer.pieces(ids), frames, duration_s=51 * 0.04)
+    found = words(tokenizer.surfaces(ids), frames, duration_s=51 * 0.04)
     assert [word.word for word in found] == tokenizer.decode(ids).split()
     bounds_s = [bound for word in found for bound in (word.start_s, word.end_s)]
     assert bounds_s == sorted(bounds_s)
@@ -77,7 +77,7 @@ def test_the_words_are_those_of_the_text_and_in_order(kind: str, data: st.DataOb
 
 
 def tokenizer_of(kind: str) -> Tokenizer:
-    assert kind in ("char", "bpe", "unigram")
+    assert kind in ("char", "bpe", "unigram", "word")
     if kind not in _TOKENIZERS:
         _TOKENIZERS[kind] = Tokenizer.train(TEXTS, kind=kind, vocab_size=20)  # type: ignore[arg-type]
     return _TOKENIZERS[kind]

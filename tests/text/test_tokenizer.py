@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import InputError
-from asr.text.tokenizer import Tokenizer, TokenizerKind, TokenizerSpec
+from asr.text.pieces import Piece, PieceModel, PieceType, piece_model_bytes
+from asr.text.tokenizer import BLANK_PIECE, UNKNOWN_PIECE, Tokenizer, TokenizerKind, TokenizerSpec
 
 TEXTS = ("HELLO WORLD", "THE CAT SAT ON THE MAT", "IT'S A DOG", "THE BOOKKEEPER FELL") * 3
 CHARACTERS = " 'ABCDEFGHIKLMNOPRSTW"
@@ -70,6 +71,24 @@ def test_words_are_tokens_and_rare_ones_unknown() -> None:
     assert tokenizer.unknown_characters("THAT ACE") == ""
     assert tokenizer.unknown_characters("DOG") == "DGO"
     assert Tokenizer.from_bytes(tokenizer.to_bytes()).characters == " ACEHT"
+
+
+def test_surfaces_spell_unknown_tokens_as_the_text_does() -> None:
+    of_words = Tokenizer.train([*TEXTS, "CAT SAT"], kind="word", vocab_size=4)
+    assert of_words.surfaces([2, 1, 1, 3]) == ["▁THE", "▁⁇", "▁⁇", "▁CAT"]
+    char = TOKENIZERS["char"]
+    assert char.surfaces(char.encode("CAZT")) == ["▁", "C", "A", "⁇", "T"]
+
+
+def test_surfaces_of_bytes_are_their_text() -> None:
+    names = [BLANK_PIECE, UNKNOWN_PIECE, *(f"<0x{byte:02X}>" for byte in range(256)), "▁A", "B"]
+    types = [PieceType.CONTROL, PieceType.UNKNOWN, *[PieceType.BYTE] * 256]
+    types += [PieceType.NORMAL] * 2
+    pieces = [Piece(name, -1.0, kind) for name, kind in zip(names, types, strict=True)]
+    tokenizer = Tokenizer(piece_model_bytes(PieceModel("bpe", tuple(pieces))))
+    ids = [258, *(2 + byte for byte in "é".encode()), 1, 259]
+    assert tokenizer.surfaces(ids) == ["▁A", "é", "", "⁇", "B"]
+    assert tokenizer.decode(ids) == "Aé⁇B"
 
 
 def test_a_vocabulary_of_words_needs_one() -> None:
