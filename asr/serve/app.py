@@ -33,6 +33,7 @@ from asr.serve.live import LiveHub, converse
 
 PAGE = Path(__file__).with_name("page.html")
 _MOST_HOTWORDS = 1000
+_CLIENT_CLOSED_REQUEST = 499  # as in nginx; only logs show it
 _FIELDS = ("file", "response_format", "timestamp_granularities", "stream", "keywords")
 
 
@@ -182,13 +183,14 @@ async def transcriptions(request: Request) -> Response:
             job = await run_in_threadpool(_job, upload, options.hotwords, settings)
             if options.hotwords:
                 await run_in_threadpool(batcher.transcriber_of, options.hotwords)
-            if options.is_stream:
-                told = events(job, batcher)
-                stack.pop_all()  # the job still reads the file, and closes it at its end
-                job.future.add_done_callback(lambda _: upload.file.close())
+            told = events(job, batcher) if options.is_stream else None
+            if told is None:
+                batcher.submit(job)
+            stack.pop_all()  # the job still reads the file, and closes it at its end
+            job.future.add_done_callback(lambda _: upload.file.close())
+            if told is not None:
                 return StreamingResponse(told, media_type="text/event-stream")
-            batcher.submit(job)
-            transcript = await asyncio.wrap_future(job.future)
+            transcript = await _transcript(job, request)
         except InputError as error:
             raise HTTPException(400, _named(str(error), upload)) from error
         except RunError as error:
@@ -200,6 +202,25 @@ async def transcriptions(request: Request) -> Response:
                 {"Retry-After": str(full.retry_after_s)},
             ) from full
     return _answer(transcript, options, settings)
+
+
+async def _transcript(job: QueuedRecording, request: Request) -> Transcript:
+    """Wait for a transcript; drop the job if the client disconnects first."""
+    done = asyncio.wrap_future(job.future)
+    gone = asyncio.create_task(_disconnection(request))
+    try:
+        await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            job.drop()
+            raise HTTPException(_CLIENT_CLOSED_REQUEST, "the client has disconnected")
+        return done.result()
+    finally:
+        gone.cancel()
+
+
+async def _disconnection(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 @dataclass(frozen=True, slots=True)

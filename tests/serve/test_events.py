@@ -95,15 +95,26 @@ def test_words_are_sent_before_the_last_piece_is_decoded(tmp_path: Path, client_
         assert done.text == send(client_of(address), 12.0).text
 
 
-def test_a_client_that_goes_cancels_the_rest(tmp_path: Path, client_of: Any) -> None:
+def leave(client: Any, duration_s: float, *, stream: bool, gate: Gate) -> None:
+    """Send a recording, and close the connection once it is decoded, or waits."""
+    if stream:
+        events = send(client, duration_s, stream=True)
+        if gate.num_free:
+            next(events)
+        events.close()
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            send(client.with_options(timeout=1.0), duration_s)
+    time.sleep(0.5)  # the server notices
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_cancels_the_rest(tmp_path: Path, client_of: Any, stream: bool) -> None:
     gate = Gate(num_free=3)
     app = app_with(gate, tmp_path)
     length_s = 400.0
     with running(app) as address:
-        stream = send(client_of(address), length_s, stream=True)
-        next(stream)
-        stream.close()
-        time.sleep(0.5)  # the server notices
+        leave(client_of(address), length_s, stream=stream, gate=gate)
         gate.go.set()
         assert send(client_of(address), 1.0).text
         assert gate.num_searched < 0.6 * length_s / PIECE_S
@@ -111,15 +122,17 @@ def test_a_client_that_goes_cancels_the_rest(tmp_path: Path, client_of: Any) -> 
         assert app.state.batcher.counts.num_failed == 0
 
 
-def test_a_client_that_waits_and_goes_is_left_out(tmp_path: Path, client_of: Any) -> None:
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_waits_and_goes_is_left_out(
+    tmp_path: Path, client_of: Any, stream: bool
+) -> None:
     gate = Gate(num_free=0)
     app = app_with(gate, tmp_path)
     with running(app) as address:
         first = send(client_of(address), 1.0, stream=True)
         while not gate.num_searched:
             time.sleep(0.01)
-        send(client_of(address), 100.0, stream=True).close()
-        time.sleep(0.5)
+        leave(client_of(address), 100.0, stream=stream, gate=gate)
         gate.go.set()
         assert list(first)[-1].type == "transcript.text.done"
         assert send(client_of(address), 1.0).text
