@@ -65,7 +65,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="LIBRARY",
         help="also time encoders of other libraries with the same dimensions, one or more of "
         f"{', '.join(PEERS)}; Encore does not install their libraries (`pip install "
-        "transformers`; nemo needs nemo_toolkit)",
+        "transformers`; nemo needs nemo_toolkit[asr])",
     )
     add_device_argument(parser)
     add_table_arguments(parser)

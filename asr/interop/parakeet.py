@@ -316,8 +316,13 @@ def frequency_first(weight: Tensor, num_frequencies: int) -> Tensor:
     return weight.view(len(weight), -1, num_frequencies).transpose(1, 2).reshape(len(weight), -1)
 
 
-def to_theirs(model: AsrModel, config: Mapping[str, Any], head: str) -> dict[str, Tensor]:
-    """Return our weights by the names of transformers' ``ParakeetForCTC``, with all biases."""
+def to_theirs(
+    model: AsrModel, config: Mapping[str, Any], head: str, library: Library = "huggingface"
+) -> dict[str, Tensor]:
+    """Return our weights by the names of another library's CTC Conformer, with all biases.
+
+    ``head`` is the name prefix that the head's tensors get.
+    """
     factor = SUBSAMPLING_FACTORS[_subsampling(config)]
     channels_first = -(-model.frontend.num_mel_bins // factor)
     project = model.encoder.subsampling.project
@@ -325,7 +330,7 @@ def to_theirs(model: AsrModel, config: Mapping[str, Any], head: str) -> dict[str
     num_channels = project.in_features // channels_first
     found: dict[str, Tensor] = {}
     own = model.state_dict()
-    for name, place in _places(model, "huggingface", _subsampling(config), head).items():
+    for name, place in _places(model, library, _subsampling(config), head).items():
         tensor = own[name].detach().cpu()
         if place.module == "head.project":
             tensor = tensor.roll(-1, 0)

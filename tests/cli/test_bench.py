@@ -205,10 +205,10 @@ def test_a_library_that_is_not_there_is_named(asr: Command, recipe: Path) -> Non
     done = asr("bench", recipe, "--against", "nemo", "reuse=none")
     assert done.code == 2
     assert (
-        "--against nemo needs nemo_toolkit, which is not installed; pip install nemo_toolkit"
+        "--against nemo needs nemo_toolkit, which is not installed; pip install 'nemo_toolkit[asr]'"
         in done.error
     )
-    assert done.error.strip().endswith("pip install nemo_toolkit")
+    assert done.error.strip().endswith("pip install 'nemo_toolkit[asr]'")
 
 
 def test_nothing_is_trained_or_written(asr: Command, recipe: Path) -> None:

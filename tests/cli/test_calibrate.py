@@ -40,7 +40,7 @@ def duration_s(index: int) -> float:
 
 
 def confidences(model: Path, audio: list[Path]) -> list[float]:
-    found = library.load(model).transcribe(list(audio))
+    found = library.load(model, dtype="float32").transcribe(list(audio))
     return [word.confidence or 0.0 for one in found for word in one.words]
 
 
@@ -56,7 +56,7 @@ def manifest(path: Path, audio: list[Path], refs: list[str]) -> Path:
 
 
 def heard(model: Path, audio: list[Path], beam: int | None = None) -> list[str]:
-    loaded = library.load(model, beam=beam)
+    loaded = library.load(model, dtype="float32", beam=beam)
     texts = [one.text for one in loaded.transcribe(list(audio))]
     assert all(len(text.split()) == 1 for text in texts)
     return texts
@@ -112,7 +112,7 @@ def test_searches_are_calibrated_each_for_itself(
         assert asr(*words, *([] if beam is None else ["--beam", "4"])).code == 0
     kept = json.loads((model / "config.json").read_text())[CONFIDENCE]
     assert set(kept) == {GREEDY, "asr.decode.beam.BeamDecoder"}
-    library.load(model)  # whole, and as it was otherwise
+    library.load(model, dtype="float32")  # whole, and as it was otherwise
 
 
 def test_what_cannot_be_calibrated(

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sentencepiece
 import torch
@@ -56,6 +57,23 @@ def randomise(model: nn.Module) -> None:
                 buffer.copy_(0.3 * noise(buffer))
             if name.endswith("running_var"):
                 buffer.copy_(noise(buffer).square() + 0.5)
+
+
+def waveforms(*num_samples: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+    """Noise whose loudness rises and falls."""
+    draw = np.random.default_rng(0)
+    return [
+        (0.2 * np.sin(np.arange(n) / 3000) ** 2 * draw.standard_normal(n)).astype(np.float32)
+        for n in num_samples
+    ]
+
+
+def padded(waves: list[np.ndarray[Any, np.dtype[np.float32]]]) -> tuple[Tensor, Tensor]:
+    lengths_B = torch.tensor([len(wave) for wave in waves])
+    waveforms_BN = torch.zeros(len(waves), int(lengths_B.max()))
+    for row, wave in zip(waveforms_BN, waves, strict=True):
+        row[: len(wave)] = torch.from_numpy(wave)
+    return waveforms_BN, lengths_B
 
 
 def parakeet(

@@ -23,30 +23,15 @@ from tests.pairwise import pairwise
 from .foreign import (
     changed_config,
     nemo_weights,
+    padded,
     parakeet,
     save_parakeet,
     sentencepiece_model,
+    waveforms,
     write_nemo,
 )
 
 transformers: Any = pytest.importorskip("transformers", reason="needs transformers")
-
-
-def waveforms(*num_samples: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
-    """Noise whose loudness rises and falls."""
-    draw = np.random.default_rng(0)
-    return [
-        (0.2 * np.sin(np.arange(n) / 3000) ** 2 * draw.standard_normal(n)).astype(np.float32)
-        for n in num_samples
-    ]
-
-
-def padded(waves: list[np.ndarray[Any, np.dtype[np.float32]]]) -> tuple[Tensor, Tensor]:
-    lengths_B = torch.tensor([len(wave) for wave in waves])
-    waveforms_BN = torch.zeros(len(waves), int(lengths_B.max()))
-    for row, wave in zip(waveforms_BN, waves, strict=True):
-        row[: len(wave)] = torch.from_numpy(wave)
-    return waveforms_BN, lengths_B
 
 
 def original_log_probs(model: Any, waves: list[np.ndarray[Any, np.dtype[np.float32]]]) -> Tensor:

@@ -9,7 +9,8 @@ from nemo.collections.asr.modules import ConformerEncoder
 from torch import Tensor
 
 from asr.errors import InputError
-from asr.measure.peers.peer import Peer, PeerSize
+from asr.measure.peers.peer import Config, Peer, PeerSize, load_encoder
+from asr.model.asr_model import AsrModel
 from asr.types import EncoderOutput
 
 _SUBSAMPLING = {"conv4": ("striding", 4), "separable8": ("dw_striding", 8)}
@@ -42,6 +43,11 @@ class NemoConformer(Peer):
             dropout_emb=size.dropout,
             dropout_att=size.dropout,
         )
+
+    def take_weights(self, model: AsrModel, config: Config) -> None:
+        """See `Peer.take_weights`; only a model without reuse has all weights."""
+        load_encoder(self.encoder, model, config, "nemo")
+        self.encoder.pos_enc.xscale = None  # already folded into the weights
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
         """Return (B, T / factor, D) for (B, T, F)."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
+from asr.interop.parakeet import Library, to_theirs
 from asr.model.asr_model import AsrModel
 from asr.model.build import build_frontend
 from asr.nn.subsampling import ConvSubsampling, SubsamplingKind
@@ -81,6 +82,18 @@ class Peer(nn.Module, ABC):
         return next(self.parameters()).dtype
 
 
+def load_encoder(encoder: nn.Module, model: AsrModel, config: Config, library: Library) -> None:
+    """Load the encoder weights of ``model``, which has no reuse, into one of ``library``."""
+    weights = to_theirs(model, config, "head", library)
+    encoder.load_state_dict(
+        {
+            name.removeprefix("encoder."): tensor
+            for name, tensor in weights.items()
+            if name.startswith("encoder.")
+        }
+    )
+
+
 class SubsampledPeer(Peer):
     """A library's layers after our subsampling, for libraries that have none of their own."""
 
@@ -105,13 +118,26 @@ class SubsampledPeer(Peer):
 
 
 class PeerModule(NamedTuple):
-    """The module and class of an adapter, and the distribution whose library the module imports."""
+    """The module and class of an adapter, and the distribution whose library the module imports.
+
+    ``extra`` is the part of the distribution that has the encoder.
+    """
 
     module: str
     name: str
     distribution: str
     arguments: Mapping[str, Any] = {}
     takes_weights: bool = False
+    extra: str = ""
+
+    @property
+    def install(self) -> str:
+        """The command that installs the library."""
+        return (
+            f"pip install '{self.distribution}[{self.extra}]'"
+            if self.extra
+            else (f"pip install {self.distribution}")
+        )
 
 
 PEERS = {
@@ -123,21 +149,25 @@ PEERS = {
         "transformers", "Wav2Vec2Conformer", "transformers", {"positions": "rotary"}
     ),
     "parakeet": PeerModule("transformers", "Parakeet", "transformers", takes_weights=True),
-    "nemo": PeerModule("nemo", "NemoConformer", "nemo_toolkit", {"fused": False}),
-    "nemo_fused": PeerModule("nemo", "NemoConformer", "nemo_toolkit", {"fused": True}),
+    "nemo": PeerModule(
+        "nemo", "NemoConformer", "nemo_toolkit", {"fused": False}, takes_weights=True, extra="asr"
+    ),
+    "nemo_fused": PeerModule(
+        "nemo", "NemoConformer", "nemo_toolkit", {"fused": True}, takes_weights=True, extra="asr"
+    ),
 }
 
 
 def check_peers(names: Sequence[str]) -> None:
     """Raise InputError if the library of one of ``names`` is not installed."""
     for name in names:
-        distribution = PEERS[name].distribution
+        choice = PEERS[name]
         try:
-            metadata.version(distribution)
+            metadata.version(choice.distribution)
         except metadata.PackageNotFoundError:
             raise InputError(
-                f"--against {name} needs {distribution}, which is not installed; "
-                f"pip install {distribution}"
+                f"--against {name} needs {choice.distribution}, which is not installed; "
+                f"{choice.install}"
             ) from None
 
 
@@ -154,7 +184,7 @@ def build_peer(name: str, size: PeerSize) -> Peer:
         except ImportError as error:
             raise InputError(
                 f"--against {name}: {choice.distribution} cannot be imported ({error}); "
-                f"pip install {choice.distribution}"
+                f"{choice.install}"
             ) from error
         peer: Peer = getattr(module, choice.name)(size, **choice.arguments)
     return peer.eval()

@@ -19,8 +19,7 @@ from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
 )
 
 from asr.errors import InputError
-from asr.interop.parakeet import to_theirs
-from asr.measure.peers.peer import Config, Peer, PeerSize, SubsampledPeer
+from asr.measure.peers.peer import Config, Peer, PeerSize, SubsampledPeer, load_encoder
 from asr.model.asr_model import AsrModel
 from asr.types import EncoderOutput
 
@@ -70,14 +69,7 @@ class Parakeet(Peer):
 
     def take_weights(self, model: AsrModel, config: Config) -> None:
         """See `Peer.take_weights`; only a model without reuse has all weights."""
-        weights = to_theirs(model, config, "head")
-        self.encoder.load_state_dict(
-            {
-                name.removeprefix("encoder."): tensor
-                for name, tensor in weights.items()
-                if name.startswith("encoder.")
-            }
-        )
+        load_encoder(self.encoder, model, config, "huggingface")
         self.encoder.input_scale = 1.0  # already folded into the weights
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> EncoderOutput:
