@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import torch
 
 from asr.cli.bench import latency_spec
+from asr.cli.compare_streams import compared_chunks, score_streams, time_streams
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.effects import check_effects, effective_overrides, with_tokenizer_of_init
 from asr.cli.exits import Exit
 from asr.cli.launch import Launcher, LocalLauncher, train_all
 from asr.cli.launch_submitit import SubmititLauncher, parse_launcher_options
-from asr.cli.options import jobs, num_layers
+from asr.cli.options import chunk_ms, jobs, num_layers
 from asr.cli.output import add_table_arguments, check_outputs, exit_code, print_table
 from asr.cli.override import variant_names
 from asr.cli.parent import ended_like_ctrl_c
@@ -27,7 +28,7 @@ from asr.cli.run_folder import RunFolder, default_run_folder
 from asr.cli.run_lock import check_free
 from asr.cli.run_summary import log
 from asr.cli.training_job import TrainProcess
-from asr.cli.training_run import evaluate_splits, save_record
+from asr.cli.training_run import Chunks, evaluate_splits, save_record
 from asr.cli.training_setup import check_model, check_run, splits_of
 from asr.errors import InputError
 from asr.files import check_folder
@@ -92,6 +93,15 @@ def add_arguments(parser: Parser) -> None:
         help="add a row for each run and each N, with the encoder stopped after the first N "
         "layers: WER and latency; for recipes with head.intermediate_layers",
     )
+    parser.add_list(
+        "--stream",
+        ends=lambda word: is_override(word) or is_recipe(word),
+        type=chunk_ms,
+        metavar="MS",
+        help="also decode the runs as live streams in chunks of each of these lengths, and "
+        "report error rate, latency, time and memory; for recipes with encoder.chunk_frames "
+        "(default: the chunks of metrics.streaming, if the recipe picks it)",
+    )
     add_table_arguments(parser)
 
 
@@ -109,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     for number in args.exit:
         for config in configs.values():
             check_model(config).check_exit(number)
+    chunks = compared_chunks(args.stream, configs)
     folders = {name: run_folder(config, args.recipe) for name, config in configs.items()}
     check_distinct(folders)
     pending = [name for name in names if folders[name].finished_record() is None]
@@ -135,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         ComparedRow(name, exit) for name in names for exit in dict.fromkeys(args.exit or [None])
     ]
-    records = with_latency(rows, configs, folders, args.command)
+    records = with_latency(rows, configs, folders, chunks, args.command)
     print_table(records, args, paired_differences(rows, records, folders))
     return exit_code(records)
 
@@ -199,19 +210,22 @@ def with_latency(
     rows: Sequence[ComparedRow],
     configs: Mapping[str, Mapping[str, Any]],
     folders: Mapping[str, RunFolder],
+    chunks: Mapping[str, Sequence[Chunks]],
     command: str,
 ) -> list[RunRecord]:
     """Return the records of trained runs, named as in this comparison, with new latencies.
 
     All encoders are timed together, on the device of the first. The latency of a whole encoder is
     also saved in the run's record if it was trained on the same hardware. The test splits are
-    decoded again for each exit.
+    decoded again for each exit, and as live streams in each of ``chunks``.
     """
     spec = latency_spec(configs)
     trainer: TrainerSpec = build(next(iter(configs.values()))["train"]["trainer"], "train.trainer")
     device = trainer.device
     timed_configs = {str(row): {**configs[row.run], EXIT: row.exit} for row in rows}
     costs = measure_encoders(timed_configs, spec, device=device, report=log)
+    chunks = {str(row): chunks[row.run] for row in rows if row.run in chunks}
+    streamed = time_streams(timed_configs, chunks, device) if chunks else {}
     hardware = describe_hardware(
         device, spec.dtype, num_threads=spec.num_threads, cuda_graphs=spec.cuda_graphs
     )
@@ -229,8 +243,14 @@ def with_latency(
         )
         if row.exit is not None:
             timed = read_again(timed, folder, row.exit, trainer.device)
-        elif trained.hardware == hardware:
+        if str(row) in chunks:
+            rates = score_streams(timed, folder, chunks[str(row)], trainer.device, row.exit)
+            trained = replace(trained, streaming_wer=rates)
+            timed = replace(timed, streaming_wer=rates, streaming=streamed[str(row)])
+        if row.exit is None and trained.hardware == hardware:
             save_record(folder, timed)
+        elif row.exit is None and str(row) in chunks:
+            save_record(folder, trained)
         records.append(replace(timed, run=str(row), command=command, hardware=hardware))
     return records
 

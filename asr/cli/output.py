@@ -18,12 +18,12 @@ from asr.report.further_tables import (
     group_table,
     roofline_table,
     scaling_table,
-    streaming_table,
 )
 from asr.report.hypotheses import ScoredUtterance, WerDifference
 from asr.report.notes import origin_notes, unscored, unscored_text
 from asr.report.record import RunRecord
 from asr.report.row_json import write_rows
+from asr.report.streaming_table import streaming_table
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,8 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="write report.html, table.md, table.csv and rows.json here",
+        help="write report.html, table.md, table.csv and rows.json here, and streaming.csv if "
+        "streams were timed",
     )
     parser.add_argument(
         "--by-run", action="store_true", help="print a row for every run, not one for its schedule"
@@ -79,11 +80,11 @@ def print_table(
     ``examples`` are the utterances of a single run by split, of which its page shows the worst.
     With ``--json -`` rows go to stdout and the tables to stderr.
     """
-    makers = (
-        *(group_table, decoding_table, against_table),
-        *(roofline_table, scaling_table, streaming_table),
-    )
+    makers = (group_table, decoding_table, against_table, roofline_table, scaling_table)
     further = [table for make in makers if (table := make(records))]
+    streams = streaming_table(records)
+    if streams:
+        further.append(streams)
     every_part = breakdown_table(records)
     known = {"allow_unlike": args.allow_unlike, "differences": differences}
     shown = compare(
@@ -108,6 +109,8 @@ def print_table(
         markdown.append("".join(f"- {note}\n" for note in origin_notes(records)))
         (args.out / "table.md").write_text("\n".join(markdown), encoding="utf-8")
         (args.out / "table.csv").write_text(whole.csv(), encoding="utf-8")
+        if streams:
+            (args.out / "streaming.csv").write_text(streams.csv(), encoding="utf-8")
         write_rows(records, args.out / "rows.json", differences)
         from asr.report.pages.comparison import comparison_page
 

@@ -138,9 +138,10 @@ class RunFolder:
         """The log of training, a row an entry."""
         return self.path / "logs" / "metrics.csv"
 
-    def hypotheses(self, split: str, exit: int | None = None) -> Path:
-        """Scored hypotheses of a split, read with all layers or up to an exit."""
+    def hypotheses(self, split: str, exit: int | None = None, chunk_ms: str | None = None) -> Path:
+        """Scored hypotheses of a split, with all layers or up to an exit, in chunks or whole."""
         name = split if exit is None else f"{split}-exit-{exit}"
+        name = name if chunk_ms is None else f"{name}-{chunk_ms}-ms"
         return self.path / "hypotheses" / f"{name}.jsonl"
 
     def finished_record(self) -> RunRecord | None:

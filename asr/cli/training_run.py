@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -29,6 +29,7 @@ from asr.measure.latency import measure_encoders
 from asr.model.asr_model import AsrModel
 from asr.model.build import build
 from asr.model.package import CARD, load_package, save_package
+from asr.nn.chunks import ChunkContext
 from asr.profiling.cost import count_parameters
 from asr.profiling.hardware import describe_hardware, installed_versions, source_revision
 from asr.profiling.latency import LatencySpec
@@ -40,6 +41,14 @@ from asr.train.failures import describe_batch
 from asr.train.fit import FitResult, FitSettings, fit
 from asr.train.trainer import TrainerSpec
 from asr.types import SharedPieces
+
+
+class Chunks(NamedTuple):
+    """Chunks of live streams: their length in milliseconds, as `length_key` writes it."""
+
+    length_ms: str
+    context: ChunkContext
+
 
 PROVISIONAL_CARD = "# Not evaluated yet\n"
 
@@ -138,23 +147,29 @@ def evaluate_splits(
     utterances: Mapping[str, Utterances],
     device: torch.device,
     exit: int | None = None,
+    stream: Chunks | None = None,
 ) -> dict[str, SplitEvaluation]:
     """Score the test splits with the package as it was saved, and write the hypotheses.
 
-    With ``exit`` the encoder ends behind so many layers. A split of which nothing can be read is
-    said to be so, and left out.
+    With ``exit`` the encoder ends after so many layers, with ``stream`` recordings are decoded as
+    live streams. A split of which nothing can be read is logged and left out.
     """
     package = load_package(folder.model, device, exit=exit)
     search = build_search(package.config["decode"], package.model, package)
     evaluations = {}
     for split in splits.test:
-        log(f"scoring {split}" if exit is None else f"scoring {split}, exit {exit}")
+        how = [
+            *([] if exit is None else [f"exit {exit}"]),
+            *([] if stream is None else [f"in chunks of {stream.length_ms} ms"]),
+        ]
+        log(", ".join([f"scoring {split}", *how]))
+        context = None if stream is None else stream.context
         try:
-            evaluations[split] = evaluate(package, utterances[split], search)
+            evaluations[split] = evaluate(package, utterances[split], search, stream=context)
         except InputError as error:
             log(f"{split} has no score: {error}")
             continue
-        path = folder.hypotheses(split, exit)
+        path = folder.hypotheses(split, exit, None if stream is None else stream.length_ms)
         path.parent.mkdir(exist_ok=True)
         write_hypotheses(evaluations[split].scored, path)
     return evaluations

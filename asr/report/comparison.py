@@ -129,7 +129,7 @@ def _wer_columns(rows: Sequence[Row]) -> Iterator[Column]:
             f"wer_{split}_skipped": _values(scores, lambda score: score.num_skipped),
         }
         rate = next((rate_name(score.counted) for score in scores if score), "WER")
-        yield Column(f"{rate} % {split}", _texts(scores, _wer_text), values)
+        yield Column(f"{rate} % {split}", _texts(scores, wer_text), values)
         differences = [row.differences.get(split) for row in rows]
         baseline = next((one.baseline for one in differences if one), None)
         if baseline is not None:
@@ -253,7 +253,8 @@ def _peer_cells(
     return cells
 
 
-def _wer_text(score: SplitScore) -> str:
+def wer_text(score: SplitScore) -> str:
+    """Format a rate with its interval, or the range of its seeds."""
     if score.wer is None:  # no reference words
         return MISSING
     low, high = (MISSING if end is None else percent_text(end) for end in (score.low, score.high))

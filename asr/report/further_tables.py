@@ -1,4 +1,4 @@
-"""Further tables: labels, decoding, other libraries, parts, roofline, threads, streams."""
+"""Further tables: labels, decoding, other libraries, parts, roofline, threads."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def scaling_table(records: Sequence[RunRecord]) -> Table | None:
         Column("ms", tuple(number_text(point.median_ms) for point in points)),
         Column("s/s", tuple(number_text(point.audio_s_per_s) for point in points)),
         *(
-            Column(f"vs {name}", tuple(_baseline_text(point, name) for point in points))
+            Column(f"vs {name}", tuple(baseline_text(point, name) for point in points))
             for name in BASELINE_NAMES
         ),
         Column("MiB", tuple(_memory_text(point.peak_memory_mib) for point in points)),
@@ -205,37 +205,8 @@ def scaling_table(records: Sequence[RunRecord]) -> Table | None:
     return Table(columns=columns, notes=(note,))
 
 
-def streaming_table(records: Sequence[RunRecord]) -> Table | None:
-    """Return a row for every encoder, chunk and number of streams; None without any."""
-    timed = [
-        (group.name, point) for group in by_seed(records) for point in group.records[0].streaming
-    ]
-    if not timed:
-        return None
-    points = [point for _, point in timed]
-    columns = (
-        Column("streaming", tuple(name for name, _ in timed), align_right=False),
-        Column("chunk ms", tuple(f"{1000 * point.length_s:g}" for point in points)),
-        Column("streams", tuple(str(point.batch_size) for point in points)),
-        Column("ms", tuple(number_text(point.median_ms) for point in points)),
-        Column("99 %", tuple(number_text(point.p99_ms) for point in points)),
-        Column("RTF", tuple(number_text(point.real_time_factor) for point in points)),
-        Column("live", tuple(f"{point.num_live:.0f}" for point in points)),
-        Column("KiB kept", tuple(number_text(point.kept_bytes / 1024) for point in points)),
-        *(
-            Column(f"vs {name}", tuple(_baseline_text(point, name) for point in points))
-            for name in BASELINE_NAMES
-        ),
-    )
-    note = (
-        "Encoder alone; ms and 99 %: median and percentile of the time for a chunk of all streams; "
-        "RTF: median over the length of the chunk; live: streams served at the speed of speech; "
-        "KiB kept: of one stream from chunk to chunk; speed-ups as for latency."
-    )
-    return Table(columns=columns, notes=(note,))
-
-
-def _baseline_text(point: LatencyPoint, baseline: str) -> str:
+def baseline_text(point: LatencyPoint, baseline: str) -> str:
+    """Format the speed-up over a baseline, a dash if it was not timed."""
     timing = point.baselines.get(baseline)
     return MISSING if timing is None else speedup_text(timing.speedup)
 

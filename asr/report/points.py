@@ -117,9 +117,11 @@ class ScalingPoint(LatencyPoint):
 class StreamingPoint(LatencyPoint):
     """Time for a chunk of ``length_s`` of ``batch_size`` streams, encoded together.
 
-    ``kept_bytes`` is the memory of one stream from chunk to chunk.
+    ``kept_bytes`` is the memory of one stream from chunk to chunk. ``latency_s`` is the algorithmic
+    latency, the longest wait of a frame for audio; None in records that do not hold it.
     """
 
+    latency_s: float | None = None
     p99_ms: float = 0.0
     kept_bytes: int = 0
 

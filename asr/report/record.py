@@ -184,8 +184,9 @@ class RunRecord:
     is None for a run that only measured, ``learning`` its curve. ``pieces`` says which rows of the
     head come from the initial model, if that has another vocabulary. ``groups`` are rates of a
     split by a label, such as speaker, and its value; ``decoding`` is by split.
-    ``wer_vs_float32`` is for encoders in another dtype. Records are
-    values: extend one with ``dataclasses.replace``.
+    ``wer_vs_float32`` is for encoders in another dtype. ``streaming_wer`` are rates of live streams
+    by the length of their chunks in milliseconds, as `length_key` writes it, then by split. Records
+    are values: extend one with ``dataclasses.replace``.
     """
 
     run: str
@@ -210,6 +211,7 @@ class RunRecord:
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
     scaling: tuple[ScalingPoint, ...] = ()
     streaming: tuple[StreamingPoint, ...] = ()
+    streaming_wer: dict[str, dict[str, SplitWer]] = field(default_factory=dict)
     training_step: tuple[TrainingStepPoint, ...] = ()
     learning: tuple[LearningPoint, ...] = ()
     pieces: SharedPieces | None = None
@@ -250,5 +252,5 @@ def rate_name(counted: str) -> str:
 
 
 def length_key(length_s: float) -> str:
-    """Return seconds of audio as a key: 15.0 is "15", 2.5 is "2.5"."""
+    """Return a length of audio as a key: 15.0 is "15", 2.5 is "2.5"."""
     return f"{length_s:g}"

@@ -67,6 +67,7 @@ def json_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> di
             "ceilings": record.ceilings,
             "scaling": [_scaled(point) for point in record.scaling],
             "streaming": [_streamed(point) for point in record.streaming],
+            **({"streaming_wer": _streaming_wer(record)} if record.streaming_wer else {}),
             "pays_from_s": row.pays_from_s,
             "peak_memory_mib": _memory(points),
             "training_step_ms": _times(steps),
@@ -103,6 +104,17 @@ def _score(score: SplitScore) -> dict[str, Any]:
         "unit": score.unit,
         "num_units": score.num_units,
         **({"scoring": score.scoring} if score.scoring else {}),
+    }
+
+
+def _streaming_wer(record: RunRecord) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the scores by chunk length in milliseconds, then by split."""
+    return {
+        chunk_ms: {
+            split: _score(SplitScore.of_run(rate, record.data.get(split)))
+            for split, rate in rates.items()
+        }
+        for chunk_ms, rates in record.streaming_wer.items()
     }
 
 
@@ -204,6 +216,7 @@ def _streamed(point: StreamingPoint) -> dict[str, Any]:
     return {
         "chunk_s": point.length_s,
         "num_streams": point.batch_size,
+        "latency_s": point.latency_s,
         "median_ms": point.median_ms,
         "p90_ms": point.p90_ms,
         "p99_ms": point.p99_ms,

@@ -171,3 +171,76 @@ def test_schedules_are_compared_over_all_their_seeds(tmp_path: Path) -> None:
     assert [one.split for one in found] == list(none_record().wer)
     assert [one.difference for one in found] == pytest.approx([50 / 3])
     assert paired_differences(rows[2:], records[2:], folders) == []
+
+
+STREAMING = (
+    *(
+        "compare",
+        "streaming.yaml",
+        "reuse=none,kv",
+        "encoder.num_layers=4",
+        "--jobs",
+        "1",
+        "--json",
+        "-",
+    ),
+    *("metrics.streaming.num_streams=[2]", "metrics.streaming.repeats=2"),
+)
+
+
+def test_live_streams_are_compared(folder: Path, asr: Command) -> None:
+    """Error rate, latency, time and memory at each length; rates are computed once."""
+    recipe = (folder / "tones.yaml").read_text()
+    recipe = recipe.replace("[fbank, normalize]", "[fbank, running_norm]")
+    recipe = recipe.replace("[latency]", "[latency, streaming]").replace(
+        "name: tones", "name: streams"
+    )
+    recipe = recipe.replace("mel_bins: 20", "mel_bins: 20\n  normalize:\n    num_mel_bins: 20")
+    recipe = recipe.replace("  dropout: 0.0", "  chunk_frames: [4, 8]\n  left_frames: 16")
+    (folder / "streaming.yaml").write_text(recipe)
+    first = asr(*STREAMING, "--out", "streamed", "--stream", "160", "320")
+    assert first.code == 0, first.err
+    for row in rows(first):
+        assert [(one["chunk_s"], one["num_streams"]) for one in row["streaming"]] == [
+            (0.16, 2),
+            (0.32, 2),
+        ]
+        for one in row["streaming"]:
+            assert one["latency_s"] == pytest.approx(one["chunk_s"] + 0.015)
+            assert one["p99_ms"] >= one["median_ms"] > 0
+            assert one["kept_bytes"] > 0
+        assert row["streaming_wer"].keys() == {"160", "320"}
+        for rates in row["streaming_wer"].values():
+            assert rates["test"]["words"] == 13
+        (path,) = folder.glob(f"runs/stream*/{row['run']}-*")
+        record = RunRecord.load(path)
+        assert record.streaming_wer["160"]["test"].wer == row["streaming_wer"]["160"]["test"]["wer"]
+    none, kv = rows(first)
+    assert kv["streaming"][0]["kept_bytes"] < none["streaming"][0]["kept_bytes"]
+    assert first.err.count("scoring test, in chunks of 160 ms") == 2
+    header = "| streaming | chunk ms | latency ms | WER % test | streams | ms | 99 % | RTF |"
+    assert header in (folder / "streamed" / "table.md").read_text()
+    assert "Live streams" in (folder / "streamed" / "report.html").read_text()
+    lines = (folder / "streamed" / "streaming.csv").read_text().splitlines()
+    assert lines[0].startswith("run,chunk_ms,latency_ms,wer_test_wer,wer_test_low,wer_test_high,")
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        *(["none", "160.0"], ["none", "320.0"], ["kv", "160.0"], ["kv", "320.0"])
+    ]
+    again = asr(*STREAMING, "--stream", "320", "metrics.latency.repeats=1")
+    assert "scoring test" not in again.err
+    assert [one["chunk_s"] for one in rows(again)[0]["streaming"]] == [0.32]
+    of_recipe = asr(*STREAMING, "metrics.streaming.chunk_frames=[2]")
+    assert of_recipe.err.count("scoring test, in chunks of 80 ms") == 2
+    assert [one["chunk_s"] for one in rows(of_recipe)[0]["streaming"]] == [0.08]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tones.yaml", "--stream", "320"), "recipe: streaming is for models that were trained"),
+        (("streaming.yaml", "--stream", "90"), "chunks of 90 ms: allowed: multiples of 40 ms"),
+        (("streaming.yaml", "--stream", "0"), "argument --stream: '0': allowed: a number above 0"),
+    ],
+)
+def test_streams_that_cannot_be(asr: Command, words: tuple[str, ...], message: str) -> None:
+    assert message in asr("compare", *words).error

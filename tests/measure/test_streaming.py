@@ -8,9 +8,9 @@ import pytest
 from asr.errors import InputError
 from asr.measure.streaming import measure_streaming
 from asr.profiling.streaming import StreamingSpec
-from asr.report.further_tables import streaming_table
 from asr.report.points import StreamingPoint
 from asr.report.row_json import json_row
+from asr.report.streaming_table import streaming_table
 from tests.model.configs import CONFIG, changed
 from tests.report.records import none_record
 
@@ -34,6 +34,7 @@ def test_every_chunk_with_every_number_of_streams() -> None:
         ]  # fmt: skip
         for point in points:
             assert point.num_rounds == 2
+            assert point.latency_s == pytest.approx(point.length_s + 0.015)
             assert point.baselines.keys() == {"fused", "explicit"}
             assert point.median_ms <= point.p99_ms
             assert point.kept_bytes == KEPT_BY_CONVOLUTIONS + 4 * kept[name] * WIDTH * LEFT
@@ -48,7 +49,13 @@ def test_a_method_that_does_not_stream_is_refused() -> None:
 
 
 POINT = StreamingPoint(
-    length_s=0.32, batch_size=16, median_ms=64.0, p90_ms=70.0, p99_ms=80.0, kept_bytes=5120
+    length_s=0.32,
+    latency_s=0.335,
+    batch_size=16,
+    median_ms=64.0,
+    p90_ms=70.0,
+    p99_ms=80.0,
+    kept_bytes=5120,
 )
 
 
@@ -59,6 +66,7 @@ def test_a_row_for_every_point() -> None:
     assert {column.header: column.texts for column in table.columns} == {
         "streaming": ("none",),
         "chunk ms": ("320",),
+        "latency ms": ("335",),
         "streams": ("16",),
         "ms": ("64.0",),
         "99 %": ("80.0",),
@@ -73,6 +81,7 @@ def test_a_row_for_every_point() -> None:
         {
             "chunk_s": 0.32,
             "num_streams": 16,
+            "latency_s": 0.335,
             "median_ms": 64.0,
             "p90_ms": 70.0,
             "p99_ms": 80.0,

@@ -51,6 +51,7 @@ from asr.report.pages.results import (
 )
 from asr.report.record import RunRecord
 from asr.report.rows import BASELINE_NAMES, SeedGroup, by_seed, latency_points
+from asr.report.streaming_table import streaming_table
 from asr.report.table import Table
 from asr.report.verdict import usual_length, verdict
 
@@ -207,6 +208,12 @@ def _latency(compared: _Comparison) -> Section:
     )
 
 
+def _streaming(compared: _Comparison) -> Section:
+    return Section(
+        id="streaming", title="Live streams", blocks=_grid(streaming_table(compared.records))
+    )
+
+
 def _libraries(compared: _Comparison) -> Section:
     peers = dict.fromkeys(
         name for record in compared.records for point in record.latency for name in point.peers
@@ -299,8 +306,8 @@ def _schedules(compared: _Comparison) -> Section:
 
 _SECTIONS: tuple[Callable[[_Comparison], Section], ...] = (
     _verdict, _results, _labels, _learning, _examples, _trade_off, _differences, _decoding,
-    _latency, _libraries, _breakdown, _roofline, _multiply_adds, _scaling, _training_step,
-    _training, _schedules,
+    _latency, _streaming, _libraries, _breakdown, _roofline, _multiply_adds, _scaling,
+    _training_step, _training, _schedules,
 )  # fmt: skip
 """Functions of the sections in their order; a section without blocks is left out."""
 
