@@ -87,7 +87,7 @@ def price_table(price: Price, hardware: str, *, max_duration_s: float) -> Table:
     return Table(
         columns,
         (
-            f"Training, {length}: {time_range(price.hours_low, price.hours_high)}{gpus}; "
+            f"Training, {length}: {time_range(price.hours_low, price.hours_high)}{gpus}, "
             "plus validations.",
             *_load_notes(price),
             f"First batch after {price.first_batch_s:.1f} s; "

@@ -178,7 +178,7 @@ def test_the_process_prints_json_alone(model: Path, data: Path) -> None:
         (("--limit", "0"), "argument --limit: '0': allowed: a whole number from 1"),
         (("--budget", "5"), "--budget needs --length, the seconds of audio it applies to"),
         (("--budget", "-1", "--length", "1"), "'-1': allowed: a number above 0"),
-        (("--device", "tpu9"), "--device tpu9: not there on this machine"),
+        (("--device", "tpu9"), "--device tpu9: not available on this machine"),
         (("--treshold", "0.5"), "unknown argument --treshold; did you mean --threshold?"),
     ],
 )

@@ -495,7 +495,7 @@ def test_a_device_that_is_not_there(
         "bench": [recipe],
     }
     error = asr(verb, *words[verb], "--device", device).error
-    assert f"--device {device}: not there on this machine; allowed: cpu" in error
+    assert f"--device {device}: not available on this machine; allowed: cpu" in error
 
 
 @pytest.mark.parametrize(

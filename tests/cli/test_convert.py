@@ -107,7 +107,7 @@ def test_with_data_losses_are_measured(
         )
         assert (found.loss, found.wer) == pytest.approx(expected, abs=0.006)
     assert plain != full
-    assert ("former heads in the order" in done.err) == (method != "kv")
+    assert ("heads reordered to" in done.err) == (method != "kv")
     origin = json.loads((out / "config.json").read_text())["converted_from"]
     assert origin["limit"] == 5
     assert origin["heads_aligned_on"] == (str(data) if kept == aligned else None)
@@ -139,7 +139,7 @@ def test_the_better_of_both_is_kept(matched: Tested, unmatched: Tested, worse: b
             ("encoder=conformer_s",),
             "encoder=conformer_s: only the schedule of a trained model can change",
         ),
-        (("reuse=probs", "encoder.num_layers=2"), "encoder.num_layers=2: everything but the sch"),
+        (("reuse=probs", "encoder.num_layers=2"), "encoder.num_layers=2: only the schedule of a"),
         (("reuse=prob",), "no reuse config is called 'prob'; did you mean probs?"),
         (("reuse=probs", "reuse.group=2"), "unknown key reuse.group; did you mean reuse.groups?"),
         (("reuse=probs", "reuse.group_size=3"), "reuse.group_size=3 does not divide encoder.num_"),
@@ -148,7 +148,7 @@ def test_the_better_of_both_is_kept(matched: Tested, unmatched: Tested, worse: b
         (("reuse=probs,none",), "one value is allowed here"),
         (("reuse",), "'reuse' is not an override"),
         (("reuse=probs", "--limit", "3"), "--limit needs --data"),
-        (("reuse=probs", "--device", "tpu9"), "--device tpu9: not there on this machine"),
+        (("reuse=probs", "--device", "tpu9"), "--device tpu9: not available on this machine"),
         (("reuse=probs", "--data", "nowhere.jsonl.gz"), "no manifest at"),
     ],
 )
@@ -168,7 +168,7 @@ def test_wrong_folders(asr: Command, parent: Path, tmp_path: Path) -> None:
     assert "the following arguments are required: --out" in without.error
     before = files_in(parent)
     full = asr("convert", "reuse=probs", "--model", parent, "--out", parent)
-    assert f"--out {parent} holds files already; name a new or an empty folder" in full.error
+    assert f"--out {parent} is not empty; name a new or an empty folder" in full.error
     assert files_in(parent) == before
     file = asr("convert", "reuse=probs", "--model", parent, "--out", parent / "config.json")
     assert "cannot be a folder" in file.error

@@ -123,7 +123,7 @@ def test_a_small_vocabulary_is_refused_with_the_figure_of_this_machine(
     monkeypatch.setattr(convert_softmax, "pays_from", lambda _: 8192)
     error = asr(*words, f"--svd-softmax={KEYS}").error
     assert "decoder.output has 17 words" in error
-    assert "preview_width 3 and refined_words 4, 10 hidden states at once" in error
+    assert "preview_width 3 and refined_words 4, for 10 hidden states at once" in error
     assert "is faster from 8,192 words on on this machine" in error
     monkeypatch.setattr(convert_softmax, "pays_from", lambda _: None)
     assert "is faster at no size on this machine" in asr(*words, f"--svd-softmax={KEYS}").error
@@ -134,12 +134,15 @@ def test_a_small_vocabulary_is_refused_with_the_figure_of_this_machine(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--svd-softmax=width=3"], "--svd-softmax 'width=3': allowed: KEY=VALUE, of keys"),
-        (["--svd-softmax=preview_width"], "allowed: KEY=VALUE, of keys preview_width, refined"),
+        (["--svd-softmax=width=3"], "--svd-softmax 'width=3': allowed: KEY=VALUE, with keys"),
+        (["--svd-softmax=preview_width"], "allowed: KEY=VALUE, with keys preview_width, refined"),
         (["--svd-softmax=preview_width=17,refined_words=4"], "preview_width=17: allowed: 1 to 16"),
         (["--svd-softmax=preview_width=a"], "svd_softmax.preview_width='a': allowed: a whole"),
         (["--svd-softmax=refined_words=0"], "svd_softmax.refined_words=0: allowed: a whole"),
-        (["reuse=probs", f"--svd-softmax={KEYS}"], "reuse=probs: --svd-softmax changes output"),
+        (
+            ["reuse=probs", f"--svd-softmax={KEYS}"],
+            "reuse=probs: --svd-softmax changes only output",
+        ),
     ],
 )
 def test_keys_that_do_not_fit(
@@ -152,7 +155,7 @@ def test_keys_that_do_not_fit(
 def test_a_transducer_is_refused(asr: Command, tmp_path: Path) -> None:
     model = save_tiny_package(tmp_path / "model", TRANSDUCER)
     done = asr("convert", "--svd-softmax", "--model", model, "--out", tmp_path / "svd")
-    assert "has a transducer head, which scores all words at every pair" in done.error
+    assert "has a transducer head, which scores all words for every pair" in done.error
 
 
 @pytest.mark.usefixtures("pays")
