@@ -24,7 +24,7 @@ MODELS = {
     "lodr": ("lodr_weight",),
     "rescore_lm": ("rescore_weight", "rescore_word_bonus"),
 }
-"""Keys of `FusedSearch` for language models, and those of their weights."""
+"""Keys of `FusedBeam` for language models, and those of their weights."""
 
 
 def option(key: str) -> str:
@@ -141,7 +141,9 @@ def search_of(
             raise InputError("--hotword-weight is of hotwords; give --hotwords too")
         return decoder
     if not isinstance(decoder, FusedSearch):
-        raise InputError("--hotwords are of a beam; give --beam too, such as --beam 10")
+        raise InputError(
+            f"--hotwords: {decode['_target_']} takes none; give --beam 10, or another --search"
+        )
     path = Path(args.hotwords)
     try:
         is_file = path.suffix == ".txt" or path.is_file()
@@ -180,7 +182,8 @@ def search_config(
     }
     wanted = [name for name, value in given.items() if value is not None]
     missing = [name for name in wanted if not _takes(decode, name)]
-    if args.search is None and (missing or args.hotwords is not None):
+    fuses = args.hotwords is not None or any(model in wanted for model in MODELS)
+    if args.search is None and (missing or fuses):
         decode = with_beam({**config, "decode": decode})
         missing = [name for name in wanted if not _takes(decode, name)]
     if missing:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.decode.align import align
-from asr.decode.fusion import FusedSearch
+from asr.decode.fusion import FusedBeam
 from asr.decode.greedy import Alternatives, FrameLabels, GreedyDecoder
 from asr.decode.prefix_beam import NEVER, PrefixSearch
 from asr.lm.automaton import TokenScorer
@@ -24,7 +24,7 @@ from asr.types import Hypothesis, ScoredTokens
 
 
 @in_ranges("decode")
-class BeamDecoder(GreedyDecoder, FusedSearch):
+class BeamDecoder(GreedyDecoder, FusedBeam):
     """Search for CTC's most probable token sequences, each summed over its paths.
 
     The sums are exact without a limit on tokens and with a beam that holds every prefix. Frame
@@ -39,7 +39,7 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
             searched and the others count as blank; null: no frame is skipped.
         n_best: sequences in the result, at most ``beam``.
         lm, lm_weight, lm_word_bonus, lodr, lodr_weight, rescore_lm, rescore_weight,
-            rescore_word_bonus, scorers: see `FusedSearch`.
+            rescore_word_bonus, scorers: see `FusedSearch` and `FusedBeam`.
         blank_id: id of the blank.
 
     Raises:
@@ -67,7 +67,7 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
         scorers: Sequence[TokenScorer] = (),
     ) -> None:
         GreedyDecoder.__init__(self, blank_id=blank_id)
-        FusedSearch.__init__(
+        FusedBeam.__init__(
             self,
             lm=lm,
             lm_weight=lm_weight,
@@ -100,7 +100,9 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
     ) -> list[FrameLabels]:
         """Turn sequences found in these frames into the labels that `label` returns."""
         if self.is_fused:
-            self.compare_with_audio(found, *self._best_path(log_probs_BTV, lengths_B))
+            paths, num_tokens = best_paths(log_probs_BTV, lengths_B, self.blank_id)
+            lost = [path - one[0].acoustic for path, one in zip(paths, found, strict=True)]
+            self.compare_with_audio(lost, num_tokens)
         return labels_of(found, log_probs_BTV, lengths_B, self.n_best)
 
     def search(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
@@ -197,15 +199,18 @@ class BeamDecoder(GreedyDecoder, FusedSearch):
             return torch.zeros_like(blank_BT, dtype=torch.bool)
         return blank_BT.exp() >= self.skip_blank
 
-    def _best_path(self, log_probs_BTV: Tensor, lengths_B: Tensor) -> tuple[list[float], list[int]]:
-        """Log probability and number of tokens of the best path of each utterance."""
-        best_BT, ids_BT = log_probs_BTV.max(-1)
-        frames_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        is_valid_BT = frames_T < lengths_B.to(ids_BT.device).unsqueeze(1)
-        is_new_BT = (ids_BT != self.blank_id) & is_valid_BT
-        is_new_BT[:, 1:] &= ids_BT[:, 1:] != ids_BT[:, :-1]
-        best_path_B = best_BT.double().masked_fill(~is_valid_BT, 0.0).sum(1)
-        return best_path_B.tolist(), is_new_BT.sum(1).tolist()
+
+def best_paths(
+    log_probs_BTV: Tensor, lengths_B: Tensor, blank_id: int
+) -> tuple[list[float], list[int]]:
+    """Return log probability and number of tokens of the best path of each utterance."""
+    best_BT, ids_BT = log_probs_BTV.max(-1)
+    frames_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    is_valid_BT = frames_T < lengths_B.to(ids_BT.device).unsqueeze(1)
+    is_new_BT = (ids_BT != blank_id) & is_valid_BT
+    is_new_BT[:, 1:] &= ids_BT[:, 1:] != ids_BT[:, :-1]
+    best_path_B = best_BT.double().masked_fill(~is_valid_BT, 0.0).sum(1)
+    return best_path_B.tolist(), is_new_BT.sum(1).tolist()
 
 
 def labels_of(

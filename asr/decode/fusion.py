@@ -1,4 +1,4 @@
-"""Language models and hotwords in a beam search: shallow fusion and rescoring.
+"""Language models and hotwords in a search: shallow fusion and rescoring.
 
 Shallow fusion adds to the scores of prefixes during the search; rescoring adds to the scores of
 whole sequences after it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ _IMPROBABLE = 3.0
 
 
 class FusedSearch:
-    """The part of a beam search that adds language models and other scorers.
+    """The part of a search that adds language models and other scorers, token by token.
 
     Args:
         lm: path of a language model, see `read_language_model`; None: none.
@@ -32,8 +33,6 @@ class FusedSearch:
         lodr: path of a low-order n-gram model of the recogniser's training text, which is
             subtracted from ``lm`` (low-order density ratio, Zheng et al. 2022); None: none.
         lodr_weight: factor on its log probabilities.
-        rescore_lm: path of a language model that reorders the final sequences; None: none.
-        rescore_weight, rescore_word_bonus: its factor and bonus.
         scorers: further scorers to add, such as hotwords.
 
     Raises:
@@ -48,9 +47,6 @@ class FusedSearch:
         lm_word_bonus: float,
         lodr: str | None,
         lodr_weight: float,
-        rescore_lm: str | None,
-        rescore_weight: float,
-        rescore_word_bonus: float,
         scorers: Sequence[TokenScorer],
     ) -> None:
         if lodr is not None and lm is None:
@@ -60,11 +56,7 @@ class FusedSearch:
         self.lm_word_bonus = lm_word_bonus
         self.lodr = lodr
         self.lodr_weight = lodr_weight
-        self.rescore_lm = rescore_lm
-        self.rescore_weight = rescore_weight
-        self.rescore_word_bonus = rescore_word_bonus
         self.lm_scorer: TokenScorer | None = None
-        self.rescorer: TokenScorer | None = None
         self.scorers = scorers
         self._improbable: list[tuple[int, int]] = []  # per batch: all texts, improbable texts
 
@@ -75,43 +67,26 @@ class FusedSearch:
         device: torch.device | str = "cpu",
     ) -> None:
         """Read the language models and add them; raise as `read_language_model` does."""
-
-        def read(path: str, weight: float, bonus: float) -> TokenScorer:
-            make = read_language_model(Path(path), tokenizer, normalize, device)
-            return make(weight, bonus)
-
         if self.lm is not None:
-            self.lm_scorer = read(self.lm, self.lm_weight, self.lm_word_bonus)
+            make = read_language_model(Path(self.lm), tokenizer, normalize, device)
+            self.lm_scorer = make(self.lm_weight, self.lm_word_bonus)
             self.scorers = (*self.scorers, self.lm_scorer)
         if self.lodr is not None:
-            self.scorers = (*self.scorers, read(self.lodr, -self.lodr_weight, 0.0))
-        if self.rescore_lm is not None:
-            self.rescorer = read(self.rescore_lm, self.rescore_weight, self.rescore_word_bonus)
+            make = read_language_model(Path(self.lodr), tokenizer, normalize, device)
+            self.scorers = (*self.scorers, make(-self.lodr_weight, 0.0))
 
     @property
     def is_fused(self) -> bool:
         """Whether any scorer or language model is added."""
-        return bool(self.scorers) or self.rescorer is not None
+        return bool(self.scorers)
 
-    def ordered(
-        self, found: list[list[ScoredTokens]], device: torch.device
-    ) -> list[list[ScoredTokens]]:
-        """Order the sequences of a search by ``rescore_lm``, if there is one."""
-        return found if self.rescorer is None else rescored(found, self.rescorer, device)
+    def compare_with_audio(self, lost: Sequence[float], num_tokens: Sequence[int]) -> None:
+        """Count texts that are acoustically far less probable than the best that the audio gives.
 
-    def compare_with_audio(
-        self,
-        found: Sequence[Sequence[ScoredTokens]],
-        best_path: Sequence[float],
-        num_tokens: Sequence[int],
-    ) -> None:
-        """Count texts that are acoustically far less probable than the best path.
-
-        ``best_path``: log probability of each utterance's best path, with ``num_tokens`` tokens.
+        ``lost``: the difference in log probability of each utterance, with ``num_tokens`` tokens.
         """
         far = [
-            path - one[0].acoustic > _IMPROBABLE * max(1, number)
-            for one, path, number in zip(found, best_path, num_tokens, strict=True)
+            one > _IMPROBABLE * max(1, number) for one, number in zip(lost, num_tokens, strict=True)
         ]
         self._improbable.append((len(far), sum(far)))
 
@@ -127,6 +102,53 @@ class FusedSearch:
             f"{num_texts:,} chunks the text is acoustically far less probable than the best path; "
             "lower --lm-weight, --rescore-weight or --hotword-weight"
         )
+
+
+class FusedBeam(FusedSearch):
+    """The part of a beam search that adds scorers and reorders the final sequences.
+
+    Args:
+        rescore_lm: path of a language model that reorders the final sequences; None: none.
+        rescore_weight, rescore_word_bonus: its factor and bonus.
+        **fusion: arguments of `FusedSearch`.
+    """
+
+    def __init__(
+        self,
+        *,
+        rescore_lm: str | None,
+        rescore_weight: float,
+        rescore_word_bonus: float,
+        **fusion: Any,
+    ) -> None:
+        super().__init__(**fusion)
+        self.rescore_lm = rescore_lm
+        self.rescore_weight = rescore_weight
+        self.rescore_word_bonus = rescore_word_bonus
+        self.rescorer: TokenScorer | None = None
+
+    def read_lm(
+        self,
+        tokenizer: Tokenizer,
+        normalize: Callable[[str], str],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """See `FusedSearch.read_lm`."""
+        super().read_lm(tokenizer, normalize, device)
+        if self.rescore_lm is not None:
+            make = read_language_model(Path(self.rescore_lm), tokenizer, normalize, device)
+            self.rescorer = make(self.rescore_weight, self.rescore_word_bonus)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether any scorer or language model is added."""
+        return super().is_fused or self.rescorer is not None
+
+    def ordered(
+        self, found: list[list[ScoredTokens]], device: torch.device
+    ) -> list[list[ScoredTokens]]:
+        """Order the sequences of a search by ``rescore_lm``, if there is one."""
+        return found if self.rescorer is None else rescored(found, self.rescorer, device)
 
 
 def rescored(

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.lm.automaton import TokenScorer
+from asr.lm.automaton import TokenScorer, advance_all, finish_all
 from asr.types import ScoredTokens
 
 _FACTOR = 6364136223846793005  # Knuth's, for the polynomial hash modulo 2^64
@@ -164,27 +164,21 @@ class Sequences:
 
     def finished(self, scorers: Sequence[TokenScorer]) -> Tensor:
         """Return the scorers' total (B, K) with the scores of ending."""
-        added = self.added
-        for scorer, states_BK in zip(scorers, self.states, strict=True):
-            added = added + scorer.finish(states_BK)
-        return added
+        return self.added + finish_all(scorers, self.states)
 
     def candidates(self, ids_BKC: Tensor, scorers: Sequence[TokenScorer]) -> Candidates:
         """Return these sequences, followed by each of them extended by each of its C tokens."""
-        advanced = [
-            scorer.advance(states_BK.unsqueeze(2), ids_BKC)
-            for scorer, states_BK in zip(scorers, self.states, strict=True)
-        ]
-        added_BKC = self.added.unsqueeze(2).expand_as(ids_BKC)
-        for scores_BKC, _ in advanced:
-            added_BKC = added_BKC + scores_BKC
+        scores_BKC, following = advance_all(
+            scorers, [states_BK.unsqueeze(2) for states_BK in self.states], ids_BKC
+        )
+        added_BKC = self.added.unsqueeze(2).expand_as(ids_BKC) + scores_BKC
         return Candidates(
             before=self,
             ids_BKC=ids_BKC,
             added=torch.cat([self.added, added_BKC.flatten(1)], 1),
             states=[
                 torch.cat([states_BK, after_BKC.flatten(1)], 1)
-                for states_BK, (_, after_BKC) in zip(self.states, advanced, strict=True)
+                for states_BK, after_BKC in zip(self.states, following, strict=True)
             ],
         )
 

@@ -7,16 +7,18 @@ T frames, V vocabulary, X head outputs per frame.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.decode.beam import BeamDecoder
-from asr.decode.hybrid import CtcWeight, HybridSearch, check_n_best
+from asr.decode.beam import BeamDecoder, best_paths
+from asr.decode.hybrid import CtcWeight, HybridSearch
 from asr.head.decoder import BOUNDARY_ID
 from asr.head.hybrid import HybridHead
-from asr.ranges import BeamSize, Bonus, Tokens, in_ranges
+from asr.lm.automaton import TokenScorer
+from asr.ranges import BeamSize, Bonus, Tokens, Weight, in_ranges
 from asr.types import ScoredTokens
 
 _MAX_LOGITS = 2**26  # in one pass of the decoder
@@ -30,9 +32,13 @@ class HybridRescore(HybridSearch):
         beam, tokens_per_frame: settings of the CTC search, see `BeamDecoder`.
         ctc_weight, length_bonus: see `asr.decode.hybrid`.
         n_best: sequences in the result, at most ``beam``.
+        lm, lm_weight, lm_word_bonus, lodr, lodr_weight, rescore_lm, rescore_weight,
+            rescore_word_bonus, scorers: see `FusedSearch` and `FusedBeam`. The CTC search adds
+            their scores; the new order keeps them.
 
     Raises:
-        InputError: a value is outside its range, or ``n_best`` is above ``beam``.
+        InputError: a value is outside its range, ``n_best`` is above ``beam``, or ``lodr`` is given
+            without ``lm``.
     """
 
     def __init__(
@@ -44,9 +50,30 @@ class HybridRescore(HybridSearch):
         ctc_weight: CtcWeight = 0.3,
         length_bonus: Bonus = 0.0,
         n_best: BeamSize = 1,
+        lm: str | None = None,
+        lm_weight: Weight = 0.3,
+        lm_word_bonus: Bonus = 0.0,
+        lodr: str | None = None,
+        lodr_weight: Weight = 0.2,
+        rescore_lm: str | None = None,
+        rescore_weight: Weight = 0.3,
+        rescore_word_bonus: Bonus = 0.0,
+        scorers: Sequence[TokenScorer] = (),
     ) -> None:
-        super().__init__(head, n_best=n_best)
-        check_n_best(n_best, beam)
+        super().__init__(
+            head,
+            beam=beam,
+            n_best=n_best,
+            lm=lm,
+            lm_weight=lm_weight,
+            lm_word_bonus=lm_word_bonus,
+            lodr=lodr,
+            lodr_weight=lodr_weight,
+            rescore_lm=rescore_lm,
+            rescore_weight=rescore_weight,
+            rescore_word_bonus=rescore_word_bonus,
+            scorers=scorers,
+        )
         self.ctc_search = BeamDecoder(beam=beam, tokens_per_frame=tokens_per_frame)
         self.ctc_weight = ctc_weight
         self.length_bonus = length_bonus
@@ -55,7 +82,9 @@ class HybridRescore(HybridSearch):
     def search(self, outputs_BTX: Tensor, lengths_B: Tensor) -> list[list[ScoredTokens]]:
         """Return CTC's sequences of each utterance in their new order."""
         log_probs_BTV, frames_BTD = self.head.split(outputs_BTX)
-        found = self.ctc_search.search(log_probs_BTV, lengths_B)
+        ctc_search = copy(self.ctc_search)  # several threads may search, with scorers of their own
+        ctc_search.scorers = self.scorers
+        found = ctc_search.search(log_probs_BTV, lengths_B)
         most = max(len(one) for one in found)
         longest = max(len(one.token_ids) for listed in found for one in listed)
         size = max(1, _MAX_LOGITS // (most * (longest + 1) * self.head.vocab_size))
@@ -63,6 +92,15 @@ class HybridRescore(HybridSearch):
         for first in range(0, len(found), size):
             piece = slice(first, first + size)
             again += self._scored(found[piece], frames_BTD[piece], lengths_B[piece], most)
+        again = self.ordered(again, outputs_BTX.device)
+        if self.is_fused:
+            paths, num_tokens = best_paths(log_probs_BTV, lengths_B, self.blank_id)
+            by_ctc = [{one.token_ids: one.acoustic for one in listed} for listed in found]
+            lost = [
+                path - acoustic[best[0].token_ids]
+                for path, acoustic, best in zip(paths, by_ctc, again, strict=True)
+            ]
+            self.compare_with_audio(lost, num_tokens)
         return again
 
     def _scored(
@@ -93,6 +131,7 @@ class HybridRescore(HybridSearch):
                     (1 - self.ctc_weight) * attention
                     + self.ctc_weight * one.acoustic
                     + self.length_bonus * len(one.token_ids),
+                    one.added,
                 )
                 for one, attention in zip(listed, scores, strict=False)
             ]

@@ -19,7 +19,8 @@ from typing import Any, Protocol, cast
 from torch import Tensor
 
 from asr.decode.beam import BeamDecoder
-from asr.decode.fusion import FusedSearch
+from asr.decode.fusion import FusedBeam, FusedSearch
+from asr.decode.hybrid import HybridBeam
 from asr.decode.recogniser import AcousticModel, Recogniser
 from asr.decode.transducer_beam import TransducerBeam
 from asr.errors import InputError
@@ -32,7 +33,11 @@ from asr.text.normalize import TranscriptNormalizer
 from asr.text.tokenizer import Tokenizer
 from asr.types import Hypothesis, Labels
 
-BEAMS: dict[str, type[FusedSearch]] = {"ctc": BeamDecoder, "transducer": TransducerBeam}
+BEAMS: dict[str, type[FusedBeam]] = {
+    "ctc": BeamDecoder,
+    "transducer": TransducerBeam,
+    "hybrid": HybridBeam,
+}
 """Beam searches with language models and hotwords, by the name of the head."""
 
 
@@ -100,16 +105,20 @@ def build_search(
 def with_beam(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of a model's search if it takes scorers, or else of its head's beam.
 
+    TDT has no beam: scorers add to its greedy search.
+
     Raises:
         InputError: the head has no beam search that takes scorers.
     """
     decode = dict(config["decode"])
-    if issubclass(target_class(decode, "decode"), FusedSearch):
+    target = target_class(decode, "decode")
+    has_beam = not config["head"].get("durations")
+    if issubclass(target, FusedBeam if has_beam else FusedSearch):
         return decode
     name = getattr(target_class(config["head"], "head"), "name", "ctc")
     if name not in BEAMS:
         raise InputError(
-            f"beam search with language models and hotwords: for {' and '.join(BEAMS)} heads; "
+            f"beam search with language models and hotwords: for {', '.join(BEAMS)} heads; "
             f"the head of this model is {name}"
         )
     return {TARGET: f"{BEAMS[name].__module__}.{BEAMS[name].__qualname__}"}

@@ -5,7 +5,12 @@ the joint network runs, for all utterances that still look for their next token.
 once per token for all of them. After ``max_symbols`` tokens in a frame the search moves to the next
 frame, so it always ends.
 
-Shape legend: B batch, R utterances still in search, T frames, J joint width, U tokens.
+Language models and hotwords choose between tokens; the audio alone decides whether a token or a
+blank is written, so a language model deletes no words (as in NGPU-LM, Bataev et al. 2025, arXiv
+2505.22857).
+
+Shape legend: B batch, R utterances still in search, T frames, J joint width, U tokens,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,11 +22,13 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 from torch import Tensor
 
-from asr.decode.greedy import Alternatives
+from asr.decode.fusion import FusedSearch
+from asr.decode.transducer_search import Emissions, TransducerSearch
 from asr.head.ctc import BLANK_ID
 from asr.head.predictor import START_ID, State
 from asr.head.transducer import TransducerHead
-from asr.ranges import Range, in_ranges
+from asr.lm.automaton import TokenScorer, advance_all
+from asr.ranges import Bonus, Range, Weight, in_ranges
 from asr.types import Hypothesis
 
 if TYPE_CHECKING:
@@ -29,108 +36,61 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Emissions:
-    """The tokens emitted in T frames, on the CPU.
-
-    Token u was emitted at frame ``frames_U`` with log probability ``scores_U`` and lasts to the
-    frame before ``ends_U``; one frame may emit several. ``scores_T`` is the log probability of all
-    steps from each frame. After a beam search, ``alternatives`` holds the best sequences of each
-    chunk.
-    """
-
-    scores_T: Tensor
-    ids_U: Tensor
-    frames_U: Tensor
-    ends_U: Tensor
-    scores_U: Tensor
-    alternatives: tuple[Alternatives, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.scores_T)
-
-    def __getitem__(self, frames: slice) -> Emissions:
-        first, last, _ = frames.indices(len(self))
-        inside_U = (self.frames_U >= first) & (self.frames_U < last)
-        return Emissions(
-            self.scores_T[frames],
-            self.ids_U[inside_U],
-            self.frames_U[inside_U] - first,
-            self.ends_U[inside_U].clamp(max=last) - first,
-            self.scores_U[inside_U],
-            tuple(one.moved(-first) for one in self.alternatives),
-        )
-
-    def first_ids(self) -> Tensor:
-        """First token emitted at each frame (T,), blank if there is none."""
-        ids_T = torch.full((len(self),), BLANK_ID)
-        ids_T[self.frames_U.flip(0)] = self.ids_U.flip(0)  # a frame's first token is assigned last
-        return ids_T
-
-    def joined(self, following: Sequence[Emissions]) -> Emissions:
-        """Return these frames, then those of ``following``."""
-        parts, offset, frames, ends = (self, *following), 0, [], []
-        alternatives: list[Alternatives] = []
-        for part in parts:
-            frames.append(part.frames_U + offset)
-            ends.append(part.ends_U + offset)
-            alternatives += [one.moved(offset) for one in part.alternatives]
-            offset += len(part)
-        return Emissions(
-            torch.cat([part.scores_T for part in parts]),
-            torch.cat([part.ids_U for part in parts]),
-            torch.cat(frames),
-            torch.cat(ends),
-            torch.cat([part.scores_U for part in parts]),
-            tuple(alternatives),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Written:
     """The state of a greedy search: its next frame, the predictor's output and its state.
 
     ``frame_B`` is counted from the first frame of the next block; a TDT step may skip frames of it.
+    ``lost_B`` is the log probability that tokens lost to the audio's best; ``fused`` is None
+    without scorers.
     """
 
     frame_B: Tensor
     predicted_BJ: Tensor
     state: State
+    lost_B: Tensor
+    fused: _Fused | None
 
 
 @in_ranges("decode")
-class TransducerGreedy:
+class TransducerGreedy(TransducerSearch, FusedSearch):
     """Greedy search: always the best token, and in TDT the best duration.
 
     Args:
         max_symbols: most tokens emitted at one frame.
+        lm, lm_weight, lm_word_bonus, lodr, lodr_weight, scorers: see `FusedSearch`.
+
+    Raises:
+        InputError: a value is outside its range, or ``lodr`` is given without ``lm``.
     """
 
-    head_name = TransducerHead.name
-
     def __init__(
-        self, *, head: TransducerHead, max_symbols: Annotated[int, Range(1, 1000)] = 10
+        self,
+        *,
+        head: TransducerHead,
+        max_symbols: Annotated[int, Range(1, 1000)] = 10,
+        lm: str | None = None,
+        lm_weight: Weight = 0.3,
+        lm_word_bonus: Bonus = 0.0,
+        lodr: str | None = None,
+        lodr_weight: Weight = 0.2,
+        scorers: Sequence[TokenScorer] = (),
     ) -> None:
-        self.head = head
+        TransducerSearch.__init__(self, head)
+        FusedSearch.__init__(
+            self,
+            lm=lm,
+            lm_weight=lm_weight,
+            lm_word_bonus=lm_word_bonus,
+            lodr=lodr,
+            lodr_weight=lodr_weight,
+            scorers=scorers,
+        )
         self.max_symbols = max_symbols
 
-    def __call__(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
-        """Return one hypothesis per utterance; frames after its end are ignored."""
-        return [self.collapse(labels) for labels in self.label(outputs_BTJ, lengths_B)]
-
-    def blanks(self, num_frames: int) -> Emissions:
-        """Return frames without tokens."""
-        none_U = torch.zeros(0, dtype=torch.int64)
-        return Emissions(torch.zeros(num_frames), none_U, none_U, none_U, none_U.float())
-
-    def collapse(self, labels: Emissions) -> Hypothesis:
-        """Return the hypothesis of the emitted tokens."""
-        return Hypothesis(
-            token_ids=tuple(labels.ids_U.tolist()),
-            token_frames=tuple(labels.frames_U.tolist()),
-            token_ends=tuple(labels.ends_U.tolist()),
-            score=float(labels.scores_T.sum()),
-            token_scores=tuple(labels.scores_U.tolist()),
-        )
+    @property
+    def notice(self) -> str:
+        """The warning if scorers outweigh the audio; empty if they do not."""
+        return self.warning
 
     def online(self) -> OnlineSearch:
         """Return a search of a new stream; see `asr.decode.online`."""
@@ -139,7 +99,9 @@ class TransducerGreedy:
     def label(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[Emissions]:
         """Return the tokens emitted in each utterance."""
         start = self.begin(len(lengths_B), outputs_BTJ.device)
-        found, _ = self.go_on(outputs_BTJ, lengths_B, start)
+        found, after = self.go_on(outputs_BTJ, lengths_B, start)
+        if self.is_fused:
+            self.compare_with_audio(after.lost_B.tolist(), [len(one.ids_U) for one in found])
         return [
             replace(one, ends_U=one.ends_U.clamp(max=length))
             for one, length in zip(found, lengths_B.tolist(), strict=True)
@@ -152,7 +114,13 @@ class TransducerGreedy:
         predicted_BP, state = self.head.predictor.step(
             start_B, self.head.predictor.start(batch, device)
         )
-        return Written(torch.zeros_like(start_B), self.head.project_predictor(predicted_BP), state)
+        return Written(
+            torch.zeros_like(start_B),
+            self.head.project_predictor(predicted_BP),
+            state,
+            torch.zeros(batch, device=device),
+            _Fused.start(self.scorers, batch, self.head.vocab_size, device),
+        )
 
     @torch.no_grad()
     def go_on(
@@ -164,6 +132,7 @@ class TransducerGreedy:
         """
         head, device = self.head, outputs_BTJ.device
         scores_BT = torch.zeros(outputs_BTJ.shape[:2], device=device)
+        lost_B, fused = before.lost_B.clone(), before.fused
         written: list[tuple[Tensor, ...]] = []
         frame_B, predicted_BJ, state = before.frame_B.clone(), before.predicted_BJ, before.state
         predicted_BJ = predicted_BJ.clone()
@@ -175,10 +144,13 @@ class TransducerGreedy:
             wrote, wrote_scores = [], []
             while len(rows_R):
                 at_R = frame_B[rows_R]
-                score_R, id_R, duration_R = self._best(
-                    outputs_BTJ[rows_R, at_R], predicted_BJ[rows_R]
+                score_R, id_R, duration_R, lost_R = self._best(
+                    outputs_BTJ[rows_R, at_R],
+                    predicted_BJ[rows_R],
+                    None if fused is None else fused.added_BV[rows_R],
                 )
                 scores_BT[rows_R, at_R] += score_R
+                lost_B[rows_R] += lost_R
                 is_token_R = id_R != BLANK_ID
                 num_R = num_at_frame_B[rows_R] + is_token_R
                 is_full_R = num_R >= self.max_symbols
@@ -203,21 +175,33 @@ class TransducerGreedy:
                 state = tuple(
                     one.index_put((rows_R,), new) for one, new in zip(state, state_R, strict=True)
                 )
+                fused = None if fused is None else fused.written(rows_R, found[1])
             rows_R = rows_R[frame_B[rows_R] < lengths_B[rows_R]]
-        after = Written((frame_B - lengths_B).clamp(min=0), predicted_BJ, state)
+        after = Written((frame_B - lengths_B).clamp(min=0), predicted_BJ, state, lost_B, fused)
         return self._by_utterance(scores_BT.cpu(), lengths_B.cpu(), written), after
 
-    def _best(self, frames_RJ: Tensor, predicted_RJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log probability, token and duration of the best step; in RNN-T a blank lasts 1."""
+    def _best(
+        self, frames_RJ: Tensor, predicted_RJ: Tensor, added_RV: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return log probability, token and duration of the best step; in RNN-T a blank lasts 1.
+
+        The last result is the log probability that the token loses to the audio's best.
+        """
         logits_RX = self.head.logits(frames_RJ, predicted_RJ)
         tokens_RV = logits_RX[:, : self.head.vocab_size].log_softmax(-1)
         score_R, id_R = tokens_RV.max(-1)
+        lost_R = torch.zeros_like(score_R)
+        if added_RV is not None:
+            wanted_R = (tokens_RV + added_RV)[:, 1:].argmax(-1) + 1
+            id_R = torch.where(id_R == BLANK_ID, id_R, wanted_R)
+            chosen_R = tokens_RV.gather(1, id_R.unsqueeze(1)).squeeze(1)
+            lost_R, score_R = score_R - chosen_R, chosen_R
         if not self.head.durations:
-            return score_R, id_R, (id_R == BLANK_ID).long()
+            return score_R, id_R, (id_R == BLANK_ID).long(), lost_R
         durations_D = torch.tensor(self.head.durations, device=id_R.device)
         lasting_RD = logits_RX[:, self.head.vocab_size :].log_softmax(-1)
         lasting_R, index_R = lasting_RD.max(-1)
-        return score_R + lasting_R, id_R, durations_D[index_R]
+        return score_R + lasting_R, id_R, durations_D[index_R], lost_R
 
     @staticmethod
     def _by_utterance(
@@ -240,6 +224,46 @@ class TransducerGreedy:
                 )
             )
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Fused:
+    """The scores (B, V) that scorers add to each token after what was written, and next states."""
+
+    scorers: Sequence[TokenScorer]
+    added_BV: Tensor
+    following: Sequence[Tensor]
+
+    @classmethod
+    def start(
+        cls, scorers: Sequence[TokenScorer], batch: int, vocab_size: int, device: torch.device
+    ) -> _Fused | None:
+        """Return the scores of first tokens; None without scorers."""
+        if not scorers:
+            return None
+        scorers = [scorer.for_search() for scorer in scorers]
+        zeros_BV = torch.zeros(batch, vocab_size, dtype=torch.float64, device=device)
+        states = [torch.full((batch,), scorer.start, device=device) for scorer in scorers]
+        empty = cls(scorers, zeros_BV, [zeros_BV.long()] * len(scorers))
+        return empty._at(torch.arange(batch, device=device), states)
+
+    def written(self, rows_R: Tensor, ids_R: Tensor) -> _Fused:
+        """Return the scores after one more token of the utterances ``rows_R``."""
+        return self._at(rows_R, [states_BV[rows_R, ids_R] for states_BV in self.following])
+
+    def _at(self, rows_R: Tensor, states: Sequence[Tensor]) -> _Fused:
+        tokens_V = torch.arange(self.added_BV.shape[1], device=self.added_BV.device)
+        columns = [states_R.unsqueeze(1) for states_R in states]
+        added_RV, following = advance_all(self.scorers, columns, tokens_V)
+        assert isinstance(added_RV, Tensor)
+        return _Fused(
+            self.scorers,
+            self.added_BV.index_put((rows_R,), added_RV),
+            [
+                before_BV.index_put((rows_R,), after_RV)
+                for before_BV, after_RV in zip(self.following, following, strict=True)
+            ],
+        )
 
 
 class OnlineTransducer:

@@ -12,15 +12,15 @@ tokens, N = B * K.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from asr.decode.fusion import FusedSearch
-from asr.decode.greedy import Alternatives
-from asr.decode.prefix_beam import NEVER, NO_TOKEN, Move, Sequences, Trace
-from asr.decode.transducer import Emissions, TransducerGreedy
+from asr.decode.fusion import FusedBeam
+from asr.decode.prefix_beam import NEVER, Move, Sequences, Trace
+from asr.decode.transducer_paths import ScoredPath, reordered, trace_back
+from asr.decode.transducer_search import Emissions, TransducerSearch
 from asr.errors import InputError
 from asr.head.ctc import BLANK_ID
 from asr.head.predictor import START_ID, State
@@ -31,7 +31,7 @@ from asr.types import Hypothesis, ScoredTokens
 
 
 @in_ranges("decode")
-class TransducerBeam(TransducerGreedy, FusedSearch):
+class TransducerBeam(TransducerSearch, FusedBeam):
     """Search for the most probable token sequences of RNN-T.
 
     Args:
@@ -40,7 +40,7 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
             tokens.
         n_best: sequences in the result, at most ``beam``.
         lm, lm_weight, lm_word_bonus, lodr, lodr_weight, rescore_lm, rescore_weight,
-            rescore_word_bonus, scorers: see `FusedSearch`.
+            rescore_word_bonus, scorers: see `FusedSearch` and `FusedBeam`.
 
     Raises:
         InputError: a value is outside its range, ``lodr`` is given without ``lm``, or the head is
@@ -71,8 +71,8 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
                 f"decode.beam={beam}: beam search goes frame by frame, which excludes "
                 f"head.durations={[*head.durations]} (TDT); allowed: decode=transducer"
             )
-        TransducerGreedy.__init__(self, head=head, max_symbols=1)
-        FusedSearch.__init__(
+        TransducerSearch.__init__(self, head)
+        FusedBeam.__init__(
             self,
             lm=lm,
             lm_weight=lm_weight,
@@ -95,7 +95,7 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
 
     def label(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[Emissions]:
         """Return the tokens of each utterance's best sequence, with the n-best list."""
-        return self.labelled(self._found(outputs_BTJ, lengths_B), outputs_BTJ, lengths_B)
+        return self.labelled(self._found(outputs_BTJ, lengths_B), lengths_B)
 
     def online(self) -> OnlineTransducerBeam:
         """Return a search of a new stream; see `asr.decode.online`."""
@@ -105,23 +105,19 @@ class TransducerBeam(TransducerGreedy, FusedSearch):
         """Return up to ``beam`` sequences of each utterance, the best first."""
         return [[one.scored for one in listed] for listed in self._found(outputs_BTJ, lengths_B)]
 
-    def labelled(
-        self, found: Sequence[Sequence[_ScoredPath]], outputs_BTJ: Tensor, lengths_B: Tensor
-    ) -> list[Emissions]:
-        """Turn sequences found in these frames into the labels that `label` returns."""
+    def labelled(self, found: Sequence[Sequence[ScoredPath]], lengths_B: Tensor) -> list[Emissions]:
+        """Turn sequences found in frames into the labels that `label` returns."""
         if self.is_fused:
-            greedy = super().label(outputs_BTJ, lengths_B)
+            best = [listed[0] for listed in found]
             self.compare_with_audio(
-                [[one.scored for one in listed] for listed in found],
-                [float(one.scores_T.double().sum()) for one in greedy],
-                [len(one.ids_U) for one in greedy],
+                [one.lost for one in best], [len(one.scored.token_ids) for one in best]
             )
         return [
             listed[0].emissions(length, [one.scored for one in listed[: self.n_best]])
             for listed, length in zip(found, lengths_B.tolist(), strict=True)
         ]
 
-    def _found(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[list[_ScoredPath]]:
+    def _found(self, outputs_BTJ: Tensor, lengths_B: Tensor) -> list[list[ScoredPath]]:
         hypotheses = _Search(self, len(lengths_B), outputs_BTJ.device)
         hypotheses.advance(outputs_BTJ, lengths_B)
         return hypotheses.found()
@@ -137,6 +133,7 @@ class _Search:
             self._now = _Hypotheses.empty(search.head, batch, search.beam, self._scorers, device)
         self._moves: list[Move] = []
         self._scores: list[Tensor] = []  # (B, K) of every move
+        self._lost: list[Tensor] = []  # (B, K) less than the audio's best move
         self._trace = Trace()
 
     @torch.no_grad()
@@ -144,21 +141,22 @@ class _Search:
         """Search more frames of each utterance."""
         lengths_B = lengths_B.to(outputs_BTJ.device)
         for frame in range(int(lengths_B.max()) if len(lengths_B) else 0):
-            self._now, move, scores_BK = self._step(
+            self._now, move, scores_BK, lost_BK = self._step(
                 self._now, outputs_BTJ[:, frame], frame < lengths_B
             )
             self._moves.append(move)
             self._scores.append(scores_BK)
+            self._lost.append(lost_BK)
 
-    def found(self) -> list[list[_ScoredPath]]:
+    def found(self) -> list[list[ScoredPath]]:
         """Return the sequences of each utterance, best first, including end scores."""
         now = self._now
-        steps = list(zip(self._moves, self._scores, strict=True))
-        found = _read_out(steps, now.total, now.sequences.finished(self._scorers))
+        steps = list(zip(self._moves, self._scores, self._lost, strict=True))
+        found = trace_back(steps, now.total, now.sequences.finished(self._scorers))
         orders = self._search.ordered(
             [[one.scored for one in each] for each in found], now.total.device
         )
-        return [_in_order(each, order) for each, order in zip(found, orders, strict=True)]
+        return [reordered(each, order) for each, order in zip(found, orders, strict=True)]
 
     def best(self) -> Hypothesis:
         """Return the best sequence of a batch of one, without end scores."""
@@ -176,8 +174,11 @@ class _Search:
 
     def _step(
         self, now: _Hypotheses, frame_BJ: Tensor, is_valid_B: Tensor
-    ) -> tuple[_Hypotheses, Move, Tensor]:
-        """Advance by one frame; return the beam, each move and its log probability (B, K)."""
+    ) -> tuple[_Hypotheses, Move, Tensor, Tensor]:
+        """Advance by one frame; return the beam, each move and its log probability (B, K).
+
+        The last result (B, K) is the log probability that a move loses to the audio's best move.
+        """
         head, beam = self._search.head, now.total.shape[1]
         logits_BKV = head.logits(frame_BJ.unsqueeze(1), now.predicted_BKJ)
         log_probs_BKV = logits_BKV.double().log_softmax(-1)
@@ -205,7 +206,9 @@ class _Search:
         best, chosen_BK = (total + candidates.added).topk(beam)
         sequences, move = candidates.chosen(chosen_BK, best == NEVER)
         following = _Hypotheses(sequences, total.gather(1, chosen_BK), *self._predicted(now, move))
-        return following, move, scores.gather(1, chosen_BK)
+        score_BK = scores.gather(1, chosen_BK)
+        lost_BK = log_probs_BKV.amax(-1).gather(1, move.source_BK) - score_BK
+        return following, move, score_BK, lost_BK
 
     def _predicted(self, now: _Hypotheses, move: Move) -> tuple[Tensor, State]:
         """Return predictions (B, K, J) and predictor states of the next beam."""
@@ -255,7 +258,7 @@ class OnlineTransducerBeam:
         if num_frames < outputs_1TJ.shape[1]:
             return self._search.label(outputs_1TJ[:, :num_frames], lengths_1)[0]
         assert self._hypotheses is not None, "asked before the first frame"
-        return self._search.labelled(self._hypotheses.found(), outputs_1TJ, lengths_1)[0]
+        return self._search.labelled(self._hypotheses.found(), lengths_1)[0]
 
 
 @dataclass(slots=True)
@@ -289,61 +292,3 @@ class _Hypotheses:
             head.project_predictor(vectors_NP).view(batch, beam, -1),
             state,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _ScoredPath:
-    """A sequence with its score, its tokens' frames, and the log probability of each move."""
-
-    scored: ScoredTokens
-    frames: tuple[int, ...]
-    scores_T: Tensor
-
-    def emissions(self, num_frames: int, listed: Sequence[ScoredTokens]) -> Emissions:
-        """Return the emitted tokens, with the utterance's best sequences."""
-        frames_U = torch.tensor(self.frames, dtype=torch.int64)
-        scores_T = self.scores_T[:num_frames]
-        return Emissions(
-            scores_T,
-            torch.tensor(self.scored.token_ids, dtype=torch.int64),
-            frames_U,
-            frames_U + 1,
-            scores_T[frames_U],
-            (Alternatives(0, num_frames, tuple(listed)),),
-        )
-
-
-def _in_order(written: Sequence[_ScoredPath], order: Sequence[ScoredTokens]) -> list[_ScoredPath]:
-    """Return the sequences in the order, and with the scores, of ``order``."""
-    by_ids = {one.scored.token_ids: one for one in written}
-    return [replace(by_ids[one.token_ids], scored=one) for one in order]
-
-
-def _read_out(
-    steps: Sequence[tuple[Move, Tensor]], total_BK: Tensor, added_BK: Tensor
-) -> list[list[_ScoredPath]]:
-    """Trace every hypothesis of the last beam back to its first frame."""
-    score_BK, place_BK = (total_BK + added_BK).sort(dim=1, descending=True, stable=True)
-    total, added = total_BK.gather(1, place_BK).tolist(), added_BK.gather(1, place_BK).tolist()
-    place_BK = place_BK.cpu()
-    batch, beam = place_BK.shape
-    tokens_TBK = torch.full((len(steps), batch, beam), NO_TOKEN)
-    scores_TBK = torch.zeros(len(steps), batch, beam)
-    for frame in reversed(range(len(steps))):
-        move, scores_BK = steps[frame]
-        tokens_TBK[frame] = move.token_BK.cpu().gather(1, place_BK)
-        scores_TBK[frame] = scores_BK.cpu().gather(1, place_BK).float()
-        place_BK = move.source_BK.cpu().gather(1, place_BK)
-    found = []
-    for row, scores in enumerate(score_BK.tolist()):
-        listed = []
-        for place, score in enumerate(scores):
-            if place and score == NEVER:
-                continue
-            tokens_T = tokens_TBK[:, row, place]
-            frames = (tokens_T != NO_TOKEN).nonzero().squeeze(1)
-            ids = tuple(tokens_T[frames].tolist())
-            scored = ScoredTokens(ids, acoustic=total[row][place], added=added[row][place])
-            listed.append(_ScoredPath(scored, tuple(frames.tolist()), scores_TBK[:, row, place]))
-        found.append(listed)
-    return found

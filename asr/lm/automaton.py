@@ -14,6 +14,7 @@ Shape legend: S states, A arcs, V tokens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +45,27 @@ class TokenScorer(Protocol):
 
     def finish(self, states: Tensor) -> Tensor:
         """Return the scores of ending in these states."""
+
+
+def advance_all(
+    scorers: Sequence[TokenScorer], states: Sequence[Tensor], tokens: Tensor
+) -> tuple[Tensor | float, list[Tensor]]:
+    """The sum of what ``scorers`` give ``tokens`` behind their ``states``, and the next states."""
+    total: Tensor | float = 0.0
+    following = []
+    for scorer, of_scorer in zip(scorers, states, strict=True):
+        scores, after = scorer.advance(of_scorer, tokens)
+        total = total + scores
+        following.append(after)
+    return total, following
+
+
+def finish_all(scorers: Sequence[TokenScorer], states: Sequence[Tensor]) -> Tensor | float:
+    """The sum of what ``scorers`` give an end in their ``states``."""
+    total: Tensor | float = 0.0
+    for scorer, of_scorer in zip(scorers, states, strict=True):
+        total = total + scorer.finish(of_scorer)
+    return total
 
 
 @dataclass(frozen=True, slots=True)

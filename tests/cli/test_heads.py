@@ -37,8 +37,8 @@ HYBRID = {
         (TRANSDUCER, ["transcribe", "a.wav", "--skip-blank", "0.9"], "is of another search"),
         (
             HYBRID,
-            ["transcribe", "a.wav", "--lm", "a.arpa"],
-            "of ctc and transducer heads; .*hybrid",
+            ["transcribe", "a.wav", "--skip-blank", "0.9"],
+            "--skip-blank is of another search than asr.decode.hybrid.HybridBeam",
         ),
         (HYBRID, ["transcribe", "a.wav", "--search", "greedy"], "is a search for a ctc head"),
         (HYBRID, ["transcribe", "a.wav", "--search", "best"], "--search 'best': allowed: beam, "),

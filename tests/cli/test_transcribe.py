@@ -129,7 +129,10 @@ def test_hotwords_are_read(asr: Command, model: Path, tmp_path: Path) -> None:
         (("--search", "greedy", "--skip-blank", "0.9"), "--skip-blank is of another search"),
         (("--beam", "5", "--n-best", "3"), "--n-best 3 needs --format json"),
         (("--beam", "2", "--n-best", "3", "--format", "json"), "a beam of 2 holds fewer"),
-        (("--search", "greedy", "--hotwords", "cat"), "--hotwords are of a beam"),
+        (
+            ("--search", "greedy", "--hotwords", "cat"),
+            "--hotwords: asr.decode.greedy.GreedyDecoder takes none",
+        ),
         (("--search", "beam", "--beam", "3"), "with --search give beam=N behind it"),
         (("--hotword-weight", "1"), "--hotword-weight is of hotwords"),
         (("--beam", "2", "--hotwords", "cat,zebra"), "'zebra': the model cannot write b z"),

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from asr.decode.recogniser import load_recogniser
 from asr.decode.search import build_search
 from asr.decode.transcribe import Transcriber
-from asr.decode.transducer import Emissions, TransducerGreedy
+from asr.decode.transducer import TransducerGreedy
+from asr.decode.transducer_search import Emissions
 from asr.head.transducer import TransducerHead
 from asr.types import Hypothesis
 from tests.decode.package import save_tiny_package, write_noise
