@@ -19,7 +19,7 @@ from torch import Tensor
 
 from asr.decode.fusion import FusedBeam
 from asr.decode.prefix_beam import NEVER, Move, Sequences, Trace
-from asr.decode.transducer_paths import ScoredPath, reordered, trace_back
+from asr.decode.transducer_paths import ScoredPath, in_new_order, trace_back
 from asr.decode.transducer_search import Emissions, TransducerSearch
 from asr.errors import InputError
 from asr.head.ctc import BLANK_ID
@@ -156,7 +156,7 @@ class _Search:
         orders = self._search.ordered(
             [[one.scored for one in each] for each in found], now.total.device
         )
-        return [reordered(each, order) for each, order in zip(found, orders, strict=True)]
+        return [in_new_order(each, order) for each, order in zip(found, orders, strict=True)]
 
     def best(self) -> Hypothesis:
         """Return the best sequence of a batch of one, without end scores."""

@@ -43,7 +43,7 @@ class ScoredPath:
         )
 
 
-def reordered(written: Sequence[ScoredPath], order: Sequence[ScoredTokens]) -> list[ScoredPath]:
+def in_new_order(written: Sequence[ScoredPath], order: Sequence[ScoredTokens]) -> list[ScoredPath]:
     """Return the sequences in the order, and with the scores, of ``order``."""
     by_ids = {one.scored.token_ids: one for one in written}
     return [replace(by_ids[one.token_ids], scored=one) for one in order]
