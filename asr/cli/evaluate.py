@@ -83,9 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[5, 15, 30, 60],
         metavar="S",
-        help="seconds of audio at which the encoder is timed; none: no latency",
+        help="seconds of audio to time the encoder with; none: no latency",
     )
-    parser.add_argument("--repeats", type=rounds, default=10, help="timed rounds (%(default)s)")
+    parser.add_argument("--repeats", type=rounds, default=10, help="rounds of timing (%(default)s)")
     add_device_argument(parser)
     add_dtype_argument(parser, default="float32")
     add_graphs_argument(parser)
@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-unknown",
         action="store_true",
-        help="score transcripts with characters the model cannot write; they count as errors",
+        help="also score transcripts with characters the model cannot write; they count as errors",
     )
     add_chunk_arguments(parser)
     parser.add_argument(
@@ -102,29 +102,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[None],
         metavar="MS",
-        help="hear the recordings as live streams in chunks of these lengths, or whole, a row "
-        "each; for models that were trained in chunks",
+        help="decode the recordings as live streams in chunks of these lengths, or whole, a row "
+        "each; for models trained in chunks",
     )
     add_search_arguments(parser)
     parser.add_argument(
         "--tune",
         action="store_true",
         help="with --rescore-lm or --lm: first find the weight and the word bonus with the fewest "
-        "errors on the first manifest of --data, then score all with them",
+        "errors on the first manifest of --data, then score all manifests with them",
     )
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="find the temperature of the confidences of words on the first manifest of --data and "
-        "keep it in the model folder, for this search; the other manifests say what it is worth",
+        help="find the temperature of word confidences on the first manifest of --data and store "
+        "it in the model folder for this search; the other manifests measure its effect",
     )
     parser.add_argument(
         "--scoring",
         choices=SCORINGS,
         default=SCORINGS[0],
-        help="spelling of references and hypotheses before they are compared: as the model spells "
-        "(default), none: as given, basic: lower case without punctuation, whisper: Whisper's "
-        "rules for English (pip install 'encore-asr[scoring]')",
+        help="normalisation of references and hypotheses before scoring: by default the model's, "
+        "none: as given, basic: lower case without punctuation, whisper: Whisper's rules for "
+        "English (pip install 'encore-asr[scoring]')",
     )
     parser.add_argument(
         "--equivalents",
@@ -138,8 +138,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="LABEL",
-        help="error rates by labels of the manifest too, such as speaker, or columns that "
-        "`asr prepare folder --labels` kept",
+        help="also print error rates by labels of the manifest, such as speaker, or columns kept "
+        "by `asr prepare folder --labels`",
     )
     add_table_arguments(parser)
 
@@ -155,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.num_threads)
     args.dtype = resolved_dtype(args.dtype, args.device)
     if args.cuda_graphs and args.exit_entropy:
-        raise InputError("--cuda-graphs records all layers; with --exit-entropy leave it out")
+        raise InputError("--cuda-graphs records all layers; it excludes --exit-entropy")
     package = load_at(args, ALL_LAYERS, args.dtype)
     check_exits(args, package.model)
     decode = search_config(args, package.config)
@@ -241,7 +241,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def chunk_or_whole(text: str) -> float | None:
-    """The length of a chunk in milliseconds, None for the whole recording."""
+    """Parse the length of a chunk in milliseconds; None for whole recordings."""
     return None if text == "whole" else chunk_ms(text)
 
 
@@ -252,13 +252,13 @@ def tuned(
     decoder: object,
     decode: dict[str, Any],
 ) -> dict[str, Any]:
-    """The search with the weights that have the fewest errors on ``utterances``, which are said.
+    """Find and print the weights with the fewest errors on ``utterances``; return their search.
 
     Raises:
         InputError: there is no language model to tune, or its weights are given.
     """
     if not isinstance(decoder, BeamDecoder) or decoder.rescore_lm is decoder.lm is None:
-        raise InputError("--tune is of a language model; give --beam, and --lm or --rescore-lm too")
+        raise InputError("--tune needs a language model: give --beam, and --lm or --rescore-lm")
     model = "lm" if decoder.rescore_lm is None else "rescore_lm"
     weight, bonus = MODELS[model]
     if getattr(args, weight) is not None or getattr(args, bonus) is not None:
@@ -279,10 +279,10 @@ def tuned(
 
 
 def calibrated(package: ModelPackage, decoder: Search, split: str, found: SplitEvaluation) -> float:
-    """The temperature of confidences that fits ``found``, which is kept in the package.
+    """Fit the confidence temperature to ``found``, store it in the package and return it.
 
     Raises:
-        InputError: the search knows no confidences; see `fit_temperature` and `write_temperature`.
+        InputError: the search has no confidences; see `fit_temperature` and `write_temperature`.
     """
     confidences, is_right = found.judged_words()
     if not confidences:
@@ -301,10 +301,10 @@ def calibrated(package: ModelPackage, decoder: Search, split: str, found: SplitE
 
 
 def by_split(paths: Sequence[Path]) -> dict[str, Path]:
-    """Manifests by the name of their split.
+    """Return manifests by the name of their split.
 
     Raises:
-        InputError: two manifests of one name.
+        InputError: two manifests have the same name.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -319,5 +319,5 @@ def by_split(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def split_name(path: Path) -> str:
-    """``data/digits/test.jsonl.gz`` is the split ``test``."""
+    """Return the split of a manifest: ``data/digits/test.jsonl.gz`` is ``test``."""
     return path.name.partition(".")[0]

@@ -1,4 +1,4 @@
-"""The records and the lines on stderr of `asr evaluate`."""
+"""Records of `asr evaluate`, and its messages on stderr."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from asr.report.record import RunRecord, WerChange
 
 
 class Way(NamedTuple):
-    """How recordings are read: in chunks of so many milliseconds or whole, with an exit."""
+    """A way to decode recordings: in chunks of some milliseconds, or whole; and with an exit."""
 
     chunk_ms: float | None
     exit: Exit
 
     def name_of(self, name: str) -> str:
-        """A run or split, read in this way."""
+        """Name a run or split that is decoded in this way."""
         name = self.exit.name_of(name)
         return name if self.chunk_ms is None else f"{name} {self.chunk_ms:g} ms"
 
 
 Found = dict[Way, dict[str, SplitEvaluation]]
-"""By how it was read, then by split."""
+"""Evaluations by way of decoding, then by split."""
 
 
 def evaluation_records(
@@ -42,11 +42,11 @@ def evaluation_records(
     decode: dict[str, Any],
     labels: Mapping[str, Mapping[str, Mapping[str, str]]],
 ) -> list[RunRecord]:
-    """A record for each way of reading, by the search ``decode``.
+    """Make a record for each way of decoding with the search ``decode``.
 
-    ``originals`` are config and parameters of the model in float32 with each exit. ``exact`` is
-    what was found with it, empty where ``found`` was found with it, too. ``labels`` are those of
-    each split by name and utterance. Latency is that of the encoder on whole audio of
+    ``originals`` has the config and parameters of the float32 model for each exit. ``exact`` has
+    its evaluations, and is empty if ``found`` is from the float32 model already. ``labels`` has the
+    labels of each split by name and utterance. Latency is the encoder's on whole audio of
     ``--lengths``; exits by entropy have none.
     """
     name = run_name(args.model)
@@ -100,12 +100,12 @@ def evaluation_records(
 
 
 def with_stream(config: dict[str, Any], chunk_ms: float | None) -> dict[str, Any]:
-    """The config of a record of recordings heard in chunks, or whole."""
+    """Return the config for the record of recordings decoded in chunks, or whole."""
     return config if chunk_ms is None else {**config, "stream": {"chunk_ms": chunk_ms}}
 
 
 def wer_line(split: str, evaluation: SplitEvaluation) -> str:
-    """The error rate with its interval, CER, and the counts behind the rate, for people."""
+    """Describe the error rate with its interval, CER, and the counts behind it in one line."""
     wer, counts = evaluation.wer, evaluation.counts
     cer = "" if wer.rate == "CER" else f", CER {wer.cer:.2f} %"
     skipped = f", {counts.num_skipped} skipped" if counts.num_skipped else ""
@@ -118,7 +118,7 @@ def wer_line(split: str, evaluation: SplitEvaluation) -> str:
 
 
 def confidence_lines(split: str, found: SplitEvaluation, temperature: float) -> list[str]:
-    """What the confidences of words are worth, at 1 and at ``temperature``; none if not known."""
+    """Describe the calibration of word confidences at 1 and at ``temperature``, if known."""
     worth = []
     for one in dict.fromkeys((1.0, temperature)):
         at = found.tempered(one)
@@ -133,7 +133,7 @@ def confidence_lines(split: str, found: SplitEvaluation, temperature: float) -> 
 
 
 def dtype_line(split: str, change: WerChange, dtype: str) -> str:
-    """What the dtype of the encoder does to the error rate."""
+    """Describe the effect of the encoder's dtype on the error rate."""
     return (
         f"{split}: {dtype} {change.difference:+.2f} points [{change.low:+.2f}, {change.high:+.2f}] "
         f"from {change.wer_float32:.2f} % in float32"

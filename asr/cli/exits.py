@@ -1,4 +1,4 @@
-"""``--exit`` and ``--exit-entropy``: how many layers of the encoder are used."""
+"""``--exit`` and ``--exit-entropy``: early exits of the encoder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from asr.model.package import ModelPackage, load_package
 
 
 class Exit(NamedTuple):
-    """All layers, the first ``layers`` of them, or as many as ``entropy`` in nats asks for."""
+    """An exit: after all layers, after ``layers`` layers, or by ``entropy`` in nats."""
 
     layers: int | None = None
     entropy: float | None = None
 
     def name_of(self, name: str) -> str:
-        """A run or split, read with this exit."""
+        """Name a run or split that is decoded with this exit."""
         if self.entropy is not None:
             return f"{name} exit at {self.entropy:g} nats"
         return name if self.layers is None else f"{name} exit {self.layers}"
@@ -34,15 +34,15 @@ def add_exit_arguments(parser: argparse.ArgumentParser) -> None:
         "--exit",
         type=num_layers,
         metavar="N",
-        help="stop the encoder behind its first N layers; for models whose head was trained there "
+        help="stop the encoder after its first N layers; for models with a head trained there "
         "(head.intermediate_layers)",
     )
     parser.add_argument(
         "--exit-entropy",
         type=entropy,
         metavar="NATS",
-        help="stop each piece of audio behind the first such layer whose probabilities have this "
-        "entropy or less, the mean over its frames; how many layers were used is said at the end",
+        help="stop each piece of audio after the first such layer with at most this entropy of "
+        "its probabilities, the mean over frames; the number of layers used is printed at the end",
     )
 
 
@@ -54,7 +54,7 @@ def add_exit_lists(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="N",
-        help="stop the encoder behind its first N layers, a row each; for models whose head was "
+        help="stop the encoder after its first N layers, a row each; for models with a head "
         "trained there (head.intermediate_layers)",
     )
     parser.add_argument(
@@ -63,14 +63,14 @@ def add_exit_lists(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NATS",
-        help="stop each piece of audio behind the first such layer whose probabilities have this "
-        "entropy or less, the mean over its frames, a row each; latency, which would depend on "
-        "the audio, is left out, and how many layers were used is said",
+        help="stop each piece of audio after the first such layer with at most this entropy of "
+        "its probabilities, the mean over frames, a row each; the number of layers used is "
+        "printed; latency depends on the audio and is left out",
     )
 
 
 def exits_of(args: argparse.Namespace) -> list[Exit]:
-    """The rows that `add_exit_lists` asks for, in order; all layers where it asks for none."""
+    """Return the exits of the options of `add_exit_lists`, in order; by default all layers."""
     layers = [Exit(layers=number) for number in dict.fromkeys(args.exit)]
     return [*layers, *(Exit(entropy=one) for one in dict.fromkeys(args.exit_entropy))] or [
         ALL_LAYERS
@@ -78,7 +78,7 @@ def exits_of(args: argparse.Namespace) -> list[Exit]:
 
 
 def check_exits(args: argparse.Namespace, model: AsrModel) -> None:
-    """Raise InputError where ``model`` has not all the exits that are asked for."""
+    """Raise InputError unless ``model`` has all requested exits."""
     for exit in exits_of(args):
         if exit.layers is not None:
             model.check_exit(exit.layers)
@@ -87,7 +87,7 @@ def check_exits(args: argparse.Namespace, model: AsrModel) -> None:
 
 
 def load_at(args: argparse.Namespace, exit: Exit, dtype: str) -> ModelPackage:
-    """The model of ``args``, ready to be left at ``exit``; see `load_package`."""
+    """Load the model of ``args`` with ``exit``; see `load_package`."""
     package = load_package(args.model, args.device, dtype, exit=exit.layers)
     package.model.encoder.keep_between_calls()
     if exit.entropy is not None:
@@ -97,6 +97,6 @@ def load_at(args: argparse.Namespace, exit: Exit, dtype: str) -> ModelPackage:
 
 
 def exit_notice(model: AcousticModel) -> str:
-    """How many layers were used, where each piece of audio had its own exit; else empty."""
+    """Describe the number of layers used by exits by entropy; empty for other models."""
     exits = model.confident_exit if isinstance(model, AsrModel) else None
     return "" if exits is None else str(exits)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
 _NEEDED = ("onnxruntime", "onnx", "onnxscript")
 LENGTHS_S = [5.0, 15.0, 30.0]
-LARGEST_RELATIVE_ERROR = 1e-3  # of frames in float32, where there is no fault
+LARGEST_RELATIVE_ERROR = 1e-3  # of float32 frames; rounding alone stays below
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,17 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("onnx", "huggingface"),
         default="onnx",
         help="onnx: one file for ONNX Runtime; huggingface: a folder that transformers loads as "
-        "ParakeetForCTC, where the model fits it (%(default)s)",
+        "ParakeetForCTC, if it can express the model (%(default)s)",
     )
     parser.add_argument(
-        "--int8", action="store_true", help="products of the encoder in 8 bits: smaller, faster"
+        "--int8", action="store_true", help="8-bit matrix products in the encoder: smaller, faster"
     )
     parser.add_argument(
         "--weight-bits",
         type=int,
         choices=(7, 8),
         default=7,
-        help="of --int8: 8 is finer, and wrong on x86 processors without VNNI (%(default)s)",
+        help="bits of --int8 weights: 8 is finer, but overflows on x86 without VNNI (%(default)s)",
     )
     parser.add_argument(
         "--data",
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="manifests or audio files to compare on (default: noise, whose frames are compared)",
+        help="manifests or audio files to compare on (default: noise, comparing only frames)",
     )
     parser.add_argument(
         "--lengths",
@@ -79,16 +79,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=LENGTHS_S,
         metavar="S",
-        help="seconds of audio at which encoders are timed; none: no latency",
+        help="seconds of audio to time encoders with; none: no latency",
     )
     parser.add_argument(
         "--stream",
         type=chunk_ms,
         metavar="MS",
-        help="export one block of live streams with chunks of this length, from features, with "
-        "what streams keep as inputs and outputs; for models that were trained in chunks",
+        help="export the encoder for one block of live streams with chunks of this length, from "
+        "features, with its state as inputs and outputs; for models trained in chunks",
     )
-    parser.add_argument("--repeats", type=rounds, default=10, help="timed rounds (%(default)s)")
+    parser.add_argument("--repeats", type=rounds, default=10, help="rounds of timing (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write a row per program (- : stdout)")
 
 
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     name, content = list(contents.items())[-1]
     write_bytes(args.out, content)
     contents[name] = args.out.read_bytes()
-    on = "" if args.data else " on noise; speech by --data shows what becomes of words"
+    on = "" if args.data else " on noise; give speech by --data to compare words"
     log(f"comparing {', '.join(contents)} with the model{on}")
     if context is not None:
         rows = compare_steps(package, contents, samples, context, repeats=args.repeats)
@@ -171,7 +171,7 @@ def run_huggingface(args: argparse.Namespace) -> int:
 
 
 def read_samples(package: ModelPackage, paths: Sequence[Path]) -> list[Sample]:
-    """The audio to compare on.
+    """Read the audio to compare on.
 
     Raises:
         InputError: a file cannot be read, or a transcript has characters the model cannot write.
@@ -197,10 +197,10 @@ def read_samples(package: ModelPackage, paths: Sequence[Path]) -> list[Sample]:
 
 
 def check_error(rows: Sequence[ExportRow], path: Path) -> None:
-    """Delete ``path`` unless it computes in float32 what the model does.
+    """Delete ``path`` unless its float32 outputs equal the model's.
 
     Raises:
-        InputError: it does not.
+        InputError: they differ.
     """
     from asr.measure.exported import FLOAT32
 
@@ -208,6 +208,6 @@ def check_error(rows: Sequence[ExportRow], path: Path) -> None:
     if not error < LARGEST_RELATIVE_ERROR:
         path.unlink()
         raise InputError(
-            f"{path} was removed: in float32 its encoder is off by {error:.1e} of the model's "
-            f"frames, {LARGEST_RELATIVE_ERROR:g} at most is rounding; this model cannot be exported"
+            f"{path} was removed: in float32 its frames differ from the model's by {error:.1e} of "
+            f"their size, allowed: {LARGEST_RELATIVE_ERROR:g}; this model cannot be exported"
         )

@@ -1,4 +1,4 @@
-"""`asr import`: a model of NeMo or transformers as a model package."""
+"""`asr import`: convert a model of NeMo or transformers to a model package."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def run(args: argparse.Namespace) -> int:
     )
     print("\n".join(import_summary(source, model)))
     log(f"model: {args.out}; try it: asr transcribe AUDIO --model {args.out}")
-    log(f"what its attention allows: asr analyze --model {args.out} --data MANIFEST")
+    log(f"find a reuse schedule: asr analyze --model {args.out} --data MANIFEST")
     return 0
 
 
 def read(path: Path) -> tuple[Pretrained, AsrModel]:
-    """The model at ``path``.
+    """Read the model at ``path``.
 
     Raises:
-        InputError: nothing there that can be imported.
+        InputError: there is nothing that can be imported.
     """
     if path.is_dir():
         if not is_folder(path):
@@ -76,7 +76,7 @@ def read(path: Path) -> tuple[Pretrained, AsrModel]:
 
 
 def source_digest(path: Path) -> str:
-    """SHA-256 of the archive, or of the weights in a folder, one after the other."""
+    """Return the SHA-256 of the archive, or of the concatenated weight files of a folder."""
     paths = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     found = hashlib.sha256()
     for one in paths:
@@ -87,13 +87,13 @@ def source_digest(path: Path) -> str:
 
 
 def import_summary(source: Pretrained, model: AsrModel) -> list[str]:
-    """What was imported, in a few lines."""
+    """Describe the imported model in a few lines."""
     encoder, rules = source.config["encoder"], source.config["text"]["normalize"]
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     factor, shift_ms = model.subsampling_factor, 1000 * model.frame_shift_s
     return [
         f"Conformer: {encoder['num_layers']} layers of width {encoder['d_model']}, "
-        f"{num_parameters:,} parameters, subsampling by {factor} ({shift_ms:g} ms a frame)",
+        f"{num_parameters:,} parameters, subsampling by {factor} ({shift_ms:g} ms per frame)",
         f"tokenizer: {source.tokenizer.vocab_size - 1} pieces and a blank; transcripts for "
         f"training: case {rules['case']}, punctuation {rules['punctuation']}",
         f"dropout {encoder['dropout']:g} in training, at every place that the original has one",
@@ -101,14 +101,14 @@ def import_summary(source: Pretrained, model: AsrModel) -> list[str]:
 
 
 def import_card(command: str, origin: dict[str, Any], source: Pretrained, model: AsrModel) -> str:
-    """README of the new package."""
+    """Write the README of the new package."""
     return "\n".join(
         [
             f"# Imported from {origin['source']}",
             "",
-            f"`{command}`: a model of {origin['library']}; its outputs are the original's to",
+            f"`{command}`: a model of {origin['library']}; its outputs equal the original's up to",
             f"rounding. SHA-256 of the original: `{origin['weights_sha256']}`. The licence of the",
-            "original holds for this model too.",
+            "original also applies to this model.",
             "",
             *(f"    {line}" for line in import_summary(source, model)),
             "",

@@ -1,4 +1,4 @@
-"""`asr inspect`: what a model package holds, without building the model."""
+"""`asr inspect`: print the contents of a model package without building the model."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is there."""
+    """Print the contents."""
     found = contents(package_folder(local_model(args.model)))
     print(json.dumps(found, indent=2) if args.json else "\n".join(lines(found)))
     return 0
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What a package holds: files with size and SHA-256, weights by part, and its settings.
+    """Return a package's contents: files with size and SHA-256, weights by part, and settings.
 
-    Nothing of it is built, and no code of it runs.
+    The model is not built, and no code of the package runs.
 
     Raises:
-        InputError: a file is missing, or is not what it should be.
+        InputError: a file is missing or invalid.
     """
     check_files(folder)
     config = read_config(folder / CONFIG)
@@ -76,7 +76,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 sum of a file."""
+    """Return the SHA-256 sum of a file."""
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK_NUM_BYTES):
@@ -85,7 +85,7 @@ def digest(path: Path) -> str:
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """The contents for people."""
+    """Yield the contents as lines of text."""
     yield found["folder"]
     for name, file in found["files"].items():
         yield f"  {name:18} {file['bytes']:>13,} bytes  sha256 {file['sha256']}"
@@ -103,7 +103,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def sections(name: str, section: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """A group, or the parts that it is made of."""
+    """Yield a group, or each of its parts, with its name."""
     if not isinstance(section, Mapping):
         return
     if TARGET in section:
@@ -115,7 +115,7 @@ def sections(name: str, section: Any) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def settings(section: Any) -> str:
-    """Keys and values of a section in one line."""
+    """Format keys and values of a section in one line."""
     if not isinstance(section, Mapping):
         return str(section)
     return " ".join(f"{key}={json.dumps(value)}" for key, value in section.items() if key != TARGET)

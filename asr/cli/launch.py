@@ -15,13 +15,13 @@ from asr.errors import InputError
 from asr.profiling.hardware import num_cores
 
 _PORT = 29500
-_STARTED = ("RANK", "SLURM_PROCID", "NODE_RANK")  # by torchrun, srun, or as Lightning asks by hand
+_STARTED = ("RANK", "SLURM_PROCID", "NODE_RANK")  # set by torchrun, srun, or by hand for Lightning
 
 
 def launch_lines(trainer: Mapping[str, Any], words: Sequence[str]) -> dict[str, str]:
-    """The commands by launcher; ``words`` are those of `asr train`, ``trainer`` its settings.
+    """Return the command of each launcher for `asr train` with arguments ``words``.
 
-    That of `torchrun` is for each machine, where FIRST is the name of one of them.
+    The `torchrun` command runs on every machine; FIRST is the name of one of them.
     """
     num_nodes, num_devices = int(trainer["num_nodes"]), int(trainer["devices"])
     place = (
@@ -42,11 +42,11 @@ def launch_lines(trainer: Mapping[str, Any], words: Sequence[str]) -> dict[str, 
 def describe_launch(
     trainer: Mapping[str, Any], words: Sequence[str], environment: Mapping[str, str]
 ) -> str | None:
-    """What to say of the processes of a run; None of a single one.
+    """Describe the processes of a run; None for a single one.
 
     Raises:
-        InputError: a run on several machines that was started on one, or one that was started as
-            another number of processes.
+        InputError: a run for several machines was started on one, or the number of processes is
+            wrong.
     """
     num_nodes, num_devices = int(trainer["num_nodes"]), int(trainer["devices"])
     started = num_started(environment)
@@ -71,30 +71,30 @@ def describe_launch(
 
 
 def num_started(environment: Mapping[str, str]) -> int | None:
-    """How many processes `torchrun` or `srun` has started; None where neither has."""
+    """Return the number of processes started by `torchrun` or `srun`; None if neither did."""
     if "TORCHELASTIC_RUN_ID" in environment:
         return int(environment["WORLD_SIZE"])
-    is_shell = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")  # as Lightning has it
+    is_shell = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")  # Lightning's rule
     num_tasks = environment.get("SLURM_STEP_NUM_TASKS")
     return None if num_tasks is None or is_shell else int(num_tasks)
 
 
 class Job(Protocol):
-    """A run under way."""
+    """A started run."""
 
     def poll(self) -> int | None:
-        """The exit code; None while it runs."""
+        """Return the exit code; None while it runs."""
 
     def cancel(self) -> None:
         """End the run, unless Ctrl-C has reached it already."""
 
     @property
     def log(self) -> Path:
-        """The file that says why it failed."""
+        """File with the reason of a failure."""
 
 
 class Launcher(Protocol):
-    """Starts runs, ``num_jobs`` at a time, and polls them every ``poll_s`` seconds."""
+    """A starter of runs, ``num_jobs`` at a time, which are polled every ``poll_s`` seconds."""
 
     num_jobs: int
     poll_s: float
@@ -109,10 +109,10 @@ def train_all(
     *,
     is_done: Callable[[TrainProcess], bool] = lambda run: False,
 ) -> None:
-    """Train every one of ``runs``; one that ``is_done`` has not failed, whatever its exit code.
+    """Train all ``runs``; a run that ``is_done`` counts as successful with any exit code.
 
-    Their progress lines appear on standard error behind their names, and in their logs. Ctrl-C, or
-    a launcher that fails, cancels what is under way and starts nothing more.
+    Their progress lines appear on standard error after their names, and in their logs. Ctrl-C, or a
+    failing launcher, cancels the started runs and starts no more.
 
     Raises:
         InputError: a run failed; the others are finished first.
@@ -153,7 +153,7 @@ def train_all(
 
 
 class _LogTail:
-    """Prints what is added to the log of ``run`` from now on."""
+    """A printer of the lines that are added to the log of ``run`` from now on."""
 
     def __init__(self, run: TrainProcess) -> None:
         self._run = run
@@ -172,7 +172,7 @@ class _LogTail:
 
 
 class LocalLauncher:
-    """Starts runs as processes, which share out the CPU threads evenly."""
+    """A launcher of runs as processes, with an equal share of the CPU threads each."""
 
     poll_s = 0.1
 
@@ -188,8 +188,8 @@ class LocalLauncher:
 class LocalJob:
     """The process of ``run``.
 
-    The terminal's Ctrl-C reaches the parent alone, which cancels; a parent that is killed takes it
-    along: see :mod:`asr.cli.parent`.
+    The terminal's Ctrl-C reaches only the parent, which then cancels this process. If the parent is
+    killed, this process stops too: see :mod:`asr.cli.parent`.
     """
 
     def __init__(self, run: TrainProcess, *, num_threads: int) -> None:

@@ -21,16 +21,16 @@ _CLUSTERS = ("slurm", "local")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LauncherOptions:
-    """Resources of every run; machines and processes are those of ``train.trainer``.
+    """Resources of every run; ``train.trainer`` sets the number of machines and processes.
 
     Args:
         cluster: ``slurm``, or ``local`` for jobs of submitit on this machine.
-        partition: of SLURM; None takes the cluster's own default.
-        hours: time limit; a run that reaches it is queued again and goes on.
-        gpus: on each machine; None takes ``train.trainer.devices`` where
-            ``train.trainer.accelerator`` is ``gpu``, and none elsewhere.
+        partition: partition of SLURM; None for the cluster's default.
+        hours: time limit; a run that reaches it is queued again and resumes.
+        gpus: GPUs on each machine; None: ``train.trainer.devices`` if
+            ``train.trainer.accelerator`` is ``gpu``, else none.
         cpus: CPU cores of each process.
-        memory_gb: on each machine.
+        memory_gb: memory on each machine.
         slurm: further parameters of ``sbatch``, from ``slurm.<name>=<value>``.
     """
 
@@ -43,17 +43,17 @@ class LauncherOptions:
     slurm: Mapping[str, str] = field(default_factory=dict)
 
     def num_gpus(self, trainer: Mapping[str, Any]) -> int:
-        """GPUs on each machine for a run with these settings of ``train.trainer``."""
+        """Return the GPUs per machine for a run with these settings of ``train.trainer``."""
         if self.gpus is not None:
             return self.gpus
         return int(trainer["devices"]) if trainer["accelerator"] == "gpu" else 0
 
 
 def parse_launcher_options(words: Sequence[str]) -> LauncherOptions:
-    """The options that ``words`` spell.
+    """Parse ``words`` into options.
 
     Raises:
-        InputError: an option that does not exist, or a value outside its range.
+        InputError: an option does not exist, or a value is outside its range.
     """
     values: dict[str, Any] = {}
     slurm: dict[str, str] = {}
@@ -101,17 +101,18 @@ _READ: dict[str, Callable[[str, str], Any]] = {
 }
 
 
-_ASK_EVERY_S = 60.0  # SLURM's accounting; what a job leaves behind is looked for at every poll
-_SIGNAL_DELAY_S = 180  # from the signal to the end: a step and a checkpoint
-_MAX_TIME_LIMITS = 1000  # that a run may reach; each time it goes on
+_ASK_EVERY_S = 60.0  # between queries of SLURM's accounting; results are looked for at every poll
+_SIGNAL_DELAY_S = 180  # between signal and end, for a step and a checkpoint
+_MAX_TIME_LIMITS = 1000  # times that a run may reach its time limit and resume
 _INTERRUPTED = 130
 
 
 class SubmititLauncher:
-    """Submits runs with ``options``; a run's job files are in ``submitit/`` of its folder.
+    """A launcher that submits runs with ``options``.
 
-    A process of a job is one of ``train.trainer.devices`` on each of ``num_nodes`` machines. The
-    run folders must be on a file system that the cluster shares.
+    A job has ``train.trainer.devices`` processes on each of ``num_nodes`` machines. A run's job
+    files are in ``submitit/`` of its folder. Run folders must be on a file system that the cluster
+    shares.
 
     Raises:
         InputError: submitit is not installed, or there is no SLURM here.
@@ -136,7 +137,7 @@ class SubmititLauncher:
         """Submit ``run``.
 
         Raises:
-            InputError: SLURM does not take the job.
+            InputError: SLURM refuses the job.
         """
         from submitit import AutoExecutor
         from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -157,7 +158,7 @@ class SubmititLauncher:
         return SubmittedJob(job, run)
 
     def parameters(self, run: TrainProcess) -> dict[str, Any]:
-        """What submitit is asked for."""
+        """Return the parameters for submitit."""
         options = self._options
         asked: dict[str, Any] = {
             "name": run.name,
@@ -187,7 +188,7 @@ class SubmittedJob:
         self._asked_s = time.monotonic()
 
     def poll(self) -> int | None:
-        """The exit code, 1 where a job left none; None while it waits or runs."""
+        """Return the exit code, 1 if the job left none; None while it waits or runs."""
         from submitit.core.utils import UncompletedJobError
 
         if self._is_cancelled:
@@ -203,13 +204,13 @@ class SubmittedJob:
             return 1
 
     def cancel(self) -> None:
-        """Take it off the cluster; training has time to save itself."""
+        """Cancel the job; training has time to write a checkpoint."""
         self._is_cancelled = True
         self._job.cancel(check=False)
         log(f"{self._run.name}: job {self._job.job_id} cancelled")
 
     @property
     def log(self) -> Path:
-        """The run's own, or the job's where training did not begin."""
+        """The run's own log, or the job's if training did not begin."""
         has_begun = self._run.log.is_file() and self._run.log.stat().st_size > 0
         return self._run.log if has_begun else Path(self._job.paths.stderr)

@@ -1,4 +1,4 @@
-"""Streaming options, and `asr transcribe --live`: words as they are spoken."""
+"""Streaming options, and `asr transcribe --live`, which prints words as they are spoken."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from asr.nn.chunks import ChunkContext
 from asr.types import Waveform
 
 BLOCK_S = 0.1
-"""Seconds of audio that are read at once."""
+"""Seconds of audio read at once."""
 LIVE_FORMATS = ("text", "json")
 
 
 def add_live_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of streams to `asr transcribe`."""
+    """Add the streaming options to `asr transcribe`."""
     parser.add_argument(
         "--stream",
         type=chunk_ms,
         metavar="MS",
-        help="hear recordings as live streams in chunks of this length; for models that were "
-        "trained in chunks (encoder.chunk_frames)",
+        help="decode recordings as live streams in chunks of this length; for models trained in "
+        "chunks (encoder.chunk_frames)",
     )
     parser.add_argument(
         "--live",
         action="store_true",
-        help="with --stream: print the text of one recording, or of standard input, while it "
-        "comes; with --format json an object a result, some of them not final",
+        help="with --stream: print the text of one recording, or of standard input, while it is "
+        "read; with --format json an object per result, also for partial results",
     )
     parser.add_argument(
         "--raw",
         type=sample_rate,
         metavar="HZ",
-        help="with --live: standard input is 16 bit PCM of this rate, one channel, no header",
+        help="with --live: standard input is 16-bit PCM of this rate, one channel, no header",
     )
     parser.add_argument(
         "--pace", action="store_true", help="with --live: read a file no faster than it plays"
@@ -57,23 +57,23 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def stream_context(length_ms: float | None, model: AcousticModel) -> ChunkContext | None:
-    """What a model sees with chunks of ``--stream``; None is everything."""
+    """Return the attention context for chunks of ``--stream``; None for whole recordings."""
     return None if length_ms is None else chunk_context(length_ms, model)
 
 
 def check_stream(args: argparse.Namespace, *, without_effect: Mapping[str, object]) -> None:
-    """Raise InputError where an option is given that streams do not heed.
+    """Raise InputError if an option is given that has no effect on streams.
 
-    ``without_effect`` are such options with their usual values.
+    ``without_effect`` has these options with their defaults.
     """
     for option, usual in without_effect.items():
         if getattr(args, option) != usual:
             name = option.replace("_", "-")
-            raise InputError(f"--{name} has no effect with --stream: it is of files heard whole")
+            raise InputError(f"--{name} has no effect with --stream: it is for whole recordings")
 
 
 def check_live(args: argparse.Namespace) -> None:
-    """Raise InputError for options of streams that contradict each other, or have no effect."""
+    """Raise InputError for streaming options that contradict each other or have no effect."""
     if args.stream is None and args.live:
         raise InputError("--live needs --stream MS")
     for option in ("raw", "pace"):
@@ -98,15 +98,15 @@ def check_live(args: argparse.Namespace) -> None:
     if args.format not in LIVE_FORMATS:
         raise InputError(f"--live --format {args.format}: allowed: {', '.join(LIVE_FORMATS)}")
     if args.out is not None or args.beside or args.list is not None or len(args.files) != 1:
-        raise InputError("--live prints the text of one recording: name one, or - for a stream")
+        raise InputError("--live prints the text of one recording: give one, or - for a stream")
     if args.raw and args.files[0] != STDIN:
-        raise InputError("--raw is of standard input: name - as the recording")
+        raise InputError("--raw is for standard input: give - as the recording")
 
 
 def run_live(
     args: argparse.Namespace, transcriber: Transcriber, notify: Callable[[str], None]
 ) -> None:
-    """Print every result of a stream as soon as it is there; ``notify`` gets warnings."""
+    """Print every result of a stream as soon as it is available; ``notify`` gets warnings."""
     stream = transcriber.stream(args.stream)
     show = show_json if args.format == "json" else TextLine().show
     if args.raw:
@@ -124,7 +124,7 @@ def run_live(
 
 
 def file_blocks(blocks: Iterable[Waveform]) -> Iterator[Waveform]:
-    """The audio of a file in short blocks."""
+    """Yield the audio of a file in short blocks."""
     for waveform in blocks:
         size = max(1, round(BLOCK_S * waveform.sample_rate_hz))
         for start in range(0, len(waveform.samples), size):
@@ -132,7 +132,7 @@ def file_blocks(blocks: Iterable[Waveform]) -> Iterator[Waveform]:
 
 
 def raw_blocks(source: BinaryIO, sample_rate_hz: int) -> Iterator[Waveform]:
-    """16 bit little-endian samples as they come."""
+    """Yield 16-bit little-endian samples as they arrive."""
     odd = b""
     while piece := source.read1(2 * max(1, round(BLOCK_S * sample_rate_hz))):  # type: ignore[attr-defined]
         piece = odd + piece
@@ -143,7 +143,7 @@ def raw_blocks(source: BinaryIO, sample_rate_hz: int) -> Iterator[Waveform]:
 
 
 def paced(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
-    """The same blocks, each when its last sample would have been spoken."""
+    """Yield the same blocks in real time, each when its last sample would have been spoken."""
     started_s, heard_s = time.monotonic(), 0.0
     for waveform in blocks:
         heard_s += waveform.duration_s
@@ -152,13 +152,13 @@ def paced(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
 
 
 class TextLine:
-    """Prints final texts, one a line; on a terminal the text so far stands below them."""
+    """A printer of final texts, one per line; on a terminal the partial text is below them."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
 
     def show(self, result: StreamResult) -> None:
-        """Print a result, or leave it out where it is not final and cannot be overwritten."""
+        """Print a result; skip a partial one if it cannot be overwritten later."""
         if not result.is_final and not self._is_terminal:
             return
         start = "\r\x1b[K" if self._is_terminal else ""

@@ -1,4 +1,4 @@
-"""`asr lm train`: an n-gram language model from text, for `--lm`."""
+"""`asr lm train`: estimate an n-gram language model from text, for `--lm`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from asr.lm.ngram import perplexity, read_arpa
 from asr.ranges import Range
 
 Spell = Callable[[str], Sequence[str]]
-"""Cuts a sentence into the words of a model."""
+"""Splits a sentence into the words of a model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,31 +28,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="TEXT",
-        help="a sentence a line, compressed by gzip or not; or a manifest (*.jsonl.gz), whose "
-        "transcripts are read",
+        help="a sentence per line, compressed by gzip or not; or the transcripts of a manifest "
+        "(*.jsonl.gz)",
     )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="FILE.arpa[.gz]",
-        help="where the model is written, an ARPA file",
+        help="ARPA file to write",
     )
     parser.add_argument(
         "--order",
         type=functools.partial(_whole, low=1, high=9),
         default=3,
         metavar="N",
-        help="words of the longest n-grams (default: %(default)s)",
+        help="words in the longest n-grams (default: %(default)s)",
     )
     parser.add_argument(
         "--prune",
         type=limits,
         default=(),
         metavar="N[,N...]",
-        help="leave out n-grams that occur at most so often, by order from the first; the last "
-        "number holds for longer ones, words are always kept: 0,0,1 leaves out trigrams that "
-        "occur once (default: keep all)",
+        help="leave out n-grams that occur at most N times, for each order from the first; the "
+        "last number applies to all longer ones; single words are always kept: 0,0,1 leaves out "
+        "trigrams that occur once (default: keep all)",
     )
     parser.add_argument(
         "--min-count",
@@ -65,19 +65,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         metavar="DIR",
-        help="spell the text as this recogniser spells transcripts",
+        help="normalise the text as this recogniser normalises transcripts",
     )
     parser.add_argument(
         "--pieces",
         action="store_true",
-        help="with --model: a model of its tokenizer's pieces instead of words, as scripts without "
-        "spaces need",
+        help="with --model: estimate a model of its tokenizer's pieces instead of words; needed "
+        "for scripts without spaces",
     )
     parser.add_argument(
         "--dev",
         type=Path,
         metavar="TEXT",
-        help="print the perplexity of this text, too",
+        help="also print the perplexity of this text",
     )
 
 
@@ -90,19 +90,19 @@ def _whole(text: str, *, low: int, high: int) -> int:
 
 
 def limits(text: str) -> tuple[int, ...]:
-    """Whole numbers, separated by commas, none less than the one before."""
+    """Parse integers, separated by commas, that do not decrease."""
     found = tuple(_whole(part, low=0, high=1_000_000) for part in text.split(","))
     if list(found) != sorted(found):
         raise argparse.ArgumentTypeError(
-            f"{text}: longer n-grams cannot be kept where shorter ones are left out"
+            f"{text}: allowed: numbers that do not decrease with the order"
         )
     return found
 
 
 def run(args: argparse.Namespace) -> int:
-    """Estimate, write, and say what was made."""
+    """Estimate the model, write it, and print its size and perplexity."""
     if args.pieces and args.model is None:
-        raise InputError("--pieces are those of a recogniser; give --model too")
+        raise InputError("--pieces needs a recogniser; give --model too")
     if not args.out.name.removesuffix(".gz").endswith(".arpa"):
         raise InputError(f"--out {args.out}: its name must end with .arpa or .arpa.gz")
     check_folder(args.out.parent)
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def estimate_line(found: Estimate, path: Path) -> str:
-    """What was estimated, one line."""
+    """Describe the model in one line."""
     grams = ", ".join(
         f"{len(order.words):,} {number}-grams" for number, order in enumerate(found.orders, start=1)
     )
@@ -130,7 +130,7 @@ def estimate_line(found: Estimate, path: Path) -> str:
 
 
 def sentences(path: Path, spell: Spell) -> Iterator[Sequence[str]]:
-    """The sentences of a text or of a manifest, without empty ones."""
+    """Yield the sentences of a text or a manifest, without empty ones."""
     if path.name.removesuffix(".gz").endswith(".jsonl"):
         from asr.data.manifest import read_manifest
 
@@ -152,5 +152,5 @@ def _spelling(args: argparse.Namespace) -> Spell:
     tokenizer, normalizer = recogniser.tokenizer, recogniser.normalizer
     if args.pieces:
         return lambda line: tokenizer.pieces(tokenizer.encode(normalizer(line)))
-    log(f"spelt as {args.model} spells transcripts")
+    log(f"text normalised as transcripts of {args.model}")
     return lambda line: normalizer(line).split()

@@ -102,7 +102,7 @@ def test_a_file_at_its_pace(asr: Command, model: Path, tmp_path: Path) -> None:
             "--live --format srt: allowed: text, json",
         ),
         (["--stream", "80", "--live", "b.wav"], "--live prints the text of one recording"),
-        (["--stream", "80", "--live", "--raw", "8000"], "--raw is of standard input"),
+        (["--stream", "80", "--live", "--raw", "8000"], "--raw is for standard input"),
         (["--stream", "80", "--chunk", "20"], "--chunk has no effect with --stream"),
         (["--stream", "80", "--no-vad"], "--vad has no effect with --stream"),
         (["--stream", "80", "--silence", "off"], "--silence has no effect with --stream"),

@@ -50,7 +50,7 @@ def test_pieces_of_a_model_are_read_by_it(asr: Command, tmp_path: Path) -> None:
         ("none.txt --out a.arpa", "none.txt: cannot be read"),
         ("text.txt.gz --out a.arpa --prune 0,2,1", "longer n-grams cannot be kept"),
         ("text.txt.gz --out a.arpa --order 0", "--order"),
-        ("text.txt.gz --out a.arpa --pieces", "--pieces are those of a recogniser"),
+        ("text.txt.gz --out a.arpa --pieces", "--pieces needs a recogniser"),
     ],
 )
 def test_arguments_that_do_not_go(asr: Command, words: str, said: str) -> None:

@@ -44,7 +44,7 @@ def test_the_command_tunes_and_scores(tmp_path: Path, capsys: pytest.CaptureFixt
     estimate([text.split() for text in TEXTS], order=2).write(tmp_path / "a.arpa")
     words = ("evaluate", "--model", model, "--data", data, "--lengths", "--tune")
     asr = Command(capsys)
-    assert "--tune is of a language model" in asr(*words).error
+    assert "--tune needs a language model" in asr(*words).error
     lm = ("--beam", "4", "--lm", tmp_path / "a.arpa")
     assert "leave them out" in asr(*words, *lm, "--lm-weight", "1").error
     done = asr(*words, *lm)
