@@ -28,8 +28,8 @@ class Exit(NamedTuple):
 ALL_LAYERS = Exit()
 
 
-def add_exit_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the two options, with one value each."""
+def add_exit_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--exit`` with one value."""
     parser.add_argument(
         "--exit",
         type=num_layers,
@@ -37,6 +37,11 @@ def add_exit_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop the encoder after its first N layers; for models with a head trained there "
         "(head.intermediate_layers)",
     )
+
+
+def add_exit_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the two options, with one value each."""
+    add_exit_argument(parser)
     parser.add_argument(
         "--exit-entropy",
         type=entropy,

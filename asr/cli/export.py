@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.cli.convert import check_empty
+from asr.cli.exits import add_exit_argument
 from asr.cli.live import check_stream, stream_context
 from asr.cli.options import add_plugin_argument, audio_length, chunk_ms, rounds
 from asr.cli.run_folder import run_name
@@ -88,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="export the encoder for one block of live streams with chunks of this length, from "
         "features, with its state as inputs and outputs; for models trained in chunks",
     )
+    add_exit_argument(parser)
     parser.add_argument("--repeats", type=rounds, default=10, help="rounds of timing (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write a row per program (- : stdout)")
 
@@ -101,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out}: allowed: a file name that ends in {ONNX_SUFFIX}")
     check_folder(args.out.parent)
     check_json(args.json)
-    package = load_package(args.model)
+    package = load_package(args.model, exit=args.exit)
     package.model.head.check_serves("asr export")
     check_whole_outputs(package.config, package.folder, "asr export")
     context = stream_context(args.stream, package.model)
@@ -152,9 +154,8 @@ def run(args: argparse.Namespace) -> int:
 
 def run_huggingface(args: argparse.Namespace) -> int:
     """Write a folder for transformers, read it again, and compare the weights."""
-    given = {"int8": args.int8, "data": args.data, "json": args.json, "stream": args.stream}
-    for option, value in given.items():
-        if value:
+    for option in ("int8", "data", "json", "stream", "exit"):
+        if getattr(args, option):
             raise InputError(f"--{option} has no effect with --format huggingface")
     check_empty(args.out)
     package = load_package(args.model)

@@ -62,6 +62,19 @@ def test_transcribe_up_to_an_exit(asr: Command, model: Path, tmp_path: Path) -> 
     assert len(set(texts.values())) == 3
 
 
+def test_an_exported_file_ends_at_an_exit(asr: Command, model: Path, tmp_path: Path) -> None:
+    path, out = write_noise(tmp_path / "a.wav", 1.0), tmp_path / "two.onnx"
+    words = ("export", "--model", model, "--out", out, "--lengths", "--data", path)
+    done = asr(*words, "--exit", "2")
+    assert done.code == 0, done.err
+    expected = asr("transcribe", path, "--model", model, "--exit", "2", "--dtype", "float32")
+    assert asr("transcribe", path, "--model", out).out == expected.out
+    whole = tmp_path / "four.onnx"
+    assert asr("export", "--model", model, "--out", whole, "--lengths", "--data", path).code == 0
+    assert out.stat().st_size < 0.8 * whole.stat().st_size
+    assert "allowed: 1, 2, 4" in asr(*words, "--exit", "3").error
+
+
 def test_transcribe_by_entropy_says_how_many_layers(
     asr: Command, model: Path, tmp_path: Path
 ) -> None:
