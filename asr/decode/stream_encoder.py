@@ -240,7 +240,7 @@ def chunk_context(chunk_ms: float, model: AcousticModel) -> ChunkContext:
         InputError: the model was not trained in chunks, or the length is not a multiple of a frame.
     """
     if isinstance(model, BlockEncoder):
-        own_ms = 1000 * model.context.chunk_frames * model.frame_shift_s
+        own_ms = own_chunk_ms(model)
         if abs(own_ms - chunk_ms) > 0.01:
             raise InputError(f"chunks of {chunk_ms:g} ms: this file was exported for {own_ms:g} ms")
         return model.context
@@ -254,6 +254,11 @@ def chunk_context(chunk_ms: float, model: AcousticModel) -> ChunkContext:
             f"model's encoder, such as {max(1, num_frames) * frame_ms:g}"
         )
     return model.encoder.chunks.context(num_frames)
+
+
+def own_chunk_ms(model: BlockEncoder) -> float:
+    """Return the only chunk length of an exported file, in milliseconds."""
+    return round(1000 * model.context.chunk_frames * model.frame_shift_s, 6)
 
 
 def check_streams(model: AsrModel) -> None:

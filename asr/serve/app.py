@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.concurrency import run_in_threadpool
@@ -32,6 +33,9 @@ from asr.serve.limits import BodyLimit
 from asr.serve.live import LiveHub, converse
 
 PAGE = Path(__file__).with_name("page.html")
+SUBPROTOCOL = "encore"
+"""The subprotocol of the websocket; browsers need an answer if they offer one."""
+_KEY = "openai-insecure-api-key."  # a subprotocol: browsers cannot set headers of a websocket
 _MOST_HOTWORDS = 1000
 _CLIENT_CLOSED_REQUEST = 499  # as in nginx; only logs show it
 _FIELDS = ("file", "response_format", "timestamp_granularities", "stream", "keywords")
@@ -158,9 +162,10 @@ def _model(settings: Settings) -> dict[str, Any]:
 
 async def stream(socket: WebSocket) -> None:
     """Transcribe live audio: receive samples, send results."""
-    await socket.accept()
+    offered: list[str] = socket.scope.get("subprotocols", [])
+    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     try:
-        _check_key(socket)
+        _check_key(socket, next((one for one in offered if one.startswith(_KEY)), ""))
     except HTTPException as error:
         await socket.close(1008, error.detail)
         return
@@ -297,10 +302,11 @@ def _answer(transcript: Transcript, options: _Options, settings: Settings) -> Re
     return PlainTextResponse(responses.as_plain(transcript, options.kind))
 
 
-def _check_key(request: HTTPConnection) -> None:
-    """Raise HTTPException unless the request has the server's key."""
+def _check_key(request: HTTPConnection, subprotocol: str = "") -> None:
+    """Raise HTTPException unless a header, or the subprotocol of a socket, has the server's key."""
     key = request.app.state.settings.api_key
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    given = given or unquote(subprotocol.removeprefix(_KEY))
     if key and not hmac.compare_digest(given.encode(), key.encode()):
         raise HTTPException(401, "the API key is missing or wrong (Authorization: Bearer …)")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from asr.audio.resample import Resampler
-from asr.decode.stream_encoder import chunk_context
+from asr.decode.stream_encoder import BlockEncoder, chunk_context, own_chunk_ms
 from asr.decode.streaming import Stream, Streamer, StreamResult
 from asr.decode.transcribe import Transcriber
 from asr.errors import InputError
@@ -73,7 +73,7 @@ class LiveHub:
         """Number of open streams."""
         return len(self._clients)
 
-    def open(self, chunk_ms: float, sample_rate_hz: int, deliver: Deliver) -> LiveClient:
+    def open(self, chunk_ms: float | None, sample_rate_hz: int, deliver: Deliver) -> LiveClient:
         """Open a stream for a client; another thread calls ``deliver``.
 
         Raises:
@@ -83,6 +83,9 @@ class LiveHub:
         with self._changed:
             if len(self._clients) >= self.max_clients or not self._is_open:
                 raise FullError(_RETRY_AFTER_S)
+            if chunk_ms is None:
+                model = self._transcriber_of().package.model
+                chunk_ms = own_chunk_ms(model) if isinstance(model, BlockEncoder) else CHUNK_MS
             if chunk_ms not in self._streamers:
                 used = {client.streamer for client in self._clients}
                 self._streamers = {ms: one for ms, one in self._streamers.items() if one in used}
@@ -183,8 +186,8 @@ async def converse(socket: WebSocket, hub: LiveHub, *, max_duration_s: float) ->
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[Sequence[StreamResult] | Exception | None] = asyncio.Queue()
     try:
-        chunk_ms = _number(socket, "chunk_ms", CHUNK_MS, _LiveChunkMs)
-        rate_hz = int(_number(socket, "sample_rate", PCM_RATE_HZ, SampleRate))
+        chunk_ms = _number(socket, "chunk_ms", _LiveChunkMs)
+        rate_hz = int(_number(socket, "sample_rate", SampleRate) or PCM_RATE_HZ)
         client = await asyncio.to_thread(
             hub.open,
             chunk_ms,
@@ -260,10 +263,10 @@ def as_event(result: StreamResult) -> dict[str, Any]:
     }
 
 
-def _number(socket: WebSocket, name: str, usual: float, hint: Any) -> float:
+def _number(socket: WebSocket, name: str, hint: Any) -> float | None:
     text = socket.query_params.get(name)
     if text is None:
-        return usual
+        return None
     try:
         number = float(text)
     except ValueError:

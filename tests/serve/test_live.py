@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 
 from asr.decode.beam import BeamDecoder
 from asr.decode.greedy import GreedyDecoder
+from asr.decode.recogniser import load_recogniser
 from asr.decode.search import Search, with_hotwords
 from asr.decode.transcribe import Transcriber
 from asr.lm.hotwords import Hotword
@@ -30,7 +31,7 @@ from asr.serve.app import Settings, make_app
 from asr.serve.live import AHEAD_S
 from asr.serve.server import listen, server_of
 from tests.decode.package import noise, save_tiny_package
-from tests.decode.streams import save_streaming_package
+from tests.decode.streams import save_streaming_package, streaming_config
 
 RATE_HZ = 8000
 URL = f"/v1/stream?chunk_ms=200&sample_rate={RATE_HZ}"
@@ -160,6 +161,25 @@ def test_text_and_too_much_audio_end_a_stream(client: TestClient) -> None:
         assert reason in closed.value.reason
 
 
+def test_an_exported_file_has_its_own_chunk(tmp_path: Path) -> None:
+    """A client that names no chunk length gets it."""
+    pytest.importorskip("onnxruntime")
+    from asr.interop.onnx.stream_step import ExportedStep
+
+    small = streaming_config(num_layers=2, subsampling_channels=16)
+    package = load_package(save_tiny_package(tmp_path / "model", small))
+    path = tmp_path / "stream.onnx"
+    path.write_bytes(ExportedStep(package, ChunkContext(5, 8, 1)).float32)
+    recogniser = load_recogniser(path)
+    app = make_app(lambda hotwords: Transcriber(recogniser, GreedyDecoder()), SMALL)
+    with (
+        TestClient(app) as client,
+        client.websocket_connect(f"/v1/stream?sample_rate={RATE_HZ}") as socket,
+    ):
+        socket.send_text("end")
+        assert until_the_end(socket) == [{"type": "end"}]
+
+
 def test_more_streams_than_may_be(client: TestClient) -> None:
     with (
         client.websocket_connect(URL),
@@ -193,6 +213,24 @@ def test_a_key_is_asked_for(package: ModelPackage) -> None:
         with client.websocket_connect(URL, headers=headers) as socket:
             socket.send_text("end")
             assert until_the_end(socket) == [{"type": "end"}]
+
+
+def test_a_browser_gives_its_key_as_a_subprotocol(package: ModelPackage) -> None:
+    """Browsers cannot set headers of a websocket."""
+    settings = Settings("tiny", api_key="se(cret) ä")
+    with TestClient(app_of(package, settings)) as client:
+        protocols = ["encore", "openai-insecure-api-key.se%28cret%29%20%C3%A4"]
+        with client.websocket_connect(URL, subprotocols=protocols) as socket:
+            socket.send_text("end")
+            assert until_the_end(socket) == [{"type": "end"}]
+            accepted: Any = socket.accepted_subprotocol  # its type says None
+            assert accepted == "encore"
+        with (
+            client.websocket_connect(URL, subprotocols=["encore", f"{protocols[1]}s"]) as socket,
+            pytest.raises(WebSocketDisconnect) as closed,
+        ):
+            socket.receive_json()
+        assert "the API key is missing or wrong" in closed.value.reason
 
 
 def test_a_model_that_does_not_stream_says_so(tmp_path: Path) -> None:
