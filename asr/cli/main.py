@@ -1,8 +1,8 @@
-"""The `asr` command.
+"""The `asr` command: dispatch to the modules of its verbs, exit codes and error messages.
 
 A verb is a module ``asr.cli.<verb>`` with ``add_arguments(parser)`` and ``run(args) -> int``. Only
-the module of the verb that was asked for is imported, so `asr --help` answers at once and
-`asr transcribe` never waits for the training code.
+the module of the given verb is imported, so `asr --help` is fast and `asr transcribe` does not
+import training code.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from asr.files import NO_SPACE, no_space
 from asr.model.plugins import named
 
 VERBS = {
-    "prepare": "make manifests of a corpus: a public one, your own audio, or a synthetic one",
+    "prepare": "make manifests of a public corpus, your own audio, or a synthetic corpus",
     "train": "train a recogniser from a recipe",
-    "config": "print what a recipe resolves to, with the meaning and type of every key",
-    "transcribe": "print what is said in audio files",
-    "serve": "a local server with OpenAI's transcription API and a page",
-    "align": "print when every word of a known text is said",
+    "config": "print the resolved config of a recipe, with the meaning and type of every key",
+    "transcribe": "transcribe audio files to text, JSON or subtitles",
+    "serve": "run a local server with OpenAI's transcription API and a web page",
+    "align": "print the time of every word of a known text",
     "evaluate": "measure word error rate beside encoder latency",
-    "compare": "train reuse schedules side by side and print one table",
+    "compare": "train several reuse schedules and print one table",
     "bench": "measure encoder latency without training",
-    "analyze": "measure what the attention of a model does, and suggest groups",
-    "convert": "turn a trained model without reuse into one with a schedule",
-    "import": "make a model package of a model of NeMo or transformers",
-    "inspect": "print what a model package holds, without building it",
+    "analyze": "measure the attention of a model, and suggest a reuse schedule",
+    "convert": "give a model trained without reuse a reuse schedule",
+    "import": "convert a model of NeMo or transformers to a model package",
+    "inspect": "print the contents of a model package, without building the model",
     "lm": "estimate an n-gram language model from text",
-    "push": "put a model package on the Hugging Face Hub",
+    "push": "upload a model package to the Hugging Face Hub",
     "export": "write a model as one ONNX file or for transformers, and compare with the original",
 }
 MODULES = {"import": "import_model", "inspect": "inspect_model"}
-"""Modules of verbs that are words, or modules, of Python."""
+"""Modules of verbs that are Python keywords or modules."""
 
 _EXIT_INPUT = 2
 _EXIT_BROKEN = 3
@@ -60,9 +60,9 @@ _MENDABLE = (  # of system calls, by a user
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit code.
+    """Run one verb and return the exit code.
 
-    0; 2 for input a user can mend; 3 for work that broke off; 130 for Ctrl-C.
+    0; 2 for input that the user can correct; 3 for work that failed; 130 for Ctrl-C.
     """
     prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
@@ -73,14 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"asr {words[0]}: interrupted", file=sys.stderr)
         return _EXIT_INTERRUPT
-    except BrokenPipeError:  # the reader has left: `asr … | head`
+    except BrokenPipeError:  # the reader has closed the pipe: `asr … | head`
         return _EXIT_PIPE
     finally:
         flush_streams()
 
 
 def build_parser(verb: str) -> Parser:
-    """The parser of one verb, without running anything."""
+    """Build the parser of one verb."""
     return _parser(verb, _load(verb))
 
 
@@ -128,7 +128,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
 
 
 def out_of_memory(error: BaseException) -> str:
-    """What to say, and what to do, where memory ran out."""
+    """Describe an out-of-memory error, with advice."""
     asked = re.search(r"(\d+) bytes|allocate ([\d.]+ [KMG]iB)", str(error))
     size = ""
     if asked:
@@ -137,7 +137,7 @@ def out_of_memory(error: BaseException) -> str:
 
 
 def _fetch_model(args: argparse.Namespace) -> None:
-    """Put the folder in the cache in place of a model on the Hub (``--model hf://…``)."""
+    """Replace ``--model hf://…`` by the cached folder of the model."""
     if str(getattr(args, "model", None)).startswith("hf:/"):
         from asr.interop.hub import local_model
 
@@ -145,9 +145,9 @@ def _fetch_model(args: argparse.Namespace) -> None:
 
 
 def show_warnings_in_a_line(verb: str) -> None:
-    """Warnings of libraries from here on: one line each with the library's name, once.
+    """Show later warnings of libraries once each, in one line with the library's name.
 
-    What tells programmers that a function will go away tells users nothing, and is not shown.
+    Deprecation warnings are for programmers and are not shown.
     """
 
     def show(
@@ -195,27 +195,29 @@ def _frame() -> Parser:
         prog="asr",
         usage="asr [-h] [--version] COMMAND …",
         description="Encore: speech recognition that computes attention once and plays it again.",
-        epilog=f"commands:\n{verbs}\n\n`asr COMMAND --help` tells more about one of them.",
+        epilog=f"commands:\n{verbs}\n\n`asr COMMAND --help` describes one of them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=PrintVersion, help="of asr and torch, and the device")
+    parser.add_argument(
+        "--version", action=PrintVersion, help="print the versions of asr and torch, and the device"
+    )
     parser.add_argument(
         "--print-completion",
         action=PrintCompletion,
         choices=shtab.SUPPORTED_SHELLS,
-        help="the script that completes commands in this shell",
+        help="print the completion script for this shell",
     )
     return parser
 
 
 class PrintVersion(argparse.Action):
-    """Prints the versions of asr, Python and torch and the device that commands use, and exits."""
+    """Option that prints the versions of asr, Python and torch and the device, and exits."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, dest, nargs=0, help=help)
 
     def __call__(self, *_: object) -> None:
-        """Imports torch, which `asr --help` does without."""
+        """Print and exit; import torch only here, to keep `asr --help` fast."""
         import torch
 
         from asr.profiling.hardware import describe_hardware
@@ -227,10 +229,10 @@ class PrintVersion(argparse.Action):
 
 
 class PrintCompletion(argparse.Action):
-    """Prints the completion script of a shell, with all commands and their options, and exits."""
+    """Option that prints a shell's completion script for all commands and options, and exits."""
 
     def __call__(self, _: object, __: object, shell: Any, ___: object = None) -> None:
-        """Builds the parsers of all commands."""
+        """Build the parsers of all commands, print their script and exit."""
         parser = _frame()
         commands = parser.add_subparsers()
         for verb, summary in VERBS.items():
@@ -242,7 +244,7 @@ class PrintCompletion(argparse.Action):
 
 
 def _complete_files(parser: argparse.ArgumentParser) -> None:
-    """Have arguments that are paths completed by the names of files."""
+    """Complete arguments that are paths with file names."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for child in action.choices.values():

@@ -1,4 +1,4 @@
-"""Numbers as options take them; argparse adds the name of the option to what is wrong."""
+"""Types of options that take numbers; argparse adds the option's name to their errors."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def number_in(text: str, hint: Any) -> Any:
 
 
 def add_plugin_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--plugin``, which every command has that loads a model."""
+    """Add ``--plugin``, for every command that loads a model."""
     parser.add_argument(
         "--plugin",
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="package of yours whose classes the model needs; its code runs (may be given again)",
+        help="your package with classes that the model needs; its code runs (may be repeated)",
     )
 
 
@@ -60,11 +60,11 @@ def _read(hint: Any, text: str) -> Any:
 
 
 WHOLE_S = 86_400.0
-"""No recording is longer."""
+"""Longer than any recording."""
 
 
 def chunk_length(text: str) -> float:
-    """Seconds of a piece; ``none`` for pieces as long as any recording."""
+    """Parse the seconds of a chunk; ``none`` for whole recordings."""
     if text == "none":
         return WHOLE_S
     try:
@@ -75,7 +75,7 @@ def chunk_length(text: str) -> float:
 
 
 def level_or_off(text: str) -> float | None:
-    """A level in dB of full scale; None for ``off``."""
+    """Parse a level in dBFS; None for ``off``."""
     if text == "off":
         return None
     try:

@@ -27,7 +27,7 @@ from asr.report.streaming_table import streaming_table
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of tables: files and columns."""
+    """Add the options for tables: files and columns."""
     parser.add_argument("--json", metavar="FILE", help="write one row per run as JSON (- : stdout)")
     parser.add_argument(
         "--out",
@@ -37,31 +37,31 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         "streams were timed",
     )
     parser.add_argument(
-        "--by-run", action="store_true", help="print a row for every run, not one for its schedule"
+        "--by-run", action="store_true", help="print a row for every run, not for every schedule"
     )
     parser.add_argument(
         "--all-lengths",
         action="store_true",
-        help="print figures for every length of audio timed, not for one",
+        help="print figures for every timed length of audio, not for one",
     )
     parser.add_argument(
         "--allow-unlike",
         action="store_true",
-        help="print a table of runs with unlike hardware, splits or budgets, with a warning",
+        help="print the table despite different hardware, splits or budgets, with a warning",
     )
 
 
 def check_outputs(args: argparse.Namespace) -> None:
-    """Raise InputError where ``--json`` or ``--out`` cannot be written, before the work begins."""
+    """Raise InputError before the work begins if ``--json`` or ``--out`` cannot be written."""
     if args.out:
         check_folder(args.out)
     check_json(args.json)
 
 
 def exit_code(records: Sequence[RunRecord]) -> int:
-    """0, or 2 if utterances could not be scored, which is printed on standard error.
+    """Return 0, or 2 after a message on stderr if utterances could not be scored.
 
-    `asr transcribe` does the same for files that cannot be read.
+    `asr transcribe` does the same for unreadable files.
     """
     lost = [(record.run, *each) for record in records for each in unscored(record).items()]
     for run, split, counts in lost:
@@ -75,9 +75,9 @@ def print_table(
     differences: Sequence[WerDifference] = (),
     examples: Mapping[str, Sequence[ScoredUtterance]] | None = None,
 ) -> None:
-    """Print the table of ``records`` and those of what was timed besides; write the files.
+    """Print the table of ``records`` and the tables of further measurements; write the files.
 
-    ``examples`` are the utterances of a single run by split, of which its page shows the worst.
+    ``examples`` are the utterances of a single run by split; its page shows the worst of them.
     With ``--json -`` rows go to stdout and the tables to stderr.
     """
     makers = (group_table, decoding_table, against_table, roofline_table, scaling_table)

@@ -28,7 +28,7 @@ _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """The overrides, parsed.
+    """Parse overrides.
 
     Raises:
         InputError: one is not ``key=value``, or adds (``+``) or removes (``~``) a key.
@@ -37,12 +37,12 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 
 
 def is_text(key: str) -> bool:
-    """Whether the value of ``key`` is taken literally."""
+    """Return whether the value of ``key`` is taken literally."""
     return key in TEXT_KEYS or key in LIST_KEYS
 
 
 def split_values(text: str) -> list[str]:
-    """The values between commas that stand outside of quotes and brackets."""
+    """Split at commas outside of quotes and brackets."""
     values, depth, rest = [""], 0, text
     while rest:
         quoted = _QUOTED.match(rest) if values[-1].strip(" [") == "" else None
@@ -59,7 +59,7 @@ def split_values(text: str) -> list[str]:
 def _parse(line: str) -> Override:
     if line.startswith("+"):
         raise InputError(
-            f"{line}: keys cannot be added, only changed (every key that is read exists already); "
+            f"{line}: keys cannot be added, only changed (all valid keys exist already); "
             f"write {line.lstrip('+')}"
         )
     if line.startswith("~"):
@@ -73,8 +73,8 @@ def _parse(line: str) -> Override:
             spelt = f"{key}={_quote(value)}"
             spelt = shlex.quote(spelt) if re.search(r"[\"$`\\!]", spelt) else f'"{spelt}"'
             raise InputError(
-                f"{line!r} is not an override: a text with such characters stands in quotes "
-                f"of its own: {spelt}"
+                f"{line!r} is not an override: text with such characters needs its own quotes: "
+                f"{spelt}"
             ) from error
     if override is None or not override.key_or_group or override.package is not None:
         raise InputError(
@@ -85,20 +85,20 @@ def _parse(line: str) -> Override:
 
 
 def _in_grammar(line: str) -> str:
-    """The override as Hydra reads it; names and paths get quotes."""
+    """Return the override in Hydra's grammar; quote names and paths."""
     key, _, value = line.partition("=")
     value = value.strip()
     if not is_text(key) or value in ("", "null"):
         return line
     if value.startswith("[") and value.endswith("]"):
         if key in TEXT_KEYS:
-            return line  # a list where one name is expected: whoever reads it says so
+            return line  # a list instead of one name: reported where it is read
         return f"{key}=[{','.join(map(_quote, filter(None, split_values(value[1:-1]))))}]"
     return f"{key}={_quote(value)}"
 
 
 def _quote(text: str) -> str:
-    """The text in quotes that Hydra takes off again, and without meaning to OmegaConf."""
+    """Quote the text for Hydra, and escape interpolations of OmegaConf."""
     if _QUOTED.fullmatch(text):
         return text
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
@@ -107,7 +107,7 @@ def _quote(text: str) -> str:
 
 
 def expand(line: str) -> Iterator[str]:
-    """The overrides that ``key=a,b`` of a name or path stands for."""
+    """Yield an override for each value of ``key=a,b``, if the key is a name or path."""
     key, _, value = line.partition("=")
     if chosen := re.fullmatch(r"choice\((.*)\)", value):
         value = chosen[1]
@@ -120,15 +120,15 @@ Seeds = Annotated[int, Range(1, 1000)]
 
 
 def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
-    """Override lists for every combination of the values given.
+    """Return a list of overrides for every combination of the given values.
 
-    ``reuse=none,probs`` stands for two runs, and so does Hydra's ``choice(none,probs)``; commas
-    within brackets or quotes belong to one value. ``seeds=3`` is short for ``seed=0,1,2``. The
-    last override varies fastest.
+    ``reuse=none,probs`` means two runs, and so does Hydra's ``choice(none,probs)``; commas inside
+    brackets or quotes belong to one value. ``seeds=3`` is short for ``seed=0,1,2``. The last
+    override varies fastest.
 
     Raises:
-        InputError: an override that cannot be parsed, ``seeds`` that is not a count, or more
-            combinations than `MAX_RUNS`.
+        InputError: an override cannot be parsed, ``seeds`` is not a count, or there are more than
+            `MAX_RUNS` combinations.
     """
     parsed = parse_overrides(overrides)
     choices = [_choices(line, override) for line, override in zip(overrides, parsed, strict=True)]
@@ -160,11 +160,10 @@ MAX_LENGTH = 60
 
 
 def variant_names(variants: Sequence[Sequence[str]]) -> list[str]:
-    """A short name for each list of overrides: the values in which the variants differ.
+    """Return a short name for each list of overrides: the values in which the variants differ.
 
-    ``[["reuse=none", "seed=0"], ["reuse=probs", "seed=0"]]`` gives ``none`` and ``probs``. A
-    single variant is named by all its values, or "recipe" when it has none. Names that would be
-    equal are numbered.
+    ``[["reuse=none", "seed=0"], ["reuse=probs", "seed=0"]]`` gives ``none`` and ``probs``. A single
+    variant is named by all its values, or "recipe" if it has none. Equal names are numbered.
     """
     if not variants:
         return []
@@ -183,11 +182,11 @@ def variant_names(variants: Sequence[Sequence[str]]) -> list[str]:
 
 
 def short_value(override: str) -> str:
-    """The value of an override, with the last part of its key unless it picks a config group.
+    """Return an override's value, after the last part of its key unless it picks a config.
 
     ``reuse=probs`` is ``probs``; ``reuse.group_size=8`` is ``group_size8``; ``seed=1`` is
-    ``seed1``; ``reuse.groups=[4,4]`` is ``groups4-4``; a file goes by its stem. A class
-    is called by its last name, and what is longer than a file name should be ends early.
+    ``seed1``; ``reuse.groups=[4,4]`` is ``groups4-4``. A file is named by its stem, a class by its
+    last name. A name too long for a file is cut.
     """
     key, _, value = override.partition("=")
     leaf = key.rpartition(".")[2]

@@ -16,7 +16,7 @@ _ENDING = ("SIGTERM", "SIGHUP")
 
 
 def as_parent() -> dict[str, str]:
-    """The environment variable of a child that should stop with this process."""
+    """Return the environment variable for a child that should stop with this process."""
     return {PARENT: str(os.getpid())}
 
 
@@ -25,7 +25,7 @@ def stop_with_parent() -> None:
 
     A thread polls the parent's id twice a second, which works on every system.
     """
-    parent = os.environ.pop(PARENT, None)  # not for the processes that this one starts
+    parent = os.environ.pop(PARENT, None)  # children of this process do not inherit it
     if parent is not None:
         threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
 

@@ -14,9 +14,10 @@ from asr.errors import printable
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with four habits: options are never abbreviated (a typing error is not a guess),
-    overrides may stand before and after options, an option of several values does not take the
-    overrides behind it for values, and a mistyped option gets a suggestion.
+    """An argparse parser with four changes.
+
+    Options cannot be abbreviated, overrides may be before and after options, an option with several
+    values does not swallow the overrides after it, and a mistyped option gets a suggestion.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -24,8 +25,10 @@ class Parser(argparse.ArgumentParser):
         self._ends: dict[str, Callable[[str], bool]] = {}
 
     def add_list(self, option: str, *, ends: Callable[[str], bool], **kwargs: Any) -> None:
-        """An option of one or more words, up to the next option or the first word that ``ends``
-        says is none of its own. It may be given several times; its value is a list.
+        """Add an option of one or more words; its value is a list.
+
+        Its words end at the next option or the first word for which ``ends`` is True. The option
+        may be repeated.
         """
         self._ends[option] = ends
         self.add_argument(option, action="extend", nargs=1, default=[], **kwargs)
@@ -33,9 +36,9 @@ class Parser(argparse.ArgumentParser):
     def add_optional_value(
         self, option: str, *, ends: Callable[[str], bool], **kwargs: Any
     ) -> None:
-        """An option with or without a word: None when it is absent, "" when it stands alone.
+        """Add an option with an optional word: None if absent, "" without a word.
 
-        The word behind it is its own unless ``ends`` says otherwise.
+        The word after it belongs to it unless ``ends`` is True for that word.
         """
         self._ends[option] = ends
         self.add_argument(option, nargs="?", const="", **kwargs)
@@ -43,7 +46,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]  # argparse declares overloads for its namespace
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """The parsed arguments; exits with code 2 and one line on stderr when they are wrong."""
+        """Parse arguments; exit with code 2 and one line on stderr if they are wrong."""
         nested = any(action.nargs == argparse.PARSER for action in self._actions)
         parse = self.parse_known_args if nested else self.parse_known_intermixed_args
         words = list(sys.argv[1:] if args is None else args)
@@ -58,9 +61,9 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def _assigned(self, args: Sequence[str]) -> Iterator[str]:
-        """``args`` with each value of an option in ``_ends`` as ``--option=value``.
+        """Yield ``args`` with each value of an option in ``_ends`` as ``--option=value``.
 
-        Written so, argparse can take neither the value nor the word behind it for anything else.
+        In this form argparse cannot mistake the value or the next word for something else.
         """
         words = list(args)
         while words:
@@ -83,27 +86,27 @@ class Parser(argparse.ArgumentParser):
             yield from (f"{word}={value}" for value in values or [""])
 
     def _parse_optional(self, arg_string: str) -> Any:
-        """What argparse asks of every word: None says that it is no option."""
+        """Tell argparse whether a word is an option; None if it is not."""
         if isinstance(arg_string, _NoOption):
             return None
         return super()._parse_optional(arg_string)
 
     def error(self, message: str) -> NoReturn:
-        """Prints ``message`` in one line and exits with code 2."""
+        """Print ``message`` in one line and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {printable(message)} (see `{self.prog} --help`)\n")
 
 
 class _NoOption(str):
-    """A word behind ``--``, whatever it begins with."""
+    """A word after ``--``, which is never an option."""
 
     __slots__ = ()
 
 
 def command_text(words: Sequence[str | os.PathLike[str]]) -> str:
-    """``words`` as one line for a POSIX shell, each quoted where it has to be.
+    """Join ``words`` to one line for a POSIX shell, with quotes where needed.
 
-    Control characters, and bytes that are no text (as Python keeps those of odd file names), are
-    written in bash's ``$'…'``, so that the line stays one line and can be printed anywhere.
+    Control characters, and bytes that are not text (which Python keeps in file names), are written
+    in bash's ``$'…'``, so that the result is one printable line.
     """
     return " ".join(_quoted(os.fspath(word)) for word in words)
 
@@ -122,18 +125,18 @@ def _escaped(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
-_LIKE = 0.6  # similarity from which a word is worth a mention
-_TIE = 0.06  # candidates this close to the best are mentioned beside it
+_LIKE = 0.6  # least similarity of a suggestion
+_TIE = 0.06  # candidates this close to the best are suggested too
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """``"; did you mean a or b?"`` for the candidates nearest to ``word``, or an empty string."""
+    """Suggest the candidates nearest to ``word``, as ``"; did you mean a or b?"``, or nothing."""
     near = nearest(word, candidates)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def nearest(word: str, candidates: Iterable[str]) -> list[str]:
-    """Up to three candidates that look like ``word``, the likest first."""
+    """Return up to three candidates similar to ``word``, the most similar first."""
     likeness = {
         candidate: SequenceMatcher(None, word.lower(), candidate.lower()).ratio()
         for candidate in candidates

@@ -1,4 +1,4 @@
-"""`asr prepare`: manifests of a corpus, and a page about them."""
+"""`asr prepare`: make manifests of a corpus, and a page about them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_page(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One sub-command per kind of corpus; each names the function that runs it."""
+    """Add a sub-command per kind of corpus, with the function that runs it."""
     corpora = parser.add_subparsers(dest="corpus", metavar="CORPUS", required=True)
 
     folder = corpora.add_parser(
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--transcripts",
         type=Path,
         metavar="FILE",
-        help="TSV or JSONL with the columns audio, text and perhaps id, speaker, split, and for "
-        "parts of files start_s and end_s or duration_s (offset, begin, start_time, start_ms, …)",
+        help="TSV or JSONL with columns audio, text, optionally id, speaker, split, and for parts "
+        "of files start_s and end_s or duration_s (offset, begin, start_time, start_ms, …)",
     )
     folder.add_argument(
         "--labels",
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[,NAME...]",
         help="columns of the table to keep, such as accent,gender, for `asr evaluate --by`",
     )
-    folder.add_argument("--split", action="append", dest="splits", help="keep this split only")
+    folder.add_argument("--split", action="append", dest="splits", help="keep only this split")
     folder.add_argument(
         "--strict", action="store_true", help="a bad file is an error, and nothing is written"
     )
@@ -71,13 +71,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     synthetic = corpora.add_parser(
         "synthetic",
-        help="an embedded corpus, spoken offline by espeak-ng",
+        help="a synthetic corpus, spoken offline by espeak-ng",
         description="Speaks sentences of a small grammar; voices and sentences are disjoint "
         "between splits. Needs `pip install 'encore-asr[synthetic]'`.",
     )
     synthetic.add_argument("--out", type=Path, default=Path("data/synthetic"), metavar="DIR")
     synthetic.add_argument(
-        "--sentences", type=Path, metavar="FILE", help="speak these, one a line, in every split"
+        "--sentences",
+        type=Path,
+        metavar="FILE",
+        help="speak these sentences, one per line, in every split",
     )
     synthetic.add_argument("--num-train", type=utterances, default=3600, metavar="N")
     synthetic.add_argument("--num-dev", type=utterances, default=300, metavar="N")
@@ -92,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare the corpus that was asked for; the summary is reported as it goes."""
+    """Prepare the requested corpus and report the summary."""
     args.prepare(args)
     return 0
 

@@ -23,7 +23,7 @@ def write_data_format(
 ) -> list[Path]:
     """Write ``<out>/<split>.json`` (nemo) or a folder ``<out>/<split>`` (kaldi) for each manifest.
 
-    An utterance whose audio is not there is named and left out.
+    An utterance without its audio file is named and left out.
     """
     from asr.data.formats.export import read_for_export
     from asr.data.formats.kaldi import write_kaldi
@@ -33,7 +33,7 @@ def write_data_format(
     splits = [manifest.name.partition(".")[0] for manifest in manifests]
     for split in splits:
         if splits.count(split) > 1:
-            raise InputError(f"two manifests are named {split}; write them to folders of their own")
+            raise InputError(f"two manifests are named {split}; write them to separate folders")
     written = []
     for manifest, split in zip(manifests, splits, strict=True):
         utterances = read_for_export(manifest, report)
@@ -48,20 +48,21 @@ def write_data_format(
 
 
 def add_formats(corpora: Any) -> None:
-    """The sub-commands for manifests that are there already."""
+    """Add the sub-commands for existing manifests."""
     nemo = corpora.add_parser(
         "nemo",
         help="NeMo manifests (JSON lines)",
-        description="Manifests of audio_filepath, duration, text and perhaps offset, id, speaker; "
-        "each FILE is a split by its name. Bad rows are named, counted and skipped.",
+        description="Imports manifests with audio_filepath, duration, text, optionally offset, id, "
+        "speaker; each FILE is a split by its name. Bad rows are named, counted and skipped.",
     )
     nemo.add_argument("sources", type=Path, nargs="+", metavar="FILE")
     nemo.set_defaults(prepare=_import)
     kaldi = corpora.add_parser(
         "kaldi",
         help="Kaldi data folders",
-        description="Folders with wav.scp, text and perhaps utt2spk, segments; each is a split by "
-        "its name. A command in wav.scp is not run, but named, counted and skipped like bad rows.",
+        description="Imports folders with wav.scp, text, optionally utt2spk, segments; each is a "
+        "split by its name. Commands in wav.scp are not run; like bad rows, they are named, "
+        "counted and skipped.",
     )
     kaldi.add_argument("sources", type=Path, nargs="+", metavar="DIR")
     kaldi.set_defaults(prepare=_import)
@@ -74,9 +75,9 @@ def add_formats(corpora: Any) -> None:
 
     export = corpora.add_parser(
         "export",
-        help="manifests of ours as those of NeMo or Kaldi",
+        help="convert manifests to those of NeMo or Kaldi",
         description="Writes DIR/<split>.json (nemo) or a folder DIR/<split> (kaldi) for each "
-        "MANIFEST. Audio stays where and what it is.",
+        "MANIFEST. Audio files are not changed.",
     )
     export.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
     export.add_argument("--format", choices=("nemo", "kaldi"), required=True)
@@ -85,10 +86,10 @@ def add_formats(corpora: Any) -> None:
 
     shards = corpora.add_parser(
         "shards",
-        help="a manifest and its audio as a few large files",
+        help="write a manifest and its audio as a few large files",
         description="Writes lhotse Shar shards: FLAC in tar files, and their cuts. Training reads "
-        "them where they lie: `splits.train=DIR`, or the address of DIR on a web server that sends "
-        "parts of files (HTTP ranges). Bad files are named, counted and left out.",
+        "them directly: `splits.train=DIR`, or the address of DIR on a web server that supports "
+        "HTTP ranges. Bad files are named, counted and left out.",
     )
     shards.add_argument("manifest", type=Path, metavar="MANIFEST")
     shards.add_argument("--out", type=Path, metavar="DIR", required=True)
@@ -97,7 +98,7 @@ def add_formats(corpora: Any) -> None:
         type=count,
         default=1000,
         metavar="N",
-        help="utterances in one (%(default)s)",
+        help="utterances per shard (%(default)s)",
     )
     shards.add_argument("--strict", action="store_true", help="a bad file is an error")
     shards.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
@@ -105,16 +106,16 @@ def add_formats(corpora: Any) -> None:
 
     summary = corpora.add_parser(
         "summary",
-        help="look at a prepared corpus again",
-        description="Prints what is in a prepared folder, finds audio that changed since, and "
-        "writes summary.html anew.",
+        help="check a prepared corpus again",
+        description="Prints the contents of a prepared folder, finds audio changed since then, and "
+        "writes summary.html again.",
     )
     summary.add_argument("folder", type=Path, metavar="DIR")
     summary.add_argument(
         "--tokenizer",
         type=Path,
         metavar="FILE",
-        help="a tokenizer.model: also find characters outside of its vocabulary",
+        help="a tokenizer.model: also find characters outside its vocabulary",
     )
     summary.set_defaults(prepare=_summary)
 
@@ -123,10 +124,10 @@ def add_transcripts(corpora: Any) -> None:
     """Add `asr prepare transcripts`."""
     parser = corpora.add_parser(
         "transcripts",
-        help="what `asr transcribe --format json` wrote, where the model is sure of it",
-        description="Pseudo-labels for self-training: recordings of up to 30 s are utterances, "
-        "longer ones are cut in their pauses. What the model is less sure of is left out and "
-        "counted, and so are recordings that could not be read.",
+        help="pseudo-labels from the output of `asr transcribe --format json`",
+        description="Makes pseudo-labels for self-training: recordings of up to 30 s are "
+        "utterances, longer ones are cut at pauses. Utterances below the confidence and "
+        "unreadable recordings are left out and counted.",
     )
     parser.add_argument(
         "sources",
@@ -141,7 +142,7 @@ def add_transcripts(corpora: Any) -> None:
         type=fraction,
         default=0.9,
         metavar="X",
-        help="mean confidence of the words of an utterance (default: %(default)s)",
+        help="least mean confidence of an utterance's words (default: %(default)s)",
     )
     parser.add_argument("--split", default="train", metavar="NAME", help="(default: %(default)s)")
     parser.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
@@ -217,7 +218,7 @@ def _summary(args: argparse.Namespace) -> None:
 
 
 def _unknown(summary: Any, path: Path) -> dict[str, dict[str, str]]:
-    """Of transcripts in the case of the tokenizer, otherwise normalised as configs/text has it."""
+    """Find unknown characters, with normalisation by configs/text and the tokenizer's case."""
     from asr.data.check import find_unknown_characters
     from asr.data.manifest import read_manifest
     from asr.text.normalize import TranscriptNormalizer

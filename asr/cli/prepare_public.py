@@ -31,7 +31,7 @@ Corpora = Any  # argparse does not name the type of its sub-parsers
 
 
 def add_public(corpora: Corpora) -> None:
-    """A sub-command for each corpus with archives, and one for those of lhotse."""
+    """Add a sub-command for each corpus with archives, and one for those of lhotse."""
     for corpus in CORPORA.values():
         _add_archives(corpora, corpus)
     _add_an4(corpora)
@@ -41,7 +41,7 @@ def add_public(corpora: Corpora) -> None:
         "lhotse",
         help="any corpus on your disk that lhotse has a recipe for",
         description="Runs one of lhotse's recipes on SOURCE… (the recipe's own first arguments) "
-        "and makes manifests of what it returns. An unknown CORPUS is answered with all there are.",
+        "and makes manifests of its result. For an unknown CORPUS all names are listed.",
     )
     lhotse.add_argument("name", metavar="CORPUS", help="such as tedlium, commonvoice, aishell")
     lhotse.add_argument("sources", nargs="*", metavar="SOURCE")
@@ -51,7 +51,7 @@ def add_public(corpora: Corpora) -> None:
         default=[],
         dest="options",
         metavar="NAME=VALUE",
-        help="an option of the recipe; VALUE is JSON, or else a text",
+        help="an option of the recipe; VALUE is JSON, or otherwise text",
     )
     _add_common(lhotse, "data/<CORPUS>")
     lhotse.set_defaults(prepare=_lhotse)
@@ -61,9 +61,9 @@ def _add_archives(corpora: Corpora, corpus: Corpus) -> None:
     parser = corpora.add_parser(
         corpus.name,
         help=f"openslr.org/{corpus.resource}: download, check, unpack",
-        description=f"Downloads parts of openslr.org/{corpus.resource}, goes on where it was "
-        "broken off, checks their MD5 sums, unpacks them and makes a manifest of each. What is "
-        f"complete stays as it is. Parts: {', '.join(corpus.parts)}.",
+        description=f"Downloads parts of openslr.org/{corpus.resource}, resumes interrupted "
+        "downloads, checks MD5 sums, unpacks the archives and makes a manifest of each. Complete "
+        f"parts are not touched. Parts: {', '.join(corpus.parts)}.",
     )
     parser.add_argument(
         "--part",
@@ -84,7 +84,7 @@ def _add_sounds(corpora: Corpora, sounds: Sounds) -> None:
     parser = corpora.add_parser(
         sounds.name,
         help=f"openslr.org/{resource}: {use}",
-        description=f"Downloads openslr.org/{resource} as LibriSpeech is downloaded, and makes "
+        description=f"Downloads openslr.org/{resource} in the same way as LibriSpeech, and makes "
         f"manifests of {', '.join(sounds.patterns)}. Training uses them where {key} names DIR.",
     )
     _add_mirror(parser, f"{resource}/{archive.file_name}", MIRROR, OTHER_MIRRORS)
@@ -96,15 +96,15 @@ def _add_an4(corpora: Corpora) -> None:
     (archive,) = AN4.parts.values()
     parser = corpora.add_parser(
         AN4.name,
-        help="AN4, 948 and 130 utterances of people who spell and count: download, check, unpack",
-        description="Downloads the SPHERE archive of AN4 as LibriSpeech is downloaded, and makes "
-        "manifests of its official train and test, and of dev: whole speakers held out of train.",
+        help="AN4, 948 + 130 utterances of spelling and counting: download, check, unpack",
+        description="Downloads the SPHERE archive of AN4 in the same way as LibriSpeech, and makes "
+        "manifests of its official train and test splits, and of dev: speakers held out of train.",
     )
     parser.add_argument(
         "--source",
         type=Path,
         metavar="FOLDER",
-        help="a copy on disk in place of the archive: it unpacked, or LibriSpeech layout",
+        help="use a copy on disk instead: the unpacked archive, or LibriSpeech layout",
     )
     _add_mirror(parser, archive.file_name, AN4_MIRROR, AN4_OTHER_MIRRORS)
     _add_common(parser, f"data/{AN4.name}")
@@ -118,23 +118,25 @@ def _add_mirror(
         "--mirror",
         default=mirror,
         metavar="URL",
-        help=f"what stands before /{archive} (%(default)s; others: {', '.join(others)})",
+        help=f"address before /{archive} (%(default)s; others: {', '.join(others)})",
     )
     parser.add_argument(
         "--checksums",
         type=Path,
         metavar="FILE",
-        help="check by this list of MD5 or SHA-256 sums, for a mirror whose archives are its own",
+        help="check by this list of MD5 or SHA-256 sums, for a mirror with different archives",
     )
     parser.add_argument(
-        "--keep-archives", action="store_true", help="keep them in DIR/archives when unpacked"
+        "--keep-archives",
+        action="store_true",
+        help="keep the archives in DIR/archives after unpacking",
     )
 
 
 def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {out}")
     parser.add_argument(
-        "--strict", action="store_true", help="a bad row is an error; no manifest has one left out"
+        "--strict", action="store_true", help="a bad row is an error, instead of being left out"
     )
     parser.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
 

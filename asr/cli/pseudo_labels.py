@@ -1,7 +1,7 @@
-"""`asr prepare transcripts`: what a model has written, as utterances to train on.
+"""`asr prepare transcripts`: utterances to train on from a model's transcripts (pseudo-labels).
 
-Self-training: a recogniser transcribes audio without transcripts, and the next one learns from what
-it is sure of (Kahn, Lee and Hannun 2020, arXiv 1909.09116).
+Self-training: a recogniser transcribes audio without transcripts, and the next one is trained on
+its confident transcripts (Kahn, Lee and Hannun 2020, arXiv 1909.09116).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from asr.files import json_objects, read_lines
 from asr.ranges import Range
 
 _Seconds = Annotated[float, Range(0, 1e7)]
-MARGIN_S = 0.2  # of audio around a segment, where the neighbours leave so much
+MARGIN_S = 0.2  # audio kept around a segment, if its neighbours are far enough
 
 
 @dataclass(slots=True)
 class PseudoLabels:
-    """Utterances whose words are known well enough, and counts and seconds of the others."""
+    """Utterances with enough confidence, and counts and seconds of the others."""
 
     utterances: list[RawUtterance | Skipped] = field(default_factory=list)
     num_unsure: int = 0
@@ -39,10 +39,10 @@ class PseudoLabels:
 def read_pseudo_labels(
     sources: Sequence[Path], *, min_confidence: float, split: str = "train"
 ) -> PseudoLabels:
-    """The utterances in JSON lines of `asr transcribe` that are sure enough.
+    """Read the utterances with enough confidence from JSON lines of `asr transcribe`.
 
     Raises:
-        InputError: no such file, or a folder without one.
+        InputError: a file is missing, or a folder has none.
     """
     found = PseudoLabels()
     for path in [file for source in sources for file in _files(source)]:
@@ -75,7 +75,7 @@ def _files(source: Path) -> list[Path]:
 
 
 def _transcript(record: Mapping[str, Any]) -> Transcript:
-    """The transcript in an object of JSON; raises InputError where it holds none."""
+    """Read the transcript of a JSON object; raise InputError if it has none."""
     if "error" in record:
         raise InputError(f"not transcribed: {record['error']}")
     if record.get("channel") is not None:
@@ -98,7 +98,7 @@ def _word(record: object) -> TimedWord:
         raise InputError("words: not objects with a word")
     confidence = record.get("confidence")
     if isinstance(confidence, bool) or not isinstance(confidence, int | float | None):
-        raise InputError("words: a confidence that is no number")
+        raise InputError("words: a confidence that is not a number")
     return TimedWord(
         word=record["word"],
         start_s=_seconds(record, "start_s"),
@@ -144,7 +144,7 @@ def _add(
 def _parts(
     transcript: Transcript,
 ) -> Iterator[tuple[str, Sequence[TimedWord], float, float | None]]:
-    """Text, words, start and end of each utterance; None is the end of the file."""
+    """Yield text, words, start and end of each utterance; None is the end of the file."""
     if not transcript.words:
         return
     if transcript.duration_s <= LONGEST_SEGMENT_S:

@@ -237,7 +237,7 @@ def test_live_streams_are_compared(folder: Path, asr: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("tones.yaml", "--stream", "320"), "recipe: streaming is for models that were trained"),
+        (("tones.yaml", "--stream", "320"), "recipe: streaming needs a model trained"),
         (("streaming.yaml", "--stream", "90"), "chunks of 90 ms: allowed: multiples of 40 ms"),
         (("streaming.yaml", "--stream", "0"), "argument --stream: '0': allowed: a number above 0"),
     ],

@@ -73,7 +73,7 @@ def test_a_list_where_one_name_is_expected(recipe: Path, word: str) -> None:
 
 
 def test_other_values_show_the_quotes_they_need() -> None:
-    with pytest.raises(InputError, match=r"of its own: .encoder\.kind='Mü ller'"):
+    with pytest.raises(InputError, match=r"its own quotes: .encoder\.kind='Mü ller'"):
         parse_overrides(["encoder.kind=Mü ller"])
     with pytest.raises(InputError, match="is not an override; write key=value"):
         parse_overrides(["no override"])

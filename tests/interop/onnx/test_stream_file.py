@@ -91,7 +91,7 @@ def test_other_chunks_and_whole_utterances_are_refused(saved: Path) -> None:
         chunk_context(80, model)
     with pytest.raises(InputError, match="holds a stream: transcribe with --stream 200"):
         model(torch.zeros(1, 8000), torch.tensor([8000]))
-    with pytest.raises(InputError, match="trained in chunks, and files exported with --stream"):
+    with pytest.raises(InputError, match="trained in chunks, or a file exported with --stream"):
         Transcriber(load_recogniser(saved), GreedyDecoder(), stream=ChunkContext(2, 8, 1))
 
 
