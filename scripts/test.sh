@@ -4,6 +4,6 @@
 # is the folder of real speech that some tests need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/install.sh dev,synthetic,export,cluster,hub,serve,scoring,vad
+bash scripts/install.sh dev,synthetic,export,cluster,hub,serve,scoring,vad,flashlight
 venv="$(cd "${ASR_VENV:-.venv}" && pwd)"
 PATH="$venv/bin:$PATH" bash scripts/check.sh "$@"

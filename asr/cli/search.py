@@ -11,12 +11,20 @@ from typing import Any, cast
 import yaml
 
 from asr.cli.options import beam_size, bonus, fraction, token_count, weight
+from asr.decode.flashlight import FlashlightDecoder
 from asr.decode.fusion import FusedSearch
 from asr.decode.recogniser import Recogniser
-from asr.decode.search import HOTWORD_WEIGHT, Search, build_search, with_beam, with_hotwords
+from asr.decode.search import (
+    HOTWORD_WEIGHT,
+    Search,
+    build_search,
+    target_name,
+    with_beam,
+    with_hotwords,
+)
 from asr.errors import InputError
 from asr.lm.hotwords import Hotword, read_hotwords
-from asr.model.build import target_class
+from asr.model.build import TARGET, target_class
 from asr.ranges import shown
 
 MODELS = {
@@ -107,6 +115,14 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the logarithms of --lodr are multiplied by (default: 0.2)",
     )
     parser.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="write only words of this file, one on each line (and a tab and its pieces behind it, "
+        "if not as the tokenizer spells it); searched by flashlight-text, with --lm FILE.arpa "
+        "(needs `pip install 'encore-asr[flashlight]'`)",
+    )
+    parser.add_argument(
         "--rescore-lm",
         type=Path,
         metavar="FILE.arpa[.gz]|DIR",
@@ -153,7 +169,7 @@ def search_of(
     hotwords = read_hotwords(path) if is_file else [Hotword(one) for one in phrases if one.strip()]
     if not hotwords:
         raise InputError(f"--hotwords {args.hotwords!r}: no words")
-    weight = args.hotword_weight or HOTWORD_WEIGHT
+    weight = HOTWORD_WEIGHT if args.hotword_weight is None else args.hotword_weight
     return cast(Search, with_hotwords(decoder, hotwords, recogniser, weight))
 
 
@@ -176,12 +192,16 @@ def search_config(
         "beam": args.beam,
         "tokens_per_frame": args.tokens_per_frame,
         "skip_blank": args.skip_blank,
+        "lexicon": args.lexicon and str(args.lexicon),
         "n_best": n_best if n_best > 1 else None,
         **{model: path and str(path) for model in MODELS for path in [getattr(args, model)]},
         **{name: getattr(args, name) for names in MODELS.values() for name in names},
     }
     wanted = [name for name, value in given.items() if value is not None]
     missing = [name for name in wanted if not _takes(decode, name)]
+    if args.search is None and "lexicon" in missing:
+        decode = {TARGET: target_name(FlashlightDecoder)}
+        missing = [name for name in wanted if not _takes(decode, name)]
     fuses = args.hotwords is not None or any(model in wanted for model in MODELS)
     if args.search is None and (missing or fuses):
         decode = with_beam({**config, "decode": decode})

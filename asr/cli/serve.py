@@ -151,7 +151,7 @@ def transcribers_of(args: argparse.Namespace) -> Any:
                     "keywords: this server searches without a beam; start it with --beam 10"
                 )
             phrases = [Hotword(one) for one in hotwords]
-            weight = args.hotword_weight or HOTWORD_WEIGHT
+            weight = HOTWORD_WEIGHT if args.hotword_weight is None else args.hotword_weight
             search = cast(Search, with_hotwords(decoder, phrases, recogniser, weight))
         return Transcriber(
             recogniser,

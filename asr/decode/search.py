@@ -1,7 +1,8 @@
 """The interface of a search, from head outputs to hypotheses, and building of searches.
 
 `GreedyDecoder` and `BeamDecoder` are for CTC, `TransducerGreedy` and `TransducerBeam` for a
-transducer, `HybridBeam` and `HybridRescore` for a hybrid head. `label` stores its result frame by
+transducer, `HybridBeam` and `HybridRescore` for a hybrid head, `FlashlightDecoder` for CTC with a
+lexicon. `label` stores its result frame by
 frame, so the chunks of a long recording can be cut and joined at any frame.
 
 Shape legend: B batch, T frames, X head outputs per frame.
@@ -19,6 +20,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor
 
 from asr.decode.beam import BeamDecoder
+from asr.decode.flashlight import FlashlightDecoder
 from asr.decode.fusion import FusedBeam, FusedSearch
 from asr.decode.hybrid import HybridBeam
 from asr.decode.recogniser import AcousticModel, Recogniser
@@ -97,7 +99,7 @@ def build_search(
         )
     injected = {"head": head} if "head" in inspect.signature(target).parameters else {}
     search: Search = build(config, "decode", **injected)
-    if text is not None and isinstance(search, FusedSearch):
+    if text is not None and isinstance(search, FusedSearch | FlashlightDecoder):
         search.read_lm(text.tokenizer, text.normalizer, model.device)
     return search
 
@@ -105,7 +107,7 @@ def build_search(
 def with_beam(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of a model's search if it takes scorers, or else of its head's beam.
 
-    TDT has no beam: scorers add to its greedy search.
+    TDT has no beam: scorers add to its greedy search. A search of a lexicon stays as it is.
 
     Raises:
         InputError: the head has no beam search that takes scorers.
@@ -113,7 +115,7 @@ def with_beam(config: Mapping[str, Any]) -> dict[str, Any]:
     decode = dict(config["decode"])
     target = target_class(decode, "decode")
     has_beam = not config["head"].get("durations")
-    if issubclass(target, FusedBeam if has_beam else FusedSearch):
+    if issubclass(target, (FusedBeam if has_beam else FusedSearch, FlashlightDecoder)):
         return decode
     name = getattr(target_class(config["head"], "head"), "name", "ctc")
     if name not in BEAMS:
@@ -121,7 +123,7 @@ def with_beam(config: Mapping[str, Any]) -> dict[str, Any]:
             f"beam search with language models and hotwords: for {', '.join(BEAMS)} heads; "
             f"the head of this model is {name}"
         )
-    return {TARGET: f"{BEAMS[name].__module__}.{BEAMS[name].__qualname__}"}
+    return {TARGET: target_name(BEAMS[name])}
 
 
 def temperature_of(config: Mapping[str, Any], search: Search) -> float:
@@ -139,7 +141,12 @@ def temperature_of(config: Mapping[str, Any], search: Search) -> float:
 
 def search_name(search: Search) -> str:
     """Return the class of a search as the ``_target_`` of a config names it."""
-    return f"{type(search).__module__}.{type(search).__qualname__}"
+    return target_name(type(search))
+
+
+def target_name(kind: type) -> str:
+    """Return a class as the ``_target_`` of a config names it."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 HOTWORD_WEIGHT = 0.5
