@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from asr.cli.compose import compose_recipe
+from asr.cli.training_setup import check_model
+from asr.decode.stream_encoder import check_streams
 from asr.model.build import build_encoder, build_head
 
 from .test_configs import num_parameters
@@ -19,10 +21,12 @@ PUBLISHED_MILLIONS: dict[str, float | None] = {
     "100h_conformer_s": 13.0,
     "100h_conformer_m": 30.0,
     "100h_conformer_m_hybrid": None,
+    "100h_conformer_m_streaming": 30.0,
     "100h_conformer_m_transducer": 30.7,
     "960h_conformer_s": 13.0,
     "960h_conformer_m": 30.0,
     "960h_conformer_m_hybrid": None,
+    "960h_conformer_m_streaming": 30.0,
     "960h_conformer_m_transducer": 30.7,
     "960h_conformer_l": 121.0,
     "960h_transformer": None,
@@ -151,3 +155,25 @@ def test_depth_is_helped_on_its_way_and_time_is_warped(path: Path) -> None:
 def test_the_small_one_is_small() -> None:
     (path,) = [path for path in recipes() if path not in LARGE]
     assert size(path) < 0.8e6
+
+
+def test_streaming_recipes_differ_only_in_what_streams_need() -> None:
+    """From the recipe for whole files, so that the two can be compared."""
+    streaming = [path for path in recipes() if path.stem.endswith("_streaming")]
+    assert len(streaming) == 2
+    for path in streaming:
+        config = compose_recipe(path)
+        whole = compose_recipe(path.with_stem(path.stem.removesuffix("_streaming")))
+        model = check_model(config)
+        assert model.encoder.chunks is not None
+        check_streams(model)
+        assert {key for key in config if config[key] != whole[key]} == {
+            *("name", "features", "encoder", "metrics")
+        }
+        changed = {
+            key for key, value in config["encoder"].items() if whole["encoder"][key] != value
+        }
+        assert changed == {"convolution_norm", "chunk_frames"}
+        chunks = config["metrics"]["streaming"]
+        for key in ("chunk_frames", "left_frames", "right_frames"):
+            assert chunks[key] == config["encoder"][key]
