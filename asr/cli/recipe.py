@@ -205,13 +205,16 @@ def _is_resolved(content: Mapping[Any, Any]) -> bool:
 def find_recipe(path: Path) -> Path:
     """``path``, or the recipe of the project it names: ``quickstart``, ``recipes/quickstart.yaml``.
 
-    A file that is there comes first.
+    A file that is there comes first. A bare name is also looked for in the subfolders of recipes.
     """
     if path.is_absolute() or path.is_file():
         return path
     parts = path.parts[1:] if path.parts[:1] == ("recipes",) else path.parts
+    if not parts:
+        return path
     ours = locate_recipes().joinpath(*parts).with_suffix(".yaml")
-    return ours if parts and ours.is_file() else path
+    nested = sorted(locate_recipes().rglob(ours.name)) if len(parts) == 1 else []
+    return next((one for one in [ours, *nested] if one.is_file()), path)
 
 
 def yaml_message(error: yaml.YAMLError, path: Path | None = None) -> str:
@@ -253,9 +256,10 @@ def _near(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder {folder}"
+    pattern = "*.yaml"
     if folder == Path() and not path.suffix:
-        folder = locate_recipes()
-    files = {file.stem: str(file) for file in sorted(folder.glob("*.yaml"))}
+        folder, pattern = locate_recipes(), "**/*.yaml"
+    files = {file.stem: str(file) for file in sorted(folder.glob(pattern))}
     near = [files[stem] for stem in nearest(path.stem, files)]
     return f"; did you mean {' or '.join(near)}?" if near else f"; {_recipes_in(folder)}"
 

@@ -36,6 +36,12 @@ def test_a_recipe_of_the_project_has_a_name(capsys: pytest.CaptureFixture[str]) 
     assert yaml.safe_load(capsys.readouterr().out) == compose_recipe(RECIPE)
     assert main(["config", "quickstrat"]) == 2
     assert "quickstart.yaml?" in capsys.readouterr().err
+    nested = RECIPES / "librispeech" / "960h_conformer_m.yaml"
+    for name in (nested.stem, f"librispeech/{nested.stem}", f"recipes/librispeech/{nested.name}"):
+        assert main(["config", name, "--plain"]) == 0
+        assert yaml.safe_load(capsys.readouterr().out) == compose_recipe(nested)
+    assert main(["config", "960h_conformr_m"]) == 2
+    assert "960h_conformer_m.yaml" in capsys.readouterr().err
 
 
 def test_lists_and_empty_values_are_yaml_again() -> None:
