@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_PAUSE_S = 0.4
+MIN_PAUSE_S = 0.3
 """Every pause of at least this length ends a piece."""
 SHORT_PAUSE_S = 0.12
 """A pause of at least this length may end a piece that would be longer than a chunk."""
