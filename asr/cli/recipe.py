@@ -17,12 +17,12 @@ from asr.errors import InputError
 
 
 def locate_configs() -> Path:
-    """The folder of the config groups: ``asr/configs`` in a wheel, ``configs`` in a checkout."""
+    """Return the config groups' folder: ``asr/configs`` in a wheel, ``configs`` in a checkout."""
     return _beside_the_package("configs")
 
 
 def locate_recipes() -> Path:
-    """The folder of the recipes: ``asr/recipes`` in a wheel, ``recipes`` in a checkout."""
+    """Return the recipes' folder: ``asr/recipes`` in a wheel, ``recipes`` in a checkout."""
     return _beside_the_package("recipes")
 
 
@@ -33,15 +33,15 @@ def _beside_the_package(name: str) -> Path:
 
 
 def check_keys(changes: Mapping[str, Any], config: Mapping[str, Any], *, where: str = "") -> None:
-    """Every key of ``changes`` must exist in ``config``; what ``config`` leaves empty is free.
+    """Check that every key of ``changes`` exists in ``config``.
 
     Args:
-        changes: nested mapping of what is to be set.
-        config: nested mapping of what there is.
+        changes: nested mapping of the keys to set.
+        config: nested mapping of the existing keys; any key may be set below a null one.
         where: file to name in the message.
 
     Raises:
-        InputError: a key that does not exist, or a section that would become a single value.
+        InputError: a key does not exist, or a section would become a single value.
     """
     for key, problem in _problems(changes, config):
         prefix = f"{where}: " if where else ""
@@ -51,7 +51,7 @@ def check_keys(changes: Mapping[str, Any], config: Mapping[str, Any], *, where: 
 
 
 def dotted_keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every key of a nested mapping, sections included: ``train``, ``train.optim``, …."""
+    """Yield every key of a nested mapping, with sections: ``train``, ``train.optim``, …."""
     for key, value in config.items():
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -74,9 +74,9 @@ def _problems(
 
 
 def _allowed(key: str, config: Mapping[str, Any]) -> str:
-    """The hint for an unknown ``key``: the most similar keys, or all of its section.
+    """Return the hint for an unknown ``key``: the most similar keys, or all of its section.
 
-    A key of the same last name wins: people remember a setting and forget its section.
+    A key with the same last part is preferred: people often forget the section of a setting.
     """
     section, _, leaf = key.rpartition(".")
     keys = list(dotted_keys(config))
@@ -98,11 +98,11 @@ RECIPE_SUFFIX = ".yaml"
 RUN_CONFIG = "config.yaml"
 """The resolved config in a run folder."""
 RECIPE_KEYS = ("name", "seed", "splits", "init", "plugins")
-"""Keys a recipe may set beside the config groups; what lies below them is free."""
+"""Keys that a recipe may set beside the config groups, with any keys below them."""
 
 
 def is_override(word: str) -> bool:
-    """Whether ``word`` sets a key that a recipe may have, as ``reuse=probs`` and ``seeds=3`` do."""
+    """Return whether ``word`` sets a key of recipes, like ``reuse=probs`` or ``seeds=3``."""
     key, equals, _ = word.partition("=")
     section = key.lstrip("+~").partition(".")[0]
     return bool(equals) and (
@@ -111,16 +111,16 @@ def is_override(word: str) -> bool:
 
 
 def is_recipe(word: str) -> bool:
-    """Whether ``word`` is named as a recipe is."""
+    """Return whether ``word`` looks like the name of a recipe."""
     return "=" not in word and word.endswith(RECIPE_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe file: what it ``picks`` from each config group, and the keys it sets itself.
+    """A recipe file: what it ``picks`` from each config group, and its own keys as ``body``.
 
-    Of a run's own config, which is ``resolved``, ``body`` is all there is; ``picks`` names its
-    groups, from which something else may be picked.
+    The config of a run is ``resolved``: ``body`` holds all of it, and ``picks`` names its groups,
+    for which an override may pick another config.
     """
 
     path: Path
@@ -130,10 +130,11 @@ class Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe at ``path``, or what the run in the folder ``path`` was trained with.
+    """Read the recipe at ``path``, or the config of the run in the folder ``path``.
 
     Raises:
-        InputError: no such file, not YAML, or a ``defaults`` list that is missing or malformed.
+        InputError: there is no such file, it is not YAML, or its ``defaults`` list is missing or
+            malformed.
     """
     if (path / RUN_CONFIG).is_file():
         path = path / RUN_CONFIG
@@ -160,9 +161,9 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def recipe_name(path: Path, config: Mapping[str, Any]) -> str:
-    """What runs of the recipe at ``path`` are filed under: its stem.
+    """Return the folder name for runs of the recipe at ``path``: its stem.
 
-    A run's own config goes by the ``name`` that its recipe gave it.
+    For the config of a run it is the ``name`` of its recipe.
     """
     if path.name != RUN_CONFIG and not path.is_dir():
         return path.stem
@@ -171,10 +172,10 @@ def recipe_name(path: Path, config: Mapping[str, Any]) -> str:
 
 
 def read_group_file(group: str, path: Path) -> dict[str, Any]:
-    """The config in ``path``, to stand in place of one of the config group ``group``.
+    """Read the config in ``path``, to use instead of one of the config group ``group``.
 
     Raises:
-        InputError: no such file, or not a config of one class (``_target_``).
+        InputError: there is no such file, or it is not the config of a class (``_target_``).
     """
     if not path.is_file():
         raise InputError(f"{group}={path}: no such file{_near(path)}")
@@ -196,16 +197,17 @@ def _load(path: Path, what: str) -> Any:
 
 
 def _is_resolved(content: Mapping[Any, Any]) -> bool:
-    """Whether it is a config as runs leave it, with classes where a recipe names choices."""
+    """Return whether it is the config of a run, which has classes instead of choices."""
     model = content.get("lm") or content.get("reuse")
     is_built = isinstance(model, dict) and "_target_" in model
     return is_built and ("encoder" in content or "lm" in content)
 
 
 def find_recipe(path: Path) -> Path:
-    """``path``, or the recipe of the project it names: ``quickstart``, ``recipes/quickstart.yaml``.
+    """Return ``path`` if it exists, or else the project's recipe of this name.
 
-    A file that is there comes first. A bare name is also looked for in the subfolders of recipes.
+    Names are, for example, ``quickstart`` and ``recipes/quickstart.yaml``. A name without a folder
+    is also searched in the subfolders of recipes.
     """
     if path.is_absolute() or path.is_file():
         return path
@@ -218,7 +220,7 @@ def find_recipe(path: Path) -> Path:
 
 
 def yaml_message(error: yaml.YAMLError, path: Path | None = None) -> str:
-    """One line for a YAML syntax error: file, line and what the parser says."""
+    """Describe a YAML syntax error in one line: file, line and the parser's message."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or "not valid YAML"
     file = path or (Path(mark.name) if mark else "YAML")
@@ -226,7 +228,7 @@ def yaml_message(error: yaml.YAMLError, path: Path | None = None) -> str:
 
 
 def _picks(defaults: list[Any], path: Path) -> dict[str, str | list[str]]:
-    """The entries of a ``defaults`` list, one for each group."""
+    """Return the entries of a ``defaults`` list by group."""
     if not defaults or defaults[-1] != "_self_":
         raise InputError(f"{path}: the last entry of `defaults` must be `_self_` (the file itself)")
     picks: dict[str, str | list[str]] = {}
@@ -252,7 +254,7 @@ def _is_pick(entry: Any) -> bool:
 
 
 def _near(path: Path) -> str:
-    """The hint for a missing recipe: similar files and recipes."""
+    """Return the hint for a missing recipe: similar files and recipes."""
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder {folder}"

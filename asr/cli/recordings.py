@@ -1,7 +1,7 @@
-"""The recordings that `asr transcribe` is given, and the place of each transcript.
+"""Input recordings of `asr transcribe`, and the output path of each transcript.
 
-Files, folders and lists of paths become recordings. A recording that was found in a folder keeps
-its place below it in ``--out``.
+Files, folders and lists of paths become recordings. A recording found in a folder keeps its
+relative path in ``--out``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from asr.files import check_folder, fitting_name, read_lines
 _MANIFESTS = (".jsonl", ".jsonl.gz")
 
 OF_FILES: dict[str, object] = {"chunk": 30.0, "overlap": 4.0, "vad": VADS[0]}
-"""How files are cut if nothing is said, by option."""
+"""Defaults of the options for cutting files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An audio file to read; ``place`` is its path below the folder that was named, if one was.
+    """An audio file to read; ``place`` is its path relative to the given folder, if any.
 
-    ``duration_s`` is what a manifest says of it.
+    ``duration_s`` is its duration in a manifest.
     """
 
     path: Path
@@ -39,44 +39,43 @@ class Recording:
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that name recordings and places for their transcripts."""
+    """Add the arguments for recordings and for the paths of their transcripts."""
     parser.add_argument(
         "files",
         nargs="*",
         type=audio_path,
         metavar="FILE",
-        help="any format and rate; a folder, for the audio files in it; a manifest (.jsonl, "
-        ".jsonl.gz), for the files that it names; a pipe, or - for standard input; names that "
-        "begin with a dash stand behind --",
+        help="audio files of any format and rate; folders with audio files; manifests (.jsonl, "
+        ".jsonl.gz); a pipe, or - for standard input; put names that begin with a dash after --",
     )
     parser.add_argument(
         "--list",
         type=audio_path,
         metavar="FILE",
-        help="read paths from a file, or - for standard input, one a line",
+        help="read paths from a file, or - for standard input, one per line",
     )
     parser.add_argument(
-        "--recursive", action="store_true", help="read the folders in a folder as well"
+        "--recursive", action="store_true", help="also read folders inside a folder"
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
         help="write a file per recording, named after it, instead of printing; recordings of a "
-        "folder keep their places below it",
+        "folder keep their relative paths",
     )
     parser.add_argument(
-        "--beside", action="store_true", help="write the file of a recording into its own folder"
+        "--beside", action="store_true", help="write each file into the folder of its recording"
     )
     parser.add_argument(
         "--skip-existing",
         action="store_true",
-        help="leave out recordings whose file is in --out, or beside them, already",
+        help="skip recordings that already have a file in --out, or beside them",
     )
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, which reads audio."""
+    """Add ``--model``, the recogniser."""
     parser.add_argument(
         "--model",
         type=Path,
@@ -87,13 +86,13 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how long audio is cut and how many threads read it."""
+    """Add the options for cutting long audio, and for threads."""
     parser.add_argument(
         "--chunk",
         type=chunk_length,
         default=OF_FILES["chunk"],
         metavar="S|none",
-        help="longest piece encoded at once; none: recordings whole, in memory that grows with "
+        help="longest chunk encoded at once; none: whole recordings, with memory that grows with "
         "their length (default: %(default)g)",
     )
     parser.add_argument(
@@ -101,16 +100,15 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
         type=overlap,
         default=OF_FILES["overlap"],
         metavar="S",
-        help="shared by neighbouring pieces where there is no pause between them "
-        "(default: %(default)g)",
+        help="overlap of neighbouring chunks without a pause between them (default: %(default)g)",
     )
     parser.add_argument(
         "--vad",
         choices=VADS,
         default=OF_FILES["vad"],
-        help="cut audio longer than a piece in its pauses and skip silence. They are found by the "
-        "energy of frames or by silero's network (pip install 'encore-asr[vad]'); none: pieces "
-        "overlap all the way (default: %(default)s)",
+        help="cut audio longer than a chunk at pauses and skip silence. Pauses are found by the "
+        "energy of frames or by silero's network (pip install 'encore-asr[vad]'); none: all "
+        "chunks overlap (default: %(default)s)",
     )
     parser.add_argument(
         "--no-vad", dest="vad", action="store_const", const="none", help="the same as --vad none"
@@ -119,21 +117,21 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-threads",
         type=threads,
         metavar="N",
-        help="CPU threads, each with a batch of its own (default: one per core)",
+        help="CPU threads, each with its own batch (default: one per core)",
     )
 
 
 def audio_path(word: str) -> Path:
-    """A path; ``-`` is standard input."""
+    """Parse a path; ``-`` is standard input."""
     return STDIN if word == "-" else Path(word)
 
 
 def recordings(args: argparse.Namespace) -> list[Recording]:
-    """The recordings that the arguments name, in order, without those that are to be left out.
+    """Return the recordings of the arguments, in order, without those to skip.
 
     Raises:
         InputError: there are none, a list or a folder cannot be read, options contradict each
-            other, or the transcripts of two recordings would go to the same place.
+            other, or the transcripts of two recordings would have the same path.
     """
     if args.out is not None and args.beside:
         raise InputError("--out and --beside: give one of them")
@@ -156,7 +154,7 @@ def recordings(args: argparse.Namespace) -> list[Recording]:
 
 
 def output_path(recording: Recording, args: argparse.Namespace) -> Path | None:
-    """Where its transcript is written; None where it is printed."""
+    """Return the path of its transcript; None if it is printed."""
     name = fitting_name(recording.path.stem, suffix(args.format))
     if args.beside:
         return recording.path.parent / name
@@ -172,7 +170,7 @@ def _listed(path: Path) -> Iterator[Path]:
 
 
 def _in(path: Path, *, recursive: bool) -> list[Recording]:
-    """The recordings of a file, manifest or folder; those of a folder by their ending, sorted."""
+    """Return the recordings of a file, manifest or folder; in a folder by extension, sorted."""
     if path.name.endswith(_MANIFESTS):
         return _of_manifest(path)
     if not path.is_dir():
@@ -189,7 +187,7 @@ def _in(path: Path, *, recursive: bool) -> list[Recording]:
 
 
 def _of_manifest(path: Path) -> list[Recording]:
-    """The files that a manifest names, each once and whole."""
+    """Return the files of a manifest, each once and whole."""
     from asr.data.manifest import read_manifest
 
     ends_s: dict[Path, float] = {}
@@ -204,11 +202,11 @@ def _is_written(recording: Recording, args: argparse.Namespace) -> bool:
 
 
 def _check_places(found: Sequence[Recording], args: argparse.Namespace) -> None:
-    """Raise InputError where the transcripts of two files would go to the same place."""
+    """Raise InputError if the transcripts of two files would have the same path."""
     if args.out is None and not args.beside:
         if len(found) > 1 and not FORMATS[args.format].is_line_by_line:
             raise InputError(
-                f"--format {args.format} of several files needs --out DIR, for a file of each"
+                f"--format {args.format} of several files needs --out DIR, for a file each"
             )
         return
     if args.out is not None:

@@ -1,4 +1,4 @@
-"""The folder of a run: its name, its files, and whether a run may continue there."""
+"""The folder of a run: its name, its files, and the check whether a run may continue there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from asr.report.record import RECORD_FILE, RunRecord
 
 
 def run_name(model: Path) -> str:
-    """The name of a model folder, or of the run folder it lies in as ``model``.
+    """Return the name of a model folder, or of the run folder that holds it as ``model``.
 
     Raises:
         InputError: see `package_folder`.
@@ -48,14 +48,14 @@ EXECUTION_ONLY = (
     "train.trainer.max_bad_steps_in_row",
     "data.loader.max_unreadable",
 )
-"""Keys about how a run is executed or measured, which do not change its outcome."""
+"""Keys that affect how a run is executed or measured, but not its outcome."""
 
 LENGTH = ("train.trainer.max_steps", "train.trainer.max_epochs", "train.trainer.max_minutes")
-"""Keys about the length of a run; a finished run continues if it is increased."""
+"""Keys for the length of a run; a finished run continues if one is increased."""
 
-_DEALT_ANEW = "the rest of the epoch is dealt out anew"
+_DEALT_ANEW = "the rest of the epoch is batched again"
 MAY_CHANGE = {
-    **dict.fromkeys(LENGTH, "a learning rate that goes by the length goes by the new one"),
+    **dict.fromkeys(LENGTH, "a learning rate that depends on the length uses the new one"),
     "data.batching.max_duration_s": _DEALT_ANEW,
     "train.trainer.accumulate": "",
     "train.trainer.validate_every_steps": "",
@@ -64,16 +64,16 @@ MAY_CHANGE = {
     "train.trainer.devices": _DEALT_ANEW,
     "train.trainer.num_nodes": _DEALT_ANEW,
     "train.trainer.strategy": "",
-    "train.text.max_steps": "a learning rate that goes by the length goes by the new one",
+    "train.text.max_steps": "a learning rate that depends on the length uses the new one",
     "train.text.validate_every_steps": "",
     "train.text.accelerator": "losses follow those of the other device, not bit for bit",
 }
-"""Keys that a resumed run may change though they change the outcome, with what to know of it."""
+"""Keys that affect the outcome but may change in a resumed run, with a note for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A key that differs from what a run was begun with."""
+    """A key whose value differs from the original config of a run."""
 
     key: str
     begun: Any
@@ -84,7 +84,7 @@ class Change:
 
     @property
     def notice(self) -> str:
-        """The message for a user who makes the change."""
+        """Message for a user who makes the change."""
         remark = MAY_CHANGE[self.key]
         return f"changed: {self}" + (f" ({remark})" if remark else "")
 
@@ -117,10 +117,10 @@ class RunFolder:
 
     @classmethod
     def holding(cls, path: Path) -> RunFolder:
-        """The run that ``path`` is the folder of, or in: its config, its model, a checkpoint.
+        """Return the run of ``path``: its folder, or its config, model or a checkpoint.
 
         Raises:
-            InputError: no run is there.
+            InputError: there is no run.
         """
         for folder in (path, path.parent, path.parent.parent):
             if (folder / RUN_CONFIG).is_file():
@@ -130,22 +130,22 @@ class RunFolder:
 
     @property
     def resume_command(self) -> str:
-        """The command that resumes this run."""
+        """Command that resumes this run."""
         return command_text(["asr", "train", "--resume", self.path])
 
     @property
     def metrics(self) -> Path:
-        """The log of training, a row an entry."""
+        """The log of training, an entry per row."""
         return self.path / "logs" / "metrics.csv"
 
     def hypotheses(self, split: str, exit: int | None = None, chunk_ms: str | None = None) -> Path:
-        """Scored hypotheses of a split, with all layers or up to an exit, in chunks or whole."""
+        """Return the path of a split's hypotheses, by exit and chunk length, if any."""
         name = split if exit is None else f"{split}-exit-{exit}"
         name = name if chunk_ms is None else f"{name}-{chunk_ms}-ms"
         return self.path / "hypotheses" / f"{name}.jsonl"
 
     def finished_record(self) -> RunRecord | None:
-        """The record of a run that trained to its end, None if it has not."""
+        """Return the record of a run whose training is finished, else None."""
         if not self.record.is_file():
             return None
         record = RunRecord.load(self.record)
@@ -156,16 +156,16 @@ class RunFolder:
         return (self.path / CHECKPOINTS / "last.ckpt").is_file()
 
     def begin(self, config: Mapping[str, Any]) -> None:
-        """Write the resolved config; from here on, and until its record is there, the run is on."""
+        """Write the resolved config; the run has begun, and is finished once it has a record."""
         if self.path.is_dir():
             clear_partials(self.path)
         write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         self.record.unlink(missing_ok=True)
 
     def check_no_change(self, config: Mapping[str, Any]) -> None:
-        """Raise InputError where ``config`` asks another outcome or measurement of a finished run.
+        """Raise InputError if ``config`` changes the outcome or measurements of a finished run.
 
-        How the work is carried out may differ: there is none.
+        Keys that only affect the execution may differ, since nothing is executed.
         """
         begun: Any = OmegaConf.to_container(OmegaConf.load(self.config))
         measured = ({"metrics": each.get("metrics", {})} for each in (begun, config))
@@ -177,9 +177,10 @@ class RunFolder:
             )
 
     def check_same_config(self, config: Mapping[str, Any]) -> list[Change]:
-        """The keys of `MAY_CHANGE` that are not as the folder was begun with.
+        """Return the keys of `MAY_CHANGE` that differ from the folder's original config.
 
-        Raises InputError, which names each key, where others differ that change the outcome.
+        Raises:
+            InputError: other keys that affect the outcome differ; the message names them.
         """
         if not self.config.is_file():
             return []
@@ -206,12 +207,12 @@ def _changed(begun: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
 
 
 def differences(begun: Any, now: Any) -> list[Change]:
-    """The keys of two configs that change the outcome and are not the same."""
+    """Return the keys that affect the outcome and differ between two configs."""
     return _changed(essential(begun), essential(now))
 
 
 def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) -> RunFolder:
-    """The folder that belongs to these settings, manifests, initial weights and teacher."""
+    """Return the run folder for these settings, manifests, initial weights and teacher."""
     digest = hashlib.sha256(json.dumps(essential(config), sort_keys=True).encode())
     for split in splits.names:
         digest.update(splits.digest(split))
@@ -226,7 +227,7 @@ def default_run_folder(config: Mapping[str, Any], recipe: Path, splits: Splits) 
 
 
 def essential(config: Any) -> dict[str, Any]:
-    """The config without the keys of `EXECUTION_ONLY`."""
+    """Return the config without the keys of `EXECUTION_ONLY`."""
     kept: dict[str, Any] = json.loads(json.dumps(config))
     for key in EXECUTION_ONLY:
         *sections, leaf = key.split(".")
@@ -238,7 +239,7 @@ def essential(config: Any) -> dict[str, Any]:
 
 
 def lookup(config: Mapping[str, Any], dotted: str) -> Any:
-    """The value at ``a.b.c``, None where there is none."""
+    """Return the value at ``a.b.c``, or None."""
     value: Any = config
     for name in dotted.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None

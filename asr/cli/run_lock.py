@@ -23,14 +23,14 @@ _PAUSE_S = 0.1
 
 @contextmanager
 def locked(folder: Path, *, num_tries: int = _NUM_TRIES) -> Iterator[None]:
-    """Keep other runs out of ``folder``, which is made if need be, while the block runs.
+    """Lock ``folder`` against other runs while the block runs; create it if necessary.
 
-    The lock is one of POSIX (``lockf``): the system drops it when this process ends, however it
-    ends; data workers do not inherit it; and NFS shares it between machines. Where a file system
-    has no locks, a line says so and the block runs without.
+    The lock is a POSIX lock (``lockf``): the system releases it when this process ends in any way,
+    data workers do not inherit it, and NFS shares it between machines. On a file system without
+    locks, a warning is printed and the block runs without one.
 
     Raises:
-        InputError: another process holds the lock; says which.
+        InputError: another process holds the lock; the message names it.
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,24 +39,24 @@ def locked(folder: Path, *, num_tries: int = _NUM_TRIES) -> Iterator[None]:
     try:
         yield
     finally:
-        # Gone before it is unlocked: whoever opens it from now on makes a new one.
+        # Delete before unlocking: other processes then create a new file.
         with suppress(OSError):
             path.unlink()
         os.close(descriptor)
         if is_new:
-            with suppress(OSError):  # not empty, as it should be
+            with suppress(OSError):  # usually not empty
                 folder.rmdir()
 
 
 def check_free(folder: Path) -> None:
-    """Raise InputError where a run is going on in ``folder``."""
+    """Raise InputError if a run is active in ``folder``."""
     path = folder / LOCK_FILE
     if path.is_file():
         os.close(_acquire(path, announce=False))
 
 
 def _acquire(path: Path, *, announce: bool = True, num_tries: int = _NUM_TRIES) -> int:
-    """A descriptor of ``path`` that holds the lock."""
+    """Lock ``path`` and return its file descriptor."""
     for _ in range(num_tries):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -68,14 +68,14 @@ def _acquire(path: Path, *, announce: bool = True, num_tries: int = _NUM_TRIES) 
                 return descriptor
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
             os.close(descriptor)
-            time.sleep(_PAUSE_S)  # who only looks whether it is free is gone by then
+            time.sleep(_PAUSE_S)  # a process that only checks the lock has finished by then
             continue
         if _is_same_file(path, descriptor):
             if announce:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, _describe_this_process().encode(), 0)
             return descriptor
-        os.close(descriptor)  # the run that held it has ended, and deleted it, in between
+        os.close(descriptor)  # the run that held the lock has just ended and deleted the file
         holder = ""
     raise InputError(
         f"{path.parent}: a run is going on there ({holder or 'another process'}); wait for its "

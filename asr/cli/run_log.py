@@ -17,10 +17,10 @@ LOG_FILE = "train.log"
 
 @contextmanager
 def logged(folder: Path, command: str, begun: Path) -> Iterator[None]:
-    """Write all that the block prints, and the error that ends it, to the log in ``folder`` too.
+    """Copy all output of the block, and the error that ends it, to the log in ``folder``.
 
     Nothing is written before the file ``begun`` exists, so a refused run leaves no files. If
-    standard error already is that file, as under `asr compare`, nothing changes.
+    standard error already is the log, as in `asr compare`, nothing changes.
     """
     path = folder / LOG_FILE
     if _is_standard_error(path):
@@ -43,7 +43,7 @@ def logged(folder: Path, command: str, begun: Path) -> Iterator[None]:
 
 
 class _Log:
-    """Appends whole lines, so that several processes can share the file."""
+    """A log file to which several processes can append, since only whole lines are written."""
 
     def __init__(self, path: Path, begun: Path) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class _Log:
         self._waiting = ""
 
     def write(self, text: str) -> None:
-        """Write text; of a line that a progress bar redraws only the last state is written."""
+        """Write text; for a line redrawn by a progress bar, write only the last state."""
         *lines, rest = (self._waiting + text).split("\n")
         if not self._begun.is_file():
             self._waiting += text

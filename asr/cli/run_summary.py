@@ -20,12 +20,12 @@ from asr.types import SharedPieces
 
 
 def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) -> str:
-    """The weights that come from another model, those that are new, and if the schedule is new."""
+    """Describe weights from another model, new weights, and a change of schedule."""
     theirs, ours = (
         f"{one.reuse.name} ({schedule_text(scheduled_layers(one))})"
         for one in (parent.model.encoder, model.encoder)
     )
-    other = "" if theirs == ours else f"; its reuse is {theirs}, that of this run {ours}"
+    other = "" if theirs == ours else f"; its reuse is {theirs}, this run's is {ours}"
     fresh = f"; new: {', '.join(started.fresh)}" if started.fresh else ""
     return (
         f"init: {len(started.copied)} tensors from {parent.folder}, "
@@ -33,11 +33,11 @@ def describe_start(parent: ModelPackage, model: AsrModel, started: Initialised) 
     )
 
 
-_NUM_NAMED = 100  # pieces of a list; the record has them all
+_NUM_NAMED = 100  # pieces listed here; the record lists all
 
 
 def describe_pieces(pieces: SharedPieces) -> str:
-    """The pieces of a new vocabulary that keep their rows of the head, start anew or are gone."""
+    """Describe which pieces of a new vocabulary keep their rows of the head, are new or gone."""
     return "\n".join(
         f"init: {len(group):,} pieces {fate}{': ' if group else ''}{' '.join(group[:_NUM_NAMED])}"
         f"{' …' if len(group) > _NUM_NAMED else ''}"
@@ -56,7 +56,7 @@ def describe_run(
     folder: RunFolder,
     num_unalignable: int,
 ) -> str:
-    """The model, the schedule and the data, before training starts."""
+    """Describe the model, the schedule and the data, before training starts."""
     num_params = sum(parameter.numel() for parameter in model.parameters())
     hours = ", ".join(
         f"{split} {len(each):,} utterances {sum(one.duration_s for one in each) / 3600:.2f} h"
@@ -76,7 +76,7 @@ def describe_run(
 
 
 def describe_training(cost: TrainingCost, *, num_unreadable: int) -> str:
-    """The result of training, and everything that was left out of it."""
+    """Describe the result of training, and everything that was left out."""
     parts = [
         f"trained: {cost.num_steps:,} steps, {cost.num_epochs} epochs, {cost.train_s:.0f} s, "
         f"{100 * cost.data_wait_share:.0f} % of it waiting for data"
@@ -93,7 +93,7 @@ def describe_training(cost: TrainingCost, *, num_unreadable: int) -> str:
 
 
 def schedule_lines(encoder: Encoder) -> list[str]:
-    """The resolved schedule, a line a layer under a heading."""
+    """Describe the resolved schedule: a heading and a line per layer."""
     return [
         "layer  method     role    leader  heads reused  parameters saved",
         *(
@@ -108,7 +108,7 @@ def schedule_lines(encoder: Encoder) -> list[str]:
 def log(line: str) -> None:
     """Print a line of progress to standard error; standard output is for results.
 
-    Of the processes of a training run only the first prints.
+    In a training run with several processes, only the first prints.
     """
     if is_first():
         print(line, file=sys.stderr, flush=True)

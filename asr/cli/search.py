@@ -1,4 +1,4 @@
-"""Options of commands that decode: the beam, and what it hands on."""
+"""Search options of commands that decode: beam, language models and hotwords."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ MODELS = {
     "lodr": ("lodr_weight",),
     "rescore_lm": ("rescore_weight", "rescore_word_bonus"),
 }
-"""Keys of `FusedBeam` for language models, and those of their weights."""
+"""Keys of `FusedSearch` for language models, with the keys of their weights."""
 
 
 def option(key: str) -> str:
-    """The option that sets ``key``."""
+    """Return the option that sets ``key``."""
     return f"--{key.replace('_', '-')}"
 
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the search; without them the model's own search is used."""
+    """Add the search options; without them the model's own search is used."""
     parser.add_argument(
         "--search",
         metavar="NAME[,KEY=VALUE...]",
-        help="the search of configs/decode/NAME.yaml, with keys of it changed, such as "
-        "hybrid,beam=5,el_attention=true (default: as the model's config says)",
+        help="use the search of configs/decode/NAME.yaml, with changed keys, such as "
+        "hybrid,beam=5,el_attention=true (default: the search in the model's config)",
     )
     parser.add_argument(
         "--beam",
@@ -60,59 +60,59 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens-per-frame",
         type=token_count,
         metavar="N",
-        help="tokens of a frame that may extend a prefix (default: 20)",
+        help="most tokens of a frame that may extend a prefix (default: 20)",
     )
     parser.add_argument(
         "--skip-blank",
         type=fraction,
         metavar="P",
-        help="do not search frames whose blank has this probability or more, as that "
-        "of the frame before; how many they were is said at the end (default: none)",
+        help="skip frames whose blank, and that of the frame before, has at least this "
+        "probability; their number is printed at the end (default: none)",
     )
     parser.add_argument(
         "--hotwords",
         metavar="FILE|WORDS",
-        help="phrases to expect, from a file with one a line (and a tab and a boost "
-        "behind it, where one counts more or less), or separated by commas",
+        help="phrases to expect, from a file with one per line (optionally followed by a tab and "
+        "a boost factor), or separated by commas",
     )
     parser.add_argument(
         "--hotword-weight",
         type=weight,
         metavar="W",
-        help="what each character of a hotword adds to the score, a natural logarithm "
+        help="score added per character of a hotword, a natural logarithm "
         f"(default: {HOTWORD_WEIGHT:g})",
     )
     parser.add_argument(
         "--lm",
         type=Path,
         metavar="FILE.arpa[.gz]|DIR",
-        help="a language model: n-grams of words or of the model's own pieces, or the "
-        "folder of a Transformer (recipes/lm.yaml)",
+        help="a language model: n-grams of words or of the model's own pieces, or the folder of a "
+        "Transformer (recipes/lm.yaml)",
     )
     parser.add_argument(
         "--lm-weight",
         type=weight,
         metavar="W",
-        help="what the logarithms of --lm are multiplied by (default: 0.5)",
+        help="factor on the logarithms of --lm (default: 0.5)",
     )
     parser.add_argument(
         "--lm-word-bonus",
         type=bonus,
         metavar="W",
-        help="with --lm: what every word adds to the score, a natural logarithm (default: 0.5)",
+        help="with --lm: score added per word, a natural logarithm (default: 0.5)",
     )
     parser.add_argument(
         "--lodr",
         type=Path,
         metavar="FILE.arpa[.gz]",
-        help="with --lm: n-grams of low order of the transcripts that the model was trained on, "
-        "which are subtracted (low-order density ratio)",
+        help="with --lm: low-order n-grams of the model's training transcripts, which are "
+        "subtracted (low-order density ratio)",
     )
     parser.add_argument(
         "--lodr-weight",
         type=weight,
         metavar="W",
-        help="what the logarithms of --lodr are multiplied by (default: 0.2)",
+        help="factor on the logarithms of --lodr (default: 0.2)",
     )
     parser.add_argument(
         "--lexicon",
@@ -126,35 +126,35 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         "--rescore-lm",
         type=Path,
         metavar="FILE.arpa[.gz]|DIR",
-        help="a language model that orders the texts of the last beam anew",
+        help="a language model that reorders the texts of the final beam",
     )
     parser.add_argument(
         "--rescore-weight",
         type=weight,
         metavar="W",
-        help="what the logarithms of --rescore-lm are multiplied by (default: 0.5)",
+        help="factor on the logarithms of --rescore-lm (default: 0.5)",
     )
     parser.add_argument(
         "--rescore-word-bonus",
         type=bonus,
         metavar="W",
-        help="with --rescore-lm: what every word adds to the score (default: 0.5)",
+        help="with --rescore-lm: score added per word (default: 0.5)",
     )
 
 
 def search_of(
     args: argparse.Namespace, decode: Mapping[str, Any], recogniser: Recogniser
 ) -> Search:
-    """The search ``decode`` of a recogniser, with the ``--hotwords``.
+    """Build the search ``decode`` of a recogniser, with the ``--hotwords``.
 
     Raises:
-        InputError: no beam for hotwords to be in; see `read_hotwords`, `hotword_automaton` and
-            `build_search`; or a weight of no hotwords.
+        InputError: the search takes no hotwords; see `read_hotwords`, `hotword_automaton` and
+            `build_search`; or a weight is given without hotwords.
     """
     decoder = build_search(decode, recogniser.model, recogniser)
     if args.hotwords is None:
         if args.hotword_weight is not None:
-            raise InputError("--hotword-weight is of hotwords; give --hotwords too")
+            raise InputError("--hotword-weight needs --hotwords")
         return decoder
     if not isinstance(decoder, FusedSearch):
         raise InputError(
@@ -163,7 +163,7 @@ def search_of(
     path = Path(args.hotwords)
     try:
         is_file = path.suffix == ".txt" or path.is_file()
-    except OSError:  # words too long for a name
+    except OSError:  # too long for a file name
         is_file = False
     phrases = args.hotwords.split(",")
     hotwords = read_hotwords(path) if is_file else [Hotword(one) for one in phrases if one.strip()]
@@ -176,14 +176,14 @@ def search_of(
 def search_config(
     args: argparse.Namespace, config: Mapping[str, Any], *, n_best: int = 1
 ) -> dict[str, Any]:
-    """The search of a model's ``config`` as the options change it.
+    """Return the search config of a model with the changes of the options.
 
-    An option of a beam makes it a beam search, of the default size unless ``--beam`` says another.
+    An option of beam search selects a beam search, of the default size without ``--beam``.
 
     Raises:
-        InputError: a beam that the model's head does not have, an option of a language model
-            without one, or more ``n_best`` than the beam holds; a search of no file, or one of its
-            options that is not a key and a value.
+        InputError: the head has no beam search, an option of a language model is given without
+            one, ``n_best`` is above the beam, or ``--search`` names no file or has a change that
+            is not a key and a value.
     """
     decode = dict(config["decode"]) if args.search is None else _named_search(args.search)
     if args.search is not None and args.beam is not None:
@@ -207,12 +207,12 @@ def search_config(
         decode = with_beam({**config, "decode": decode})
         missing = [name for name in wanted if not _takes(decode, name)]
     if missing:
-        raise InputError(f"{option(missing[0])} is of another search than {decode['_target_']}")
+        raise InputError(f"{option(missing[0])} is not an option of {decode['_target_']}")
     decode |= {name: given[name] for name in wanted}
     for model, names in MODELS.items():
         for name in () if decode.get(model) is not None else names:
             if given[name] is not None:
-                raise InputError(f"{option(name)} is of a language model; give {option(model)} too")
+                raise InputError(f"{option(name)} needs a language model; give {option(model)} too")
     if decode.get("lodr") is not None and decode.get("lm") is None:
         raise InputError("--lodr is subtracted from a language model; give --lm too")
     default = inspect.signature(target_class(decode, "decode")).parameters.get("beam")
@@ -223,12 +223,12 @@ def search_config(
 
 
 def _takes(decode: Mapping[str, Any], name: str) -> bool:
-    """Whether a search has an option."""
+    """Return whether a search has an option."""
     return name in inspect.signature(target_class(decode, "decode")).parameters
 
 
 def _named_search(words: str) -> dict[str, Any]:
-    """The config of ``--search``."""
+    """Return the config of ``--search``."""
     from asr.cli.recipe import locate_configs
 
     name, *changes = words.split(",")
@@ -241,7 +241,7 @@ def _named_search(words: str) -> dict[str, Any]:
         if not equals or key not in decode or key == "_target_":
             keys = ", ".join(one for one in decode if one != "_target_") or "none"
             raise InputError(
-                f"--search {name}: {shown(change)}: allowed: KEY=VALUE, of keys {keys}"
+                f"--search {name}: {shown(change)}: allowed: KEY=VALUE, with keys {keys}"
             )
         try:
             decode[key] = yaml.safe_load(value)

@@ -1,4 +1,4 @@
-"""`asr serve`: a local server with OpenAI's transcription API and a page."""
+"""`asr serve`: run a local server with OpenAI's transcription API and a web page."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=8000, metavar="N", help="port to listen on; 0: a free one (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--language", default="", metavar="CODE", help="what verbose_json states, such as en"
+        "--language", default="", metavar="CODE", help="language in verbose_json, such as en"
     )
     parser.add_argument(
         "--max-size", type=functools.partial(_number, hint=Annotated[int, Range(1, 65_536)]),
@@ -64,12 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=audio_length,
         default=300.0,
         metavar="S",
-        help="longest time that a request may take to come in (default: %(default)g)",
+        help="longest time to receive a request (default: %(default)g)",
     )
     parser.add_argument(
         "--queue", type=functools.partial(_number, hint=Annotated[int, Range(1, 100_000)]),
         default=256, metavar="N",
-        help="recordings that may wait; more are answered by 429 (default: %(default)s)",
+        help="most waiting recordings; more are refused with status 429 (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--max-streams", type=functools.partial(_number, hint=Annotated[int, Range(1, 100_000)]),
@@ -90,7 +90,7 @@ def _number(text: str, *, hint: Any) -> Any:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; what was accepted is finished."""
+    """Serve until SIGINT or SIGTERM, then finish accepted requests."""
     check_device(args.device)
     check_installed("asr serve", _NEEDED, extra="serve")
     from asr.serve.app import Settings, make_app
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
+    """Return whether only this machine reaches ``host``."""
     try:
         found = socket.getaddrinfo(host, None)
     except OSError:
@@ -132,7 +132,7 @@ def is_loopback(host: str) -> bool:
 
 
 def transcribers_of(args: argparse.Namespace) -> Any:
-    """A function from the hotwords of a request to its transcriber; the model is loaded once."""
+    """Return a function from hotwords to their transcriber; the model is loaded once."""
     recogniser = load_recogniser(
         local_model(args.model),
         args.device,

@@ -1,4 +1,4 @@
-"""Making standard output and error robust: encodings, closed streams, broken pipes."""
+"""Robust standard output and error: encodings, closed streams, broken pipes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def prepare_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
     if sys.stderr is None:
         sys.stderr = _null()
     if sys.stdout is None:
         sys.stdout = _null()
-        print("asr: warning: standard output is closed; what is printed is lost", file=sys.stderr)
+        print("asr: warning: standard output is closed; output is lost", file=sys.stderr)
     codecs.register_error(_ESCAPE, _escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -35,7 +35,7 @@ def prepare_streams() -> None:
 
 
 def flush_streams() -> None:
-    """Flush the streams; if the reader has gone or the disk is full, drop the rest.
+    """Flush the streams; if the reader has closed the pipe or the disk is full, drop the rest.
 
     The interpreter would otherwise print an error when it exits.
     """

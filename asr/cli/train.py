@@ -1,4 +1,4 @@
-"""`asr train`: from a recipe to a run folder with model, record and report."""
+"""`asr train`: train a recipe; write a run folder with model, record and report."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ def add_arguments(parser: Parser) -> None:
         "--resume",
         ends=lambda word: is_override(word) or (is_recipe(word) and Path(word).name != RUN_CONFIG),
         metavar="RUN",
-        help="go on from the last checkpoint of the run folder RUN (or --run-dir), with the "
-        "settings it was begun with; overrides may make it longer",
+        help="resume from the last checkpoint of the run folder RUN (or --run-dir) with its "
+        "original settings; overrides may make it longer",
     )
     parser.add_argument(
         "--allow-unknown",
         action="store_true",
-        help="train though transcripts have characters that the tokenizer does not know; they are "
-        "named, and count as errors",
+        help="train even if transcripts have characters that the tokenizer does not know; they "
+        "are listed, and count as errors",
     )
     parser.add_argument(
-        "--no-latency", action="store_true", help="leave the encoder's latency unmeasured"
+        "--no-latency", action="store_true", help="do not measure the encoder's latency"
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="price the run: from how many hours to how many, memory, the wait for data; writes "
-        "no run folder",
+        help="estimate the hours, memory and time waiting for data of the run; writes no run "
+        "folder",
     )
     add_table_arguments(parser)
 
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder) -> int:
-    """Start or resume the run, by the options; returns the exit code."""
+    """Start or resume the run, by the options; return the exit code."""
     record = folder.finished_record()
     if args.resume is not None:
         changes = folder.check_same_config(config)
@@ -131,7 +131,7 @@ def train(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder
 
 
 def finish(record: RunRecord, args: argparse.Namespace, folder: RunFolder) -> int:
-    """Print the result of a run; returns the exit code."""
+    """Print the result of a run; return the exit code."""
     if record.training is not None and record.training.interrupted:
         log(
             f"interrupted; the model so far is in {folder.model}; to go on: {folder.resume_command}"
@@ -143,12 +143,12 @@ def finish(record: RunRecord, args: argparse.Namespace, folder: RunFolder) -> in
 
 
 def what_to_train(args: argparse.Namespace) -> tuple[Path, list[str], RunFolder | None]:
-    """Recipe, overrides, and the run folder where one is named.
+    """Return recipe, overrides, and the run folder if one is given.
 
-    Without a recipe it is the config of the run that is to be resumed.
+    Without a recipe, the config of the run to resume is used.
 
     Raises:
-        InputError: neither a recipe nor a run, or two run folders.
+        InputError: neither a recipe nor a run is given, or two run folders are.
     """
     recipe, overrides = args.recipe, list(args.overrides)
     if recipe is not None and is_override(recipe):
@@ -169,9 +169,9 @@ def what_to_train(args: argparse.Namespace) -> tuple[Path, list[str], RunFolder 
 
 
 def price(args: argparse.Namespace, config: Mapping[str, Any], folder: RunFolder) -> int:
-    """Print what the run would cost; with ``--json -`` the table goes to stderr."""
+    """Print the estimated cost of the run; with ``--json -`` the table goes to stderr."""
     if args.out:
-        raise InputError(f"--out {args.out}: a dry run has no report; --json takes its numbers")
+        raise InputError(f"--out {args.out}: a dry run has no report; use --json for its numbers")
     table, row = dry_run(config, run=folder.name, allow_unknown=args.allow_unknown)
     print(table.text(), end="", file=sys.stderr if args.json == "-" else sys.stdout)
     if args.json:

@@ -1,4 +1,4 @@
-"""`asr train` of a recipe with a language model: from a text to a run folder."""
+"""`asr train` for recipes of language models: train on a text; write a run folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXIT_INTERRUPT = 130
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Sentences of a text as tokens, and how many words they have."""
+    """Sentences of a text as tokens, and their number of words."""
 
     sentences: Sentences
     num_words: int
@@ -45,7 +45,7 @@ class Text:
 
     @classmethod
     def read(cls, path: Path, tokenizer: Tokenizer, normalizer: Any, *, max_tokens: int) -> Text:
-        """The sentences of a text or a manifest, spelt as transcripts are."""
+        """Read the sentences of a text or a manifest, normalised like transcripts."""
         spelt = [line for (line,) in sentences(path, lambda text: _whole(normalizer(text)))]
         ids = [tokenizer.encode(line) for line in spelt]
         if not ids:
@@ -63,7 +63,7 @@ class Text:
         return f"{len(found):,} sentences, {self.num_words:,} words, {num_tokens:,} tokens{unknown}"
 
     def word_perplexity(self, loss: float) -> float:
-        """Perplexity a word, ends of sentences counted, of ``loss`` nats a token."""
+        """Return the perplexity per word, with ends of sentences, for ``loss`` nats per token."""
         found = self.sentences
         return math.exp(loss * found.num_predicted / (self.num_words + len(found)))
 
@@ -71,15 +71,15 @@ class Text:
 def train_language_model(
     args: argparse.Namespace, config: Mapping[str, Any], recipe: Path, folder: RunFolder | None
 ) -> int:
-    """Train, package, and print the perplexity; returns the exit code.
+    """Train, package, and print the perplexity; return the exit code.
 
     Raises:
-        InputError: settings or text that cannot work, or a run that was begun with other settings.
+        InputError: the settings or text cannot work, or the run was begun with other settings.
     """
     check_keys_for("train a language model", NEEDED, config, recipe)
     for option, value in (("--dry-run", args.dry_run), ("--json", args.json), ("--out", args.out)):
         if value:
-            raise InputError(f"{option} is of recognisers; a language model has none")
+            raise InputError(f"{option} is for recognisers, not for language models")
     check_value(config["seed"], Seed, "seed")
     paths = read_paths(config)
     spec: TextTrainerSpec = build(config["train"]["text"], "train.text")
@@ -101,17 +101,17 @@ def train_language_model(
 
 
 def read_paths(config: Mapping[str, Any]) -> dict[str, Path]:
-    """The texts of ``splits.train`` and, where there is one, ``splits.dev``.
+    """Return the paths of ``splits.train`` and, if set, ``splits.dev``.
 
     Raises:
-        InputError: another key, no text to train on, or a file that is not there.
+        InputError: there is another key, no text to train on, or a file is missing.
     """
     given = config["splits"]
     if not isinstance(given, Mapping) or set(given) - {"train", "dev"}:
         raise InputError(f"splits={given}: allowed: train and dev, a text or a manifest each")
     found = {key: Path(str(value)) for key, value in given.items() if value}
     if "train" not in found:
-        raise InputError("splits.train must be set to a text, a sentence a line, or a manifest")
+        raise InputError("splits.train must be set to a text, a sentence per line, or a manifest")
     for key, path in found.items():
         if not path.is_file():
             raise InputError(f"splits.{key}={path}: no such file")
@@ -119,7 +119,7 @@ def read_paths(config: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def default_folder(config: Mapping[str, Any], recipe: Path, paths: Mapping[str, Path]) -> RunFolder:
-    """The folder that belongs to these settings and texts."""
+    """Return the run folder for these settings and texts."""
     digest = hashlib.sha256(json.dumps(essential(config), sort_keys=True).encode())
     for path in paths.values():
         digest.update(str(path.stat().st_size).encode())
@@ -184,18 +184,18 @@ def _train(
 
 
 def fit_line(result: TextFit, dev: Text | None) -> str:
-    """What came out, one line."""
+    """Describe the result in one line."""
     told = f"{result.num_steps:,} steps in {result.train_s:.0f} s"
     if result.loss is None or dev is None:
         return f"{told}; no dev text (splits.dev), so the last weights are kept"
     return (
-        f"{told}; dev: {result.loss:.3f} nats a token, perplexity {math.exp(result.loss):.1f} a "
-        f"token and {dev.word_perplexity(result.loss):.1f} a word"
+        f"{told}; dev: {result.loss:.3f} nats per token, perplexity {math.exp(result.loss):.1f} "
+        f"per token and {dev.word_perplexity(result.loss):.1f} per word"
     )
 
 
 def lm_card(config: Mapping[str, Any], told: str) -> str:
-    """README of the package."""
+    """Write the README of the package."""
     return "\n".join(
         [
             f"# {config.get('name') or 'lm'}: a language model",
@@ -211,5 +211,5 @@ def lm_card(config: Mapping[str, Any], told: str) -> str:
 
 
 def _whole(line: str) -> tuple[str, ...]:
-    """A sentence in one piece; none where nothing is left of it."""
+    """Return a sentence as one word; nothing if it is empty."""
     return (line,) if line else ()

@@ -1,4 +1,4 @@
-"""What a job of a cluster does. Starts without PyTorch, as :mod:`asr.cli.launch`."""
+"""Training runs as processes and cluster jobs. Imports no PyTorch, like :mod:`asr.cli.launch`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from asr.cli.run_log import LOG_FILE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainProcess:
-    """`asr train` of one variant, ``name``, in ``folder``; ``trainer`` is its ``train.trainer``.
+    """`asr train` of the variant ``name`` in ``folder``; ``trainer`` is its ``train.trainer``.
 
-    ``options`` are further ones of the command; ``python`` runs it. A folder with a partial run is
-    resumed.
+    ``options`` are further options of the command; ``python`` is its interpreter. A partial run in
+    the folder is resumed.
     """
 
     name: str
@@ -35,13 +35,13 @@ class TrainProcess:
 
     @property
     def command(self) -> list[str]:
-        """What a shell would be given."""
+        """Return the command as words."""
         words = [self.python, "-m", "asr", "train", str(self.recipe), *self.overrides]
         return [*words, "--run-dir", str(self.folder), "--resume", "--no-latency", *self.options]
 
     @property
     def log(self) -> Path:
-        """Where the run writes how it gets on."""
+        """The file for the run's progress."""
         return self.folder / LOG_FILE
 
     def begin(
@@ -52,10 +52,9 @@ class TrainProcess:
         preexec: Callable[[], None] | None = None,
         is_own_session: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start it in the folder ``cwd``, with so many CPU threads where that is given.
+        """Start the command in the folder ``cwd``, with ``num_threads`` CPU threads if given.
 
-        It stops when this process is no more. In a session of its own it hears nothing of the
-        terminal.
+        It stops when this process ends. In its own session it gets no signals of the terminal.
         """
         threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
         with (cwd or Path()).joinpath(self.log).open("ab") as log:
@@ -76,10 +75,10 @@ _WAIT_S = 60.0
 
 
 class TrainingJob:
-    """What a process of a job does: `asr train`, in the folder where it was submitted.
+    """A process of a job: runs `asr train` in the folder where the job was submitted.
 
-    Before a time limit or a preemption submitit calls :meth:`checkpoint`, which lets training save
-    itself, and then queues the job again; SIGTERM may have come before, to every process.
+    Before a time limit or a preemption, submitit calls :meth:`checkpoint`, which stops training
+    with a checkpoint, and then queues the job again. Every process may have got SIGTERM before.
     """
 
     def __init__(self, run: TrainProcess, *, num_threads: int | None) -> None:
@@ -89,20 +88,20 @@ class TrainingJob:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        """Train to the end; returns the exit code."""
+        """Train to the end; return the exit code."""
         self._process = self._run.begin(
             cwd=self._cwd, num_threads=self._num_threads, preexec=_ignore_the_signal_of_the_job
         )
         try:
             code = self._process.wait()
-            if code == _INTERRUPTED:  # by the cluster, which says next whether it is over
+            if code == _INTERRUPTED:  # by the cluster, which then queues or ends the job
                 time.sleep(_WAIT_S)
             return code
         finally:
             self._stop()
 
     def checkpoint(self) -> Any:
-        """Stop training, and say what the job shall do when its turn comes again."""
+        """Stop training; return the work for the job when it is started again."""
         from submitit.helpers import DelayedSubmission
 
         self._stop()
@@ -113,7 +112,7 @@ class TrainingJob:
         if self._process is None or self._process.returncode is not None:
             return
         self._process.terminate()
-        # `wait` would wait for itself: this runs inside one, as the handler of a signal.
+        # `wait` would deadlock: this signal handler runs inside a `wait`.
         with suppress(ChildProcessError):
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 
@@ -122,7 +121,7 @@ class TrainingJob:
 
 
 def _ignore_the_signal_of_the_job() -> None:
-    """SLURM may send it to every process of the job; it is for the one that submitit started."""
+    """Ignore the job's signal: SLURM may send it to every process, but submitit handles it."""
     from submitit.core.job_environment import JobEnvironment
 
     signal.signal(JobEnvironment._usr_sig(), signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""A training run: from a composed config to a finished run folder."""
+"""A training run, from a composed config to a finished run folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from asr.types import SharedPieces
 
 
 class Chunks(NamedTuple):
-    """Chunks of live streams: their length in milliseconds, as `length_key` writes it."""
+    """Chunks of live streams: their context, and their length in milliseconds as text."""
 
     length_ms: str
     context: ChunkContext
@@ -62,20 +62,20 @@ def train_run(
     with_latency: bool,
     allow_unknown: bool = False,
 ) -> RunRecord | None:
-    """Train, package, evaluate and record one run; returns its record.
+    """Train, package, evaluate and record one run; return its record.
 
-    An interrupted run leaves checkpoints, a usable model package and a record that says so. Of
-    processes that train together the first does all but train; the others return None.
+    An interrupted run leaves checkpoints, a usable model package and a record of its state. If
+    several processes train together, only the first does the rest; the others return None.
 
     Raises:
-        InputError: settings or data that cannot work, before anything is trained.
+        InputError: the settings or data cannot work; raised before training.
     """
     setup = set_up(config, allow_unknown=allow_unknown)
     splits, utterances, text, model = setup.splits, setup.utterances, setup.text, setup.model
     trainer: TrainerSpec = build(config["train"]["trainer"], "train.trainer")
     log(describe_run(model, text.tokenizer, utterances, folder, setup.num_unalignable))
     largest_batch = next(setup.train_loader.largest_batches(), None)
-    if largest_batch is not None:  # the last words of a process that is killed for its memory
+    if largest_batch is not None:  # printed first, as the process may be killed for its memory
         log(f"largest batch, tried first: {describe_batch(largest_batch)}")
         num_samples = largest_batch.waveforms_BN.shape[1]
         longest_s = model.frontend.slowest_s(num_samples / model.frontend.sample_rate_hz)
@@ -133,7 +133,7 @@ def train_run(
         try:
             record = add_latency(record, trainer.device)
         except BaseException:
-            save_record(folder, record)  # what was trained and scored does not depend on it
+            save_record(folder, record)  # before timing, which may fail
             raise
     save_record(folder, record)
     assert record.training is not None
@@ -149,10 +149,10 @@ def evaluate_splits(
     exit: int | None = None,
     stream: Chunks | None = None,
 ) -> dict[str, SplitEvaluation]:
-    """Score the test splits with the package as it was saved, and write the hypotheses.
+    """Score the test splits with the saved package, and write the hypotheses.
 
-    With ``exit`` the encoder ends after so many layers, with ``stream`` recordings are decoded as
-    live streams. A split of which nothing can be read is logged and left out.
+    With ``exit`` the encoder ends after that many layers; with ``stream`` recordings are decoded as
+    live streams. A split without readable audio is logged and left out.
     """
     package = load_package(folder.model, device, exit=exit)
     search = build_search(package.config["decode"], package.model, package)
@@ -187,7 +187,7 @@ def make_record(
     evaluations: Mapping[str, SplitEvaluation],
     device: torch.device,
 ) -> RunRecord:
-    """Everything known about the run, but the latency of its encoder."""
+    """Make the record of the run, without the latency of its encoder."""
     spec: LatencySpec = build(config["metrics"]["latency"], "metrics.latency")
     return RunRecord(
         run=folder.name,
@@ -220,7 +220,7 @@ def make_record(
 
 
 def add_latency(record: RunRecord, device: torch.device) -> RunRecord:
-    """The record with the encoder's latency, measured here on the device that trained it."""
+    """Measure the encoder's latency on the training device; return the record with it."""
     spec: LatencySpec = build(record.config["metrics"]["latency"], "metrics.latency")
     configs = {record.run: record.config}
     cost = measure_encoders(configs, spec, device=device, report=log)[record.run]
@@ -234,7 +234,7 @@ def add_latency(record: RunRecord, device: torch.device) -> RunRecord:
 
 
 def save_record(folder: RunFolder, record: RunRecord) -> None:
-    """Write the record, and the model card and report that are made from it."""
+    """Write the record, and the model card and report made from it."""
     record.save(folder.record)
     card = model_card(record)
     write_text(folder.model / CARD, card)

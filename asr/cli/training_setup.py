@@ -56,7 +56,7 @@ PLACES = {"folder": "folder of manifests", "train": "split"}
 
 
 def check_keys_for(what: str, keys: Sequence[str], config: Mapping[str, Any], recipe: Path) -> None:
-    """Raise InputError unless every one of ``keys`` is set."""
+    """Raise InputError unless all ``keys`` are set."""
     missing = [key for key in keys if lookup(config, key) is None]
     if missing:
         raise InputError(
@@ -65,7 +65,7 @@ def check_keys_for(what: str, keys: Sequence[str], config: Mapping[str, Any], re
 
 
 def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
-    """Raise InputError for settings that cannot be trained; otherwise what to train on."""
+    """Raise InputError for settings that cannot be trained; return the splits."""
     check_keys_for("train", TO_TRAIN, config, recipe)
     check_value(config["seed"], Seed, "seed")
     splits = splits_of(config)
@@ -95,7 +95,7 @@ def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:
 
 
 def check_model(config: Mapping[str, Any]) -> AsrModel:
-    """The model without weights, of two tokens; raises InputError where it cannot be built."""
+    """Build the model without weights, with two tokens; raise InputError if impossible."""
     frontend = build_frontend(config)
     with torch.device("meta"):
         encoder = build_encoder(config, frontend.num_mel_bins)
@@ -104,10 +104,10 @@ def check_model(config: Mapping[str, Any]) -> AsrModel:
 
 
 def splits_of(config: Mapping[str, Any]) -> Splits:
-    """The splits of a config; a single test split may be named without brackets.
+    """Return the splits of a config; a single test split may be given without brackets.
 
     Raises:
-        InputError: an unknown or missing key, or a split without a manifest.
+        InputError: a key is unknown or missing, or a split has no manifest.
     """
     given = config["splits"]
     keys = [field.name for field in fields(Splits)]
@@ -130,12 +130,12 @@ def splits_of(config: Mapping[str, Any]) -> Splits:
 
 
 AUGMENT = ("reverb", "noise")
-"""What a recipe may pick from ``data`` to change audio in training, in this order."""
+"""Parts of ``data`` that change audio in training, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextSetup:
-    """The normaliser and the tokenizer of transcripts."""
+    """Normaliser and tokenizer of transcripts."""
 
     normalizer: TranscriptNormalizer
     tokenizer: Tokenizer
@@ -156,12 +156,10 @@ def prepare_tokenizer(
     normalizer: Callable[[str], str],
     allow_unknown: bool = False,
 ) -> Tokenizer:
-    """The tokenizer of the parent model, or one trained on the training transcripts.
+    """Return the parent model's tokenizer, or train one on the training transcripts.
 
-    `TokenizerSpec.of_init` says which, where there is a parent.
-
-    Every transcript of every split must be spelt with it; with ``allow_unknown`` those that are not
-    are named.
+    If there is a parent, `TokenizerSpec.of_init` decides. The tokenizer must be able to write all
+    transcripts of all splits; with ``allow_unknown``, exceptions are listed.
     """
     spec = build(config["text"]["tokenizer"], "text.tokenizer")
     tokenizer: Tokenizer = (
@@ -189,9 +187,9 @@ def make_loader(
     *,
     training: bool,
 ) -> ResumableLoader:
-    """Batches of ``utterances`` as the config wants them, for training or its validation.
+    """Make batches of ``utterances`` by the config, for training or its validation.
 
-    Each of the processes that train together reads its share of them.
+    Each process of a distributed training reads its share.
     """
     data = config["data"]
     dataset = build(
@@ -218,7 +216,7 @@ def make_loader(
 
 
 def num_encoder_frames(model: AsrModel, duration_s: float) -> int:
-    """Encoder frames of an utterance of ``duration_s`` seconds."""
+    """Return the encoder frames of an utterance of ``duration_s`` seconds."""
     num_samples = round(duration_s * model.frontend.sample_rate_hz)
     num_features = int(model.frontend.fbank.num_frames(torch.tensor(num_samples)))
     return math.ceil(num_features / int(model.encoder.subsampling_factor))
@@ -234,10 +232,10 @@ def data_counts(
     num_unreadable: int,
     is_evaluated: bool,
 ) -> dict[str, SplitCounts]:
-    """Counts of every split, and of what could not be read or aligned.
+    """Count every split's utterances, and those that could not be read or aligned.
 
-    ``num_unreadable`` counts training utterances. Of a test split that ``is_evaluated`` but has no
-    evaluation, nothing could be read.
+    ``num_unreadable`` counts training utterances. With ``is_evaluated``, a test split without an
+    evaluation is entirely unreadable.
     """
     skipped = {split: len(utterances[split]) for split in splits.test if is_evaluated}
     skipped |= {split: each.counts.num_skipped for split, each in evaluations.items()}
@@ -258,9 +256,9 @@ def data_counts(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSetup:
-    """The parts of a run. ``num_unalignable`` training utterances have no CTC alignment.
+    """The parts of a run; ``num_unalignable`` training utterances have no CTC alignment.
 
-    ``pieces`` is None where the vocabulary is that of the initial model, or there is none.
+    ``pieces`` is None if there is no initial model, or it has the same vocabulary.
     """
 
     splits: Splits
@@ -274,12 +272,12 @@ class TrainingSetup:
 
 
 def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> TrainingSetup:
-    """Read the manifests, train or take over the tokenizer, seed, and build the model.
+    """Read the manifests, train or reuse the tokenizer, set the seed, and build the model.
 
-    With ``allow_unknown`` transcripts may have characters that the tokenizer does not know.
+    With ``allow_unknown``, transcripts may have characters that the tokenizer does not know.
 
     Raises:
-        InputError: settings or data that cannot work.
+        InputError: the settings or data cannot work.
     """
     splits = splits_of(config)
     utterances = {split: splits.read(split) for split in splits.names}
@@ -292,7 +290,7 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
             (utterance.text for utterance in each), split, events=normalizer.events_fate
         ):
             log(line)
-    spelling = cache(normalizer)  # each transcript is gone through three times from here on
+    spelling = cache(normalizer)  # each transcript is normalised three times below
     tokenizer = prepare_tokenizer(
         config, utterances, splits, parent, normalizer=spelling, allow_unknown=allow_unknown
     )
@@ -330,14 +328,14 @@ def set_up(config: Mapping[str, Any], *, allow_unknown: bool = False) -> Trainin
 
 
 def make_freezing(config: Mapping[str, Any]) -> Freezing | None:
-    """What a recipe that picks ``train/freeze`` does not train."""
+    """Make the freezing of a recipe that picks ``train/freeze``."""
     settings = config["train"].get("freeze")
     freezing: Freezing | None = build(settings, "train.freeze") if settings else None
     return freezing
 
 
 def make_distiller(config: Mapping[str, Any], model: AsrModel, text: TextSetup) -> Distiller | None:
-    """The teacher of a run whose recipe picks ``train/distillation`` and names one."""
+    """Make the distiller of a recipe that picks ``train/distillation`` and names a teacher."""
     settings = config["train"].get("distillation")
     if settings is None:
         return None

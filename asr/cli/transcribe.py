@@ -1,4 +1,4 @@
-"""`asr transcribe`: audio files to text, subtitles or timed words."""
+"""`asr transcribe`: transcribe audio files to text, subtitles or timed words."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ CUE_OPTIONS = {
     "cue_lines": "num_lines",
     "cue_duration": "duration_s",
 }
-"""Options by the limit that they set."""
+"""Subtitle options, with the limits that they set."""
 
 
 NUM_BAD_LISTED = 20
-"""Unreadable files that are named at the end; each has had a line of its own before."""
+"""Most unreadable files listed at the end; each was also reported before."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="text, one JSON object per line with word times, subtitles, timed words as scoring "
-        "tools read them, or a table of segments (default: text, with --shards json)",
+        help="text, one JSON object per line with word times, subtitles, timed words for scoring "
+        "tools, or a table of segments (default: text, with --shards json)",
     )
     add_cue_arguments(parser)
     parser.add_argument(
@@ -84,20 +84,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=channels,
         default="mix",
         metavar="mix|N|split",
-        help="the mean of all channels, the one of number N (from 1), or each for itself, for "
-        "recordings with a speaker a side (default: %(default)s)",
+        help="the mean of all channels, channel N (from 1), or each separately, for recordings "
+        "with one speaker per channel (default: %(default)s)",
     )
     parser.add_argument(
         "--speakers",
         type=Path,
         metavar="FILE",
-        help="turns of speakers, in RTTM as diarization programs write it: every word gets the "
-        "speaker whose turn it is in",
+        help="speaker turns in RTTM, as diarization programs write it: every word gets the speaker "
+        "of its turn",
     )
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="refuse damaged audio; by default what can be decoded is read, with a warning",
+        help="refuse damaged audio; by default the readable part is decoded, with a warning",
     )
     add_device_argument(parser)
     add_dtype_argument(parser, default="auto")
@@ -108,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-duration",
         type=batch_duration,
         metavar="S",
-        help="audio encoded at once, pieces of all files together "
+        help="audio encoded at once, chunks of all files together "
         f"(default: {BATCH_S['cpu']:g}, with a beam {SEARCHED_TOGETHER_S:g}, on a GPU "
         f"{BATCH_S['cuda']:g})",
     )
@@ -120,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=beam_size,
         default=1,
         metavar="N",
-        help="with a beam and --format json: the N best texts of every piece, with their log "
+        help="with a beam and --format json: the N best texts of every chunk, with their log "
         "probabilities (default: %(default)s)",
     )
     parser.add_argument(
@@ -128,14 +128,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=level_or_off,
         default=SILENCE_DB,
         metavar="DB",
-        help="pieces below this level, in dB of full scale, have no words, nor has steady noise "
-        "up to 30 dB above; off: every piece is read (default: %(default)g)",
+        help="chunks below this level, in dB of full scale, and steady noise up to 30 dB above it "
+        "have no words; off: decode every chunk (default: %(default)g)",
     )
     parser.add_argument(
         "--timing",
         action="store_true",
-        help="say at the end, on stderr, how long it took and where the time went; with "
-        "--format json as an object",
+        help="print the total time and its parts at the end, on stderr; with --format json as an "
+        "object",
     )
 
 
@@ -164,10 +164,10 @@ def add_cue_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def cue_limits(args: argparse.Namespace) -> CueLimits:
-    """The limits that are asked for.
+    """Return the requested limits of subtitles.
 
     Raises:
-        InputError: one is given, and the format has no subtitles.
+        InputError: one is given, but the format has no subtitles.
     """
     given = {
         name: getattr(args, option)
@@ -184,7 +184,7 @@ def cue_limits(args: argparse.Namespace) -> CueLimits:
 
 
 def channels(word: str) -> Channels:
-    """``mix``, ``split``, or the number of a channel."""
+    """Parse ``mix``, ``split``, or the number of a channel."""
     match word:
         case "mix" | "split":
             return word
@@ -204,12 +204,12 @@ def run(args: argparse.Namespace) -> int:
     check_live(args)
     check_corpus(args)
     if args.speakers is not None and args.channels == "split":
-        raise InputError("--speakers with --channels split: every channel is a speaker already")
+        raise InputError("--speakers and --channels split: give one; each channel is a speaker")
     found = recordings(args)
     if args.shards is not None:
         return run_corpus(args, found)
     if args.n_best > 1 and args.format != "json":
-        raise InputError(f"--n-best {args.n_best} needs --format json: no other format holds them")
+        raise InputError(f"--n-best {args.n_best} needs --format json: no other format has them")
     turns = read_rttm(args.speakers) if args.speakers is not None else {}
     started_s = time.perf_counter()
     transcriber = open_transcriber(args)
@@ -258,7 +258,7 @@ def run(args: argparse.Namespace) -> int:
 def summarise_files(
     args: argparse.Namespace, num_files: int, bad: Sequence[Path], audio_s: float, wall_s: float
 ) -> None:
-    """Say what was written and how fast, and which files could not be read."""
+    """Print the number of transcripts, the speed, and the unreadable files."""
     if args.out is not None or args.beside:
         print(
             f"asr transcribe: {num_files - len(bad):,} of {num_files:,} files transcribed, "
@@ -279,7 +279,7 @@ def spoken_by(
     recording: Recording,
     args: argparse.Namespace,
 ) -> tuple[Transcript, ...]:
-    """Transcripts with speakers, or as they are, with a warning, where there is no turn of them."""
+    """Return transcripts with speakers; without turns, warn and return them unchanged."""
     own = turns_of(turns, recording.path)
     if not own:
         log_problem("warning", f"{recording.path}: {args.speakers} has no turn of it")
@@ -287,10 +287,10 @@ def spoken_by(
 
 
 def open_transcriber(args: argparse.Namespace) -> Transcriber:
-    """Load the model and make its search, as the arguments say.
+    """Load the model and build its search by the arguments.
 
     Raises:
-        InputError: a model that cannot be loaded, or options that it does not have.
+        InputError: the model cannot be loaded, or does not have the options.
     """
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
@@ -319,7 +319,7 @@ def log_problem(kind: str, message: str) -> None:
 
 
 def show(text: str, transcripts: Sequence[Transcript], *, is_named: bool) -> None:
-    """Print ``text`` as soon as it is there; lines name their file if ``is_named``."""
+    """Print ``text`` and flush; lines name their file if ``is_named``."""
     if is_named:
         name = printable(transcripts[0].audio_path)
         text = "".join(f"{name}\t{line}\n" for line in text.splitlines())

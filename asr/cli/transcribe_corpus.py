@@ -1,4 +1,4 @@
-"""`asr transcribe … --shards N`: a corpus in tasks, on this machine, a SLURM array or Ray."""
+"""`asr transcribe … --shards N`: transcribe a corpus in tasks, locally, on SLURM or on Ray."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from asr.cli.launch_submitit import LauncherOptions
 
 CORPUS_LAUNCHERS = ("local", "slurm", "ray")
-_WORKER = "ENCORE_TRANSCRIBE_WORKER"  # set in jobs of an array: work here, launch nothing
+_WORKER = "ENCORE_TRANSCRIBE_WORKER"  # set in jobs of an array: do tasks here, launch nothing
 _WITHOUT_EFFECT = ("beside", "skip_existing", "live", "timing", "speakers")
 _NOT_OF_WORDS = {
     *("files", "list", "recursive", "out", "beside", "skip_existing", "format", "plugin"),
@@ -38,39 +38,39 @@ _NOT_OF_WORDS = {
     *("cuda_graphs", "timing", "live", "raw", "pace", "words", "command", "strict"),
     *("cue_width", "cue_lines", "cue_duration"),
 }
-"""Arguments that do not change the words of a recording."""
+"""Arguments that do not affect the words of a recording."""
 
 
 def add_corpus_arguments(parser: Any) -> None:
-    """Add the options of a corpus that is transcribed in tasks."""
+    """Add the options for transcribing a corpus in tasks."""
     parser.add_argument(
         "--shards",
         type=shards,
         metavar="N",
-        help="transcribe a corpus as N tasks of about as much audio each, one JSONL in --out each; "
-        "the same command again, here or on other machines that share --out, does what is missing",
+        help="transcribe a corpus in N tasks with about equal audio, each with a JSONL in --out; "
+        "the same command again, here or on other machines that share --out, does missing tasks",
     )
     parser.add_argument(
         "--jobs",
         type=jobs,
         default=1,
         metavar="N",
-        help="with --shards: processes, jobs of the array or actors of Ray, each with a model "
+        help="with --shards: number of processes, array jobs or Ray actors, each with a model "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--launcher",
         choices=CORPUS_LAUNCHERS,
         default="local",
-        help="with --shards: processes of this machine; a SLURM array, whose batch file is written "
-        "into --out, and submitted where there is sbatch; or actors of Ray (needs "
+        help="with --shards: processes on this machine; a SLURM array, with its batch file written "
+        "to --out, and submitted if there is sbatch; or Ray actors (needs "
         "`pip install 'encore-asr[ray]'`) (default: %(default)s)",
     )
     parser.add_list(
         "--launcher-options",
         ends=lambda word: "=" not in word,
         metavar="KEY=VALUE",
-        help="what every job of SLURM or actor of Ray asks for, one or more of hours (24), cpus, "
+        help="resources of every SLURM job or Ray actor, one or more of hours (24), cpus, "
         "gpus, memory_gb, partition, slurm.<any option of sbatch>",
     )
 
@@ -90,25 +90,25 @@ def check_corpus(args: argparse.Namespace) -> None:
     if args.format != "json":
         raise InputError(f"--shards --format {args.format}: allowed: json")
     if args.launcher_options and args.launcher == "local":
-        raise InputError("--launcher-options are those of --launcher slurm and ray")
+        raise InputError("--launcher-options needs --launcher slurm or ray")
 
 
 def run_corpus(args: argparse.Namespace, found: Sequence[Recording]) -> int:
-    """Do, or have done, the tasks that are missing; 2 where recordings could not be read.
+    """Do or launch the unfinished tasks; return 2 if recordings could not be read.
 
     Raises:
-        InputError: see `open_tasks`, and a launcher that is not there.
+        InputError: see `open_tasks`, or the launcher is not available.
         RunError: a process ended before its tasks were done.
     """
     if any(one.path == STDIN for one in found):
-        raise InputError("--shards: standard input is no recording that a task can name")
+        raise InputError("--shards: standard input cannot be a recording of a task")
     check_folder(args.out)
     settings = {name: str(value) for name, value in vars(args).items() if name not in _NOT_OF_WORDS}
     tasks = open_tasks(args.out, found, args.shards, settings)
     if _WORKER in os.environ:
         work(args, tasks)
         return 0
-    from asr.cli.launch_submitit import parse_launcher_options  # training stands behind it
+    from asr.cli.launch_submitit import parse_launcher_options  # imports training code
 
     options = parse_launcher_options(args.launcher_options)
     missing = tasks.missing()
@@ -118,14 +118,14 @@ def run_corpus(args: argparse.Namespace, found: Sequence[Recording]) -> int:
     if missing and args.launcher == "ray":
         work_on_ray(args, tasks, options, missing)
     elif missing and args.jobs > 1:
-        work_side_by_side(args, tasks)
+        work_in_processes(args, tasks)
     elif missing:
         work(args, tasks)
     return summarise(tasks)
 
 
 def work(args: argparse.Namespace, tasks: Tasks) -> None:
-    """Do the tasks that nobody else has done or holds, one after another."""
+    """Do the tasks that no other process has done or locked, one after another."""
     worker: Worker | None = None
     for task in tasks.missing():
         with tasks.taken(task) as is_mine:
@@ -135,7 +135,7 @@ def work(args: argparse.Namespace, tasks: Tasks) -> None:
 
 
 class Worker:
-    """Does tasks with one model, which is loaded before the first."""
+    """A worker that does tasks with one model, which is loaded before the first task."""
 
     def __init__(self, args: argparse.Namespace, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -168,11 +168,11 @@ class Worker:
         )
 
 
-def work_side_by_side(args: argparse.Namespace, tasks: Tasks) -> None:
-    """Share the tasks out among ``args.jobs`` processes, and the CPU threads among these.
+def work_in_processes(args: argparse.Namespace, tasks: Tasks) -> None:
+    """Do the tasks in ``args.jobs`` processes, with an equal share of the CPU threads each.
 
     Raises:
-        RunError: tasks are missing, and no process is left to do them.
+        RunError: tasks are unfinished, and no process is left to do them.
     """
     share = argparse.Namespace(**vars(args))
     share.num_threads = args.num_threads or max(1, num_cores() // args.jobs)
@@ -206,7 +206,7 @@ def _work_as_child(args: argparse.Namespace, tasks: Tasks) -> None:
     except (InputError, RunError) as error:
         print_line(f"error: {error}")
         sys.exit(3)
-    except KeyboardInterrupt:  # the parent says so
+    except KeyboardInterrupt:  # the parent reports it
         sys.exit(130)
 
 
@@ -214,7 +214,7 @@ def submit(args: argparse.Namespace, tasks: Tasks, options: LauncherOptions) -> 
     """Write the batch file of a SLURM array of ``args.jobs`` jobs, and submit it if possible."""
     path = tasks.folder.absolute() / "array.sbatch"
     log_folder = path.parent / "logs"
-    log_folder.mkdir(parents=True, exist_ok=True)  # SLURM does not make it
+    log_folder.mkdir(parents=True, exist_ok=True)  # SLURM does not create it
     asked = {
         "job-name": "asr-transcribe",
         "array": f"0-{args.jobs - 1}",
@@ -249,7 +249,7 @@ def submit(args: argparse.Namespace, tasks: Tasks, options: LauncherOptions) -> 
     )
     if found.returncode != 0:
         reason = "; ".join(found.stderr.strip().splitlines()[-2:])
-        raise InputError(f"{path}: sbatch did not take it ({reason})")
+        raise InputError(f"{path}: sbatch refused it ({reason})")
     print_line(
         f"array job {found.stdout.strip()} of {args.jobs} jobs for {len(tasks.missing()):,} tasks, "
         f"logs in {log_folder}; the same command tells what is done, and submits what is missing"
@@ -259,9 +259,9 @@ def submit(args: argparse.Namespace, tasks: Tasks, options: LauncherOptions) -> 
 def work_on_ray(
     args: argparse.Namespace, tasks: Tasks, options: LauncherOptions, missing: Sequence[int]
 ) -> None:
-    """Do tasks by ``args.jobs`` actors of Ray Data; numbers of tasks are its rows.
+    """Do tasks in ``args.jobs`` actors of Ray Data; its rows are task numbers.
 
-    A cluster that runs here, or that RAY_ADDRESS names, is used; else one is started on this
+    A cluster that runs here, or that RAY_ADDRESS names, is used; otherwise one is started on this
     machine.
 
     Raises:
@@ -290,7 +290,7 @@ def work_on_ray(
 
 
 class RayWorker:
-    """An actor that does the tasks whose numbers it is given; one that is held is left out."""
+    """An actor that does the tasks of its rows; locked tasks are skipped."""
 
     def __init__(self, args: argparse.Namespace, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -306,7 +306,7 @@ class RayWorker:
 
 
 def summarise(tasks: Tasks) -> int:
-    """Say what is done and what is not; 2 where recordings could not be read."""
+    """Print the finished and unfinished tasks; return 2 if recordings could not be read."""
     found = [done for task in range(len(tasks.paths)) if (done := tasks.done(task)) is not None]
     num_failed = sum(done.num_failed for done in found)
     hours = sum(done.audio_s for done in found) / 3600

@@ -34,11 +34,11 @@ HYBRID = {
             ["analyze", "--data", "a.jsonl.gz"],
             "asr analyze does not serve .* transducer head",
         ),
-        (TRANSDUCER, ["transcribe", "a.wav", "--skip-blank", "0.9"], "is of another search"),
+        (TRANSDUCER, ["transcribe", "a.wav", "--skip-blank", "0.9"], "is not an option of"),
         (
             HYBRID,
             ["transcribe", "a.wav", "--skip-blank", "0.9"],
-            "--skip-blank is of another search than asr.decode.hybrid.HybridBeam",
+            "--skip-blank is not an option of asr.decode.hybrid.HybridBeam",
         ),
         (HYBRID, ["transcribe", "a.wav", "--search", "greedy"], "is a search for a ctc head"),
         (HYBRID, ["transcribe", "a.wav", "--search", "best"], "--search 'best': allowed: beam, "),

@@ -27,7 +27,7 @@ def test_a_start_from_the_same_schedule_is_whole(parent: ModelPackage) -> None:
 
 def test_a_start_from_another_schedule_names_both(parent: ModelPackage) -> None:
     said = start_of(parent, {"_target_": "asr.reuse.kv.ReuseKeysValues", "group_size": 4})
-    assert said.endswith("; its reuse is probs (LF x2), that of this run kv (LFFF)")
+    assert said.endswith("; its reuse is probs (LF x2), this run's is kv (LFFF)")
     assert "new: " in said
 
 

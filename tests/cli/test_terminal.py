@@ -72,4 +72,4 @@ def test_streams_that_nobody_reads(script: str, code: set[int]) -> None:
 def test_a_closed_output_is_told() -> None:
     done = shell('"$0" -c "$1" >&-', PRINTS_JSON)
     first = done.stderr.decode().splitlines()[0]
-    assert first == "asr: warning: standard output is closed; what is printed is lost"
+    assert first == "asr: warning: standard output is closed; output is lost"

@@ -118,7 +118,7 @@ def test_rescoring_and_subtracting_are_tuned_and_refused_alone(
         ("lm.groups=[3]", "lm.groups"),
         ("train.text.max_tokens=200", "train.text.batch_tokens=200: allowed: more than"),
         ("train.text.max_steps=0", "train.text.max_steps"),
-        ("--dry-run", "--dry-run is of recognisers"),
+        ("--dry-run", "--dry-run is for recognisers"),
         ("reuse=probs", "reuse"),
     ],
 )

@@ -126,7 +126,7 @@ def test_hotwords_are_read(asr: Command, model: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("--n-best", "11", "--format", "json"), "a beam of 10 holds fewer"),
-        (("--search", "greedy", "--skip-blank", "0.9"), "--skip-blank is of another search"),
+        (("--search", "greedy", "--skip-blank", "0.9"), "--skip-blank is not an option of"),
         (("--beam", "5", "--n-best", "3"), "--n-best 3 needs --format json"),
         (("--beam", "2", "--n-best", "3", "--format", "json"), "a beam of 2 holds fewer"),
         (
@@ -134,7 +134,7 @@ def test_hotwords_are_read(asr: Command, model: Path, tmp_path: Path) -> None:
             "--hotwords: asr.decode.greedy.GreedyDecoder takes none",
         ),
         (("--search", "beam", "--beam", "3"), "with --search give beam=N behind it"),
-        (("--hotword-weight", "1"), "--hotword-weight is of hotwords"),
+        (("--hotword-weight", "1"), "--hotword-weight needs --hotwords"),
         (("--beam", "2", "--hotwords", "cat,zebra"), "'zebra': the model cannot write b z"),
         (("--beam", "2", "--hotwords", "none.txt"), "none.txt"),
         (("--beam", "2", "--hotwords", ", ,"), "no words"),
@@ -531,7 +531,7 @@ def test_speakers_by_turns(asr: Command, model: Path, tmp_path: Path) -> None:
     assert done.out.startswith(f"{paths[0]}\tanna\t{said}")
     assert f"warning: {paths[1]}: {turns} has no turn of it" in done.err
     for more, message in (
-        (("--channels", "split"), "--speakers with --channels split"),
+        (("--channels", "split"), "--speakers and --channels split"),
         (("--shards", "2", "--out", tmp_path / "out"), "--speakers has no effect with --shards"),
     ):
         refused = asr("transcribe", *paths, "--model", model, "--speakers", turns, *more)

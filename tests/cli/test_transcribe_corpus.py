@@ -236,7 +236,7 @@ def test_tasks_are_alike_and_the_longest_come_first(
         (["--shards", "0", "--out", "o"], "allowed: a whole number from 1"),
         (["--shards", "2", "--out", "o", "--format", "srt"], "allowed: json"),
         (["--shards", "2", "--out", "o", "--timing"], "--timing has no effect with --shards"),
-        (["--shards", "2", "--out", "o", "--launcher-options", "hours=1"], "slurm and ray"),
+        (["--shards", "2", "--out", "o", "--launcher-options", "hours=1"], "slurm or ray"),
         (["-", "--shards", "2", "--out", "o"], "standard input"),
     ],
 )

@@ -173,7 +173,7 @@ def test_only_words_of_the_lexicon_are_transcribed(
         (["--hotwords", "cat"], "--hotwords: asr.decode.flashlight.FlashlightDecoder takes none"),
         (["--lm", str(tmp_path / "dog.arpa")], "it has none of the 3 words of the lexicon"),
         (["--lm", str(tmp_path)], "with a lexicon a language model is an ARPA file of words"),
-        (["--skip-blank", "0.9"], "--skip-blank is of another search than asr.decode.flashlight"),
+        (["--skip-blank", "0.9"], "--skip-blank is not an option of asr.decode.flashlight"),
     ):
         assert main([*words, *more]) == 2
         (line,) = capsys.readouterr().err.splitlines()
