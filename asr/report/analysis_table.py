@@ -83,15 +83,15 @@ def proposal(analysis: Analysis) -> str:
         else:
             why = f"the maps in each group have a mean JS similarity above {suggested.threshold:g}"
         return (
-            f"Proposal: {shared_text(proposed)}. Why: {why}. That is a weak ground, for it says "
-            "nothing of the errors that follow; --try probs measures the loss that sharing adds."
+            f"Proposal: {shared_text(proposed)}. Why: {why}. This is weak evidence, since it does "
+            "not show errors; --try probs measures the loss that sharing adds."
         )
     if suggested.budget_ms is not None:
         return f"Proposal: share nothing; the model is within {suggested.budget_ms:g} ms as it is."
     return (
         f"Proposal: share nothing. Why: no neighbouring layers have a JS similarity above "
         f"{suggested.threshold:g}{_nearest_pair(analysis)}. To see what sharing costs all the "
-        "same, --try probs measures it and proposes groups; --threshold sets how alike is enough."
+        "same, --try probs measures it and proposes groups; --threshold sets the least similarity."
     )
 
 
@@ -178,7 +178,7 @@ def trial_lines(suggested: Suggested, tried: Tried) -> list[str]:
         *(f"  {groups_text(best)}" for best in tried.best),
         f"proposed by similarity: {groups_text(suggested.proposed)}",
         f"proposed by trial, {limit}: {groups_text(tried.proposed)}",
-        "What training brings back is not in these losses: convert, fine-tune and compare.",
+        "Training can recover some of these losses: convert, fine-tune and compare.",
     ]
 
 

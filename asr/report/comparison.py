@@ -270,7 +270,7 @@ def _difference_text(one: WerDifference) -> str:
     if one.p_holm is None:
         return f"{one.difference:+.2f}, one seed"
     if not one.is_finding:
-        return f"{one.difference:+.2f}, not told apart"
+        return f"{one.difference:+.2f}, not significant"
     return f"{one.difference:+.2f}, {'worse' if one.difference > 0 else 'better'}"
 
 

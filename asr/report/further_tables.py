@@ -15,8 +15,8 @@ from asr.report.verdict import usual_length
 
 _AGAINST_NOTES = (
     "Encoders of other libraries at the same dimensions, without reuse, timed in alternation: "
-    "their median ms, how many times as long they take as the run (1.25x: the run takes 0.8 "
-    "of it), and MiB at the peak.",
+    "their median ms, their time relative to the run's (1.25x: the run takes 0.8 of their time), "
+    "and peak memory in MiB.",
 )
 
 
@@ -65,8 +65,8 @@ def _memory_text(mib: float | None) -> str:
 
 
 _BREAKDOWN_NOTES = (
-    "Shares of the time inside the operations of one call of the encoder (ms), each timed on its "
-    "own, apart from the latency. Fused attention is scores, softmax and mix in one kernel; scores "
+    "Shares of the time inside the operations of one call of the encoder (ms), each timed "
+    "separately from the latency. Fused attention is scores, softmax and mix in one kernel; scores "
     "beside it are its position term.",
 )
 

@@ -159,17 +159,19 @@ class WerDifference:
 
     @property
     def verdict(self) -> str:
-        """The conclusion: "not told apart from none in WER with 3 seeds"."""
+        """Conclusion: "does not differ significantly from none in WER with 3 seeds"."""
         if self.p_holm is None:
             points = f"{self.difference:+.2f} {self.rate} points"
-            return f"{points} from {self.baseline} with one seed (no finding)"
+            return f"differs from {self.baseline} by {points} with one seed (no finding)"
         if self.is_finding:
             word = "worse" if self.difference > 0 else "better"
             return (
-                f"{abs(self.difference):.2f} {self.rate} points {word} than {self.baseline} with "
-                f"{self.seeds}"
+                f"is {abs(self.difference):.2f} {self.rate} points {word} than {self.baseline} "
+                f"with {self.seeds}"
             )
-        return f"not told apart from {self.baseline} in {self.rate} with {self.seeds}"
+        return (
+            f"does not differ significantly from {self.baseline} in {self.rate} with {self.seeds}"
+        )
 
     @property
     def seeds(self) -> str:
@@ -186,8 +188,8 @@ class WerDifference:
         )
         if self.p_holm is None:
             return (
-                f"{self.split}: {interval} {self.rate} points over {drawn} alone; "
-                "one seed is no finding, the next training may reverse it"
+                f"{self.split}: {interval} {self.rate} points over {drawn} only; "
+                "one seed is not a finding, since another training may reverse it"
             )
         corrected = (
             f"p {p_text(self.p_holm)} by Holm over {self.num_compared} schedules"
@@ -195,7 +197,7 @@ class WerDifference:
             else f"p {p_text(self.p_holm)}"
         )
         return (
-            f"{self.split}: {self.run} is {self.verdict} ({interval} over seeds and {drawn}, "
+            f"{self.split}: {self.run} {self.verdict} ({interval} over seeds and {drawn}, "
             f"{corrected})"
         )
 

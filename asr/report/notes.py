@@ -120,19 +120,19 @@ def reading_notes(
     if results:
         units = " or ".join(sorted({result.unit for result in results}))
         levels = " or ".join(sorted({f"{result.level:.0%}" for result in results}))
-        seeds = "; of several seeds their mean (lowest to highest)" if not by_run else ""
+        seeds = "; for several seeds, the mean (lowest to highest)" if not by_run else ""
         rates = " or ".join(
             f"{rate_name(counted)} ({counted.removesuffix('s')} error rate, of {counted})"
             for counted in sorted({result.counted for result in results}, reverse=True)
         )
         yield (
-            f"{rates}: percent of them substituted, left out or put in, with its "
+            f"{rates}: substitutions, deletions and insertions in percent, with their "
             f"{levels} bootstrap interval over {units} of the test{seeds}."
         )
     if any(record.schedule for record in records):
         yield (
-            "Schedule: a letter a layer; A attends alone, L leads, F follows and takes over what "
-            "its leader computed, - has no attention. MACs: multiply-adds of one utterance."
+            "Schedule: a letter per layer; A computes attention alone, L leads, F follows and "
+            "reuses its leader's result, - has no attention. MACs: multiply-adds of one utterance."
         )
     for record in records:
         for split, counts in unscored(record).items():
@@ -143,11 +143,10 @@ def reading_notes(
     if batch_sizes:
         sizes = " or ".join(map(str, sorted(batch_sizes)))
         yield (
-            f"Encoder latency in ms at batch size {sizes}: median (p90, which nine rounds of ten "
-            "stay below). vs fused, vs explicit: how many times as fast as the encoder without "
-            "reuse, whose attention is one kernel (fused) or writes its map to memory as a leader "
-            "must (explicit); the ratio of medians timed in alternation, with its 95% interval "
-            "over rounds."
+            f"Encoder latency in ms at batch size {sizes}: median (90th percentile over rounds). "
+            "vs fused, vs explicit: speed-up over the encoder without reuse, with attention in one "
+            "kernel (fused) or with its map written to memory, as a leader must (explicit); the "
+            "ratio of medians timed in alternation, with its 95% interval over rounds."
         )
     if not all_lengths:
         return

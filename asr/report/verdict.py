@@ -37,7 +37,7 @@ def verdict(
     if flags:
         yield (
             f"Warning, not learnt: {'; '.join(f'{run} ({text})' for run, text in flags.items())}. "
-            "No schedule is better or worse by such runs."
+            "Such runs do not show which schedule is better."
         )
     yield from scatter_warnings(records)
     groups = by_seed(records)
@@ -101,13 +101,13 @@ def _sentence(
     if own:
         names = {record.run for record in group.records}
         if flags and (names & flags.keys() or _baseline_is_flagged(own[0], flags)):
-            yield "is not to be judged by its errors (not learnt)"
+            yield "cannot be judged by its errors (not learnt)"
             return
         splits: dict[str, list[str]] = {}
         for one in own:
             splits.setdefault(one.verdict, []).append(one.split)
         for text, found in splits.items():
-            yield f"is {text} on {', '.join(found)}"
+            yield f"{text} on {', '.join(found)}"
     elif is_alone and len(group.records) == 1:
         for split, result in first.wer.items():
             if not math.isnan(result.wer):
@@ -128,6 +128,6 @@ def _speed(point: LatencyPoint, length: str) -> Iterator[str]:
         return
     text = speedup_text(timing.speedup, timing.low, timing.high)
     if timing.low is not None and timing.high is not None and timing.low <= 1 <= timing.high:
-        yield f"is not told apart from none in speed at {length} s of audio ({text})"
+        yield f"does not differ significantly from none in speed at {length} s of audio ({text})"
     else:
         yield f"is {text} as fast as none at {length} s of audio"

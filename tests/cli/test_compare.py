@@ -89,7 +89,7 @@ def test_the_table_shows_wer_beside_speed_and_the_difference(
         assert column in table
     assert re.search(r"test: probs minus none [+-]\d+\.\d\d, 95% interval", table)
     assert table.startswith("- Warning")  # two utterances are learnt by nobody
-    assert re.search(r"^- probs is .* as fast as none|^- probs is not told apart", table, re.M)
+    assert re.search(r"^- probs is .* as fast as none|^- probs does not differ", table, re.M)
     names = re.findall(r"^\| (none|probs) \|", table, re.M)
     assert names[:4] == ["none", "probs", "none", "probs"]  # by schedule, then by run
 

@@ -32,10 +32,10 @@ def test_one_seed_is_said_to_be_no_finding() -> None:
     difference = difference_of([BAD], [GOOD[::-1]])
     assert (difference.difference, difference.low, difference.high) == (25.0, 25.0, 25.0)
     assert not difference.is_finding
-    assert difference.verdict == "+25.00 WER points from none with one seed (no finding)"
+    assert difference.verdict == "differs from none by +25.00 WER points with one seed (no finding)"
     assert str(difference) == (
         "test: probs minus none +25.00, 95% interval +25.00 to +25.00 WER points over 100 "
-        "utterances alone; one seed is no finding, the next training may reverse it"
+        "utterances only; one seed is not a finding, since another training may reverse it"
     )
 
 
@@ -43,8 +43,8 @@ def test_seeds_that_differ_are_not_told_apart() -> None:
     """The mean is worse by 12.5 points, but one seed of two is as good as the baseline."""
     difference = difference_of([GOOD, BAD[::-1]], [GOOD, GOOD])
     assert difference.difference == 12.5
-    assert difference.verdict == "not told apart from none in WER with 2 seeds"
-    assert str(difference).startswith(f"test: probs is {difference.verdict} (probs minus none +12")
+    assert difference.verdict == "does not differ significantly from none in WER with 2 seeds"
+    assert str(difference).startswith(f"test: probs {difference.verdict} (probs minus none +12")
     assert difference.low < 0 < difference.high
 
 
@@ -54,7 +54,7 @@ def test_a_difference_of_every_seed_is_a_finding() -> None:
     )
     difference = difference_of([half, other_half, half], [GOOD, GOOD])
     assert difference.is_finding
-    assert difference.verdict == "12.50 WER points worse than none with 3 and 2 seeds"
+    assert difference.verdict == "is 12.50 WER points worse than none with 3 and 2 seeds"
     assert "over seeds and 100 utterances" in str(difference)
 
 

@@ -105,7 +105,7 @@ def test_notes_say_where_numbers_come_from() -> None:
     assert "Commit: 0123456789 with local changes" in notes
     assert "Command (none): `asr train recipe.yaml reuse=none`" in notes
     assert "Command (probs): `asr train recipe.yaml reuse=probs`" in notes
-    assert any("with its 95% bootstrap interval over utterances of the test." in n for n in notes)
+    assert any("with their 95% bootstrap interval over utterances of the test." in n for n in notes)
     assert "probs is not faster than none fused at 60 s, the longest measured." in notes
     assert "Timed rounds: 3 at 15, 60 s." in notes
     assert any("on random batches of 8 x 15 s in float32 (3 rounds), 4 x 30 s" in n for n in notes)
@@ -345,9 +345,9 @@ def test_a_row_a_schedule_at_one_length() -> None:
     assert cells["run"] == ["none", "probs"]
     assert "reuse" not in cells
     assert cells["WER % test"] == ["20.00 (20.00 to 20.00)", "16.67 (10.00 to 20.00)"]
-    assert cells["minus none"] == ["-", "-3.33, not told apart"]
+    assert cells["minus none"] == ["-", "-3.33, not significant"]
     assert [header for header in cells if header.startswith(("60 s", "30 s"))] == []
-    assert "not told apart from none in WER with 3 seeds on test" in table.verdict[-1]
+    assert "not differ significantly from none in WER with 3 seeds on test" in table.verdict[-1]
 
 
 def test_long_names_are_shortened_in_a_terminal_alone_and_stay_different() -> None:

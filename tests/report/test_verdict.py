@@ -40,20 +40,23 @@ RECORDS = [*seeds(timed(NONE), 3), *seeds(timed(probs_record()), 3)]
 def test_a_sentence_with_speed_and_wer() -> None:
     (text,) = verdict(RECORDS, [difference(), difference("dev")])
     assert text == (
-        "probs is 1.20x [1.15, 1.25] as fast as none at 15 s of audio and is not told apart from "
-        "none in WER with 3 seeds on test, dev."
+        "probs is 1.20x [1.15, 1.25] as fast as none at 15 s of audio and does not differ "
+        "significantly from none in WER with 3 seeds on test, dev."
     )
     (text,) = verdict(RECORDS, [difference(p_holm=0.01)])
     assert text.endswith("and is 2.82 WER points better than none with 3 seeds on test.")
     (text,) = verdict(RECORDS, [difference(p_holm=None)])
-    assert text.endswith("is -2.82 WER points from none with one seed (no finding) on test.")
+    assert text.endswith(
+        "differs from none by -2.82 WER points with one seed (no finding) on test."
+    )
 
 
 def test_a_speed_within_the_scatter_of_rounds_is_no_speed_up() -> None:
     wide = replace(QUIET, low=0.9, high=1.4)
     (text,) = verdict([timed(NONE), timed(probs_record(), wide)])
     assert text == (
-        "probs is not told apart from none in speed at 15 s of audio (1.20x [0.90, 1.40])."
+        "probs does not differ significantly from none in speed at 15 s of audio "
+        "(1.20x [0.90, 1.40])."
     )
 
 
@@ -61,8 +64,8 @@ def test_no_winner_is_named_by_runs_that_have_not_learnt() -> None:
     records = [with_wer(record, 73.0) for record in RECORDS]
     warning, sentence = verdict(records, [difference(p_holm=0.001)])
     assert warning.startswith("Warning, not learnt: none-seed0 (WER 73 %); none-seed1 (WER 73 %);")
-    assert "No schedule is better or worse by such runs." in warning
-    assert sentence.endswith("and is not to be judged by its errors (not learnt).")
+    assert "Such runs do not show which schedule is better." in warning
+    assert sentence.endswith("and cannot be judged by its errors (not learnt).")
     assert "better" not in sentence
 
 

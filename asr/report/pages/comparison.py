@@ -187,10 +187,10 @@ def _differences(compared: _Comparison) -> Section:
     return Section(
         id="differences",
         title="Paired differences",
-        reading="Left of zero a schedule makes fewer errors than none. Intervals cover who was "
-        "tested and, with two seeds or more of both, the training seeds; they are those of one "
-        "difference alone. Hollow marks are no findings: their p, corrected by Holm for all "
-        "schedules of the table, is above 0.05, or there is one seed only.",
+        reading="Left of zero, a schedule makes fewer errors than none. Intervals cover the choice "
+        "of speakers and, with two seeds or more of both, the training seeds, for each difference "
+        "separately. Hollow marks are not significant: their p, corrected by Holm for all "
+        "schedules of the table, is above 0.05, or there is only one seed.",
         blocks=_figures("differences", difference_charts(compared.differences, compared.groups)),
     )
 
