@@ -16,10 +16,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
+from asr.data.joining import join_utterances
 from asr.data.manifest import Utterance, Utterances
 from asr.distributed import num_processes, rank
 from asr.errors import InputError
-from asr.ranges import BatchDuration, Range, in_ranges
+from asr.ranges import BatchDuration, Range, Share, in_ranges
 
 _QUADRATIC_S = 30.0
 
@@ -38,6 +39,10 @@ class Batching:
             with None, ``max_duration_s`` is the only upper bound.
         shuffle: a new order every epoch. Otherwise every epoch runs from short to long.
         sort_first_epoch: the first epoch runs from short to long.
+        join_share: share of the items of a batch that are several utterances in a row, new ones
+            every epoch that is shuffled; see `join_utterances`.
+        join_max_s: greatest length of joined utterances.
+        join_pause_s: longest pause between two of them.
         seed: of the order.
         slowest_s: maps seconds of audio to seconds at the lowest speed of training.
     """
@@ -52,6 +57,9 @@ class Batching:
         max_utterance_s: BatchDuration | None = None,
         shuffle: bool = True,
         sort_first_epoch: bool = False,
+        join_share: Share = 0.0,
+        join_max_s: BatchDuration = 20.0,
+        join_pause_s: Annotated[float, Range(0, 60)] = 1.0,
         seed: int = 0,
         slowest_s: Callable[[float], float] = lambda duration_s: duration_s,
     ) -> None:
@@ -62,6 +70,9 @@ class Batching:
         self.max_utterance_s = max_utterance_s
         self.shuffle = shuffle
         self.sort_first_epoch = sort_first_epoch
+        self.join_share = join_share
+        self.join_max_s = join_max_s
+        self.join_pause_s = join_pause_s
         self.seed = seed
         self.slowest_s = slowest_s
 
@@ -102,10 +113,28 @@ class Batching:
     def _epoch(self, utterances: Utterances, epoch: int) -> list[Utterances]:
         if not self.shuffle or (self.sort_first_epoch and epoch == 0):
             return self._pack(sorted(utterances, key=_by_duration))
-        return self._bucket(utterances, random.Random(f"{self.seed}/{epoch}"))
+        return self._bucket(self._join(utterances, epoch), random.Random(f"{self.seed}/{epoch}"))
+
+    def _join(self, utterances: Utterances, epoch: int) -> Utterances:
+        """Return the items of the batches of a shuffled epoch."""
+        if not self.join_share:
+            return utterances
+        return join_utterances(
+            utterances,
+            share=self.join_share,
+            max_s=self.join_max_s,
+            pause_s=self.join_pause_s,
+            fits=lambda duration_s: self.cost_s(duration_s) <= self.max_duration_s,
+            generator=random.Random(f"{self.seed}/{epoch}/join"),
+        )
 
     def largest_batches(self, utterances: Utterances) -> list[Utterances]:
-        """Return the largest batch of each bucket of ``utterances``, the shortest bucket first."""
+        """Return the largest batch of each bucket of ``utterances``, the shortest bucket first.
+
+        Joined utterances are those of the second epoch, the first that is surely shuffled.
+        """
+        if self.shuffle:
+            utterances = self._join(utterances, 1)
         bounds_s = _equal_shares(
             [utterance.duration_s for utterance in utterances], self.num_buckets
         )

@@ -19,6 +19,7 @@ from asr.audio.read import decode_audio, read_audio, stream_audio
 from asr.audio.resample import resample, resample_blocks
 from asr.data.augment import SoundError
 from asr.data.check import what_changed
+from asr.data.joining import join_samples, join_texts
 from asr.data.manifest import Utterance, Utterances
 from asr.data.shards.read import fetch
 from asr.data.summary import Skipped
@@ -93,23 +94,31 @@ class SpeechDataset(Dataset[Batch | None]):
         """Read a batch and collect what could not be read, without logging or counting it.
 
         With an ``epoch``, utterances are augmented. The random numbers of an utterance depend only
-        on its name, the epoch and the seed, not on the worker or on earlier reads.
+        on its name, the epoch and the seed, not on the worker or on earlier reads. Of a joined
+        utterance, the parts that can be read are joined.
         """
         texts: dict[str, str] = {}
         signals: list[NDArray[np.float32]] = []
         skipped: dict[str, Skipped] = {}
         sounds: dict[str, str] = {}
         for utterance in utterances:
-            try:
-                samples = self._read_samples(utterance)
-                if epoch is not None:
-                    generator = random.Random(f"{self.seed}/{epoch}/{utterance.utterance_id}")
-                    samples = self._augment(samples, generator, sounds)
-                signals.append(samples)
-            except InputError as error:
-                skipped[utterance.utterance_id] = Skipped(utterance.utterance_id, str(error))
-            else:
-                texts[utterance.utterance_id] = self.normalizer(utterance.text)
+            read: list[NDArray[np.float32]] = []
+            spelt: list[str] = []
+            for part in utterance.parts or (utterance,):
+                try:
+                    samples = self._read_samples(part)
+                    if epoch is not None:
+                        generator = random.Random(f"{self.seed}/{epoch}/{part.utterance_id}")
+                        samples = self._augment(samples, generator, sounds)
+                except InputError as error:
+                    skipped[part.utterance_id] = Skipped(part.utterance_id, str(error))
+                else:
+                    read.append(samples)
+                    spelt.append(self.normalizer(part.text))
+            if read:
+                pause = round(utterance.pause_s * self.sample_rate_hz)
+                signals.append(join_samples(read, pause))
+                texts[utterance.utterance_id] = join_texts(spelt)
         if not signals:
             return ReadBatch(None, skipped, sounds)
         token_ids = [self.tokenizer.encode(text) for text in texts.values()]

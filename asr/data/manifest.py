@@ -33,6 +33,8 @@ class Utterance(NamedTuple):
 
     ``start_s`` and ``duration_s`` are seconds in the recording. The recording is the file
     ``source`` or, with an ``offset``, the ``num_bytes`` bytes of a shard that begin there.
+    ``parts`` are the utterances that are read in its place, one after another, with equal pauses
+    that fill ``duration_s``; empty for an utterance of a manifest. See `asr.data.joining`.
     """
 
     utterance_id: str
@@ -43,6 +45,13 @@ class Utterance(NamedTuple):
     source: str
     num_bytes: int | None = None
     offset: int | None = None
+    parts: tuple[Utterance, ...] = ()
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds of silence between two ``parts``."""
+        silence_s = self.duration_s - sum(part.duration_s for part in self.parts)
+        return max(0.0, silence_s) / max(1, len(self.parts) - 1)
 
     @property
     def audio_path(self) -> Path:
