@@ -109,7 +109,7 @@ def test_joined_audio_is_read_in_order_with_pauses(
     pause = np.zeros(round(joined.pause_s * 16_000), dtype=np.float32)
     assert len(pause) > 0
     pieces: list[np.ndarray] = []
-    texts = []
+    texts: list[str] = []
     for one in order:
         assert one is not None
         pieces += [pause, one.waveforms_BN[0].numpy()]
