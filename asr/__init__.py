@@ -1,12 +1,13 @@
 """Encore: speech recognition that computes attention once and plays it again.
 
-The path of data is the layout of the package:
+The layout of the package follows the path of data:
 
     audio file -> audio -> features -> encoder (nn + reuse) -> head -> decode -> metrics
 
-``text`` serves both ends, ``data`` makes batches, ``train`` trains, ``measure`` makes records of
-what was measured, ``report`` tells them, ``interop`` talks to other programs and ``cli`` sits on
-top. Importing ``asr`` touches no network, device or random seed.
+``text`` serves both ends, ``data`` makes batches, ``train`` trains, ``measure`` measures models and
+returns records, ``report`` makes tables and pages from records, ``interop`` reads and writes files
+of other programs, and ``serve`` and ``cli`` are on top. Importing ``asr`` touches no network,
+device or random seed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ __all__ = [
     "main",
 ]
 
-_HOMES = {  # modules of the names that need torch, which are imported when they are asked for
+_HOMES = {  # modules of the names that need torch, imported on first use
     "Endpoint": "asr.decode.endpoint",
     "LiveStream": "asr.decode.streaming",
     "Progress": "asr.decode.progress",
@@ -85,39 +86,39 @@ def load(
     notify: Callable[[str], None] = lambda message: None,
     plugins: Sequence[str] = (),
 ) -> Transcriber:
-    """A trained model, ready to transcribe.
+    """Load a trained model, ready to transcribe.
 
     Args:
-        model: run folder, model folder, a file that `asr export` wrote, or ``hf://owner/name`` on
-            the Hugging Face Hub, with ``@revision`` where one is wanted.
-        device: where it computes, such as ``cpu`` or ``cuda``.
-        dtype: what its encoder computes in: float32, bfloat16, float16, int8 (on a CPU), or
-            auto: bfloat16 where the processor or the GPU has units for it, else float32.
-        exit: layers of the encoder behind which to stop, where its head was trained too; None for
+        model: run folder, model folder, a file of `asr export`, or ``hf://owner/name`` on the
+            Hugging Face Hub, optionally with ``@revision``.
+        device: device, such as ``cpu`` or ``cuda``.
+        dtype: number format of the encoder: float32, bfloat16, float16, int8 (on a CPU), or auto:
+            bfloat16 if the processor or GPU has units for it, else float32.
+        exit: number of encoder layers to use, if the head was trained after that layer; None for
             all layers.
-        exit_entropy: stop each chunk behind the first such layer whose probabilities have this mean
-            entropy or less, in nats a frame.
-        chunk_s: seconds of audio that are encoded at once; longer audio is cut into chunks.
-        overlap_s: seconds that neighbouring chunks share where there is no pause between them.
-        vad: what finds the pauses in which longer audio is cut, and silence, which is skipped:
+        exit_entropy: stop each chunk after the first such layer with at most this mean entropy of
+            its probabilities, in nats per frame.
+        chunk_s: most seconds of audio encoded at once; longer audio is cut into chunks.
+        overlap_s: seconds shared by neighbouring chunks without a pause between them.
+        vad: detector of the pauses at which longer audio is cut, and of silence, which is skipped:
             ``energy``, ``silero`` (its network; the extra ``vad``), or ``none``: no pauses.
-        batch_s: seconds of audio in a batch; None for what suits the device.
-        num_threads: CPU threads; None for those that torch has.
-        channels: ``mix`` for the mean of all, the number of one (from 1), or ``split`` for each by
-            itself, which only `Transcriber.each` gives.
-        beam: prefixes of a beam search; None for the model's own search, and for the usual beam
-            where hotwords or a language model are given.
-        hotwords: phrases to expect, or how many times as much as others each counts.
-        hotword_weight: what each character of a hotword adds to the score, a natural logarithm.
+        batch_s: seconds of audio in a batch; None for the default of the device.
+        num_threads: CPU threads; None for the number that torch uses.
+        channels: ``mix`` for the mean of all, the number of one (from 1), or ``split`` for each
+            separately, which only `Transcriber.each` supports.
+        beam: prefixes of a beam search; None for the model's own search, or for the default beam
+            if hotwords or a language model are given.
+        hotwords: phrases to expect, optionally with a factor on the score of each.
+        hotword_weight: score added per character of a hotword, a natural logarithm.
         lm: a language model: an ARPA file, or the folder of a Transformer.
-        lm_weight: what its logarithms are multiplied by; None for the usual weight.
-        lm_word_bonus: what every word adds to the score; None for the usual one.
-        strict: whether to refuse damaged audio; else it is read as far as it decodes.
-        notify: gets messages about damaged audio that is read, and channels that cancel.
-        plugins: packages of yours whose classes the model needs; their code runs.
+        lm_weight: factor on its logarithms; None for the default.
+        lm_word_bonus: score added per word; None for the default.
+        strict: whether to refuse damaged audio; otherwise its readable part is decoded.
+        notify: gets messages about damaged audio, and about channels that cancel each other.
+        plugins: your packages with classes that the model needs; their code runs.
 
     Raises:
-        InputError: no such model, a damaged one, or one that cannot run like this.
+        InputError: the model is missing or damaged, or does not support these arguments.
     """
     from asr.decode.recogniser import load_recogniser
     from asr.decode.search import load_search
@@ -153,7 +154,7 @@ def load(
 
 
 def main(words: Sequence[str]) -> int:
-    """Run an `asr` command, such as ``["bench", "recipes/bench.yaml"]``; its exit code."""
+    """Run an `asr` command, such as ``["bench", "recipes/bench.yaml"]``; return its exit code."""
     from asr.cli.main import main
 
     return main(words)

@@ -118,8 +118,8 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         "--lexicon",
         type=Path,
         metavar="FILE",
-        help="write only words of this file, one on each line (and a tab and its pieces behind it, "
-        "if not as the tokenizer spells it); searched by flashlight-text, with --lm FILE.arpa "
+        help="output only words of this file, one per line (optionally followed by a tab and its "
+        "pieces, if the tokenizer spells it differently); by flashlight-text, with --lm FILE.arpa "
         "(needs `pip install 'encore-asr[flashlight]'`)",
     )
     parser.add_argument(
@@ -187,7 +187,7 @@ def search_config(
     """
     decode = dict(config["decode"]) if args.search is None else _named_search(args.search)
     if args.search is not None and args.beam is not None:
-        raise InputError("with --search give beam=N behind it, not --beam")
+        raise InputError("with --search give beam=N after its name, not --beam")
     given = {
         "beam": args.beam,
         "tokens_per_frame": args.tokens_per_frame,

@@ -1,14 +1,14 @@
 """Beam search of CTC over the words of a lexicon, by flashlight-text (Kahn et al. 2022).
 
-Only words of the lexicon are written, each in the spellings that the lexicon gives. n-grams of
-words score a word when it ends; while it is spelt, the best word that it can become stands for it.
-The library is the extra ``flashlight``.
+Only words of the lexicon are output, in the lexicon's spellings. n-grams of words score a word when
+it ends; until then it has the score of the best word that it can become. The library is the extra
+``flashlight``.
 
-The library leaves a word in the frame of its last token, so that this token could not be in several
+The library leaves a word at the first frame of its last token, so this token could not span several
 frames. Therefore every token k has a copy V + k with the same log probabilities, and a spelling is
-in the trie twice: as it is, for a last token of one frame, and with the copy of its last token
-behind it, for one of several. That lets in a few paths that CTC reads otherwise (a blank before the
-copy), so the sequences that the library finds are ranked by their exact sums over paths.
+in the trie twice: unchanged, for a last token of one frame, and followed by the copy of its last
+token, for one of several frames. This allows a few paths that CTC collapses differently (a blank
+before the copy), so the sequences found are ranked by their exact sums over paths.
 
 Shape legend: B batch, T frames, V vocabulary.
 """
@@ -37,7 +37,7 @@ from asr.text.tokenizer import WORD_START, Tokenizer
 from asr.types import ScoredTokens
 
 MAX_LEXICON_BYTES = 256 << 20
-_NEVER = -1e30  # of a token that no frame has
+_NEVER = -1e30  # log probability of a token that no frame can have
 
 
 @in_ranges("decode")
@@ -133,7 +133,7 @@ class FlashlightDecoder(GreedyDecoder):
         results = decoder.decode(given.data_ptr(), num_frames, num_tokens) if num_frames else []
         added: dict[tuple[int, ...], float] = {}
         for one in results[: self.beam]:
-            words = [word for word in one.words if word >= 0]  # the start and the end are none
+            words = [word for word in one.words if word >= 0]  # start and end are negative
             ids = tuple(token for word in words for token in self._words.spellings[word])
             from_lm = self.lm_weight * math.log(10) * one.lmScore
             added.setdefault(ids, from_lm + self.lm_word_bonus * len(words))
@@ -164,12 +164,12 @@ def _sums(log_probs_TV: Tensor, sequences: Sequence[tuple[int, ...]]) -> list[fl
 def read_lexicon(
     path: Path, tokenizer: Tokenizer, normalize: Callable[[str], str]
 ) -> dict[str, list[tuple[int, ...]]]:
-    """Return the spellings in tokens of every word, normalised as transcripts are.
+    """Return the spellings in tokens of every word, normalised like transcripts.
 
     Raises:
-        InputError: no such file, not UTF-8, or no word in it; a line whose word is none or several
-            in the spelling of the model, or has a character or a piece that the model lacks, or
-            whose pieces spell another word.
+        InputError: the file is missing, not UTF-8 or has no word; or, on a line, the normalised
+            word is empty or several words, a character or piece is not in the model, or the pieces
+            spell another word.
     """
     try:
         text = read_bytes(path, most=MAX_LEXICON_BYTES).decode("utf-8-sig")
@@ -202,9 +202,9 @@ def read_lexicon(
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """The trie of spellings and the language model, as the library holds them.
+    """The library's trie of spellings and language model.
 
-    ``spellings`` has the first one of each word.
+    ``spellings`` has the first spelling of each word.
     """
 
     spellings: tuple[tuple[int, ...], ...]

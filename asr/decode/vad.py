@@ -17,7 +17,7 @@ from asr.errors import InputError, check_installed
 from asr.types import Waveform
 
 VADS = ("energy", "silero", "none")
-"""Detectors of speech by name; ``none``: long audio is not cut in pauses."""
+"""Names of speech detectors; ``none``: long audio is not cut at pauses."""
 
 SpeechDetector = Callable[[Iterable[NDArray[np.float32]], int], Iterator[NDArray[np.bool_]]]
 """Takes windows of samples (N,), and the samples of a frame; yields a mask for each window.
@@ -75,7 +75,7 @@ def _levels(samples_N: NDArray[np.float32], frame_samples: int) -> NDArray[np.fl
     return levels_T
 
 
-_BEGIN, _END = 0.5, 0.35  # probabilities at which speech begins and ends in silero's own code
+_BEGIN, _END = 0.5, 0.35  # silero's own thresholds for the start and end of speech
 
 
 def silero_speech(
@@ -96,14 +96,14 @@ def silero_speech(
             yield Waveform(window, sample_rate_hz)
 
     def bounds(frames: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First network window of each frame, and the one behind its last."""
+        """Return the first network window of each frame, and the one after its last."""
         size, step = SILERO_WINDOW * sample_rate_hz, frame_samples * SILERO_RATE_HZ
         return frames * step // size, -(-(frames + 1) * step // size)
 
     resampled = resample_blocks(waveforms(), SILERO_RATE_HZ)
     speaks_W = np.empty(0, dtype=np.bool_)
     speaks = False
-    first = frame = 0  # the network's window that speaks_W begins with, and the next frame
+    first = frame = 0  # first network window of speaks_W, and the next frame
     probs = silero_vad().probabilities(waveform.samples for waveform in resampled)
     for probs_W in probs:
         found_W = _speech_from(probs_W, speaks)
@@ -123,7 +123,7 @@ def silero_speech(
 
 
 def _speech_from(probs_W: NDArray[np.float32], speaks: bool) -> NDArray[np.bool_]:
-    """Which windows hold speech; ``speaks``: whether the one before them does."""
+    """Return which windows hold speech; ``speaks``: whether the window before them does."""
     is_clear_W = (probs_W >= _BEGIN) | (probs_W < _END)
     last_W = np.maximum.accumulate(np.where(is_clear_W, np.arange(1, len(probs_W) + 1), 0))
     decided: NDArray[np.bool_] = np.concatenate([[speaks], probs_W >= _BEGIN])[last_W]
@@ -133,7 +133,7 @@ def _speech_from(probs_W: NDArray[np.float32], speaks: bool) -> NDArray[np.bool_
 def _any_between(
     mask_W: NDArray[np.bool_], from_T: NDArray[np.int64], to_T: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Whether any of ``mask_W[from:to]`` is true; windows behind the last one count as it does."""
+    """Return whether any of ``mask_W[from:to]`` is True; the last value is repeated at the end."""
     counts = np.concatenate([[0], np.cumsum(mask_W)])
     from_T = np.minimum(from_T, len(mask_W) - 1)
     to_T = np.minimum(to_T, len(mask_W))
@@ -142,7 +142,7 @@ def _any_between(
 
 
 def speech_detector(name: str, sample_rate_hz: int) -> SpeechDetector | None:
-    """The detector ``name`` of `VADS` for audio of this rate; None for ``none``.
+    """Return the detector ``name`` of `VADS` for audio of this rate; None for ``none``.
 
     Raises:
         InputError: there is no such detector, or it is not installed.
@@ -156,5 +156,5 @@ def speech_detector(name: str, sample_rate_hz: int) -> SpeechDetector | None:
     check_installed("vad=silero", ("silero_vad", "onnxruntime"), extra="vad")
     from asr.interop.onnx.silero import silero_vad
 
-    silero_vad()  # what is wrong with it is said before any audio is read
+    silero_vad()  # raise its errors before any audio is read
     return partial(silero_speech, sample_rate_hz=sample_rate_hz)

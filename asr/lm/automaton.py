@@ -50,7 +50,7 @@ class TokenScorer(Protocol):
 def advance_all(
     scorers: Sequence[TokenScorer], states: Sequence[Tensor], tokens: Tensor
 ) -> tuple[Tensor | float, list[Tensor]]:
-    """The sum of what ``scorers`` give ``tokens`` behind their ``states``, and the next states."""
+    """Sum the scores of ``tokens`` by all ``scorers``; return it and their next states."""
     total: Tensor | float = 0.0
     following = []
     for scorer, of_scorer in zip(scorers, states, strict=True):

@@ -48,14 +48,14 @@ class WordScorer:
         """Return scores of the words that end before ``tokens``, and the next states."""
         tables = self._at(states.device)
         node, context = states % self.num_nodes, states // self.num_nodes
-        word_score, behind = self.words.advance(context, tables["word"][node])
+        word_score, after = self.words.advance(context, tables["word"][node])
         begins = tables["begins"][tokens]
         ends_word = begins & (node != 0)
         key = torch.where(begins, 0, node) * len(tables["begins"]) + tokens
         place = torch.searchsorted(tables["keys"], key).clamp_max(len(tables["keys"]) - 1)
         following = torch.where(tables["keys"][place] == key, tables["nodes"][place], _NOT_SPELT)
         scores = torch.where(ends_word, word_score, 0.0)
-        return scores, torch.where(ends_word, behind, context) * self.num_nodes + following
+        return scores, torch.where(ends_word, after, context) * self.num_nodes + following
 
     def finish(self, states: Tensor) -> Tensor:
         """Return scores of the last word, if it is still open, and of the end after it."""

@@ -133,7 +133,7 @@ def test_hotwords_are_read(asr: Command, model: Path, tmp_path: Path) -> None:
             ("--search", "greedy", "--hotwords", "cat"),
             "--hotwords: asr.decode.greedy.GreedyDecoder takes none",
         ),
-        (("--search", "beam", "--beam", "3"), "with --search give beam=N behind it"),
+        (("--search", "beam", "--beam", "3"), "with --search give beam=N after its name"),
         (("--hotword-weight", "1"), "--hotword-weight needs --hotwords"),
         (("--beam", "2", "--hotwords", "cat,zebra"), "'zebra': the model cannot write b z"),
         (("--beam", "2", "--hotwords", "none.txt"), "none.txt"),

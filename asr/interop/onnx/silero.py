@@ -23,9 +23,9 @@ from asr.interop.onnx.file import Session
 
 SILERO_RATE_HZ = 16_000
 SILERO_WINDOW = 512
-"""Samples that one probability is for."""
+"""Samples per probability."""
 
-_CONTEXT = 64  # samples of the window before, which the network reads again
+_CONTEXT = 64  # samples of the last window that the network reads again
 _STATE = 128
 _FILE = Path("data", "silero_vad_16k_sequence.onnx")  # since 6.2.2
 _MAX_BYTES = 32 << 20
@@ -42,8 +42,8 @@ class SileroVad:
     def probabilities(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         """Yield for each block of samples (N,), at 16 kHz, the probabilities (W,) of speech.
 
-        They are those of the windows that the block completes. The last window of the recording is
-        filled with zeros; its probability comes by itself, behind those of the last block.
+        They belong to the windows that the block completes. The last window of the recording is
+        padded with zeros; its probability is yielded separately after the last block.
         """
         context = np.zeros(_CONTEXT, dtype=np.float32)
         rest = np.empty(0, dtype=np.float32)
@@ -61,7 +61,7 @@ class SileroVad:
     def _run(
         self, samples_N: NDArray[np.float32], state: tuple[torch.Tensor, torch.Tensor]
     ) -> tuple[NDArray[np.float32], tuple[torch.Tensor, torch.Tensor]]:
-        """Probabilities of the whole windows behind the context, and the state after them."""
+        """Return probabilities of the whole windows after the context, and the new state."""
         num_windows = (len(samples_N) - _CONTEXT) // SILERO_WINDOW
         if not num_windows:
             return np.empty(0, dtype=np.float32), state
@@ -76,7 +76,7 @@ class SileroVad:
 
 @cache
 def silero_vad() -> SileroVad:
-    """The network of the installed wheel, loaded once per process.
+    """Load the network of the installed wheel, once per process.
 
     Raises:
         InputError: the wheel has no such file.
