@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="MANIFEST",
-        help="what `asr prepare` wrote: <split>.jsonl.gz",
+        help="manifests of `asr prepare`: <split>.jsonl.gz",
     )
     parser.add_argument(
         "--limit",

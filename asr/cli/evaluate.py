@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="MANIFEST",
-        help="what `asr prepare` wrote: <split>.jsonl.gz",
+        help="manifests of `asr prepare`: <split>.jsonl.gz",
     )
     parser.add_argument(
         "--lengths",

@@ -134,7 +134,7 @@ def add_transcripts(corpora: Any) -> None:
         type=Path,
         nargs="+",
         metavar="FILE|DIR",
-        help="JSON lines, or folders with .json and .jsonl files, as of --out",
+        help="JSON lines of `asr transcribe`, or folders with such .json and .jsonl files",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", required=True)
     parser.add_argument(
@@ -144,7 +144,9 @@ def add_transcripts(corpora: Any) -> None:
         metavar="X",
         help="least mean confidence of an utterance's words (default: %(default)s)",
     )
-    parser.add_argument("--split", default="train", metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument(
+        "--split", default="train", metavar="NAME", help="name of the split (default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=jobs, default=2, help="files read at once (%(default)s)")
     parser.set_defaults(prepare=_transcripts)
 

@@ -52,9 +52,9 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         "--beam",
         type=beam_size,
         metavar="N",
-        help="search a beam of N prefixes, summed over their paths; 1 is not the same as greedy "
-        "(default: as the model's config says, mostly greedy; 10, or 4 of a transducer, where an "
-        "option below asks for a beam)",
+        help="beam search with N prefixes, summed over their paths; 1 is not the same as greedy "
+        "(default: the search in the model's config, usually greedy; with an option below that "
+        "needs a beam: 10, or 4 for a transducer)",
     )
     parser.add_argument(
         "--tokens-per-frame",

@@ -104,10 +104,10 @@ def breakdown_table(records: Sequence[RunRecord], *, all_lengths: bool = True) -
 
 _ROOFLINE_NOTES = (
     "Whole: share of the rate of this machine's fastest matrix product (GFLOP/s) that the "
-    "encoder's multiply-adds reach, both timed in alternation. Parts: the same within their "
-    "operations, with ceilings timed beside these; bw marks those that bandwidth binds (fewer FLOP "
-    "per byte than GFLOP/s over GB/s, the triad's), with their share of that, above 100 % where a "
-    "cache serves them.",
+    "encoder's multiply-adds reach, both timed in alternation. Parts: the same for their "
+    "operations, with ceilings timed beside them; bw marks parts limited by bandwidth (fewer FLOP "
+    "per byte than the machine's GFLOP/s over its triad GB/s), with their share of the bandwidth, "
+    "which a cache can raise above 100 %.",
 )
 
 

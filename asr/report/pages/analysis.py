@@ -28,7 +28,7 @@ def analysis_page(analysis: Analysis) -> str:
     return render(
         Page(
             title=f"{analysis.run}: attention",
-            heading=f"{analysis.run}: where its attention goes",
+            heading=f"{analysis.run}: analysis of its attention",
             introduction=[headline(analysis)],
             answer=proposal(analysis),
             sections=list(_sections(analysis)),
@@ -41,8 +41,8 @@ def _sections(analysis: Analysis) -> Iterator[Section]:
         yield Section(
             id="groups",
             title="Groups to try",
-            reading="Sizes of consecutive groups of layers, bottom first; the first layer of a "
-            "group computes attention and the others take it over.",
+            reading="Sizes of consecutive groups of layers, from the lowest; the first layer of a "
+            "group computes attention and the others reuse it.",
             blocks=[Preformatted("\n".join(suggestion_lines(analysis)))],
         )
     table = layer_table(analysis)
@@ -50,27 +50,27 @@ def _sections(analysis: Analysis) -> Iterator[Section]:
     yield Section(
         id="similarity",
         title="Similarity of layers",
-        reading="1 is the same map. A reused map stands in for heads of the same index (first and "
-        "third picture); a best match well above them means that heads have changed places. Mean "
-        "over heads, frames and utterances.",
+        reading="1 means equal maps. A reused map replaces heads of equal index (first and third "
+        "picture); if the best match is much more similar, heads have changed places. Means over "
+        "heads, frames and utterances.",
         blocks=[Figures("heat-map", list(similarity_charts(analysis)))],
     )
     yield Section(
         id="diagonality",
         title="Diagonality",
-        reading="How much of the attention of a frame falls within a range of it, and the area "
-        "under that curve (CAD): 1 for a head that looks at its own frame only, 0.67 for one that "
-        "looks everywhere alike. Our reading of Shim et al. 2022, whose formula was not at hand.",
+        reading="Share of a frame's attention within a range around it, and the area under this "
+        "curve (CAD): 1 for a head that attends only to its own frame, 0.67 for uniform attention. "
+        "Our reading of Shim et al. 2022, whose formula was not available.",
         blocks=[Figures("heat-map", list(diagonality_charts(analysis)))],
     )
     if analysis.relationship is not None:
         yield Section(
             id="relationship",
-            title="Which tokens look at which",
+            title="Which tokens attend to which",
             reading="Attention from the token of the row to that of the column, in multiples of "
-            "what uniform attention gives, mean over heads. A frame's own stretch of the same "
-            "token is left out. One scale for all layers, which ends where 2 % of the pairs "
-            "exceed it. A dark diagonal is a layer that compares like sounds. Our reading of the "
+            "uniform attention, mean over heads. Frames of the same occurrence of a token are "
+            "left out. All layers have one scale, which 2 % of the pairs exceed. A dark diagonal "
+            "means that a layer compares equal sounds. Our reading of the "
             "phoneme attention relationship of Shim et al. 2022, on the model's tokens and its "
             "own forced alignment.",
             blocks=_relationship_blocks(analysis, analysis.relationship),
@@ -79,22 +79,22 @@ def _sections(analysis: Analysis) -> Iterator[Section]:
         yield Section(
             id="probe",
             title="Probe",
-            reading="Tokens that a linear classifier reads from the output of a layer: trained on "
+            reading="Accuracy of a linear classifier of tokens on a layer's output: trained on "
             f"{analysis.probe.num_train_frames:,} frames, tested on "
             f"{analysis.probe.num_test_frames:,} of other utterances. The alignment is that of the "
-            "model's last layer, which favours the upper ones. The dashed line always names the "
-            "most frequent token.",
+            "model's last layer, which favours the upper ones. The dashed line is the accuracy of "
+            "always choosing the most frequent token.",
             blocks=[Figures("lines", [probe_chart(analysis)])],
         )
     if analysis.tried is not None:
         yield Section(
             id="trials",
             title="Trials",
-            reading="The loss that is added when one layer follows another by reuse "
-            f"{analysis.tried.method}, all other layers as they were, without training: mean CTC "
-            f"loss per utterance over {analysis.tried.num_utterances} utterances, in nats; the "
-            f"model as it is has a loss of {analysis.tried.full_loss:.3f}. What training brings "
-            "back is not in it, and that losses add up over followers is an assumption.",
+            reading="Loss added when one layer follows another by reuse "
+            f"{analysis.tried.method}, with all other layers unchanged, without training: mean CTC "
+            f"loss per utterance over {analysis.tried.num_utterances} utterances, in nats. The "
+            f"unchanged model has a loss of {analysis.tried.full_loss:.3f}. Training can recover "
+            "some of it; that losses add up over followers is an assumption.",
             blocks=[Figures("heat-map", [trial_chart(analysis.tried)])],
         )
 

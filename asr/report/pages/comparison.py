@@ -147,8 +147,8 @@ def _learning(compared: _Comparison) -> Section:
     return Section(
         id="learning",
         title="Learning curves",
-        reading="Loss is the mean of the training steps since the point before, WER that of "
-        "the dev split. A curve that still falls at its end says that training ended early.",
+        reading="Loss is the mean over training steps since the point before; WER is on the dev "
+        "split. A curve that still falls at its end means that training ended too early.",
         blocks=_figures("learning", learning_charts(compared.groups)),
     )
 
@@ -159,7 +159,7 @@ def _examples(compared: _Comparison) -> Section:
         id="examples",
         title="Utterances with the most errors",
         reading="Struck out: words of the reference that were not recognised. Underlined: "
-        "words written in their place, or too many.",
+        "words recognised in their place, or inserted.",
         blocks=[worst] if worst else [],
     )
 
@@ -202,8 +202,9 @@ def _latency(compared: _Comparison) -> Section:
     return Section(
         id="latency",
         title="Latency over length",
-        reading="Grey lines are the encoder without reuse by its attention kernel, fused and "
-        "explicit, timed in alternation with the runs. Reuse pays where its speed-up lies above 1.",
+        reading="Grey lines are the encoder without reuse, with the fused and the explicit "
+        "attention kernel, timed in alternation with the runs. Reuse is faster where its speed-up "
+        "is above 1.",
         blocks=[series_legend(groups), *latency, *speedups] if latency else [],
     )
 
@@ -222,8 +223,8 @@ def _libraries(compared: _Comparison) -> Section:
     return Section(
         id="libraries",
         title="Against other libraries",
-        reading="Encoders of other libraries at the same dimensions, without reuse, timed in "
-        "alternation with the runs. Above 1 a run is faster; at 1.25 it takes 0.8 of their time.",
+        reading="Encoders of other libraries with the same dimensions, without reuse, timed in "
+        "alternation with the runs. Above 1, a run is faster; at 1.25 it takes 0.8 of their time.",
         blocks=[series_legend(compared.groups), *charts] if charts else [],
     )
 
@@ -232,10 +233,9 @@ def _breakdown(compared: _Comparison) -> Section:
     return Section(
         id="breakdown",
         title="Time by part",
-        reading="Time inside the operations of one call. Each operation is timed separately, apart "
-        "from the latency, which includes the program between them. Fused attention is scores, "
-        "softmax and mix in one kernel; scores beside it are its position term. Each length "
-        "has a scale of its own.",
+        reading="Time inside the operations of one call. Each operation is timed separately; the "
+        "latency also includes the time between them. Fused attention is scores, softmax and mix "
+        "in one kernel; scores beside it are its position term. Each length has its own scale.",
         blocks=_stacked("breakdown", breakdown_charts(compared.groups)),
     )
 
@@ -258,8 +258,8 @@ def _multiply_adds(compared: _Comparison) -> Section:
     return Section(
         id="multiply-adds",
         title="Multiply-adds by part",
-        reading="Matrix products, convolutions and attention of one utterance. Each length has "
-        "a scale of its own.",
+        reading="Matrix products, convolutions and attention of one utterance. Each length has its "
+        "own scale.",
         blocks=_stacked("multiply-adds", multiply_adds_charts(compared.groups)),
     )
 
@@ -269,8 +269,8 @@ def _scaling(compared: _Comparison) -> Section:
     return Section(
         id="scaling",
         title="Threads and batches",
-        reading="Audio encoded in a second by calls on more CPU threads, and on more "
-        "utterances of equal length. Each dtype has charts of its own.",
+        reading="Audio encoded per second with more CPU threads, and with more utterances of equal "
+        "length. Each dtype has its own charts.",
         blocks=[series_legend(compared.groups), *charts] if charts else [],
     )
 
@@ -280,8 +280,8 @@ def _training_step(compared: _Comparison) -> Section:
         id="training-step",
         title="Training step",
         reading="Encoder and CTC head forward and backward, and the update of the weights, on "
-        "random batches in alternation with the encoder without reuse. Above 1 the run is "
-        "faster than it.",
+        "random batches, in alternation with the encoder without reuse. Above 1, the run is "
+        "faster.",
         blocks=_figures("training-step", training_step_charts(compared.groups)),
     )
 

@@ -92,7 +92,7 @@ def test_the_page_loads_nothing(analysis: Analysis) -> None:
 def test_names_are_escaped(analysis: Analysis) -> None:
     text = analysis_page(replace(analysis, run="<b>&"))
     assert "<b>" not in text
-    assert "&lt;b&gt;&amp;: where its attention goes" in text
+    assert "&lt;b&gt;&amp;: analysis of its attention" in text
 
 
 def test_what_was_not_measured_is_left_out(analysis: Analysis) -> None:
