@@ -8,9 +8,10 @@ Shape legend: B batch, T frames, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -279,29 +280,33 @@ class OnlineBeam:
         """Return the hypothesis of the best prefix."""
         assert self._prefixes is not None, "asked before the first frame"
         steps = self._prefixes.best()
-        first_frames = [self._frames[step.move] for step in steps]
-        ids_T = torch.full((self._num_frames,), self._search.blank_id)
-        for step, first in zip(steps, first_frames, strict=True):
-            ids_T[first:] = step.token
-        device = self._log_probs[0].device
-        blocks = torch.split(ids_T.to(device), [len(block) for block in self._log_probs])
+        tokens_U = np.array([step.token for step in steps], dtype=np.int64)
+        first_U = np.array([self._frames[step.move] for step in steps], dtype=np.int64)
+        token_of_T = np.searchsorted(first_U, np.arange(self._num_frames), side="right")
+        ids_T = np.append(self._search.blank_id, tokens_U)[token_of_T]
+        scores_T = self._scores_of(torch.from_numpy(ids_T))
+        by_score_T = np.lexsort((-scores_T, token_of_T))  # of every token the best frame first
+        frames_U = by_score_T[first_U]
+        scores_U = scores_T[frames_U]
+        return Hypothesis(
+            token_ids=tuple(tokens_U.tolist()),
+            token_frames=tuple(frames_U.tolist()),
+            token_ends=tuple((frames_U + 1).tolist()),
+            score=float(scores_U.sum()),
+            token_scores=tuple(scores_U.tolist()),
+        )
+
+    def _scores_of(self, ids_T: Tensor) -> NDArray[np.float32]:
+        """Return the log probability of a token of each frame."""
+        ids_of = torch.split(ids_T.to(self._log_probs[0].device), list(map(len, self._log_probs)))
         scores_T = torch.cat(
             [
                 block_TV.gather(1, ids.unsqueeze(1)).squeeze(1)
-                for block_TV, ids in zip(self._log_probs, blocks, strict=True)
+                for block_TV, ids in zip(self._log_probs, ids_of, strict=True)
             ]
-        ).cpu()
-        frames = [
-            first + int(scores_T[first:end].argmax())
-            for first, end in pairwise([*first_frames, self._num_frames])
-        ]
-        return Hypothesis(
-            token_ids=tuple(step.token for step in steps),
-            token_frames=tuple(frames),
-            token_ends=tuple(frame + 1 for frame in frames),
-            score=float(scores_T[frames].sum()),
-            token_scores=tuple(scores_T[frames].tolist()),
         )
+        found: NDArray[np.float32] = scores_T.cpu().numpy()
+        return found
 
     def labels(self, num_frames: int) -> FrameLabels:
         """Return the labels of the first ``num_frames``; search again if there are more frames."""
