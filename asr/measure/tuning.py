@@ -63,19 +63,19 @@ def tune(
     """
     path = decoder.rescore_lm or decoder.lm
     assert path is not None
-    refs, outputs = _encoded(package, utterances)
+    refs, outputs = encoded_split(package, utterances)
     make = read_language_model(Path(path), package.tokenizer, package.normalizer)
     others = [one for one in decoder.scorers if one is not decoder.lm_scorer]
     search = copy.copy(decoder)
     search.rescorer = None
-    first_pass = None if decoder.rescore_lm is None else _searched(outputs, search)
+    first_pass = None if decoder.rescore_lm is None else searched_split(outputs, search)
     found = []
     for weight in weights:
         for bonus in bonuses:
             scorer = make(weight, bonus)
             if first_pass is None:
                 search.scorers = (*others, scorer)
-                best = _searched(outputs, search)
+                best = searched_split(outputs, search)
             else:
                 best = rescored(first_pass, scorer, "cpu")
             texts = [
@@ -88,7 +88,7 @@ def tune(
     return found
 
 
-def _encoded(package: ModelPackage, utterances: Utterances) -> tuple[list[str], list[Tensor]]:
+def encoded_split(package: ModelPackage, utterances: Utterances) -> tuple[list[str], list[Tensor]]:
     """Return references and log probabilities (T, V), in float16, of all readable utterances."""
     vocab_size = package.tokenizer.vocab_size
     labeller = FrameLabeller(
@@ -111,7 +111,7 @@ def _encoded(package: ModelPackage, utterances: Utterances) -> tuple[list[str], 
     return refs, outputs
 
 
-def _searched(outputs: Sequence[Tensor], search: BeamDecoder) -> list[list[ScoredTokens]]:
+def searched_split(outputs: Sequence[Tensor], search: BeamDecoder) -> list[list[ScoredTokens]]:
     """Return the sequences of each utterance, the best first."""
     by_length = sorted(range(len(outputs)), key=lambda at: len(outputs[at]))
     found: dict[int, list[ScoredTokens]] = {}
