@@ -8,7 +8,7 @@ Shape legend: T frames, X head outputs per frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -65,16 +65,24 @@ class SegmentReader:
     """A reader of one stream's head outputs, segment by segment.
 
     ``done`` holds the labels of the ended segments, in order. If the head has CTC, the first
-    ``vocab_size`` outputs of a frame are CTC log probabilities.
+    ``vocab_size`` outputs of a frame are CTC log probabilities. ``word_starts`` are the tokens that
+    begin a word; None: all do.
     """
 
     def __init__(
-        self, search: Search, endpoint: Endpoint, *, frame_shift_s: float, vocab_size: int
+        self,
+        search: Search,
+        endpoint: Endpoint,
+        *,
+        frame_shift_s: float,
+        vocab_size: int,
+        word_starts: Collection[int] | None = None,
     ) -> None:
         self.search = search
         self.endpoint = endpoint
         self.frame_shift_s = frame_shift_s
         self.vocab_size = vocab_size
+        self.word_starts = word_starts
         self.segment = self._opened(0)
         self.done: list[Labels] = []
 
@@ -136,10 +144,14 @@ class SegmentReader:
         return None
 
     def _end_of_long(self) -> int | None:
-        """Return the number of frames before the last token if a segment is too long, or None."""
+        """Return the number of frames before the last word if a segment is too long, or None."""
         found, num_frames = self.segment.spelt, self.segment.num_frames
         if not found.token_ids or num_frames < self._frames(self.endpoint.longest_s):
             return None
+        begins = self.word_starts
+        for token, frame in zip(found.token_ids[::-1], found.token_frames[::-1], strict=True):
+            if frame and (begins is None or token in begins):
+                return frame
         return found.token_frames[-1] or num_frames
 
     def _frames(self, length_s: float) -> int:

@@ -21,7 +21,7 @@ from asr.decode.labelling import (
     ReportAudio,
     Settled,
 )
-from asr.decode.recogniser import AcousticModel
+from asr.decode.recogniser import Recogniser
 from asr.decode.search import Search
 from asr.decode.stream_encoder import AudioStream, StreamEncoder
 from asr.decode.streaming import reader_of
@@ -42,18 +42,19 @@ class StreamLabeller:
 
     def __init__(
         self,
-        model: AcousticModel,
+        package: Recogniser,
         search: Search,
         context: ChunkContext,
         *,
         endpoint: Endpoint | None = None,
         profiler: Profiler | None = None,
     ) -> None:
-        self.encoder = StreamEncoder(model, context)
+        self.encoder = StreamEncoder(package.model, context)
+        self.tokenizer = package.tokenizer
         self.search = search
         self.endpoint = endpoint or Endpoint()
         self.profiler = profiler or Profiler()
-        self.sample_rate_hz = model.frontend.sample_rate_hz
+        self.sample_rate_hz = package.model.frontend.sample_rate_hz
         self.frame_shift_s = self.encoder.blocks.frame_shift_s
 
     def __call__(
@@ -100,7 +101,7 @@ class StreamLabeller:
                 report(waveform.duration_s)
                 yield torch.from_numpy(waveform.samples)
 
-        reader = reader_of(self.encoder, self.search, self.endpoint)
+        reader = reader_of(self.encoder, self.search, self.endpoint, self.tokenizer)
         return _Recording(self.encoder.open(), reader, blocks(), self.sample_rate_hz)
 
 

@@ -19,6 +19,7 @@ from asr.decode.search import Search, temperature_of
 from asr.decode.stream_encoder import AudioStream, StreamEncoder
 from asr.errors import InputError
 from asr.nn.chunks import ChunkContext
+from asr.text.tokenizer import Tokenizer
 from asr.types import Hypothesis, Labels
 
 
@@ -116,11 +117,17 @@ class Stream:
         )
 
 
-def reader_of(encoder: StreamEncoder, search: Search, endpoint: Endpoint) -> SegmentReader:
+def reader_of(
+    encoder: StreamEncoder, search: Search, endpoint: Endpoint, tokenizer: Tokenizer
+) -> SegmentReader:
     """Make a reader of one stream's outputs from ``encoder``."""
     blocks = encoder.blocks
     return SegmentReader(
-        search, endpoint, frame_shift_s=blocks.frame_shift_s, vocab_size=blocks.vocab_size
+        search,
+        endpoint,
+        frame_shift_s=blocks.frame_shift_s,
+        vocab_size=blocks.vocab_size,
+        word_starts=tokenizer.word_starts,
     )
 
 
@@ -144,9 +151,12 @@ class Streamer:
         self.endpoint = endpoint or Endpoint()
         self._package = package
 
+    def _reader(self) -> SegmentReader:
+        return reader_of(self.encoder, self.search, self.endpoint, self._package.tokenizer)
+
     def open(self) -> Stream:
         """Open a new stream."""
-        reader = reader_of(self.encoder, self.search, self.endpoint)
+        reader = self._reader()
         return Stream(self.encoder.open(), reader, self._package)
 
     def restored(self, saved: Mapping[str, Any]) -> Stream:
@@ -155,7 +165,7 @@ class Streamer:
         Raises:
             InputError: see `StreamEncoder.restored`.
         """
-        reader = reader_of(self.encoder, self.search, self.endpoint)
+        reader = self._reader()
         stream = Stream(self.encoder.restored(saved["audio"]), reader, self._package)
         stream.restore(saved)
         return stream

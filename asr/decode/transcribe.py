@@ -76,7 +76,7 @@ class Transcriber:
         self.profiler = Profiler()
         self.labeller: FrameLabeller | StreamLabeller
         if stream is not None:
-            self.labeller = StreamLabeller(package.model, decoder, stream, profiler=self.profiler)
+            self.labeller = StreamLabeller(package, decoder, stream, profiler=self.profiler)
             return
         self.labeller = FrameLabeller(
             package.model,

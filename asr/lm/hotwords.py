@@ -26,7 +26,7 @@ from asr.files import read_bytes
 from asr.lm.automaton import Arcs, Automaton
 from asr.lm.spelling_tree import Floats, Ints, SpellingTree, characters_of, repeated
 from asr.text.script import is_unspaced
-from asr.text.tokenizer import WORD_START, Tokenizer
+from asr.text.tokenizer import WORD_START, Tokenizer, is_word_start
 
 MAX_HOTWORDS_BYTES = 64 << 20
 
@@ -111,7 +111,7 @@ def _arcs(phrases: Sequence[str], boosts_P: Floats, tokenizer: Tokenizer) -> Arc
     codes_C, lengths_P = characters_of(phrases)
     alphabet, characters_C = np.unique(codes_C, return_inverse=True)
     letters = [chr(code) for code in alphabet]
-    begins_word = np.array([_begins_word(letter) for letter in letters])
+    begins_word = np.array([is_word_start(letter) for letter in letters])
     written_C = np.cumsum(codes_C != ord(WORD_START))
     before_P = np.concatenate([[0], written_C])[np.cumsum(lengths_P) - lengths_P]
     gains_C = np.repeat(boosts_P, lengths_P) * (written_C - np.repeat(before_P, lengths_P))
@@ -138,7 +138,7 @@ def _arcs(phrases: Sequence[str], boosts_P: Floats, tokenizer: Tokenizer) -> Arc
         ends_S=torch.from_numpy(scores.kept_S - scores.at_risk_S),
         root_weights_V=root_weights_V,
         root_targets_V=root_targets_V,
-        begins_word_V=torch.tensor([_begins_word(piece) for piece in tokenizer.vocabulary]),
+        begins_word_V=torch.tensor([is_word_start(piece) for piece in tokenizer.vocabulary]),
         depth=scores.depth,
     )
 
@@ -245,8 +245,3 @@ def _pieces(tokenizer: Tokenizer, characters: Mapping[str, int]) -> tuple[Ints, 
                 tokens.append(token)
                 spellings.append(spelt)
     return np.array(tokens, dtype=np.int64), spellings
-
-
-def _begins_word(piece: str) -> bool:
-    """Return whether a word may begin here; in scripts without spaces it always may."""
-    return piece.startswith(WORD_START) or is_unspaced(piece)

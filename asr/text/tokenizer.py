@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -20,6 +21,7 @@ import sentencepiece
 from asr.errors import InputError
 from asr.files import read_bytes
 from asr.ranges import MAX_VOCABULARY, Range, in_ranges
+from asr.text.script import is_unspaced
 
 TokenizerKind = Literal["char", "bpe", "unigram", "word"]
 
@@ -35,6 +37,11 @@ _LOG_NOTHING_BELOW_ERROR = 2
 _MAX_TEXT_NUM_BYTES = 1 << 20  # sentencepiece skips longer lines; its default is 4192
 
 _log = logging.getLogger(__name__)
+
+
+def is_word_start(piece: str) -> bool:
+    """Return whether a word ends before ``piece``; in scripts without spaces one always does."""
+    return piece.startswith(WORD_START) or is_unspaced(piece)
 
 
 class Tokenizer:
@@ -163,6 +170,11 @@ class Tokenizer:
     def vocabulary(self) -> list[str]:
         """All pieces, in the order of their ids."""
         return self.pieces(range(self.vocab_size))
+
+    @cached_property
+    def word_starts(self) -> frozenset[int]:
+        """The ids of tokens before which a word ends; see `is_word_start`."""
+        return frozenset(at for at, piece in enumerate(self.vocabulary) if is_word_start(piece))
 
     def unknown_characters(self, text: str) -> str:
         """Return the characters of ``text`` that no piece covers, sorted; "" if all are known."""

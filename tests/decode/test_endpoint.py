@@ -65,6 +65,21 @@ def test_a_long_segment_ends_before_its_last_word() -> None:
     assert sum(map(len, reader.done)) == len(ids)
 
 
+def test_a_long_segment_ends_between_words() -> None:
+    """Tokens 1 begin words, and 2 and 3 go on with them."""
+    ids = [1, 0, 2, 0, 3, 0] * 12
+    reader = SegmentReader(
+        GreedyDecoder(), RULES, frame_shift_s=SHIFT_S, vocab_size=VOCAB_SIZE, word_starts={1}
+    )
+    found = read(reader, ids, 1)
+    assert [tokens for _, tokens in found] == [(1, 2, 3) * 8, (1, 2, 3) * 4]
+    assert [first for first, _ in found] == [0, 48]
+    one_word = read(reader, [1, 0] + [2, 0] * 50, 1)
+    assert [first - 72 for first, _ in one_word] == [0, 48, 96], (
+        "before a token, where there is none"
+    )
+
+
 def test_a_token_that_never_ends_is_cut() -> None:
     reader = reader_of(GreedyDecoder())
     found = read(reader, [1] * 120, 1)
