@@ -187,7 +187,7 @@ class BeamDecoder(GreedyDecoder, FusedBeam):
         blank_BT = log_probs_BTV[..., self.blank_id]
         is_skipped_BT = self.is_sure(log_probs_BTV) & is_valid_BT
         before_BT = self.is_sure(log_probs_BTV).roll(1, 1)
-        before_BT[:, 0] = False if was_sure_B is None else was_sure_B
+        before_BT[:, :1] = False if was_sure_B is None else was_sure_B.unsqueeze(1)
         is_skipped_BT &= before_BT
         num_skipped = int(is_skipped_BT.sum())
         self._frames.append((int(is_valid_BT.sum()) - num_skipped, num_skipped))
