@@ -82,6 +82,7 @@ def load(
     lm: str | Path | None = None,
     lm_weight: float | None = None,
     lm_word_bonus: float | None = None,
+    lexicon: str | Path | None = None,
     strict: bool = True,
     notify: Callable[[str], None] = lambda message: None,
     plugins: Sequence[str] = (),
@@ -113,6 +114,7 @@ def load(
         lm: a language model: an ARPA file, or the folder of a Transformer.
         lm_weight: factor on its logarithms; None for the default.
         lm_word_bonus: score added per word; None for the default.
+        lexicon: a file with one word per line, to write only these (extra ``flashlight``).
         strict: whether to refuse damaged audio; otherwise its readable part is decoded.
         notify: gets messages about damaged audio, and about channels that cancel each other.
         plugins: your packages with classes that the model needs; their code runs.
@@ -138,6 +140,7 @@ def load(
             lm=lm,
             lm_weight=lm_weight,
             lm_word_bonus=lm_word_bonus,
+            lexicon=lexicon,
         )
     return Transcriber(
         recogniser,

@@ -177,29 +177,34 @@ def load_search(
     lm: str | Path | None = None,
     lm_weight: float | None = None,
     lm_word_bonus: float | None = None,
+    lexicon: str | Path | None = None,
 ) -> Search:
     """Build the search of a model with the given changes; see `asr.load`.
 
     Raises:
-        InputError: see `build_search`, `with_beam` and `hotword_automaton`; or a language model's
-            weight is given without one.
+        InputError: see `build_search`, `with_beam` and `hotword_automaton`; a language model's
+            weight is given without one, or hotwords for a search that takes none.
     """
     given = {
         "beam": beam,
         "lm": None if lm is None else str(lm),
         "lm_weight": lm_weight,
         "lm_word_bonus": lm_word_bonus,
+        "lexicon": None if lexicon is None else str(lexicon),
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if lm is None and (lm_weight is not None or lm_word_bonus is not None):
         raise InputError("lm_weight and lm_word_bonus need a language model; give lm too")
     decode = recogniser.config["decode"]
-    if changes or hotwords:
+    if lexicon is not None:
+        decode = {TARGET: target_name(FlashlightDecoder), **changes}
+    elif changes or hotwords:
         decode = {**with_beam(recogniser.config), **changes}
     search = build_search(decode, recogniser.model, recogniser)
     if not hotwords:
         return search
-    assert isinstance(search, FusedSearch)
+    if not isinstance(search, FusedSearch):
+        raise InputError(f"hotwords: {search_name(search)} takes none")
     boosts = hotwords if isinstance(hotwords, Mapping) else dict.fromkeys(hotwords, 1.0)
     phrases = [Hotword(phrase, boost) for phrase, boost in boosts.items()]
     return cast(Search, with_hotwords(search, phrases, recogniser, hotword_weight))

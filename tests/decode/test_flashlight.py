@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import asr
 from asr.cli.main import main
 from asr.decode.flashlight import FlashlightDecoder, read_lexicon
 from asr.errors import InputError
@@ -168,6 +169,10 @@ def test_only_words_of_the_lexicon_are_transcribed(
     text = capsys.readouterr().out.split()
     assert text
     assert set(text) <= set(WORDS)
+    model = asr.load(folder, lexicon=lexicon)
+    assert set(model.transcribe(str(audio)).text.split()) <= set(WORDS)
+    with pytest.raises(InputError, match=r"hotwords: asr\.decode\.flashlight\.Flash"):
+        asr.load(folder, lexicon=lexicon, hotwords=["cat"])
     estimate([["dog", "ran"]], order=1).write(tmp_path / "dog.arpa")
     for more, message in (
         (["--hotwords", "cat"], "--hotwords: asr.decode.flashlight.FlashlightDecoder takes none"),
