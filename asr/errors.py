@@ -64,9 +64,9 @@ def check_installed(what: str, names: Sequence[str], *, extra: str) -> None:
 
 @contextmanager
 def naming(file: object) -> Iterator[None]:
-    """Puts ``file: `` before the text of an InputError that says nothing of where it comes from.
+    """Put ``file: `` before the text of an InputError that does not name its origin.
 
-    For what is read from a file but checked by code that knows only its keys.
+    For values read from a file but checked by code that knows only their keys.
     """
     try:
         yield
@@ -77,7 +77,7 @@ def naming(file: object) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on an accelerator or on the CPU."""
+    """Return whether memory ran out, on an accelerator or on the CPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own
         return True
     return isinstance(error, RuntimeError) and bool(_NO_CPU_MEMORY.search(str(error)))

@@ -204,7 +204,7 @@ def _file_source(path: Path, name: str, descriptor: int, status: os.stat_result)
         read_at,
         identity=identity,
         damage=f"the file has a gap of {gap_mb:,.0f} MB that was never written (a copy or a "
-        "download broke off?); what is behind it is left out",
+        "download was cut off?); the audio after it is left out",
     )
 
 

@@ -197,7 +197,7 @@ class LocalJob:
         self._process = run.begin(num_threads=num_threads, is_own_session=True)
 
     def poll(self) -> int | None:
-        """The exit code; None while it runs."""
+        """Return the exit code; None while it runs."""
         return self._process.poll()
 
     def cancel(self) -> None:

@@ -152,7 +152,7 @@ class RunFolder:
         return None if record.training is None or record.training.interrupted else record
 
     def is_begun(self) -> bool:
-        """Whether there is a checkpoint to resume."""
+        """Return whether there is a checkpoint to resume."""
         return (self.path / CHECKPOINTS / "last.ckpt").is_file()
 
     def begin(self, config: Mapping[str, Any]) -> None:
@@ -173,7 +173,7 @@ class RunFolder:
         if idle:
             raise InputError(
                 f"{self.path} holds a finished run, in which {'; '.join(map(str, idle))} has no "
-                f"effect; {', '.join(LENGTH)} make it longer, `asr evaluate` measures anew"
+                f"effect; {', '.join(LENGTH)} make it longer, `asr evaluate` measures again"
             )
 
     def check_same_config(self, config: Mapping[str, Any]) -> list[Change]:

@@ -43,7 +43,7 @@ def describe_pieces(pieces: SharedPieces) -> str:
         f"{' …' if len(group) > _NUM_NAMED else ''}"
         for group, fate in (
             (pieces.kept, "keep their rows of the head"),
-            (pieces.fresh, "start anew"),
+            (pieces.fresh, "start untrained"),
             (pieces.dropped, "of that model are gone"),
         )
     )

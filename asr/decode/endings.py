@@ -1,4 +1,4 @@
-"""The hypotheses of an utterance that have ended, and when its search is over."""
+"""Ended hypotheses of an utterance, and end detection of its search."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from asr.errors import InputError
 from asr.types import ScoredTokens
 
 _NEVER = float("-inf")
-_LENGTHS, _WORSE = 3, -10.0  # of the end detection
+_LENGTHS, _WORSE = 3, -10.0  # end detection: hypothesis lengths, and difference in score
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A hypothesis that has ended; ``is_stopped`` says that it did as nothing could follow.
+    """An ended hypothesis; ``is_stopped`` is True if it ended because it could not be extended.
 
-    ``score`` includes ``added``, what scorers added. ``lost`` is the log probability that its
-    tokens lose to those that are best by the audio.
+    ``score`` includes ``added``, the total of the scorers. ``lost`` is the log probability by which
+    its tokens are acoustically worse than the best tokens.
     """
 
     score: float
@@ -28,12 +28,12 @@ class Ending:
 
 @dataclass(slots=True)
 class Endings:
-    """The ended hypotheses of one utterance, of which ``wanted`` are handed on.
+    """The ended hypotheses of one utterance; the best ``wanted`` are the result.
 
-    Where scores only fall with more tokens, the search is over once no hypothesis in the beam can
-    become one of the wanted. Else it is over once the best of the beam is worse than the wanted by
-    10, or the best ended hypotheses of three lengths in a row are worse than the best of all by 10
-    (end detection of ESPnet).
+    If more tokens can only lower a score, the search ends once no hypothesis in the beam can become
+    one of the best ``wanted``. Otherwise it ends once the best one in the beam is worse than these
+    by 10, or the best ended hypotheses of three lengths in a row are worse than the best of all by
+    10 (end detection of ESPnet).
     """
 
     wanted: int
@@ -41,7 +41,7 @@ class Endings:
     num_steps: int = 0
 
     def is_final(self, best_alive: float, *, is_exact: bool) -> bool:
-        """Whether the search ends; ``is_exact`` says that scores only fall with more tokens."""
+        """Return whether the search ends; ``is_exact``: more tokens can only lower a score."""
         self.num_steps += 1
         if best_alive == _NEVER:
             return True
@@ -62,22 +62,22 @@ class Endings:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the best one ended as nothing could follow."""
+        """Whether the best hypothesis ended because it could not be extended."""
         return bool(self.found) and max(self.found, key=lambda one: one.score).is_stopped
 
     def best(self, number: int) -> list[ScoredTokens]:
-        """The best ``number`` sequences; the empty one if none has ended."""
+        """Return the best ``number`` sequences; the empty one if none has ended."""
         ordered = sorted(self.found, key=lambda one: -one.score)[:number]
         return [
             ScoredTokens(one.token_ids, one.score - one.added, one.added) for one in ordered
         ] or [ScoredTokens((), 0.0)]
 
     def lost(self, token_ids: tuple[int, ...]) -> float:
-        """The log probability that a sequence loses to what the audio alone says; 0 if unknown."""
+        """Return the log probability by which a sequence is acoustically worse; 0 if unknown."""
         return next((one.lost for one in self.found if one.token_ids == token_ids), 0.0)
 
 
 def check_n_best(n_best: int, beam: int) -> None:
-    """Raise InputError where a beam holds fewer sequences than are to be handed on."""
+    """Raise InputError if ``n_best`` is above ``beam``."""
     if n_best > beam:
         raise InputError(f"decode.n_best={n_best}: allowed: at most decode.beam={beam}")

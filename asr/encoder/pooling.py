@@ -48,7 +48,7 @@ class Pooling:
             if crossed:
                 raise InputError(
                     f"{key}: layer {layer.layer} follows layer {leader} (counted from 0), and the "
-                    f"frames between them are merged, behind {crossed[0]} layers: reuse must not "
+                    f"frames between them are merged, after {crossed[0]} layers: reuse must not "
                     "cross a change of frame rate; let a group of reuse end there"
                 )
         return cls(tuple(sorted(after)))

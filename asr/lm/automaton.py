@@ -61,7 +61,7 @@ def advance_all(
 
 
 def finish_all(scorers: Sequence[TokenScorer], states: Sequence[Tensor]) -> Tensor | float:
-    """The sum of what ``scorers`` give an end in their ``states``."""
+    """Sum the scores of ending in ``states`` by all ``scorers``."""
     total: Tensor | float = 0.0
     for scorer, of_scorer in zip(scorers, states, strict=True):
         total = total + scorer.finish(of_scorer)

@@ -52,7 +52,7 @@ class SplitEvaluation:
         return {value: _rate(found, scoring=self.wer.scoring) for value, found in groups.items()}
 
     def judged_words(self) -> tuple[list[float], list[bool]]:
-        """The confidences of all words of hypotheses, and whether the words are right."""
+        """Return the confidences of all hypothesis words, and whether the words are right."""
         confidences: list[float] = []
         is_right: list[bool] = []
         for one in self.scored:
@@ -63,7 +63,7 @@ class SplitEvaluation:
         return confidences, is_right
 
     def tempered(self, temperature: float) -> SplitEvaluation:
-        """The same with confidences at ``temperature``, where they were found at 1."""
+        """Return the same evaluation with confidences at ``temperature`` instead of 1."""
         scored = [
             replace(
                 one,
@@ -74,9 +74,9 @@ class SplitEvaluation:
         return replace(self, scored=tuple(scored))
 
     def wer_of_surest(self, share: float) -> float:
-        """The error rate of ``share`` of the utterances, of most confidence by the mean of words.
+        """Return the error rate of the ``share`` of utterances with the highest confidence.
 
-        An utterance without words is the least sure.
+        Their confidence is the mean over words; an utterance without words has the lowest.
         """
         by_confidence = sorted(
             self.scored, key=lambda one: -fmean(one.confidences) if one.confidences else 0.0

@@ -1,6 +1,6 @@
 """Calibration of word confidences: how well they separate right words from wrong ones.
 
-A temperature corrects confidences that are too sure, or not sure enough.
+A temperature corrects confidences that are too high or too low.
 
 Shape legend: N words.
 """
@@ -66,7 +66,7 @@ def calibration(confidences: Sequence[float], is_right: Sequence[bool]) -> Calib
 
 
 def tempered(confidence: float, temperature: float) -> float:
-    """A confidence whose log odds are divided by ``temperature``; 1 changes nothing.
+    """Return the confidence with its log odds divided by ``temperature``; 1 changes nothing.
 
     The order of confidences stays, and so does the area under the curve.
     """
@@ -76,13 +76,13 @@ def tempered(confidence: float, temperature: float) -> float:
 
 
 def fit_temperature(confidences: Sequence[float], is_right: Sequence[bool]) -> float:
-    """The temperature with which confidences (N,) make what is right (N,) most probable.
+    """Find the temperature of confidences (N,) that makes ``is_right`` (N,) most probable.
 
-    It is temperature scaling (Guo et al. 2017, section 4.2) of the two cases, right and wrong. The
-    loss is convex in the reciprocal, so that bisection of its slope finds the one minimum.
+    This is temperature scaling (Guo et al. 2017, section 4.2) with two classes, right and wrong.
+    The loss is convex in the reciprocal, so bisection of its slope finds the only minimum.
 
     Raises:
-        InputError: no word is right or none is wrong, or the minimum lies outside 0.01 to 100.
+        InputError: all words are right or all are wrong, or the minimum is outside 0.01 to 100.
     """
     odds_N = _log_odds(confidences)
     right_N = np.asarray(is_right, dtype=np.bool_)

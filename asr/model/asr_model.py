@@ -97,7 +97,7 @@ class AsrModel(nn.Module):
         if num_layers not in self.exits:
             raise InputError(
                 f"exit {shown(num_layers)}: allowed: {', '.join(map(str, self.exits))}, the "
-                f"numbers of layers behind which the {self.head.name} head of this model was "
+                f"numbers of layers after which the {self.head.name} head of this model was "
                 "trained (head.intermediate_layers)"
             )
 

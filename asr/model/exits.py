@@ -41,8 +41,8 @@ class ConfidentExit:
         check_value(entropy, Entropy, "exit_entropy")
         if len(exits) < 2:
             raise InputError(
-                f"exit_entropy={entropy:g}: the {head.name} head of this model was trained behind "
-                f"its last layer alone, {exits[-1]}; exits need head.intermediate_layers"
+                f"exit_entropy={entropy:g}: the {head.name} head of this model was trained only "
+                f"after its last layer, {exits[-1]}; exits need head.intermediate_layers"
             )
         if len({encoder.pooling.below(exit).factor for exit in exits}) > 1:
             raise InputError(

@@ -157,7 +157,7 @@ def check_whole_outputs(config: Mapping[str, Any], folder: Path, use: str) -> No
         origin = (config.get(ORIGIN) or {}).get("model", "another model")
         raise InputError(
             f"{use}: {folder} has SVD-softmax, whose output layers are decomposed for inference; "
-            f"use {origin}, of which it was made"
+            f"use {origin}, the original model"
         )
 
 

@@ -71,18 +71,18 @@ def explain(error: BaseException, *, step: int, batch: Batch | None) -> RunError
     worker = _dead_worker(error)
     if worker:
         return RunError(
-            f"{worker} behind step {step}: where memory, or shared memory in /dev/shm, ran out, "
+            f"{worker} after step {step}: if memory, or shared memory in /dev/shm, ran out, "
             f"lower data.loader.num_workers or set data.dataset.cache_audio=false; {_GOES_ON}"
         )
     if isinstance(error, RuntimeError) and _GONE_PROCESS.search(str(error)):
         reason = str(error).strip().partition("\n")[0]
         return RunError(
-            f"a process of this training was lost behind step {step} ({reason}): see what it said "
-            f"last; {_GOES_ON}"
+            f"a process of this training was lost after step {step} ({reason}): see its last "
+            f"output; {_GOES_ON}"
         )
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         where = f"{error.filename}: " if error.filename else ""
-        return RunError(f"{where}{error.strerror} behind step {step}: make room; {_GOES_ON}")
+        return RunError(f"{where}{error.strerror} after step {step}: make room; {_GOES_ON}")
     return None
 
 

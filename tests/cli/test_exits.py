@@ -92,7 +92,7 @@ def test_transcribe_by_entropy_says_how_many_layers(
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--exit", "3"], "exit 3: allowed: 1, 2, 4, the numbers of layers behind which the ctc"),
+        (["--exit", "3"], "exit 3: allowed: 1, 2, 4, the numbers of layers after which the ctc"),
         (["--exit", "5"], "exit 5: allowed: 1, 2, 4,"),
         (["--exit", "0"], "argument --exit: 0: allowed: a whole number from 1"),
         (["--exit", "two"], "argument --exit: 'two': allowed: a whole number"),

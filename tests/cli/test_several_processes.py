@@ -71,6 +71,6 @@ def test_a_process_that_is_killed_ends_the_run(folder: Path, victim: str) -> Non
         error = process.stderr.read().splitlines()[-1]  # until both have ended
     assert time.monotonic() - start_s < 60
     assert process.returncode == (-signal.SIGKILL if victim == "first" else 3)
-    assert "error: a process of this training was lost behind step" in error
+    assert "error: a process of this training was lost after step" in error
     assert "--resume goes on from the last checkpoint" in error
     assert (folder / victim / "checkpoints" / "last.ckpt").is_file()

@@ -307,7 +307,7 @@ def test_a_run_from_a_model_may_have_a_vocabulary_of_its_own(
     assert pieces.kept == tuple(piece for piece in now if piece in former)
     assert pieces.fresh == tuple(piece for piece in now if piece not in former)
     assert len(pieces.fresh) == 2
-    assert f"init: 2 pieces start anew: {' '.join(pieces.fresh)}" in done.err
+    assert f"init: 2 pieces start untrained: {' '.join(pieces.fresh)}" in done.err
     frozen = [name for name in ours.model.state_dict() if name.startswith("encoder.layers.0.")]
     assert frozen
     for name in frozen:

@@ -97,7 +97,7 @@ def test_layers_behind_an_exit_are_gone() -> None:
 
 @pytest.mark.parametrize("depth", [0, 3, 5, -1, 2.5, "2", None])
 def test_a_layer_behind_which_no_head_was_trained(depth: Any) -> None:
-    with pytest.raises(InputError, match=r"^exit .*: allowed: 2, 4, the numbers of layers behind"):
+    with pytest.raises(InputError, match=r"^exit .*: allowed: 2, 4, the numbers of layers after"):
         model_of([1]).exit_at(depth)
 
 
@@ -111,7 +111,7 @@ def test_a_head_of_the_last_layer_alone() -> None:
     for model in (model_of([]), tiny_model(config)):
         with pytest.raises(InputError, match=r"exit 2: allowed: 4, .* (ctc|hybrid) head"):
             model.exit_at(2)
-        with pytest.raises(InputError, match="trained behind its last layer alone, 4; exits need"):
+        with pytest.raises(InputError, match="trained only after its last layer, 4; exits need"):
             model.exit_when_confident(0.1)
 
 

@@ -36,20 +36,20 @@ def worker_missed() -> RuntimeError:
             "out of memory at step 8, 2 utterances of up to 320 samples and 3 tokens (utt-5-0, "
             "utt-5-1); lower data.batching.max_duration_s and raise train.trainer.accumulate",
         ),
-        (worker_error(), "data worker 12 was killed (Bus error) behind step 7: where memory"),
+        (worker_error(), "data worker 12 was killed (Bus error) after step 7: if memory"),
         (
             worker_missed(),
-            "data worker 12, 13 exited behind step 7: where memory",
+            "data worker 12, 13 exited after step 7: if memory",
         ),
-        (ConnectionResetError(errno.ECONNRESET, "reset"), "a data worker was lost behind step 7"),
-        (EOFError(), "a data worker was lost behind step 7: where memory"),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), "a data worker was lost after step 7"),
+        (EOFError(), "a data worker was lost after step 7: if memory"),
         (
             RuntimeError("[gloo/transport/tcp/pair.cc:538] Connection reset by peer"),
-            "a process of this training was lost behind step 7 ([gloo",
+            "a process of this training was lost after step 7 ([gloo",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device", "metrics.csv"),
-            "metrics.csv: No space left on device behind step 7: make room",
+            "metrics.csv: No space left on device after step 7: make room",
         ),
     ],
 )

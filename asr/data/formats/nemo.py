@@ -109,9 +109,9 @@ def _name_of(record: Mapping[str, Any], key: str) -> str | None:
 
 
 def with_ids(utterances: Sequence[RawUtterance | Skipped]) -> list[RawUtterance | Skipped]:
-    """The utterances, those without an id named by their audio and start.
+    """Give utterances without an id one from their audio path and start.
 
-    Names begin below the folder that all audio files share.
+    Paths are relative to the folder that all audio files share.
     """
     parents = {
         os.path.abspath(utterance.audio_path.parent)  # noqa: PTH100  resolve() would follow links

@@ -198,7 +198,7 @@ def usage_text(frontend: Frontend) -> str:
     """Describe how to use the graph, for readers who have only the file."""
     return (
         f"Speech recogniser. waveforms: float32 (batch, samples) in [-1, 1] at "
-        f"{frontend.sample_rate_hz} Hz, zero behind waveform_lengths (int64, samples). log_probs: "
+        f"{frontend.sample_rate_hz} Hz, zero after waveform_lengths (int64, samples). log_probs: "
         "(batch, frames, tokens) for CTC, valid up to frame_lengths; the metadata encore.pieces "
         "lists the tokens, of which 0 is the blank."
     )
