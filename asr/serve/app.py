@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ async def metrics(request: Request) -> str:
         ),
         ("audio_seconds_total", "counter", "Audio transcribed.", counts.audio_s),
         ("busy_seconds_total", "counter", "Time spent transcribing.", counts.busy_s),
+        ("cpu_seconds_total", "counter", "CPU time of the server.", time.process_time()),
         ("waiting", "gauge", "Recordings waiting in the queue.", batcher.num_waiting),
         ("live_streams", "gauge", "Open live streams.", live.num_clients),
         ("live_audio_seconds_total", "counter", "Audio of live streams.", live.audio_s),
@@ -276,6 +278,7 @@ def _job(upload: UploadFile, hotwords: Hotwords, settings: Settings) -> QueuedRe
     """Make a job of the upload; raise InputError if it is not audio or too long."""
     source = as_audio(upload.file)
     assert isinstance(source, ByteSource)
+    source = replace(source, identity=(object(),))  # it is looked through once, not twice
     duration_s = probe_audio(source, strict=False).duration_s
     if duration_s > settings.max_duration_s:
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,12 +38,13 @@ def labeller(
     *,
     batch_s: float = 20.0,
     num_threads: int = 1,
+    chunk_s: float = 2.0,
     vad: SpeechDetector | None = None,
 ) -> FrameLabeller:
     return FrameLabeller(
         package.model,
         GreedyDecoder(),
-        chunk_s=2.0,
+        chunk_s=chunk_s,
         overlap_s=0.4,
         batch_s=batch_s,
         num_threads=num_threads,
@@ -181,6 +183,24 @@ def test_too_large_a_batch_says_what_to_change(
         RunError, match=r"a batch of 20 s \(--batch-duration\) in chunks of up to 2"
     ):
         list(labeller(package)([partial(recording, 9.0)]))
+
+
+def test_few_shapes_are_encoded_whatever_the_lengths(
+    package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[int] = set()
+    forward = package.model.forward
+
+    def watched(waveforms_BN: torch.Tensor, lengths_B: torch.Tensor) -> Any:
+        seen.add(waveforms_BN.shape[1])
+        return forward(waveforms_BN, lengths_B)
+
+    monkeypatch.setattr(package.model, "forward", watched)
+    read = labeller(package, batch_s=1.0, chunk_s=30.0)
+    list(read([partial(recording, 4.1 + 0.01 * one) for one in range(40)]))
+    assert len(seen) == 1
+    list(read([partial(recording, 20.1 + 0.02 * one) for one in range(40)]))
+    assert len(seen) == 2
 
 
 def test_the_work_is_charged(package: ModelPackage) -> None:
