@@ -2,7 +2,7 @@
 
 The suite runs a few of each kind. `ASR_FUZZ=100 pytest -s tests/cli/test_fuzz.py` runs a hundred
 of each (three hundred of audio) and prints a table: what was read, what was refused, and the
-longest and the largest of the processes.
+most CPU time and memory of a process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import random
 import select
 import shutil
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +31,8 @@ from tests.model.configs import CONFIG, SAMPLE_RATE_HZ, tiny_model
 from tests.mutations import mutate_package, mutated_audio, mutated_bytes, mutated_text
 
 CASES = int(os.environ.get("ASR_FUZZ", "3"))
-LONGEST_S = 30.0
+LONGEST_S = 30.0  # of CPU
+PATIENCE_S = 300.0  # of a process that waits for something, or for a busy machine
 MOST_MIB = 1536.0
 DOCUMENTED = {0, 2, 3}  # of asr.cli.main.main
 
@@ -43,7 +43,7 @@ Case = Callable[[Path, random.Random], Sequence[str | Path]]
 class Ended(NamedTuple):
     code: int
     text: str
-    elapsed_s: float
+    cpu_s: float
     peak_mib: float
 
 
@@ -69,7 +69,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 def run(words: Sequence[str | Path], log: Path) -> Ended:
     """Runs a command in a process of its own, forked: nothing is imported anew."""
-    begun_s = time.monotonic()
     process = os.fork()
     if process == 0:
         code = 99
@@ -87,7 +86,7 @@ def run(words: Sequence[str | Path], log: Path) -> Ended:
         finally:
             os._exit(code)
     handle = os.pidfd_open(process)
-    ended, _, _ = select.select([handle], [], [], LONGEST_S)
+    ended, _, _ = select.select([handle], [], [], PATIENCE_S)
     os.close(handle)
     if not ended:
         os.kill(process, 9)
@@ -95,7 +94,7 @@ def run(words: Sequence[str | Path], log: Path) -> Ended:
     return Ended(
         os.waitstatus_to_exitcode(status),
         log.read_text(errors="replace"),
-        time.monotonic() - begun_s,
+        usage.ru_utime + usage.ru_stime,
         usage.ru_maxrss / 1024,
     )
 
@@ -110,17 +109,17 @@ def fuzz(
         place.mkdir()
         words = case(place, random.Random(f"{kind} {seed}"))
         end = run(words, folder / f"{seed}.log")
-        what = f"{kind} {seed}: {' '.join(map(str, words))}: exit {end.code}, {end.elapsed_s:.1f} s"
+        what = f"{kind} {seed}: {' '.join(map(str, words))}: exit {end.code}, {end.cpu_s:.1f} s"
         assert end.code in DOCUMENTED, f"{what}\n{end.text}"
         assert "Traceback" not in end.text, f"{what}\n{end.text}"
-        assert end.elapsed_s < LONGEST_S, what
+        assert end.cpu_s < LONGEST_S, what
         assert end.peak_mib < MOST_MIB, f"{what}, {end.peak_mib:.0f} MiB"
         ends.append(end)
         shutil.rmtree(place)
     read = sum(end.code == 0 for end in ends)
     print(
         f"\n{kind:10} {count:4} files, {read:4} read, {count - read:4} refused, "
-        f"at most {max(end.elapsed_s for end in ends):.1f} s "
+        f"at most {max(end.cpu_s for end in ends):.1f} s of CPU "
         f"and {max(end.peak_mib for end in ends):.0f} MiB"
     )
 
