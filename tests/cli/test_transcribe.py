@@ -188,7 +188,7 @@ def test_subtitles_of_several_files_need_a_folder(
 ) -> None:
     paths = [write_noise(tmp_path / name, 0.5) for name in ("b.wav", "a.wav")]
     error = asr("transcribe", *paths, "--model", model, "--format", form).error
-    assert f"--format {form} of several files needs --out DIR, for a file of each" in error
+    assert f"--format {form} of several files needs --out DIR, for a file each" in error
 
 
 def test_two_recordings_of_one_name(asr: Command, model: Path, tmp_path: Path) -> None:
