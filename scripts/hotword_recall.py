@@ -6,7 +6,9 @@ The hotwords are the words of dev and test that are rarest in train. They are se
 for each character (letters), or with one for each word that grows with the logarithm of how much
 rarer it is than the most frequent word (rarity). Recall is of hotwords that were said; a false hit
 is a hotword in the text where another word or none was said; errors elsewhere are insertions, and
-errors in the other words, in 100 of these. The row with the fewest errors on dev is marked.
+errors in the other words, in 100 of these. The row with the fewest errors on dev is marked. With
+--least P an utterance keeps its text without hotwords where one that they have added has a token of
+a probability below P.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from asr.data.manifest import read_manifest
 from asr.decode.beam import BeamDecoder
+from asr.decode.greedy import TimedWord, timed_words
 from asr.decode.language_model import read_language_model
 from asr.lm.hotwords import Hotword, hotword_automaton
-from asr.measure.tuning import encoded_split, searched_split
+from asr.measure.tuning import encoded_split
 from asr.metrics.wer import align_words
 from asr.model.package import load_package
 from asr.text.tokenizer import Tokenizer
@@ -43,6 +47,7 @@ def main() -> None:
     parser.add_argument("--lm-weight", type=float, default=0.3)
     parser.add_argument("--lm-word-bonus", type=float, default=1.0)
     parser.add_argument("--words", type=int, default=50)
+    parser.add_argument("--least", type=float, default=0.0, metavar="P")
     args = parser.parse_args()
     package = load_package(args.model)
     splits = {
@@ -63,6 +68,10 @@ def main() -> None:
         make = read_language_model(args.lm, package.tokenizer, package.normalizer)
         plain.scorers = (make(args.lm_weight, args.lm_word_bonus),)
 
+    unhelped = {
+        split: heard(outputs, plain, package.tokenizer) for split, (_, outputs) in splits.items()
+    }
+
     def judged(split: str, boosts: Mapping[str, float], weight: float) -> Judged:
         search = copy(plain)
         phrases = [Hotword(word, boost) for word, boost in boosts.items()]
@@ -70,7 +79,13 @@ def main() -> None:
             phrases, package.tokenizer, normalize=package.normalizer, weight=weight
         )
         search.scorers = (*plain.scorers, automaton)
-        return judge(*splits[split], search, package.tokenizer, set(rare))
+        refs, outputs = splits[split]
+        texts = []
+        helped = heard(outputs, search, package.tokenizer)
+        for words, without in zip(helped, unhelped[split], strict=True):
+            is_unsure = min(added_confidences(rare, words, without), default=1.0) < args.least
+            texts.append(without if is_unsure else words)
+        return judge(refs, texts, set(rare))
 
     most = max(counts.values())
     boosts = {
@@ -111,17 +126,31 @@ class Judged:
         return f"{self.recall:.1f} | {self.num_false} | {self.elsewhere:.2f} | {self.wer:.2f}"
 
 
-def judge(
-    refs: Sequence[str],
-    outputs: Sequence[Tensor],
-    search: BeamDecoder,
-    tokenizer: Tokenizer,
-    hotwords: set[str],
-) -> Judged:
+def heard(
+    outputs: Sequence[Tensor], search: BeamDecoder, tokenizer: Tokenizer
+) -> list[list[TimedWord]]:
+    """Return the words of every utterance, with confidences and without times."""
+    found = []
+    for log_probs_TV in outputs:
+        (one,) = search(log_probs_TV.float()[None], torch.tensor([len(log_probs_TV)]))
+        pieces, frames = tokenizer.pieces(one.token_ids), range(len(one.token_ids))
+        found.append(timed_words(pieces, frames, frames, 1.0, len(frames), one.token_scores))
+    return found
+
+
+def added_confidences(
+    hotwords: Sequence[str], words: Sequence[TimedWord], without: Sequence[TimedWord]
+) -> list[float]:
+    """Return the confidences of the hotwords that stand more often in the first text."""
+    more = Counter(one.word for one in words) - Counter(one.word for one in without)
+    return [one.confidence or 0.0 for one in words if one.word in hotwords and more[one.word]]
+
+
+def judge(refs: Sequence[str], texts: Sequence[Sequence[TimedWord]], hotwords: set[str]) -> Judged:
     """Count what a search does to ``hotwords`` and to the other words."""
     tally: Counter[object] = Counter()
-    for ref, best in zip(refs, searched_split(outputs, search), strict=True):
-        text = " ".join(tokenizer.decode(best[0].token_ids).split())
+    for ref, words in zip(refs, texts, strict=True):
+        text = " ".join(one.word for one in words)
         for step in align_words(ref, text)[1]:
             is_right = step["op"] == "equal"
             kind = "hotword" if step["ref"] in hotwords else "other" if step["ref"] else "none"

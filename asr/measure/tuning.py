@@ -68,14 +68,14 @@ def tune(
     others = [one for one in decoder.scorers if one is not decoder.lm_scorer]
     search = copy.copy(decoder)
     search.rescorer = None
-    first_pass = None if decoder.rescore_lm is None else searched_split(outputs, search)
+    first_pass = None if decoder.rescore_lm is None else _searched(outputs, search)
     found = []
     for weight in weights:
         for bonus in bonuses:
             scorer = make(weight, bonus)
             if first_pass is None:
                 search.scorers = (*others, scorer)
-                best = searched_split(outputs, search)
+                best = _searched(outputs, search)
             else:
                 best = rescored(first_pass, scorer, "cpu")
             texts = [
@@ -111,7 +111,7 @@ def encoded_split(package: ModelPackage, utterances: Utterances) -> tuple[list[s
     return refs, outputs
 
 
-def searched_split(outputs: Sequence[Tensor], search: BeamDecoder) -> list[list[ScoredTokens]]:
+def _searched(outputs: Sequence[Tensor], search: BeamDecoder) -> list[list[ScoredTokens]]:
     """Return the sequences of each utterance, the best first."""
     by_length = sorted(range(len(outputs)), key=lambda at: len(outputs[at]))
     found: dict[int, list[ScoredTokens]] = {}
