@@ -166,7 +166,7 @@ class FrameLabeller:
         yield from assembly.finished()
 
     def _rounding(self, batch: Sequence[_Piece]) -> int:
-        """Samples to add to the longest piece of a batch."""
+        """Return the number of samples to add to the longest piece of a batch."""
         own = max(self.chunking.num_own_samples(piece.chunk) for piece in batch)
         for length_s, step_s in _STEP_OF_LONGER_S.items():
             if own >= length_s * self.sample_rate_hz:
