@@ -5,9 +5,9 @@
 
 The utterances of a manifest are one stream with pauses of zeros, as `join_utterances.py` joins
 them. In each pause, parts of the state are replaced by those of a new stream: the running
-statistics of the features (norm), the earlier frames that the encoder keeps (encoder), the segment
-of the search (segment). All rates are over the same words. ``alone`` is a stream for each utterance
-and its pause.
+statistics of the features (norm) or the loudest frame among them (loudest), the earlier frames that
+the encoder keeps (encoder), the segment of the search (segment). All rates are over the same words.
+``alone`` is a stream for each utterance and its pause.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from asr.decode.stream_encoder import chunk_context
 from asr.decode.streaming import Stream, Streamer
 from asr.metrics.wer import align_words
 
-NORM, ENCODER, SEGMENT = "norm", "encoder", "segment"
+NORM, LOUDEST, ENCODER, SEGMENT = "norm", "loudest", "encoder", "segment"
 ROWS: dict[str, Collection[str]] = {
     "nothing": (),
     "segment": (SEGMENT,),
+    "loudest": (LOUDEST,),
     "norm": (NORM,),
     "encoder": (ENCODER,),
     "norm and encoder": (NORM, ENCODER),
@@ -92,6 +93,8 @@ def begin_anew(streamer: Streamer, stream: Stream, anew: Collection[str]) -> Non
     fresh = streamer.encoder.open()
     if NORM in anew:
         stream.audio.norm = fresh.norm
+    if LOUDEST in anew and stream.audio.norm is not None and fresh.norm is not None:
+        stream.audio.norm = stream.audio.norm._replace(loudest_B=fresh.norm.loudest_B)
     if ENCODER in anew:
         stream.audio.encoder = fresh.encoder
 
