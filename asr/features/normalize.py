@@ -86,7 +86,8 @@ class RunningNorm(nn.Module):
     count as ``prior_frames`` frames: they are collected in training and stored with the weights
     (after Kaldi's online CMVN, which has a sliding window). As in `UtteranceNorm`, frames more than
     ``range_db`` below the loudest so far are not counted, and lower values are raised to the end of
-    that range. The features must be log energies. Padding becomes 0.
+    that range. The loudest frame falls by ``fall_db`` in ``memory_frames`` frames, to no less than
+    the mean of the training data. The features must be log energies. Padding becomes 0.
     """
 
     mean_F: Tensor
@@ -101,12 +102,14 @@ class RunningNorm(nn.Module):
         range_db: Annotated[float, Range(0, 1000, above=True)] = 50.0,
         memory_frames: Annotated[int, Range(1, 1_000_000)] = 1000,
         prior_frames: Annotated[int, Range(1, 1_000_000)] = 100,
+        fall_db: Annotated[float, Range(0, 1000)] = 0.0,
     ) -> None:
         super().__init__()
         self.variance = variance
         self.range_db = range_db
         self.decay = math.exp(-1 / memory_frames)
         self.prior_frames = prior_frames
+        self.fall = fall_db * math.log(10) / 10 / memory_frames  # a frame, in natural logarithms
         self.register_buffer("mean_F", torch.zeros(num_mel_bins))
         self.register_buffer("variance_F", torch.ones(num_mel_bins))
         self.register_buffer("num_frames", torch.zeros(()))
@@ -149,7 +152,10 @@ class RunningNorm(nn.Module):
         padding_mask_BT = frames_T >= lengths_B[:, None]
         x_BTF = features_BTF.double()
         energy_BT = x_BTF.logsumexp(-1).masked_fill(padding_mask_BT, -torch.inf)
-        loudest_BT = torch.maximum(_largest_so_far(energy_BT), state.loudest_B[:, None])
+        fallen_BT = self.fall * torch.minimum(frames_T + 1, lengths_B[:, None].clamp_min(0))
+        loudest_BT = _largest_so_far(energy_BT + fallen_BT)
+        loudest_BT = torch.maximum(loudest_BT, state.loudest_B[:, None]) - fallen_BT
+        loudest_BT = torch.maximum(loudest_BT, self.mean_F.double().logsumexp(0))
         least_BT = loudest_BT - self.range_db * math.log(10) / 10
         x_BTF = torch.maximum(x_BTF, least_BT[:, :, None] - math.log(x_BTF.shape[-1]))
         counted_BT = (energy_BT >= least_BT).double()

@@ -169,8 +169,10 @@ def running(**changed: object) -> RunningNorm:
 
 
 @both
-def test_a_running_norm_equals_a_naive_loop(variance: bool) -> None:
-    norm = running(variance=variance, range_db=20)
+@pytest.mark.parametrize("fall_db", [0, 15])
+def test_a_running_norm_equals_a_naive_loop(variance: bool, fall_db: int) -> None:
+    norm = running(variance=variance, range_db=20, fall_db=fall_db)
+    fall = fall_db * math.log(10) / 10 / 20
     features_BTF = uneven_features()
     normalised_BTF = norm(features_BTF, LENGTHS_B)
     counted = 0
@@ -179,7 +181,7 @@ def test_a_running_norm_equals_a_naive_loop(variance: bool) -> None:
         weight, loudest = 5.0, float(mean.logsumexp(0))
         for frame, found in zip(row[:length].double(), result, strict=False):
             energy = float(frame.logsumexp(0))
-            loudest = max(loudest, energy)
+            loudest = max(loudest - fall, energy, float(norm.mean_F.double().logsumexp(0)))
             least = loudest - 20 * math.log(10) / 10
             frame = frame.clamp_min(least - math.log(8))
             if energy >= least:
@@ -197,8 +199,9 @@ def test_a_running_norm_equals_a_naive_loop(variance: bool) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 200])
-def test_a_running_norm_goes_on_where_it_stopped(size: int) -> None:
-    norm = running()
+@pytest.mark.parametrize("fall_db", [0, 15])
+def test_a_running_norm_goes_on_where_it_stopped(size: int, fall_db: int) -> None:
+    norm = running(fall_db=fall_db)
     features_BTF = torch.randn(2, 170, 8, generator=torch.Generator().manual_seed(1)) * 3 - 5
     whole_BTF = norm(features_BTF, torch.tensor([170, 170]))
     state, found = norm.start(2), []
@@ -207,6 +210,19 @@ def test_a_running_norm_goes_on_where_it_stopped(size: int) -> None:
         normal_BTF, state = norm.step(piece_BTF, torch.tensor([piece_BTF.shape[1]] * 2), state)
         found.append(normal_BTF)
     torch.testing.assert_close(torch.cat(found, 1), whole_BTF, atol=1e-5, rtol=1e-5)
+
+
+def test_a_loud_speaker_is_forgotten_where_the_loudest_frame_falls() -> None:
+    """Else quiet speech later on is below the range, and all of it is the end of the range."""
+    loud_BTF = torch.randn(1, 60, 8, generator=torch.Generator().manual_seed(1)) + 8
+    quiet_BTF = torch.randn(1, 300, 8, generator=torch.Generator().manual_seed(2)) - 4
+    heard_BTF, length_B = torch.cat([loud_BTF, quiet_BTF], 1), torch.tensor([360])
+    spread = {}
+    for fall_db in (0, 15):
+        norm = running(range_db=20, fall_db=fall_db)
+        spread[fall_db] = float(norm(heard_BTF, length_B)[:, 300:].std(1).mean())
+    assert spread[0] < 1e-3
+    assert spread[15] > 0.5
 
 
 def test_silence_before_speech_leaves_the_statistics_alone() -> None:
