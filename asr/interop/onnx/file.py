@@ -165,6 +165,10 @@ class OnnxModel:
         log_probs_BTV, frame_lengths_B = self.outputs(waveforms_BN, lengths_B, OUTPUTS)
         return log_probs_BTV, frame_lengths_B
 
+    def _num_frames(self, num_samples: Tensor) -> Tensor:
+        num_frames = self.frontend.fbank.num_frames(num_samples)
+        return -torch.div(-num_frames, self.subsampling_factor, rounding_mode="floor")
+
     def outputs(self, waveforms_BN: Tensor, lengths_B: Tensor, names: list[str]) -> list[Tensor]:
         """Return the named outputs of the graph, which begin with `OUTPUTS`.
 
@@ -176,9 +180,9 @@ class OnnxModel:
         inputs = dict(zip(INPUTS, (waveforms_BN, lengths_B), strict=True))
         found = self.session(inputs, names, limit_s=LEAST_LIMIT_S + LIMIT_PER_S * seconds)
         log_probs_BTV, frame_lengths_B = found[:2]
-        num_frames_B = self.frontend.fbank.num_frames(lengths_B)
-        expected_B = -torch.div(-num_frames_B, self.subsampling_factor, rounding_mode="floor")
-        shape = (len(lengths_B), int(expected_B.max()), self.vocab_size)
+        expected_B = self._num_frames(lengths_B)
+        padded = int(self._num_frames(torch.tensor(waveforms_BN.shape[1])))
+        shape = (len(lengths_B), padded, self.vocab_size)
         if (
             log_probs_BTV.dtype != torch.float32
             or frame_lengths_B.dtype != torch.int64

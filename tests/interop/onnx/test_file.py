@@ -31,10 +31,20 @@ def test_a_file_is_the_model_it_came_from(package: ModelPackage, saved: Path) ->
     torch.testing.assert_close(found_BTV[0], expected_BTV[0], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("chunk_s", [2.0, 30.0])
+def test_a_batch_may_be_padded_beyond_its_longest_utterance(saved: Path) -> None:
+    model = load_onnx(saved).model
+    waveforms_BN, lengths_B = random_waveforms([5000, 3000])
+    expected_BTV, expected_B = model(waveforms_BN, lengths_B)
+    found_BTV, found_B = model(torch.nn.functional.pad(waveforms_BN, (0, 900)), lengths_B)
+    assert torch.equal(found_B, expected_B)
+    length = int(expected_B[0])
+    torch.testing.assert_close(found_BTV[0, :length], expected_BTV[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("chunk_s", [2.0, 10.0, 30.0])
 def test_audio_in_chunks(package: ModelPackage, saved: Path, chunk_s: float) -> None:
     expected, found = (
-        read_frames(one, noise(7.0), chunk_s=chunk_s, overlap_s=0.5)
+        read_frames(one, noise(9.3), chunk_s=chunk_s, overlap_s=0.5)
         for one in (package, load_recogniser(saved))
     )
     torch.testing.assert_close(found.scores_T, expected.scores_T, rtol=1e-3, atol=1e-3)
