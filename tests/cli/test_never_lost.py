@@ -163,7 +163,7 @@ def test_a_dead_data_worker_is_named(folder: Path) -> None:
         error = process.stderr.read().splitlines()[-1]
     assert process.returncode == 3, error
     lost = rf"data worker {worker} (was killed|exited).*|a data worker was lost"
-    assert re.match(rf"asr train: error: ({lost}) behind", error)
+    assert re.match(rf"asr train: error: ({lost}) after step", error)
     assert "lower data.loader.num_workers" in error
     run = last(folder / "worker")["run"]
     assert isinstance(run, dict)

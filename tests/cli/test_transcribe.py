@@ -260,7 +260,9 @@ def test_without_chunks_a_recording_is_encoded_whole(
 
     monkeypatch.setattr(Encoder, "forward", counted)
     whole = asr("transcribe", path, "--model", model, "--chunk", "none")
-    assert (whole.code, lengths) == (0, [6998])
+    assert whole.code == 0
+    (length,) = lengths
+    assert 6998 <= length <= 7000  # batches are padded to few shapes
     lengths.clear()
     assert asr("transcribe", path, "--model", model, "--no-vad").code == 0
     assert max(lengths) <= 3000
