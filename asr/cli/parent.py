@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,6 +18,21 @@ _ENDING = ("SIGTERM", "SIGHUP")
 def as_parent() -> dict[str, str]:
     """Return the environment variable for a child that should stop with this process."""
     return {PARENT: str(os.getpid())}
+
+
+@contextmanager
+def environment_of_children(changes: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes that are started in the block."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def stop_with_parent() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from asr.audio.source import STDIN
 from asr.cli.corpus_tasks import Done, Tasks, open_tasks
 from asr.cli.options import jobs, shards
-from asr.cli.parent import as_parent, stop_with_parent
+from asr.cli.parent import as_parent, environment_of_children, stop_with_parent
 from asr.cli.recordings import Recording
 from asr.decode.formats import as_json
 from asr.errors import InputError, RunError, check_installed, printable
@@ -177,13 +177,13 @@ def work_in_processes(args: argparse.Namespace, tasks: Tasks) -> None:
     share = argparse.Namespace(**vars(args))
     share.num_threads = args.num_threads or max(1, num_cores() // args.jobs)
     context = multiprocessing.get_context("spawn")
-    os.environ.update(as_parent(), OMP_NUM_THREADS=str(share.num_threads))
     num_jobs = min(args.jobs, len(tasks.missing()))
     processes = [
         context.Process(target=_work_as_child, args=(share, tasks)) for _ in range(num_jobs)
     ]
-    for process in processes:
-        process.start()
+    with environment_of_children(as_parent() | {"OMP_NUM_THREADS": str(share.num_threads)}):
+        for process in processes:
+            process.start()
     try:
         for process in processes:
             process.join()

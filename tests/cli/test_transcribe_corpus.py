@@ -20,6 +20,7 @@ from asr.data.manifest import CheckedUtterance, read_manifest, write_manifest
 from tests.decode.package import save_tiny_package, write_noise
 
 from .runs import Command, environment
+from .test_parent import wait_until_gone
 
 NUM_FILES, NUM_TASKS = 500, 100
 BAD = ("f007.wav", "f123.wav")
@@ -118,8 +119,10 @@ def test_killed_twice_and_finished_by_two_processes(
     time.sleep(0.5)
     assert outputs(out) == before
     assert 6 <= len(before) < NUM_TASKS
+    variables = dict(os.environ)
     done = asr(*words, "--jobs", "2")
     assert done.code == 2
+    assert os.environ == variables
     assert f"{NUM_TASKS} of {NUM_TASKS} tasks are done: {NUM_FILES} recordings" in done.err
     assert "2 recordings could not be read" in done.err
     assert before.items() <= outputs(out).items()
@@ -163,6 +166,8 @@ def test_an_array_of_slurm(
             os.kill(int(pid), signal.SIGKILL)
         assert before.items() <= outputs(out).items()
     wait_for(partial(has, out, NUM_TASKS))
+    for pid in pids.read_text().split():
+        wait_until_gone(int(pid))
     done = asr(*words)
     assert (done.code, "recordings could not be read" in done.err) == (2, True)
     check_whole(out, corpus)

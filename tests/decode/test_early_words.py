@@ -37,7 +37,7 @@ def test_all_but_the_last_word_with_the_times_of_the_whole(ids: list[int], cuts:
         told += early.take(5, path[first:stop])
     found = GreedyDecoder().collapse(path)
     whole = timed_words(
-        TOKENIZER.pieces(found.token_ids),
+        TOKENIZER.surfaces(found.token_ids),
         found.token_frames,
         found.token_ends,
         SHIFT_S,
