@@ -132,12 +132,9 @@ class PeerModule(NamedTuple):
 
     @property
     def install(self) -> str:
-        """The command that installs the library."""
-        return (
-            f"pip install '{self.distribution}[{self.extra}]'"
-            if self.extra
-            else (f"pip install {self.distribution}")
-        )
+        """Return the command that installs the library."""
+        needed = f"'{self.distribution}[{self.extra}]'" if self.extra else self.distribution
+        return f"pip install {needed}"
 
 
 PEERS = {
