@@ -12,11 +12,12 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _same_every_time() -> None:
-    """Seeds and one torch thread: a test gives the same numbers alone and among others."""
+    """Seeds, one torch thread, full float32: a test gives the same numbers alone and among others."""
     random.seed(0)
     np.random.seed(0)  # libraries draw from the global generator
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = False  # float32 of a GPU is that of a CPU
 
 
 @pytest.fixture

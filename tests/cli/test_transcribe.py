@@ -205,7 +205,7 @@ def test_replayed_recordings_read_the_same(asr: Command, model: Path, tmp_path: 
     plain, replayed = (
         asr(
             *("transcribe", audio, "--model", model, "--device", "cuda"),
-            *("--chunk", "1", "--overlap", "0", *graphs),
+            *("--chunk", "1", "--overlap", "0", "--batch-duration", "1", *graphs),
         )
         for graphs in ((), ("--cuda-graphs",))
     )
