@@ -50,9 +50,8 @@ def transformers(folder: Path, device: str, dtype: str) -> Program:
     model = AutoModelForCTC.from_pretrained(folder, dtype=dtype).to(device).eval()
 
     def texts(batch: Sequence[np.ndarray]) -> list[str]:
-        inputs = processor(
-            list(batch), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt", device=device
-        ).to(device, dtype=model.dtype)
+        inputs = processor(list(batch), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
+        inputs = inputs.to(device, dtype=model.dtype)
         return list(processor.batch_decode(model.generate(**inputs), skip_special_tokens=True))
 
     return texts

@@ -12,7 +12,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _same_every_time() -> None:
-    """Seeds, one torch thread, full float32: a test gives the same numbers alone and among others."""
+    """Seeds, one thread, full float32: a test gives the same numbers alone and among others."""
     random.seed(0)
     np.random.seed(0)  # libraries draw from the global generator
     torch.manual_seed(0)

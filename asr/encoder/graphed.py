@@ -18,13 +18,13 @@ from torch import Tensor
 
 from asr.encoder.stack import Encoder
 from asr.errors import InputError
+from asr.features.shapes import padded_length
 from asr.profiling.latency import clock_ms
 from asr.types import EncoderOutput
 
 LONGEST_FRAMES = 6144
 """Feature frames, a minute of audio: longer audio keeps a GPU busy without graphs."""
 MOST_RECORDINGS = 64
-_LEAST_STEP = 64
 _WARM_UP_CALLS = 2  # the first compiles and chooses kernels
 
 
@@ -139,12 +139,6 @@ def capture(
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             output = function()
     return output, graph.replay
-
-
-def padded_length(num_frames: int) -> int:
-    """Return the next recorded length: 16 per doubling, at least 64 frames apart."""
-    step = max(_LEAST_STEP, (1 << (num_frames - 1).bit_length()) // 16)
-    return -(-num_frames // step) * step
 
 
 def check_graphs(device: torch.device | str, key: str) -> None:

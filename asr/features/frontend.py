@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from asr.errors import InputError
+from asr.features import shapes
 from asr.features.augment import RandomSilence, SpeedPerturb, WhiteNoise
 from asr.features.fbank import LogMel
 from asr.features.normalize import RunningNorm, UtteranceNorm
@@ -83,15 +85,29 @@ class Frontend(nn.Module):
         """Return features (B, T, F) float32 and frames of each utterance; padding is zero.
 
         ``num_copies`` repeats the batch (num_copies * B, T, F). Copies differ only in the masks of
-        SpecAugment.
+        SpecAugment. In training on CUDA, waveforms and features are padded to a few lengths.
         """
+        has_few_lengths = self.training and shapes.is_planned_by_shape(waveforms_BN)
+        if has_few_lengths:
+            waveforms_BN = self._padded(waveforms_BN)
         for augment in self.augmentations:
             waveforms_BN, lengths_B = augment(waveforms_BN, lengths_B)
         features_BTF, lengths_B = self.fbank(waveforms_BN, lengths_B)
         if self.normalize is not None:
             features_BTF = self.normalize(features_BTF, lengths_B)
+        if has_few_lengths:  # silence and speed change lengths
+            num_frames = features_BTF.shape[1]
+            missing = shapes.padded_length(num_frames) - num_frames
+            features_BTF = pad(features_BTF, (0, 0, 0, missing))
         if self.specaugment is not None:
             features_BTF = self.specaugment(features_BTF, lengths_B, num_copies)
         elif num_copies > 1:
             features_BTF = features_BTF.repeat(num_copies, 1, 1)
         return features_BTF, lengths_B.repeat(num_copies)
+
+    def _padded(self, waveforms_BN: Tensor) -> Tensor:
+        """Pad to one of a few numbers of whole frames."""
+        shift = round(self.sample_rate_hz * self.frame_shift_ms / 1000)
+        num_samples = waveforms_BN.shape[1]
+        most = shapes.padded_length(-(-num_samples // shift)) * shift
+        return pad(waveforms_BN, (0, most - num_samples))

@@ -21,6 +21,8 @@ from asr.profiling.attention_steps import fused, projecting, scoring
 PositionKind = Literal["relative", "rotary", "none"]
 
 TILE_ROWS = 128
+ACCELERATOR_ENTRIES = 2**28
+"""Scores of a training tile on other devices than a CPU, which are slow at many small tiles."""
 
 
 class Keys(NamedTuple):
@@ -201,9 +203,15 @@ def row_tiles(
 def training_tiles(
     operands: Operands, padding_mask: Tensor | None, reach: int | None = None
 ) -> list[RowTile]:
-    """Return the tiles in which training processes the scores of ``operands``."""
-    tiles = []
-    for rows, seen in row_tiles(operands.content_BHTK.shape[2], reach):
+    """Return the tiles in which training processes the scores of ``operands``.
+
+    On other devices than a CPU they have as many rows as `ACCELERATOR_ENTRIES` allows.
+    """
+    tiles, num_rows = [], TILE_ROWS
+    if reach is None and not operands.k_BHTK.is_cpu:
+        batch, num_heads, num_seen, _ = operands.k_BHTK.shape
+        num_rows = max(TILE_ROWS, ACCELERATOR_ENTRIES // (batch * num_heads * num_seen))
+    for rows, seen in row_tiles(operands.content_BHTK.shape[2], reach, num_rows=num_rows):
         if reach is None:
             seen = slice(0, operands.k_BHTK.shape[2])
         allowed = visible(rows, seen, padding_mask, reach, operands.k_BHTK.device)

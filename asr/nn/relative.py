@@ -78,11 +78,11 @@ class RelativeTerms(ScoreTerms):
 
     @scoring
     def first_rows(self, num_rows: int | None = None) -> Tensor:
-        """See `ScoreTerms.first_rows`; in inference the position term is added tile by tile."""
+        """See `ScoreTerms.first_rows`; in inference on a CPU positions are added tile by tile."""
         scores_BHST = super().first_rows(num_rows)
-        if torch.is_grad_enabled():
-            assert num_rows is None
-            product = self.position_BHTK @ self.distances(slice(0, self.num_frames))
+        if torch.is_grad_enabled() or scores_BHST.is_cuda:  # a GPU is slow at many small tiles
+            rows = slice(0, scores_BHST.shape[2])
+            product = self.position_BHTK[:, :, rows] @ self.distances(rows)
             return scores_BHST + shift_rows(product, self.num_seen)
         tiles = row_tiles(scores_BHST.shape[2])
         for (rows, _), shifted_BHRT in zip(tiles, self._position_tiles(), strict=False):
@@ -157,10 +157,13 @@ class RelativeQueries(Positions):
     ) -> Tensor:
         """Return fused attention, one tile of rows at a time, with the position term as its bias.
 
-        Training uses `asr.nn.tiled_attention`, whose gradient needs no bias. On CUDA without a
-        gradient, our own kernel is used if it supports these sizes.
+        Training uses `asr.nn.tiled_attention`, whose gradient needs no bias; on CUDA, where many
+        small tiles are slow, it stores the bias of all rows. On CUDA without a gradient, our own
+        kernel is used if it supports these sizes.
         """
         terms = self.terms(q_BHTK, keys)
+        if torch.is_grad_enabled() and reach is None and q_BHTK.is_cuda:
+            return attend_at_once(terms, v_BHTK, padding_mask, dropout)
         if torch.is_grad_enabled():
             tiles = training_tiles(terms.operands, padding_mask, reach)
             return tiled_attention.attend(terms.operands, v_BHTK, tiles, dropout)
@@ -261,6 +264,14 @@ def attend_by_long_tiles(
         )
         contexts_BTHV.append(context_BTHV)
     return torch.cat(contexts_BTHV, 2)
+
+
+def attend_at_once(
+    terms: RelativeTerms, v_BHTV: Tensor, padding_mask: Tensor | None, dropout: float
+) -> Tensor:
+    """Return the context (B, H, T, V) by the fused kernel, with one bias (B, H, T, T)."""
+    context_BTHV = attend_by_tiles(terms, v_BHTV, padding_mask, dropout, num_rows=terms.num_frames)
+    return context_BTHV.transpose(1, 2)
 
 
 def attend_by_tiles(

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from asr.encoder import graphed
-from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder, check_graphs, padded_length
+from asr.encoder.graphed import LONGEST_FRAMES, GraphedEncoder, check_graphs
 from asr.errors import InputError
+from asr.features.shapes import padded_length
 from asr.nn import frames as masking
 from asr.types import EncoderOutput
 from tests.encoder.recording import stand_in

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from asr.features import shapes
 from asr.features.augment import RandomSilence, SpeedPerturb
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
@@ -84,3 +85,29 @@ def test_at_the_longest_every_utterance_becomes_what_it_says() -> None:
     assert features_BTF.shape[1] == lengths_B.max()
     drawn = {frontend(WAVEFORMS_BN, LENGTHS_B)[1][0].item() for _ in range(10)}
     assert len(drawn) > 1, "lengths are drawn again afterwards"
+
+
+def test_training_where_shapes_are_planned_has_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    frontend = Frontend(
+        fbank=LogMel(num_mel_bins=40, dither=0.0),
+        normalize=UtteranceNorm(variance=True),
+        speed=SpeedPerturb(factors=[0.9]),
+    )
+    lengths = range(8000, 40_000, 800)
+    of_each = {}
+    for is_planned in (False, True):
+        monkeypatch.setattr(shapes, "is_planned_by_shape", lambda x, answer=is_planned: answer)
+        of_each[is_planned] = [
+            frontend(
+                torch.sin(torch.arange(2 * num) ** 1.5).view(2, num), torch.tensor([num, 4000])
+            )
+            for num in lengths
+        ]
+    for (few_BTF, few_B), (any_BTF, any_B) in zip(of_each[True], of_each[False], strict=True):
+        assert few_B.tolist() == any_B.tolist()
+        num_frames = any_BTF.shape[1]
+        assert not few_BTF[:, num_frames:].any()
+        torch.testing.assert_close(few_BTF[:, :num_frames], any_BTF, atol=1e-3, rtol=1e-3)
+    assert len({any_BTF.shape for any_BTF, _ in of_each[False]}) == len(lengths)
+    assert {few_BTF.shape[1] for few_BTF, _ in of_each[True]} == {128, 192, 256, 320}
+    assert frontend.eval()(WAVEFORMS_BN, LENGTHS_B)[0].shape[1] == 98

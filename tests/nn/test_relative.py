@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +13,15 @@ from torch.nn import functional
 
 from asr.nn import positions as tiling
 from asr.nn import relative
-from asr.nn.relative import WAVELENGTH_BASE, KeptDistances, RelativePositions, RelativeQueries
-from asr.nn.tiles import distances
+from asr.nn.positions import Keys, training_tiles
+from asr.nn.relative import (
+    WAVELENGTH_BASE,
+    KeptDistances,
+    RelativePositions,
+    RelativeQueries,
+    attend_at_once,
+)
+from asr.nn.tiles import Operands, distances
 from tests.encoder.tiny import randomise
 
 B, H, K = 2, 2, 4
@@ -260,3 +268,50 @@ def test_other_precision_and_gradients_are_projected_anew() -> None:
     assert kept(
         distance_table(2, torch.float64), lambda table_PD: weight * project(table_PD)
     ).requires_grad
+
+
+def context_and_gradients(
+    attend: Callable[..., Tensor], device: str = "cpu"
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Attention of two utterances, one padded, and the gradients of a sum of its outputs."""
+    torch.manual_seed(0)
+    module, num_frames = make().to(device), 7
+    leaves = [torch.randn(B, H, num_frames, K).to(device).requires_grad_() for _ in range(3)]
+    weight_BHTK = torch.randn(B, H, num_frames, K).to(device)
+    q_BHTK, k_BHTK, v_BHTK = leaves
+    keys = module.keys(k_BHTK, table(num_frames).to(device))
+    padding_mask = torch.arange(num_frames) >= torch.tensor([[num_frames], [4]])
+    context_BHTK = attend(module, q_BHTK, keys, v_BHTK, padding_mask.to(device))
+    loss = (context_BHTK * weight_BHTK).sum()
+    return context_BHTK, torch.autograd.grad(loss, [*leaves, *module.parameters()])
+
+
+def by_module(module: RelativePositions, q: Tensor, keys: Keys, v: Tensor, mask: Tensor) -> Tensor:
+    return module.attend(q, keys, v, mask, 0.0)
+
+
+def at_once(module: RelativePositions, q: Tensor, keys: Keys, v: Tensor, mask: Tensor) -> Tensor:
+    return attend_at_once(module.terms(q, keys), v, mask, 0.0)
+
+
+def test_one_bias_for_all_rows_has_the_gradients_of_tiles() -> None:
+    torch.testing.assert_close(context_and_gradients(at_once), context_and_gradients(by_module))
+
+
+@pytest.mark.gpu
+def test_training_on_cuda_has_the_gradients_of_a_cpu() -> None:
+    context, gradients = context_and_gradients(by_module, "cuda")
+    found = (context.cpu(), tuple(gradient.cpu() for gradient in gradients))
+    torch.testing.assert_close(found, context_and_gradients(by_module), atol=1e-4, rtol=1e-4)
+
+
+def test_a_training_tile_of_an_accelerator_holds_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows_of_tiles(device: str) -> list[int]:
+        x_BHTK = torch.empty(2, 3, 300, 8, device=device)
+        tiles = training_tiles(Operands(x_BHTK, x_BHTK), None)
+        return [tile.rows.stop - tile.rows.start for tile in tiles]
+
+    assert rows_of_tiles("cpu") == [128, 128, 44]
+    assert rows_of_tiles("meta") == [300]
+    monkeypatch.setattr(tiling, "ACCELERATOR_ENTRIES", 2 * 3 * 300 * 200)
+    assert rows_of_tiles("meta") == [200, 100]
