@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.device import add_device_argument, check_device
+from asr.cli.needed_keys import TO_TIME, check_keys_for
 from asr.cli.options import add_plugin_argument
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.override import variant_names
 from asr.cli.parser import Parser
 from asr.cli.recipe import is_recipe
 from asr.cli.run_summary import log
-from asr.cli.training_setup import TO_TIME, check_keys_for
 from asr.errors import InputError
 from asr.measure.latency import EncoderCost, difference_from_peer, measure_encoders
 from asr.measure.peers.peer import PEERS, check_peers, peer_versions

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.lm import sentences
+from asr.cli.needed_keys import check_keys_for
 from asr.cli.recipe import recipe_name
 from asr.cli.run_folder import RunFolder, essential
 from asr.cli.run_lock import locked
 from asr.cli.run_log import logged
 from asr.cli.run_summary import log
-from asr.cli.training_setup import check_keys_for, make_normalizer
+from asr.cli.training_setup import make_normalizer
 from asr.errors import InputError
 from asr.files import check_folder, write_text
 from asr.model.build import build

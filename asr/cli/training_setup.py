@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache, partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from asr.cli.needed_keys import TO_TRAIN, check_keys_for
 from asr.cli.parser import did_you_mean
 from asr.cli.run_folder import lookup
 from asr.cli.run_summary import describe_pieces, describe_start, log
@@ -46,22 +47,7 @@ from asr.train.state import seed_all
 from asr.train.trainer import TrainerSpec
 from asr.types import SharedPieces
 
-TO_TIME = ("features.fbank", "encoder", "reuse", "metrics.latency")
-TO_TRAIN = (
-    *TO_TIME,
-    *("text.normalize", "text.tokenizer", "data.dataset", "data.batching", "data.loader"),
-    *("head", "decode", "train.optim", "train.trainer", "train.averaging", "seed", "splits"),
-)
 PLACES = {"folder": "folder of manifests", "train": "split"}
-
-
-def check_keys_for(what: str, keys: Sequence[str], config: Mapping[str, Any], recipe: Path) -> None:
-    """Raise InputError unless all ``keys`` are set."""
-    missing = [key for key in keys if lookup(config, key) is None]
-    if missing:
-        raise InputError(
-            f"{recipe}: no {missing[0]}; a recipe to {what} sets or picks {', '.join(keys)}"
-        )
 
 
 def check_run(config: Mapping[str, Any], recipe: Path) -> Splits:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from asr.cli.compare import ComparedRow, paired_differences
+from asr.cli.compare_runs import ComparedRow, paired_differences
 from asr.cli.run_folder import RunFolder
 from asr.report.hypotheses import score, write_hypotheses
 from asr.report.record import RunRecord

@@ -13,7 +13,7 @@ from asr.cli.compose import compose_recipe
 from asr.cli.launch import describe_launch, launch_lines
 from asr.cli.main import build_parser
 from asr.cli.run_folder import MAY_CHANGE
-from asr.cli.train import what_to_train
+from asr.cli.train_recipe import what_to_train
 from asr.errors import InputError
 
 from .runs import REPO

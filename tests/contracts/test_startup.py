@@ -39,6 +39,11 @@ def test_reading_audio_waits_for_no_training_code(verb: str) -> None:
     assert not imported_by(f"import asr.cli.{verb}") & unwanted
 
 
+@pytest.mark.parametrize("verb", ["train", "compare", "bench"])
+def test_help_and_timing_wait_for_no_training_code(verb: str) -> None:
+    assert not imported_by(f"import asr.cli.{verb}") & {"lightning", "lhotse", "tensorboard"}
+
+
 def test_reading_a_model_waits_for_no_compiler() -> None:
     assert not imported_by("import asr.decode.recogniser") & {"triton"}
 
