@@ -13,6 +13,7 @@ from asr.files import check_folder, check_json, write_text
 from asr.report.comparison import compare
 from asr.report.further_tables import (
     against_table,
+    batch_table,
     breakdown_table,
     decoding_table,
     group_table,
@@ -80,7 +81,14 @@ def print_table(
     ``examples`` are the utterances of a single run by split; its page shows the worst of them.
     With ``--json -`` rows go to stdout and the tables to stderr.
     """
-    makers = (group_table, decoding_table, against_table, roofline_table, scaling_table)
+    makers = (
+        group_table,
+        decoding_table,
+        batch_table,
+        against_table,
+        roofline_table,
+        scaling_table,
+    )
     further = [table for make in makers if (table := make(records))]
     streams = streaming_table(records)
     if streams:

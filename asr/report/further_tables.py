@@ -9,7 +9,7 @@ from asr.encoder.parts import in_order
 from asr.profiling.roofline import Ceilings, Work
 from asr.report.points import BaselineTiming, LatencyPoint
 from asr.report.record import RunRecord, length_key
-from asr.report.rows import BASELINE_NAMES, by_seed, latency_points
+from asr.report.rows import BASELINE_NAMES, by_seed, larger_batches, latency_points
 from asr.report.table import MISSING, Column, Table, number_text, percent_text, speedup_text
 from asr.report.verdict import usual_length
 
@@ -23,13 +23,19 @@ _AGAINST_NOTES = (
 def against_table(records: Sequence[RunRecord]) -> Table | None:
     """Return a row for every encoder and length, shortest first; None if no library was timed.
 
-    Training steps follow the latencies.
+    Larger batches follow, then training steps.
     """
     named = [(group.name, group.records[0]) for group in by_seed(records)]
     timed: list[tuple[str, LatencyPoint]] = [
         (f"{name}, {length} s", point)
         for name, record in named
         for length, point in latency_points(record).items()
+        if point.peers
+    ]
+    timed += [
+        (f"{name}, {point.batch_size} x {length_key(point.length_s)} s", point)
+        for name, record in named
+        for point in larger_batches(record)
         if point.peers
     ]
     timed += [
@@ -176,6 +182,38 @@ def _reached_text(reached: Reached | None) -> str:
     return f"{'bw ' if reached.bandwidth_binds else ''}{reached.share:.0%}"
 
 
+def batch_table(records: Sequence[RunRecord]) -> Table | None:
+    """Return a row for every encoder and every batch larger than the smallest; None without any."""
+    timed = [
+        (group.name, point)
+        for group in by_seed(records)
+        for point in larger_batches(group.records[0])
+    ]
+    if not timed:
+        return None
+    points = [point for _, point in timed]
+    batches = [f"{point.batch_size} x {length_key(point.length_s)} s" for point in points]
+    columns = (
+        Column("larger batches", tuple(name for name, _ in timed), align_right=False),
+        Column("batch", tuple(batches)),
+        *_timing_columns(points),
+    )
+    note = "s/s: seconds of audio encoded in a second; speed-ups as for latency."
+    return Table(columns=columns, notes=(note,))
+
+
+def _timing_columns(points: Sequence[LatencyPoint]) -> tuple[Column, ...]:
+    return (
+        Column("ms", tuple(number_text(point.median_ms) for point in points)),
+        Column("s/s", tuple(number_text(point.audio_s_per_s) for point in points)),
+        *(
+            Column(f"vs {name}", tuple(baseline_text(point, name) for point in points))
+            for name in BASELINE_NAMES
+        ),
+        Column("MiB", tuple(_memory_text(point.peak_memory_mib) for point in points)),
+    )
+
+
 def scaling_table(records: Sequence[RunRecord]) -> Table | None:
     """Return a row for every encoder, dtype, number of threads and batch size; None without any."""
     timed = [
@@ -190,13 +228,7 @@ def scaling_table(records: Sequence[RunRecord]) -> Table | None:
         Column("dtype", tuple(point.dtype for point in points), align_right=False),
         Column("threads", tuple(str(point.num_threads) for point in points)),
         Column("batch", tuple(str(point.batch_size) for point in points)),
-        Column("ms", tuple(number_text(point.median_ms) for point in points)),
-        Column("s/s", tuple(number_text(point.audio_s_per_s) for point in points)),
-        *(
-            Column(f"vs {name}", tuple(baseline_text(point, name) for point in points))
-            for name in BASELINE_NAMES
-        ),
-        Column("MiB", tuple(_memory_text(point.peak_memory_mib) for point in points)),
+        *_timing_columns(points),
     )
     note = (
         f"Utterances of {', '.join(lengths)} without padding; s/s: seconds of audio encoded in a "

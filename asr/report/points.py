@@ -89,6 +89,11 @@ class LatencyPoint:
             num_rounds=len(timing.samples_ms),
         )
 
+    @property
+    def audio_s_per_s(self) -> float:
+        """Seconds of audio encoded in a second."""
+        return self.batch_size * self.length_s / self.median_ms * 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStepPoint(LatencyPoint):
@@ -106,11 +111,6 @@ class ScalingPoint(LatencyPoint):
 
     num_threads: int = 1
     dtype: str = "float32"
-
-    @property
-    def audio_s_per_s(self) -> float:
-        """Seconds of audio encoded in a second."""
-        return self.batch_size * self.length_s / self.median_ms * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,14 @@ from asr.report.hypotheses import WerDifference
 from asr.report.plain import to_plain
 from asr.report.points import BaselineTiming, LatencyPoint, ScalingPoint, StreamingPoint
 from asr.report.record import RunRecord
-from asr.report.rows import BASELINE_NAMES, SplitScore, by_seed, sorted_parts, to_row
+from asr.report.rows import (
+    BASELINE_NAMES,
+    SplitScore,
+    by_seed,
+    larger_batches,
+    sorted_parts,
+    to_row,
+)
 
 
 def write_rows(
@@ -36,7 +43,7 @@ def json_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> di
     """Return a run as JSON values: rates in percent, lengths in seconds of audio as keys.
 
     ``differences`` are those of the run's schedule, over all its seeds. Latency, speed-up, memory,
-    rounds and breakdown are those of the smallest batch size timed.
+    rounds and breakdown are those of the smallest batch size timed; ``larger_batches`` has others.
     """
     row = to_row(record, differences)
     points, steps = row.latency, row.training_step
@@ -65,6 +72,10 @@ def json_row(record: RunRecord, differences: Sequence[WerDifference] = ()) -> di
             },
             "work": {length: sorted_parts(parts) for length, parts in record.work.items()},
             "ceilings": record.ceilings,
+            "larger_batches": [
+                _batch(point) | {"speedup_vs_peers": _vs(point.peers)}
+                for point in larger_batches(record)
+            ],
             "scaling": [_scaled(point) for point in record.scaling],
             "streaming": [_streamed(point) for point in record.streaming],
             **({"streaming_wer": _streaming_wer(record)} if record.streaming_wer else {}),
@@ -199,17 +210,23 @@ def _memory(points: Mapping[str, LatencyPoint | BaselineTiming]) -> dict[str, fl
 
 
 def _scaled(point: ScalingPoint) -> dict[str, Any]:
+    return {"dtype": point.dtype, "num_threads": point.num_threads, **_batch(point)}
+
+
+def _batch(point: LatencyPoint) -> dict[str, Any]:
     return {
-        "dtype": point.dtype,
-        "num_threads": point.num_threads,
         "batch_size": point.batch_size,
         "length_s": point.length_s,
         "median_ms": point.median_ms,
         "p90_ms": point.p90_ms,
         "audio_s_per_s": point.audio_s_per_s,
-        "speedup_vs_none": {name: one.speedup for name, one in point.baselines.items()},
+        "speedup_vs_none": _vs(point.baselines),
         "peak_memory_mib": point.peak_memory_mib,
     }
+
+
+def _vs(timings: Mapping[str, BaselineTiming]) -> dict[str, float]:
+    return {name: one.speedup for name, one in timings.items()}
 
 
 def _streamed(point: StreamingPoint) -> dict[str, Any]:
@@ -222,5 +239,5 @@ def _streamed(point: StreamingPoint) -> dict[str, Any]:
         "p99_ms": point.p99_ms,
         "real_time_factor": point.real_time_factor,
         "kept_bytes": point.kept_bytes,
-        "speedup_vs_none": {name: one.speedup for name, one in point.baselines.items()},
+        "speedup_vs_none": _vs(point.baselines),
     }

@@ -256,6 +256,13 @@ def latency_points(record: RunRecord) -> dict[str, LatencyPoint]:
     return {length_key(p.length_s): p for p in points if p.batch_size == smallest}
 
 
+def larger_batches(record: RunRecord) -> list[LatencyPoint]:
+    """Return the points that `latency_points` leaves out, by length, then batch size."""
+    usual = latency_points(record).values()
+    further = (point for point in record.latency if point not in usual)
+    return sorted(further, key=lambda point: (point.length_s, point.batch_size))
+
+
 def pays_from_s(record: RunRecord, baseline: str) -> float | None:
     """Return the length from which ``record`` beats ``baseline`` at all lengths, or None."""
     found: float | None = None

@@ -15,7 +15,7 @@ KEYS = {
     "training_step_ms", "training_step_vs_none", "training_step_memory_mib",
     "training_step_peers_ms", "training_step_vs_peers", "training_step_peers_memory_mib",
     "peers_ms", "speedup_vs_peers", "peers_memory_mib", "roofline", "work", "ceilings", "scaling",
-    "streaming",
+    "streaming", "larger_batches",
 }  # fmt: skip
 
 

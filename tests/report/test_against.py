@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from asr.report.further_tables import against_table
+from asr.report.further_tables import against_table, batch_table
 from tests.report.comparisons import seeds
 from tests.report.records import none_record, probs_record
 
@@ -42,3 +42,28 @@ def test_runs_timed_alone_have_no_row() -> None:
         for points in (none_record().latency, none_record().training_step)
     )
     assert against_table([none_record(latency=latency, training_step=steps)]) is None
+
+
+def test_larger_batches_follow_the_smallest() -> None:
+    points = none_record().latency
+    large = tuple(replace(point, batch_size=64, median_ms=2 * point.median_ms) for point in points)
+    record = none_record(latency=(*large, *points), training_step=())
+
+    table = batch_table([record])
+
+    assert table is not None
+    assert {column.header: column.texts for column in table.columns} == {
+        "larger batches": ("none", "none"),
+        "batch": ("64 x 15 s", "64 x 60 s"),
+        "ms": ("80.0", "400"),
+        "s/s": ("12000", "9600"),
+        "vs fused": ("1.67x", "0.83x"),
+        "vs explicit": ("0.90x", "0.90x"),
+        "MiB": ("30.0", "120"),
+    }
+    against = against_table([record])
+    assert against is not None
+    assert against.columns[0].texts == (
+        *("none, 15 s", "none, 60 s", "none, 64 x 15 s", "none, 64 x 60 s"),
+    )
+    assert batch_table([none_record()]) is None

@@ -80,6 +80,7 @@ def test_row_is_the_documented_one() -> None:
             length: {"gemm_gflop_per_s": 80.0, "bandwidth_gb_per_s": 10.0}
             for length in ("15", "60")
         },
+        "larger_batches": [],
         "scaling": [
             {
                 "dtype": "float32",
@@ -158,6 +159,24 @@ def test_bare_record_has_every_key() -> None:
     assert row["scaling"] == []
     assert row["breakdown_ms"] == row["rounds"] == row["training_step_ms"] == {}
     assert row["train_s"] is None
+
+
+def test_larger_batches_have_their_own_rows() -> None:
+    short, long = RECORD.latency
+    row = json_row(replace(RECORD, latency=(short, replace(long, batch_size=64))))
+    assert row["latency_ms"].keys() == {"15"}
+    assert row["larger_batches"] == [
+        {
+            "batch_size": 64,
+            "length_s": 60.0,
+            "median_ms": 200.0,
+            "p90_ms": 280.0,
+            "audio_s_per_s": 64 * 60 / 0.2,
+            "speedup_vs_none": {"fused": 500 / 3 / 200, "explicit": 0.9},
+            "peak_memory_mib": 120.0,
+            "speedup_vs_peers": {"nemo": 1.25},
+        }
+    ]
 
 
 def test_undefined_rate_is_null() -> None:
