@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from asr.encoder.pooling import Pooling, merged
 from asr.errors import InputError
 from asr.nn.chunks import Blocks, ChunkContext, DynamicChunks
+from asr.nn.convolution import ConvolutionModule
 from asr.nn.dropout import Dropout
 from asr.nn.frames import Frames, padding_mask
 from asr.nn.position_kinds import position_class
@@ -305,7 +306,7 @@ class Encoder(nn.Module):
         This is for inference: the weights must not change any more.
         """
         for module in self.modules():
-            if isinstance(module, Positions):
+            if isinstance(module, Positions | ConvolutionModule):
                 module.keep_between_calls()
 
     def schedule_rows(self) -> list[ScheduleRow]:

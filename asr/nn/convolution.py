@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,19 @@ class ConvolutionModule(nn.Module):
             self.layer_norm = nn.LayerNorm(d_model)
         self.project = nn.Linear(d_model, d_model)
         self.dropout = Dropout(dropout)
+        self._keeps = False
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    def keep_between_calls(self) -> None:
+        """Keep the kernel with the BatchNorm folded in, in inference, until `train` is called."""
+        self._keeps = True
+
+    def train(self, mode: bool = True) -> Self:
+        """See `torch.nn.Module.train`."""
+        super().train(mode)
+        if mode:
+            self._keeps, self._kept = False, None
+        return self
 
     def forward(self, x_BTD: Tensor, frames: Frames) -> Tensor:
         """Return (B, T, D) for (B, T, D); the caller adds the residual."""
@@ -146,12 +159,22 @@ class ConvolutionModule(nn.Module):
             hidden = depthwise_over_time(hidden, kernel, padding=padding)
             hidden = self.batch_norm(hidden, frames.padding_mask)
         else:
-            scale_D, shift_D = self.batch_norm.as_affine()
-            kernel = kernel * scale_D[:, None, None]
-            hidden = depthwise_over_time(hidden, kernel, shift_D, padding=padding)
+            hidden = depthwise_over_time(hidden, *self._folded(), padding=padding)
         hidden = functional.silu(hidden, inplace=not hidden.requires_grad)
         output: Tensor = self.dropout(self.project(hidden))
         return output
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        """Return kernel (D, 1, C) and bias (D,) of the depthwise convolution with its BatchNorm."""
+        weight = self.depthwise.weight
+        kept = None if torch.is_grad_enabled() else self._kept
+        if kept is not None and (kept[0].dtype, kept[0].device) == (weight.dtype, weight.device):
+            return kept
+        scale_D, shift_D = self.batch_norm.as_affine()
+        folded = weight * scale_D[:, None, None], shift_D
+        if self._keeps and not torch.is_grad_enabled() and not torch.compiler.is_exporting():
+            self._kept = folded
+        return folded
 
     def _surrounded(self, x_BTD: Tensor, frames: Frames) -> tuple[Tensor, int]:
         """Return the frames with their context on both sides, and the zeros the kernel must add."""

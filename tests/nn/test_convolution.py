@@ -110,3 +110,22 @@ def test_inference_leaves_its_parameters_and_input_alone() -> None:
 def test_an_even_kernel_is_a_mistake() -> None:
     with pytest.raises(AssertionError, match="centre"):
         ConvolutionModule(d_model=D, kernel_size=4, dropout=0.0)
+
+
+def test_a_kernel_folded_once_serves_until_weights_change() -> None:
+    module, x_BTD = make(), torch.randn(2, 7, D)
+    with torch.no_grad():
+        expected_BTD = module(x_BTD, Frames())
+        module.keep_between_calls()
+        assert torch.equal(module(x_BTD, Frames()), expected_BTD)
+        module.depthwise.weight.zero_()  # shows that the kept kernel is used
+        assert torch.equal(module(x_BTD, Frames()), expected_BTD)
+        assert module.double()(x_BTD.double(), Frames()).dtype == torch.float64
+        assert not torch.equal(module.float()(x_BTD, Frames()), expected_BTD)
+    module(x_BTD, Frames()).sum().backward()
+    assert module.depthwise.weight.grad is not None
+    module.train().eval()
+    with torch.no_grad():
+        module.keep_between_calls()
+        module.depthwise.weight.fill_(1.0)
+        assert not torch.equal(module(x_BTD, Frames()), expected_BTD)
