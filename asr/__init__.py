@@ -73,6 +73,7 @@ def load(
     chunk_s: float = 30.0,
     overlap_s: float = 4.0,
     vad: str = "energy",
+    silence_db: float | None = -80.0,
     batch_s: float | None = None,
     num_threads: int | None = None,
     channels: Channels = "mix",
@@ -103,6 +104,8 @@ def load(
         overlap_s: seconds shared by neighbouring chunks without a pause between them.
         vad: detector of the pauses at which longer audio is cut, and of silence, which is skipped:
             ``energy``, ``silero`` (its network; the extra ``vad``), or ``none``: no pauses.
+        silence_db: chunks below this level, in dB of full scale, and steady noise up to 30 dB above
+            it have no words; None: every chunk is decoded.
         batch_s: seconds of audio in a batch; None for the default of the device.
         num_threads: CPU threads; None for the number that torch uses.
         channels: ``mix`` for the mean of all, the number of one (from 1), or ``split`` for each
@@ -148,6 +151,7 @@ def load(
         chunk_s=chunk_s,
         overlap_s=overlap_s,
         vad=vad,
+        silence_db=silence_db,
         batch_s=batch_s,
         num_threads=num_threads,
         channels=channels,

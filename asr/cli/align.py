@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         chunk_s=args.chunk,
         overlap_s=args.overlap,
         num_threads=args.num_threads,
+        silence_db=args.silence,
         vad=speech_detector(args.vad, model.frontend.sample_rate_hz),
     )
     (heard,) = labeller([reader(args.audio, labeller.sample_rate_hz)])

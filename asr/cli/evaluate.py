@@ -194,6 +194,7 @@ def run(args: argparse.Namespace) -> int:
                     chunk_s=args.chunk,
                     overlap_s=args.overlap,
                     vad=args.vad,
+                    silence_db=args.silence,
                     stream=context,
                     scoring=spelling,
                     equivalents=equivalents,

@@ -17,7 +17,6 @@ from asr.audio.source import STDIN
 from asr.cli.options import chunk_ms, sample_rate
 from asr.cli.recordings import OF_FILES
 from asr.decode.recogniser import AcousticModel
-from asr.decode.silence import SILENCE_DB
 from asr.decode.stream_encoder import chunk_context
 from asr.decode.streaming import StreamResult
 from asr.decode.transcribe import Transcriber
@@ -80,9 +79,7 @@ def check_live(args: argparse.Namespace) -> None:
         if getattr(args, option) and not args.live:
             raise InputError(f"--{option} needs --live")
     if args.stream is not None:
-        check_stream(
-            args, without_effect=OF_FILES | {"batch_duration": None, "silence": SILENCE_DB}
-        )
+        check_stream(args, without_effect=OF_FILES | {"batch_duration": None})
     if not args.live:
         return
     for option, usual in (

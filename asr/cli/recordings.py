@@ -14,15 +14,19 @@ from pathlib import Path
 
 from asr.audio.open import AUDIO_SUFFIXES
 from asr.audio.source import STDIN
-from asr.cli.options import chunk_length, overlap, threads
+from asr.cli.options import chunk_length, level_or_off, overlap, threads
 from asr.decode.formats import FORMATS, suffix
+from asr.decode.silence import SILENCE_DB
 from asr.decode.vad import VADS
 from asr.errors import InputError, printable
 from asr.files import check_folder, fitting_name, read_lines
 
 _MANIFESTS = (".jsonl", ".jsonl.gz")
 
-OF_FILES: dict[str, object] = {"chunk": 30.0, "overlap": 4.0, "vad": VADS[0]}
+OF_FILES: dict[str, object] = {
+    **{"chunk": 30.0, "overlap": 4.0},
+    **{"vad": VADS[0], "silence": SILENCE_DB},
+}
 """Defaults of the options for cutting files."""
 
 
@@ -112,6 +116,14 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--no-vad", dest="vad", action="store_const", const="none", help="the same as --vad none"
+    )
+    parser.add_argument(
+        "--silence",
+        type=level_or_off,
+        default=OF_FILES["silence"],
+        metavar="DB",
+        help="chunks below this level, in dB of full scale, and steady noise up to 30 dB above it "
+        "have no words; off: decode every chunk (default: %(default)g)",
     )
     parser.add_argument(
         "--num-threads",

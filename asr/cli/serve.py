@@ -159,6 +159,7 @@ def transcribers_of(args: argparse.Namespace) -> Any:
             chunk_s=args.chunk,
             overlap_s=args.overlap,
             vad=args.vad,
+            silence_db=args.silence,
             strict=False,
         )
 

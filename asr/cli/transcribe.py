@@ -28,7 +28,6 @@ from asr.cli.options import (
     columns,
     cue_length,
     cue_lines,
-    level_or_off,
     number_in,
 )
 from asr.cli.recordings import (
@@ -45,7 +44,6 @@ from asr.decode.formats import FORMATS, CueLimits
 from asr.decode.labelling import BATCH_S, SEARCHED_TOGETHER_S
 from asr.decode.recogniser import load_recogniser
 from asr.decode.search import notice_of
-from asr.decode.silence import SILENCE_DB
 from asr.decode.speakers import Turn, read_rttm, turns_of, with_speakers
 from asr.decode.timing import DecodingTime
 from asr.decode.transcribe import Channels, Transcriber
@@ -122,14 +120,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with a beam and --format json: the N best texts of every chunk, with their log "
         "probabilities (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--silence",
-        type=level_or_off,
-        default=SILENCE_DB,
-        metavar="DB",
-        help="chunks below this level, in dB of full scale, and steady noise up to 30 dB above it "
-        "have no words; off: decode every chunk (default: %(default)g)",
     )
     parser.add_argument(
         "--timing",

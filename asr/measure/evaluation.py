@@ -13,6 +13,7 @@ from asr.data.manifest import Utterances
 from asr.data.summary import Skipped
 from asr.decode.labelling import ENCODER, FEATURES, SEARCH
 from asr.decode.search import Search
+from asr.decode.silence import SILENCE_DB
 from asr.decode.transcribe import Transcriber
 from asr.decode.vad import VADS
 from asr.errors import InputError
@@ -102,6 +103,7 @@ def evaluate(
     chunk_s: float = 30.0,
     overlap_s: float = 4.0,
     vad: str = VADS[0],
+    silence_db: float | None = SILENCE_DB,
     stream: ChunkContext | None = None,
     scoring: Scoring | None = None,
     equivalents: Equivalents | None = None,
@@ -109,17 +111,23 @@ def evaluate(
 ) -> SplitEvaluation:
     """Decode ``utterances`` as `asr transcribe` does and score them, in the order of the manifest.
 
-    ``chunk_s``, ``overlap_s``, ``vad`` and ``stream`` are those of `Transcriber`. ``scoring``
-    normalises references and hypotheses, None as the model does; then ``equivalents`` are applied.
-    References may have alternatives (`asr.metrics.alternatives`). Long audio is read in chunks, so
-    memory depends neither on its length nor on the number of utterances. Audio that cannot be read
-    is named in the log, counted and left out of the rate.
+    ``chunk_s``, ``overlap_s``, ``vad``, ``silence_db`` and ``stream`` are those of `Transcriber`.
+    ``scoring`` normalises references and hypotheses, None as the model does; then ``equivalents``
+    are applied. References may have alternatives (`asr.metrics.alternatives`). Long audio is read
+    in chunks, so memory depends neither on its length nor on the number of utterances. Audio that
+    cannot be read is named in the log, counted and left out of the rate.
 
     Raises:
         InputError: no utterance could be read.
     """
     transcriber = Transcriber(
-        package, decoder, chunk_s=chunk_s, overlap_s=overlap_s, vad=vad, stream=stream
+        package,
+        decoder,
+        chunk_s=chunk_s,
+        overlap_s=overlap_s,
+        vad=vad,
+        silence_db=silence_db,
+        stream=stream,
     )
     normalize = package.normalizer if scoring is None else scoring.reference
     rate_hz = package.model.frontend.sample_rate_hz

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.audio.write import write_audio
 from asr.data.manifest import CheckedUtterance, write_manifest
 from asr.decode.beam import BeamDecoder
 from asr.head.ctc import CtcHead
 from asr.report.hypotheses import read_hypotheses
 from asr.report.record import RunRecord
-from asr.types import ScoredTokens
-from tests.decode.package import save_tiny_package, write_noise
+from asr.types import ScoredTokens, Waveform
+from tests.decode.package import noise, save_tiny_package, write_noise
 
 from .runs import SAMPLE_RATE_HZ, Command, asr_process
 
@@ -153,6 +154,22 @@ def test_the_hypotheses_are_what_transcribe_prints(
     done = asr("transcribe", *files, "--model", model)
     printed = [line.partition("\t")[2].split() for line in done.out.splitlines()]
     assert printed == [one.hyp.split() for one in scored]
+
+
+def test_silent_audio_has_no_words_unless_asked_for(
+    asr: Command, model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.wav"
+    write_audio(path, Waveform(1e-5 * noise(1.0, SAMPLE_RATE_HZ).samples, SAMPLE_RATE_HZ))
+    write_manifest(
+        [CheckedUtterance("a", path, 0.0, 1.0, SAMPLE_RATE_HZ, 1, "A CAT", None)],
+        tmp_path / "test.jsonl.gz",
+    )
+    words = ("evaluate", "--model", model, "--data", tmp_path / "test.jsonl.gz", "--lengths")
+    for options, is_empty in (((), True), (("--silence", "off"), False)):
+        assert asr(*words, *options, "--out", tmp_path / "out").code == 0
+        (scored,) = read_hypotheses(tmp_path / "out" / "test.jsonl")
+        assert (scored.hyp == "") is is_empty
 
 
 def test_without_lengths_nothing_is_timed(asr: Command, model: Path, data: Path) -> None:
