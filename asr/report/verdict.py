@@ -14,7 +14,7 @@ from asr.report.table import number_text, percent_text, speedup_text
 HIGH_WER = 50.0
 """Percent. A run above it on every test split has not learnt."""
 STILL_FALLING = 5.0
-"""Points of dev WER lost in the last quarter of the steps: training ended too early."""
+"""Points of dev WER lost per quarter of the steps at the end: training ended too early."""
 SCATTER = 1.15
 """Ratio of 90th percentile to median above which other programs disturbed the timing."""
 USUAL_LENGTH = "15"
@@ -58,12 +58,15 @@ def not_learnt(record: RunRecord) -> str | None:
         lowest, name = min(rates)
         return f"{name} {lowest:.0f} %"
     dev = [(point.step, point.dev_wer) for point in record.learning if point.dev_wer is not None]
-    if len(dev) < 2:
+    end, last_wer = dev[-1] if dev else (0, 0.0)
+    earlier = [(step, wer) for step, wer in dev if step < end]
+    if not earlier:
         return None
-    before = [wer for step, wer in dev[:-1] if step <= 0.75 * dev[-1][0]] or [dev[0][1]]
-    fall = min(before) - dev[-1][1]
-    if fall > STILL_FALLING:
-        return f"dev WER still falling, by {fall:.0f} points in the last quarter of the steps"
+    before = [(step, wer) for step, wer in earlier if step <= 0.75 * end] or earlier[:1]
+    fall = min(wer for _, wer in before) - last_wer
+    share = 1 - before[-1][0] / end  # more than a quarter if there were few validations
+    if fall * 0.25 / share > STILL_FALLING:
+        return f"dev WER still falling, by {fall:.0f} points in the last {share:.0%} of the steps"
     return None
 
 

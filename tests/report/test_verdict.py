@@ -84,7 +84,20 @@ def test_a_run_whose_wer_still_falls_has_not_learnt(dev: list[float], is_flagged
     reason = not_learnt(replace(NONE, learning=points))
     assert (reason is not None) == is_flagged
     if is_flagged:
-        assert reason == "dev WER still falling, by 15 points in the last quarter of the steps"
+        assert reason == "dev WER still falling, by 15 points in the last 25% of the steps"
+
+
+@pytest.mark.parametrize(("wers", "is_flagged"), [((19.0, 10.0), False), ((21.0, 10.0), True)])
+def test_few_validations_are_judged_by_the_steps_between(
+    wers: tuple[float, float], is_flagged: bool
+) -> None:
+    points = tuple(
+        LearningPoint(step=step, dev_wer=wer) for step, wer in zip((2500, 5000), wers, strict=True)
+    )
+    reason = not_learnt(replace(NONE, learning=points))
+    expected = "dev WER still falling, by 11 points in the last 50% of the steps"
+    assert reason == (expected if is_flagged else None)
+    assert not_learnt(replace(NONE, learning=(points[0], replace(points[1], step=2500)))) is None
 
 
 def test_a_hard_split_alone_does_not_say_that_a_run_has_not_learnt() -> None:
