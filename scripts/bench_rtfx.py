@@ -5,8 +5,9 @@
 
 RTFx is seconds of audio over seconds of computing, as the Open ASR Leaderboard has it: audio is
 read before, batches have ``--batch`` utterances of about the same length, longest first, and
-features, encoder and search count. Programs take turns; medians over ``--repeats`` are shown, and
-the share of texts that agree.
+features, encoder and search count. Programs take turns; medians over ``--repeats`` are shown, with
+the number of words and the share of texts equal to the first program's. An untrained model may
+write no words: then its search does too little.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ def main() -> None:
             "audio_s": round(audio_s, 1),
             "rtfx": round(audio_s / median(times), 1),
             "slowest": round(audio_s / max(times), 1),
+            "words": sum(len(text.split()) for text in texts[library, dtype]),
             "same_texts": round(float(same), 3),
         }
         print(json.dumps(row))

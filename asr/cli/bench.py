@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 
 from asr.cli.compose import compose_recipe, expand_sweep
 from asr.cli.device import add_device_argument, check_device
-from asr.cli.needed_keys import TO_TIME, check_keys_for
 from asr.cli.options import add_plugin_argument
 from asr.cli.output import add_table_arguments, check_outputs, print_table
 from asr.cli.override import variant_names
 from asr.cli.parser import Parser
-from asr.cli.recipe import is_recipe
+from asr.cli.recipe import TO_TIME, check_keys_for, is_recipe
 from asr.cli.run_summary import log
 from asr.errors import InputError
 from asr.measure.latency import EncoderCost, difference_from_peer, measure_encoders

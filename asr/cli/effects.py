@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asr.cli.override import parse_overrides
-from asr.cli.run_folder import lookup
+from asr.cli.recipe import lookup
 from asr.errors import InputError
 from asr.interop.hub import is_hub, local_model, pinned
 from asr.model.package import CONFIG, check_files, package_folder, read_config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,13 @@ from omegaconf import OmegaConf
 import asr
 from asr.cli.parser import nearest
 from asr.errors import InputError
+
+TO_TIME = ("features.fbank", "encoder", "reuse", "metrics.latency")
+TO_TRAIN = (
+    *TO_TIME,
+    *("text.normalize", "text.tokenizer", "data.dataset", "data.batching", "data.loader"),
+    *("head", "decode", "train.optim", "train.trainer", "train.averaging", "seed", "splits"),
+)
 
 
 def locate_configs() -> Path:
@@ -270,3 +277,20 @@ def _recipes_in(folder: Path) -> str:
     names = sorted(entry.name for entry in folder.glob("*.yaml"))
     listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     return f"{folder} has {listed}" if names else f"{folder} has no .yaml files"
+
+
+def lookup(config: Mapping[str, Any], dotted: str) -> Any:
+    """Return the value at ``a.b.c``, or None."""
+    value: Any = config
+    for name in dotted.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def check_keys_for(what: str, keys: Sequence[str], config: Mapping[str, Any], recipe: Path) -> None:
+    """Raise InputError unless all ``keys`` are set."""
+    missing = [key for key in keys if lookup(config, key) is None]
+    if missing:
+        raise InputError(
+            f"{recipe}: no {missing[0]}; a recipe to {what} sets or picks {', '.join(keys)}"
+        )

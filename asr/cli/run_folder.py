@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from asr.cli.parser import command_text
-from asr.cli.recipe import RUN_CONFIG, dotted_keys, recipe_name
+from asr.cli.recipe import RUN_CONFIG, dotted_keys, lookup, recipe_name
 from asr.data.splits import Splits
 from asr.errors import InputError
 from asr.files import clear_partials, write_text
@@ -236,11 +236,3 @@ def essential(config: Any) -> dict[str, Any]:
             section = section.get(name, {})
         section.pop(leaf, None)
     return kept
-
-
-def lookup(config: Mapping[str, Any], dotted: str) -> Any:
-    """Return the value at ``a.b.c``, or None."""
-    value: Any = config
-    for name in dotted.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value

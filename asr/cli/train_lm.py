@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.lm import sentences
-from asr.cli.needed_keys import check_keys_for
-from asr.cli.recipe import recipe_name
+from asr.cli.recipe import check_keys_for, recipe_name
 from asr.cli.run_folder import RunFolder, essential
 from asr.cli.run_lock import locked
 from asr.cli.run_log import logged

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from asr.cli.needed_keys import TO_TRAIN, check_keys_for
 from asr.cli.parser import did_you_mean
-from asr.cli.run_folder import lookup
+from asr.cli.recipe import TO_TRAIN, check_keys_for, lookup
 from asr.cli.run_summary import describe_pieces, describe_start, log
 from asr.data.check import check_characters, count_unalignable, describe_dropped
 from asr.data.loader import ResumableLoader

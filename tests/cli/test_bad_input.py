@@ -486,7 +486,7 @@ def test_a_device_that_is_not_there(
     asr: Command, model: Path, recipe: Path, tmp_path: Path, verb: str, device: str
 ) -> None:
     if device == "cuda" and torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("a CUDA device is here")
     audio = write_noise(tmp_path / "a.wav", 0.5)
     data = manifest(tmp_path / "test.jsonl.gz", audio)
     words: dict[str, list[str | Path]] = {

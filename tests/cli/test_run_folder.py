@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from asr.cli.run_folder import EXECUTION_ONLY, RunFolder, default_run_folder, essential, lookup
+from asr.cli.recipe import lookup
+from asr.cli.run_folder import EXECUTION_ONLY, RunFolder, default_run_folder, essential
 from asr.data.splits import Splits
 from asr.errors import InputError
 from asr.model.package import FILES

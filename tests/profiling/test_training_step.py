@@ -79,7 +79,7 @@ def test_the_peak_of_a_step_holds_its_gradients() -> None:
     step()
     peak_mib = peak_memory_mib(step, warmup=0)
     if peak_mib is None:
-        pytest.skip("the kernel does not tell")
+        pytest.skip("the kernel does not tell the peak memory of a process")
     assert 34 < peak_mib < 80
 
 

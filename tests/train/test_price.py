@@ -61,7 +61,7 @@ def test_a_step_is_real_but_changes_no_weight() -> None:
 def test_memory_of_a_cpu_is_measured() -> None:
     price = make_stepper(hungry()).price(make_batch(3, num_utterances=8))
     if price.above_mib is None:
-        pytest.skip("the kernel does not tell")
+        pytest.skip("the kernel does not tell the peak memory of a process")
     assert price.above_mib == pytest.approx(8 * MIB_AN_UTTERANCE, rel=0.2)
 
 
