@@ -21,8 +21,9 @@ from asr.profiling.attention_steps import fused, projecting, scoring
 PositionKind = Literal["relative", "rotary", "none"]
 
 TILE_ROWS = 128
-ACCELERATOR_ENTRIES = 2**28
-"""Scores of a training tile on other devices than a CPU, which are slow at many small tiles."""
+ACCELERATOR_ENTRIES = 2**26
+ACCELERATOR_TRAINING_ENTRIES = 2**28
+"""Scores of a tile on other devices than a CPU, which are slow at many small tiles."""
 
 
 class Keys(NamedTuple):
@@ -64,14 +65,17 @@ class ScoreTerms:
         """
         return self.q_BHTK[:, :, :num_rows] @ self.k_BHTK.transpose(-1, -2)
 
-    def tiles(self, first_row: int = 0, *, lasting: bool = False) -> Iterator[Tensor]:
+    def tiles(
+        self, first_row: int = 0, *, lasting: bool = False, num_rows: int | None = None
+    ) -> Iterator[Tensor]:
         """Yield (B, H, R, T), one tile of rows at a time, from ``first_row`` on.
 
-        In inference a tile is overwritten by the next one, unless ``lasting``.
+        In inference a tile is overwritten by the next one, unless ``lasting``. ``num_rows`` is that
+        of `row_tiles`.
         """
         memory = TileMemory()
         k_BHKT = self.k_BHTK.transpose(-1, -2)
-        for rows, _ in row_tiles(self.num_frames):
+        for rows, _ in row_tiles(self.num_frames, num_rows=num_rows):
             if rows.start >= first_row:
                 q_BHRK = self.q_BHTK[:, :, rows]
                 with scoring:
@@ -133,8 +137,12 @@ class Positions(nn.Module):
         return self.terms(q_BHTK, keys).first_rows()
 
     def score_tiles(self, q_BHTK: Tensor, keys: Keys) -> Iterator[Tensor]:
-        """Return the scaled scores in tiles of rows, see `ScoreTerms.tiles`."""
-        return self.terms(q_BHTK, keys).tiles()
+        """Return the scaled scores in tiles of rows, see `ScoreTerms.tiles`.
+
+        On other devices than a CPU the tiles are large.
+        """
+        terms = self.terms(q_BHTK, keys)
+        return terms.tiles(num_rows=rows_at_once(terms.k_BHTK, ACCELERATOR_ENTRIES))
 
     def has_kernel(self, keys: Keys, v_BHTV: Tensor) -> bool:
         """Return whether `attend` uses our own kernel, which takes values wider than the heads."""
@@ -200,17 +208,24 @@ def row_tiles(
     return tiles
 
 
+def rows_at_once(k_BHTK: Tensor, most_entries: int) -> int:
+    """Return the rows of a tile: `TILE_ROWS` on a CPU, else as many as ``most_entries`` allow."""
+    if k_BHTK.is_cpu:
+        return TILE_ROWS
+    batch, num_heads, num_seen, _ = k_BHTK.shape
+    return max(TILE_ROWS, most_entries // (batch * num_heads * num_seen))
+
+
 def training_tiles(
     operands: Operands, padding_mask: Tensor | None, reach: int | None = None
 ) -> list[RowTile]:
     """Return the tiles in which training processes the scores of ``operands``.
 
-    On other devices than a CPU they have as many rows as `ACCELERATOR_ENTRIES` allows.
+    On other devices than a CPU they are large, unless they are limited by ``reach``.
     """
     tiles, num_rows = [], TILE_ROWS
-    if reach is None and not operands.k_BHTK.is_cpu:
-        batch, num_heads, num_seen, _ = operands.k_BHTK.shape
-        num_rows = max(TILE_ROWS, ACCELERATOR_ENTRIES // (batch * num_heads * num_seen))
+    if reach is None:
+        num_rows = rows_at_once(operands.k_BHTK, ACCELERATOR_TRAINING_ENTRIES)
     for rows, seen in row_tiles(operands.content_BHTK.shape[2], reach, num_rows=num_rows):
         if reach is None:
             seen = slice(0, operands.k_BHTK.shape[2])

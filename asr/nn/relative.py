@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -89,19 +89,21 @@ class RelativeTerms(ScoreTerms):
             scores_BHST[:, :, rows] += shifted_BHRT
         return scores_BHST
 
-    def tiles(self, first_row: int = 0, *, lasting: bool = False) -> Iterator[Tensor]:
+    def tiles(
+        self, first_row: int = 0, *, lasting: bool = False, num_rows: int | None = None
+    ) -> Iterator[Tensor]:
         """See `ScoreTerms.tiles`."""
-        tiles_BHRT = super().tiles(first_row, lasting=lasting)
-        shifted = self._position_tiles(first_row)
+        tiles_BHRT = super().tiles(first_row, lasting=lasting, num_rows=num_rows)
+        shifted = self._position_tiles(first_row, num_rows)
         for tile_BHRT, shifted_BHRT in zip(tiles_BHRT, shifted, strict=True):
             with scoring:
                 tile_BHRT += shifted_BHRT
             yield tile_BHRT
 
-    def _position_tiles(self, first_row: int = 0) -> Iterator[Tensor]:
+    def _position_tiles(self, first_row: int = 0, num_rows: int | None = None) -> Iterator[Tensor]:
         """Yield the position term of each tile; the next one overwrites it."""
         memory = TileMemory()
-        for rows, _ in row_tiles(self.num_frames):
+        for rows, _ in row_tiles(self.num_frames, num_rows=num_rows):
             if rows.start >= first_row:
                 r_HKP = self.distances(rows)
                 with scoring:
@@ -127,6 +129,14 @@ class RelativeTerms(ScoreTerms):
         )
 
 
+class BiasedQueries(NamedTuple):
+    """Queries (B, H, T, K), and the content bias u and position bias v that scores add to them."""
+
+    q_BHTK: Tensor
+    content_bias_HK: Tensor
+    position_bias_HK: Tensor
+
+
 class RelativeQueries(Positions):
     """The query side: content bias u and position bias v. W r comes with the keys."""
 
@@ -135,13 +145,18 @@ class RelativeQueries(Positions):
         self.content_bias_HK = nn.Parameter(torch.zeros(num_heads, head_dim))
         self.position_bias_HK = nn.Parameter(torch.zeros(num_heads, head_dim))
 
+    def biased(self, q_BHTK: Tensor) -> BiasedQueries:
+        """Return the queries and the biases to add to them."""
+        return BiasedQueries(q_BHTK, self.content_bias_HK, self.position_bias_HK)
+
     @projecting
     def terms(self, q_BHTK: Tensor, keys: Keys) -> RelativeTerms:
         """Return the content and position terms of the scores."""
         assert keys.positions is not None
+        q_BHTK, content_bias_HK, position_bias_HK = self.biased(q_BHTK)
         scale = q_BHTK.shape[-1] ** -0.5
-        content_BHTK = (q_BHTK + self.content_bias_HK.unsqueeze(1)) * scale
-        position_BHTK = (q_BHTK + self.position_bias_HK.unsqueeze(1)) * scale
+        content_BHTK = (q_BHTK + content_bias_HK.unsqueeze(1)) * scale
+        position_BHTK = (q_BHTK + position_bias_HK.unsqueeze(1)) * scale
         return RelativeTerms(content_BHTK, keys.k_BHTK, position_BHTK, keys.positions)
 
     @fused
@@ -161,27 +176,16 @@ class RelativeQueries(Positions):
         small tiles are slow, it stores the bias of all rows. On CUDA without a gradient, our own
         kernel is used if it supports these sizes.
         """
+        if dropout == 0.0 and self.has_kernel(keys, v_BHTK):
+            biased = self.biased(q_BHTK)
+            if biased.q_BHTK.shape[2] == keys.k_BHTK.shape[2]:
+                return attend_by_kernel(biased, keys, v_BHTK, padding_mask, reach)
         terms = self.terms(q_BHTK, keys)
         if torch.is_grad_enabled() and reach is None and q_BHTK.is_cuda:
             return attend_at_once(terms, v_BHTK, padding_mask, dropout)
         if torch.is_grad_enabled():
             tiles = training_tiles(terms.operands, padding_mask, reach)
             return tiled_attention.attend(terms.operands, v_BHTK, tiles, dropout)
-        is_square = terms.num_seen == terms.num_frames
-        if is_square and dropout == 0.0 and self.has_kernel(keys, v_BHTK):
-            from asr.nn.kernels.relative_attention import relative_attention
-
-            dtype = v_BHTK.dtype
-            context_BTHK = relative_attention(
-                terms.q_BHTK.to(dtype),
-                terms.position_BHTK.to(dtype),
-                terms.k_BHTK.to(dtype),
-                v_BHTK,
-                terms.r_HKP.to(dtype),
-                padding_mask,
-                reach,
-            )
-            return context_BTHK.transpose(1, 2)
         if reach is None and has_long_tiles(terms):
             context_BTHK = attend_by_long_tiles(terms, v_BHTK, padding_mask, dropout)
         else:
@@ -241,6 +245,31 @@ class RelativePositions(RelativeQueries):
         """Return the projected distances (H, K, P)."""
         r_PD: Tensor = self.position(table_PD)
         return r_PD.view(r_PD.shape[0], self.num_heads, -1).permute(1, 2, 0)
+
+
+def attend_by_kernel(
+    biased: BiasedQueries,
+    keys: Keys,
+    v_BHTV: Tensor,
+    padding_mask: Tensor | None,
+    reach: int | None,
+) -> Tensor:
+    """Return the context (B, H, T, V) by our own kernel, in the dtype of the values."""
+    from asr.nn.kernels.relative_attention import relative_attention
+
+    assert keys.positions is not None
+    dtype = v_BHTV.dtype
+    context_BTHV = relative_attention(
+        biased.q_BHTK.to(dtype),
+        keys.k_BHTK.to(dtype),
+        v_BHTV,
+        keys.positions.to(dtype),
+        biased.content_bias_HK.to(dtype),
+        biased.position_bias_HK.to(dtype),
+        padding_mask,
+        reach,
+    )
+    return context_BTHV.transpose(1, 2)
 
 
 def has_long_tiles(terms: RelativeTerms) -> bool:
@@ -308,13 +337,11 @@ def attend_by_tiles(
     return contexts_BRHV.joined()
 
 
-def sinusoids(distance_P: range, d_model: int, like: Tensor) -> Tensor:
-    """Return (P, D) interleaved sines and cosines of the distances, like ``like``."""
-    return falling_sinusoids(distance_P.start, -distance_P.step, len(distance_P), d_model, like)
-
-
 def falling_sinusoids(first: int, step: int, num: int, d_model: int, like: Tensor) -> Tensor:
-    """Return (P, D) sinusoids of ``num`` falling distances; an export keeps them symbolic."""
+    """Return (P, D) interleaved sines and cosines of ``num`` falling distances, like ``like``.
+
+    An export keeps them symbolic.
+    """
     channel = torch.arange(0, d_model, 2, device=like.device, dtype=torch.float32)
     index = torch.arange(num, device=like.device, dtype=torch.float32)
     distance = first - step * index

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from asr.nn.frames import fill_up, num_spans
 from asr.nn.positions import Keys
-from asr.nn.relative import RelativePositions, RelativeTerms, falling_sinusoids, sinusoids
+from asr.nn.relative import BiasedQueries, RelativePositions, falling_sinusoids
 from asr.nn.rotary import RotaryPositions, rotate, rotations
 from asr.profiling.attention_steps import fused, projecting
 
@@ -120,15 +119,11 @@ class PooledRelativePositions(RelativePositions):
         )
         return self._by_frame(context_BHSK, q_BHTK)
 
-    @projecting
-    def terms(self, q_BHTK: Tensor, keys: Keys) -> RelativeTerms:
-        """Return the terms of the scores, with the frames arranged by residue."""
-        terms = super().terms(q_BHTK, keys)
-        return replace(
-            terms,
-            q_BHTK=self._by_residue(terms.q_BHTK),
-            position_BHTK=self._by_residue(terms.position_BHTK),
-        )
+    def biased(self, q_BHTK: Tensor) -> BiasedQueries:
+        """Return queries (B, N * H, S, K), with the frames arranged by residue, and biases."""
+        q_BHTK, *biases_HK = super().biased(q_BHTK)
+        repeated = (bias_HK.repeat(self.pool_size, 1) for bias_HK in biases_HK)
+        return BiasedQueries(self._by_residue(q_BHTK), *repeated)
 
     @projecting
     def _for_each_residue(self, keys: Keys) -> Keys:
@@ -177,3 +172,8 @@ def table_of(distance_P: range, table_PD: Tensor) -> Tensor:
     below = sinusoids(range(-furthest - 1, distance_P.stop, -1), d_model, table_PD)
     first, last = furthest - distance_P.start, furthest - distance_P.stop
     return torch.cat([above, table_PD[max(0, first) : last], below])
+
+
+def sinusoids(distance_P: range, d_model: int, like: Tensor) -> Tensor:
+    """Return (P, D) interleaved sines and cosines of the distances, like ``like``."""
+    return falling_sinusoids(distance_P.start, -distance_P.step, len(distance_P), d_model, like)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr.nn.relative import RelativePositions, sinusoids
+from asr.nn.relative import RelativePositions
 from asr.nn.rotary import RotaryPositions
-from asr.nn.span_positions import GroupedRelativePositions, GroupedRotaryPositions
+from asr.nn.span_positions import GroupedRelativePositions, GroupedRotaryPositions, sinusoids
 from tests.encoder.tiny import randomise
 
 H, K = 2, 4

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from asr.nn import positions as tiling
-from asr.nn.relative import RelativePositions, sinusoids
+from asr.nn.relative import RelativePositions
 from asr.nn.rotary import RotaryPositions, rotations
 from asr.nn.span_positions import (
     PooledRelativePositions,
     PooledRotaryPositions,
     middle_of,
+    sinusoids,
     table_of,
 )
 from tests.encoder.tiny import randomise

@@ -313,5 +313,19 @@ def test_a_training_tile_of_an_accelerator_holds_all_rows(monkeypatch: pytest.Mo
 
     assert rows_of_tiles("cpu") == [128, 128, 44]
     assert rows_of_tiles("meta") == [300]
-    monkeypatch.setattr(tiling, "ACCELERATOR_ENTRIES", 2 * 3 * 300 * 200)
+    monkeypatch.setattr(tiling, "ACCELERATOR_TRAINING_ENTRIES", 2 * 3 * 300 * 200)
+    assert rows_of_tiles("meta") == [200, 100]
+
+
+def test_scores_on_an_accelerator_come_in_one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows_of_tiles(device: str) -> list[int]:
+        module = RelativePositions(d_model=8, num_heads=1, head_dim=8).to(device)
+        x_BHTK = torch.empty(2, 1, 300, 8, device=device)
+        keys = module.keys(x_BHTK, RelativePositions.table(300, 8, 1, x_BHTK))
+        with torch.no_grad():
+            return [tile_BHRT.shape[2] for tile_BHRT in module.score_tiles(x_BHTK, keys)]
+
+    assert rows_of_tiles("cpu") == [128, 128, 44]
+    assert rows_of_tiles("meta") == [300]
+    monkeypatch.setattr(tiling, "ACCELERATOR_ENTRIES", 2 * 300 * 200)
     assert rows_of_tiles("meta") == [200, 100]

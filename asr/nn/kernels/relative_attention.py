@@ -21,19 +21,17 @@ _LOG2_E = tl.constexpr(math.log2(math.e))
     do_not_specialize=["num_heads", "num_frames", "num_distances", "reach"]
 )  # one compilation serves all lengths
 def attend_tile(
-    content: tl.tensor,
-    position: tl.tensor,
+    query: tl.tensor,
+    content_bias: tl.tensor,
+    position_bias: tl.tensor,
     key: tl.tensor,
     value: tl.tensor,
     distance: tl.tensor,
     is_padding: tl.tensor,
     context: tl.tensor,
-    content_b: tl.tensor,
-    content_h: tl.tensor,
-    content_t: tl.tensor,
-    position_b: tl.tensor,
-    position_h: tl.tensor,
-    position_t: tl.tensor,
+    query_b: tl.tensor,
+    query_h: tl.tensor,
+    query_t: tl.tensor,
     key_b: tl.tensor,
     key_h: tl.tensor,
     key_t: tl.tensor,
@@ -47,6 +45,7 @@ def attend_tile(
     num_frames: tl.tensor,
     num_distances: tl.tensor,
     reach: tl.tensor,
+    scale: tl.tensor,
     K: tl.constexpr,
     V: tl.constexpr,
     PADDED_K: tl.constexpr,
@@ -63,13 +62,13 @@ def attend_tile(
     at_V = tl.arange(0, PADDED_V)
     row_N = first_row + at_N
     rows_exist = (row_N < num_frames)[:, None] & (at_K < K)[None, :]
-    content += batch * content_b + head * content_h
-    position += batch * position_b + head * position_h
+    query += batch * query_b + head * query_h
     key += batch * key_b + head * key_h
     value += batch * value_b + head * value_h
     distance += head * distance_h
-    content_NK = tl.load(content + row_N[:, None] * content_t + at_K[None, :], rows_exist, 0.0)
-    position_NK = tl.load(position + row_N[:, None] * position_t + at_K[None, :], rows_exist, 0.0)
+    query_NK = tl.load(query + row_N[:, None] * query_t + at_K[None, :], rows_exist, 0.0)
+    content_NK = _biased(query_NK, content_bias + head * K, scale, at_K, K)
+    position_NK = _biased(query_NK, position_bias + head * K, scale, at_K, K)
 
     first, stop = 0, num_frames
     if reach is not None:
@@ -135,6 +134,15 @@ def attend_tile(
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def _biased(
+    query_NK: tl.tensor, bias: tl.tensor, scale: tl.tensor, at_K: tl.tensor, K: tl.constexpr
+) -> tl.tensor:
+    """Return ``(query + bias) * scale``, computed in float32 and rounded once."""
+    bias_K = tl.load(bias + at_K, at_K < K, 0.0).to(tl.float32)
+    return ((query_NK.to(tl.float32) + bias_K[None, :]) * scale).to(query_NK.dtype)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def _turned_product(
     position_NK: tl.tensor,
     distance: tl.tensor,
@@ -187,39 +195,41 @@ def padded(width: int) -> int:
 
 
 def relative_attention(
-    content_BHTK: Tensor,
-    position_BHTK: Tensor,
+    q_BHTK: Tensor,
     k_BHTK: Tensor,
     v_BHTV: Tensor,
     r_HKP: Tensor,
+    content_bias_HK: Tensor,
+    position_bias_HK: Tensor,
     padding_mask: Tensor | None,
     reach: int | None,
 ) -> Tensor:
-    """Return the context (B, T, H, V) of scaled queries, keys, values and projected distances.
+    """Return the context (B, T, H, V) of queries, keys, values and projected distances.
 
-    All inputs have one dtype, and the middle distance is zero. ``padding_mask`` (B, T) and
-    ``reach`` are those of `asr.nn.positions.Positions.attend`. Rows that see nothing give zeros.
-    Sums are in float32, and so are products of float32, or in TF32 if
+    All inputs have one dtype, and the middle distance is zero. ``content_bias_HK`` (u) and
+    ``position_bias_HK`` (v) are added to the queries, which are then scaled. ``padding_mask``
+    (B, T) and ``reach`` are those of `asr.nn.positions.Positions.attend`. Rows that see nothing
+    give zeros. Sums are in float32, and so are products of float32, or in TF32 if
     ``torch.set_float32_matmul_precision`` allows it.
     """
     context_BTHV: Tensor = torch.ops.asr.relative_attention(
-        content_BHTK, position_BHTK, k_BHTK, v_BHTV, r_HKP, padding_mask, reach
+        q_BHTK, k_BHTK, v_BHTV, r_HKP, content_bias_HK, position_bias_HK, padding_mask, reach
     )
     return context_BTHV
 
 
 def _launch(
-    content_BHTK: Tensor,
-    position_BHTK: Tensor,
+    q_BHTK: Tensor,
     k_BHTK: Tensor,
     v_BHTV: Tensor,
     r_HKP: Tensor,
+    content_bias_HK: Tensor,
+    position_bias_HK: Tensor,
     padding_mask: Tensor | None,
     reach: int | None,
 ) -> Tensor:
-    content_BHTK, position_BHTK, k_BHTK, v_BHTV = (
-        x if x.stride(-1) == 1 else x.contiguous()
-        for x in (content_BHTK, position_BHTK, k_BHTK, v_BHTV)
+    q_BHTK, k_BHTK, v_BHTV = (
+        x if x.stride(-1) == 1 else x.contiguous() for x in (q_BHTK, k_BHTK, v_BHTV)
     )
     batch, num_heads, num_frames, head_dim = k_BHTK.shape
     value_dim = v_BHTV.shape[-1]
@@ -228,15 +238,15 @@ def _launch(
     context_BTHV = v_BHTV.new_empty(batch, num_frames, num_heads, value_dim)
     is_padding = None if padding_mask is None else padding_mask.contiguous().view(torch.uint8)
     attend_tile[triton.cdiv(num_frames, cut.tile), batch * num_heads](
-        content_BHTK,
-        position_BHTK,
+        q_BHTK,
+        content_bias_HK.contiguous(),
+        position_bias_HK.contiguous(),
         k_BHTK,
         v_BHTV,
         r_HKP,
         is_padding,
         context_BTHV,
-        *content_BHTK.stride()[:3],
-        *position_BHTK.stride()[:3],
+        *q_BHTK.stride()[:3],
         *k_BHTK.stride()[:3],
         *v_BHTV.stride()[:3],
         *r_HKP.stride(),
@@ -244,6 +254,7 @@ def _launch(
         num_frames,
         r_HKP.shape[-1],
         reach,
+        head_dim**-0.5,
         K=head_dim,
         V=value_dim,
         PADDED_K=padded(head_dim),
@@ -256,13 +267,13 @@ def _launch(
     return context_BTHV
 
 
-def _shape(content: Tensor, position: Tensor, key: Tensor, value: Tensor, *_: object) -> Tensor:
+def _shape(query: Tensor, key: Tensor, value: Tensor, *_: object) -> Tensor:
     return torch.empty_like(value.transpose(1, 2), memory_format=torch.contiguous_format)
 
 
 define(
-    "relative_attention(Tensor content, Tensor position, Tensor key, Tensor value, "
-    "Tensor distances, Tensor? padding_mask, int? reach) -> Tensor",
+    "relative_attention(Tensor query, Tensor key, Tensor value, Tensor distances, "
+    "Tensor content_bias, Tensor position_bias, Tensor? padding_mask, int? reach) -> Tensor",
     _launch,
     shape=_shape,
 )
@@ -270,11 +281,12 @@ define(
 
 @register_flop_formula(torch.ops.asr.relative_attention)
 def _flops(
-    content: Sequence[int],
-    position: Sequence[int],
+    query: Sequence[int],
     key: Sequence[int],
     value: Sequence[int],
     distances: Sequence[int],
+    content_bias: Sequence[int],
+    position_bias: Sequence[int],
     padding_mask: Sequence[int] | None,
     reach: int | None,
     **_: object,

@@ -95,7 +95,8 @@ def test_relative_attention(
         v_BHTV = torch.zeros(B, num_frames, H, value_dim, dtype=dtype).transpose(1, 2)
         r_HKP = torch.zeros(2 * num_frames - 1, H, K, dtype=dtype).permute(1, 2, 0)
         padding_mask = torch.zeros(B, num_frames, dtype=torch.bool)
-        relative_attention(x_BHTK, x_BHTK, x_BHTK, v_BHTV, r_HKP, padding_mask, None)
+        bias_HK = torch.zeros(H, K, dtype=dtype)
+        relative_attention(x_BHTK, x_BHTK, v_BHTV, r_HKP, bias_HK, bias_HK, padding_mask, None)
 
     (kernel,) = compile_for(capability, launch)
     assert kernel.metadata.shared <= SHARED_BYTES[capability]

@@ -22,9 +22,11 @@ def test_relative_attention(reach: int | None, num_seen: int) -> None:
 
     with torch.device("meta"):
         x_BHTK, v_BHTV = torch.empty(B, H, T, K), torch.empty(B, T, H, V).transpose(1, 2)
-        r_HKP = torch.empty(H, K, 2 * T - 1)
+        r_HKP, bias_HK = torch.empty(H, K, 2 * T - 1), torch.empty(H, K)
         with FlopCounterMode(display=False) as counter:
-            context = relative_attention(x_BHTK, x_BHTK, x_BHTK, v_BHTV, r_HKP, None, reach)
+            context = relative_attention(
+                x_BHTK, x_BHTK, v_BHTV, r_HKP, bias_HK, bias_HK, None, reach
+            )
 
     assert context.shape == (B, T, H, V)
     assert context.is_contiguous()

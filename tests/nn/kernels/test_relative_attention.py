@@ -112,8 +112,11 @@ def test_a_row_that_sees_nothing_is_zero(device: torch.device) -> None:
     x_BHTK = torch.randn(2, 1, 5, 16, device=device)
     r_HKP = torch.randn(1, 16, 9, device=device)
     padding_mask = torch.tensor([[False] * 5, [True] * 5], device=device)
+    bias_HK = torch.randn(1, 16, device=device)
     with torch.no_grad():
-        context_BTHK = relative_attention(x_BHTK, x_BHTK, x_BHTK, x_BHTK, r_HKP, padding_mask, None)
+        context_BTHK = relative_attention(
+            x_BHTK, x_BHTK, x_BHTK, r_HKP, bias_HK, bias_HK, padding_mask, None
+        )
 
     assert (context_BTHK[0] != 0).all()
     assert (context_BTHK[1] == 0).all()
@@ -123,16 +126,17 @@ def test_scores_far_from_zero_stay_exact(device: torch.device) -> None:
     """The sum of exponentials of scores near 300 is no number of float32."""
     from asr.nn.kernels.relative_attention import relative_attention
 
-    content_BHTK = torch.full((1, 1, 40, 16), 5.0, device=device)
+    q_BHTK = torch.full((1, 1, 40, 16), 20.0, device=device)
     k_BHTK = torch.full((1, 1, 40, 16), 4.0, device=device)
     v_BHTK = torch.randn(1, 1, 40, 16, device=device)
     with torch.no_grad():
         context_BTHK = relative_attention(
-            content_BHTK,
-            content_BHTK,
+            q_BHTK,
             k_BHTK,
             v_BHTK,
-            torch.zeros(1, 16, 79).to(device),
+            torch.zeros(1, 16, 79, device=device),
+            torch.zeros(1, 16, device=device),
+            torch.zeros(1, 16, device=device),
             None,
             None,
         )
