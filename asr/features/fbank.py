@@ -36,7 +36,7 @@ class LogMel(nn.Module):
     differ by up to 0.1 in some bins; `asr.features.kaldi.KaldiFbank` computes Kaldi's own.
 
     Edges are not padded: a frame depends only on the samples of its own window, so an utterance has
-    the same features alone and in a padded batch. The result is float32, under autocast too.
+    the same features alone and in a padded batch.
     ``dither`` is the standard deviation of noise added in training mode.
     """
 
@@ -108,8 +108,7 @@ class LogMel(nn.Module):
         ``lengths_B`` counts samples; samples beyond it must be zero. ``N`` samples give ``1 + (N -
         window) // shift`` frames; audio shorter than one window is padded with zeros to one frame.
         """
-        with torch.autocast(waveforms_BN.device.type, enabled=False):
-            features_BTF = self.log_mel(waveforms_BN.float(), lengths_B)
+        features_BTF = self.log_mel(waveforms_BN.float(), lengths_B)
         lengths_B = self.num_frames(lengths_B)
         frames_T = torch.arange(features_BTF.shape[1], device=features_BTF.device)
         padding_mask_BT = frames_T >= lengths_B[:, None]

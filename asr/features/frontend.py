@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -85,8 +86,15 @@ class Frontend(nn.Module):
         """Return features (B, T, F) float32 and frames of each utterance; padding is zero.
 
         ``num_copies`` repeats the batch (num_copies * B, T, F). Copies differ only in the masks of
-        SpecAugment. In training on CUDA, waveforms and features are padded to a few lengths.
+        SpecAugment. In training on CUDA, waveforms and features are padded to a few lengths. All
+        is computed in float32, under autocast too.
         """
+        with torch.autocast(waveforms_BN.device.type, enabled=False):
+            return self._features(waveforms_BN.float(), lengths_B, num_copies)
+
+    def _features(
+        self, waveforms_BN: Tensor, lengths_B: Tensor, num_copies: int
+    ) -> tuple[Tensor, Tensor]:
         has_few_lengths = self.training and shapes.is_planned_by_shape(waveforms_BN)
         if has_few_lengths:
             waveforms_BN = self._padded(waveforms_BN)

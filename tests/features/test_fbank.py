@@ -145,19 +145,13 @@ def test_dither_only_in_training() -> None:
     assert torch.equal(fbank.eval()(waveform, lengths_B)[0], plain_BTF)
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_stays_float32_under_autocast(device: str) -> None:
-    fbank = LogMel().to(device)
-    waveform, lengths_B = noise(2, 16000).to(device), torch.tensor([16000, 9000], device=device)
-    plain_BTF, _ = fbank(waveform, lengths_B)
-    with torch.autocast(device, dtype=torch.bfloat16):
-        features_BTF, frames_B = fbank(waveform, lengths_B)
-        half_BTF, _ = fbank(waveform.bfloat16(), lengths_B)
-    assert features_BTF.dtype == half_BTF.dtype == torch.float32
-    assert torch.equal(features_BTF, plain_BTF)
-    assert features_BTF.device.type == frames_B.device.type == device
-    cpu_BTF, _ = FBANK(waveform.cpu(), lengths_B.cpu())
-    torch.testing.assert_close(features_BTF.cpu(), cpu_BTF, atol=2e-3, rtol=0)
+@pytest.mark.gpu
+def test_on_cuda() -> None:
+    waveform, lengths_B = noise(2, 16000), torch.tensor([16000, 9000])
+    features_BTF, frames_B = LogMel().cuda()(waveform.cuda(), lengths_B.cuda())
+    assert features_BTF.is_cuda
+    assert frames_B.is_cuda
+    torch.testing.assert_close(features_BTF.cpu(), FBANK(waveform, lengths_B)[0], atol=2e-3, rtol=0)
 
 
 def test_gradients_reach_the_waveform() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from asr.features import shapes
-from asr.features.augment import RandomSilence, SpeedPerturb
+from asr.features.augment import RandomSilence, SpeedPerturb, WhiteNoise
 from asr.features.fbank import LogMel
 from asr.features.frontend import Frontend
 from asr.features.normalize import UtteranceNorm
@@ -111,3 +111,23 @@ def test_training_where_shapes_are_planned_has_few_of_them(monkeypatch: pytest.M
     assert len({any_BTF.shape for any_BTF, _ in of_each[False]}) == len(lengths)
     assert {few_BTF.shape[1] for few_BTF, _ in of_each[True]} == {128, 192, 256, 320}
     assert frontend.eval()(WAVEFORMS_BN, LENGTHS_B)[0].shape[1] == 98
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_training_stays_in_float32_under_autocast(device: str) -> None:
+    frontend = Frontend(
+        fbank=LogMel(),
+        speed=SpeedPerturb(factors=[0.9, 1.1]),
+        noise=WhiteNoise(low_snr_db=10, high_snr_db=20),
+        normalize=UtteranceNorm(variance=True),
+    ).to(device)
+    waveforms_BN, lengths_B = WAVEFORMS_BN.to(device), LENGTHS_B.to(device)
+
+    torch.manual_seed(2)
+    plain_BTF, _ = frontend(waveforms_BN, lengths_B)
+    for waveforms_dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(2)
+        with torch.autocast(device, dtype=torch.bfloat16):
+            features_BTF, _ = frontend(waveforms_BN.to(waveforms_dtype), lengths_B)
+        assert features_BTF.dtype == torch.float32
+        assert torch.equal(features_BTF, plain_BTF) == (waveforms_dtype == torch.float32)
