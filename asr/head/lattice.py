@@ -10,15 +10,17 @@ The likelihood sums over the blanks that lead from (T - d, U) to the end. Cells 
 anti-diagonal, t + u = n, do not depend on each other, so T + U vectorised steps compute all.
 
 Shape legend: B batch, T frames, U tokens, S = U + 1 states, V vocabulary, D durations, N = T + U
-anti-diagonals.
+anti-diagonals, R the most that a step crosses, M = N + R, C = 2 S + 1 columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from asr.head.ctc import BLANK_ID
@@ -110,45 +112,116 @@ def path_log_probs(
 
     ``blank_BTSD`` and ``token_BTUD`` hold the log probability of each step by cell and duration.
     """
-    batch, num_frames, num_states, _ = blank_BTSD.shape
-    num_diagonals = num_frames + num_states - 1
-    blank_BNSD = _skewed(blank_BTSD, num_diagonals)
-    token_BNSD = _skewed(functional.pad(token_BTUD, (0, 0, 0, 1), value=_NEVER), num_diagonals)
-    start_BS = blank_BTSD.new_full((batch, num_states), _NEVER)
-    start_BS[:, 0] = 0.0
-    diagonals = [start_BS]
-    for n in range(1, num_diagonals):
-        arriving = []
-        for index, duration in enumerate(durations):
-            if 0 < duration <= n:
-                before = n - duration
-                arriving.append(diagonals[before] + blank_BNSD[:, before, :, index])
-            before = n - duration - 1
-            if before >= 0:
-                moved_BS = diagonals[before] + token_BNSD[:, before, :, index]
-                arriving.append(functional.pad(moved_BS, (1, 0), value=_NEVER)[:, :-1])
-        diagonals.append(torch.stack(arriving).logsumexp(0).clamp(min=_NEVER))
-    alpha_BNS = torch.stack(diagonals, 1)
-    rows_B = torch.arange(batch, device=lengths_B.device)
-    ending = []
+    num_frames = blank_BTSD.shape[1]
+    reach = max(durations) + 1
+    rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
+    end_BR = blank_BTSD.new_full((len(lengths_B), reach), _NEVER)
     for index, duration in enumerate(durations):
-        if not duration:
-            continue
-        last_B = lengths_B - duration
-        ends_B = alpha_BNS[rows_B, (last_B + token_lengths_B).clamp(min=0), token_lengths_B]
-        ends_B = (
-            ends_B + blank_BTSD[rows_B, last_B.clamp(0, num_frames - 1), token_lengths_B, index]
+        if duration:
+            last_B = lengths_B - duration
+            step_B = blank_BTSD[rows_B, last_B.clamp(0, num_frames - 1), token_lengths_B, index]
+            end_BR[:, reach - duration] = step_B.masked_fill(last_B < 0, _NEVER)
+    steps_MRBC = _by_diagonal(blank_BTSD, token_BTUD, durations)
+    sums_B: Tensor = _PathSum.apply(  # type: ignore[no-untyped-call]
+        steps_MRBC, end_BR, lengths_B, token_lengths_B
+    )
+    return sums_B
+
+
+def _by_diagonal(blank_BTSD: Tensor, token_BTUD: Tensor, durations: Sequence[int]) -> Tensor:
+    """Sort steps by the anti-diagonal they start from and by the number R - r that they cross.
+
+    Returns (M, R, B, C) after R rows without steps. Column 2s + 1 has the blank of state s and
+    column 2s + 2 its token, so that columns 2s and 2s + 1 have what leads *to* state s. Steps
+    outside the lattice are impossible.
+    """
+    batch, num_frames, num_states, _ = blank_BTSD.shape
+    num_diagonals, reach = num_frames + num_states - 1, max(durations) + 1
+    steps_BTRC = blank_BTSD.new_full((batch, num_frames, reach, 2 * num_states + 1), _NEVER)
+    for index, duration in enumerate(durations):
+        if duration:
+            steps_BTRC[:, :, reach - duration, 1::2] = blank_BTSD[..., index]
+        steps_BTRC[:, :, reach - duration - 1, 2:-1:2] = token_BTUD[..., index]
+    state_C = (torch.arange(2 * num_states + 1, device=blank_BTSD.device) - 1) // 2
+    frame_NC = torch.arange(num_diagonals, device=blank_BTSD.device).unsqueeze(1) - state_C
+    index_BNRC = frame_NC.clamp(0, num_frames - 1)[None, :, None].expand(batch, -1, reach, -1)
+    outside_NC = (frame_NC < 0) | (frame_NC >= num_frames)
+    steps_BNRC = steps_BTRC.gather(1, index_BNRC).masked_fill(outside_NC[:, None], _NEVER)
+    return functional.pad(steps_BNRC.permute(1, 2, 0, 3), (0, 0) * 3 + (reach, 0), value=_NEVER)
+
+
+class _PathSum(torch.autograd.Function):
+    """The logarithm (B,) of the sum over all paths, and its gradient by forward and backward sums.
+
+    With R the farthest that a step leads, a window of R rows before a diagonal holds all cells
+    from which steps lead to it: row r is R - r diagonals before.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        steps_MRBC: Tensor,
+        end_BR: Tensor,
+        lengths_B: Tensor,
+        token_lengths_B: Tensor,
+    ) -> Tensor:
+        num_rows, reach, batch, num_columns = steps_MRBC.shape
+        num_diagonals, num_states = num_rows - reach, num_columns // 2
+        row, step, *rest = steps_MRBC.stride()
+        arriving_NRBC = steps_MRBC.as_strided(
+            (num_diagonals, reach, batch, num_columns), (row, row + step, *rest)
         )
-        ending.append(ends_B.masked_fill(last_B < 0, _NEVER))
-    return torch.stack(ending).logsumexp(0)
+        arriving_NRBS2 = _in_pairs(arriving_NRBC[..., :-1])
+        alpha_MBS = steps_MRBC.new_full((num_rows, batch, 1 + num_states), _NEVER)
+        alpha_MBS[reach, :, 1] = 0.0
+        for n in range(1, num_diagonals):
+            alpha_MBS[n + reach, :, 1:] = _reached(alpha_MBS[n : n + reach], arriving_NRBS2[n])
+        alpha_NBS = alpha_MBS[reach:, :, 1:]
+        last_BR = (lengths_B + token_lengths_B).unsqueeze(1) - torch.arange(
+            reach, 0, -1, device=lengths_B.device
+        )
+        rows_B1 = torch.arange(batch, device=lengths_B.device).unsqueeze(1)
+        at_end = last_BR.clamp(min=0), rows_B1, token_lengths_B.unsqueeze(1)
+        ending_BR = alpha_NBS[at_end] + end_BR
+        sums_B = ending_BR.logsumexp(1)
+        ctx.save_for_backward(steps_MRBC, end_BR, alpha_NBS, ending_BR, sums_B, *at_end)
+        return sums_B
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_B: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        steps_MRBC, end_BR, alpha_NBS, ending_BR, sums_B, *at_end = ctx.saved_tensors
+        gradient_B = gradient_B.masked_fill(sums_B < _NEVER / 2, 0.0)
+        num_diagonals, batch, num_states = alpha_NBS.shape
+        reach = steps_MRBC.shape[1]
+        leaving_NRBS2 = _in_pairs(steps_MRBC[reach:, ..., 1:])
+        last_BR, *cell = at_end
+        last_BR = last_BR.masked_fill(end_BR < _NEVER / 2, num_diagonals)  # behind all others
+        end_NBS = alpha_NBS.new_full((num_diagonals + 1, batch, num_states), _NEVER)
+        end_NBS[last_BR, *cell] = end_BR
+        # Rows of beta run backwards in time, after R rows behind the end; no state follows S - 1.
+        beta_MBS = alpha_NBS.new_full((num_diagonals + reach, batch, num_states + 1), _NEVER)
+        for row in range(num_diagonals):
+            n = num_diagonals - 1 - row
+            going_BS = _reached(beta_MBS[row : row + reach], leaving_NRBS2[n])
+            beta_MBS[row + reach, :, :-1] = torch.logaddexp(going_BS, end_NBS[n])
+        beta_MBS = beta_MBS.flip(0)
+        taken_MRBC = torch.zeros_like(steps_MRBC)
+        for r in range(reach):
+            after_NBS = beta_MBS[reach - r : reach - r + num_diagonals]
+            path_NBS2 = alpha_NBS.unsqueeze(-1) + leaving_NRBS2[:, r] + after_NBS.unfold(-1, 2, 1)
+            taken_NBS2 = (path_NBS2 - sums_B[:, None, None]).exp() * gradient_B[:, None, None]
+            taken_MRBC[reach:, r, :, 1:] = taken_NBS2.flatten(2)
+        ended_BR = (ending_BR - sums_B.unsqueeze(1)).exp() * gradient_B.unsqueeze(1)
+        return taken_MRBC, ended_BR, None, None
 
 
-def _skewed(steps_BTSD: Tensor, num_diagonals: int) -> Tensor:
-    """Sort the cells by anti-diagonal (B, N, S, D); steps outside the lattice are impossible."""
-    batch, num_frames, num_states, num_durations = steps_BTSD.shape
-    n_N1 = torch.arange(num_diagonals, device=steps_BTSD.device).unsqueeze(1)
-    frame_NS = n_N1 - torch.arange(num_states, device=steps_BTSD.device)
-    outside_NS = (frame_NS < 0) | (frame_NS >= num_frames)
-    index_NS = frame_NS.clamp(0, num_frames - 1)
-    index_BNSD = index_NS[None, :, :, None].expand(batch, -1, -1, num_durations)
-    return steps_BTSD.gather(1, index_BNSD).masked_fill(outside_NS[None, :, :, None], _NEVER)
+def _reached(before_RBS: Tensor, steps_RBS2: Tensor) -> Tensor:
+    """Sum (B, S) over steps from, or to, two neighbouring states in each of R diagonals."""
+    paths_RBS2 = before_RBS.unfold(-1, 2, 1) + steps_RBS2
+    return paths_RBS2.logsumexp((0, 3)).clamp(min=_NEVER)
+
+
+def _in_pairs(steps_NRBX: Tensor) -> Tensor:
+    """View (N, R, B, 2S) as (N, R, B, S, 2)."""
+    return steps_NRBX.unfold(-1, 2, 2)
