@@ -33,7 +33,7 @@ from tests.mutations import mutate_package, mutated_audio, mutated_bytes, mutate
 CASES = int(os.environ.get("ASR_FUZZ", "3"))
 LONGEST_S = 30.0  # of CPU
 PATIENCE_S = 300.0  # of a process that waits for something, or for a busy machine
-MOST_MIB = 1024.0  # beside what a process has before it reads anything, about 400 MiB
+MOST_MIB = 1024.0  # beside what a process has before it reads anything
 DOCUMENTED = {0, 2, 3}  # of asr.cli.main.main
 
 Case = Callable[[Path, random.Random], Sequence[str | Path]]
@@ -69,7 +69,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 def run(words: Sequence[str | Path], log: Path) -> Ended:
     """Runs a command in a process of its own, forked: nothing is imported anew."""
-    before_mib = resident_mib()  # the child has it too, from its first moment
+    before_mib = inherited_mib()
     process = os.fork()
     if process == 0:
         code = 99
@@ -96,14 +96,16 @@ def run(words: Sequence[str | Path], log: Path) -> Ended:
         os.waitstatus_to_exitcode(status),
         log.read_text(errors="replace"),
         usage.ru_utime + usage.ru_stime,
-        max(0.0, usage.ru_maxrss / 1024 - before_mib),
+        usage.ru_maxrss / 1024 - before_mib,
     )
 
 
-def resident_mib() -> float:
-    """Memory of this process now: that of all tests before, in the suite."""
-    num_pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return num_pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def inherited_mib() -> float:
+    """Memory of a process that does nothing: that of all tests before, in the suite."""
+    process = os.fork()
+    if process == 0:
+        os._exit(0)
+    return os.wait4(process, 0)[2].ru_maxrss / 1024
 
 
 def fuzz(
