@@ -244,3 +244,26 @@ def test_live_streams_are_compared(folder: Path, asr: Command) -> None:
 )
 def test_streams_that_cannot_be(asr: Command, words: tuple[str, ...], message: str) -> None:
     assert message in asr("compare", *words).error
+
+
+def test_what_could_not_be_scored_is_said_and_ends_in_exit_code_2(
+    asr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = write_corpus(tmp_path / "corpus", num_train=8)
+    write_recipe(tmp_path / "tones.yaml", corpus)
+    (tmp_path / "corpus" / "audio" / "test-0.wav").unlink()
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", "tones.yaml", "reuse=none", "train.trainer.max_steps=2"]
+
+    first = asr(*words, "--json", "-")
+    again = asr(*words, "--out", "report")
+
+    (run,) = runs(tmp_path).values()
+    resumed = asr("train", "--resume", str(run))
+    for done in (first, again, resumed):
+        assert done.code == 2, done.err
+        assert re.search(r"^\S+: test: 1 of \d+ utterances", done.err, re.MULTILINE), done.err
+    assert again.err.count("trained already") == 1
+    (row,) = rows(first)
+    assert row["wer"]["test"] is not None
+    assert "1 of" in (tmp_path / "report" / "table.md").read_text()
