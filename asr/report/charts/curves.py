@@ -132,7 +132,8 @@ def curve_chart(
     """
     if not curves:
         return None
-    figure, axes = new_chart(width_px, max(380.0, LINE_PX * len(curves) + 100))
+    ends = list(_named_ends(curves))
+    figure, axes = new_chart(width_px, max(380.0, LINE_PX * len(ends) + 100))
     places = sorted({place for curve in curves for place, _ in curve.points})
     values = [value for curve in curves for _, value in curve.points]
     fit_axis(axes.xaxis, places)
@@ -161,12 +162,24 @@ def curve_chart(
                 markersize=4 if index is None else 8,
             )
             tell(mark, f"{curve.name}: {place_text(place)}, {text(value)}", kind)
-    label_ends(axes, [(*curve.points[-1], shortened(curve.name)) for curve in curves])
+    label_ends(axes, ends)
     described = "; ".join(
         f"{c.name}: " + ", ".join(f"{text(value)} at {place_text(at)}" for at, value in c.points)
         for c in curves
     )
     return Chart(title=title, description=f"{described}.", figure=figure)
+
+
+def _named_ends(curves: Sequence[Curve]) -> Iterator[tuple[float, float, str]]:
+    """Return the end and the name of each curve, or of the middle one of a series' seeds."""
+    by_series: dict[object, list[Curve]] = {}
+    for curve in curves:
+        key = curve.series.index if curve.series else curve.name
+        by_series.setdefault(key, []).append(curve)
+    for same in by_series.values():
+        middle = sorted(same, key=lambda curve: curve.points[-1][1])[len(same) // 2]
+        name = middle.series.name if middle.series and len(same) > 1 else middle.name
+        yield *middle.points[-1], shortened(name)
 
 
 def _speedups(

@@ -85,6 +85,15 @@ def test_learning_curves_of_many_steps_are_marked_at_their_end() -> None:
     assert not list(learning_charts(GROUPS))
 
 
+def test_seeds_have_a_curve_each_and_one_label() -> None:
+    learning = tuple(LearningPoint(step=n, train_loss=50.0 / n, dev_wer=None) for n in (1, 2, 3))
+    records = [*seeds(none_record(learning=learning), 3), probs_record(learning=learning)]
+    (chart,) = learning_charts(by_seed(records))
+    assert marks(chart)["curve"] == 4
+    assert [text.get_text() for text in chart.figure.axes[0].texts] == ["none", "probs"]
+    assert "none-seed2: step 3, 16.7" in titles(chart)
+
+
 def test_speed_ups_have_a_line_at_one() -> None:
     chart = speedup_chart(GROUPS, "fused")
     assert chart is not None

@@ -23,7 +23,7 @@ OFFLINE = [
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
-MEASURE = """
+MEASURE = r"""
 console.log("measuring");
 for (const panel of document.querySelectorAll(".panel")) panel.style.display = "block";
 const touching = [];
@@ -52,7 +52,19 @@ const scrolls = frame.scrollWidth > frame.clientWidth;
 const wide = document.documentElement.scrollWidth > window.innerWidth;
 document.body.style.width = "400px";
 const narrow = document.body.scrollWidth <= 400;
-document.body.dataset.measured = JSON.stringify({touching, orders, wide, narrow, scrolls});
+const word = document.createRange();
+const cut = [...document.querySelectorAll("thead th")].filter((cell) => {
+  const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode())
+    for (const found of texts.currentNode.data.matchAll(/\S+/g)) {
+      word.setStart(texts.currentNode, found.index);
+      word.setEnd(texts.currentNode, found.index + found[0].length);
+      const lines = new Set([...word.getClientRects()].map((box) => box.top));
+      if (lines.size > 1 && found[0].length < 20) return true;
+    }
+  return false;
+}).map((cell) => cell.textContent);
+document.body.dataset.measured = JSON.stringify({touching, orders, wide, narrow, scrolls, cut});
 """
 
 
@@ -104,6 +116,7 @@ def test_texts_keep_clear_of_each_other_and_rows_sort(num_runs: int, tmp_path: P
     assert result["touching"] == []
     assert not result["wide"]
     assert result["narrow"]  # as on a telephone: nothing but tables and charts scrolls sideways
+    assert result["cut"] == []  # no heading is broken within a word
     assert not result["scrolls"]  # speed-ups are seen without scrolling
     names = [record.run for record in records]  # slowest first
     assert result["orders"] == [names, names[::-1], names]
