@@ -146,7 +146,6 @@ def fit_text(
                 accelerator=machine.resolve_accelerator(),
                 precision=machine.lightning_precision,
                 max_steps=spec.max_steps,
-                gradient_clip_val=spec.gradient_clip,
                 logger=CsvLog(run_dir / "logs", resumed_step=first_step),
                 callbacks=[OwnErrorFirst(), _Control(module, report)],
                 plugins=[PlainCheckpointIO()],
@@ -220,11 +219,22 @@ class _TextModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build AdamW and its schedule, stepped after every step."""
-        is_fused = next(self.model.parameters()).device.type in ("cpu", "cuda")
+        can_fuse = next(self.model.parameters()).device.type in ("cpu", "cuda")
+        is_scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         optimizer, schedule = self._optim.build(
-            self.model, total_steps=self.spec.max_steps, fused=is_fused
+            self.model, total_steps=self.spec.max_steps, fused=can_fuse and not is_scaled
         )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip to the configured norm; Lightning's own refuses AdamW's fused kernel in bf16."""
+        if self.spec.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.gradient_clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the random state, the time and the best loss."""

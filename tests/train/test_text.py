@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,19 +38,19 @@ def make(*, dropout: float = 0.1) -> TransformerLm:
     )
 
 
-def spec(max_steps: int) -> TextTrainerSpec:
+def spec(max_steps: int, **settings: Any) -> TextTrainerSpec:
     return TextTrainerSpec(
-        max_steps=max_steps, batch_tokens=64, max_tokens=20, validate_every_steps=10
+        max_steps=max_steps, batch_tokens=64, max_tokens=20, validate_every_steps=10, **settings
     )
 
 
-def fit(model: TransformerLm, run_dir: Path, max_steps: int) -> TextFit:
+def fit(model: TransformerLm, run_dir: Path, max_steps: int, **settings: Any) -> TextFit:
     train, other = counting(60, seed=0), counting(20, seed=1)
     return fit_text(
         model,
         Sentences(train, max_tokens=20),
         Sentences(other, max_tokens=20),
-        spec=spec(max_steps),
+        spec=spec(max_steps, **settings),
         optim=OPTIM,
         seed=3,
         run_dir=run_dir,
@@ -71,6 +72,38 @@ def test_it_learns_what_comes_next(tmp_path: Path) -> None:
     losses = [float(row["dev_loss_per_token"]) for row in rows if row["dev_loss_per_token"]]
     assert len(losses) == 20
     assert min(losses) == pytest.approx(result.loss)
+
+
+@pytest.mark.parametrize(
+    ("precision", "accelerator"),
+    [
+        ("bf16", "cpu"),
+        pytest.param("bf16", "gpu", marks=pytest.mark.gpu),
+        pytest.param("fp16", "gpu", marks=pytest.mark.gpu),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:train.trainer.precision=bf16 on a CPU")
+def test_it_learns_in_mixed_precision(tmp_path: Path, precision: str, accelerator: str) -> None:
+    model = make(dropout=0.0)
+    before = mean_loss(model, Sentences(counting(20, seed=1), max_tokens=20), 64)
+    result = fit(model, tmp_path, 100, precision=precision, accelerator=accelerator)
+    assert result.loss is not None
+    assert result.loss < 0.8 * before
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_the_gradient_is_clipped(tmp_path: Path) -> None:
+    """AdamW ignores the length of all gradients alike, but for the epsilon beside it."""
+    free, held = make(dropout=0.0), make(dropout=0.0)
+    fit(free, tmp_path / "free", 3, gradient_clip=None)
+    fit(held, tmp_path / "held", 3, gradient_clip=1e-9)
+    start = make(dropout=0.0)
+
+    def moved(model: TransformerLm) -> float:
+        pairs = zip(model.parameters(), start.parameters(), strict=True)
+        return sum(float((after - before).detach().abs().sum()) for after, before in pairs)
+
+    assert moved(held) < 0.5 * moved(free)
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
