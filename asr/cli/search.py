@@ -158,7 +158,8 @@ def search_of(
         return decoder
     if not isinstance(decoder, FusedSearch):
         raise InputError(
-            f"--hotwords: {decode['_target_']} takes none; give --beam 10, or another --search"
+            f"--hotwords: the search {_name_of(decode)} takes none; give --beam 10, or another "
+            "--search"
         )
     path = Path(args.hotwords)
     try:
@@ -207,7 +208,11 @@ def search_config(
         decode = with_beam({**config, "decode": decode})
         missing = [name for name in wanted if not _takes(decode, name)]
     if missing:
-        raise InputError(f"{option(missing[0])} is not an option of {decode['_target_']}")
+        takes = [option(name) for name in given if _takes(decode, name)]
+        raise InputError(
+            f"{option(missing[0])} is not an option of the search {_name_of(decode)}; "
+            f"allowed: {', '.join(takes) or 'none'}"
+        )
     decode |= {name: given[name] for name in wanted}
     for model, names in MODELS.items():
         for name in () if decode.get(model) is not None else names:
@@ -227,15 +232,28 @@ def _takes(decode: Mapping[str, Any], name: str) -> bool:
     return name in inspect.signature(target_class(decode, "decode")).parameters
 
 
-def _named_search(words: str) -> dict[str, Any]:
-    """Return the config of ``--search``."""
+def _searches() -> dict[str, dict[str, Any]]:
+    """Return the searches of configs/decode by their names."""
     from asr.cli.recipe import locate_configs
 
+    files = sorted((locate_configs() / "decode").glob("*.yaml"))
+    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
+
+
+def _name_of(decode: Mapping[str, Any]) -> str:
+    """Return the name of a search's config, or of its class if it is a plugin's."""
+    target = str(decode[TARGET])
+    same = (name for name, search in _searches().items() if search[TARGET] == target)
+    return next(same, target)
+
+
+def _named_search(words: str) -> dict[str, Any]:
+    """Return the config of ``--search``."""
     name, *changes = words.split(",")
-    files = {path.stem: path for path in sorted((locate_configs() / "decode").glob("*.yaml"))}
-    if name not in files:
-        raise InputError(f"--search {shown(name)}: allowed: {', '.join(files)}")
-    decode: dict[str, Any] = yaml.safe_load(files[name].read_text(encoding="utf-8"))
+    searches = _searches()
+    if name not in searches:
+        raise InputError(f"--search {shown(name)}: allowed: {', '.join(searches)}")
+    decode = searches[name]
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or key not in decode or key == "_target_":

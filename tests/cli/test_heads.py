@@ -38,7 +38,7 @@ HYBRID = {
         (
             HYBRID,
             ["transcribe", "a.wav", "--skip-blank", "0.9"],
-            "--skip-blank is not an option of asr.decode.hybrid.HybridBeam",
+            "--skip-blank is not an option of the search hybrid",
         ),
         (HYBRID, ["transcribe", "a.wav", "--search", "greedy"], "is a search for a ctc head"),
         (HYBRID, ["transcribe", "a.wav", "--search", "best"], "--search 'best': allowed: beam, "),

@@ -131,7 +131,7 @@ def test_hotwords_are_read(asr: Command, model: Path, tmp_path: Path) -> None:
         (("--beam", "2", "--n-best", "3", "--format", "json"), "a beam of 2 holds fewer"),
         (
             ("--search", "greedy", "--hotwords", "cat"),
-            "--hotwords: asr.decode.greedy.GreedyDecoder takes none",
+            "--hotwords: the search greedy takes none",
         ),
         (("--search", "beam", "--beam", "3"), "with --search give beam=N after its name"),
         (("--hotword-weight", "1"), "--hotword-weight needs --hotwords"),

@@ -175,10 +175,10 @@ def test_only_words_of_the_lexicon_are_transcribed(
         asr.load(folder, lexicon=lexicon, hotwords=["cat"])
     estimate([["dog", "ran"]], order=1).write(tmp_path / "dog.arpa")
     for more, message in (
-        (["--hotwords", "cat"], "--hotwords: asr.decode.flashlight.FlashlightDecoder takes none"),
+        (["--hotwords", "cat"], "--hotwords: the search flashlight takes none"),
         (["--lm", str(tmp_path / "dog.arpa")], "it has none of the 3 words of the lexicon"),
         (["--lm", str(tmp_path)], "with a lexicon a language model is an ARPA file of words"),
-        (["--skip-blank", "0.9"], "--skip-blank is not an option of asr.decode.flashlight"),
+        (["--skip-blank", "0.9"], "--skip-blank is not an option of the search flashlight"),
     ):
         assert main([*words, *more]) == 2
         (line,) = capsys.readouterr().err.splitlines()
