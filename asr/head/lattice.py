@@ -110,7 +110,7 @@ def path_log_probs(
 ) -> Tensor:
     """Sum the probability of all paths; return its logarithm (B,).
 
-    ``blank_BTSD`` and ``token_BTUD`` hold the log probability of each step by cell and duration.
+    An utterance without any path has -1e30, and no gradient. ``blank_BTSD`` and ``token_BTUD`` hold the log probability of each step by cell and duration.
     """
     num_frames = blank_BTSD.shape[1]
     reach = max(durations) + 1
@@ -183,7 +183,7 @@ class _PathSum(torch.autograd.Function):
         rows_B1 = torch.arange(batch, device=lengths_B.device).unsqueeze(1)
         at_end = last_BR.clamp(min=0), rows_B1, token_lengths_B.unsqueeze(1)
         ending_BR = alpha_NBS[at_end] + end_BR
-        sums_B = ending_BR.logsumexp(1)
+        sums_B = ending_BR.logsumexp(1).clamp(min=_NEVER)
         ctx.save_for_backward(steps_MRBC, end_BR, alpha_NBS, ending_BR, sums_B, *at_end)
         return sums_B
 

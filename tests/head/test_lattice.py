@@ -111,3 +111,23 @@ def test_tdt_of_one_frame_a_step_is_certain_of_its_only_path() -> None:
     ).tolist()
 
     assert loss == pytest.approx(math.log(V) + math.log(len(DURATIONS)))
+
+
+def test_an_utterance_without_a_path_has_no_gradient() -> None:
+    """Three tokens that last a frame or two do not fit into two frames; one does."""
+    logits = torch.randn(2, 2, 4, V + 2, requires_grad=True)
+    losses = tdt_losses(
+        logits,
+        torch.tensor([2, 2]),
+        torch.tensor([[1, 2, 3], [1, 0, 0]]),
+        torch.tensor([3, 1]),
+        durations=(1, 2),
+    )
+    torch.autograd.backward(losses.sum())
+
+    assert losses[0] > 1e29
+    assert 0 < losses[1] < 20
+    assert logits.grad is not None
+    assert not logits.grad[0].any()
+    assert logits.grad[1].any()
+    assert torch.isfinite(logits.grad).all()
