@@ -110,7 +110,8 @@ def path_log_probs(
 ) -> Tensor:
     """Sum the probability of all paths; return its logarithm (B,).
 
-    An utterance without any path has -1e30, and no gradient. ``blank_BTSD`` and ``token_BTUD`` hold the log probability of each step by cell and duration.
+    ``blank_BTSD`` and ``token_BTUD`` hold the log probability of each step by cell and duration. An
+    utterance without any path has -1e30, and no gradient.
     """
     num_frames = blank_BTSD.shape[1]
     reach = max(durations) + 1
