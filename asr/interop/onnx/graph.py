@@ -111,6 +111,9 @@ def join(graphs: Graphs) -> onnx.ModelProto:
         io_map=[(name, name) for name in (FEATURES, FEATURE_LENGTHS)],
         outputs=[LOG_PROBS, FRAME_LENGTHS, FRAMES],
     )
+    versions = {(one.domain, one.version) for one in joined.opset_import}
+    assert len(versions) == 1, "both parts come from one exporter"
+    del joined.opset_import[1:]  # merging repeats it, which ONNX Runtime's quantisers refuse
     return joined
 
 
