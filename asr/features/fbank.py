@@ -36,8 +36,8 @@ class LogMel(nn.Module):
     differ by up to 0.1 in some bins; `asr.features.kaldi.KaldiFbank` computes Kaldi's own.
 
     Edges are not padded: a frame depends only on the samples of its own window, so an utterance has
-    the same features alone and in a padded batch.
-    ``dither`` is the standard deviation of noise added in training mode.
+    the same features alone and in a padded batch. ``dither`` is the standard deviation of noise
+    added in training mode.
     """
 
     floor = _FLOOR

@@ -76,7 +76,9 @@ class FollowBand(LayerAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Return the output (B, T, D), and the carry unchanged for the next follower."""
         bands_BHRS = BandCarry.of(carry).band_BHRS
-        if len(bands_BHRS) == 1 and frames.window is None:
+        if (
+            len(bands_BHRS) == 1 and frames.window is None
+        ):  # a whole map, for which CUDA has a kernel
             return self.mix(x_BTD, bands_BHRS[0], frames), carry
         v_BHTK = self.mix.project(x_BTD, frames)
         contexts_BHRK = [

@@ -20,7 +20,7 @@ from asr.model.asr_model import AsrModel
 from asr.train.distillation import Distiller
 from asr.train.finite import FiniteGuard
 from asr.train.freeze import Freezing, Frozen
-from asr.train.optim import FACTOR, AdamWSpec
+from asr.train.optim import FACTOR, AdamWSpec, can_fuse, scales_loss
 from asr.train.sharding import gathered, local, shard, whole
 from asr.train.state import RunningMeans, RunState
 from asr.train.stream import DevItem, StreamItem
@@ -119,28 +119,20 @@ class AsrModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build AdamW and its schedule, stepped with every optimiser step."""
         optimizer, schedule = self._optim.build(
-            self.model, total_steps=self._total_steps, fused=not self._is_scaled and self._can_fuse
+            self.model, total_steps=self._total_steps, fused=can_fuse(self)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @property
-    def _is_scaled(self) -> bool:
-        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
-
-    @property
     def _is_sharded(self) -> bool:
         return self.device_mesh is not None
-
-    @property
-    def _can_fuse(self) -> bool:
-        return self.device.type in ("cpu", "cuda")
 
     def on_train_start(self) -> None:
         """Apply freezing, find parts that ramp, and start the guard before the first step."""
         assert self._frozen is not None
         self._frozen.apply(self.trainer.global_step)
         self._ramped = [part for part in self.model.modules() if isinstance(part, SpecAugment)]
-        self._guard = self._make_guard(self.model, self._state, scaled=self._is_scaled)
+        self._guard = self._make_guard(self.model, self._state, scaled=scales_loss(self.trainer))
 
     def on_train_end(self) -> None:
         """Count the last steps, and gather the final weights."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
+from lightning import LightningModule, Trainer
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -179,3 +180,13 @@ def parameter_groups(
         for factor, params in kind.items()
     ]
     return [group for group in groups if group["params"]]
+
+
+def scales_loss(trainer: Trainer) -> bool:
+    """Return whether the loss is scaled, so that gradients in fp16 do not vanish."""
+    return getattr(trainer.precision_plugin, "scaler", None) is not None
+
+
+def can_fuse(module: LightningModule) -> bool:
+    """Return whether AdamW's fused kernel serves: there is one, and gradients are not scaled."""
+    return module.device.type in ("cpu", "cuda") and not scales_loss(module.trainer)

@@ -28,7 +28,7 @@ from asr.train.checkpoint import BEST, LAST, PlainCheckpointIO, read_checkpoint,
 from asr.train.control import Interrupt
 from asr.train.failures import OwnErrorFirst
 from asr.train.logs import CsvLog
-from asr.train.optim import AdamWSpec
+from asr.train.optim import AdamWSpec, can_fuse
 from asr.train.progress import quiet_lightning
 from asr.train.sentences import Sentences, SentenceStream
 from asr.train.state import random_state, seed_all, set_random_state
@@ -219,10 +219,8 @@ class _TextModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build AdamW and its schedule, stepped after every step."""
-        can_fuse = next(self.model.parameters()).device.type in ("cpu", "cuda")
-        is_scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         optimizer, schedule = self._optim.build(
-            self.model, total_steps=self.spec.max_steps, fused=can_fuse and not is_scaled
+            self.model, total_steps=self.spec.max_steps, fused=can_fuse(self)
         )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
