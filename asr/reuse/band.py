@@ -76,9 +76,8 @@ class FollowBand(LayerAttention):
     ) -> tuple[Tensor, AttentionCarry | None]:
         """Return the output (B, T, D), and the carry unchanged for the next follower."""
         bands_BHRS = BandCarry.of(carry).band_BHRS
-        if (
-            len(bands_BHRS) == 1 and frames.window is None
-        ):  # a whole map, for which CUDA has a kernel
+        if len(bands_BHRS) == 1 and frames.window is None:
+            # The band is a whole map, for which there is a kernel on CUDA.
             return self.mix(x_BTD, bands_BHRS[0], frames), carry
         v_BHTK = self.mix.project(x_BTD, frames)
         contexts_BHRK = [
